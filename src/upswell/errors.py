@@ -1,0 +1,68 @@
+"""Every error that stops a run, with its exit code and the operator's next step.
+
+Owns the tree below and nothing else; imports nothing of ours, so nothing can import in a circle. Bad data is never an
+error (it is a counted outcome); these are for bad set-up and for faults of the machine. The command line prints
+``message`` and ``hint``; it maps the type to the exit code.
+
+    UpswellError            70  internal error or broken invariant
+      UsageError             2
+      TooManyRejects        65  --max-reject-ratio exceeded, after everything is committed and published
+      InputMissing          66  an input path is missing or unreadable
+      OutputUnwritable      73  OUTPUT cannot be created or written
+      StorageError          74  I/O error, disk full, damaged state
+      Locked                75  another run holds the lock
+      ConfigError           78  configuration, RULES or SEGMENT unusable
+"""
+
+
+class UpswellError(Exception):
+    """An error with what happened (``message``) and what to do next (``hint``)."""
+
+    exit_code = 70
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(UpswellError):
+    """The command line's words are off."""
+
+    exit_code = 2
+
+
+class TooManyRejects(UpswellError):
+    """More lines were refused than ``--max-reject-ratio`` allows; all of them are committed and published."""
+
+    exit_code = 65
+
+
+class InputMissing(UpswellError):
+    """An input path is missing or cannot be read."""
+
+    exit_code = 66
+
+
+class OutputUnwritable(UpswellError):
+    """OUTPUT cannot be created or written when probed at the start."""
+
+    exit_code = 73
+
+
+class StorageError(UpswellError):
+    """An I/O error, a full disk or a damaged state: the process stops, the restart recovers."""
+
+    exit_code = 74
+
+
+class Locked(UpswellError):
+    """Another run holds the state's lock."""
+
+    exit_code = 75
+
+
+class ConfigError(UpswellError):
+    """Configuration, RULES or SEGMENT are unusable and there is no good version to go on with."""
+
+    exit_code = 78

@@ -1,0 +1,344 @@
+"""Which version of SEGMENT and RULES is in force.
+
+Owns reading them once they are still, deciding whether a change may be taken, and saying in words what changed. It never
+touches the batch in hand: the engine asks between two batches, and gets the next version when it has been loaded and
+validated, in a thread of its own. The invariant: what is in force is always a version that was good when it was taken.
+"""
+
+import hashlib
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from upswell.batch import Versions
+from upswell.errors import ConfigError, InputMissing, UpswellError
+from upswell.kernel import Rules, Segment, SegmentReport
+from upswell.rules import Problem, Ruleset, describe_change, parse_rules
+
+BAD_LINES_MAX_RATIO = 0.01
+LOST_DIALS_MAX_RATIO = 0.5
+_FRAME = struct.Struct("<I")
+
+
+class Reference(NamedTuple):
+    """The rules and the segment of one moment."""
+
+    ruleset: Ruleset
+    rules: Rules
+    segment: Segment
+    versions: Versions
+
+
+class Kept(Protocol):
+    """Where the content of every version is kept."""
+
+    def add_reference(self, kind: str, version: str, content: bytes, note: str) -> None:
+        """Keep this version and make it the current one of its kind."""
+
+    def reference(self, version: str) -> bytes | None:
+        """The content of a kept version."""
+
+    def current_versions(self) -> Versions | None:
+        """The versions in force at the last stop, or None at the first start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a look found: a new reference in force, or a refusal of what is on disk."""
+
+    reference: Reference
+    accepted: bool
+    words: list[str]
+    """The diff of what was taken, or the reasons of what was refused."""
+
+
+class Contents(NamedTuple):
+    """The contents of one argument: its files by name, and what their stats were."""
+
+    files: list[tuple[str, bytes]]
+    version: str
+
+
+Look = tuple[tuple[str, int, int, int], ...]
+"""(path, inode, size, mtime in ns) of every file of both arguments."""
+
+
+def list_files(path: Path) -> list[Path]:
+    """The files of a SEGMENT or RULES argument: itself, or its ``*.csv`` in order of name bytes.
+
+    Raises InputMissing when the path is missing, unreadable, or a directory without a ``*.csv``.
+    """
+    try:
+        if not path.is_dir():
+            path.stat()
+            return [path]
+        names = sorted((entry for entry in path.iterdir() if entry.suffix == ".csv"), key=bytes)
+    except OSError as error:
+        raise InputMissing(f"{path}: {error.strerror}", "check the path and its permissions") from error
+    if not names:
+        raise InputMissing(f"{path}: holds no *.csv file", "put the file there, or name the file itself")
+    return names
+
+
+def read_files(path: Path) -> Contents:
+    """The contents of a SEGMENT or RULES argument, and the version they make. Raises InputMissing."""
+    files = []
+    digest = hashlib.sha256()
+    for file in list_files(path):
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise InputMissing(f"{file}: {error.strerror}", "check the file and its permissions") from error
+        digest.update(struct.pack("<Q", len(content)))
+        digest.update(content)
+        files.append((file.name, content))
+    return Contents(files, digest.hexdigest())
+
+
+def pack_rules(files: list[tuple[str, bytes]]) -> bytes:
+    """The content of a version of RULES as one value, for the checkpoint."""
+    parts = (part for name, content in files for part in (name.encode("utf-8", "surrogateescape"), content))
+    return b"".join(_FRAME.pack(len(part)) + part for part in parts)
+
+
+def unpack_rules(packed: bytes) -> list[tuple[str, bytes]]:
+    """What pack_rules packed."""
+    parts = []
+    at = 0
+    while at < len(packed):
+        (length,) = _FRAME.unpack_from(packed, at)
+        at += _FRAME.size
+        parts.append(packed[at : at + length])
+        at += length
+    return [
+        (name.decode("utf-8", "surrogateescape"), content)
+        for name, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def compile_rules(ruleset: Ruleset) -> Rules:
+    """The kernel's form of the rules."""
+    return Rules([tuple(rule) for rule in ruleset.rules])
+
+
+class Reload:
+    """Follows SEGMENT and RULES from the start of a run to its end."""
+
+    def __init__(
+        self,
+        segment: Path,
+        rules: Path,
+        kept: Kept,
+        *,
+        settle_s: float,
+        accept: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._paths = (rules, segment)
+        self._kept = kept
+        self._settle_ns = int(settle_s * 1e9)
+        self._accept = accept
+        self._clock = clock
+        self._looked: Look = ()
+        self._looked_at_ns = 0
+        self._decided: Look | None = None
+        self._loading: _Loading | None = None
+        self.current: Reference | None = None
+
+    def still(self) -> bool:
+        """Whether both arguments are unchanged since a look at least settle_s ago, or older than that.
+
+        Raises InputMissing when one is missing.
+        """
+        now_ns = int(self._clock() * 1e9)
+        look = self._look()
+        if look != self._looked:
+            self._looked, self._looked_at_ns = look, now_ns
+        newest_ns = max(mtime_ns for _, _, _, mtime_ns in look)
+        return max(now_ns - self._looked_at_ns, now_ns - newest_ns) >= self._settle_ns
+
+    def start(self) -> Change:
+        """The reference that a start goes on with: what is on disk or, when that is refused, the last good version.
+
+        Call it once both are still. Raises InputMissing, and ConfigError when nothing usable is there.
+        """
+        versions = self._kept.current_versions()
+        before = self._restore(versions) if versions else None
+        self._decided = self._look()
+        change = _load(self._paths, before, self._accept)
+        return self._settle(change)
+
+    def poll(self) -> Change | None:
+        """A change that is ready to be taken or has just been refused; None when there is nothing new.
+
+        Never waits: a change on disk is loaded by a thread, and a later call hands it over.
+        """
+        assert self.current is not None, "start comes first"
+        if self._loading is not None:
+            if self._loading.is_alive():
+                return None
+            loading, self._loading = self._loading, None
+            if self._look_or_none() != loading.look:
+                return None  # it changed while it was read: the next look begins again
+            self._decided = loading.look
+            return self._settle(loading.result())
+        try:
+            if not self.still() or self._looked == self._decided:
+                return None
+        except InputMissing as error:
+            if self._decided == ():
+                return None
+            self._decided = ()
+            return Change(self.current, accepted=False, words=[error.message])
+        self._loading = _Loading(self._looked, self._paths, self.current, self._accept)
+        self._loading.start()
+        return None
+
+    def _settle(self, change: "_Candidate | Change") -> Change:
+        if isinstance(change, Change):
+            self.current = change.reference
+            return change
+        for kind, version, content in (
+            ("rules", change.reference.versions.rules, change.rules_content),
+            ("segment", change.reference.versions.segment, change.segment_content),
+        ):
+            if content is not None:
+                self._kept.add_reference(kind, version, content, "; ".join(change.words))
+        self.current = change.reference
+        return Change(change.reference, accepted=True, words=change.words)
+
+    def _restore(self, versions: Versions) -> Reference:
+        rules = self._kept.reference(versions.rules)
+        segment = self._kept.reference(versions.segment)
+        if rules is None or segment is None:
+            raise UpswellError(
+                "the state does not hold the reference it last used", "run: upswell state verify"
+            )
+        ruleset = parse_rules(unpack_rules(rules))
+        return Reference(ruleset, compile_rules(ruleset), Segment.load(segment), versions)
+
+    def _look(self) -> Look:
+        look = []
+        for path in self._paths:
+            for file in list_files(path):
+                try:
+                    stat = file.stat()
+                except OSError as error:
+                    raise InputMissing(f"{file}: {error.strerror}", "check the path") from error
+                look.append((str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return tuple(look)
+
+    def _look_or_none(self) -> Look | None:
+        try:
+            return self._look()
+        except InputMissing:
+            return None
+
+
+class _Candidate(NamedTuple):
+    """A good reference that is not in force yet, with the contents that are new to the checkpoint."""
+
+    reference: Reference
+    words: list[str]
+    rules_content: bytes | None
+    segment_content: bytes | None
+
+
+class _Loading(threading.Thread):
+    """Loads and validates what is on disk while the engine goes on."""
+
+    def __init__(
+        self, look: Look, paths: tuple[Path, Path], before: Reference, accept: bool
+    ) -> None:
+        super().__init__(name="upswell-reload", daemon=True)
+        self.look = look
+        self._arguments = (paths, before, accept)
+        self._outcome: _Candidate | Change | None = None
+
+    def run(self) -> None:
+        paths, before, accept = self._arguments
+        try:
+            self._outcome = _load(paths, before, accept)
+        except UpswellError as error:
+            self._outcome = Change(before, accepted=False, words=[error.message])
+        except MemoryError:
+            self._outcome = Change(before, accepted=False, words=["not enough memory to load it"])
+
+    def result(self) -> "_Candidate | Change":
+        if self._outcome is None:
+            raise UpswellError("loading SEGMENT and RULES failed unexpectedly", "run again with --debug")
+        return self._outcome
+
+
+def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> "_Candidate | Change":
+    """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
+    rules_source, segment_source = read_files(paths[0]), read_files(paths[1])
+    versions = Versions(rules_source.version, segment_source.version)
+    if before is not None and before.versions == versions:
+        return Change(before, accepted=True, words=[])
+    words: list[str] = []
+    refusals: list[str] = []
+    if before is not None and before.versions.rules == versions.rules:
+        ruleset, rules, rules_content = before.ruleset, before.rules, None
+    else:
+        ruleset = parse_rules(rules_source.files)
+        refusals += _rules_refusals(ruleset, first=before is None or accept)
+        rules = compile_rules(ruleset)
+        rules_content = pack_rules(rules_source.files)
+        if before is not None:
+            words += describe_change(before.ruleset, ruleset)
+        words += [describe_problem(problem) for problem in ruleset.problems]
+    if before is not None and before.versions.segment == versions.segment:
+        segment, segment_content = before.segment, None
+    else:
+        segment, report = Segment.parse([content for _, content in segment_source.files])
+        old = before.segment if before is not None else None
+        refusals += _segment_refusals(old, segment, report, first=before is None or accept)
+        segment_content = segment.dump()
+        if old is not None:
+            added, removed = old.diff(segment)
+            words.append(f"+{added:,} dials, -{removed:,}")
+        words += _segment_words(report, [name for name, _ in segment_source.files])
+    if refusals:
+        if before is None:
+            raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
+        return Change(before, accepted=False, words=refusals)
+    return _Candidate(Reference(ruleset, rules, segment, versions), words, rules_content, segment_content)
+
+
+def describe_problem(problem: Problem) -> str:
+    """A refused line of RULES in words, safe for a terminal."""
+    return f"{problem.file!r} line {problem.line}: {problem.message}"
+
+
+def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
+    if not ruleset.rules:
+        return ["RULES has no usable rule", *(describe_problem(problem) for problem in ruleset.problems[:3])]
+    if ruleset.problems and not first:
+        return [describe_problem(problem) for problem in ruleset.problems]
+    return []
+
+
+def _segment_refusals(
+    old: Segment | None, new: Segment, report: SegmentReport, *, first: bool
+) -> list[str]:
+    if not len(new):
+        return ["SEGMENT has no dial"]
+    refusals = []
+    if not first and report.bad > report.lines * BAD_LINES_MAX_RATIO:
+        refusals.append(f"{report.bad:,} of {report.lines:,} SEGMENT lines are no dial (over 1 %)")
+    if old is not None and not first:
+        _, removed = old.diff(new)
+        if removed > len(old) * LOST_DIALS_MAX_RATIO:
+            refusals.append(f"SEGMENT lost {removed:,} of {len(old):,} dials (over half)")
+    return refusals
+
+
+def _segment_words(report: SegmentReport, names: list[str]) -> list[str]:
+    if not report.bad:
+        return []
+    index, line, reason, _ = report.errors[0]
+    return [f"{report.bad:,} SEGMENT lines are no dial, the first is {names[index]!r} line {line}: {reason}"]

@@ -1,0 +1,171 @@
+"""Time zones and days: how a local time of the data's zone becomes a day and a minute of the rules' zone.
+
+Owns the two zones of a state and the integer form of a day (``yyyymmdd``: 20200417, ordered and readable). Zones come
+from the ``tzdata`` package alone, so that two hosts give one answer. It never reads the clock. When both zones are the
+same nothing is converted; otherwise a local time that occurs twice is the first, and one that does not exist is
+converted with the offset before the change (``fold=0``).
+"""
+
+import importlib.resources
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from upswell.errors import ConfigError
+
+FIRST_TRANSITION_YEAR = 1800  # tz data knows no change of offset before it
+LAST_TRANSITION_YEAR = 2100  # a record this far ahead is `future` or in a held file long before
+_YEAR_CYCLE = 400  # after as many years the calendar repeats, weekdays too
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """Every zone name that ``data_timezone`` and ``rules_timezone`` may have."""
+    text = importlib.resources.files("tzdata").joinpath("zones").read_text("utf-8")
+    return frozenset(text.split())
+
+
+@cache
+def load_zone(name: str) -> ZoneInfo:
+    """The zone of that name. Raises ConfigError when tz data has none."""
+    if name not in zone_names():
+        raise ConfigError(
+            f"unknown time zone {name!r}", "write a name of the tz database, such as Africa/Cairo or UTC"
+        )
+    resource = importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
+    with resource.open("rb") as stream:
+        return ZoneInfo.from_file(stream, key=name)
+
+
+def day_of(moment: date) -> int:
+    """The day as an integer: date(2020, 4, 17) is 20200417."""
+    return moment.year * 10000 + moment.month * 100 + moment.day
+
+
+def date_of(day: int) -> date:
+    """The date of an integer day. Raises ValueError when there is no such date."""
+    return date(day // 10000, day // 100 % 100, day % 100)
+
+
+def add_days(day: int, days: int) -> int:
+    """The day ``days`` later (earlier when negative), kept within the years 1 to 9999."""
+    ordinal = date_of(day).toordinal() + days
+    return day_of(date.fromordinal(min(max(ordinal, 1), date.max.toordinal())))
+
+
+class Moment(NamedTuple):
+    """A moment as the rules see it."""
+
+    day: int
+    minute: int
+
+
+class Zones(NamedTuple):
+    """The names of the data's and the rules' time zone."""
+
+    data: str = "UTC"
+    rules: str = "UTC"
+
+    def convert(self, local: datetime) -> Moment:
+        """The day and minute in the rules' zone of a (naive) local time of the data's zone."""
+        if self.data == self.rules:
+            return Moment(day_of(local), local.hour * 60 + local.minute)
+        # Near the ends of the calendar the conversion itself would overflow, so it is done one cycle away.
+        cycles = 1 if local.year < 2 else -1 if local.year > 9998 else 0
+        if cycles:
+            local = local.replace(year=local.year + cycles * _YEAR_CYCLE)
+        converted = local.replace(tzinfo=load_zone(self.data), fold=0).astimezone(load_zone(self.rules))
+        day = day_of(converted) - cycles * _YEAR_CYCLE * 10000
+        return Moment(day, converted.hour * 60 + converted.minute)
+
+    def shifts(self) -> list[tuple[int, int]]:
+        """The conversion as a table for the kernel: (from this local second since year 1, seconds to add), ascending.
+
+        Empty when nothing is converted. Right for every local time before LAST_TRANSITION_YEAR.
+        """
+        if self.data == self.rules:
+            return []
+        starts = {datetime.min}
+        for at, before, after in _transitions(self.data):
+            # With fold=0 the new offset begins where the old one's clock, or the skipped hour, ends.
+            starts.add(at + max(before, after))
+        for at, _, _ in _transitions(self.rules):
+            starts.add(_local_of(at, self.data))
+        table: list[tuple[int, int]] = []
+        for start in sorted(starts):
+            shift_s = int(_shift_at(start, self).total_seconds())
+            if not table or table[-1][1] != shift_s:
+                table.append((int((start - datetime.min).total_seconds()), shift_s))
+        return table
+
+
+def stamp_time(stamp: str) -> datetime:
+    """The local time that a file's stamp ``yyyyMMddHHmm`` names. Raises ValueError when there is none."""
+    if len(stamp) != 12 or not (stamp.isascii() and stamp.isdigit()):
+        raise ValueError(stamp)
+    return datetime(  # noqa: DTZ001 - a stamp is a local time of the data's zone
+        int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8]), int(stamp[8:10]), int(stamp[10:])
+    )
+
+
+def day_max_of(stamp: str) -> int:
+    """The last day that a record of a file with this stamp may carry without being `future`."""
+    return add_days(day_of(stamp_time(stamp)), 1)
+
+
+def day_open_of(newest_stamp: str, keep_days: int, zones: Zones) -> int:
+    """The first open day, in the rules' zone, when ``newest_stamp`` is the newest stamp of the log so far."""
+    midnight = stamp_time(newest_stamp).replace(hour=0, minute=0)
+    return add_days(max(zones.convert(midnight).day, 10101), 1 - keep_days)
+
+
+def _offset(utc: datetime, name: str) -> timedelta:
+    offset = utc.replace(tzinfo=UTC).astimezone(load_zone(name)).utcoffset()
+    assert offset is not None
+    return offset
+
+
+def _shift_at(local: datetime, zones: Zones) -> timedelta:
+    if local.year < 2:  # before the first transition every offset is constant
+        local = local.replace(year=FIRST_TRANSITION_YEAR)
+    aware = local.replace(tzinfo=load_zone(zones.data), fold=0)
+    converted = aware.astimezone(load_zone(zones.rules)).replace(tzinfo=None)
+    return converted - local
+
+
+@cache
+def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
+    """(UTC moment, offset before, offset after) of every change, found by halving: zoneinfo does not list them."""
+    found = []
+    step = timedelta(days=1)
+    at = datetime(FIRST_TRANSITION_YEAR, 1, 1)  # noqa: DTZ001 - naive UTC throughout
+    before = _offset(at, name)
+    while at.year < LAST_TRANSITION_YEAR:
+        after = _offset(at + step, name)
+        if after != before:
+            low, high = at, at + step
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) // 2
+                middle -= timedelta(microseconds=middle.microsecond)
+                if _offset(middle, name) == before:
+                    low = middle
+                else:
+                    high = middle
+            found.append((high, before, after))
+            before = after
+        at += step
+    return found
+
+
+def _local_of(utc: datetime, name: str) -> datetime:
+    """The first local time that maps to this UTC moment or, where none does with fold=0, to the next one that does."""
+    local = utc + _offset(utc, name)
+    back = local.replace(tzinfo=load_zone(name), fold=0).astimezone(UTC).replace(tzinfo=None)
+    if back == utc:
+        return local
+    # The second pass of a repeated hour: with fold=0 the clock skips it, and goes on after the overlap.
+    for at, before, after in _transitions(name):
+        if at <= utc < at + (before - after):
+            return at + before
+    return local

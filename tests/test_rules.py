@@ -1,0 +1,158 @@
+"""RULES.csv: what is a rule, what is refused and why, and how a change reads."""
+
+import pytest
+
+from upswell.rules import (
+    REASONS,
+    Rule,
+    describe_change,
+    directory_name,
+    parse_rules,
+)
+
+REFUSED = {
+    "csv": b'1,"Twit"ter,8,20,147\n',
+    "utf8": b"1,Tw\xfftter,8,20,147\n",
+    "columns": b"1,Twitter,8,20\n",
+    "service": b"one1,Twitter,8,20,147\n",
+    "application": b"1,,8,20,147\n",
+    "start": b"1,Twitter,24,20,147\n",
+    "end": b"1,Twitter,8,24:01,147\n",
+    "empty_window": b"1,Twitter,8,8:00,147\n",
+    "threshold": b"1,Twitter,8,20,-147\n",
+    "service_name": b"1,Twitter,8,9,147\n1,Chirper,10,11,147\n",
+    "overlap": b"1,Twitter,22,6,147\n1,Twitter,5,7,147\n",
+    "name_twin": b"1,Twitter,8,20,147\n2,TWITTER,8,20,147\n",
+}
+
+
+def parse(text: bytes) -> tuple[tuple[Rule, ...], list[tuple[int, str]]]:
+    """The rules of one file, and the line and reason of each problem."""
+    ruleset = parse_rules([("RULES.csv", text)])
+    return ruleset.rules, [(problem.line, problem.reason) for problem in ruleset.problems]
+
+
+def test_the_briefs_rules_are_read() -> None:
+    """The sample of the brief gives three rules with their windows in minutes."""
+    rules, problems = parse(b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Youtube,10,20,99\n")
+
+    assert problems == []
+    assert rules == (
+        Rule(1, "Twitter", 480, 1200, 147),
+        Rule(2, "WhatsApp", 540, 1080, 68),
+        Rule(3, "Youtube", 600, 1200, 99),
+    )
+
+
+def test_every_reason_has_an_example() -> None:
+    """No reason is in the list without a line that has it."""
+    assert REASONS.keys() == REFUSED.keys()
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_a_bad_line_is_refused_with_its_reason(reason: str) -> None:
+    """The last line of each example is refused, for that reason and with that line's number."""
+    text = REFUSED[reason]
+
+    assert parse(text)[1] == [(text.count(b"\n"), reason)]
+
+
+def test_a_refused_line_does_not_take_its_neighbours_along() -> None:
+    """Good lines before and after a bad one stay rules."""
+    rules, problems = parse(b"1,A,8,20,1\nnonsense\n2,B,8,20,2\n")
+
+    assert problems == [(2, "columns")]
+    assert [rule.service for rule in rules] == [1, 2]
+
+
+def test_an_open_quote_is_named_where_it_opens() -> None:
+    """A quote that is never closed is reported at its own line, and the rules before it stay."""
+    rules, problems = parse(b'1,A,8,20,1\n2,"B,8,20,2\n3,C,8,20,3\n')
+
+    assert [rule.service for rule in rules] == [1]
+    assert problems == [(2, "csv")]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        ("8", "20", (480, 1200)),
+        ("08", "8:30", (480, 510)),
+        ("0", "24", (0, 1440)),
+        ("22", "6", (1320, 360)),
+        ("22", "0", (1320, 1440)),
+        ("0:01", "24:00", (1, 1440)),
+        ("23:59", "0:01", (1439, 1)),
+    ],
+)
+def test_times_are_read_as_people_write_them(start: str, end: str, expected: tuple[int, int]) -> None:
+    """Hours alone, with minutes, the whole day, over midnight, and 0 as the midnight that ends a day."""
+    rules, _ = parse(f"1,A,{start},{end},1\n".encode())
+
+    assert [(rule.start_min, rule.end_min) for rule in rules] == [expected]
+
+
+@pytest.mark.parametrize("text", ["0,0", "24,8", "8,25", "8:60,9", "8.5,9", "8:5,9", "-1,9", ",9", "8,"])
+def test_other_times_are_refused(text: str) -> None:
+    """What is no time of the day is no rule."""
+    assert parse(f"1,A,{text},1\n".encode())[0] == ()
+
+
+def test_the_line_forms_of_data_files_are_understood() -> None:
+    """Byte-order mark, header, CRLF, blank lines, spaces round a field and quoted names are fine."""
+    rules, problems = parse(
+        b'\xef\xbb\xbfservice,name,from,to,total\r\n\r\n 1 , "News, 24", 8 , 20 , 147 \r\n'
+    )
+
+    assert problems == []
+    assert rules == (Rule(1, "News, 24", 480, 1200, 147),)
+
+
+def test_windows_that_touch_do_not_overlap() -> None:
+    """A window ends before the minute at which the next begins, over midnight too."""
+    rules, problems = parse(b"1,A,22,6,1\n1,A,6,22,2\n")
+
+    assert problems == []
+    assert len(rules) == 2
+
+
+def test_two_services_may_share_an_application() -> None:
+    """One application with two services is two rules with one name, equal after NFC."""
+    rules, problems = parse("1,Café,8,20,1\n2,Café,8,20,2\n".encode())
+
+    assert problems == []
+    assert len({rule.application for rule in rules}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Twitter", "Twitter"),
+        ("News & more", "News %26 more"),
+        ("..", "%2E."),
+        (".hidden", "%2Ehidden"),
+        ("a/b", "a%2Fb"),
+        ("../x", "%2E.%2Fx"),
+        ("%2e", "%252e"),
+        ("Café", "Café"),
+        ("توك", "توك"),
+        ("a\nb\x00", "a%0Ab%00"),
+        ("💬", "%F0%9F%92%AC"),
+    ],
+)
+def test_an_application_cannot_leave_output(name: str, expected: str) -> None:
+    """The directory name is one path component without a leading dot, whatever the application is called."""
+    assert directory_name(name) == expected
+
+
+def test_a_change_reads_as_words() -> None:
+    """The diff names thresholds, renames, additions and removals."""
+    old = parse_rules([("R", b"1,A,8,20,99\n2,B,8,20,5\n3,C,8,20,5\n")])
+    new = parse_rules([("R", b"1,A,8,20,1200\n2,Bee,8,20,5\n4,D,9,10:30,7\n")])
+
+    assert describe_change(old, new) == [
+        "A 99 -> 1,200",
+        "service 2: B is now Bee",
+        "D (4) 9-10:30 over 7 added",
+        "C (3) 8-20 removed",
+    ]

@@ -1,0 +1,43 @@
+"""SEGMENT.csv: what is a dial and what is not."""
+
+import pytest
+
+from upswell.segment import BadDial, parse_msisdn, parse_segment
+
+
+def test_the_briefs_segment_is_read() -> None:
+    """The three dials of the sample, leading zeros kept."""
+    parsed = parse_segment([b"0123917827\n0126545098\n0128419091\n"])
+
+    assert parsed.dials == {"0123917827", "0126545098", "0128419091"}
+    assert parsed.bad == []
+
+
+@pytest.mark.parametrize("field", [b"01234", b"012345678901234", b"+20124637855", b"0020124637855"])
+def test_five_to_fifteen_digits_are_a_msisdn(field: bytes) -> None:
+    """The identity is the digits; a plus sign is not part of it, leading zeros are."""
+    assert parse_msisdn(field) == field.lstrip(b"+").decode()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"", b"+", b"0123", b"0123456789012345", b"++20124637855", b"01 24637855", b"x124637855", "٠١٢٣٤٥".encode()],
+)
+def test_anything_else_is_no_msisdn(field: bytes) -> None:
+    """Too short, too long, spaces, letters, other scripts' digits."""
+    assert parse_msisdn(field) is None
+
+
+def test_lines_count_once_whatever_they_are() -> None:
+    """Header and blank lines are no dials; bad lines have file, number and reason; duplicates are counted."""
+    parsed = parse_segment(
+        [
+            b"\xef\xbb\xbfmsisdn\r\n0124637855\r\n\r\n\"0124637855\"\r\n",
+            b"0124637855,5\n +20124637856\t\nabc\n" + b"1" * 4097 + b"\n0126545098",
+        ]
+    )
+
+    assert parsed.dials == {"0124637855", "20124637856", "0126545098"}
+    assert parsed.duplicates == 1
+    assert parsed.lines == 7
+    assert parsed.bad == [BadDial(1, 1, "columns"), BadDial(1, 3, "msisdn"), BadDial(1, 4, "too_long")]

@@ -1,0 +1,87 @@
+"""Time zones: one answer on every host, and the kernel's table says what the zones say."""
+
+import bisect
+import random
+from datetime import datetime, timedelta
+
+import pytest
+
+from upswell.errors import ConfigError
+from upswell.zones import (
+    LAST_TRANSITION_YEAR,
+    Zones,
+    add_days,
+    day_max_of,
+    day_of,
+    day_open_of,
+    load_zone,
+)
+
+PAIRS = [
+    ("Africa/Cairo", "UTC"),
+    ("Africa/Casablanca", "America/New_York"),
+    ("Australia/Lord_Howe", "Asia/Kathmandu"),
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_table_for_the_kernel_says_what_the_zones_say(pair: tuple[str, str]) -> None:
+    """At every change of offset, around it, and at random times."""
+    zones = Zones(*pair)
+    table = zones.shifts()
+    starts = [start for start, _ in table]
+    generator = random.Random(7)
+    seconds = [start + by for start in starts for by in (-7200, -3600, -1, 0, 1, 1800, 3599, 3600)]
+    seconds += [generator.randrange((LAST_TRANSITION_YEAR - 1) * 365 * 86400) for _ in range(5000)]
+    for second in (second for second in seconds if second > 86400):
+        local = datetime.min + timedelta(seconds=second)
+        shifted = local + timedelta(seconds=table[bisect.bisect_right(starts, second) - 1][1])
+
+        assert zones.convert(local) == (day_of(shifted), shifted.hour * 60 + shifted.minute)
+
+
+def test_equal_zones_convert_nothing() -> None:
+    """With one zone even a local time that does not exist stays what it is."""
+    zones = Zones("Africa/Cairo", "Africa/Cairo")
+
+    assert zones.shifts() == []
+    assert zones.convert(datetime(2024, 4, 26, 0, 30)) == (20240426, 30)
+
+
+def test_a_time_that_occurs_twice_is_the_first() -> None:
+    """01:30 on the night New York's clocks go back is still summer time."""
+    assert Zones("America/New_York", "UTC").convert(datetime(2024, 11, 3, 1, 30)) == (20241103, 330)
+
+
+def test_a_time_that_does_not_exist_has_the_offset_before_the_change() -> None:
+    """02:30 on the night New York's clocks go forward is read with winter's offset."""
+    assert Zones("America/New_York", "UTC").convert(datetime(2024, 3, 10, 2, 30)) == (20240310, 450)
+
+
+def test_the_ends_of_the_calendar_do_not_overflow() -> None:
+    """The first and last moments that a timestamp can write have a day."""
+    zones = Zones("Asia/Tokyo", "America/New_York")
+
+    assert zones.convert(datetime(1, 1, 1)).day == 1231  # noqa: DTZ001
+    assert zones.convert(datetime(9999, 12, 31, 23, 59)).day == 99991231
+
+
+def test_an_unknown_zone_is_a_clear_error() -> None:
+    """A name that tz data does not know, or that is a path, is refused."""
+    for name in ("Africa/Kairo", "../../etc/passwd", ""):
+        with pytest.raises(ConfigError, match="unknown time zone"):
+            load_zone(name)
+
+
+def test_days_move_over_months_and_leap_years() -> None:
+    """Integer days follow the calendar, and stop at its ends."""
+    assert add_days(20240228, 1) == 20240229
+    assert add_days(20240301, -1) == 20240229
+    assert add_days(99991231, 1) == 99991231
+
+
+def test_the_open_days_follow_the_newest_stamp() -> None:
+    """With two kept days the day before the newest stamp's is open; in another zone its midnight is carried over."""
+    assert day_open_of("202004171937", 2, Zones()) == 20200416
+    assert day_open_of("202004170500", 2, Zones("Asia/Tokyo", "UTC")) == 20200415
+    assert day_max_of("202004171937") == 20200418
