@@ -85,14 +85,18 @@ def test_an_open_quote_is_named_where_it_opens() -> None:
         ("23:59", "0:01", (1439, 1)),
     ],
 )
-def test_times_are_read_as_people_write_them(start: str, end: str, expected: tuple[int, int]) -> None:
+def test_times_are_read_as_people_write_them(
+    start: str, end: str, expected: tuple[int, int]
+) -> None:
     """Hours alone, with minutes, the whole day, over midnight, and 0 as the midnight that ends a day."""
     rules, _ = parse(f"1,A,{start},{end},1\n".encode())
 
     assert [(rule.start_min, rule.end_min) for rule in rules] == [expected]
 
 
-@pytest.mark.parametrize("text", ["0,0", "24,8", "8,25", "8:60,9", "8.5,9", "8:5,9", "-1,9", ",9", "8,"])
+@pytest.mark.parametrize(
+    "text", ["0,0", "24,8", "8,25", "8:60,9", "8.5,9", "8:5,9", "-1,9", ",9", "8,"]
+)
 def test_other_times_are_refused(text: str) -> None:
     """What is no time of the day is no rule."""
     assert parse(f"1,A,{text},1\n".encode())[0] == ()

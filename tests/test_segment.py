@@ -21,7 +21,16 @@ def test_five_to_fifteen_digits_are_a_msisdn(field: bytes) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    [b"", b"+", b"0123", b"0123456789012345", b"++20124637855", b"01 24637855", b"x124637855", "٠١٢٣٤٥".encode()],
+    [
+        b"",
+        b"+",
+        b"0123",
+        b"0123456789012345",
+        b"++20124637855",
+        b"01 24637855",
+        b"x124637855",
+        "٠١٢٣٤٥".encode(),
+    ],
 )
 def test_anything_else_is_no_msisdn(field: bytes) -> None:
     """Too short, too long, spaces, letters, other scripts' digits."""
@@ -32,7 +41,7 @@ def test_lines_count_once_whatever_they_are() -> None:
     """Header and blank lines are no dials; bad lines have file, number and reason; duplicates are counted."""
     parsed = parse_segment(
         [
-            b"\xef\xbb\xbfmsisdn\r\n0124637855\r\n\r\n\"0124637855\"\r\n",
+            b'\xef\xbb\xbfmsisdn\r\n0124637855\r\n\r\n"0124637855"\r\n',
             b"0124637855,5\n +20124637856\t\nabc\n" + b"1" * 4097 + b"\n0126545098",
         ]
     )
@@ -40,4 +49,8 @@ def test_lines_count_once_whatever_they_are() -> None:
     assert parsed.dials == {"0124637855", "20124637856", "0126545098"}
     assert parsed.duplicates == 1
     assert parsed.lines == 7
-    assert parsed.bad == [BadDial(1, 1, "columns"), BadDial(1, 3, "msisdn"), BadDial(1, 4, "too_long")]
+    assert parsed.bad == [
+        BadDial(1, 1, "columns"),
+        BadDial(1, 3, "msisdn"),
+        BadDial(1, 4, "too_long"),
+    ]

@@ -151,9 +151,7 @@ def test_a_window_begins_at_its_start_and_ends_before_its_end() -> None:
 def test_an_application_notifies_once_a_day_whatever_the_service() -> None:
     """Services 1 and 4 are both Twitter: after one has fired the other is capped, until the next day."""
     data = (
-        record(1, 200, "0417100000")
-        + record(4, 200, "0417100001")
-        + record(4, 200, "0418100001")
+        record(1, 200, "0417100000") + record(4, 200, "0417100001") + record(4, 200, "0418100001")
     )
 
     assert outcomes(data, stamp="202004181000") == ["notified", "capped", "notified"]

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-State = Literal[
-    "waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"
-]
+State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
 STATES: tuple[State, ...] = get_args(State)
 
 

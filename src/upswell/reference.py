@@ -112,9 +112,8 @@ def _parse_timestamp(field: bytes) -> datetime | None:
         return None
     text = field.decode("ascii")
     try:
-        return datetime(  # noqa: DTZ001 - a local time of the data's zone
-            *(int(text[a:b]) for a, b in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14)))
-        )
+        day = datetime(int(text[:4]), int(text[4:6]), int(text[6:8]))
+        return day.replace(hour=int(text[8:10]), minute=int(text[10:12]), second=int(text[12:]))
     except ValueError:
         return None
 

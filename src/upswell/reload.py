@@ -1,8 +1,9 @@
 """Which version of SEGMENT and RULES is in force.
 
-Owns reading them once they are still, deciding whether a change may be taken, and saying in words what changed. It never
-touches the batch in hand: the engine asks between two batches, and gets the next version when it has been loaded and
-validated, in a thread of its own. The invariant: what is in force is always a version that was good when it was taken.
+Owns reading them once they are still, deciding whether a change may be taken, and saying in words what changed. It
+never touches the batch in hand: the engine asks between two batches, and gets the next version when it has been
+loaded and validated, in a thread of its own. The invariant: what is in force is always a version that was good when
+it was taken.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from upswell.batch import Versions
 from upswell.errors import ConfigError, InputMissing, UpswellError
@@ -35,10 +36,12 @@ class Reference(NamedTuple):
 class Kept(Protocol):
     """Where the content of every version is kept."""
 
-    def add_reference(self, kind: str, version: str, content: bytes, note: str) -> None:
+    def add_reference(
+        self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str
+    ) -> None:
         """Keep this version and make it the current one of its kind."""
 
-    def reference(self, version: str) -> bytes | None:
+    def reference(self, kind: str, version: str) -> bytes:
         """The content of a kept version."""
 
     def current_versions(self) -> Versions | None:
@@ -77,9 +80,13 @@ def list_files(path: Path) -> list[Path]:
             return [path]
         names = sorted((entry for entry in path.iterdir() if entry.suffix == ".csv"), key=bytes)
     except OSError as error:
-        raise InputMissing(f"{path}: {error.strerror}", "check the path and its permissions") from error
+        raise InputMissing(
+            f"{path}: {error.strerror}", "check the path and its permissions"
+        ) from error
     if not names:
-        raise InputMissing(f"{path}: holds no *.csv file", "put the file there, or name the file itself")
+        raise InputMissing(
+            f"{path}: holds no *.csv file", "put the file there, or name the file itself"
+        )
     return names
 
 
@@ -91,7 +98,9 @@ def read_files(path: Path) -> Contents:
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise InputMissing(f"{file}: {error.strerror}", "check the file and its permissions") from error
+            raise InputMissing(
+                f"{file}: {error.strerror}", "check the file and its permissions"
+            ) from error
         digest.update(struct.pack("<Q", len(content)))
         digest.update(content)
         files.append((file.name, content))
@@ -100,7 +109,11 @@ def read_files(path: Path) -> Contents:
 
 def pack_rules(files: list[tuple[str, bytes]]) -> bytes:
     """The content of a version of RULES as one value, for the checkpoint."""
-    parts = (part for name, content in files for part in (name.encode("utf-8", "surrogateescape"), content))
+    parts = (
+        part
+        for name, content in files
+        for part in (name.encode("utf-8", "surrogateescape"), content)
+    )
     return b"".join(_FRAME.pack(len(part)) + part for part in parts)
 
 
@@ -121,7 +134,7 @@ def unpack_rules(packed: bytes) -> list[tuple[str, bytes]]:
 
 def compile_rules(ruleset: Ruleset) -> Rules:
     """The kernel's form of the rules."""
-    return Rules([tuple(rule) for rule in ruleset.rules])
+    return Rules(list(ruleset.rules))
 
 
 class Reload:
@@ -201,24 +214,18 @@ class Reload:
         if isinstance(change, Change):
             self.current = change.reference
             return change
-        for kind, version, content in (
-            ("rules", change.reference.versions.rules, change.rules_content),
-            ("segment", change.reference.versions.segment, change.segment_content),
-        ):
-            if content is not None:
-                self._kept.add_reference(kind, version, content, "; ".join(change.words))
+        versions, note = change.reference.versions, "; ".join(change.words)
+        if change.rules_content is not None:
+            self._kept.add_reference("rules", versions.rules, change.rules_content, note)
+        if change.segment_content is not None:
+            self._kept.add_reference("segment", versions.segment, change.segment_content, note)
         self.current = change.reference
         return Change(change.reference, accepted=True, words=change.words)
 
     def _restore(self, versions: Versions) -> Reference:
-        rules = self._kept.reference(versions.rules)
-        segment = self._kept.reference(versions.segment)
-        if rules is None or segment is None:
-            raise UpswellError(
-                "the state does not hold the reference it last used", "run: upswell state verify"
-            )
-        ruleset = parse_rules(unpack_rules(rules))
-        return Reference(ruleset, compile_rules(ruleset), Segment.load(segment), versions)
+        ruleset = parse_rules(unpack_rules(self._kept.reference("rules", versions.rules)))
+        segment = Segment.load(self._kept.reference("segment", versions.segment))
+        return Reference(ruleset, compile_rules(ruleset), segment, versions)
 
     def _look(self) -> Look:
         look = []
@@ -269,11 +276,15 @@ class _Loading(threading.Thread):
 
     def result(self) -> "_Candidate | Change":
         if self._outcome is None:
-            raise UpswellError("loading SEGMENT and RULES failed unexpectedly", "run again with --debug")
+            raise UpswellError(
+                "loading SEGMENT and RULES failed unexpectedly", "run again with --debug"
+            )
         return self._outcome
 
 
-def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> "_Candidate | Change":
+def _load(
+    paths: tuple[Path, Path], before: Reference | None, accept: bool
+) -> "_Candidate | Change":
     """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
     rules_source, segment_source = read_files(paths[0]), read_files(paths[1])
     versions = Versions(rules_source.version, segment_source.version)
@@ -306,7 +317,9 @@ def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> "
         if before is None:
             raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
         return Change(before, accepted=False, words=refusals)
-    return _Candidate(Reference(ruleset, rules, segment, versions), words, rules_content, segment_content)
+    return _Candidate(
+        Reference(ruleset, rules, segment, versions), words, rules_content, segment_content
+    )
 
 
 def describe_problem(problem: Problem) -> str:
@@ -316,7 +329,10 @@ def describe_problem(problem: Problem) -> str:
 
 def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
     if not ruleset.rules:
-        return ["RULES has no usable rule", *(describe_problem(problem) for problem in ruleset.problems[:3])]
+        return [
+            "RULES has no usable rule",
+            *(describe_problem(problem) for problem in ruleset.problems[:3]),
+        ]
     if ruleset.problems and not first:
         return [describe_problem(problem) for problem in ruleset.problems]
     return []
@@ -341,4 +357,6 @@ def _segment_words(report: SegmentReport, names: list[str]) -> list[str]:
     if not report.bad:
         return []
     index, line, reason, _ = report.errors[0]
-    return [f"{report.bad:,} SEGMENT lines are no dial, the first is {names[index]!r} line {line}: {reason}"]
+    return [
+        f"{report.bad:,} SEGMENT lines are no dial, the first is {names[index]!r} line {line}: {reason}"
+    ]

@@ -100,11 +100,8 @@ def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
     problems: list[Problem] = []
     for name, data in files:
         for line, fields in _rows(data):
-            parsed = fields if isinstance(fields, tuple) else _parse_fields(fields)
-            if isinstance(parsed, Rule):
-                refused = accepted.add(parsed, f"{name}:{line}")
-            else:
-                refused = parsed
+            found = fields if isinstance(fields, tuple) else _parse_fields(fields)
+            refused = accepted.add(found, f"{name}:{line}") if isinstance(found, Rule) else found
             if refused is not None:
                 problems.append(Problem(name, line, *refused))
     return Ruleset(tuple(accepted.rules), tuple(problems))
@@ -112,9 +109,8 @@ def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
 
 def describe_change(old: Ruleset, new: Ruleset) -> list[str]:
     """What changed from one version to the next, a phrase each: "Youtube 99 -> 120", "Twitter (1) 8-20 added"."""
-    key = lambda rule: (rule.service, rule.start_min, rule.end_min)  # noqa: E731 - used three times below
-    before = {key(rule): rule for rule in old.rules}
-    after = {key(rule): rule for rule in new.rules}
+    before = {(rule.service, rule.start_min, rule.end_min): rule for rule in old.rules}
+    after = {(rule.service, rule.start_min, rule.end_min): rule for rule in new.rules}
     phrases = []
     for where, rule in after.items():
         was = before.get(where)

@@ -31,7 +31,8 @@ def load_zone(name: str) -> ZoneInfo:
     """The zone of that name. Raises ConfigError when tz data has none."""
     if name not in zone_names():
         raise ConfigError(
-            f"unknown time zone {name!r}", "write a name of the tz database, such as Africa/Cairo or UTC"
+            f"unknown time zone {name!r}",
+            "write a name of the tz database, such as Africa/Cairo or UTC",
         )
     resource = importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
     with resource.open("rb") as stream:
@@ -75,7 +76,9 @@ class Zones(NamedTuple):
         cycles = 1 if local.year < 2 else -1 if local.year > 9998 else 0
         if cycles:
             local = local.replace(year=local.year + cycles * _YEAR_CYCLE)
-        converted = local.replace(tzinfo=load_zone(self.data), fold=0).astimezone(load_zone(self.rules))
+        converted = local.replace(tzinfo=load_zone(self.data), fold=0).astimezone(
+            load_zone(self.rules)
+        )
         day = day_of(converted) - cycles * _YEAR_CYCLE * 10000
         return Moment(day, converted.hour * 60 + converted.minute)
 
@@ -104,7 +107,7 @@ def stamp_time(stamp: str) -> datetime:
     """The local time that a file's stamp ``yyyyMMddHHmm`` names. Raises ValueError when there is none."""
     if len(stamp) != 12 or not (stamp.isascii() and stamp.isdigit()):
         raise ValueError(stamp)
-    return datetime(  # noqa: DTZ001 - a stamp is a local time of the data's zone
+    return datetime(
         int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8]), int(stamp[8:10]), int(stamp[10:])
     )
 
@@ -139,7 +142,7 @@ def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
     """(UTC moment, offset before, offset after) of every change, found by halving: zoneinfo does not list them."""
     found = []
     step = timedelta(days=1)
-    at = datetime(FIRST_TRANSITION_YEAR, 1, 1)  # noqa: DTZ001 - naive UTC throughout
+    at = datetime(FIRST_TRANSITION_YEAR, 1, 1)
     before = _offset(at, name)
     while at.year < LAST_TRANSITION_YEAR:
         after = _offset(at + step, name)

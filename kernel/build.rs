@@ -1,0 +1,26 @@
+//! Exports SOURCE_DIGEST, so that a stale compiled module is noticed by a test.
+//!
+//! The digest is SHA-256 over every source in name order: the name, a zero byte, the content, a zero byte.
+
+use sha2::{Digest, Sha256};
+use std::{fs, path::PathBuf};
+
+fn main() -> std::io::Result<()> {
+    let mut names: Vec<PathBuf> = ["Cargo.lock", "Cargo.toml", "build.rs"].map(PathBuf::from).into();
+    for entry in fs::read_dir("src")? {
+        names.push(entry?.path());
+    }
+    names.sort();
+    let mut hash = Sha256::new();
+    for name in &names {
+        println!("cargo:rerun-if-changed={}", name.display());
+        hash.update(name.to_string_lossy().as_bytes());
+        hash.update([0]);
+        hash.update(fs::read(name)?);
+        hash.update([0]);
+    }
+    println!("cargo:rerun-if-changed=src");
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("cargo:rustc-env=UPSWELL_SOURCE_DIGEST={hex}");
+    Ok(())
+}

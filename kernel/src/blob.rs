@@ -1,0 +1,368 @@
+//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards.
+//!
+//! A blob is self-contained, little endian:
+//!
+//! ```text
+//! magic "UPSWLDG1" | kind u8 (B, D) | base: shard u8 | columns u32 | columns … | entries per shard u32 (B: 1, D: 256)
+//! | entries: key u64 (its column numbered within this blob, from 0), value u64 | CRC-64/NVME of all before
+//! ```
+//!
+//! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
+//! makes reading them back sequential in memory.
+
+use crate::crc::crc64;
+use crate::ledger::{Column, Columns, Ledger, SHARDS, Shard, column_of, with_column};
+use crate::threads;
+use std::sync::Mutex;
+
+const MAGIC: &[u8; 8] = b"UPSWLDG1";
+const ENTRY_BYTES: usize = 16;
+/// Stands for a column that is closed, among the numbers of a blob's columns.
+const CLOSED: u32 = 0;
+
+/// Append the definition of a column.
+pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
+    match column {
+        Column::Total { service, start_min, end_min, day } => {
+            out.push(b'T');
+            out.extend_from_slice(&service.to_le_bytes());
+            out.extend_from_slice(&start_min.to_le_bytes());
+            out.extend_from_slice(&end_min.to_le_bytes());
+            out.extend_from_slice(&day.to_le_bytes());
+        }
+        Column::Cap { application, day } => {
+            out.push(b'C');
+            out.extend_from_slice(&day.to_le_bytes());
+            out.extend_from_slice(&(application.len() as u32).to_le_bytes());
+            out.extend_from_slice(application.as_bytes());
+        }
+    }
+}
+
+/// Takes little-endian values off the front; None at the end of the bytes.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn column(&mut self) -> Option<Column> {
+        match self.u8()? {
+            b'T' => Some(Column::Total {
+                service: self.u32()?,
+                start_min: self.u16()?,
+                end_min: self.u16()?,
+                day: self.u32()?,
+            }),
+            b'C' => {
+                let day = self.u32()?;
+                let length = self.u32()? as usize;
+                let application = std::str::from_utf8(self.take(length)?).ok()?.into();
+                Some(Column::Cap { application, day })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Numbers columns within one blob, in the order of their first use.
+struct Writer<'a> {
+    columns: &'a Columns,
+    numbers: Vec<u32>,
+    definitions: Vec<u8>,
+    used: u32,
+    entries: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(columns: &'a Columns, entries: usize) -> Writer<'a> {
+        let entries = Vec::with_capacity(entries * ENTRY_BYTES);
+        Writer { columns, numbers: vec![u32::MAX; columns.defined.len()], definitions: Vec::new(), used: 0, entries }
+    }
+
+    fn put(&mut self, key: u64, value: u64) {
+        let number = column_of(key) as usize;
+        if self.numbers[number] == u32::MAX
+            && let Some(column) = &self.columns.defined[number]
+        {
+            put_column(&mut self.definitions, column);
+            self.numbers[number] = self.used;
+            self.used += 1;
+        }
+        self.entries.extend_from_slice(&with_column(key, self.numbers[number]).to_le_bytes());
+        self.entries.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn finish(self, kind: &[u8], counts: &[u32]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.definitions.len() + self.entries.len() + counts.len() * 4 + 32);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(kind);
+        out.extend_from_slice(&self.used.to_le_bytes());
+        out.extend_from_slice(&self.definitions);
+        for count in counts {
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        out.extend_from_slice(&self.entries);
+        let crc = crc64(&out, 0);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+}
+
+/// What a blob holds, checked in its shape but not yet in its sum.
+struct Blob<'a> {
+    columns: Vec<Column>,
+    /// The entries of each shard; of a base, of its own alone.
+    entries: Vec<&'a [u8]>,
+    shard: Option<usize>,
+}
+
+impl<'a> Blob<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Blob<'a>> {
+        let (body, _) = bytes.split_last_chunk::<8>()?;
+        let mut input = Input(body);
+        if input.take(MAGIC.len())? != MAGIC {
+            return None;
+        }
+        let shard = match input.u8()? {
+            b'B' => Some(usize::from(input.u8()?)),
+            b'D' => None,
+            _ => return None,
+        };
+        let mut columns = Vec::new();
+        for _ in 0..input.u32()? {
+            columns.push(input.column()?);
+        }
+        let mut counts = Vec::new();
+        for _ in 0..if shard.is_some() { 1 } else { SHARDS } {
+            counts.push(input.u32()? as usize);
+        }
+        let mut entries = Vec::new();
+        for count in counts {
+            entries.push(input.take(count.checked_mul(ENTRY_BYTES)?)?);
+        }
+        input.0.is_empty().then_some(Blob { columns, entries, shard })
+    }
+}
+
+fn is_whole(blob: &[u8]) -> bool {
+    blob.split_last_chunk::<8>().is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
+}
+
+impl Ledger {
+    /// One shard as a base blob: all of its live entries.
+    pub fn shard_blob(&self, index: usize) -> Vec<u8> {
+        let shard = &self.shards[index];
+        let count = shard.alive(&self.columns);
+        let mut writer = Writer::new(&self.columns, count);
+        for (key, value) in shard.entries(&self.columns) {
+            writer.put(key, value);
+        }
+        writer.finish(&[b'B', index as u8], &[count as u32])
+    }
+
+    /// About how long `shard_blob` is.
+    pub fn shard_blob_bytes(&self, index: usize) -> usize {
+        self.shards[index].alive(&self.columns) * ENTRY_BYTES + 64
+    }
+
+    /// What changed since the last delta; empty when nothing did.
+    pub fn take_delta(&mut self) -> Vec<u8> {
+        let changed: usize = self.shards.iter().map(|shard| shard.dirty.len()).sum();
+        if changed == 0 {
+            return Vec::new();
+        }
+        let mut writer = Writer::new(&self.columns, changed);
+        let mut counts = Vec::with_capacity(SHARDS);
+        for shard in &mut self.shards {
+            let entries = shard.take_dirty(&self.columns);
+            counts.push(entries.len() as u32);
+            for (key, value) in entries {
+                writer.put(key, value);
+            }
+        }
+        writer.finish(b"D", &counts)
+    }
+
+    /// The ledger of (batch, base blob) of any shards and (batch, delta blob) in commit order, without what can receive
+    /// no record of `day_open` or later. Err says which blob is damaged.
+    pub fn load(
+        bases: &[(u64, &[u8])],
+        deltas: &[(u64, &[u8])],
+        day_open: u32,
+        threads: usize,
+    ) -> Result<Ledger, String> {
+        let blobs: Vec<&(u64, &[u8])> = bases.iter().chain(deltas).collect();
+        let damaged = Mutex::new(None);
+        threads::for_each(threads, blobs.len(), |index| {
+            if !is_whole(blobs[index].1) {
+                *threads::lock(&damaged) = Some(index);
+            }
+        });
+        let name = |index: usize| {
+            let kind = if index < bases.len() { "base" } else { "delta" };
+            format!("the {kind} blob of batch {} is damaged", blobs[index].0)
+        };
+        if let Some(index) = *threads::lock(&damaged) {
+            return Err(name(index));
+        }
+        let mut ledger = Ledger::default();
+        let mut base_of: Vec<Option<Source>> = Vec::new();
+        base_of.resize_with(SHARDS, || None);
+        let mut sources = Vec::new();
+        for (index, (batch, bytes)) in blobs.iter().enumerate() {
+            let blob = Blob::read(bytes).ok_or_else(|| name(index))?;
+            if blob.shard.is_some() != (index < bases.len()) {
+                return Err(name(index));
+            }
+            let numbers = ledger.open_columns(&blob.columns, day_open).ok_or("too many open columns")?;
+            let source = Source { batch: *batch, numbers, entries: blob.entries };
+            match blob.shard {
+                Some(shard) if base_of[shard].as_ref().is_none_or(|other| other.batch < *batch) => {
+                    base_of[shard] = Some(source);
+                }
+                Some(_) => {}
+                None => sources.push(source),
+            }
+        }
+        ledger.fill(&base_of, &sources, threads).ok_or("a ledger blob names an unknown column")?;
+        Ok(ledger)
+    }
+
+    /// The numbers of a blob's columns in this ledger, `CLOSED` for those that are over.
+    fn open_columns(&mut self, columns: &[Column], day_open: u32) -> Option<Vec<u32>> {
+        columns
+            .iter()
+            .map(|column| {
+                let open = column.last_day() >= day_open;
+                if open { self.columns.number(column) } else { Some(CLOSED) }
+            })
+            .collect()
+    }
+
+    fn fill(&mut self, base_of: &[Option<Source>], deltas: &[Source], threads: usize) -> Option<()> {
+        let columns = &self.columns;
+        let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
+        let sound = Mutex::new(Some(()));
+        threads::for_each(threads, SHARDS, |index| {
+            let mut shard = threads::lock(&shards[index]);
+            let base = base_of[index].as_ref();
+            let newer = deltas.iter().filter(|delta| base.is_none_or(|base| base.batch < delta.batch));
+            let parts: Vec<(&Source, &[u8])> = (base.map(|base| (base, base.entries[0])).into_iter())
+                .chain(newer.map(|delta| (delta, delta.entries[index])))
+                .collect();
+            let base_entries = base.map_or(0, |base| base.entries[0].len() / ENTRY_BYTES);
+            shard.reserve(columns, base_entries);
+            for (source, entries) in parts {
+                if source.apply(&mut shard, columns, entries).is_none() {
+                    *threads::lock(&sound) = None;
+                }
+            }
+        });
+        sound.into_inner().ok()?
+    }
+}
+
+/// The entries of a blob, with its columns in the numbers of the ledger.
+struct Source<'a> {
+    batch: u64,
+    numbers: Vec<u32>,
+    entries: Vec<&'a [u8]>,
+}
+
+impl Source<'_> {
+    fn apply(&self, shard: &mut Shard, columns: &Columns, entries: &[u8]) -> Option<()> {
+        for entry in entries.chunks_exact(ENTRY_BYTES) {
+            let (key, value) = entry.split_first_chunk::<8>()?;
+            let key = u64::from_le_bytes(*key);
+            let value = u64::from_le_bytes(value.try_into().ok()?);
+            let number = *self.numbers.get(column_of(key) as usize)?;
+            if number != CLOSED {
+                shard.set(columns, with_column(key, number), value, false);
+            }
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Applied, Candidate, shard_of};
+    use crate::msisdn;
+
+    fn total(day: u32) -> Column {
+        Column::Total { service: 1, start_min: 0, end_min: 1440, day }
+    }
+
+    fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Applied {
+        let total = ledger.columns.number(&total(day)).expect("room");
+        let cap = ledger.columns.number(&Column::Cap { application: "A".into(), day }).expect("room");
+        let mixed = msisdn::mix(msisdn::POW10[10] + dial);
+        let candidate = Candidate { mixed, volume, start: 0, length: 0, total, cap, rule: 0, day };
+        ledger.shards[shard_of(mixed)].apply(&ledger.columns, &candidate, 100, true)
+    }
+
+    #[test]
+    fn bases_and_deltas_give_the_ledger_back() {
+        let mut ledger = Ledger::default();
+        let mut deltas = Vec::new();
+        let mut bases = Vec::new();
+        for batch in 0..6u64 {
+            for i in 0..5000 {
+                add(&mut ledger, i * 13 % 4000, 20_200_417 + (i % 2) as u32, i % 60);
+            }
+            deltas.push((batch, ledger.take_delta()));
+            let shards = batch as usize * 40..batch as usize * 40 + 56;
+            bases.extend(shards.map(|shard| (batch, ledger.shard_blob(shard))));
+        }
+        assert!(ledger.take_delta().is_empty());
+        let bases: Vec<(u64, &[u8])> = bases.iter().map(|(batch, blob)| (*batch, blob.as_slice())).collect();
+        let deltas: Vec<(u64, &[u8])> = deltas.iter().map(|(batch, blob)| (*batch, blob.as_slice())).collect();
+        for threads in [1, 2] {
+            let loaded = Ledger::load(&bases, &deltas, 0, threads).expect("whole");
+            assert_eq!(ledger.items(), loaded.items());
+            assert_eq!(ledger.caps(), loaded.caps());
+            assert_eq!(ledger.entries(), loaded.entries());
+        }
+        let mut damaged = deltas[0].1.to_vec();
+        damaged[40] ^= 4;
+        assert!(Ledger::load(&[], &[(0, &damaged)], 0, 1).is_err());
+        assert!(Ledger::load(&deltas, &[], 0, 1).is_err());
+    }
+
+    #[test]
+    fn closed_days_are_forgotten_and_their_columns_used_again() {
+        let mut ledger = Ledger::default();
+        for day in 20_200_401..20_200_431 {
+            for dial in 0..300 {
+                assert_eq!(Applied::Counted, add(&mut ledger, dial, day, 100));
+                assert_eq!(Applied::Notified, add(&mut ledger, dial, day, 1));
+                assert_eq!(Applied::Capped, add(&mut ledger, dial, day, 1));
+            }
+            ledger.drop_before(day);
+            assert_eq!((300, 300), ledger.entries());
+            for _ in 0..16 {
+                ledger.sweep();
+            }
+            ledger.take_delta();
+        }
+        assert!(ledger.columns.defined.len() <= 5);
+        assert_eq!(300, ledger.items().len());
+    }
+}

@@ -1,0 +1,418 @@
+//! The fast path: the same answers as `scan`, many lines per microsecond. The only file with `unsafe`.
+//!
+//! For the next engineer. A line of real traffic is short and plain: `digits,digits,digits,14 digits`, 30 to 45 bytes.
+//! So for each line one unaligned load of 64 bytes from its start gives three bit masks: newlines, commas, digits.
+//!
+//! 1. The lowest newline bit is the line's end (a `\r` before it is cut off), and the next line starts behind it. None
+//!    within 64 bytes: not a plain line.
+//! 2. The line is plain when its non-digits are exactly three commas and the four lengths between them fit: that is
+//!    all of the grammar but the timestamp, in a dozen instructions without a branch.
+//! 3. The date's 8 bytes are compared with the last date found good; another date is checked once and becomes the last.
+//!    The time is good when its hour is at most "23" and the tens of minute and second are at most '5'.
+//! 4. The msisdn's digits are loaded so that they end at the comma, what lies before is masked off, and three
+//!    multiply-add steps make the number.
+//! 5. The visitor's `wants` asks its filter; wanted records are set aside, without a branch, until there are
+//!    `BATCH` of them. Then memory is asked for all their table places at once, and only those that the table contains
+//!    get their service, volume and time read.
+//!
+//! Any line that is not plain goes to `scan::parse_line`, so this file never decides that something is bad. If you
+//! change the grammar, look at steps 2 and 3. What is read beyond a line is never used: the buffer has
+//! `PAD_BEFORE` bytes before the first line and `PAD_AFTER` after the last one.
+
+use crate::scan::{self, Record, Scanned, Visitor};
+
+/// Bytes of a buffer before its first line that may be read.
+pub const PAD_BEFORE: usize = 16;
+/// Bytes of a buffer after its last line that may be read.
+pub const PAD_AFTER: usize = 128;
+
+/// A way to scan lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// 64-byte registers with mask results.
+    Avx512,
+    /// 32-byte registers.
+    Avx2,
+    /// Plain code: the definition.
+    Scalar,
+}
+
+impl Path {
+    /// Those that this CPU can run, fastest first.
+    pub fn available() -> Vec<Path> {
+        let mut paths = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
+            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+                paths.push(Path::Avx512);
+            }
+            paths.push(Path::Avx2);
+        }
+        paths.push(Path::Scalar);
+        paths
+    }
+
+    /// Its name, as in the environment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Avx512 => "avx512",
+            Path::Avx2 => "avx2",
+            Path::Scalar => "scalar",
+        }
+    }
+
+    /// The path of this name, if this CPU can run it.
+    pub fn named(name: &str) -> Option<Path> {
+        Path::available().into_iter().find(|path| path.name() == name)
+    }
+
+    /// `scan::scan_lines` by this path.
+    ///
+    /// # Panics
+    /// When the buffer lacks the pads around [from, to).
+    pub fn scan_lines<V: Visitor>(
+        self,
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
+        match self {
+            Path::Scalar => scan::scan_lines(bytes, from, to, day_max, visitor),
+            #[cfg(target_arch = "x86_64")]
+            _ => wide::scan_lines(self, bytes, from, to, day_max, visitor),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => scan::scan_lines(bytes, from, to, day_max, visitor),
+        }
+    }
+}
+
+/// Ask memory for `items[index]`, which will be looked at soon.
+#[inline(always)]
+pub fn prefetch<T>(items: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(item) = items.get(index) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults, and this address is one of a live item.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (items, index);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::{PAD_AFTER, PAD_BEFORE, Path, Record, Scanned, Visitor, scan};
+    use crate::{clock, msisdn};
+    use std::arch::x86_64::{
+        __m128i, __m256i, __m512i, _mm_and_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16,
+        _mm_maddubs_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_sub_epi8,
+        _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_set1_epi8,
+        _mm256_sub_epi8, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
+        _mm512_sub_epi8,
+    };
+
+    /// Bytes looked at from a line's start.
+    const WIDTH: u32 = 64;
+    /// Wanted records set aside before their table places are looked at.
+    const BATCH: usize = 32;
+    const TIMESTAMP_DIGITS: u32 = 14;
+    const DATE_DIGITS: usize = 8;
+
+    /// The bit masks of 64 bytes: bit i belongs to byte i.
+    struct Masks {
+        newline: u64,
+        comma: u64,
+        digit: u64,
+    }
+
+    trait Wide {
+        /// # Safety
+        /// 64 bytes at `at` may be read, and the CPU has what the type is named after.
+        unsafe fn masks(at: *const u8) -> Masks;
+    }
+
+    struct Avx512;
+    struct Avx2;
+
+    impl Wide for Avx512 {
+        #[inline(always)]
+        unsafe fn masks(at: *const u8) -> Masks {
+            // SAFETY: as promised by the caller.
+            unsafe {
+                let bytes: __m512i = _mm512_loadu_si512(at.cast());
+                Masks {
+                    newline: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b'\n'.cast_signed())),
+                    comma: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b','.cast_signed())),
+                    digit: _mm512_cmplt_epu8_mask(
+                        _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0'.cast_signed())),
+                        _mm512_set1_epi8(10),
+                    ),
+                }
+            }
+        }
+    }
+
+    impl Wide for Avx2 {
+        #[inline(always)]
+        unsafe fn masks(at: *const u8) -> Masks {
+            // SAFETY: as promised by the caller.
+            unsafe {
+                let low: __m256i = _mm256_loadu_si256(at.cast());
+                let high: __m256i = _mm256_loadu_si256(at.add(32).cast());
+                let join = |low: __m256i, high: __m256i| {
+                    u64::from(_mm256_movemask_epi8(low).cast_unsigned())
+                        | u64::from(_mm256_movemask_epi8(high).cast_unsigned()) << 32
+                };
+                let equal = |byte: u8| {
+                    let wanted = _mm256_set1_epi8(byte.cast_signed());
+                    join(_mm256_cmpeq_epi8(low, wanted), _mm256_cmpeq_epi8(high, wanted))
+                };
+                let digit = |bytes: __m256i| {
+                    let value = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0'.cast_signed()));
+                    _mm256_cmpeq_epi8(value, _mm256_min_epu8(value, _mm256_set1_epi8(9)))
+                };
+                Masks { newline: equal(b'\n'), comma: equal(b','), digit: join(digit(low), digit(high)) }
+            }
+        }
+    }
+
+    /// A plain line whose record is wanted: where it starts, and where its fields end, from there.
+    #[derive(Clone, Copy, Default)]
+    struct Hit {
+        msisdn: u64,
+        start: u32,
+        commas: [u8; 3],
+        end: u8,
+    }
+
+    pub(super) fn scan_lines<V: Visitor>(
+        path: Path,
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
+        assert!(from >= PAD_BEFORE && from <= to && to + PAD_AFTER <= bytes.len(), "a buffer without pads");
+        assert!(from == to || bytes[to - 1] == b'\n', "the last line is not whole");
+        // SAFETY: the assertions give the pads and the last newline; `Path::available` was asked for the CPU, as a Path
+        // other than Scalar comes from nowhere else.
+        unsafe {
+            match path {
+                Path::Avx512 => scan_avx512(bytes, from, to, day_max, visitor),
+                _ => scan_avx2(bytes, from, to, day_max, visitor),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `scan_wide`, on a CPU with these features.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn scan_avx512<V: Visitor>(bytes: &[u8], from: usize, to: usize, day_max: u32, visitor: &mut V) -> Scanned {
+        // SAFETY: passed on.
+        unsafe { scan_wide::<Avx512, V>(bytes, from, to, day_max, visitor) }
+    }
+
+    /// # Safety
+    /// As `scan_wide`, on a CPU with these features.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn scan_avx2<V: Visitor>(bytes: &[u8], from: usize, to: usize, day_max: u32, visitor: &mut V) -> Scanned {
+        // SAFETY: passed on.
+        unsafe { scan_wide::<Avx2, V>(bytes, from, to, day_max, visitor) }
+    }
+
+    /// # Safety
+    /// `bytes[from..to]` is whole lines, with PAD_BEFORE bytes before and PAD_AFTER after it.
+    #[inline(always)]
+    unsafe fn scan_wide<W: Wide, V: Visitor>(
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
+        let mut scanned = Scanned::default();
+        let mut hits = [Hit::default(); BATCH];
+        let mut held = 0;
+        let mut good_date = 0;
+        let mut at = from;
+        while at < to {
+            // SAFETY: at < to, and the pads cover what is read around [at, to): up to 64 bytes for the masks, 80 for a
+            // timestamp behind a comma that is not there, 16 before the first comma.
+            let line = unsafe { bytes.as_ptr().add(at) };
+            let masks = unsafe { W::masks(line) };
+            let end = masks.newline.trailing_zeros();
+            let fields = unsafe { fields(line, &masks, end) };
+            let next = at + end as usize + 1;
+            if !fields.plain || (fields.date != good_date && !is_good_date(fields.date, day_max)) {
+                if held > 0 {
+                    // SAFETY: the hits were made here.
+                    unsafe { look(bytes, &hits[..held], visitor) };
+                    held = 0;
+                }
+                at = scan_other(bytes, at, to, day_max, &mut scanned, visitor);
+                continue;
+            }
+            good_date = fields.date;
+            let [first, _, _] = fields.commas;
+            // SAFETY: the first comma is at 5 to 15, so 16 bytes before it are at most 11 before the line.
+            let value = unsafe { number_before(line.add(first as usize), first) };
+            let msisdn = msisdn::POW10[first as usize & 15] + value;
+            hits[held] = Hit {
+                msisdn,
+                start: at as u32,
+                commas: fields.commas.map(|comma| comma as u8),
+                end: fields.end as u8,
+            };
+            held += usize::from(visitor.wants(msisdn, at));
+            scanned.lines += 1;
+            scanned.records += 1;
+            at = next;
+            if held == BATCH {
+                // SAFETY: the hits were made here.
+                unsafe { look(bytes, &hits, visitor) };
+                held = 0;
+            }
+        }
+        // SAFETY: the hits were made here.
+        unsafe { look(bytes, &hits[..held], visitor) };
+        scanned
+    }
+
+    struct Fields {
+        plain: bool,
+        commas: [u32; 3],
+        /// Where the content ends.
+        end: u32,
+        /// The date's bytes.
+        date: u64,
+    }
+
+    /// # Safety
+    /// One byte before `line` and 96 from it may be read.
+    #[inline(always)]
+    unsafe fn fields(line: *const u8, masks: &Masks, newline: u32) -> Fields {
+        // SAFETY: newline is at most 64, a comma too, so reads end before 64 + 1 + 14.
+        unsafe {
+            let carriage = *line.add(newline as usize).sub(1) == b'\r';
+            let end = newline.wrapping_sub(u32::from(carriage));
+            let within = 1u64.wrapping_shl(end).wrapping_sub(1);
+            let commas = masks.comma & within;
+            let others = !masks.digit & within;
+            let after_first = commas & commas.wrapping_sub(1);
+            let after_second = after_first & after_first.wrapping_sub(1);
+            let after_third = after_second & after_second.wrapping_sub(1);
+            let first = commas.trailing_zeros();
+            let second = after_first.trailing_zeros();
+            let third = after_second.trailing_zeros();
+            let timestamp = line.add(third as usize + 1);
+            let date: u64 = timestamp.cast::<u64>().read_unaligned();
+            let time: u64 = timestamp.add(TIMESTAMP_DIGITS as usize - 8).cast::<u64>().read_unaligned();
+            // Bytes of `time`: d d H H M M S S. The addition carries into bit 7 when a ten is above '5'.
+            const TENS: u64 = 0x0080_0080_0000_0000;
+            let tens = (time & 0x00ff_00ff_0000_0000).wrapping_add(0x004a_004a_0000_0000) & TENS;
+            let hour = ((time >> 16) as u16).swap_bytes();
+            let plain = newline < WIDTH
+                && (others ^ commas) | after_third | tens == 0
+                && first.wrapping_sub(5) <= 10
+                && second.wrapping_sub(first).wrapping_sub(2) <= 8
+                && third.wrapping_sub(second).wrapping_sub(2) <= 14
+                && end.wrapping_sub(third) == TIMESTAMP_DIGITS + 1
+                && hour <= u16::from_be_bytes(*b"23");
+            Fields { plain, commas: [first, second, third], end, date }
+        }
+    }
+
+    /// Whether 8 digits are a date that is not after `day_max`.
+    #[cold]
+    fn is_good_date(digits: u64, day_max: u32) -> bool {
+        let date = msisdn::number(&digits.to_le_bytes()).unwrap_or(0) as u32;
+        clock::is_date(date) && date <= day_max
+    }
+
+    /// The line at `at` by the plain path; where the next one starts.
+    #[inline(never)]
+    fn scan_other<V: Visitor>(
+        bytes: &[u8],
+        at: usize,
+        to: usize,
+        day_max: u32,
+        scanned: &mut Scanned,
+        visitor: &mut V,
+    ) -> usize {
+        let end = memchr::memchr(b'\n', &bytes[at..to]).map_or(to, |length| at + length);
+        scan::scan_line(scan::content_of(&bytes[at..end]), at, day_max, scanned, visitor);
+        end + 1
+    }
+
+    /// Look closely at records that are wanted.
+    ///
+    /// # Safety
+    /// The hits are plain lines of `bytes`, on a CPU with these features.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    #[inline(never)]
+    unsafe fn look<V: Visitor>(bytes: &[u8], hits: &[Hit], visitor: &mut V) {
+        for hit in hits {
+            visitor.prefetch(hit.msisdn);
+        }
+        for hit in hits {
+            let start = hit.start as usize;
+            if !visitor.contains(hit.msisdn, start) {
+                continue;
+            }
+            let [first, second, third] = hit.commas.map(u32::from);
+            // SAFETY: the commas are where `fields` found them.
+            let (service, volume) = unsafe {
+                let line = bytes.as_ptr().add(start);
+                (
+                    number_before(line.add(second as usize), second - first - 1),
+                    number_before(line.add(third as usize), third - second - 1),
+                )
+            };
+            let timestamp = &bytes[start + third as usize + 1..][..TIMESTAMP_DIGITS as usize];
+            let (date, time) = timestamp.split_at(DATE_DIGITS);
+            let plain_number = |digits: &[u8]| digits.iter().fold(0, |n, digit| n * 10 + u32::from(digit & 15));
+            let record = Record {
+                msisdn: hit.msisdn,
+                service: service as u32,
+                volume,
+                date: plain_number(date),
+                time: plain_number(time),
+            };
+            visitor.record(start, usize::from(hit.end), &record);
+        }
+    }
+
+    /// Bytes to keep of 16: the last n start at offset n.
+    const KEEP: [u8; 32] = {
+        let mut keep = [0; 32];
+        let mut i = 16;
+        while i < 32 {
+            keep[i] = 255;
+            i += 1;
+        }
+        keep
+    };
+
+    /// The number that the `digits` (at most 16) bytes before `end` say.
+    ///
+    /// # Safety
+    /// They are digits, 16 bytes before `end` may be read, and the CPU has AVX2.
+    #[inline(always)]
+    unsafe fn number_before(end: *const u8, digits: u32) -> u64 {
+        // SAFETY: as promised by the caller; KEEP has 16 bytes from any offset up to 16.
+        unsafe {
+            let keep: __m128i = _mm_loadu_si128(KEEP.as_ptr().add(digits as usize & 15).cast());
+            let bytes = _mm_loadu_si128(end.sub(16).cast());
+            let values = _mm_and_si128(_mm_sub_epi8(bytes, _mm_set1_epi8(b'0'.cast_signed())), keep);
+            let twos = _mm_maddubs_epi16(values, _mm_set1_epi16(0x010a));
+            let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
+            let packed = _mm_packus_epi32(fours, fours);
+            let eights = _mm_madd_epi16(packed, _mm_set1_epi32(0x0001_2710));
+            let both = _mm_cvtsi128_si64(eights).cast_unsigned();
+            (both & 0xffff_ffff) * 100_000_000 + (both >> 32)
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The identity of an msisdn as a number, and the mixing that spreads such numbers over shards and tables.
+//!
+//! An msisdn is a digit string, so "0126" and "126" differ: the key is `10^digits + value`, below 2^51. Mixing is
+//! invertible on 51 bits, so that a table may keep the mixed form alone and still give the digits back.
+
+/// Fewest digits of an msisdn.
+pub const DIGITS_MIN: usize = 5;
+/// Most digits of an msisdn.
+pub const DIGITS_MAX: usize = 15;
+/// Bits of a key and of its mixed form.
+pub const KEY_BITS: u32 = 51;
+
+const MASK: u64 = (1 << KEY_BITS) - 1;
+const FIRST: u64 = 0x2_c1b3_c6d1_f5a7 | 1;
+const SECOND: u64 = 0x5_9e37_79b9_7f4b | 1;
+
+/// Powers of ten up to 10^15.
+pub const POW10: [u64; 16] = {
+    let mut powers = [1; 16];
+    let mut i = 1;
+    while i < 16 {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
+
+/// The key of 5 to 15 ASCII digits; None when they are none.
+pub fn key_of(digits: &[u8]) -> Option<u64> {
+    if !(DIGITS_MIN..=DIGITS_MAX).contains(&digits.len()) {
+        return None;
+    }
+    number(digits).map(|value| POW10[digits.len()] + value)
+}
+
+/// The number that 1 to 15 ASCII digits say; None when another byte is among them.
+pub fn number(digits: &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for byte in digits {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + u64::from(byte - b'0');
+    }
+    Some(value)
+}
+
+/// The digits of a key.
+pub fn digits_of(key: u64) -> String {
+    // The leading 1 stands for 10^digits and is cut away.
+    key.to_string().split_off(1)
+}
+
+/// A number that orders keys as their digit strings are ordered.
+pub fn text_order(key: u64) -> u64 {
+    let digits = key.ilog10() as usize;
+    (key - POW10[digits]) * POW10[DIGITS_MAX - digits] * 16 + digits as u64
+}
+
+/// The mixed form of a key.
+#[inline]
+pub fn mix(key: u64) -> u64 {
+    let mut x = key.wrapping_mul(FIRST) & MASK;
+    x ^= x >> 26;
+    x = x.wrapping_mul(SECOND) & MASK;
+    x ^ (x >> 26)
+}
+
+/// The key of a mixed form.
+pub fn unmix(mixed: u64) -> u64 {
+    let mut x = mixed ^ (mixed >> 26);
+    x = x.wrapping_mul(inverse(SECOND)) & MASK;
+    x ^= x >> 26;
+    x.wrapping_mul(inverse(FIRST)) & MASK
+}
+
+/// The multiplicative inverse of an odd number modulo 2^64, by Newton's iteration.
+const fn inverse(odd: u64) -> u64 {
+    let mut x = odd;
+    let mut i = 0;
+    while i < 6 {
+        x = x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x)));
+        i += 1;
+    }
+    x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_leading_zeros() {
+        for digits in ["00000", "12345", "0126545098", "126545098", "999999999999999"] {
+            let key = key_of(digits.as_bytes()).expect("digits");
+            assert!(key <= MASK);
+            assert_eq!(digits, digits_of(key));
+            assert_eq!(key, unmix(mix(key)));
+        }
+    }
+
+    #[test]
+    fn text_order_is_the_order_of_strings() {
+        let mut keys: Vec<u64> = ["00000", "000000", "01", "10000", "1000", "99999", "123456", "12345", "123450"]
+            .iter()
+            .filter_map(|digits| key_of(digits.as_bytes()))
+            .collect();
+        keys.sort_by_key(|key| text_order(*key));
+        let texts: Vec<String> = keys.into_iter().map(digits_of).collect();
+        assert!(texts.is_sorted());
+    }
+}

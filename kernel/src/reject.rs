@@ -1,0 +1,122 @@
+//! The closed lists of outcomes and reject reasons, and how a rejected line is written down.
+
+/// What became of a line, in the order in which it is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Not a record, for a [`Reason`].
+    Rejected,
+    /// Empty, or spaces and tabs alone.
+    Blank,
+    /// A file's first line, without any digit.
+    Header,
+    /// Its msisdn is not in the segment.
+    NotInSegment,
+    /// No rule is about its service.
+    NoRule,
+    /// The service has rules, none for this minute of the day.
+    OutsideWindow,
+    /// Its day is closed.
+    Late,
+    /// The application has notified this msisdn on this day, or the occurrence has fired.
+    Capped,
+    /// Added, and the threshold not exceeded.
+    Counted,
+    /// Emitted.
+    Notified,
+}
+
+/// Names of the outcomes, indexed by [`Outcome`].
+pub const OUTCOMES: [&str; 10] = [
+    "rejected",
+    "blank",
+    "header",
+    "not_in_segment",
+    "no_rule",
+    "outside_window",
+    "late",
+    "capped",
+    "counted",
+    "notified",
+];
+
+/// Why a line is not a record, in the order in which it is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Over 4096 bytes without its line end.
+    TooLong,
+    /// Not exactly four fields.
+    Columns,
+    /// Not 5 to 15 digits after an optional `+`.
+    Msisdn,
+    /// Not 1 to 9 digits.
+    Service,
+    /// Not 1 to 15 digits.
+    Volume,
+    /// No real date and time of 14 digits.
+    Timestamp,
+    /// A date, as written, after the last that its file may hold.
+    Future,
+}
+
+/// Names of the reasons, indexed by [`Reason`].
+pub const REASONS: [&str; 7] = [
+    "too_long", "columns", "msisdn", "service", "volume", "timestamp", "future",
+];
+
+/// What a kept late record carries in place of a reason.
+pub const LATE: u8 = REASONS.len() as u8;
+
+/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`.
+pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for &byte in bytes {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b' '..=b'~' => out.push(byte),
+            _ => out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        }
+    }
+}
+
+/// Append one encoded reject. `reason` is a [`Reason`] or [`LATE`], `raw` what is kept of the line's content.
+pub fn encode_into(out: &mut Vec<u8>, name: &str, line: u64, byte: u64, length: u64, reason: u8, raw: &[u8]) {
+    let reason = REASONS.get(usize::from(reason)).unwrap_or(&"late");
+    escape_into(out, name.as_bytes());
+    for number in [line, byte, length] {
+        out.push(b'\t');
+        push_number(out, number);
+    }
+    out.push(b'\t');
+    out.extend_from_slice(reason.as_bytes());
+    out.push(b'\t');
+    escape_into(out, raw);
+    out.push(b'\n');
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_byte_stays_readable_on_one_line() {
+        let mut out = Vec::new();
+        encode_into(&mut out, "DATA_1.csv", 3, 40, 6, Reason::Msisdn as u8, b"a\t\\\x00\xffz");
+        assert_eq!(b"DATA_1.csv\t3\t40\t6\tmsisdn\ta\\x09\\\\\\x00\\xffz\n".as_slice(), out);
+    }
+}

@@ -1,0 +1,317 @@
+//! The set of targeted msisdns, laid out for a stream of which most records are not in it.
+//!
+//! Two layers, both addressed by the mixed key (see `msisdn`): a filter of 8 to 20 bits a dial, one word and two bits
+//! per key, that is small enough to stay in a near cache and says "surely not" for nearly all strangers; and a table of
+//! cache-line buckets of eight mixed keys, two thirds full, that knows exactly. About 15 bytes a dial together.
+//! A full bucket spills into the next one; zero marks a free place (no key mixes to zero).
+
+use crate::crc::crc64;
+use crate::fast;
+use crate::msisdn;
+use crate::scan;
+
+const BUCKET_KEYS: usize = 8;
+/// Filters up to this many words (512 KiB) get twice the bits per dial: they still stay in a second-level cache.
+const FILTER_WORDS_NEAR: usize = 1 << 16;
+const FILTER_WORDS_MIN: usize = 64;
+const MAGIC: &[u8; 8] = b"UPSWSEG1";
+const ERROR_RAW_BYTES_MAX: usize = 64;
+
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(align(64))]
+struct Bucket([u64; BUCKET_KEYS]);
+
+/// An immutable set of msisdns.
+#[derive(Debug)]
+pub struct Segment {
+    filter: Vec<u64>,
+    filter_shift: u32,
+    buckets: Vec<Bucket>,
+    len: usize,
+}
+
+/// What the lines of SEGMENT were.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Lines that should be a dial: all but blank and header lines.
+    pub lines: u64,
+    /// Of those, the ones that are none.
+    pub bad: u64,
+    /// Dials that an earlier line has given.
+    pub duplicates: u64,
+    /// (file, line from 1, reason, first bytes) of the first bad lines.
+    pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
+}
+
+impl Segment {
+    /// Parse the contents of SEGMENT's files.
+    pub fn parse(files: &[&[u8]], errors_max: usize) -> (Segment, Report) {
+        let mut report = Report::default();
+        let mut mixed = Vec::new();
+        for (file, data) in files.iter().enumerate() {
+            let data = data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data);
+            let data = data.strip_suffix(b"\n").unwrap_or(data);
+            if data.is_empty() {
+                continue;
+            }
+            let mut start = 0;
+            let ends = memchr::memchr_iter(b'\n', data).chain([data.len()]);
+            for (line, end) in ends.enumerate() {
+                let content = scan::content_of(&data[start..end]);
+                start = end + 1;
+                match dial_of(content, line == 0) {
+                    Dial::None => continue,
+                    Dial::Key(key) => mixed.push(msisdn::mix(key)),
+                    Dial::Bad(reason) => {
+                        report.bad += 1;
+                        if report.errors.len() < errors_max {
+                            let raw = &content[..content.len().min(ERROR_RAW_BYTES_MAX)];
+                            report.errors.push((file, line as u64 + 1, reason, raw.to_vec()));
+                        }
+                    }
+                }
+                report.lines += 1;
+            }
+        }
+        let given = mixed.len();
+        let segment = Segment::from_mixed(mixed);
+        report.duplicates = (given - segment.len) as u64;
+        (segment, report)
+    }
+
+    /// The set of these mixed keys. Sorting them makes the filling sequential: places follow the order of mixed keys.
+    fn from_mixed(mut mixed: Vec<u64>) -> Segment {
+        mixed.sort_unstable();
+        mixed.dedup();
+        let len = mixed.len();
+        let words = if len / 4 <= FILTER_WORDS_NEAR { len / 4 } else { len / 8 };
+        let words = words.next_power_of_two().max(FILTER_WORDS_MIN);
+        let mut segment = Segment {
+            filter: vec![0; words],
+            filter_shift: msisdn::KEY_BITS - words.trailing_zeros(),
+            buckets: vec![Bucket::default(); (len * 3 / 2).div_ceil(BUCKET_KEYS).max(1)],
+            len,
+        };
+        for key in mixed {
+            segment.filter[(key >> segment.filter_shift) as usize] |= filter_bits(key);
+            let mut at = segment.bucket_of(key);
+            loop {
+                if let Some(free) = segment.buckets[at].0.iter_mut().find(|place| **place == 0) {
+                    *free = key;
+                    break;
+                }
+                at = segment.next(at);
+            }
+        }
+        segment
+    }
+
+    fn next(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    }
+
+    #[inline]
+    fn bucket_of(&self, mixed: u64) -> usize {
+        let scaled = u128::from(mixed << (64 - msisdn::KEY_BITS)) * self.buckets.len() as u128;
+        (scaled >> 64) as usize
+    }
+
+    /// False when the mixed key is surely not in the set.
+    #[inline(always)]
+    pub fn may_contain(&self, mixed: u64) -> bool {
+        let bits = filter_bits(mixed);
+        self.filter[(mixed >> self.filter_shift) as usize & (self.filter.len() - 1)] & bits == bits
+    }
+
+    /// Ask memory for the place of this mixed key.
+    #[inline(always)]
+    pub fn prefetch(&self, mixed: u64) {
+        fast::prefetch(&self.buckets, self.bucket_of(mixed));
+    }
+
+    /// Whether the mixed key is in the set.
+    #[inline]
+    pub fn contains(&self, mixed: u64) -> bool {
+        let mut at = self.bucket_of(mixed);
+        loop {
+            let bucket = &self.buckets[at].0;
+            if bucket.iter().fold(false, |found, key| found | (*key == mixed)) {
+                return true;
+            }
+            if bucket[BUCKET_KEYS - 1] == 0 {
+                return false;
+            }
+            at = self.next(at);
+        }
+    }
+
+    /// How many dials it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no dial.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All keys, in no useful order.
+    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        self.buckets.iter().flat_map(|bucket| bucket.0).filter(|mixed| *mixed != 0).map(msisdn::unmix)
+    }
+
+    /// (dials added, dials removed) from this one to the newer.
+    pub fn diff(&self, newer: &Segment) -> (u64, u64) {
+        let missing = |from: &Segment, key: u64| u64::from(!from.contains(msisdn::mix(key)));
+        let added = newer.keys().map(|key| missing(self, key)).sum();
+        (added, self.keys().map(|key| missing(newer, key)).sum())
+    }
+
+    /// The `n` smallest dials, as text.
+    pub fn sample(&self, n: usize) -> Vec<String> {
+        let mut keys: Vec<u64> = self.keys().collect();
+        let n = n.min(keys.len());
+        if n < keys.len() {
+            keys.select_nth_unstable_by_key(n, |key| msisdn::text_order(*key));
+            keys.truncate(n);
+        }
+        keys.sort_unstable_by_key(|key| msisdn::text_order(*key));
+        keys.into_iter().map(msisdn::digits_of).collect()
+    }
+
+    /// Dials by number of digits.
+    pub fn lengths(&self) -> [u64; msisdn::DIGITS_MAX + 1] {
+        let mut lengths = [0; msisdn::DIGITS_MAX + 1];
+        for key in self.keys() {
+            lengths[key.ilog10() as usize] += 1;
+        }
+        lengths
+    }
+
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.filter.len() * size_of::<u64>() + self.buckets.len() * size_of::<Bucket>()
+    }
+
+    /// A compact form: magic, count, sorted keys as differences of 7 bits a byte, CRC-64.
+    pub fn dump(&self) -> Vec<u8> {
+        let mut keys: Vec<u64> = self.keys().collect();
+        keys.sort_unstable();
+        let mut out = Vec::with_capacity(24 + keys.len() * 2);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&(keys.len() as u64).to_le_bytes());
+        let mut last = 0;
+        for key in keys {
+            let mut difference = key - last;
+            last = key;
+            while difference >= 128 {
+                out.push(difference as u8 | 128);
+                difference >>= 7;
+            }
+            out.push(difference as u8);
+        }
+        let crc = crc64(&out, 0);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// The segment that `dump` wrote; None when the bytes are damaged.
+    pub fn load(dump: &[u8]) -> Option<Segment> {
+        let (body, crc) = dump.split_last_chunk::<8>()?;
+        if crc64(body, 0) != u64::from_le_bytes(*crc) {
+            return None;
+        }
+        let (count, mut rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
+        let mut mixed = Vec::with_capacity(rest.len().min(u64::from_le_bytes(*count) as usize));
+        let mut key = 0;
+        while !rest.is_empty() {
+            let mut shift = 0;
+            loop {
+                let (byte, after) = rest.split_first()?;
+                rest = after;
+                key += u64::from(byte & 127) << shift;
+                shift += 7;
+                if byte & 128 == 0 {
+                    break;
+                }
+            }
+            mixed.push(msisdn::mix(key));
+        }
+        (mixed.len() as u64 == u64::from_le_bytes(*count)).then(|| Segment::from_mixed(mixed))
+    }
+}
+
+#[inline(always)]
+fn filter_bits(mixed: u64) -> u64 {
+    1 << (mixed & 63) | 1 << (mixed >> 6 & 63)
+}
+
+enum Dial {
+    None,
+    Key(u64),
+    Bad(&'static str),
+}
+
+fn dial_of(content: &[u8], first: bool) -> Dial {
+    // The plain case first; it gives what the general one would.
+    if let Some(key) = msisdn::key_of(content) {
+        return Dial::Key(key);
+    }
+    if content.len() > scan::LINE_BYTES_MAX {
+        return Dial::Bad("too_long");
+    }
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let (Some(from), Some(to)) =
+        (content.iter().position(|b| !is_space(b)), content.iter().rposition(|b| !is_space(b)))
+    else {
+        return Dial::None;
+    };
+    if first && !content.iter().any(u8::is_ascii_digit) {
+        return Dial::None;
+    }
+    match scan::parse_msisdn(scan::unquoted(&content[from..=to])) {
+        Some(key) => Dial::Key(key),
+        None if content.contains(&b',') => Dial::Bad("columns"),
+        None => Dial::Bad("msisdn"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_exactly_what_it_was_given() {
+        let text: String = (0..20_000).map(|i| format!("01{:08}\n", i * 7)).collect();
+        let (segment, report) = Segment::parse(&[text.as_bytes()], 10);
+        assert_eq!((20_000, 0, 0), (report.lines, report.bad, report.duplicates));
+        for i in 0..140_000u64 {
+            let mixed = msisdn::mix(msisdn::POW10[10] + 100_000_000 + i);
+            assert_eq!(i % 7 == 0, segment.contains(mixed));
+            assert!(segment.may_contain(mixed) || i % 7 != 0);
+        }
+        let again = Segment::load(&segment.dump()).expect("undamaged");
+        assert_eq!((0, 0), segment.diff(&again));
+        assert!(segment.memory_bytes() <= 16 * segment.len());
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let (segment, _) = Segment::parse(&[b"12345\n67890\n"], 0);
+        let dump = segment.dump();
+        for i in 0..dump.len() {
+            let mut damaged = dump.clone();
+            damaged[i] ^= 1;
+            assert!(Segment::load(&damaged).is_none());
+            assert!(Segment::load(&dump[..i]).is_none());
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_reported_with_their_place() {
+        let file = b"\xef\xbb\xbfDIAL\r\n 12345 \n\n\"+12345\"\n1,2\n12\r\n".as_slice();
+        let (segment, report) = Segment::parse(&[b"", file], 1);
+        assert_eq!((4, 2, 1, 1), (report.lines, report.bad, report.duplicates, segment.len()));
+        assert_eq!(vec![(1, 5, "columns", b"1,2".to_vec())], report.errors);
+    }
+}

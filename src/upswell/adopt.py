@@ -1,0 +1,52 @@
+"""Taking over an OUTPUT that another state wrote: its daily caps and its last batch number.
+
+Owns the way back from published files to caps. It reads notification files and writes nothing but the one adoption of
+the checkpoint, which a crash leaves done or not begun.
+"""
+
+import urllib.parse
+from typing import NamedTuple
+
+from upswell.checkpoint import Checkpoint
+from upswell.kernel import Ledger
+from upswell.reference import Record, parse_record
+from upswell.sink import Sink
+from upswell.zones import Zones
+
+_ANY_DAY = 99991231
+
+
+class Adopted(NamedTuple):
+    """What was taken over."""
+
+    files: int
+    notifications: int
+    """Lines whose cap holds from now on."""
+    unreadable: int
+    """Lines that are no record, so that they can hold no cap."""
+    last_batch: int
+
+
+def application_of(directory: str) -> str:
+    """The application's name that a directory's name was made from."""
+    return urllib.parse.unquote(directory, errors="surrogateescape")
+
+
+def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
+    """Make what OUTPUT already holds the past of a state that has no batch yet."""
+    ledger = Ledger()
+    files = notifications = unreadable = 0
+    last_batch = sink.begun
+    for published in sink.published():
+        files += 1
+        last_batch = max(last_batch, published.batch)
+        application = application_of(published.directory)
+        for line in sink.read(published).split(b"\n")[:-1]:
+            record = parse_record(line, _ANY_DAY)
+            if isinstance(record, Record):
+                ledger.add_cap(record.msisdn, application, zones.convert(record.moment).day)
+                notifications += 1
+            else:
+                unreadable += 1
+    checkpoint.adopt(last_batch, ledger.take_delta())
+    return Adopted(files, notifications, unreadable, last_batch)

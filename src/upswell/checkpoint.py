@@ -1,0 +1,342 @@
+"""The durable state that a restart continues from: the one read-write connection and its transactions.
+
+Owns the lock on the state directory and every write to the database. It never touches OUTPUT and never decides what a
+batch holds. ``append`` is the commit: all of a batch or nothing of it is true after a crash. After a failed write it
+takes no other: the process is to stop, and the restart recovers.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from upswell.batch import Batch, File
+from upswell.errors import OutputUnwritable, StorageError, UpswellError
+from upswell.filesystem import lock, refuse_network, sync_directory
+from upswell.names import Staged
+from upswell.privacy import escape
+from upswell.rules import directory_name
+from upswell.schema import open_writer, seal, storage_errors
+from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, to_signed
+
+_GROUP_ROWS = (
+    100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more
+)
+_FILE_UPDATES = ", ".join(
+    f"{column} = excluded.{column}" for column in [*FILE_COLUMNS.split(", ")[1:], "seal"]
+)
+
+
+class LedgerSizes(NamedTuple):
+    """What is stored of the ledger, for deciding what to fold."""
+
+    bases: int
+    """Bytes of all bases."""
+    deltas: int
+    """Bytes of the deltas that a restart would load."""
+    oldest_shards: list[int]
+    """Every shard, the one with the oldest base (or none) first."""
+
+
+class Checkpoint(View):
+    """The state, for the one process that changes it. Calls must not overlap; they may come from any thread."""
+
+    def __init__(self, state_dir: Path, db: sqlite3.Connection, lock_fd: int, shards: int) -> None:
+        super().__init__(state_dir, db)
+        self._lock_fd = lock_fd
+        self._shards = shards
+        self._failed = False
+        self._applications = self.applications()
+        self._bases = {
+            shard: (batch, length)
+            for shard, batch, length in self.rows(
+                "SELECT shard, batch, length(content) FROM ledger_base"
+            )
+        }
+        self._deltas: dict[int, int] = dict(
+            self.rows("SELECT batch, length(content) FROM ledger_delta")
+        )
+
+    @classmethod
+    def open(cls, state_dir: Path, shards: int) -> Self:  # type: ignore[override]
+        """Lock and open the state in this directory, created (its parent must exist) when there is none.
+
+        Args:
+            state_dir: holds the database, the lock and the rejects; mode 0700.
+            shards: how many shards the ledger has (kernel.SHARDS): deltas go once each has a newer base.
+
+        Raises:
+            Locked: another run holds it. StorageError: damaged, or the disk fails. ConfigError: not ours, or of a
+                newer version, or on a network file system. OutputUnwritable: the directory cannot be made.
+        """
+        _make_directory(state_dir)
+        refuse_network(state_dir, "the state directory", OutputUnwritable)
+        with storage_errors(state_dir):
+            lock_fd = lock(state_dir / "lock", f"the state {escape(str(state_dir))}")
+        try:
+            return cls(state_dir, open_writer(state_dir), lock_fd, shards)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    def close(self) -> None:
+        """Close the database, folded into one file, and give up the lock."""
+        if not self._failed:
+            self.release(idle=True)
+        self._db.close()
+        os.close(self._lock_fd)
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        """Set these entries of ``meta``, in a small transaction. ``first_batch`` and ``*_version`` are ours."""
+        with self._transaction():
+            self._put_meta(values)
+
+    def adopt(self, last_batch: int, delta: bytes) -> None:
+        """Begin after the batches of an OUTPUT that another state wrote; ``delta`` holds the caps read out of it.
+
+        Before the first commit only. A crash leaves the adoption done or not begun.
+        """
+        if self.last() is not None:
+            raise UpswellError("a state that has batches cannot adopt others")
+        with self._transaction():
+            self._put_meta({"first_batch": str(last_batch + 1)})
+            self._db.execute("DELETE FROM ledger_delta")
+            if delta:
+                self._db.execute(
+                    "INSERT INTO ledger_delta VALUES (?, ?, ?)",
+                    (last_batch, delta, seal(last_batch, delta)),
+                )
+        self._deltas = {last_batch: len(delta)} if delta else {}
+
+    def application_ids(self, names: Iterable[str]) -> dict[str, int]:
+        """The ids of these applications; new ones get theirs in a small transaction. An id is for ever."""
+        names = list(names)
+        missing = [name for name in names if name not in self._applications]
+        if missing:
+            with self._transaction():
+                self._db.executemany(
+                    "INSERT INTO application(name, directory) VALUES (?, ?)",
+                    [(name, directory_name(name)) for name in missing],
+                )
+            self._applications = self.applications()
+        return {name: self._applications[name] for name in names}
+
+    def save_files(self, files: Iterable[File]) -> None:
+        """Save files whose state changed without a batch, in a small transaction."""
+        with self._transaction():
+            self._put_files(files)
+
+    def add_reference(
+        self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str
+    ) -> None:
+        """Keep a version and make it the current one of its kind, in one transaction.
+
+        Versions that no batch was scanned with, and that are no longer current, are dropped.
+        """
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO reference(kind, version, content, digest, note, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT(kind, version) DO UPDATE SET note = excluded.note, taken_at = excluded.taken_at",
+                (kind, version, content, hashlib.sha256(content).digest(), _text(note), _now()),
+            )
+            self._put_meta({f"{kind}_version": version})
+            self._db.execute(
+                "DELETE FROM reference WHERE kind = ? AND version <> ? AND first_batch IS NULL",
+                (kind, version),
+            )
+
+    def append(self, batch: Batch, staged: Sequence[Staged]) -> None:
+        """Commit a batch: from here on everything in it is true. Its staged files and rejects must be durable.
+
+        A crash, or an error, leaves all of it or nothing. A notification that was already made (same day,
+        application and msisdn) raises UpswellError and leaves nothing.
+        """
+        number, versions = batch.number, batch.ranges[0].versions
+        with self._transaction():
+            file_ids = self._put_files(batch.files)
+            values = (
+                number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, versions.rules, versions.segment,
+                batch.lines, sum(taken.end - taken.start for taken in batch.ranges), len(batch.rejects),
+                _json(batch.outcomes), _json(batch.reasons), _now(),
+            )  # fmt: skip
+            self._db.execute(
+                f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",
+                (*values, seal(*values)),
+            )
+            self._db.executemany(
+                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (number, taken.sequence, file_ids[taken.file], taken.stamp, taken.start, taken.end,
+                     taken.newest_stamp)
+                    for taken in batch.ranges
+                ],
+            )  # fmt: skip
+            self._db.executemany(
+                "INSERT INTO dropped_rejects VALUES (?, ?, ?, ?, ?)",
+                [(number, *dropped) for dropped in batch.dropped],
+            )
+            self._db.executemany(
+                "INSERT INTO staged VALUES (?, ?, ?, ?)",
+                [(number, one.application, one.length, one.digest) for one in staged],
+            )
+            self._put_notifications(batch)
+            self._put_totals(batch, values[7])
+            for kind, version in versions._asdict().items():
+                self._db.execute(
+                    "UPDATE reference SET first_batch = ? WHERE kind = ? AND version = ? AND first_batch IS NULL",
+                    (number, kind, version),
+                )
+            bases, deltas = self._put_ledger(batch)
+        self._bases, self._deltas = bases, deltas
+
+    def ledger_sizes(self) -> LedgerSizes:
+        """What is stored of the ledger, without reading it."""
+        shards = sorted(range(self._shards), key=lambda shard: self._bases.get(shard, (0, 0))[0])
+        bases = sum(length for _, length in self._bases.values())
+        return LedgerSizes(bases, sum(self._deltas.values()), shards)
+
+    def release(self, *, idle: bool = False) -> None:
+        """Fold the write-ahead log into the database: between two batches what can be, when idle all of it.
+
+        Never waits long for readers. A crash leaves a log that the next start folds.
+        """
+        with storage_errors(self.path):
+            self._db.execute(
+                f"PRAGMA wal_checkpoint({'TRUNCATE' if idle else 'PASSIVE'})"
+            ).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._failed:
+            raise StorageError(
+                "a write to the state failed before", "start again: the restart recovers"
+            )
+        with storage_errors(self.path):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._failed = True
+                if self._db.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
+                raise
+
+    def _put_meta(self, values: Mapping[str, str]) -> None:
+        self._db.executemany(
+            "INSERT INTO meta VALUES (?, ?, ?)"
+            " ON CONFLICT(key) DO UPDATE SET value = excluded.value, seal = excluded.seal",
+            [(key, _text(value), seal(key, _text(value))) for key, value in values.items()],
+        )
+
+    def _put_files(self, files: Iterable[File]) -> dict[str, int]:
+        ids = {}
+        for file in files:
+            values = (
+                encode_name(file.name), file.state, file.stamp, file.reason, _text(file.detail),
+                to_signed(file.inode), file.size, file.mtime_ns, file.offset, file.newlines, to_signed(file.digest),
+                file.tail, file.content_bytes, to_signed(file.content_digest),
+                None if file.first_record is None else to_signed(file.first_record), int(file.late),
+                file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons),
+            )  # fmt: skip
+            ((ids[file.name],),) = self._db.execute(
+                f"INSERT INTO file({FILE_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)"
+                f" ON CONFLICT(name) DO UPDATE SET {_FILE_UPDATES} RETURNING id",
+                (*values, seal(*values)),
+            ).fetchall()
+        return ids
+
+    def _put_notifications(self, batch: Batch) -> None:
+        rows = batch.notifications
+        # Those without an id have no output in this batch, so no row counts in them.
+        ids = [self._applications.get(name, -1) for name in batch.applications]
+        one = f"(?,?,?,{batch.number:d},?,?,?)"
+        counts: dict[tuple[int, int], int] = {}
+        for at in range(0, len(rows), _GROUP_ROWS):
+            some = rows[at : at + _GROUP_ROWS]
+            values: list[object] = []
+            for day, application, msisdn, sequence, byte, raw in some:
+                number = ids[application]
+                values += (day, number, msisdn, sequence, byte, raw)
+                counts[day, number] = counts.get((day, number), 0) + 1
+            # Plain INSERT: a second notification of the same day must end the transaction.
+            self._db.execute(
+                "INSERT INTO notification VALUES " + ",".join([one] * len(some)), values
+            )
+        self._db.executemany(
+            "INSERT INTO notified_total VALUES (?, ?, ?)"
+            " ON CONFLICT(day, application) DO UPDATE SET lines = lines + excluded.lines",
+            [(day, number, lines) for (day, number), lines in counts.items()],
+        )
+
+    def _put_totals(self, batch: Batch, taken_bytes: object) -> None:
+        rows: list[tuple[str, str, object]] = [
+            ("", "batches", 1), ("", "lines", batch.lines), ("", "bytes", taken_bytes)
+        ]  # fmt: skip
+        rows += [("outcome", name, lines) for name, lines in batch.outcomes.items()]
+        rows += [("reason", name, lines) for name, lines in batch.reasons.items()]
+        self._db.executemany(
+            "INSERT INTO total VALUES (?, ?, ?) ON CONFLICT(kind, name) DO UPDATE SET value = value + excluded.value",
+            rows,
+        )
+
+    def _put_ledger(self, batch: Batch) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
+        """Write the batch's delta and folds, drop the deltas that no shard needs; what is stored then."""
+        number, bases, deltas = batch.number, dict(self._bases), dict(self._deltas)
+        if batch.delta:
+            self._db.execute(
+                "INSERT INTO ledger_delta VALUES (?, ?, ?)",
+                (number, batch.delta, seal(number, batch.delta)),
+            )
+            deltas[number] = len(batch.delta)
+        for shard, content in batch.folds:
+            self._db.execute(
+                "INSERT INTO ledger_base VALUES (?, ?, ?, ?) ON CONFLICT(shard)"
+                " DO UPDATE SET batch = excluded.batch, content = excluded.content, seal = excluded.seal",
+                (shard, number, content, seal(shard, number, content)),
+            )
+            bases[shard] = (number, len(content))
+        if len(bases) == self._shards:
+            oldest = min(at for at, _ in bases.values())
+            self._db.execute("DELETE FROM ledger_delta WHERE batch <= ?", (oldest,))
+            deltas = {at: length for at, length in deltas.items() if at > oldest}
+        return bases, deltas
+
+
+def _make_directory(state_dir: Path) -> None:
+    try:
+        with contextlib.suppress(FileExistsError):
+            state_dir.mkdir(0o700)
+        if not state_dir.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is not a directory")
+        state_dir.chmod(0o700)
+        # At every start, since a crash may have kept the last one from it.
+        sync_directory(state_dir)
+        with contextlib.suppress(PermissionError):  # then it was there before us
+            sync_directory(state_dir.absolute().parent)
+    except OSError as error:
+        raise OutputUnwritable(
+            f"the state directory {escape(str(state_dir))} cannot be used: {error.strerror}",
+            "create its parent directory, or name another with --state",
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _json(counts: Mapping[str, int]) -> str:
+    return json.dumps(counts, separators=(",", ":"))
+
+
+def _text(text: str) -> str:
+    """Text that the database can hold, whatever file name is quoted in it."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,219 @@
+"""What a run says while it runs, on stderr: a few live lines on a terminal, structured lines elsewhere.
+
+Owns the two listeners of the engine. It decides nothing and must never end a run: when stderr goes
+away, the narration stops and the run goes on. Every value is escaped, so that a file's name cannot
+write to the terminal or forge a line of the log.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from upswell.cli.show import count, seconds, size
+from upswell.privacy import escape
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from upswell.summary import Summary
+
+_REFRESHES_PER_S = 8
+_RATE_WINDOW_S = 3.0  # a rate over less than this jumps with every batch
+
+
+class Narrator(Protocol):
+    """A listener of the engine that is open while the run lasts."""
+
+    latest: "Summary | None"
+    """What progress heard last, for the summary of a run that ended with an error."""
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """One line of narration."""
+
+    def progress(self, summary: "Summary") -> None:
+        """How far the run is."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def narrator(interval_s: float, *, verbose: bool = False) -> Narrator:
+    """The narration that suits stderr: live on a terminal, a structured line per interval elsewhere."""
+    if sys.stderr is not None and sys.stderr.isatty() and _moves_cursor():
+        return Live(verbose=verbose)
+    return Lines(interval_s, verbose=verbose)
+
+
+def _moves_cursor() -> bool:
+    """Whether the terminal can move its cursor; NO_COLOR only takes the colours away."""
+    return os.environ.get("TERM", "dumb") != "dumb"
+
+
+class Lines:
+    """One structured line (logfmt) per event, and one per interval for the progress."""
+
+    def __init__(
+        self,
+        interval_s: float,
+        *,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        from structlog.processors import LogfmtRenderer, TimeStamper
+
+        self.latest: Summary | None = None
+        self._interval_s = interval_s
+        self._verbose = verbose
+        self._clock = clock
+        self._said_at = clock()
+        self._said_lines = self._said_batches = 0
+        self._stamp = TimeStamper(fmt="iso", utc=True, key="at")
+        self._render = LogfmtRenderer(key_order=["at", "event"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """Write the event."""
+        values: dict[str, Any] = {"event": event}
+        values.update((key, _plain(value)) for key, value in fields.items())
+        self._write(str(self._render(None, "", self._stamp(None, "", values))))
+
+    def progress(self, summary: "Summary") -> None:
+        """Write one line when the interval is over or, when asked to be verbose, a batch is."""
+        self.latest = summary
+        now = self._clock()
+        passed_s = now - self._said_at
+        new_batch = self._verbose and summary.batches > self._said_batches
+        if passed_s < self._interval_s and not new_batch:
+            return
+        lines = summary.lines - self._said_lines
+        self._said_at, self._said_lines, self._said_batches = now, summary.lines, summary.batches
+        self.event(
+            "progress",
+            lines=summary.lines,
+            lines_per_s=round(lines / passed_s) if passed_s > 0 else 0,
+            notified=summary.outcomes["notified"],
+            rejected=summary.outcomes["rejected"],
+            backlog_files=summary.backlog_files,
+            backlog_bytes=summary.backlog_bytes,
+            batches=summary.batches,
+        )
+
+    def _write(self, line: str) -> None:
+        stream = sys.stderr
+        if stream is None:
+            return
+        try:
+            stream.write(line + "\n")  # what the locale lacks, stderr writes as \\u escapes
+            stream.flush()
+        except (OSError, ValueError):
+            # Whoever read the log is gone, or its disk is full: no reason to end the run.
+            return
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int | float) else escape(str(value))
+
+
+class Live:
+    """A few lines that renew themselves at the bottom of a terminal; events scroll above them."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        self.latest: Summary | None = None
+        self._verbose = verbose
+        self._said_batches = 0
+        self._started_at = time.monotonic()
+        self._marks = [(self._started_at, 0, 0)]
+        self._console = Console(stderr=True, highlight=False, soft_wrap=False)
+        self._live = RichLive(
+            console=self._console,
+            get_renderable=self._picture,
+            refresh_per_second=_REFRESHES_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """Write the event above the live lines."""
+        from rich.text import Text
+
+        line = Text()
+        if event == "warning":
+            line.append("warning ", style="yellow")
+            line.append(escape(str(fields.get("text", ""))))
+        else:
+            line.append(escape(event))
+            for key, value in fields.items():
+                line.append(f" {key}=", style="dim")
+                line.append(escape(str(value)))
+        self._console.print(line)
+
+    def progress(self, summary: "Summary") -> None:
+        """Take in how far the run is; the next refresh shows it."""
+        self.latest = summary
+        now = time.monotonic()
+        self._marks.append((now, summary.lines, summary.bytes))
+        while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_WINDOW_S:
+            self._marks.pop(0)
+        if self._verbose and summary.batches > self._said_batches:
+            self._said_batches = summary.batches
+            self.event("batch", number=summary.batches, lines=summary.lines)
+
+    def _picture(self) -> "RenderableType":
+        from rich.text import Text
+
+        elapsed = seconds(time.monotonic() - self._started_at)
+        summary = self.latest
+        if summary is None:
+            return Text(f"starting   {elapsed}", style="dim")
+        lines_per_s, bytes_per_s = self._rates()
+        outcomes = "   ".join(
+            f"{name} {count(n)}" for name, n in reversed(summary.outcomes.items()) if n
+        )
+        backlog = (
+            f"{count(summary.backlog_files)} files, {size(summary.backlog_bytes)} to read"
+            if summary.backlog_files
+            else "nothing to read"
+        )
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append("read       ", style="dim")
+        text.append(f"{count(summary.lines)} lines, {size(summary.bytes)} in {elapsed}")
+        text.append(
+            f"   {count(round(lines_per_s))} lines/s, {size(bytes_per_s)}/s\n", style="bold"
+        )
+        text.append("backlog    ", style="dim")
+        text.append(f"{backlog}   batch {count(summary.batches)}\n")
+        text.append("lines      ", style="dim")
+        text.append(outcomes or "none yet")
+        return text
+
+    def _rates(self) -> tuple[float, float]:
+        """Lines and bytes a second over the last few seconds."""
+        (then, lines, byte), (now, lines_now, byte_now) = self._marks[0], self._marks[-1]
+        passed_s = now - then
+        if passed_s <= 0:
+            return 0.0, 0.0
+        return (lines_now - lines) / passed_s, (byte_now - byte) / passed_s

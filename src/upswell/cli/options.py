@@ -1,0 +1,105 @@
+"""The options that set a run's settings, each written once for every command that takes it.
+
+Owns their names and help. It parses nothing: values go to ``upswell.config`` as they were written,
+so that a flag, a variable and a key of upswell.toml are judged by one grammar with one message.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from upswell.config import FIELDS, gather, state_of
+
+Decorator = Callable[[Any], Any]
+
+
+def _value(name: str, metavar: str, text: str) -> Decorator:
+    return click.option("--" + name.replace("_", "-"), name, metavar=metavar, help=text)
+
+
+def _flag(name: str, text: str) -> Decorator:
+    return click.option("--" + name.replace("_", "-"), name, is_flag=True, default=None, help=text)
+
+
+_MEANING = (
+    _value("data_timezone", "ZONE", "Time zone that DATA is written in [UTC]."),
+    _value("rules_timezone", "ZONE", "Time zone of the rules' hours and days [DATA's]."),
+    _value(
+        "measure",
+        "total|session",
+        "What must exceed the threshold: a customer's total in the window, or one session's"
+        " own volume [total].",
+    ),
+    _value("keep_days", "N", "Days that stay open for late records, the newest included [2]."),
+    _value("max_stamp_ahead_days", "N", "Hold a file stamped further ahead than this [1]."),
+)
+
+_RUNNING = (
+    _value("since", "STAMP|now", "Skip files older than this stamp yyyyMMddHHmm."),
+    _flag(
+        "adopt",
+        "New state, but OUTPUT holds notifications: take over their daily caps and numbering.",
+    ),
+    _flag("accept_reference", "Take a change of SEGMENT or RULES that would be refused."),
+    _value("max_reject_ratio", "R", "With --once: exit 65 when more than R (0 to 1) is rejected."),
+    _value("settle_s", "S", "Seconds a file must stay unchanged to be still [2]."),
+    _value("poll_s", "S", "Seconds between two looks at DATA [1]."),
+    click.option(
+        "--no-watch", "watch", flag_value=False, default=None, help="Poll only, watch nothing."
+    ),
+    _value("threads", "N", "Threads of the kernel [all processors]."),
+    _value("rejects_max_bytes_per_file", "SIZE", "Raw rejects kept per DATA file [64MiB]."),
+    _value("output_mode", "MODE", "Octal mode of the files in OUTPUT [0640]."),
+    _value("output_group", "GROUP", "Group of the files and directories in OUTPUT."),
+    _value("log_interval_s", "S", "Seconds between two progress lines in a log [10]."),
+)
+
+_PLACE = (
+    _value("state", "DIR", "Directory of the checkpoint and the rejects [OUTPUT/.upswell]."),
+    click.option("--config", metavar="FILE", help="Settings file instead of ./upswell.toml."),
+)
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON object to stdout.")
+
+
+def paths(*, output_required_word: str = "[OUTPUT]") -> Decorator:
+    """The four paths, each of which may come from a variable or upswell.toml instead."""
+
+    def decorate(function: Any) -> Any:
+        for name in ("output", "rules", "segment", "data"):
+            word = output_required_word if name == "output" else name.upper()
+            function = click.argument(name, required=False, metavar=word)(function)
+        return function
+
+    return decorate
+
+
+def settings(function: Any) -> Any:
+    """Every option of a run but its paths, ``--once`` and ``--json``."""
+    for option in reversed((*_PLACE, *_MEANING, *_RUNNING)):
+        function = option(function)
+    return function
+
+
+def existing_run(function: Any) -> Any:
+    """The options that name a run which has a state: ``--output`` or ``--state``."""
+    for option in (
+        click.option("--config", metavar="FILE", help="Settings file instead of ./upswell.toml."),
+        click.option("--state", metavar="DIR", help="The run's state directory."),
+        click.option("--output", metavar="OUTPUT", help="The run's OUTPUT; its state is within."),
+    ):
+        function = option(function)
+    return function
+
+
+def state_dir(given: Mapping[str, Any]) -> Path:
+    """The state directory that ``existing_run``'s options, a variable or upswell.toml name."""
+    config = given.get("config")
+    return state_of(gather(fields(given), Path(config) if config else None, beside_rules=False))
+
+
+def fields(given: Mapping[str, Any]) -> dict[str, object]:
+    """Those of a command's parameters that are settings."""
+    return {name: value for name, value in given.items() if name in FIELDS}

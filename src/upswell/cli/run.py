@@ -1,0 +1,115 @@
+"""``upswell run``: the main job, from its words to its summary.
+
+Owns the run's options and what is printed at its end. The engine does the work.
+"""
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options
+from upswell.cli.terminal import Command, say, say_json
+
+if TYPE_CHECKING:
+    from upswell.cli.narrate import Narrator
+    from upswell.config import Settings
+    from upswell.summary import Summary
+
+EXAMPLES = (
+    "upswell data/ segment/ rules/ out/ --once         take what is there, and end",
+    "upswell run data/ segment/ rules/ out/            go on for ever",
+    "upswell run data/ segment/ rules/ out/ --once --json | jq .outcomes",
+    "UPSWELL_POLL_S=0.2 upswell data/ segment/ rules/ out/ --no-watch",
+    "upswell run --config /etc/upswell/upswell.toml",
+)
+
+
+@click.command(
+    "run",
+    cls=Command,
+    examples=EXAMPLES,
+    help=(
+        "Read DATA as it comes, and write to OUTPUT/APPLICATION/ the records that should trigger a"
+        " campaign. SEGMENT and RULES are a file or a directory of *.csv; they may change while it"
+        " runs. It goes on where the last run on the same OUTPUT stopped, however that one ended."
+        "\n\nSIGINT or SIGTERM finishes the batch in hand and leaves with 0; a second one leaves at"
+        " once. Nothing is lost or sent twice either way."
+    ),
+)
+@options.paths(output_required_word="OUTPUT")
+@click.option("--once", is_flag=True, default=None, help="Take what is there now, and end.")
+@options.settings
+@options.JSON
+@click.option("-v", "--verbose", is_flag=True, help="Say something about every batch.")
+def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
+    """Run until the end of what is there, or until a signal."""
+    from upswell.cli.narrate import narrator
+    from upswell.config import resolve
+    from upswell.errors import TooManyRejects
+
+    settings = resolve(options.fields(given), Path(config) if config else None)
+    listener = narrator(settings.log_interval_s, verbose=verbose)
+    try:
+        summary = run_engine(settings, listener)
+    except TooManyRejects:
+        if listener.latest is not None:
+            _report(listener.latest, settings, as_json)
+        raise
+    _report(summary, settings, as_json)
+    return 0
+
+
+def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
+    """The engine's run under our signals and narration."""
+    from upswell.cli.signals import stopping
+
+    def tell(name: str) -> None:
+        listener.event("stopping after the batch in hand", signal=name)
+
+    stop = threading.Event()
+    with listener, stopping(stop, tell):
+        from upswell import engine  # a tenth of a second in which a signal should not be lost
+
+        summary = engine.run(settings, listener, stop)
+        if not settings.once:
+            listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
+        return summary
+
+
+def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:
+    from upswell.cli.show import describe_summary, run_title
+
+    if as_json:
+        say_json(summary.to_json())
+    elif settings.once or (sys.stdout is not None and sys.stdout.isatty()):
+        say(*describe_summary(summary, title=run_title(summary)), *_next(summary, settings))
+
+
+def _next(summary: "Summary", settings: "Settings") -> list[str]:
+    """What to try next: commands that work as they stand."""
+    from shlex import quote
+
+    output = quote(str(settings.output))
+    where = f"--output {output}"
+    if settings.state is not None:
+        where = f"--state {quote(str(settings.state))}"
+    steps = [(f"upswell status {where} --files", "where the run stands, file by file")]
+    if summary.outcomes["rejected"] or summary.outcomes["late"]:
+        rejects = quote(str(settings.state_dir / "rejects"))
+        steps.append(
+            (f"head {rejects}/*", "refused lines: file, line, byte, length, reason, content")
+        )
+    if summary.notifications:
+        steps.append((f"ls {output}", "the notifications, a directory per application"))
+    if not summary.lines:
+        words = " ".join(
+            quote(str(path)) for path in (settings.data, settings.segment, settings.rules)
+        )
+        steps.append(
+            (f"upswell check {words} {output}", "whether the paths and settings are right")
+        )
+    wide = max(len(step) for step, _ in steps)
+    return ["", "Next", *(f"  {step:<{wide}}  {why}" for step, why in steps)]

@@ -1,0 +1,52 @@
+"""What signals do to a command that goes on until it is stopped.
+
+Owns SIGINT and SIGTERM while such a command runs. The first asks it to stop; the second ends the process at once, which
+a run survives at any moment because its restart recovers.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[None]:
+    """Within the block the first signal sets ``stop``, and its name is told; the second ends the process."""
+    # A thread waits for the signals: a handler would run only between two lines of the main thread's
+    # Python, seconds late while the kernel works, and could meet it inside the event's own lock.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    over = threading.Event()
+
+    def wait() -> None:
+        while True:
+            number = signal.sigwait(_SIGNALS)
+            if over.is_set():
+                return
+            if stop.is_set():
+                _leave(number)
+            stop.set()
+            tell(signal.Signals(number).name)
+
+    waiter = threading.Thread(target=wait, name="upswell-signals", daemon=True)
+    waiter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        assert waiter.ident is not None, "it was started"
+        signal.pthread_kill(waiter.ident, signal.SIGINT)
+        waiter.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave(number: int) -> None:
+    """End the process at once, with the code that a shell reports for this signal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+    os._exit(128 + number)

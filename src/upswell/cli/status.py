@@ -1,0 +1,137 @@
+"""``upswell status``: where a run stands, while it runs and after."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options
+from upswell.cli.terminal import Command, say, say_json
+
+if TYPE_CHECKING:
+    from upswell.batch import File
+    from upswell.status import Status
+
+EXAMPLES = (
+    "upswell status --output out/",
+    "upswell status --output out/ --files          every file with its place and counts",
+    "upswell status --output out/ --json | jq .last_commit.age_s",
+    "upswell status --state /var/lib/upswell --log --json",
+)
+
+
+@click.command(
+    "status",
+    cls=Command,
+    examples=EXAMPLES,
+    help=(
+        "Say where a run stands as of its last commit: whether it runs, its files by state, lines"
+        " by outcome, rejects by reason, notifications of the newest day and in all, the versions"
+        " of the rules and the segment, and where a restart would go on."
+    ),
+)
+@options.existing_run
+@options.JSON
+@click.option("--files", "with_files", is_flag=True, help="List every file.")
+@click.option("--log", "with_log", is_flag=True, help="Print the log of ranges in commit order.")
+def command(as_json: bool, with_files: bool, with_log: bool, **given: Any) -> int:
+    """Print the status, the files or the log."""
+    from upswell import status
+
+    state_dir = options.state_dir(given)
+    if with_log:
+        for taken in status.log(state_dir):
+            row = status.range_json(taken)
+            if as_json:
+                say_json(row)
+            else:
+                say(
+                    f"{taken.batch:>10} {taken.sequence:>6}  {taken.file}  {taken.start}..{taken.end}"
+                )
+        return 0
+    found = status.look(state_dir)
+    listed = list(status.files(state_dir)) if with_files else []
+    if as_json:
+        extra = {"file_list": [status.file_json(file) for file in listed]} if with_files else {}
+        say_json(found.to_json() | extra)
+    else:
+        say(*describe(found), *_describe_files(listed))
+    return 0
+
+
+def describe(found: "Status") -> list[str]:
+    """The status in words and columns."""
+    from upswell.cli.show import describe_summary
+    from upswell.zones import date_of
+
+    today = None
+    if found.today is not None:
+        today = (f"{date_of(found.today.day)}, the newest day", found.today.notifications)
+    lines = describe_summary(found.summary, title=_title(found), today=today)
+    lines += _notable(found)
+    lines += _resume(found)
+    lines += ["", "Reference in force"]
+    lines += [
+        f"  {one.kind:<8} {one.version[:12]}  since {one.taken_at[:19].replace('T', ' ')} UTC"
+        f"{'  ' + one.note if one.note else ''}"
+        for one in found.references
+    ] or ["  none yet"]
+    return lines
+
+
+def _title(found: "Status") -> str:
+    from upswell.cli.show import plural, seconds, size
+
+    running = f"Running ({found.holder})." if found.holder else "Not running."
+    if found.last is None or found.age_s is None:
+        return f"{running} Nothing is committed yet. State: {found.state_dir}"
+    return (
+        f"{running} Last commit: batch {found.last.number:,}, {seconds(max(found.age_s, 0))} ago;"
+        f" in all {plural(found.summary.lines, 'line')} ({size(found.summary.bytes)}) in"
+        f" {plural(found.summary.batches, 'batch')}. State: {found.state_dir}"
+    )
+
+
+def _notable(found: "Status") -> list[str]:
+    lines = []
+    for state, files in found.notable.items():
+        total = found.summary.files[state]
+        lines += [f"  {state} {file.name}{_why(file)}" for file in files]
+        if total > len(files):
+            lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
+    if found.late_files:
+        lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
+    return ["", "Files to know about", *lines] if lines else []
+
+
+def _why(file: "File") -> str:
+    words = file.detail or file.reason
+    if file.state == "duplicate":
+        return f": the content of {words}"
+    if file.state == "gone":
+        return f": {words or 'deleted'}, read up to byte {file.offset:,}"
+    return f": {words}" if words else ""
+
+
+def _resume(found: "Status") -> list[str]:
+    if not found.reading:
+        return []
+    rows = [
+        f"  {file.name}:{file.offset} (of {file.size:,} bytes on disk)" for file in found.reading
+    ]
+    return ["", "A restart goes on at (file:byte)", *rows]
+
+
+def _describe_files(files: list["File"]) -> list[str]:
+    if not files:
+        return []
+    wide = max(len(file.name) for file in files)
+    lines = ["", f"Files ({len(files):,})"]
+    for file in files:
+        counts = " ".join(f"{name}={n:,}" for name, n in file.outcomes.items())
+        late = " late" if file.late else ""
+        why = _why(file) if file.state not in ("done", "reading") else ""
+        lines.append(
+            f"  {file.name:<{wide}}  {file.state:<9} {file.offset:>12,} bytes {file.lines:>9,} lines{late}"
+            f"  {counts}{why}".rstrip()
+        )
+    return lines

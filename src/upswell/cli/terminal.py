@@ -1,0 +1,134 @@
+"""How the commands speak: words to stdout, complaints to stderr, help with examples.
+
+Owns everything that is written to the two streams outside of narration: untrusted text is escaped
+here, colours obey NO_COLOR, and a reader that went away ends the printing, not the command.
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import click
+
+from upswell.privacy import escape
+
+
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Context settings of every command."""
+
+
+def color(stream: TextIO) -> bool:
+    """Whether the stream may carry colours."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(*lines: str) -> None:
+    """Write lines to stdout, whatever they hold made safe for a terminal."""
+    _write("".join(escape(line) + "\n" for line in lines))
+
+
+def say_json(value: object) -> None:
+    """Write one JSON object on one line of stdout."""
+    # ASCII: an object must not depend on the locale, nor carry a control byte to a terminal.
+    _write(json.dumps(value, ensure_ascii=True, default=str) + "\n")
+
+
+def complain(message: str, hint: str = "") -> None:
+    """Say on stderr what went wrong and what to do next."""
+    if sys.stderr is None:
+        return
+    red, plain = ("\x1b[31m", "\x1b[0m") if color(sys.stderr) else ("", "")
+    text = f"{red}error:{plain} {escape(message)}\n"
+    if hint:
+        text += f"  next: {escape(hint)}\n"
+    _write_to(sys.stderr, text)
+
+
+def finish(code: int) -> int:
+    """Flush stdout, so that a failure shows in the exit code and not in the interpreter's shutdown."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+    except OSError as error:
+        complain(f"cannot write to standard output: {error.strerror}")
+        _abandon_stdout()
+        return code or 74
+    return code
+
+
+def _write(text: str) -> None:
+    if sys.stdout is None:
+        return
+    try:
+        _write_to(sys.stdout, text)
+    except BrokenPipeError:
+        _abandon_stdout()
+
+
+def _write_to(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a terminal or pipe of another encoding, such as LANG=C
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _abandon_stdout() -> None:
+    """Let what is still written go nowhere: the reader has left, which is no fault of the command."""
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Nowhere()))
+
+
+class _Nowhere(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples, and which takes ``--debug``."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        self.context_settings = {**HELP, **self.context_settings}
+        self.params.append(
+            click.Option(
+                ["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors."
+            )
+        )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples last."""
+        super().format_epilog(ctx, formatter)
+        self.write_examples(formatter, self.examples)
+
+    @staticmethod
+    def write_examples(formatter: click.HelpFormatter, examples: Iterable[str]) -> None:
+        """Add the section "Examples", its lines as they are."""
+        formatter.write_paragraph()
+        formatter.write_heading("Examples")
+        for example in examples:
+            formatter.write(f"  {example}\n")
+
+
+class Group(click.Group):
+    """Commands of one noun, with examples too."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        self.context_settings = {**HELP, **self.context_settings}
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples last."""
+        Command.write_examples(formatter, self.examples)

@@ -1,0 +1,249 @@
+"""Settings: every value of a run, where it came from, and what is wrong with it.
+
+Owns the names, types and defaults of the settings and the order of their sources: flag,
+environment (``UPSWELL_<FIELD>``), ``--config FILE`` or ``./upswell.toml``, ``upswell.toml`` beside
+the rules, default. It reads those two files and nothing else, and never touches DATA, OUTPUT or a
+state. A value that is off is an error that names it, its source and what to write; so is an unknown
+key, so that a slip never passes for a default.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+from upswell.errors import ConfigError, InputMissing, UsageError
+from upswell.values import MIB, PARSERS
+from upswell.zones import Zones
+
+CONFIG_NAME = "upswell.toml"
+STATE_NAME = ".upswell"
+ENVIRONMENT_PREFIX = "UPSWELL_"
+PATHS = ("data", "segment", "rules", "output")
+RULES_KEYS = ("data_timezone", "rules_timezone", "measure", "keep_days")
+"""What ``upswell.toml`` beside the rules may say: settings that belong to the rules' meaning."""
+_SUGGESTION_CUTOFF = 0.8  # below it a guess misleads more than it helps
+
+
+def _threads_default() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every value of a run: ``poll_s`` is ``--poll-s``, ``UPSWELL_POLL_S``, the key ``poll_s``."""
+
+    data: Path
+    segment: Path
+    rules: Path
+    output: Path
+    state: Path | None = None
+    """None: ``.upswell`` in OUTPUT. See state_dir."""
+    once: bool = False
+    threads: int = field(default_factory=_threads_default)
+    since: str | None = None
+    """A stamp yyyyMMddHHmm, or "now": older files are skipped."""
+    adopt: bool = False
+    accept_reference: bool = False
+    max_reject_ratio: float | None = None
+    """0 to 1."""
+    data_timezone: str = "UTC"
+    rules_timezone: str | None = None
+    """None: the same as data_timezone. See zones."""
+    measure: Literal["total", "session"] = "total"
+    keep_days: int = 2
+    max_stamp_ahead_days: int = 1
+    settle_s: float = 2.0
+    poll_s: float = 1.0
+    rejects_max_bytes_per_file: int = 64 * MIB
+    output_mode: int = 0o640
+    output_group: str | None = None
+    log_interval_s: float = 10.0
+    watch: bool = True
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """By field: the flag, variable or file that its value came from; "default" otherwise."""
+
+    @property
+    def zones(self) -> Zones:
+        """The two time zones, the rules' one being the data's unless it was set."""
+        return Zones(self.data_timezone, self.rules_timezone or self.data_timezone)
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of the checkpoint, the lock and the rejects."""
+        return self.state if self.state is not None else self.output / STATE_NAME
+
+
+FIELDS = tuple(item.name for item in fields(Settings) if item.name != "origins")
+
+
+class Gathered(NamedTuple):
+    """The values that some source sets, before defaults, each with the name of its source."""
+
+    values: dict[str, object]
+    origins: dict[str, str]
+
+    def path(self, name: str) -> Path | None:
+        """The path that was given under this name, if any."""
+        return cast("Path | None", self.values.get(name))
+
+
+def resolve(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """The settings of a run. ``flags`` holds what the command line gave, by field; None: not given.
+
+    Raises UsageError for a flag, ConfigError for any other source, and InputMissing when ``config``
+    cannot be read.
+    """
+    return settings_of(gather(flags, config, environ))
+
+
+def settings_of(gathered: Gathered) -> Settings:
+    """The settings, defaults filled in. Raises UsageError when one of the four paths is missing."""
+    missing = [name for name in PATHS if name not in gathered.values]
+    if missing:
+        raise UsageError(
+            f"missing {', '.join(name.upper() for name in missing)}",
+            f"give the four paths DATA SEGMENT RULES OUTPUT, or set"
+            f" {ENVIRONMENT_PREFIX}{missing[0].upper()}",
+        )
+    origins = {name: gathered.origins.get(name, "default") for name in FIELDS}
+    return Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
+
+
+def gather(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    beside_rules: bool = True,
+) -> Gathered:
+    """What the sources set, the strongest first, each value parsed. Errors as resolve."""
+    found = Gathered({}, {})
+    given = {name: value for name, value in flags.items() if value is not None}
+    _merge(
+        found,
+        given,
+        lambda name: f"argument {name.upper()}" if name in PATHS else _flag(name),
+        UsageError,
+    )
+    variables = _variables(environ)
+    _merge(found, variables, lambda name: ENVIRONMENT_PREFIX + name.upper(), ConfigError)
+    if config is None and (text := environ.get(ENVIRONMENT_PREFIX + "CONFIG")):
+        config = Path(text)
+    own = config if config is not None else Path(CONFIG_NAME)
+    if config is not None or own.is_file():
+        values = _load(own, FIELDS)
+        for name in (*PATHS, "state"):
+            if isinstance(written := values.get(name), str) and written:
+                values[name] = str(own.parent / written)
+        _merge(found, values, lambda _: str(own), ConfigError)
+    rules = found.path("rules")
+    if beside_rules and rules is not None and rules.exists():
+        beside = (rules if rules.is_dir() else rules.parent) / CONFIG_NAME
+        if beside.is_file() and not (own.is_file() and own.samefile(beside)):
+            _merge(found, _load(beside, RULES_KEYS), lambda _: str(beside), ConfigError)
+    return found
+
+
+def state_of(gathered: Gathered) -> Path:
+    """The state directory that ``--state`` or ``--output`` name. Raises UsageError without both."""
+    state, output = gathered.path("state"), gathered.path("output")
+    if state is not None:
+        return state
+    if output is None:
+        raise UsageError("which run?", "name it with --output OUTPUT or --state DIR")
+    return output / STATE_NAME
+
+
+def describe(name: str, value: object) -> str:
+    """A setting's value as it would be written."""
+    if value is None:
+        return {"state": "OUTPUT/.upswell", "rules_timezone": "the same as data_timezone"}.get(
+            name, "not set"
+        )
+    if name == "output_mode":
+        return f"0{value:o}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def suggest(word: str, known: Collection[str]) -> str:
+    """'; did you mean "…"?' when a known word is near, otherwise nothing."""
+    near = difflib.get_close_matches(word.replace("-", "_"), known, 1, _SUGGESTION_CUTOFF)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _flag(name: str) -> str:
+    return "--no-watch" if name == "watch" else "--" + name.replace("_", "-")
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for key, text in environ.items():
+        if not key.startswith(ENVIRONMENT_PREFIX) or not text:
+            continue
+        name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name in FIELDS:
+            found[name] = text
+        # Only a near miss is an error: orchestrators set variables such as UPSWELL_PORT.
+        elif near := difflib.get_close_matches(name, FIELDS, 1, _SUGGESTION_CUTOFF):
+            raise ConfigError(
+                f"unknown environment variable {key}",
+                f"did you mean {ENVIRONMENT_PREFIX}{near[0].upper()}? correct it or unset it",
+            )
+    return found
+
+
+def _load(path: Path, known: Collection[str]) -> dict[str, object]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputMissing(
+            f"cannot read {path}: {error.strerror}", "give the path of a readable upswell.toml"
+        ) from error
+    except ValueError as error:  # broken TOML or UTF-8
+        raise ConfigError(
+            f"{path}: {error}", 'write it as TOML, one "key = value" a line'
+        ) from error
+    for key in table:
+        if key in known:
+            continue
+        if key in FIELDS:
+            raise ConfigError(
+                f"{path}: the key {key!r} does not belong beside the rules",
+                f"only {', '.join(known)} may stand there; put it into ./{CONFIG_NAME}",
+            )
+        raise ConfigError(
+            f"{path}: unknown key {key!r}{suggest(key, known)}", f"known keys: {', '.join(known)}"
+        )
+    return table
+
+
+def _merge(
+    into: Gathered,
+    values: Mapping[str, object],
+    origin: Callable[[str], str],
+    error_type: type[UsageError] | type[ConfigError],
+) -> None:
+    """Parse all that ``values`` sets, and keep what no stronger source has set before."""
+    for name, raw in values.items():
+        try:
+            value = PARSERS[name](raw)
+        except ValueError as error:
+            shown = "" if raw == "" else f" {raw!r}" if isinstance(raw, str) else f" {raw}"
+            raise error_type(
+                f"{origin(name)}:{shown} is no value for {name}", f"write {error}"
+            ) from error
+        except ConfigError as error:
+            raise error_type(f"{origin(name)}: {error.message}", error.hint) from error
+        if name not in into.values:
+            into.values[name] = value
+            into.origins[name] = origin(name)

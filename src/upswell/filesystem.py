@@ -1,0 +1,203 @@
+"""What the standard library lacks for durable files: a rename that never overwrites, locks, kinds of mounts.
+
+Owns the system calls under the sink and the checkpoint, relative to directory descriptors and without following links.
+It knows nothing of batches. What it writes is on disk when a function that says so returns; a failed fsync is never
+tried again, because the kernel may have dropped the data and would report success.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.errors import Locked, UpswellError
+from upswell.privacy import escape
+
+_RENAME_NOREPLACE = 1
+_READ_BYTES = 1 << 20
+RECOVERS = "free space or repair the disk, then start again: the restart recovers"
+"""The next step after a fault of the machine."""
+_NETWORK_TYPES = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
+    "ocfs2", "gfs2", "smb2", "smb3", "smbfs",
+}  # fmt: skip
+_LOCAL_FUSE_TYPES = {"fuseblk", "fuse.fuse-overlayfs"}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Mount(NamedTuple):
+    """One mounted file system."""
+
+    point: str
+    kind: str
+
+
+@contextmanager
+def faults(path: Path, kind: type[UpswellError], hint: str) -> Iterator[None]:
+    """Turn what the system reports into our error, with the place and the next step."""
+    try:
+        yield
+    except OSError as error:
+        place = path / str(error.filename) if isinstance(error.filename, str) else path
+        raise kind(f"{escape(str(place))}: {error.strerror}", hint) from error
+
+
+def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
+    """Move a file between two directories in one step, never over an existing one: FileExistsError then.
+
+    After a crash the file is in one of the two places; which one is settled once the directories are fsynced.
+    """
+    call = getattr(_libc, "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, "this C library has no renameat2")
+    if call(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+@contextmanager
+def directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
+    """A descriptor of a directory that is no link. OSError (ELOOP, ENOTDIR) when it is something else."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory, or in the one that a link leads to, durable."""
+    with directory(path.resolve()) as fd:
+        os.fsync(fd)
+
+
+def create_file(name: str, dir_fd: int, content: bytes, mode: int, gid: int = -1) -> None:
+    """Write a new file with exactly this mode, durable but for its name, which needs an fsync of the directory.
+
+    A crash leaves any prefix of it, so the name must say nothing until something else vouches for the content.
+    """
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        if gid >= 0:
+            os.fchown(fd, -1, gid)
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def dress(target: Path | int, mode: int, gid: int = -1) -> None:
+    """Give a new directory its group (unless negative) and mode, whatever the umask."""
+    if gid >= 0:
+        os.chown(target, -1, gid)
+    os.chmod(target, mode)  # noqa: PTH101 - pathlib knows no descriptors
+
+
+def read_file(name: str, dir_fd: int) -> bytes:
+    """The content of a regular file that is no link. OSError otherwise."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        pieces = []
+        while piece := os.read(fd, _READ_BYTES):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def remove_files(names: Iterable[str], dir_fd: int) -> int:
+    """Unlink these names, those that are there; how many were. Durable when it returns."""
+    removed = 0
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=dir_fd)
+        except FileNotFoundError:
+            continue
+        removed += 1
+    if removed:
+        os.fsync(dir_fd)
+    return removed
+
+
+def list_names(dir_fd: int) -> list[str]:
+    """The names in a directory, in order."""
+    return sorted(os.listdir(dir_fd))
+
+
+def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
+    """Lock a file for the life of the process (or until the descriptor is closed). Raises Locked.
+
+    The lock goes with the process, however it ends. The file keeps who holds it, for the message of a second start.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = escape(os.pread(fd, 200, 0).decode("ascii", "replace").strip())
+        os.close(fd)
+        raise Locked(
+            f"another run uses {what}: {holder or 'it has just started'}",
+            "wait until it has ended, or stop it with SIGTERM; `upswell status` shows what it does",
+        ) from None
+    except OSError:
+        os.close(fd)
+        raise
+    os.ftruncate(fd, 0)
+    os.pwrite(
+        fd, f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(), 0
+    )
+    return fd
+
+
+def mounts() -> list[Mount]:
+    """What is mounted, in mount order; empty where the system does not tell."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return []
+    return parse_mounts(text)
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """The mounts in the text of /proc/self/mountinfo."""
+    found = []
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        if separator:
+            point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split(" ")[4])
+            found.append(Mount(point, right.split(" ")[0]))
+    return found
+
+
+def mount_of(path: Path, mounted: Iterable[Mount]) -> Mount | None:
+    """The mount that an absolute, resolved path lies on: the deepest one, the last of those at one place."""
+    holding = [mount for mount in mounted if path.is_relative_to(mount.point)]
+    return max(reversed(holding), key=lambda mount: len(mount.point), default=None)
+
+
+def is_network(kind: str) -> bool:
+    """Whether a file system of this kind may be shared between hosts, so that locks and fsync cannot be relied on."""
+    return kind in _NETWORK_TYPES or (kind.startswith("fuse") and kind not in _LOCAL_FUSE_TYPES)
+
+
+def refuse_network(path: Path, what: str, error: type[UpswellError]) -> None:
+    """Raise ``error`` when the path lies on a network file system."""
+    mount = mount_of(path.resolve(), mounts())
+    if mount is not None and is_network(mount.kind):
+        raise error(
+            f"{what} {escape(str(path))} is on a network file system ({mount.kind}, mounted at {escape(mount.point)}):"
+            " its locks, renames and fsync cannot be relied on",
+            "put it on a local disk; DATA, SEGMENT and RULES may stay where they are",
+        )

@@ -1,0 +1,186 @@
+"""The compiled kernel for the rest of the package: values in, values out.
+
+Owns the only import of ``_kernel``, whose stub documents each name that is passed on here. Adds names to what crosses
+the border as plain tuples, and nothing else: no state, no I/O of its own. An executor of another engine imports this
+module and nothing heavier.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from upswell import _kernel
+from upswell._kernel import (
+    LINE_BYTES_MAX,
+    OUTCOMES,
+    PATHS,
+    REASONS,
+    SHARDS,
+    SOURCE_DIGEST,
+    VERSION,
+    Clock,
+    Ledger,
+    Result,
+    Rules,
+    Scanned,
+    Segment,
+    SegmentReport,
+    crc64,
+)
+
+__all__ = (
+    "LINE_BYTES_MAX",
+    "OUTCOMES",
+    "PATHS",
+    "REASONS",
+    "SHARDS",
+    "SOURCE_DIGEST",
+    "VERSION",
+    "CheckedGzip",
+    "Clock",
+    "Digest",
+    "FirstRecord",
+    "Ledger",
+    "ParsedLine",
+    "Range",
+    "Result",
+    "Rules",
+    "Scanned",
+    "Scanner",
+    "Segment",
+    "SegmentReport",
+    "check_gzip",
+    "crc64",
+    "digest",
+    "first_record",
+    "parse_lines",
+)
+
+
+class Range(NamedTuple):
+    """Bytes of one file to be read, and what its reading needs to know. Positions count uncompressed bytes."""
+
+    name: str
+    """What its rejects carry."""
+    path: bytes
+    compressed: bool
+    start: int
+    end: int
+    """[start, end) may be read; whole lines only."""
+    final: bool
+    """An unterminated last line is taken, too."""
+    tail: int
+    """0: a line starts at start; 1: it continues a line that was taken unterminated; 2: that ended in a CR."""
+    newlines: int
+    """Line ends before start."""
+    digest: int
+    """CRC-64/NVME of the bytes before start."""
+    day_max: int
+    """A later date as written is `future`."""
+    day_open: int
+    """An earlier day is `late`."""
+    rejects_left_bytes: int
+    """Raw bytes of rejects that may still be kept of this file."""
+    stamp: str = ""
+    """Of the file; carried through for the commit."""
+    newest_stamp: str = ""
+    """Among the ranges before it and its own; carried through for the commit."""
+
+
+def _value_of(
+    item: Range,
+) -> tuple[str, bytes, bool, int, int, bool, int, int, int, int, int, int]:
+    """What the kernel sees of a range."""
+    name, path, compressed, start, end, final, tail, newlines, crc, day_max, day_open, left, *_ = (
+        item
+    )
+    return name, path, compressed, start, end, final, tail, newlines, crc, day_max, day_open, left
+
+
+class Digest(NamedTuple):
+    """A digest, and how many bytes it went over."""
+
+    crc: int
+    bytes: int
+
+
+class FirstRecord(NamedTuple):
+    """The first line of a file that is a record."""
+
+    crc: int
+    """CRC-64/NVME of the line without its line end."""
+    byte: int
+
+
+class CheckedGzip(NamedTuple):
+    """What a pass over compressed data found."""
+
+    verdict: str
+    """whole, incomplete, broken or too_large."""
+    bytes: int
+    crc: int
+    detail: str
+
+
+class ParsedLine(NamedTuple):
+    """A line by the kernel's grammar."""
+
+    kind: str
+    """record, blank, header or a reject reason."""
+    msisdn: str
+    service: int
+    volume: int
+    timestamp: str
+
+
+class Scanner:
+    """Reads ranges and turns them into outcomes; keeps buffers and open decompressors between calls."""
+
+    def __init__(self, threads: int, measure: str, clock: Clock) -> None:
+        self._scanner = _kernel.Scanner(threads, measure, clock)
+
+    def process(
+        self,
+        ranges: Sequence[Range],
+        segment: Segment,
+        rules: Rules,
+        ledger: Ledger,
+        output_bytes_max: int,
+        work_ms_max: int,
+    ) -> Result:
+        """Scan ranges in order and apply their records to the ledger; see ``_kernel.Scanner.process``.
+
+        Nothing outside the ledger changes: a crash in the middle leaves what the last commit left.
+        """
+        return self._scanner.process(
+            [_value_of(item) for item in ranges],
+            segment,
+            rules,
+            ledger,
+            output_bytes_max,
+            work_ms_max,
+        )
+
+
+def digest(path: bytes, compressed: bool, start: int, end: int, initial: int) -> Digest:
+    """The digest of the uncompressed bytes [start, end), continued from ``initial``.
+
+    Raises:
+        OSError: it cannot be read. ValueError: its compressed data is broken.
+    """
+    return Digest(*_kernel.digest(path, compressed, start, end, initial))
+
+
+def first_record(path: bytes, compressed: bool, end: int, day_max: int) -> FirstRecord | None:
+    """The first record within [0, end), or None. Errors as ``digest``."""
+    found = _kernel.first_record(path, compressed, end, day_max)
+    return None if found is None else FirstRecord(*found)
+
+
+def check_gzip(path: bytes, bytes_max: int) -> CheckedGzip:
+    """Decompress a file to its end, in bounded memory, and say whether it is whole. OSError when unreadable."""
+    return CheckedGzip(*_kernel.check_gzip(path, bytes_max))
+
+
+def parse_lines(data: bytes, first: bool, day_max: int, path: str) -> list[ParsedLine]:
+    """Each line of data by the scanner path ``path``; ``first``: data is the start of a file."""
+    return [ParsedLine(*line) for line in _kernel.parse_lines(data, first, day_max, path)]

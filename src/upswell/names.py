@@ -1,0 +1,89 @@
+"""The names of the files that we write: staged, published and reject files, and how a name maps back.
+
+Owns the grammar of these names and nothing else; touches no disk. Within one application, name order is the order of
+emission, and a published name belongs to one batch, so it can serve a consumer as the key that makes taking it twice
+harmless.
+"""
+
+import re
+from typing import NamedTuple
+
+_STAGED = re.compile(r"([0-9]{10})_([0-9]{1,9})_([0-9]{12})\.csv")
+_PUBLISHED = re.compile(r"NOTIFY_([0-9]{10})_([0-9]{12})\.csv")
+_BEGUN = re.compile(r"begun-([0-9]{10})")
+_REJECTS = re.compile(r"REJECTS_([0-9]{10})\.tsv")
+
+
+class Staged(NamedTuple):
+    """One application's output of one batch: written and durable, not yet published."""
+
+    batch: int
+    application: int
+    """The checkpoint's id of the application."""
+    stamp: str
+    """Of the batch, 12 digits."""
+    directory: str
+    """Of the application, inside OUTPUT."""
+    length: int
+    """Bytes of the content."""
+    digest: bytes
+    """SHA-256 of the content."""
+
+    @property
+    def staged_name(self) -> str:
+        """Its name in the staging directory."""
+        return f"{self.batch:010d}_{self.application}_{self.stamp}.csv"
+
+    @property
+    def published_name(self) -> str:
+        """Its name in the application's directory."""
+        return f"NOTIFY_{self.batch:010d}_{self.stamp}.csv"
+
+
+class StagedName(NamedTuple):
+    """What the name of a staged file says."""
+
+    batch: int
+    application: int
+    stamp: str
+
+
+class PublishedName(NamedTuple):
+    """What the name of a published file says."""
+
+    batch: int
+    stamp: str
+
+
+def parse_staged(name: str) -> StagedName | None:
+    """What the name says, or None when it is not one of ours."""
+    match = _STAGED.fullmatch(name)
+    return StagedName(int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def parse_published(name: str) -> PublishedName | None:
+    """What the name says, or None when it is not one of ours."""
+    match = _PUBLISHED.fullmatch(name)
+    return PublishedName(int(match[1]), match[2]) if match else None
+
+
+def rejects_name(batch: int) -> str:
+    """The name of a batch's reject file."""
+    return f"REJECTS_{batch:010d}.tsv"
+
+
+def parse_rejects(name: str) -> int | None:
+    """The batch of a reject file, or None when the name is not one of ours."""
+    match = _REJECTS.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def begun_name(batch: int) -> str:
+    """The name that marks, by being there, that this batch has begun to be published."""
+    return f"begun-{batch:010d}"
+
+
+def parse_begun(name: str) -> int | None:
+    """The batch of a mark, or None when the name is not one of ours."""
+    match = _BEGUN.fullmatch(name)
+    return int(match[1]) if match else None

@@ -1,0 +1,60 @@
+"""What may be shown of untrusted or personal text: masked msisdns, and text without control bytes.
+
+Owns the functions through which such text passes on its way to a terminal, a log or a message, and
+keeps no state. OUTPUT, the checkpoint and the rejects hold the full text: nothing here is for them.
+"""
+
+import re
+import unicodedata
+
+_SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell networks apart, not customers
+_HIDDEN_DIGITS_MIN = 3
+_SHOWN_CHARS_MAX = 120
+_FIRST_FIELD_RUN = re.compile("[0-9]{5,}")
+# A volume stays readable, and so does a timestamp, whose 14 digits name nobody.
+_OTHER_FIELD_RUN = re.compile("(?<![0-9])(?:[0-9]{9,13}|[0-9]{15,})(?![0-9])")
+_UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+
+
+def mask(msisdn: str) -> str:
+    """The msisdn as logs show it: 0126•••098."""
+    shown = min(_SHOWN_DIGITS_MAX, max(len(msisdn) - _HIDDEN_DIGITS_MIN, 0))
+    tail = shown // 2
+    return f"{msisdn[: shown - tail]}•••{msisdn[len(msisdn) - tail :]}"
+
+
+def mask_line(raw: bytes) -> str:
+    """A line of DATA as messages show it: whatever could be an msisdn masked, cut when long."""
+    first, comma, rest = raw.decode("utf-8", "surrogateescape").partition(",")
+    first = _FIRST_FIELD_RUN.sub(lambda match: mask(match[0]), first)
+    rest = _OTHER_FIELD_RUN.sub(lambda match: mask(match[0]), rest)
+    line = escape(first + comma + rest)
+    return line if len(line) <= _SHOWN_CHARS_MAX else line[: _SHOWN_CHARS_MAX - 1] + "…"
+
+
+def show_format(msisdn: str) -> str:
+    """How an msisdn is written, without saying whose it is: "0124… (10 digits)"."""
+    head = msisdn[: max(4, min(6, len(msisdn) - 7))]
+    return f"{escape(head)}… ({len(msisdn.removeprefix('+'))} digits)"
+
+
+def escape(text: str) -> str:
+    r"""The text on one line, safe for a terminal and a log: an ESC becomes ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(_escape_char(char) for char in text)
+
+
+def _escape_char(char: str) -> str:
+    if char == " " or unicodedata.category(char) not in _UNSAFE_CATEGORIES:
+        return char
+    if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8, as file names carry it
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    code = ord(char)
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )

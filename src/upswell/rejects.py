@@ -1,0 +1,51 @@
+"""The reject files of a state: the lines of a batch that were refused, with their reasons, raw.
+
+Owns STATE/rejects. A file there belongs to one batch and is durable before the batch is committed; one whose batch
+never was is removed by recovery. They hold personal data, so only the owner may read them.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from upswell.errors import StorageError
+from upswell.filesystem import (
+    RECOVERS,
+    create_file,
+    directory,
+    faults,
+    list_names,
+    remove_files,
+    sync_directory,
+)
+from upswell.names import parse_rejects, rejects_name
+
+
+class Rejects:
+    """The reject files of a state, one a batch: STATE/rejects/REJECTS_<batch>.tsv, mode 0600."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / "rejects"
+
+    def write(self, batch: int, content: bytes) -> None:
+        """Write a batch's rejects before it is committed; durable then. A crash leaves a file that recovery removes."""
+        if not content:
+            return
+        with faults(self.path, StorageError, RECOVERS):
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(0o700)
+                sync_directory(self.path.parent)
+            with directory(self.path) as fd:
+                create_file(rejects_name(batch), fd, content, 0o600)
+                os.fsync(fd)
+
+    def remove_after(self, last_batch: int) -> int:
+        """Remove the rejects of batches after the last committed one; how many there were."""
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+        ):
+            names = [name for name in list_names(fd) if (parse_rejects(name) or 0) > last_batch]
+            return remove_files(names, fd)
+        return 0

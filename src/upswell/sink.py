@@ -1,0 +1,370 @@
+"""OUTPUT: files are staged, then moved to their application's directory in one step, and never touched again.
+
+Owns everything inside OUTPUT but the state. It never decides what is committed.
+A staged file that is still there has not been published; one that is gone has, even if a consumer took it at once. So
+a name appears in an application's directory once, complete, and nothing that is there is ever replaced.
+"""
+
+import contextlib
+import errno
+import grp
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from upswell.errors import OutputUnwritable, StorageError
+from upswell.filesystem import (
+    RECOVERS,
+    create_file,
+    directory,
+    dress,
+    faults,
+    list_names,
+    lock,
+    mounts,
+    read_file,
+    refuse_network,
+    remove_files,
+    rename_new,
+    sync_directory,
+)
+from upswell.names import (
+    Staged,
+    begun_name,
+    parse_begun,
+    parse_published,
+)
+from upswell.privacy import escape
+from upswell.rules import directory_name
+
+OWN_DIRECTORY = ".upswell"
+STAGING = "staging"
+IDENTITY = "output.id"
+_LOCK = "output.lock"
+_NEW_DIRECTORY = "directory.new"  # an application's directory before it has its mode and its place
+_REBUILT = ".rebuilt"  # suffix of a staged file that is being made again
+_PROBES = ("probe.1", "probe.2")
+_OWN_MODE, _DIRECTORY_MODE = 0o700, 0o750
+_OPEN_MAX = 64  # descriptors held at once
+
+
+class Published(NamedTuple):
+    """A notification file that OUTPUT holds."""
+
+    directory: str
+    name: str
+    batch: int
+    stamp: str
+
+
+class Sink:
+    """An OUTPUT that this process alone writes, by descriptors of its directories: no link is ever followed."""
+
+    def __init__(self, output: Path, mode: int, gid: int) -> None:
+        self.output = output
+        self._mode = mode
+        self._gid = gid
+        self._stack = contextlib.ExitStack()
+
+    @classmethod
+    def open(cls, output: Path, *, mode: int = 0o640, group: str | None = None) -> Self:
+        """Lock and try out OUTPUT, made when missing (its parent must exist).
+
+        Args:
+            output: the directory of the applications' directories.
+            mode: of notification files, whatever the umask.
+            group: name or number of the group of directories and files; None leaves it.
+
+        Raises:
+            OutputUnwritable: it cannot be made, written or renamed in, or is on a network. Locked: another run has it.
+        """
+        sink = cls(output, mode, _group_id(group))
+        try:
+            with faults(output, OutputUnwritable, "OUTPUT must be a directory that can be written"):
+                sink._open()
+        except BaseException:
+            sink.close()
+            raise
+        return sink
+
+    def close(self) -> None:
+        """Give up the lock and the descriptors."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            self.output.mkdir(_DIRECTORY_MODE)
+            dress(self.output, _DIRECTORY_MODE, self._gid)
+        refuse_network(self.output, "OUTPUT", OutputUnwritable)
+        self._output_fd = self._enter(self.output.resolve())
+        self._own_fd = self._enter_own(OWN_DIRECTORY, self._output_fd)
+        self._stack.callback(
+            os.close, lock(_LOCK, f"OUTPUT {escape(str(self.output))}", self._own_fd)
+        )
+        self._staging_fd = self._enter_own(STAGING, self._own_fd)
+        self._probe()
+        self.identity = self._identify()
+        self._begun = max(
+            (batch for name in list_names(self._own_fd) if (batch := parse_begun(name))), default=0
+        )
+
+    def _enter(self, path: str | Path, dir_fd: int | None = None) -> int:
+        return self._stack.enter_context(directory(path, dir_fd))
+
+    def _enter_own(self, name: str, parent_fd: int) -> int:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, _OWN_MODE, dir_fd=parent_fd)
+        os.fsync(parent_fd)  # also what a crash kept the last run from syncing
+        fd = self._enter(name, parent_fd)
+        os.fchmod(fd, _OWN_MODE)
+        if os.fstat(fd).st_dev != os.fstat(parent_fd).st_dev:
+            raise OSError(errno.EXDEV, "is on another file system", name)
+        return fd
+
+    def _probe(self) -> None:
+        """Find out now, not at the first notification, whether files can be made and moved without overwriting."""
+        remove_files([*_PROBES], self._staging_fd)
+        for name in _PROBES:
+            create_file(name, self._staging_fd, b"", self._mode, self._gid)
+        try:
+            rename_new(_PROBES[0], self._staging_fd, _PROBES[1], self._staging_fd)
+        except FileExistsError:
+            os.unlink(_PROBES[1], dir_fd=self._staging_fd)
+        else:
+            raise OSError(
+                errno.ENOTSUP,
+                "its file system overwrites files when told not to (RENAME_NOREPLACE)",
+            )
+        rename_new(_PROBES[0], self._staging_fd, _PROBES[1], self._staging_fd)
+        remove_files([*_PROBES], self._staging_fd)
+
+    def _identify(self) -> str:
+        """The identity of this OUTPUT, made at the first start."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._read_identity()
+        remove_files([IDENTITY + ".new"], self._own_fd)
+        with contextlib.suppress(PermissionError):  # then it was there before us
+            sync_directory(self.output.absolute().parent)
+        create_file(IDENTITY + ".new", self._own_fd, f"{uuid.uuid4()}\n".encode(), 0o600)
+        rename_new(IDENTITY + ".new", self._own_fd, IDENTITY, self._own_fd)
+        os.fsync(self._own_fd)
+        # Read back: a state that is bound to an identity which is not on disk could never start again.
+        return self._read_identity()
+
+    def _read_identity(self) -> str:
+        text = read_file(IDENTITY, self._own_fd).decode("ascii", "replace").strip()
+        try:
+            return str(uuid.UUID(text))
+        except ValueError:
+            raise OSError(errno.EINVAL, "does not hold an identity: restore it", IDENTITY) from None
+
+    def check_directories(self, applications: Iterable[str]) -> None:
+        """Refuse (OutputUnwritable) applications whose directory is a link, no directory or on another file system."""
+        device = os.fstat(self._output_fd).st_dev
+        mounted = {mount.point for mount in mounts()}
+        root = self.output.resolve()
+        for application in applications:
+            name = directory_name(application)
+            try:
+                found = os.stat(name, dir_fd=self._output_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _refused(root / name, str(error.strerror)) from error
+            if stat.S_ISLNK(found.st_mode):
+                raise _refused(root / name, "it is a link, and links are not followed")
+            if not stat.S_ISDIR(found.st_mode):
+                raise _refused(root / name, "it is not a directory")
+            if found.st_dev != device or str(root / name) in mounted:
+                raise _refused(
+                    root / name, "it is on another file system, so files cannot be moved there"
+                )
+            if not os.access(name, os.W_OK | os.X_OK, dir_fd=self._output_fd, effective_ids=True):
+                raise _refused(root / name, "this user may not write to it")
+
+    def stage(
+        self, batch: int, stamp: str, outputs: Iterable[tuple[int, str, bytes]]
+    ) -> list[Staged]:
+        """Write a batch's outputs, (application's id, its name, content), to the staging directory; durable then.
+
+        A crash leaves staged files of a batch that was never committed, whole or not: recovery removes them.
+        """
+        staged = []
+        with faults(self._staging_path, StorageError, RECOVERS):
+            for number, application, content in outputs:
+                digest = hashlib.sha256(content).digest()
+                one = Staged(
+                    batch, number, stamp, directory_name(application), len(content), digest
+                )
+                create_file(one.staged_name, self._staging_fd, content, self._mode, self._gid)
+                staged.append(one)
+            if staged:
+                os.fsync(self._staging_fd)
+        return staged
+
+    def publish(self, staged: Sequence[Staged]) -> None:
+        """Move a committed batch's staged files to their places; durable then.
+
+        A crash leaves each file either staged or published: publish again what is still staged. A published file of
+        the same name and content means that it was published; with another content nothing is moved (StorageError).
+        """
+        if not staged:
+            return
+        with faults(self.output, StorageError, RECOVERS):
+            self._begin(max(one.batch for one in staged))
+            for at in range(0, len(staged), _OPEN_MAX):
+                with contextlib.ExitStack() as opened:
+                    fds = [self._move(one, opened) for one in staged[at : at + _OPEN_MAX]]
+                    for fd in fds:
+                        os.fsync(fd)
+            os.fsync(self._staging_fd)
+
+    @property
+    def begun(self) -> int:
+        """The highest batch that was ever begun to be published here, even if all its files are gone; 0: none."""
+        return self._begun
+
+    def _begin(self, batch: int) -> None:
+        """Mark that this batch is being published, so that a state that lost it is recognised.
+
+        One rename before the first move. It needs no fsync of its own: a file system that keeps the order of renames
+        has the mark wherever it has the move.
+        """
+        if batch <= self._begun:
+            return
+        if self._begun:
+            os.rename(
+                begun_name(self._begun),
+                begun_name(batch),
+                src_dir_fd=self._own_fd,
+                dst_dir_fd=self._own_fd,
+            )
+        else:
+            create_file(begun_name(batch), self._own_fd, b"", 0o600)
+            os.fsync(self._own_fd)
+        self._begun = batch
+
+    def _move(self, one: Staged, opened: contextlib.ExitStack) -> int:
+        """Move one file, its directory made when missing; the directory's descriptor, to be fsynced."""
+        fd = opened.enter_context(self._directory(one.directory))
+        try:
+            rename_new(one.staged_name, self._staging_fd, one.published_name, fd)
+        except FileExistsError:
+            there = read_file(one.published_name, fd)
+            if hashlib.sha256(there).digest() != one.digest:
+                place = self.output / one.directory / one.published_name
+                raise StorageError(
+                    f"{escape(str(place))} is there already with another content, and is not overwritten",
+                    "was this state restored from an older backup, or the file put there by hand? Move the file"
+                    " away if its notifications may be sent again; else begin with a new OUTPUT",
+                ) from None
+            os.unlink(one.staged_name, dir_fd=self._staging_fd)
+        return fd
+
+    @contextmanager
+    def _directory(self, name: str) -> Iterator[int]:
+        """An application's directory, made when missing: it appears with its mode and group, or not at all."""
+        try:
+            os.stat(name, dir_fd=self._output_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
+            with directory(_NEW_DIRECTORY, self._staging_fd) as fd:
+                dress(fd, _DIRECTORY_MODE, self._gid)
+            with contextlib.suppress(FileExistsError):
+                rename_new(_NEW_DIRECTORY, self._staging_fd, name, self._output_fd)
+            os.fsync(self._output_fd)
+        with directory(name, self._output_fd) as fd:
+            yield fd
+
+    @property
+    def _staging_path(self) -> Path:
+        return self.output / OWN_DIRECTORY / STAGING
+
+    def staged_names(self) -> list[str]:
+        """What the staging directory holds, in name order."""
+        with faults(self._staging_path, StorageError, RECOVERS):
+            return list_names(self._staging_fd)
+
+    def is_whole(self, one: Staged) -> bool:
+        """Whether a staged file that is there has the content that was committed."""
+        with faults(self._staging_path, StorageError, RECOVERS):
+            found = os.stat(one.staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != one.length:
+                return False
+            content = read_file(one.staged_name, self._staging_fd)
+        return hashlib.sha256(content).digest() == one.digest
+
+    def rebuild(self, one: Staged, content: bytes) -> None:
+        """Put the content in the place of a damaged staged file; durable then.
+
+        It replaces in one step: at no moment is the staged file missing, which would mean that it was published.
+        """
+        name = one.staged_name + _REBUILT
+        with faults(self._staging_path, StorageError, RECOVERS):
+            create_file(name, self._staging_fd, content, self._mode, self._gid)
+            os.replace(
+                name, one.staged_name, src_dir_fd=self._staging_fd, dst_dir_fd=self._staging_fd
+            )
+            os.fsync(self._staging_fd)
+
+    def remove_staged(self, names: Iterable[str]) -> int:
+        """Remove staged files that belong to no commit; how many there were."""
+        with faults(self._staging_path, StorageError, RECOVERS):
+            return remove_files(names, self._staging_fd)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a crash in the middle of ``rebuild`` or of making a directory left in the staging directory."""
+        with faults(self._staging_path, StorageError, RECOVERS):
+            names = list_names(self._staging_fd)
+            remove_files([name for name in names if name.endswith(_REBUILT)], self._staging_fd)
+            if _NEW_DIRECTORY in names:
+                os.rmdir(_NEW_DIRECTORY, dir_fd=self._staging_fd)
+
+    def published(self) -> list[Published]:
+        """The notification files that are here, by directory and name: for adopting an OUTPUT."""
+        found = []
+        with faults(self.output, StorageError, RECOVERS):
+            for place in list_names(self._output_fd):
+                with (
+                    contextlib.suppress(NotADirectoryError),
+                    directory(place, self._output_fd) as fd,
+                ):
+                    for name in list_names(fd):
+                        if (parsed := parse_published(name)) is not None:
+                            found.append(Published(place, name, *parsed))
+        return found
+
+    def read(self, published: Published) -> bytes:
+        """The content of a notification file."""
+        place = self.output / published.directory
+        with (
+            faults(place, StorageError, RECOVERS),
+            directory(published.directory, self._output_fd) as fd,
+        ):
+            return read_file(published.name, fd)
+
+
+def _group_id(group: str | None) -> int:
+    if group is None:
+        return -1
+    return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+
+
+def _refused(path: Path, reason: str) -> OutputUnwritable:
+    return OutputUnwritable(
+        f"the application's directory {escape(str(path))} cannot be used: {reason}",
+        "make it a directory of OUTPUT's own file system that this user may write to, or remove it: it is made"
+        " when needed",
+    )

@@ -1,0 +1,403 @@
+"""Which ranges of which DATA files are next, and where every file stands.
+
+Owns the order in which files are read, how far each has been, when one is done, and the one listing of a run
+``--once`` (docs/semantics.md, "Files"). ``roster`` knows which files are there, ``entry`` what is in them, ``admission``
+whether one may be read. It applies nothing and writes nothing. A crash loses nothing: all of it is made again from the
+checkpoint's rows and a look.
+
+Invariants: no byte is offered again once ``advance`` has heard that it was taken; ranges come by stamp, then by name in
+bytes; nothing of a file is offered before it is known to be whole (when compressed), no duplicate and, where something
+of it was taken before, unchanged.
+
+A turn of the engine is ``look`` and then, while there is something: ``ready``, the kernel, ``advance`` and a commit of
+the rows that ``changed`` gives.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell import kernel
+from upswell.admission import UNDECIDED, Admission
+from upswell.batch import File, State
+from upswell.entry import NEVER, Entry
+from upswell.errors import UpswellError
+from upswell.kernel import Range, Scanned
+from upswell.listing import look_at, read_name
+from upswell.roster import KnownFiles, Roster, state_of
+from upswell.zones import Zones, day_max_of, day_open_of
+
+RANGES_MAX = (
+    1000  # of one ready(): a batch of about a second rarely takes more, and memory stays bounded
+)
+RANGE_BYTES_MAX = 4 << 30  # the same bound for few and long files; a single range may be longer
+PLAN_S = 1.0  # how long ready() goes on opening files once it has something to offer
+
+
+class Backlog(NamedTuple):
+    """What is there and not taken yet."""
+
+    files: int
+    bytes: int
+    """Of compressed files that were not opened yet, compressed bytes."""
+
+
+class Source:
+    """The files of one DATA directory, for one run. Not for two threads at once."""
+
+    def __init__(
+        self,
+        data: Path,
+        known: KnownFiles,
+        *,
+        settle_s: float,
+        keep_days: int,
+        zones: Zones,
+        max_stamp_ahead_days: int,
+        since: str | None,
+        rejects_max_bytes_per_file: int,
+        clock: Callable[[], float] = time.time,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Remember where to look; no file is looked at yet.
+
+        Args:
+            data: the directory of DATA files.
+            known: the rows of files seen before; asked inside ``look``, ``ready`` and ``verify_taken`` only.
+            settle_s: how long a file must stay unchanged to be still.
+            keep_days: how many days are open at once.
+            zones: of the data and the rules.
+            max_stamp_ahead_days: how far ahead of the clock a stamp may be.
+            since: a stamp, or "now" for the present minute in the data's zone: older files are skipped.
+            rejects_max_bytes_per_file: how much of a file's rejects is kept raw.
+            clock: seconds since the epoch.
+            stopping: asked between two files: once it is true, ``ready`` and ``verify_taken`` end early.
+        """
+        self._clock = clock
+        self._roster = Roster(data, known, clock())
+        self._admission = Admission(
+            self._roster,
+            settle_s=settle_s,
+            ahead_days=max_stamp_ahead_days,
+            since=since or "",
+            timezone=zones.data,
+        )
+        self._settle_s = settle_s
+        self._keep_days = keep_days
+        self._zones = zones
+        self._rejects_max_bytes = rejects_max_bytes_per_file
+        self._stopping = stopping
+        self._log_newest = known.newest_stamp()
+        self._newest = ""
+        """The name with the highest stamp in the last look, of those that are not held, skipped or duplicates."""
+        self._frozen_at: float | None = None
+        self._restless: list[Entry] = []
+        """Files that were not still in the one listing of a run --once."""
+        self._undecided: list[Entry] = []
+
+    # Which files are there
+
+    def look(self, now: float | None = None) -> None:
+        """Scan the directory once and take in what appeared, changed or left. Opens no file.
+
+        Not between ``ready`` and ``advance``.
+
+        Raises:
+            InputMissing: DATA cannot be listed; nothing has changed then, and a later look may go on.
+        """
+        self._roster.look(self._clock() if now is None else now)
+        self._admission.judge_stamps()
+        self._newest = self._roster.newest()
+
+    def changed(self) -> list[File]:
+        """Copies of the rows that changed since this was last called, for the next commit (or ``save_files``).
+
+        Call it after ``advance`` and before the next one, so that a row is saved with the batch that moved its offset.
+        """
+        return self._roster.changed()
+
+    def counts(self) -> dict[State, int]:
+        """Files of the last look by state, every state; `gone` counts those that went since the start."""
+        return self._roster.counts()
+
+    def backlog(self) -> Backlog:
+        """What the last look showed and that is not taken yet, held files left out."""
+        lengths = [
+            (entry.end or entry.size) - entry.file.offset
+            for entry in self._roster.active.values()
+            if entry.state in ("waiting", "reading")
+        ]
+        left = [length for length in lengths if length > 0]
+        return Backlog(len(left), sum(left))
+
+    def verify_taken(self) -> list[File]:
+        """At a start: compare what was taken of each file with what is there now; those that are held for it.
+
+        Done files that look as they did (size, mtime, inode) are trusted; all others that something was taken of are
+        read up to their offset. Looks first when nobody has.
+        """
+        if not self._roster.looks:
+            self.look()
+        held = []
+        for entry in self._in_order():
+            if entry.unverified:
+                self._plan(entry)
+                if entry.state == "held":
+                    held.append(entry.file)
+        return held
+
+    # What may be taken
+
+    def ready(self) -> list[Range]:
+        """The ranges that may be taken now, in arrival order, bounded in number and bytes; empty when there is none.
+
+        Opens the files that content decides about, each once for a stat. May be called again without a look: what was
+        taken is offered no more, the rest again. A file that grew since the look is offered up to the size seen then.
+        """
+        ranges: list[Range] = []
+        planned_bytes = 0
+        began = time.monotonic()
+        for entry in self._in_order():
+            planned = self._plan(entry)
+            if planned is None:
+                continue
+            ranges.append(planned)
+            planned_bytes += planned.end - planned.start
+            full = len(ranges) >= RANGES_MAX or planned_bytes >= RANGE_BYTES_MAX
+            if full or time.monotonic() - began >= PLAN_S:
+                break
+        return ranges
+
+    def _in_order(self) -> Iterator[Entry]:
+        for entry in self._roster.in_order():
+            if self._stopping():
+                return
+            yield entry
+
+    def _plan(self, entry: Entry) -> Range | None:
+        """Decide a file's state by all that can be known now; its next range, if one may be taken."""
+        if entry.retry_at > self._roster.now or entry.failed_look == self._roster.looks:
+            return None
+        try:
+            return self._next_range(entry) if self._admission.admits(entry) else None
+        except (OSError, ValueError) as error:
+            self._note_error(entry, error)
+        return None
+
+    def _next_range(self, entry: Entry) -> Range | None:
+        """What follows the taken part, when it is worth reading. A file with nothing left may become done."""
+        file = entry.file
+        if file.offset == entry.end:
+            self._finish(entry)
+            return None
+        self._roster.set(entry, state_of(file))
+        final = self._is_final(entry)
+        if entry.exhausted is not None and entry.exhausted >= (entry.end, final):
+            return None
+        newest = max(self._log_newest, file.stamp)
+        return Range(
+            name=file.name,
+            path=entry.path,
+            compressed=file.compressed,
+            start=file.offset,
+            end=entry.end,
+            final=final,
+            tail=file.tail,
+            newlines=file.newlines,
+            digest=file.digest,
+            day_max=day_max_of(file.stamp),
+            day_open=day_open_of(newest, self._keep_days, self._zones),
+            rejects_left_bytes=max(0, self._rejects_max_bytes - file.rejects_kept_bytes),
+            stamp=file.stamp,
+            newest_stamp=newest,
+        )
+
+    def _is_final(self, entry: Entry) -> bool:
+        """Whether an unterminated last line is to be taken, too."""
+        if entry.file.compressed:
+            # It was checked to have an end; only a member that is being added just now could go on with its last line.
+            return self._once or self._admission.still(entry)
+        return self._admission.still(entry) and (self._once or self._has_newer(entry.file))
+
+    def _finish(self, entry: Entry) -> None:
+        """All that is there was taken: the file is done when nobody writes to it and a newer one exists."""
+        file = entry.file
+        over = not self._once and self._admission.still(entry) and self._has_newer(file)
+        if file.state != "done" and not over:
+            self._roster.set(entry, state_of(file))
+        elif not entry.unverified or self._admission.is_unchanged(entry):
+            self._roster.set(entry, "done")
+
+    def _has_newer(self, file: File) -> bool:
+        """Whether a file with a higher stamp is there and may be read, or was read and is there no more.
+
+        The newest file is opened for it before its turn, so that the answer does not depend on how far a run came.
+        """
+        while self._log_newest <= file.stamp < read_name(self._newest)[0]:
+            newest = self._roster.entry(self._newest)
+            if newest is not None and not newest.examined:
+                self._examine(newest)
+            if self._roster.counts_as_newer(self._newest):
+                return True
+            self._newest = self._roster.newest()
+        return self._log_newest > file.stamp
+
+    def _examine(self, entry: Entry) -> None:
+        try:
+            self._admission.admits(entry)
+        except (OSError, ValueError) as error:
+            self._note_error(entry, error)
+
+    # What was taken
+
+    def advance(self, pairs: Sequence[tuple[Range, Scanned]]) -> None:
+        """Take in what the kernel took of these ranges. The process must stop if the commit that follows fails.
+
+        Raises:
+            UpswellError: a range does not begin where its file stands; nothing of it may be committed.
+        """
+        for planned, scanned in pairs:
+            entry = self._roster.entry(planned.name)
+            if entry is None or entry.file.offset != planned.start:
+                raise UpswellError(
+                    f"{planned.name}: byte {planned.start} is not the next one to be taken"
+                )
+            if scanned.end > planned.start:
+                _count(entry.file, planned, scanned)
+                self._log_newest = max(self._log_newest, planned.stamp)
+                self._roster.mark(entry.file)
+                self._roster.set(entry, "reading")
+            if planned.start == 0:
+                entry.verified_at = self._roster.now
+            if scanned.problem is None and scanned.inode != entry.inode:
+                # It was replaced between the look and the read: the parts may not belong together.
+                entry.unverified, entry.verified_at = entry.file.offset > 0, NEVER
+            entry.exhausted = (planned.end, planned.final) if scanned.complete else None
+            self._settle(entry, scanned)
+
+    def _settle(self, entry: Entry, scanned: Scanned) -> None:
+        file = entry.file
+        if scanned.problem is not None:
+            self._note_problem(entry, scanned.problem, scanned.problem_detail)
+        elif file.compressed and file.offset == entry.end and file.digest != file.content_digest:
+            self._note_problem(entry, "broken", "")
+
+    def _note_error(self, entry: Entry, error: OSError | ValueError) -> None:
+        """What reading a file raised: gone, unreadable or, of compressed data only, broken."""
+        if isinstance(error, FileNotFoundError):
+            self._note_problem(entry, "gone", "")
+        elif isinstance(error, OSError):
+            self._note_problem(entry, "unreadable", error.strerror or str(error))
+        else:
+            self._note_problem(entry, "broken", "")
+
+    def _note_problem(self, entry: Entry, problem: str, detail: str) -> None:
+        """Reading failed. Whatever it was, the file is left alone until the next look."""
+        entry.failed_look = self._roster.looks
+        if problem == "unreadable":
+            self._admission.hold_unreadable(entry, detail)
+        elif problem == "broken" or (problem == "short" and entry.file.compressed):
+            self._admission.hold_changed(entry, "it changed after it was checked")
+        elif problem in ("gone", "not_regular") and self._once:
+            self._roster.lose(entry)  # no look will come that says so
+
+    # A run --once
+
+    @property
+    def _once(self) -> bool:
+        return self._frozen_at is not None
+
+    def freeze(self, now: float | None = None) -> None:
+        """Take the one listing of a run ``--once``: only what it shows, up to the sizes it shows, will be taken.
+
+        No look may follow. Then call ``undecided`` until it is false, ``ready`` until it is empty, ``finish_once``.
+        """
+        self.look(now)
+        self._frozen_at = self._roster.now
+        entries = list(self._roster.in_order())
+        self._restless = [entry for entry in entries if not self._admission.still(entry)]
+        # Only a file that is not still can leave anything undecided, itself or one that looks like it.
+        self._undecided = entries if self._restless else []
+
+    def undecided(self) -> bool:
+        """Whether waiting could still decide something: unfinished lines, suspects, incomplete compressed files.
+
+        True for at most ``settle_s`` from the listing, all files together; the caller sleeps between two calls.
+        """
+        if self._frozen_at is None or not self._undecided:
+            return False
+        self._roster.now = self._clock()
+        for entry in self._restless:
+            self._look_again(entry)
+        if self._frozen_at <= self._roster.now < self._frozen_at + self._settle_s:
+            self._undecided = [entry for entry in self._undecided if self._is_undecided(entry)]
+            return bool(self._undecided)
+        for entry in self._restless:
+            if entry.checked != entry.stat:
+                entry.verdict = ""  # a compressed file that changed meanwhile is checked once more
+        self._undecided = []
+        return False
+
+    def finish_once(self) -> list[str]:
+        """At the end of a run ``--once``: files with nothing left to take become done; what was left, in sentences."""
+        warnings = []
+        for entry in list(self._roster.in_order()):
+            file = entry.file
+            left = entry.end - file.offset
+            if file.state == "held":
+                continue
+            if file.reason in UNDECIDED:
+                warnings.append(f"{file.name} was left for the next run: {file.detail}")
+            elif left:
+                warnings.append(
+                    f"{left:,} bytes of {file.name} were left for the next run: it is being written"
+                )
+            elif not entry.unverified or self._admission.is_unchanged(entry):
+                self._roster.set(entry, "done")
+        return warnings
+
+    def _look_again(self, entry: Entry) -> None:
+        """Note whether a file that was not still has changed since the listing."""
+        try:
+            found = look_at(entry.path)
+        except OSError:
+            return
+        if found == entry.stat or entry.shifted:
+            return
+        if found is not None and entry.file.compressed:
+            entry.see(found, self._roster.now)  # incomplete then, it may be whole now
+            self._roster.mark(entry.file)
+        else:
+            entry.shifted = True
+
+    def _is_undecided(self, entry: Entry) -> bool:
+        self._plan(entry)
+        file = entry.file
+        if file.state not in ("waiting", "reading") or entry.shifted:
+            return False
+        if file.reason in UNDECIDED:
+            return True
+        try:
+            return not file.compressed and not self._admission.still(entry) and entry.has_tail()
+        except OSError:
+            return False
+
+
+def _count(file: File, planned: Range, scanned: Scanned) -> None:
+    """Move a file's row forward by what was taken."""
+    if planned.start == 0:
+        file.late = planned.newest_stamp > planned.stamp
+    file.offset = scanned.end
+    file.newlines = scanned.newlines
+    file.digest = scanned.digest
+    file.tail = scanned.tail
+    file.rejects_kept_bytes += scanned.rejects_kept_bytes
+    file.lines += scanned.lines
+    for names, counts, total in (
+        (kernel.OUTCOMES, scanned.outcomes, file.outcomes),
+        (kernel.REASONS, scanned.rejects, file.reasons),
+    ):
+        for name, count in zip(names, counts, strict=True):
+            if count:
+                total[name] = total.get(name, 0) + count

@@ -1,0 +1,187 @@
+"""Where a run stands, read from its state while it runs and after.
+
+Owns what is worth saying about a state: the counts over all of it, the files that need someone, what a restart would
+go on with. It opens the checkpoint read-only and briefly, never waits for the run and never holds it up, and changes
+nothing. The counts are those of the last commit.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell import kernel
+from upswell.batch import File, LogRange, State
+from upswell.running import holder
+from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS, Summary
+from upswell.view import CommittedBatch, ReferenceVersion, View
+
+NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
+"""States whose files are named, those that need someone first."""
+NAMED_FILES_MAX = 10  # of each state: a page of names helps nobody
+_MATCHED_WORDS = "DATA and SEGMENT seem to write dials in two forms: `upswell check` shows both"
+
+
+class Today(NamedTuple):
+    """The newest day that has notifications."""
+
+    day: int
+    notifications: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run stands, as of its last commit."""
+
+    state_dir: Path
+    meta: dict[str, str]
+    """The state's identity: its paths, zones and measure."""
+    holder: str | None
+    """Who runs it now ("process 12, since …"), or None when nobody does."""
+    summary: Summary
+    """Over the whole state. Its elapsed_s is 0: runs are not timed together."""
+    today: Today | None
+    last: CommittedBatch | None
+    references: list[ReferenceVersion]
+    """The versions in force, rules first."""
+    notable: dict[State, list[File]]
+    """By state, at most NAMED_FILES_MAX each; states without files are absent."""
+    reading: list[File]
+    """Files that a restart goes on with, newest first, at most NAMED_FILES_MAX."""
+    late_files: int
+    looked_at: datetime
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last commit."""
+        if self.last is None:
+            return None
+        return (self.looked_at - datetime.fromisoformat(self.last.committed_at)).total_seconds()
+
+    def to_json(self) -> dict[str, object]:
+        """The object of a run's summary, over the whole state, and what only a state knows."""
+        last = self.last
+        return self.summary.to_json() | {
+            "state": str(self.state_dir),
+            "output": self.meta.get("output", ""),
+            "running": self.holder is not None,
+            "holder": self.holder or "",
+            "today": {"day": self.today.day, "notifications": self.today.notifications}
+            if self.today
+            else None,
+            "last_commit": {
+                "batch": last.number,
+                "at": last.committed_at,
+                "age_s": round(self.age_s or 0.0, 1),
+                "newest_stamp": last.newest_stamp,
+                "day_open": last.day_open,
+            }
+            if last
+            else None,
+            "reference": [version._asdict() for version in self.references],
+            "notable": [file_json(file) for files in self.notable.values() for file in files],
+            "resume": [
+                {"file": file.name, "byte": file.offset, "size": file.size} for file in self.reading
+            ],
+            "late_files": self.late_files,
+            "settings": self.meta,
+        }
+
+
+def look(state_dir: Path) -> Status:
+    """Where the run of this state stands. Raises StorageError when there is no state, or a damaged one."""
+    with View.open(state_dir) as view:
+        with view.snapshot():
+            meta, last, totals = view.meta(), view.last(), view.totals()
+            versions, known = view.current_versions(), view.references()
+            counts, late_files = view.file_states(), view.late_files()
+            days, notified = view.notified_days(), view.notified()
+            today = Today(days[-1], view.notified(days[-1])) if days else None
+        summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
+        summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
+        summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
+        summary.notifications = Counter(notified)
+        summary.files = {str(state): number for state, number in counts.items()}
+        notable = {state: _some(view, state) for state in NOTABLE if counts[state]}
+        reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
+    summary.warnings = _warnings(summary, notable)
+    return Status(
+        state_dir=state_dir,
+        meta=meta,
+        holder=holder(state_dir),
+        summary=summary,
+        today=today,
+        last=last,
+        references=[one for one in known if versions and one.version in versions],
+        notable=notable,
+        reading=reading,
+        late_files=late_files,
+        looked_at=datetime.now(UTC),
+    )
+
+
+def files(state_dir: Path) -> Iterator[File]:
+    """Every file that the state knows, in order of stamp and name."""
+    with View.open(state_dir) as view:
+        found = list(view.files_in())
+    yield from sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
+
+
+def log(state_dir: Path) -> Iterator[LogRange]:
+    """The log of ranges in commit order."""
+    with View.open(state_dir) as view:
+        yield from view.log()
+
+
+def file_json(file: File) -> dict[str, object]:
+    """A file as JSON: what its reader may want, digests in hex."""
+    values = asdict(file)
+    for name in ("digest", "content_digest", "first_record"):
+        values[name] = None if values[name] is None else f"{values[name]:016x}"
+    return values
+
+
+def range_json(taken: LogRange) -> dict[str, object]:
+    """A range of the log as JSON."""
+    return {
+        "batch": taken.batch,
+        "sequence": taken.sequence,
+        "file": taken.file,
+        "from": taken.start,
+        "to": taken.end,
+        "stamp": taken.stamp,
+        "newest_stamp": taken.newest_stamp,
+        "rules": taken.versions.rules,
+        "segment": taken.versions.segment,
+    }
+
+
+def _some(view: View, state: State) -> list[File]:
+    found = list(islice(view.files_in(state), NAMED_FILES_MAX))
+    return sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
+
+
+def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
+    found = []
+    if held := summary.files["held"]:
+        word = "1 file is" if held == 1 else f"{held:,} files are"
+        found.append(f"{word} held: {notable['held'][0].detail or 'see the files below'}")
+    if gone := summary.files["gone"]:
+        word = "1 file was" if gone == 1 else f"{gone:,} files were"
+        found.append(
+            f"{word} deleted before everything was read: the rest of them is lost to the campaign"
+        )
+    outcomes = summary.outcomes
+    records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
+    matched = records - outcomes["not_in_segment"]
+    if records >= MATCHED_SAMPLE_RECORDS and matched < records * MATCHED_MIN_RATIO:
+        found.append(f"only {matched:,} of {records:,} records match the segment: {_MATCHED_WORDS}")
+    if (known := summary.lines) != (added := sum(outcomes.values())):
+        found.append(
+            f"the outcomes add up to {added:,}, not to the {known:,} lines read: please report this"
+        )
+    return found

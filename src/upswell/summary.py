@@ -1,0 +1,110 @@
+"""What a run has done so far, and the sentences its operator must hear.
+
+Owns the running counts and the two observations that need more than one line to be made: records over their threshold
+but outside their hours, and data that hardly matches the segment at all. It prints nothing; msisdns in its sentences
+are masked.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from upswell import kernel
+from upswell.batch import STATES
+from upswell.kernel import Result
+from upswell.privacy import escape, mask, mask_line, show_format
+from upswell.reference import Record, parse_record
+from upswell.rules import Ruleset
+from upswell.zones import Zones
+
+MATCHED_MIN_RATIO = 0.001  # below it something is wrong with the formats, not with the customers
+MATCHED_SAMPLE_RECORDS = 10_000
+
+
+@dataclass(slots=True)
+class Summary:
+    """What this run has done so far."""
+
+    batches: int = 0
+    lines: int = 0
+    bytes: int = 0
+    outcomes: Counter[str] = field(
+        default_factory=lambda: Counter(dict.fromkeys(kernel.OUTCOMES, 0))
+    )
+    rejects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(kernel.REASONS, 0)))
+    notifications: Counter[str] = field(default_factory=Counter)
+    files: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """Files that this run read or whose state it decided, by state."""
+    backlog_files: int = 0
+    backlog_bytes: int = 0
+    elapsed_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    """Sentences for the operator."""
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``run --once --json`` ends with."""
+        return {
+            "lines": self.lines,
+            "outcomes": dict(self.outcomes),
+            "rejects": dict(self.rejects),
+            "notifications": dict(self.notifications),
+            "files": dict(self.files),
+            "batches": self.batches,
+            "bytes": self.bytes,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "warnings": self.warnings,
+        }
+
+
+class Observations:
+    """What is counted over a whole run to be said once, at its end."""
+
+    def __init__(self, zones: Zones) -> None:
+        self._zones = zones
+        self._outside_over = 0
+        self._outside_example = ""
+        self._unmatched = ""
+        self._dial = ""
+
+    def add(self, result: Result, names: list[str], ruleset: Ruleset, dials: list[str]) -> None:
+        """Take in one batch. ``names``: of the files of the result's ranges; ``dials``: one or more of the segment."""
+        self._outside_over += result.outside_over
+        if result.outside_over_example and not self._outside_example:
+            index, byte, raw = result.outside_over_example
+            self._outside_example = self._describe_outside(
+                raw, f"{names[index]} byte {byte}", ruleset
+            )
+        self._unmatched = self._unmatched or result.unmatched_example or ""
+        self._dial = self._dial or dials[0]
+
+    def sentences(self, summary: Summary) -> list[str]:
+        """What the operator must hear about the lines so far."""
+        found = []
+        if self._outside_over:
+            many = "1 record" if self._outside_over == 1 else f"{self._outside_over:,} records"
+            found.append(
+                f"{many} over the threshold but outside the hours: {self._outside_example}"
+            )
+        outcomes = summary.outcomes
+        records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
+        matched = records - outcomes["not_in_segment"]
+        if records >= MATCHED_SAMPLE_RECORDS and matched < records * MATCHED_MIN_RATIO:
+            found.append(
+                f"only {matched:,} of {records:,} records match the segment: DATA writes dials like"
+                f" {show_format(self._unmatched)}, SEGMENT like {show_format(self._dial)};"
+                " write both in one form"
+            )
+        return found
+
+    def _describe_outside(self, raw: bytes, where: str, ruleset: Ruleset) -> str:
+        record = parse_record(raw, 99991231)
+        if not isinstance(record, Record):
+            return f"{mask_line(raw)} in {where}"
+        rules = [rule for rule in ruleset.rules if rule.service == record.service]
+        windows = ", ".join(rule.window() for rule in rules)
+        minute = self._zones.convert(record.moment).minute
+        return (
+            f"{mask(record.msisdn)} used {record.volume:,} of {escape(rules[0].application)} at"
+            f" {record.moment:%H:%M} ({minute // 60:02}:{minute % 60:02} in the rules' zone"
+            f" {self._zones.rules}), its hours are {windows} ({where}). If DATA's clock is not the"
+            " rules' clock, set data_timezone and rules_timezone"
+        )

@@ -1,0 +1,151 @@
+"""The grammar of a setting's value, by field.
+
+Owns how text (of a flag, a variable, a TOML string) or a TOML value becomes a typed value, and the
+words that say what to write instead. It knows no sources and no defaults. Every parser raises
+ValueError with a text that completes "write …".
+"""
+
+import grp
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from upswell.zones import load_zone, stamp_time
+
+MIB = 1024 * 1024
+
+
+def _path(raw: object) -> Path:
+    if isinstance(raw, Path):
+        return raw
+    if not isinstance(raw, str) or not raw or "\0" in raw:
+        raise ValueError("a path")
+    return Path(raw)
+
+
+def _bool(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    if not isinstance(raw, str) or raw.lower() not in words:
+        raise ValueError("true or false")
+    return words[raw.lower()]
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def parse(raw: object) -> int:
+        text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+        if (
+            not isinstance(text, str)
+            or not re.fullmatch("[0-9]{1,18}", text)
+            or not low <= int(text) <= high
+        ):
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _real(low: float, high: float, unit: str = "") -> Callable[[object], float]:
+    def parse(raw: object) -> float:
+        message = f"a number{unit} from {low:g} to {high:g}"
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+            raise ValueError(message)
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError(message) from None
+        if not low <= value <= high:  # also refuses nan
+            raise ValueError(message)
+        return value
+
+    return parse
+
+
+def _size(raw: object) -> int:
+    units = {"": 1, "B": 1, "KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB}
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+    match = re.fullmatch(r"([0-9]{1,12}) ?([a-zA-Z]*)", text) if isinstance(text, str) else None
+    if match is None or match[2].upper() not in units:
+        raise ValueError("a number of bytes such as 67108864 or 64MiB")
+    return int(match[1]) * units[match[2].upper()]
+
+
+def _mode(raw: object) -> int:
+    message = 'an octal file mode such as "0640": at least 0600, at most 0666'
+    if isinstance(raw, str):
+        if not re.fullmatch("(0o)?[0-7]{3,4}", raw):
+            raise ValueError(message)
+        raw = int(raw.removeprefix("0o"), 8)
+    # A TOML integer 640 lacks its 0o: most such slips set bits that no file of ours has.
+    if not isinstance(raw, int) or isinstance(raw, bool) or raw & ~0o666 or raw & 0o600 != 0o600:
+        raise ValueError(message)
+    return raw
+
+
+def _group(raw: object) -> str:
+    try:
+        if isinstance(raw, str):
+            return str(int(raw)) if raw.isascii() and raw.isdigit() else grp.getgrnam(raw).gr_name
+    except KeyError:
+        pass
+    raise ValueError("the name of a group of this host, or its number")
+
+
+def _zone(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("a name of the tz database, such as Africa/Cairo or UTC")
+    load_zone(raw)
+    return raw
+
+
+def _measure(raw: object) -> str:
+    if raw not in ("total", "session"):
+        raise ValueError('"total" or "session"')
+    return str(raw)
+
+
+def _since(raw: object) -> str:
+    text = str(raw)
+    try:
+        if text != "now":
+            stamp_time(text)
+    except ValueError:
+        raise ValueError('a stamp yyyyMMddHHmm such as 202004170000, or "now"') from None
+    return text
+
+
+PARSERS: dict[str, Callable[[object], object]] = {
+    "data": _path,
+    "segment": _path,
+    "rules": _path,
+    "output": _path,
+    "state": _path,
+    "once": _bool,
+    "threads": _whole(1, 1024),
+    "since": _since,
+    "adopt": _bool,
+    "accept_reference": _bool,
+    "max_reject_ratio": _real(0, 1),
+    "data_timezone": _zone,
+    "rules_timezone": _zone,
+    "measure": _measure,
+    "keep_days": _whole(1, 366),
+    "max_stamp_ahead_days": _whole(0, 36500),
+    "settle_s": _real(0, 3600, " of seconds"),
+    "poll_s": _real(0.05, 3600, " of seconds"),
+    "rejects_max_bytes_per_file": _size,
+    "output_mode": _mode,
+    "output_group": _group,
+    "log_interval_s": _real(0.1, 86400, " of seconds"),
+    "watch": _bool,
+}

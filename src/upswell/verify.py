@@ -1,0 +1,215 @@
+"""Whether a state is sound: every sum that must hold, read from the database and from what lies beside it.
+
+Owns the checks behind ``upswell state verify``. It only reads, repairs nothing, and may run beside a run. Each finding
+is a sentence with the next step; none holds a whole msisdn.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from upswell.batch import File
+from upswell.errors import StorageError, UpswellError
+from upswell.names import parse_begun, parse_staged, rejects_name
+from upswell.privacy import escape
+from upswell.schema import DAMAGED_HINT, RESTORE_HINT
+from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
+from upswell.view import CommittedBatch, View
+
+_PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
+
+
+def verify(state_dir: Path) -> list[str]:
+    """What is wrong with the state in this directory, a sentence each; empty when it is sound."""
+    try:
+        with View.open(state_dir) as view, view.snapshot():
+            return [sentence for check in _CHECKS for sentence in _first(check, view)]
+    except UpswellError as error:
+        return [_worded(error)]
+
+
+def _first(check: Callable[[View], Iterator[str]], view: View) -> list[str]:
+    """The first findings of a check; one that cannot go on because of damage ends with that."""
+    found: list[str] = []
+    try:
+        for sentence in check(view):
+            found.append(sentence)
+            if len(found) == _PROBLEMS_MAX:
+                found.append("and more of this kind")
+                break
+    except StorageError as error:
+        found.append(_worded(error))
+    return found
+
+
+def _worded(error: UpswellError) -> str:
+    return f"{error.message}: {RESTORE_HINT if error.hint == DAMAGED_HINT else error.hint}"
+
+
+def _pages(view: View) -> Iterator[str]:
+    for (message,) in view.rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
+        if message != "ok":
+            yield f"the database's pages do not fit together ({message}): {RESTORE_HINT}"
+    if view.rows("PRAGMA foreign_key_check"):
+        yield f"rows of the database refer to others that are missing: {RESTORE_HINT}"
+
+
+def _batches(view: View) -> Iterator[str]:
+    """Numbers without a hole, and sums over batches that equal the totals and those over files."""
+    expected = view.first_batch()
+    lines, outcomes, reasons = 0, Counter[str](), Counter[str]()
+    taken_bytes = count = 0
+    for batch in view.batches():
+        if batch.number != expected:
+            yield f"batch {expected} is missing before batch {batch.number}: {RESTORE_HINT}"
+        expected = batch.number + 1
+        yield from _sums(f"batch {batch.number}", batch.lines, batch.outcomes, batch.reasons)
+        count += 1
+        lines += batch.lines
+        taken_bytes += batch.bytes
+        outcomes.update(batch.outcomes)
+        reasons.update(batch.reasons)
+    totals = view.totals()
+    found = (
+        totals.batches,
+        totals.lines,
+        totals.bytes,
+        +Counter(totals.outcomes),
+        +Counter(totals.reasons),
+    )
+    if found != (count, lines, taken_bytes, +outcomes, +reasons):
+        yield f"the running totals are not the sums over the batches: {RESTORE_HINT}"
+    of_files = Counter[str]()
+    lines_of_files = 0
+    for file in view.files_in():
+        yield from _sums(f"the file {escape(file.name)}", file.lines, file.outcomes, file.reasons)
+        of_files.update(file.outcomes)
+        lines_of_files += file.lines
+    if (lines_of_files, +of_files) != (lines, +outcomes):
+        yield f"the lines of the files are not those of the batches: {RESTORE_HINT}"
+
+
+def _sums(
+    what: str, lines: int, outcomes: dict[str, int], reasons: dict[str, int]
+) -> Iterator[str]:
+    if sum(outcomes.values()) != lines or sum(reasons.values()) != outcomes.get("rejected", 0):
+        yield f"the counts of {what} do not add up to its lines: {RESTORE_HINT}"
+
+
+def _log(view: View) -> Iterator[str]:
+    """Each file's ranges follow on from 0 to its offset, and the newest stamp never falls."""
+    ends: dict[str, int] = {}
+    newest = ""
+    for taken in view.log():
+        if taken.start != ends.get(taken.file, 0) or taken.end <= taken.start:
+            yield (
+                f"the log of {escape(taken.file)} jumps to byte {taken.start} in batch {taken.batch}:"
+                f" {RESTORE_HINT}"
+            )
+        ends[taken.file] = taken.end
+        if taken.newest_stamp < max(newest, taken.stamp):
+            yield f"the newest stamp falls in batch {taken.batch}: {RESTORE_HINT}"
+        newest = taken.newest_stamp
+    last = view.last()
+    if last is not None and last.newest_stamp != newest:
+        yield f"the last batch and the log name different newest stamps: {RESTORE_HINT}"
+    file: File
+    for file in view.files_in():
+        if file.offset != ends.get(file.name, 0):
+            yield (
+                f"{file.offset} bytes of {escape(file.name)} are marked as taken, the log says"
+                f" {ends.get(file.name, 0)}: {RESTORE_HINT}"
+            )
+
+
+def _notifications(view: View) -> Iterator[str]:
+    """As many notifications, with the same bytes, as each batch staged and each day's total says."""
+    names = {number: name for name, number in view.applications().items()}
+    lengths, of_batch, of_day = (
+        Counter[tuple[int, int]](),
+        Counter[int](),
+        Counter[tuple[int, int]](),
+    )
+    for day, application, batch, length in view.scan(
+        "SELECT day, application, batch, length(raw) FROM notification"
+    ):
+        lengths[batch, application] += length + 1
+        of_batch[batch] += 1
+        of_day[day, application] += 1
+    staged = {
+        (batch, application): length
+        for batch, application, length in view.rows("SELECT batch, application, length FROM staged")
+    }
+    for batch, application in sorted(lengths.keys() | staged.keys()):
+        if lengths[batch, application] != staged.get((batch, application), 0):
+            yield (
+                f"the notifications of {escape(names.get(application, '?'))} in batch {batch} are not those that"
+                f" were published: {RESTORE_HINT}"
+            )
+    for committed in view.batches():
+        if of_batch[committed.number] != committed.outcomes.get("notified", 0):
+            yield f"batch {committed.number} counts other notifications than there are: {RESTORE_HINT}"
+    totals = view.rows("SELECT day, application, lines FROM notified_total")
+    if {(day, application): lines for day, application, lines in totals} != dict(of_day):
+        yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
+
+
+def _kept(view: View) -> Iterator[str]:
+    """The ledger and every reference version that a batch used can be read."""
+    view.ledger()
+    used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
+    current = view.current_versions()
+    if current is not None:
+        used.update(current._asdict().items())
+    for kind, version in sorted(used):
+        view.reference(kind, version)
+        yield from ()
+
+
+def _beside(view: View) -> Iterator[str]:
+    """Reject files and OUTPUT's own directory hold what the state says, as far as operators let them be."""
+    for batch in view.batches():
+        yield from _rejects(view, batch)
+    meta = view.meta()
+    # The state may have been moved together with its OUTPUT since the last run.
+    inside = (view.state_dir / STAGING).is_dir()
+    own = view.state_dir if inside else Path(meta.get("output", "")) / OWN_DIRECTORY
+    if not (own / STAGING).is_dir():
+        return
+    identity = own / IDENTITY
+    if "output_id" in meta and (
+        not identity.is_file() or identity.read_text("ascii").strip() != meta["output_id"]
+    ):
+        yield f"{escape(str(own.parent))} is not the OUTPUT that this state was begun with: give it back its own"
+    begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
+    if begun > view.last_batch():
+        yield f"OUTPUT has had notifications of batch {begun}, but the state ends before it: restore the newer state"
+    for path in sorted((own / STAGING).iterdir()):
+        yield from _staged(view, path)
+
+
+def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
+    path = view.state_dir / "rejects" / rejects_name(batch.number)
+    # Operators may delete reject files once they have looked at them.
+    if path.exists() and path.stat().st_size != batch.rejects_bytes:
+        yield f"{escape(str(path))} was changed after it was written: restore it, or delete it once it was looked at"
+
+
+def _staged(view: View, path: Path) -> Iterator[str]:
+    parsed = parse_staged(path.name)
+    if parsed is None:
+        yield f"{escape(str(path))} is not ours: move it away"
+        return
+    if not view.first_batch() <= parsed.batch <= view.last_batch():
+        return  # of a batch in the making, or left by a crash: the next start removes it
+    one = view.staged(parsed.batch).get(parsed.application)
+    try:
+        whole = one is not None and hashlib.sha256(path.read_bytes()).digest() == one.digest
+    except FileNotFoundError:
+        return  # published meanwhile
+    if not whole:
+        yield f"{escape(str(path))} waits to be published but is damaged: start a run, it makes it again"
+
+
+_CHECKS = (_pages, _batches, _log, _notifications, _kept, _beside)

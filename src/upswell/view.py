@@ -1,0 +1,367 @@
+"""What a state says: every read of the checkpoint's database, for the engine and for all who look on.
+
+Owns the way from rows to values. It never writes, and keeps no transaction open between two calls (except inside
+``snapshot``), so a look at a running state does not hold it up. A row whose values do not fit its seal raises
+StorageError: a damaged state is never taken for a true one.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
+
+from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
+from upswell.names import Staged
+from upswell.rules import directory_name
+from upswell.schema import DATABASE, damaged, open_reader, seal, storage_errors
+
+FILE_COLUMNS = (
+    'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
+    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons"
+)
+BATCH_COLUMNS = (
+    "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
+    " reasons, committed_at"
+)
+_COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
+_UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
+_LATE = _COLUMNS.index("late")
+_COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
+_PAGE_ROWS = 5000
+_NAMES_PER_QUERY = 500
+
+
+class CommittedBatch(NamedTuple):
+    """What one commit made true, in numbers."""
+
+    number: int
+    stamp: str
+    newest_stamp: str
+    """The newest stamp of the log up to its last range."""
+    day_open: int
+    versions: Versions
+    lines: int
+    bytes: int
+    """Uncompressed bytes of DATA that it took."""
+    rejects_bytes: int
+    """Length of its reject file; 0 when it has none."""
+    outcomes: dict[str, int]
+    reasons: dict[str, int]
+    committed_at: str
+    """UTC, ISO 8601."""
+
+
+class Totals(NamedTuple):
+    """Sums over all batches; names that never occurred are absent."""
+
+    batches: int
+    lines: int
+    bytes: int
+    outcomes: dict[str, int]
+    reasons: dict[str, int]
+
+
+class LedgerParts(NamedTuple):
+    """The ledger as stored: what ``Ledger.load`` takes."""
+
+    bases: list[tuple[int, bytes]]
+    deltas: list[tuple[int, bytes]]
+
+
+class ReferenceVersion(NamedTuple):
+    """One version of the rules or the segment that was in force."""
+
+    kind: str
+    version: str
+    note: str
+    taken_at: str
+    first_batch: int | None
+    """The first batch scanned with it; None when no batch was yet."""
+    length: int
+    """Bytes of its content."""
+
+
+class View:
+    """The reads of a state, over any connection to it."""
+
+    def __init__(self, state_dir: Path, db: sqlite3.Connection) -> None:
+        self.state_dir = state_dir
+        self.path = state_dir / DATABASE
+        self._db = db
+
+    @classmethod
+    def open(cls, state_dir: Path) -> Self:
+        """A read-only look at a state, while a run writes it or not. StorageError when there is none."""
+        return cls(state_dir, open_reader(state_dir))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one moment of the state. Keep it brief while a run may be writing."""
+        with storage_errors(self.path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with storage_errors(self.path):
+                self._db.execute("COMMIT")
+
+    def meta(self) -> dict[str, str]:
+        """What was set with ``set_meta``: the state's identity and settings."""
+        found = {}
+        for key, value, sealed in self.rows("SELECT key, value, seal FROM meta"):
+            self._check(sealed == seal(key, value), "an entry of meta")
+            found[key] = value
+        return found
+
+    def first_batch(self) -> int:
+        """The number of the first batch of this state: 1, or what follows an adopted OUTPUT."""
+        return int(self.meta().get("first_batch", "1"))
+
+    def last(self) -> CommittedBatch | None:
+        """The last batch; None before the first commit."""
+        rows = self.rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")
+        return self._batch(rows[0]) if rows else None
+
+    def last_batch(self) -> int:
+        """The number of the last batch; before the first commit, the number before the first."""
+        last = self.last()
+        return last.number if last else self.first_batch() - 1
+
+    def newest_stamp(self) -> str:
+        """The newest stamp of the log; "" before the first commit."""
+        last = self.last()
+        return last.newest_stamp if last else ""
+
+    def day_open(self) -> int:
+        """The first open day after the last batch; 0 before the first commit."""
+        last = self.last()
+        return last.day_open if last else 0
+
+    def batches(self, after: int = 0) -> Iterator[CommittedBatch]:
+        """The batches numbered above ``after``, in order."""
+        sql = f"SELECT {BATCH_COLUMNS}, seal FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"
+        while rows := self.rows(sql, (after,)):
+            for row in rows:
+                yield self._batch(row)
+            after = rows[-1][0]
+
+    def log(self, after_batch: int = 0) -> Iterator[LogRange]:
+        """The log of ranges in commit order, of batches above ``after_batch``."""
+        sql = (
+            "SELECT log.batch, log.sequence, file.name, log.stamp, log.from_byte, log.to_byte, log.newest_stamp,"
+            " batch.rules_version, batch.segment_version FROM log JOIN file ON file.id = log.file"
+            " JOIN batch ON batch.number = log.batch WHERE (log.batch, log.sequence) > (?, ?)"
+            f" ORDER BY log.batch, log.sequence LIMIT {_PAGE_ROWS}"
+        )
+        place = (after_batch, 2**62)
+        while rows := self.rows(sql, place):
+            for batch, sequence, name, stamp, start, end, newest, rules, segment in rows:
+                versions = Versions(rules, segment)
+                yield LogRange(
+                    batch, sequence, decode_name(name), stamp, start, end, newest, versions
+                )
+            place = (rows[-1][0], rows[-1][1])
+
+    def files(self, names: Iterable[str]) -> dict[str, File]:
+        """What is known of these names; unknown ones are absent."""
+        wanted = [encode_name(name) for name in names]
+        found = {}
+        for at in range(0, len(wanted), _NAMES_PER_QUERY):
+            some = wanted[at : at + _NAMES_PER_QUERY]
+            marks = ",".join("?" * len(some))
+            for row in self.rows(
+                f"SELECT {FILE_COLUMNS}, seal FROM file WHERE name IN ({marks})", some
+            ):
+                file = self._file(row)
+                found[file.name] = file
+        return found
+
+    def files_in(self, state: State | None = None) -> Iterator[File]:
+        """The files in this state, or all, in no promised order."""
+        sql = f"SELECT {FILE_COLUMNS}, seal, id FROM file WHERE id > ?"
+        if state is not None:
+            sql += " AND state = ?"
+        sql += f" ORDER BY id LIMIT {_PAGE_ROWS}"
+        after = 0
+        while rows := self.rows(sql, (after,) if state is None else (after, state)):
+            for row in rows:
+                yield self._file(row[:-1])
+            after = rows[-1][-1]
+
+    def file_states(self) -> dict[State, int]:
+        """Files by state, every state."""
+        counts = dict(self.rows("SELECT state, count(*) FROM file GROUP BY state"))
+        return {state: counts.get(state, 0) for state in STATES}
+
+    def late_files(self) -> int:
+        """Files whose first range followed a range with a higher stamp."""
+        return int(self.rows("SELECT count(*) FROM file WHERE late")[0][0])
+
+    def find_first_record(self, crc: int) -> list[File]:
+        """The files of which something was taken and whose first record has this CRC."""
+        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE first_record = ?"
+        files = [self._file(row) for row in self.rows(sql, (to_signed(crc),))]
+        return [file for file in files if file.offset > 0]
+
+    def totals(self) -> Totals:
+        """Sums over all batches, kept by each commit, so they cost nothing to read."""
+        kinds: dict[str, dict[str, int]] = {"": {}, "outcome": {}, "reason": {}}
+        for kind, name, value in self.rows("SELECT kind, name, value FROM total"):
+            kinds.setdefault(kind, {})[name] = value
+        sums = kinds[""]
+        return Totals(
+            sums.get("batches", 0), sums.get("lines", 0), sums.get("bytes", 0), kinds["outcome"], kinds["reason"]
+        )  # fmt: skip
+
+    def notified(self, day: int | None = None) -> dict[str, int]:
+        """Notifications by application, of one day or of all; applications without any are absent."""
+        sql = (
+            "SELECT name, sum(lines) FROM notified_total JOIN application ON id = application"
+            " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
+        )
+        return dict(self.rows(sql, (day,)))
+
+    def notified_days(self) -> list[int]:
+        """The days that have notifications, ascending."""
+        return [day for (day,) in self.rows("SELECT DISTINCT day FROM notified_total ORDER BY day")]
+
+    def applications(self) -> dict[str, int]:
+        """The id of every application that was ever in force."""
+        found = {}
+        for name, number, place in self.rows("SELECT name, id, directory FROM application"):
+            self._check(place == directory_name(name), "an application's name")
+            found[name] = number
+        return found
+
+    def staged(self, batch: int) -> dict[int, Staged]:
+        """What the batch staged, by the application's id."""
+        sql = (
+            "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest FROM staged"
+            " JOIN batch ON batch.number = staged.batch JOIN application ON application.id = staged.application"
+            " WHERE staged.batch = ? ORDER BY staged.application"
+        )
+        return {row[1]: Staged(*row) for row in self.rows(sql, (batch,))}
+
+    def notified_lines(self, batch: int, application: int) -> bytes:
+        """The content of one staged file, made again from the notifications. A scan of them all, for repairs."""
+        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? ORDER BY sequence, byte"
+        return b"".join(raw + b"\n" for (raw,) in self.rows(sql, (batch, application)))
+
+    def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
+        """The batch's rejects beyond what is kept raw."""
+        sql = "SELECT sequence, lines, from_byte, to_byte FROM dropped_rejects WHERE batch = ? ORDER BY sequence"
+        return [DroppedRejects(*row) for row in self.rows(sql, (batch,))]
+
+    def current_versions(self) -> Versions | None:
+        """The reference versions accepted last; None until both have one."""
+        meta = self.meta()
+        if "rules_version" in meta and "segment_version" in meta:
+            return Versions(meta["rules_version"], meta["segment_version"])
+        return None
+
+    def reference(self, kind: str, version: str) -> bytes:
+        """The content of a version, as given to ``add_reference``."""
+        rows = self.rows(
+            "SELECT content, digest FROM reference WHERE kind = ? AND version = ?", (kind, version)
+        )
+        self._check(bool(rows), f"the {kind} of version {version[:12]} are missing")
+        content, digest = rows[0]
+        self._check(
+            hashlib.sha256(content).digest() == digest, f"the {kind} of version {version[:12]}"
+        )
+        return cast("bytes", content)
+
+    def references(self) -> list[ReferenceVersion]:
+        """Every version kept, in the order they were first taken."""
+        sql = "SELECT kind, version, note, taken_at, first_batch, length(content) FROM reference ORDER BY id"
+        return [ReferenceVersion(*row) for row in self.rows(sql)]
+
+    def ledger(self) -> LedgerParts:
+        """The ledger's bases (in no order) and deltas (in commit order), each with its batch."""
+        bases = []
+        for shard, batch, content, sealed in self.rows(
+            "SELECT shard, batch, content, seal FROM ledger_base"
+        ):
+            self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
+            bases.append((batch, content))
+        deltas = []
+        for batch, content, sealed in self.rows(
+            "SELECT batch, content, seal FROM ledger_delta ORDER BY batch"
+        ):
+            self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
+            deltas.append((batch, content))
+        return LedgerParts(bases, deltas)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """The rows of a query."""
+        with storage_errors(self.path):
+            return self._db.execute(sql, parameters).fetchall()
+
+    def scan(self, sql: str) -> Iterator[Any]:
+        """The rows of a long query, one by one: for repairs and ``verify``, not for looks at a running state."""
+        with storage_errors(self.path):
+            yield from self._db.execute(sql)
+
+    def _check(self, true: bool, what: str) -> None:
+        if not true:
+            raise damaged(self.path, what)
+
+    def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
+        *values, sealed = row
+        self._check(sealed == seal(*values), f"the row of batch {values[0]}")
+        number, stamp, newest, day_open, rules, segment, *numbers = values
+        lines, taken, rejects, outcomes, reasons, at = numbers
+        return CommittedBatch(
+            number, stamp, newest, day_open, Versions(rules, segment), lines, taken, rejects,
+            json.loads(outcomes), json.loads(reasons), at,
+        )  # fmt: skip
+
+    def _file(self, row: tuple[Any, ...]) -> File:
+        *values, sealed = row
+        name = decode_name(values[0])
+        self._check(sealed == seal(*values), "the row of a file")
+        values[0] = name
+        for at in _UNSIGNED:
+            values[at] = None if values[at] is None else to_unsigned(values[at])
+        values[_LATE] = bool(values[_LATE])
+        for at in _COUNTS:
+            values[at] = json.loads(values[at])
+        return File(*values)
+
+
+def encode_name(name: str) -> str | bytes:
+    """A file's name as stored: text, or bytes when it is no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def decode_name(stored: str | bytes) -> str:
+    """The name that ``encode_name`` was given."""
+    return stored if isinstance(stored, str) else os.fsdecode(stored)
+
+
+def to_signed(value: int) -> int:
+    """An unsigned 64-bit number as SQLite's signed one."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def to_unsigned(value: int) -> int:
+    """The number that ``to_signed`` was given."""
+    return value & (1 << 64) - 1

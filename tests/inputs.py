@@ -1,0 +1,40 @@
+"""Small inputs for tests of the command line: four paths that a run takes as they are."""
+
+import os
+from pathlib import Path
+
+LONG_AGO_S = 1_600_000_000
+DIALS = ("0123917827", "0126545098", "0128419091")
+RULES = "1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Youtube,10,20,99\n"
+RECORDS = (
+    "0124637855,5,367,20200417193743\n"
+    "0126545098,1,315,20200417193743\n"
+    "0126545098,1,372,20200417193744\n"
+    "0126545098,9,372,20200417193744\n"
+    "not a record\n"
+    "0128419091,3,20,20200417193744\n"
+    "\n"
+)
+"""Seven lines: 1 not_in_segment, 1 notified, 1 capped, 1 no_rule, 1 rejected (columns), 1 counted, 1 blank."""
+
+
+def write(path: Path, content: str | bytes, mtime_s: float = LONG_AGO_S) -> Path:
+    """A file that has been still for long; its directory is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.utime(path, (mtime_s, mtime_s))
+    return path
+
+
+def write_inputs(
+    root: Path,
+    records: str | bytes = RECORDS,
+    *,
+    rules: str | bytes = RULES,
+    segment: str | bytes = "\n".join(DIALS) + "\n",
+) -> list[str]:
+    """DATA, SEGMENT and RULES under ``root``, and the four arguments of a run, relative to it."""
+    write(root / "data" / "DATA_202004171937.csv", records)
+    write(root / "segment" / "SEGMENT.csv", segment)
+    write(root / "rules" / "RULES.csv", rules)
+    return ["data", "segment", "rules", "out"]

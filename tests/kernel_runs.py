@@ -1,0 +1,323 @@
+"""How kernel tests run the kernel and the reference on the same bytes: what is asked, and what both must say."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import environ
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from upswell import kernel
+from upswell.reference import Line, Measure, Reference, Taken
+from upswell.rules import Rule
+from upswell.zones import Zones, day_max_of, day_open_of
+
+DIALS = ("0126545098", "126545098", "00000", "999999999999999", "12345")
+STRANGERS = ("0124637855", "000000", "54321")
+RULES = (
+    Rule(1, "Twitter", 0, 1440, 300),
+    Rule(2, "WhatsApp", 9 * 60, 18 * 60, 68),
+    Rule(2, "WhatsApp", 19 * 60 + 30, 20 * 60, 99),
+    Rule(3, "Night", 22 * 60, 6 * 60, 100),
+    Rule(999_999_999, "Twitter", 10 * 60, 20 * 60, 0),
+    Rule(5000, "Day", 0, 1440, 10**15 - 1),
+)
+CAIRO = Zones("Africa/Cairo", "UTC")
+REJECTS_ALL = 1 << 40
+
+
+class Settings(NamedTuple):
+    """What may differ between two runs without changing any result, and what does change it."""
+
+    threads: int = 1
+    path: str = ""
+    piece_bytes: int = 0
+    output_bytes_max: int = REJECTS_ALL
+    measure: Measure = "total"
+    zones: Zones = Zones()
+    keep_days: int = 2
+
+
+class Asked(NamedTuple):
+    """A range as the source would ask for it: up to `end` of the file, from where that stands."""
+
+    file: int
+    end: int
+    final: bool
+
+
+class Run(NamedTuple):
+    """All that a run of the kernel says."""
+
+    taken: list[Taken]
+    lines: int
+    outcomes: list[int]
+    reasons: list[int]
+    rejects: bytes
+    outputs: dict[str, bytes]
+    notifications: set[tuple[int, str, str, str, int, bytes]]
+    items: list[tuple[str, int, int, int, int, int, bool]]
+    caps: list[tuple[str, str, int]]
+    places: dict[int, tuple[int, int, int, int]]
+    deltas: list[bytes]
+    ledger: kernel.Ledger
+
+
+@contextmanager
+def environment(settings: Settings) -> Iterator[None]:
+    """The variables that force a path and a piece size."""
+    names = {
+        "UPSWELL_KERNEL_PATH": settings.path,
+        "UPSWELL_KERNEL_PIECE_BYTES": str(settings.piece_bytes or ""),
+    }
+    before = {name: environ.get(name) for name in names}
+    environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del environ[name]
+            else:
+                environ[name] = value
+
+
+def stamp_of(file: int) -> str:
+    """The stamp of the test's file: a day apart, so that days close and futures differ."""
+    return f"202004{17 + file:02}1000"
+
+
+def run_kernel(
+    directory: Path, files: Sequence[bytes], asked: Sequence[Sequence[Asked]], settings: Settings
+) -> Run:
+    """Write the files and process the asked ranges, one call after another, each until all of it is taken."""
+    paths = []
+    for number, content in enumerate(files):
+        path = directory / f"DATA_{stamp_of(number)}.csv"
+        path.write_bytes(content)
+        paths.append(path)
+    segment, _ = kernel.Segment.parse(["\n".join(DIALS).encode()])
+    rules = kernel.Rules([tuple(rule) for rule in RULES])
+    with environment(settings):
+        clock = kernel.Clock(settings.zones.shifts())
+        scanner = kernel.Scanner(settings.threads, settings.measure, clock)
+    ledger = kernel.Ledger()
+    run = Run([], 0, [0] * 10, [0] * 7, b"", {}, set(), [], [], {}, [], ledger)
+    lines, rejects, newest = 0, b"", ""
+    for call in asked:
+        rest = list(call)
+        while rest:
+            ranges, stamps = [], newest
+            for part in rest:
+                stamps = max(stamps, stamp_of(part.file))
+                at, newlines, digest, tail = run.places.get(part.file, (0, 0, 0, 0))
+                ranges.append(
+                    kernel.Range(
+                        name=paths[part.file].name,
+                        path=bytes(paths[part.file]),
+                        compressed=False,
+                        start=at,
+                        end=max(at, part.end),
+                        final=part.final,
+                        tail=tail,
+                        newlines=newlines,
+                        digest=digest,
+                        day_max=day_max_of(stamp_of(part.file)),
+                        day_open=day_open_of(stamps, settings.keep_days, settings.zones),
+                        rejects_left_bytes=REJECTS_ALL,
+                        stamp=stamp_of(part.file),
+                        newest_stamp=stamps,
+                    )
+                )
+            result = scanner.process(
+                ranges, segment, rules, ledger, settings.output_bytes_max, 10_000
+            )
+            assert result.ranges
+            done = 0
+            for part, wanted, scanned in zip(rest, ranges, result.ranges, strict=False):
+                assert scanned.problem is None, scanned.problem_detail
+                assert scanned.lines == sum(scanned.outcomes)
+                assert scanned.outcomes[0] == sum(scanned.rejects)
+                data = files[part.file][wanted.start : scanned.end]
+                run.taken.append(
+                    Taken(wanted.name, wanted.start, data, wanted.stamp, wanted.newest_stamp)
+                )
+                newest = max(newest, wanted.stamp)
+                assert kernel.crc64(files[part.file][: scanned.end]) == scanned.digest
+                run.places[part.file] = scanned.end, scanned.newlines, scanned.digest, scanned.tail
+                lines += scanned.lines
+                for index, count in enumerate(scanned.outcomes):
+                    run.outcomes[index] += count
+                for index, count in enumerate(scanned.rejects):
+                    run.reasons[index] += count
+                done += scanned.complete
+            names = rules.applications
+            for application, content in result.outputs:
+                run.outputs[names[application]] = (
+                    run.outputs.get(names[application], b"") + content
+                )
+            assert sorted(result.notifications) == result.notifications
+            for day, application, msisdn, number, byte, raw in result.notifications:
+                notification = (day, names[application], msisdn, ranges[number].name, byte, raw)
+                assert notification not in run.notifications
+                run.notifications.add(notification)
+            rejects += result.rejects
+            run.deltas.append(result.delta)
+            rest = rest[done:]
+    return run._replace(lines=lines, rejects=rejects, items=ledger.items(), caps=ledger.caps())
+
+
+def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
+    """What the reference says about the ranges that were taken."""
+    reference = Reference(settings.measure, settings.keep_days, settings.zones)
+    rejects, notifications = b"", set()
+    for part in taken:
+        for line in reference.take(part, frozenset(DIALS), RULES):
+            if line.outcome in ("rejected", "late"):
+                rejects += encoded(line)
+            if line.outcome == "notified" and line.record and line.rule:
+                place = (line.file, line.byte, line.content)
+                notifications.add((line.day, line.rule.application, line.record.msisdn, *place))
+    keys = sorted(reference.totals.keys() | reference.fired)
+    items = [(*key, reference.totals.get(key, 0), key in reference.fired) for key in keys]
+    return Run(
+        list(taken),
+        reference.lines,
+        [reference.counts[name] for name in kernel.OUTCOMES],
+        [reference.reasons[name] for name in kernel.REASONS],
+        rejects,
+        {name: b"".join(lines) for name, lines in reference.outputs.items()},
+        notifications,
+        items,
+        sorted(reference.caps),
+        {},
+        [],
+        kernel.Ledger(),
+    )
+
+
+def same(expected: Run, actual: Run) -> None:
+    """Assert that two runs say the same about the lines."""
+    for name in (
+        "lines",
+        "outcomes",
+        "reasons",
+        "rejects",
+        "outputs",
+        "notifications",
+        "items",
+        "caps",
+    ):
+        assert getattr(expected, name) == getattr(actual, name), name
+
+
+def encoded(line: Line) -> bytes:
+    """A reject's line, as docs/operations.md describes it."""
+    raw = "".join(
+        "\\\\" if byte == 0x5C else chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02x}"
+        for byte in line.content[: kernel.LINE_BYTES_MAX]
+    )
+    fields = (line.file, line.line, line.byte, len(line.content), line.reason or "late", raw)
+    return ("\t".join(map(str, fields)) + "\n").encode()
+
+
+def random_content(generator: random.Random, dirty: float = 0.3) -> bytes:
+    """The content of a line: a record, or something that went wrong on its way to be one."""
+    fields = [
+        generator.choice(DIALS if generator.random() < 0.7 else STRANGERS),
+        generator.choice(("1", "2", "3", "01", "999999999", "5000", "4", "000000002")),
+        str(generator.choice((0, 1, 30, 68, 69, 100, 150, 10**15 - 1))),
+        generator.choice(("20200416", "20200417", "20200418", "20200415", "20200419"))
+        + generator.choice(("000000", "055959", "060000", "093743", "193743", "220000", "235959")),
+    ]
+    if generator.random() >= dirty:
+        return ",".join(fields).encode()
+    if generator.random() < 0.5:
+        place = generator.randrange(4)
+        fields[place] = generator.choice(HOSTILE_FIELDS)(fields[place])
+    line = bytearray(",".join(fields).encode("latin-1"))
+    for _ in range(generator.choice((0, 0, 1, 1, 2, 5))):
+        at = generator.randrange(len(line) + 1)
+        change = generator.randrange(4)
+        if change == 0 and line:
+            del line[at - 1 : at]
+        elif change == 1:
+            line[at:at] = bytes([generator.choice(HOSTILE_BYTES)])
+        elif change == 2 and at < len(line):
+            line[at] = generator.choice(HOSTILE_BYTES)
+        else:
+            line[at:] = generator.choice(HOSTILE_ENDS)
+    return bytes(line).replace(b"\n", b"")
+
+
+HOSTILE_BYTES = b'0123456789,,"\r\t \\+-.\x00\xff\xef\xbb\xbf\x1b:/;)*' + bytes(range(0x80, 0x90))
+HOSTILE_ENDS = (b"", b"\r", b"\r\r", b",", b" ", b'"', b"\x00" * 70, b"x" * 4090, b"9" * 5000, b"," * 90)
+HOSTILE_FIELDS = (
+    lambda field: "+" + field,
+    lambda field: f'"{field}"',
+    lambda field: f'"+{field}"',
+    lambda field: f'"{field}',
+    lambda field: field + " ",
+    lambda field: field * 2,
+    lambda field: field[:-1],
+    lambda field: "0" + field,
+    lambda _: "",
+    lambda _: '""',
+    lambda _: "20200229235959",
+    lambda _: "20210229000000",
+    lambda _: "20200431000000",
+    lambda _: "20200417240000",
+    lambda _: "20200417236000",
+    lambda _: "20200417235960",
+    lambda _: "00000417000000",
+    lambda _: "00010101000000",
+    lambda _: "99991231235959",
+    lambda _: "1e3",
+    lambda _: "0x1F",
+    lambda _: "\u00b2\u00b9",
+)
+
+
+def random_file(generator: random.Random, lines: int, dirty: float = 0.3) -> bytes:
+    """A file of such lines, with all kinds of ends, sometimes a byte-order mark and a header."""
+    parts = [b"\xef\xbb\xbf"] if generator.random() < 0.2 else []
+    if generator.random() < 0.2:
+        parts.append(b"msisdn,service,volume,timestamp\r\n")
+    for _ in range(lines):
+        parts.append(random_content(generator, dirty))
+        parts.append(generator.choice((b"\n",) * 12 + (b"\r\n",) * 4 + (b"\n\n", b" \t\n", b"\r", b"\r\r\n")))
+    if parts and generator.random() < 0.5:
+        parts.pop()
+    return b"".join(parts)
+
+
+@st.composite
+def files_and_calls(draw: st.DrawFn) -> tuple[list[bytes], list[list[Asked]]]:
+    """Files, and calls that read them in steps: cut anywhere, final or not, several ranges in a call."""
+    generator = random.Random(draw(st.integers(0, 2**32)))
+    files = [random_file(generator, draw(st.integers(0, 12))) for _ in range(draw(st.integers(1, 3)))]
+    calls = []
+    ends = [0] * len(files)
+    for _ in range(draw(st.integers(0, 4))):
+        call = []
+        for number, content in enumerate(files):
+            if generator.random() < 0.6:
+                ends[number] = generator.randint(ends[number], len(content))
+                call.append(Asked(number, ends[number], generator.random() < 0.3))
+        calls.append(call)
+    calls.append([Asked(number, len(content), True) for number, content in enumerate(files)])
+    return files, calls
+
+
+settings_strategy = st.builds(
+    Settings,
+    threads=st.integers(1, 3),
+    path=st.sampled_from(kernel.PATHS),
+    piece_bytes=st.sampled_from((0, 1, 2, 3, 7, 33, 64, 100, 1000)),
+    output_bytes_max=st.sampled_from((0, 100, REJECTS_ALL)),
+    measure=st.sampled_from(("total", "session")),
+    zones=st.sampled_from((Zones(), CAIRO, Zones("Asia/Kathmandu", "America/New_York"))),
+    keep_days=st.integers(1, 3),
+)

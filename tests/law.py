@@ -1,0 +1,96 @@
+"""The law that every run is checked against: the output is what the reference makes of the log.
+
+Used by tests of the engine, of faults and of the command line. It reads DATA, OUTPUT and the state as a stranger
+would, through the checkpoint's read-only view, and knows nothing of the engine.
+"""
+
+import gzip
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from upswell.kernel import Segment
+
+from upswell.reference import Reference, Taken
+from upswell.reload import unpack_rules
+from upswell.rules import directory_name, parse_rules
+from upswell.view import View
+from upswell.zones import Zones
+
+
+def published(output: Path) -> dict[str, bytes]:
+    """By application directory: its files' contents, joined in the order of their names."""
+    if not output.exists():
+        return {}
+    return {
+        directory.name: b"".join(file.read_bytes() for file in sorted(directory.iterdir()))
+        for directory in sorted(output.iterdir())
+        if directory.is_dir() and not directory.name.startswith(".")
+    }
+
+
+def content(file: Path) -> bytes:
+    """A DATA file's uncompressed bytes."""
+    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+
+
+def replay(data: Path, state: Path) -> Reference:
+    """The reference after the log of ranges, over the files in ``data``."""
+    with View.open(state) as view:
+        meta = view.meta()
+        reference = Reference(
+            "session" if meta["measure"] == "session" else "total",
+            int(meta["keep_days"]),
+            Zones(meta["data_timezone"], meta["rules_timezone"]),
+        )
+        kept: dict[str, object] = {}
+        for taken in view.log():
+            rules, segment = taken.versions
+            if rules not in kept:
+                files = unpack_rules(view.reference("rules", rules))
+                kept[rules] = parse_rules(files).rules
+            if segment not in kept:
+                dials = Segment.load(view.reference("segment", segment))
+                kept[segment] = frozenset(dials.sample(len(dials)))
+            reference.take(
+                Taken(
+                    taken.file,
+                    taken.start,
+                    content(data / taken.file)[taken.start : taken.end],
+                    taken.stamp,
+                    taken.newest_stamp,
+                ),
+                kept[segment],  # type: ignore[arg-type]
+                kept[rules],  # type: ignore[arg-type]
+            )
+    return reference
+
+
+def check(data: Path, output: Path, *, taken_away: dict[str, bytes] | None = None) -> Reference:
+    """Assert the law; the reference's replay, for more questions.
+
+    ``taken_away``: by application directory, what a consumer has moved out of OUTPUT, in the order of the names.
+    """
+    state = output / ".upswell"
+    reference = replay(data, state)
+    expected = {
+        directory_name(application): b"".join(lines)
+        for application, lines in reference.outputs.items()
+        if lines
+    }
+    actual: defaultdict[str, bytes] = defaultdict(bytes, taken_away or {})
+    for directory, lines in published(output).items():
+        actual[directory] += lines
+
+    assert {name: lines for name, lines in actual.items() if lines} == expected
+    with View.open(state) as view:
+        totals = view.totals()
+        assert totals.lines == reference.lines
+        assert {k: n for k, n in totals.outcomes.items() if n} == dict(reference.counts)
+        assert {k: n for k, n in totals.reasons.items() if n} == dict(reference.reasons)
+        assert sum(totals.outcomes.values()) == totals.lines
+        files: Counter[str] = Counter()
+        for file in view.files_in():
+            files.update(file.outcomes)
+        assert {k: n for k, n in files.items() if n} == dict(reference.counts)
+    assert list((output / ".upswell" / "staging").iterdir()) == []
+    return reference

@@ -1,0 +1,229 @@
+"""Every way to end has its exit code, a message that names the path or value, and the next step."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Upswell, clean_environment
+from inputs import write, write_inputs
+from upswell.cli import as_upswell_error
+from upswell.errors import UpswellError
+
+
+def complaint(text: str) -> tuple[str, str]:
+    """The message and the next step at the end of stderr."""
+    message, _, step = text.partition("error: ")[2].partition("\n  next: ")
+    return message.strip(), step.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run", "a", "b"], "missing RULES, OUTPUT"),
+        (["run", "a", "b", "c", "d", "e"], "unexpected extra argument"),
+        (["--unknown", "a", "b", "c", "d"], "--unknown"),
+        (["a", "b", "c", "d", "--threads", "many"], "--threads"),
+        (["a", "b", "c", "d", "--measure", "both"], "--measure"),
+        (["generate", "everything", "p"], "everything"),
+        (["generate", "data", "p", "--files", "x"], "--files"),
+        (["status"], "which run?"),
+    ],
+)
+def test_usage_is_2(upswell: Upswell, words: list[str], named: str) -> None:
+    """Words that are off name the word and say what to write."""
+    message, step = complaint(upswell(*words, code=2).stderr)
+
+    assert named in message
+    assert step
+
+
+def test_no_words_at_all_show_the_help(upswell: Upswell) -> None:
+    """``upswell`` alone explains itself, on stderr."""
+    assert "Commands:" in upswell(code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "guess", "code"),
+    [
+        (["statsu", "--output", "out"], "upswell status", 2),
+        (["chek", "data", "segment", "rules"], "upswell check", 66),
+        (["generat", "rules", "p"], "upswell generate", 2),
+        (["demos"], "upswell demo", 2),
+        (["--json", "status"], "upswell status", 2),
+    ],
+)
+def test_a_near_miss_of_a_command_is_recognized(
+    upswell: Upswell, words: list[str], guess: str, code: int
+) -> None:
+    """A slip in the command's name is not only taken for DATA."""
+    assert guess in complaint(upswell(*words, code=code).stderr)[1]
+
+
+@pytest.mark.parametrize("missing", ["data", "segment", "rules"])
+def test_a_missing_input_is_66(upswell: Upswell, tmp_path: Path, missing: str) -> None:
+    """The message holds the path."""
+    paths = write_inputs(tmp_path)
+    (tmp_path / missing).rename(tmp_path / "elsewhere")
+    message, step = complaint(upswell(*paths, "--once", code=66).stderr)
+
+    assert missing in message
+    assert step
+
+
+def test_an_output_that_cannot_be_made_is_73(upswell: Upswell, tmp_path: Path) -> None:
+    """OUTPUT is made when its parent exists; a file in its place, or no parent, is an error."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "file", "")
+    for output in ("file", "nowhere/out"):
+        message, step = complaint(upswell(*paths[:3], output, "--once", code=73).stderr)
+        assert output in message
+        assert step
+
+
+def test_a_damaged_state_is_74(upswell: Upswell, tmp_path: Path) -> None:
+    """A database that is none is named, and how to look into it."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    database = tmp_path / "out" / ".upswell" / "checkpoint.db"
+    database.write_bytes(b"garbage" * 10_000)
+
+    message, step = complaint(upswell(*paths, "--once", code=74).stderr)
+    assert "checkpoint.db" in message
+    assert step
+    assert "checkpoint.db" in complaint(upswell("status", "--output", "out", code=74).stderr)[0]
+    assert (
+        "checkpoint.db"
+        in complaint(upswell("state", "verify", "--output", "out", code=74).stderr)[0]
+    )
+
+
+def test_a_second_run_on_the_same_state_is_75(upswell: Upswell, tmp_path: Path) -> None:
+    """It names who holds it."""
+    paths = write_inputs(tmp_path)
+    command = [sys.executable, "-m", "upswell", *paths, "--log-interval-s", "0.1"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stderr
+        while "event=progress" not in first.stderr.readline():
+            pass
+        message, step = complaint(upswell(*paths, "--once", code=75).stderr)
+        first.terminate()
+        first.stderr.read()
+
+    assert f"process {first.pid}" in message
+    assert step
+    assert 0 == first.returncode
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rules/RULES.csv", "1,Twitter,8,8,147\n"),
+        ("segment/SEGMENT.csv", "msisdn\n"),
+        ("rules/upswell.toml", "poll_s = 1\n"),
+        ("upswell.toml", "keepdays = 1\n"),
+    ],
+)
+def test_unusable_settings_rules_or_segment_are_78(
+    upswell: Upswell, tmp_path: Path, name: str, content: str
+) -> None:
+    """Nothing is started with what cannot be right."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / name, content)
+    message, _ = complaint(upswell(*paths, "--once", code=78).stderr)
+
+    assert message
+    assert not list((tmp_path).glob("out/*/NOTIFY_*"))
+
+
+def test_other_settings_than_the_states_are_78(upswell: Upswell, tmp_path: Path) -> None:
+    """Zones and measure belong to a state for good."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    message, step = complaint(upswell(*paths, "--once", "--measure", "session", code=78).stderr)
+
+    assert "measure" in message
+    assert "OUTPUT" in step
+
+
+def test_an_unexpected_error_is_70_in_one_line(tmp_path: Path) -> None:
+    """No traceback, unless --debug asks for it."""
+    code = (
+        "import sys, upswell.values, upswell.cli\n"
+        "upswell.values.PARSERS['threads'] = lambda raw: 1 / 0\n"
+        "upswell.cli.commands.main(sys.argv[1:])"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code, "a", "b", "c", "d", "--threads", "1", *more],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=clean_environment(),
+        )
+        for more in ([], ["--debug"])
+    ]
+
+    assert [70, 70] == [each.returncode for each in found]
+    assert (
+        "internal error: ZeroDivisionError: division by zero",
+        "run again with --debug for the traceback",
+    ) == complaint(found[0].stderr)
+    assert "Traceback" not in found[0].stderr
+    assert "Traceback" in found[1].stderr
+
+
+def test_debug_shows_the_traceback_of_our_errors_too(upswell: Upswell) -> None:
+    """A hint may be wrong; --debug shows where it came from."""
+    done = upswell("nowhere", "b", "c", "d", "--once", "--debug", code=66)
+
+    assert "Traceback" in done.stderr
+    assert "error: nowhere" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [
+        (MemoryError(), 70, "memory"),
+        (OSError(28, "No space left on device", "/x"), 74, "/x"),
+        (OSError(5, "Input/output error"), 74, "Input/output error"),
+        (ValueError("odd"), 70, "ValueError"),
+    ],
+)
+def test_errors_of_the_machine_are_told_sensibly(error: Exception, code: int, word: str) -> None:
+    """Each has a code, a message and a next step."""
+    known = as_upswell_error(error)
+
+    assert isinstance(known, UpswellError)
+    assert code == known.exit_code
+    assert word in known.message
+    assert known.hint
+
+
+def test_a_sound_state_verifies_with_0_and_a_changed_one_with_1(
+    upswell: Upswell, tmp_path: Path
+) -> None:
+    """``state verify`` says what is wrong."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+
+    assert "sound" in upswell("state", "verify", "--output", "out").stdout
+    (rejects,) = (tmp_path / "out" / ".upswell" / "rejects").iterdir()
+    rejects.write_bytes(rejects.read_bytes() + b"more\n")
+    assert rejects.name in upswell("state", "verify", "--output", "out", code=1).stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_input_is_66(upswell: Upswell, tmp_path: Path) -> None:
+    """Permissions are named, not only absence."""
+    paths = write_inputs(tmp_path)
+    (tmp_path / "rules").chmod(0)
+    message, _ = complaint(upswell(*paths, "--once", code=66).stderr)
+    (tmp_path / "rules").chmod(0o700)
+
+    assert "Permission denied" in message

@@ -1,0 +1,148 @@
+"""Where a setting's value comes from, and which source is the stronger."""
+
+from pathlib import Path
+
+import pytest
+
+from upswell.config import FIELDS, Settings, gather, resolve, state_of
+from upswell.errors import ConfigError, InputMissing, UsageError
+
+PATHS = {"data": "d", "segment": "s", "rules": "r", "output": "o"}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_defaults_hold_when_nothing_is_set() -> None:
+    """Without a source each field has its default, and says so."""
+    settings = resolve(PATHS, environ={})
+
+    assert Settings(**{name: Path(path) for name, path in PATHS.items()}) == settings
+    assert set(FIELDS) == set(settings.origins)
+    assert "default" == settings.origins["keep_days"]
+    assert "argument DATA" == settings.origins["data"]
+
+
+def test_each_source_beats_the_weaker_ones(tmp_path: Path) -> None:
+    """A flag beats the environment, that beats upswell.toml, that beats the one beside the rules."""
+    write(tmp_path / "r" / "upswell.toml", "keep_days = 5\n")
+    found = [resolve(PATHS, environ={})]
+    write(tmp_path / "upswell.toml", "keep_days = 6\n")
+    found.append(resolve(PATHS, environ={}))
+    environ = {"UPSWELL_KEEP_DAYS": "7"}
+    found.append(resolve(PATHS, environ=environ))
+    found.append(resolve(PATHS | {"keep_days": "8"}, environ=environ))
+
+    assert [5, 6, 7, 8] == [each.keep_days for each in found]
+    assert ["r/upswell.toml", "upswell.toml", "UPSWELL_KEEP_DAYS", "--keep-days"] == [
+        each.origins["keep_days"] for each in found
+    ]
+
+
+def test_a_config_file_stands_in_for_the_one_of_the_directory(tmp_path: Path) -> None:
+    """``--config`` (or UPSWELL_CONFIG) is read instead of ./upswell.toml, its paths relative to itself."""
+    write(tmp_path / "upswell.toml", "threads = 1\n")
+    write(tmp_path / "r" / "RULES.csv", "")
+    file = write(tmp_path / "etc" / "u.toml", 'threads = 2\nstate = "../state"\noutput = "/abs"\n')
+    flags = {"data": "d", "segment": "s", "rules": "r"}
+
+    assert 2 == resolve(flags, file, environ={}).threads
+    assert 2 == resolve(flags, environ={"UPSWELL_CONFIG": str(file)}).threads
+    assert tmp_path / "state" == Path(resolve(flags, file, environ={}).state_dir).resolve()
+    assert Path("/abs") == resolve(flags, file, environ={}).output
+
+
+def test_a_missing_config_file_is_an_error(tmp_path: Path) -> None:
+    """A file named by ``--config`` must be there."""
+    with pytest.raises(InputMissing, match="nowhere"):
+        resolve(PATHS, tmp_path / "nowhere.toml", environ={})
+
+
+def test_the_settings_beside_a_rules_file_are_those_of_its_directory(tmp_path: Path) -> None:
+    """When RULES is a file, upswell.toml of its directory holds."""
+    write(
+        tmp_path / "rules" / "upswell.toml",
+        'data_timezone = "Africa/Cairo"\nrules_timezone = "UTC"\n',
+    )
+    write(tmp_path / "rules" / "RULES.csv", "")
+
+    zones = resolve(PATHS | {"rules": "rules/RULES.csv"}, environ={}).zones
+
+    assert ("Africa/Cairo", "UTC") == tuple(zones)
+
+
+def test_only_settings_of_the_rules_may_stand_beside_them(tmp_path: Path) -> None:
+    """Another key there is an error that names the file and the key."""
+    write(tmp_path / "r" / "upswell.toml", "poll_s = 1\n")
+
+    with pytest.raises(ConfigError, match=r"r/upswell\.toml.*'poll_s'"):
+        resolve(PATHS, environ={})
+
+
+def test_rules_in_the_present_directory_may_share_its_file(tmp_path: Path) -> None:
+    """When ./upswell.toml is also the one beside the rules, every key may stand there."""
+    write(tmp_path / "upswell.toml", "poll_s = 3\n")
+
+    assert 3.0 == resolve(PATHS | {"rules": "."}, environ={}).poll_s
+
+
+@pytest.mark.parametrize(
+    ("text", "suggested"),
+    [("keep_day = 3", "keep_days"), ("poll-s = 3", "poll_s"), ("measures = 1", "measure")],
+)
+def test_an_unknown_key_is_an_error_with_a_suggestion(
+    tmp_path: Path, text: str, suggested: str
+) -> None:
+    """A slip in upswell.toml never passes for a default."""
+    write(tmp_path / "upswell.toml", text)
+
+    with pytest.raises(ConfigError, match=f'did you mean "{suggested}"'):
+        resolve(PATHS, environ={})
+
+
+def test_broken_toml_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """A file that is no TOML says where."""
+    write(tmp_path / "upswell.toml", "threads = 1\nkeep_days = \n")
+
+    with pytest.raises(ConfigError, match="line 2"):
+        resolve(PATHS, environ={})
+
+
+def test_only_a_near_miss_among_the_variables_is_an_error() -> None:
+    """UPSWELL_KEEPDAYS is a slip; UPSWELL_PORT is what an orchestrator sets on its own."""
+    others = {"UPSWELL_PORT": "tcp://1", "UPSWELL_SERVICE_HOST": "1", "UPSWELL_THREADS": ""}
+
+    assert "default" == resolve(PATHS, environ=others).origins["threads"]
+    with pytest.raises(ConfigError) as caught:
+        resolve(PATHS, environ={"UPSWELL_KEEPDAYS": "3"})
+    assert "UPSWELL_KEEP_DAYS" in caught.value.hint
+
+
+def test_the_paths_may_come_from_anywhere(tmp_path: Path) -> None:
+    """Paths that no argument gives are taken from variables and upswell.toml; a missing one is named."""
+    write(tmp_path / "upswell.toml", 'segment = "s"\nrules = "r"\n')
+
+    settings = resolve({"data": "d"}, environ={"UPSWELL_OUTPUT": "o"})
+
+    assert ("d", "s", "r", "o") == tuple(
+        str(path) for path in (settings.data, settings.segment, settings.rules, settings.output)
+    )
+    with pytest.raises(UsageError, match="missing OUTPUT"):
+        resolve({"data": "d"}, environ={})
+
+
+def test_the_state_is_in_output_unless_it_is_named() -> None:
+    """``state_dir`` follows --state, otherwise OUTPUT; without both there is no run to speak of."""
+    assert Path("o/.upswell") == resolve(PATHS, environ={}).state_dir
+    assert Path("st") == resolve(PATHS | {"state": "st"}, environ={}).state_dir
+    assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ={}))
+    with pytest.raises(UsageError):
+        state_of(gather({}, environ={}))

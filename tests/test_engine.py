@@ -1,0 +1,402 @@
+"""The whole engine in this process: what arrives, grows and changes comes out as the reference says."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies
+
+import law
+from upswell.config import Settings
+from upswell.engine import run
+from upswell.errors import ConfigError, InputMissing, Locked, TooManyRejects
+from upswell.summary import Summary
+
+DIALS = [f"010000000{index:02}" for index in range(20)]
+RULES = b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Night,22,6,300\n"
+LONG_AGO_S = 1_600_000_000
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+        self.lines = 0
+
+    def event(self, event: str, /, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    def progress(self, summary: Summary) -> None:
+        self.lines = summary.lines
+
+    def text(self) -> str:
+        """Everything heard, in one string."""
+        return "\n".join(f"{event} {fields}" for event, fields in self.events)
+
+
+class Place:
+    """Four directories and the runs over them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.output = root / "output"
+        for name in ("data", "segment", "rules"):
+            (root / name).mkdir()
+        self.write(root / "segment" / "SEGMENT.csv", "\n".join(DIALS).encode() + b"\n")
+        self.write(root / "rules" / "RULES.csv", RULES)
+        self.heard = Heard()
+        self.settings = Settings(
+            data=self.data,
+            segment=root / "segment",
+            rules=root / "rules",
+            output=self.output,
+            once=True,
+            threads=1,
+            settle_s=0.05,
+            poll_s=0.05,
+        )
+
+    def write(self, path: Path, content: bytes, mtime_s: float = LONG_AGO_S) -> Path:
+        """A file that has been still for long."""
+        path.write_bytes(content)
+        os.utime(path, (mtime_s, mtime_s))
+        return path
+
+    def file(self, stamp: str, content: bytes) -> Path:
+        """A DATA file that has been still for long."""
+        return self.write(self.data / f"DATA_{stamp}.csv", content)
+
+    def once(self, **changes: object) -> Summary:
+        """One run over what is there."""
+        return run(replace(self.settings, **changes), self.heard, threading.Event())  # type: ignore[arg-type]
+
+    @contextmanager
+    def running(self, **changes: object) -> Iterator[None]:
+        """A run for ever, in a thread, stopped at the end of the block."""
+        stop = threading.Event()
+        failures: list[BaseException] = []
+
+        def target() -> None:
+            try:
+                run(replace(self.settings, once=False, **changes), self.heard, stop)  # type: ignore[arg-type]
+            except BaseException as failure:  # noqa: BLE001 - shown below, in the test's own thread
+                failures.append(failure)
+
+        thread = threading.Thread(target=target)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(30)
+        if failures:
+            raise failures[0]
+
+    def law(self) -> None:
+        """Assert that the output is what the reference makes of the log."""
+        law.check(self.data, self.output)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Fresh directories with a segment and rules."""
+    return Place(tmp_path)
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until the condition holds; fail with ``what`` after a generous while."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def record(dial: int, service: int, volume: int, time_of_day: str, day: str = "20200417") -> bytes:
+    """One line of DATA."""
+    return f"{DIALS[dial]},{service},{volume},{day}{time_of_day}\n".encode()
+
+
+def traffic(generator: random.Random, lines: int, day: str = "20200417") -> bytes:
+    """Random lines, some of them bad, some of strangers."""
+    made = []
+    for _ in range(lines):
+        dial = generator.choice([*DIALS, "01999999999"])
+        time_of_day = f"{generator.randrange(24):02}{generator.randrange(60):02}00"
+        line = f"{dial},{generator.randrange(1, 5)},{generator.randrange(200)},{day}{time_of_day}\n"
+        made.append(
+            line
+            if generator.random() > 0.1
+            else generator.choice(["\n", "x,1\n", line[:-3] + "\n"])
+        )
+    return "".join(made).encode()
+
+
+def test_one_run_gives_what_the_reference_gives(place: Place) -> None:
+    """Three files of random traffic with bad lines, in one run."""
+    generator = random.Random(1)
+    for minute in range(3):
+        place.file(f"20200417100{minute}", traffic(generator, 300))
+
+    summary = place.once()
+
+    assert sum(summary.outcomes.values()) == summary.lines == 900
+    assert summary.files["done"] == 3
+    assert sum(summary.notifications.values()) == summary.outcomes["notified"] > 0
+    place.law()
+
+
+def test_a_second_run_with_nothing_new_changes_nothing(place: Place) -> None:
+    """The same command again reads nothing and emits nothing."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    before = law.published(place.output)
+
+    summary = place.once()
+
+    assert summary.lines == 0
+    assert law.published(place.output) == before
+
+
+def test_totals_and_caps_survive_a_restart(place: Place) -> None:
+    """What was counted before a restart counts after it, and what was notified is capped."""
+    place.file("202004171000", record(0, 1, 100, "100000") + record(1, 1, 200, "100000"))
+    place.once()
+    place.file("202004171001", record(0, 1, 48, "100100") + record(1, 1, 200, "100100"))
+
+    summary = place.once()
+
+    assert (summary.outcomes["notified"], summary.outcomes["capped"]) == (1, 1)
+    place.law()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=strategies.integers(0, 2**32),
+    runs=strategies.integers(1, 4),
+    threads=strategies.integers(1, 3),
+)
+def test_any_split_over_runs_obeys_the_law(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, runs: int, threads: int
+) -> None:
+    """Random files over random days, taken in several runs, some arriving late."""
+    place = Place(tmp_path_factory.mktemp("place"))
+    generator = random.Random(seed)
+    for _ in range(runs):
+        for _ in range(generator.randrange(1, 4)):
+            day = f"202004{generator.randrange(15, 20)}"
+            stamp = f"{day}{generator.randrange(24):02}{generator.randrange(60):02}"
+            place.file(stamp, traffic(generator, generator.randrange(60), day))
+        place.once(threads=threads)
+
+    place.law()
+
+
+def test_a_file_moved_in_is_taken_while_it_runs(place: Place) -> None:
+    """A rename into DATA is noticed and its notification appears without another file."""
+    with place.running():
+        place.write(place.root / "ready", record(0, 1, 200, "100000")).rename(
+            place.data / "DATA_202004171000.csv"
+        )
+        wait_for(lambda: bool(law.published(place.output).get("Twitter")), "no notification")
+
+    assert law.published(place.output) == {"Twitter": record(0, 1, 200, "100000")}
+    place.law()
+
+
+def test_a_growing_file_is_read_line_by_line(place: Place) -> None:
+    """Whole lines are taken at once; half a line waits for its end."""
+    file = place.data / "DATA_202004171000.csv"
+    first, second = record(0, 1, 200, "100000"), record(1, 1, 200, "100001")
+    with place.running(), file.open("ab", buffering=0) as stream:
+        stream.write(first + second[:10])
+        wait_for(
+            lambda: law.published(place.output).get("Twitter") == first, "the first line is missing"
+        )
+        stream.write(second[10:])
+        wait_for(
+            lambda: law.published(place.output).get("Twitter") == first + second,
+            "the second line is missing",
+        )
+
+    place.law()
+
+
+def test_an_unterminated_last_line_is_taken_once_a_newer_file_exists(place: Place) -> None:
+    """It waits while its file is the newest, and is taken as soon as the file is still and not the newest."""
+    place.file("202004171000", record(0, 1, 200, "100000")[:-1])
+    with place.running():
+        time.sleep(0.3)
+        assert law.published(place.output) == {}
+        place.file("202004171001", b"")
+        wait_for(
+            lambda: bool(law.published(place.output).get("Twitter")), "the last line is missing"
+        )
+
+    place.law()
+
+
+def test_rules_change_between_two_batches(place: Place) -> None:
+    """A lowered threshold is taken while it runs, its diff is told, and the next record fires."""
+    place.file("202004171000", record(0, 1, 100, "100000"))
+    with place.running():
+        wait_for(lambda: place.heard.lines == 1, "the first file was not taken")
+        place.write(place.root / "rules" / "RULES.csv", RULES.replace(b"147", b"99"))
+        wait_for(lambda: "Twitter 147 -> 99" in place.heard.text(), "the diff was not told")
+        place.file("202004171001", record(0, 1, 0, "100100"))
+        wait_for(
+            lambda: bool(law.published(place.output).get("Twitter")),
+            "the lowered rule did not fire",
+        )
+
+    place.law()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("rules/RULES.csv", b"1,Twitter,8,20,1\n2,WhatsApp,9\n", "line 2"),
+        ("rules/RULES.csv", b"", "no usable rule"),
+        ("segment/SEGMENT.csv", DIALS[0].encode() + b"\n", "over half"),
+        ("segment/SEGMENT.csv", "\n".join([*DIALS, "x1"]).encode(), "over 1 %"),
+    ],
+)
+def test_a_bad_edit_keeps_the_last_good_version(
+    place: Place, name: str, content: bytes, words: str
+) -> None:
+    """It is refused with its reason while it runs and at a restart, and the good version goes on working."""
+    with place.running():
+        wait_for(lambda: "in force" in place.heard.text(), "no reference")
+        place.write(place.root / name, content)
+        wait_for(lambda: words in place.heard.text(), "the refusal was not told")
+    place.file("202004171000", record(0, 1, 147, "100000") + record(5, 1, 148, "100000"))
+
+    summary = place.once()
+
+    assert (summary.outcomes["counted"], summary.outcomes["notified"]) == (1, 1)
+    assert any(words in warning for warning in summary.warnings)
+    place.law()
+
+
+def test_a_refused_segment_can_be_accepted(place: Place) -> None:
+    """--accept-reference takes a segment that lost more than half its dials."""
+    place.once()
+    place.write(place.root / "segment" / "SEGMENT.csv", DIALS[0].encode() + b"\n")
+    place.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 200, "100000"))
+
+    summary = place.once(accept_reference=True)
+
+    assert (summary.outcomes["notified"], summary.outcomes["not_in_segment"]) == (1, 1)
+
+
+def test_a_reference_removed_while_it_runs_is_a_refused_change(place: Place) -> None:
+    """The run goes on with what it has, says so once, and takes the file when it is back."""
+    with place.running():
+        wait_for(lambda: "in force" in place.heard.text(), "no reference")
+        content = (place.root / "rules" / "RULES.csv").read_bytes()
+        (place.root / "rules" / "RULES.csv").unlink()
+        wait_for(lambda: "refused" in place.heard.text(), "the loss was not told")
+        place.write(place.root / "rules" / "RULES.csv", content.replace(b"147", b"99"))
+        wait_for(lambda: "147 -> 99" in place.heard.text(), "the new file was not taken")
+
+
+@pytest.mark.parametrize("name", ["data", "segment", "rules"])
+def test_a_missing_input_is_named(place: Place, name: str) -> None:
+    """An argument that does not exist ends the start with the path in the message."""
+    with pytest.raises(InputMissing, match="nowhere"):
+        place.once(**{name: place.root / "nowhere"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"data_timezone": "Africa/Cairo"}, {"measure": "session"}, {"keep_days": 3}],
+)
+def test_zones_measure_and_days_belong_to_a_state(place: Place, changes: dict[str, object]) -> None:
+    """Starting with others is refused, with the value to go back to."""
+    place.once()
+
+    with pytest.raises(ConfigError, match="begun with"):
+        place.once(**changes)
+
+
+def test_a_second_run_on_one_state_is_refused(place: Place) -> None:
+    """The lock keeps two runs apart."""
+    with place.running():
+        wait_for(lambda: "in force" in place.heard.text(), "no reference")
+        with pytest.raises(Locked):
+            place.once()
+
+
+def test_output_with_notifications_needs_its_state(place: Place) -> None:
+    """A new state over an OUTPUT that holds notifications is refused; --adopt takes over caps and batch numbers."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    other = place.root / "state"
+
+    with pytest.raises(ConfigError, match="already holds"):
+        place.once(state=other)
+    place.file("202004171001", record(0, 1, 300, "100100") + record(1, 1, 300, "100100"))
+    summary = place.once(state=other, adopt=True)
+
+    assert (summary.outcomes["notified"], summary.outcomes["capped"]) == (1, 2)
+    assert sorted(file.name for file in (place.output / "Twitter").iterdir()) == [
+        "NOTIFY_0000000001_202004171000.csv",
+        "NOTIFY_0000000002_202004171000.csv",
+    ]
+
+
+def test_too_many_rejects_end_a_run_after_everything_is_published(place: Place) -> None:
+    """--max-reject-ratio is told by the exit, but the good records are out."""
+    place.file("202004171000", b"nonsense 1\n" + record(0, 1, 200, "100000"))
+
+    with pytest.raises(TooManyRejects):
+        place.once(max_reject_ratio=0.4)
+    assert law.published(place.output) == {"Twitter": record(0, 1, 200, "100000")}
+
+
+def test_records_outside_their_hours_are_told_in_words(place: Place) -> None:
+    """The warning has an example with a masked dial and the settings that would change it."""
+    place.file("202004171000", record(0, 2, 222, "193744"))
+
+    warnings = " ".join(place.once().warnings)
+
+    assert "1 record over the threshold but outside the hours" in warnings
+    assert "9-18" in warnings
+    assert "data_timezone" in warnings
+    assert DIALS[0] not in warnings
+
+
+def test_a_segment_that_matches_nothing_is_told(place: Place) -> None:
+    """Ten thousand records without a match say how both sides write their dials."""
+    place.file("202004171000", b"+20100000001,1,5,20200417100000\n" * 10_000)
+
+    warnings = " ".join(place.once().warnings)
+
+    assert "only 0 of 10,000 records match" in warnings
+    assert "20100000001" not in warnings
+
+
+def test_rejects_are_kept_with_their_place(place: Place) -> None:
+    """A reject's line has file, line, byte, length, reason and the raw bytes, escaped."""
+    place.file("202004171000", record(0, 1, 1, "100000") + b"a\x1b\\,1\n")
+    place.once()
+
+    (file,) = (place.output / ".upswell" / "rejects").iterdir()
+    assert file.read_bytes() == b"DATA_202004171000.csv\t2\t31\t5\tcolumns\ta\\x1b\\\\,1\n"
+
+
+def test_the_days_that_are_closed_leave_the_ledger(place: Place) -> None:
+    """After a week of days a restart still knows the open ones, and the law holds."""
+    generator = random.Random(3)
+    for day in range(10, 17):
+        place.file(f"202004{day}1200", traffic(generator, 200, f"202004{day}"))
+        place.once()
+
+    place.law()
