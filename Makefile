@@ -41,7 +41,7 @@ setup: .make/dev ## the virtual environment in .venv/, with the tools that pypro
 build: .make/build ## the release kernel in .venv/, when its sources changed
 
 .make/build: .make/dev $(KERNEL_SOURCES) pyproject.toml
-	@$(BIN)/maturin develop --release --quiet
+	@$(BIN)/maturin develop --release --quiet >.make/build.log 2>&1 || { cat .make/build.log; false; }
 	@touch $@
 
 fmt: .make/dev ## format Python and Rust
@@ -59,7 +59,7 @@ lint-python: .make/build
 	@PYTHONPATH=src $(BIN)/lint-imports --no-timings
 
 lint-rust:
-	@$(CARGO) fmt $(CARGO_FLAGS) --check
+	@$(CARGO) fmt $(CARGO_FLAGS) --check -- -l
 	@$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	@$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features python -- -D warnings
 
@@ -106,7 +106,7 @@ bench: .make/build .make/bench ## against Polars, on 20 million records; ROUNDS=
 	@$(BIN)/python bench/compare.py --rounds $(ROUNDS) --results bench/RESULTS.md
 
 bench-short: .make/build .make/bench ## the same answer as Polars, on a million records, clean and dirty
-	@$(BIN)/python bench/compare.py --records 1000000 --rounds 1 --dirty 0.01
+	@$(BIN)/python bench/compare.py --records 1000000 --rounds 0 --dirty 0.01
 
 # Polars has an environment of its own: it is never a dependency of ours.
 .make/bench: .make/venv pyproject.toml

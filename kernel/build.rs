@@ -1,12 +1,15 @@
-//! Exports SOURCE_DIGEST, so that a stale compiled module is noticed by a test.
+//! Exports `SOURCE_DIGEST`, so that a stale compiled module is noticed by a test.
 //!
 //! The digest is SHA-256 over every source in name order: the name, a zero byte, the content, a zero byte.
 
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 use std::{fs, path::PathBuf};
 
 fn main() -> std::io::Result<()> {
-    let mut names: Vec<PathBuf> = ["Cargo.lock", "Cargo.toml", "build.rs"].map(PathBuf::from).into();
+    let mut names: Vec<PathBuf> = ["Cargo.lock", "Cargo.toml", "build.rs"]
+        .map(PathBuf::from)
+        .into();
     for entry in fs::read_dir("src")? {
         names.push(entry?.path());
     }
@@ -20,7 +23,10 @@ fn main() -> std::io::Result<()> {
         hash.update([0]);
     }
     println!("cargo:rerun-if-changed=src");
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in hash.finalize() {
+        write!(hex, "{byte:02x}").map_err(std::io::Error::other)?;
+    }
     println!("cargo:rustc-env=UPSWELL_SOURCE_DIGEST={hex}");
     Ok(())
 }

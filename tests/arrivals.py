@@ -20,6 +20,8 @@ from upswell.zones import Zones
 
 START = datetime(2020, 4, 17, 20, 0, tzinfo=UTC).timestamp()
 SETTLE_S = 2.0
+FRUITLESS_MAX = 3
+"""Batches of which nothing was taken, one after another, that a look may cause."""
 Took = tuple[str, int, int]
 """Name, first byte, byte after the last."""
 
@@ -93,6 +95,8 @@ class Arrivals:
         self.rules = kernel.Rules([(1, "Twitter", 480, 1200, 147)])
         self.ledger = kernel.Ledger()
         self.log: list[Took] = []
+        self.saves = True
+        self.unsaved: list[File] = []
         self.restart()
 
     def restart(self, **settings: Any) -> None:
@@ -151,18 +155,18 @@ class Arrivals:
     def take(self) -> list[Took]:
         """Batches until nothing is ready."""
         took: list[Took] = []
+        fruitless = 0
         while ranges := self.source.ready():
-            before = len(took)
-            took += self.read(ranges)
-            assert len(took) > before or not self.source.ready(), "it would turn for ever"
+            some = self.read(ranges)
+            took += some
+            fruitless = 0 if some else fruitless + 1
+            assert fruitless < FRUITLESS_MAX, "it would turn for ever"
         self.save()
         return took
 
     def read(self, ranges: list[kernel.Range]) -> list[Took]:
         """One batch, committed."""
-        result = self.scanner.process(
-            ranges, self.segment, self.rules, self.ledger, 32 << 20, 1000
-        )
+        result = self.scanner.process(ranges, self.segment, self.rules, self.ledger, 32 << 20, 1000)
         pairs = list(zip(ranges, result.ranges, strict=False))
         self.source.advance(pairs)
         took = [(one.name, one.start, done.end) for one, done in pairs if done.end > one.start]
@@ -174,9 +178,12 @@ class Arrivals:
         return took
 
     def save(self) -> None:
-        """What a commit does with the rows."""
-        for row in self.source.changed():
-            self.rows.by_name[row.name] = row
+        """What a commit does with the rows; while it is not through, they are asked for in vain."""
+        self.unsaved += self.source.changed()
+        if self.saves:
+            for row in self.unsaved:
+                self.rows.by_name[row.name] = row
+            self.unsaved = []
 
     def once(self) -> tuple[list[Took], list[str]]:
         """A whole run ``--once`` over a listing that was frozen: what was taken, and the warnings."""

@@ -1,7 +1,14 @@
 """Small inputs for tests of the command line: four paths that a run takes as they are."""
 
 import os
+import subprocess
 from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conftest import Upswell
+from upswell.cli import commands
 
 LONG_AGO_S = 1_600_000_000
 DIALS = ("0123917827", "0126545098", "0128419091")
@@ -38,3 +45,20 @@ def write_inputs(
     write(root / "segment" / "SEGMENT.csv", segment)
     write(root / "rules" / "RULES.csv", rules)
     return ["data", "segment", "rules", "out"]
+
+
+def inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> Upswell:
+    """What the fixture ``upswell`` gives, but within this process: for commands whose process does not matter."""
+    monkeypatch.chdir(place)
+    for name in [name for name in os.environ if name.startswith("UPSWELL_")]:
+        monkeypatch.delenv(name)
+
+    def run(
+        *arguments: str | Path, code: int = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        done = CliRunner(env={"NO_COLOR": "1", **environment}).invoke(commands, words)
+        assert code == done.exit_code, done.stderr
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+    return run

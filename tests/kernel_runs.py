@@ -141,9 +141,10 @@ def run_kernel(
                 assert scanned.lines == sum(scanned.outcomes)
                 assert scanned.outcomes[0] == sum(scanned.rejects)
                 data = files[part.file][wanted.start : scanned.end]
-                run.taken.append(
-                    Taken(wanted.name, wanted.start, data, wanted.stamp, wanted.newest_stamp)
-                )
+                if data:  # only what was taken enters the log
+                    run.taken.append(
+                        Taken(wanted.name, wanted.start, data, wanted.stamp, wanted.newest_stamp)
+                    )
                 newest = max(newest, wanted.stamp)
                 assert kernel.crc64(files[part.file][: scanned.end]) == scanned.digest
                 run.places[part.file] = scanned.end, scanned.newlines, scanned.digest, scanned.tail
@@ -155,9 +156,7 @@ def run_kernel(
                 done += scanned.complete
             names = rules.applications
             for application, content in result.outputs:
-                run.outputs[names[application]] = (
-                    run.outputs.get(names[application], b"") + content
-                )
+                run.outputs[names[application]] = run.outputs.get(names[application], b"") + content
             assert sorted(result.notifications) == result.notifications
             for day, application, msisdn, number, byte, raw in result.notifications:
                 notification = (day, names[application], msisdn, ranges[number].name, byte, raw)
@@ -253,7 +252,18 @@ def random_content(generator: random.Random, dirty: float = 0.3) -> bytes:
 
 
 HOSTILE_BYTES = b'0123456789,,"\r\t \\+-.\x00\xff\xef\xbb\xbf\x1b:/;)*' + bytes(range(0x80, 0x90))
-HOSTILE_ENDS = (b"", b"\r", b"\r\r", b",", b" ", b'"', b"\x00" * 70, b"x" * 4090, b"9" * 5000, b"," * 90)
+HOSTILE_ENDS = (
+    b"",
+    b"\r",
+    b"\r\r",
+    b",",
+    b" ",
+    b'"',
+    b"\x00" * 70,
+    b"x" * 4090,
+    b"9" * 5000,
+    b"," * 90,
+)
 HOSTILE_FIELDS = (
     lambda field: "+" + field,
     lambda field: f'"{field}"',
@@ -287,7 +297,9 @@ def random_file(generator: random.Random, lines: int, dirty: float = 0.3) -> byt
         parts.append(b"msisdn,service,volume,timestamp\r\n")
     for _ in range(lines):
         parts.append(random_content(generator, dirty))
-        parts.append(generator.choice((b"\n",) * 12 + (b"\r\n",) * 4 + (b"\n\n", b" \t\n", b"\r", b"\r\r\n")))
+        parts.append(
+            generator.choice((b"\n",) * 12 + (b"\r\n",) * 4 + (b"\n\n", b" \t\n", b"\r", b"\r\r\n"))
+        )
     if parts and generator.random() < 0.5:
         parts.pop()
     return b"".join(parts)
@@ -297,7 +309,9 @@ def random_file(generator: random.Random, lines: int, dirty: float = 0.3) -> byt
 def files_and_calls(draw: st.DrawFn) -> tuple[list[bytes], list[list[Asked]]]:
     """Files, and calls that read them in steps: cut anywhere, final or not, several ranges in a call."""
     generator = random.Random(draw(st.integers(0, 2**32)))
-    files = [random_file(generator, draw(st.integers(0, 12))) for _ in range(draw(st.integers(1, 3)))]
+    files = [
+        random_file(generator, draw(st.integers(0, 12))) for _ in range(draw(st.integers(1, 3)))
+    ]
     calls = []
     ends = [0] * len(files)
     for _ in range(draw(st.integers(0, 4))):

@@ -65,7 +65,9 @@ def run(command: list[str], home: Path) -> float:
         if directory.name != ".upswell"
     }
     if done.returncode != 0 or got != EXPECTED:
-        sys.exit(f"smoke: {' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}{got}")
+        sys.exit(
+            f"smoke: {' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}{got}"
+        )
     return took_s
 
 

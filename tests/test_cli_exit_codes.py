@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from conftest import Upswell, clean_environment
-from inputs import write, write_inputs
+from inputs import inside, write, write_inputs
 from upswell.cli import as_upswell_error
 from upswell.errors import UpswellError
+
+
+@pytest.fixture
+def upswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upswell:
+    """The command, within this process."""
+    return inside(tmp_path, monkeypatch)
 
 
 def complaint(text: str) -> tuple[str, str]:

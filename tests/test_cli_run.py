@@ -84,11 +84,11 @@ def test_the_next_steps_of_the_summary_work(upswell: Upswell, tmp_path: Path) ->
     """What is suggested can be copied, even when OUTPUT has a space in its name."""
     paths = write_inputs(tmp_path)
     text = upswell(*paths[:3], "my out", "--once").stdout
-    steps = re.findall(r"^  (\S.*?)   +\S", text.partition("\nNext\n")[2], re.MULTILINE)
+    steps = re.findall(r"^  (\S.*?)  +\S", text.partition("\nNext\n")[2], re.MULTILINE)
 
     assert 3 == len(steps)
     for step in steps:
-        command = step.replace("upswell", f"{sys.executable} -m upswell", 1)
+        command = re.sub("^upswell", f"{sys.executable} -m upswell", step)
         subprocess.run(
             command, shell=True, cwd=tmp_path, env=clean_environment(), check=True, stdout=-3
         )

@@ -16,6 +16,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(path: Path, text: str) -> Path:
+    """A file, its directory made."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, "utf-8")
     return path

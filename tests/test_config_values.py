@@ -83,7 +83,7 @@ def test_a_good_value_is_read_alike_from_flag_and_variable(
 
 @pytest.mark.parametrize(("name", "text"), BAD)
 def test_a_bad_value_is_named_with_its_source_and_what_to_write(name: str, text: str) -> None:
-    """The message holds the option or variable; the hint says what to write. A flag is usage, the rest is configuration."""
+    """The message holds the option or variable, the hint what to write; only a flag is usage."""
     flag = "--" + name.replace("_", "-")
     with pytest.raises(UsageError) as caught:
         resolve(PATHS | {name: text}, environ={})

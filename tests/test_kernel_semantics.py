@@ -60,7 +60,10 @@ def test_a_long_file_agrees_too(tmp_path: Path, path: str) -> None:
 
     generator = random.Random(7)
     files = [random_file(generator, 6_000, 0.1), random_file(generator, 4_000, 0.01)]
-    calls = [[Asked(0, len(files[0]), False), Asked(1, 90_000, False)], [Asked(1, len(files[1]), True)]]
+    calls = [
+        [Asked(0, len(files[0]), False), Asked(1, 90_000, False)],
+        [Asked(1, len(files[1]), True)],
+    ]
     for piece_bytes in (0, 999, 20_000):
         settings = Settings(2, path, piece_bytes)
         run = run_kernel(tmp_path, files, calls, settings)

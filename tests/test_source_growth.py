@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from arrivals import Arrivals, name, record, records, stamp
 
+from arrivals import Arrivals, name, record, records, stamp
 from upswell import kernel
 
 
@@ -64,7 +64,10 @@ def test_an_unfinished_line_is_taken_when_still_and_a_newer_file_exists(arrivals
 
     arrivals.write(2, record(5))
 
-    assert [(name(1), len(record(0)), len(content)), (name(2), 0, len(record(5)))] == arrivals.turn()
+    assert [
+        (name(1), len(record(0)), len(content)),
+        (name(2), 0, len(record(5))),
+    ] == arrivals.turn()
     assert ("done", "") == arrivals.state(name(1))
     assert 1 == arrivals.row(name(1)).tail
 

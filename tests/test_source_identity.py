@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from arrivals import Arrivals, name, record, records
 
+from arrivals import Arrivals, name, record, records
 from upswell import entry, kernel
 
 LINE = len(record(0))
@@ -64,7 +64,7 @@ def test_a_touched_file_is_nothing_new(arrivals: Arrivals, reads: list[int], min
 
     assert 2 == len(reads)
     assert (before.state, before.offset, before.digest) == (after.state, after.offset, after.digest)
-    assert os.stat(arrivals.path(minute)).st_ino == after.inode != before.inode
+    assert arrivals.path(minute).stat().st_ino == after.inode != before.inode
 
 
 @pytest.mark.parametrize("minute", [1, 2])
@@ -163,7 +163,7 @@ def test_a_held_file_blocks_no_other_and_survives_a_restart(arrivals: Arrivals) 
 
 def test_a_change_is_found_at_a_start_though_the_stat_says_nothing(arrivals: Arrivals) -> None:
     """Of a file that is being read the taken part is compared at every start."""
-    at = os.stat(arrivals.path(2))
+    at = arrivals.path(2).stat()
     arrivals.path(2).write_bytes(b"9" * (2 * LINE))
     os.utime(arrivals.path(2), ns=(at.st_atime_ns, at.st_mtime_ns))
     arrivals.restart()

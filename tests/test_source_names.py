@@ -5,8 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from arrivals import Arrivals, name, record
 
+from arrivals import Arrivals, name, record
 from upswell.errors import InputMissing
 from upswell.listing import read_name, scan
 

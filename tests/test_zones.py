@@ -40,6 +40,20 @@ def test_the_table_for_the_kernel_says_what_the_zones_say(pair: tuple[str, str])
         assert zones.convert(local) == (day_of(shifted), shifted.hour * 60 + shifted.minute)
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+def test_no_change_of_offset_is_missed(pair: tuple[str, str]) -> None:
+    """Every six hours of a century, the table and the zones agree."""
+    zones = Zones(*pair)
+    table = zones.shifts()
+    starts = [start for start, _ in table]
+    local, end = datetime(1990, 1, 1), datetime(LAST_TRANSITION_YEAR - 1, 1, 1)
+    while local < end:
+        second = int((local - datetime.min).total_seconds())
+        shifted = local + timedelta(seconds=table[bisect.bisect_right(starts, second) - 1][1])
+        assert zones.convert(local) == (day_of(shifted), shifted.hour * 60 + shifted.minute)
+        local += timedelta(hours=6)
+
+
 def test_equal_zones_convert_nothing() -> None:
     """With one zone even a local time that does not exist stays what it is."""
     zones = Zones("Africa/Cairo", "Africa/Cairo")

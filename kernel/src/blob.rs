@@ -13,17 +13,24 @@
 use crate::crc::crc64;
 use crate::ledger::{Column, Columns, Ledger, SHARDS, Shard, column_of, with_column};
 use crate::threads;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"UPSWLDG1";
 const ENTRY_BYTES: usize = 16;
 /// Stands for a column that is closed, among the numbers of a blob's columns.
 const CLOSED: u32 = 0;
+/// Below so many changed entries, threads cost more than they give.
+const INLINE_ENTRIES: usize = 20_000;
 
 /// Append the definition of a column.
 pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
     match column {
-        Column::Total { service, start_min, end_min, day } => {
+        Column::Total {
+            service,
+            start_min,
+            end_min,
+            day,
+        } => {
             out.push(b'T');
             out.extend_from_slice(&service.to_le_bytes());
             out.extend_from_slice(&start_min.to_le_bytes());
@@ -92,7 +99,13 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(columns: &'a Columns, entries: usize) -> Writer<'a> {
         let entries = Vec::with_capacity(entries * ENTRY_BYTES);
-        Writer { columns, numbers: vec![u32::MAX; columns.defined.len()], definitions: Vec::new(), used: 0, entries }
+        Writer {
+            columns,
+            numbers: vec![u32::MAX; columns.defined.len()],
+            definitions: Vec::new(),
+            used: 0,
+            entries,
+        }
     }
 
     fn put(&mut self, key: u64, value: u64) {
@@ -104,12 +117,14 @@ impl<'a> Writer<'a> {
             self.numbers[number] = self.used;
             self.used += 1;
         }
-        self.entries.extend_from_slice(&with_column(key, self.numbers[number]).to_le_bytes());
+        self.entries
+            .extend_from_slice(&with_column(key, self.numbers[number]).to_le_bytes());
         self.entries.extend_from_slice(&value.to_le_bytes());
     }
 
     fn finish(self, kind: &[u8], counts: &[u32]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.definitions.len() + self.entries.len() + counts.len() * 4 + 32);
+        let mut out =
+            Vec::with_capacity(self.definitions.len() + self.entries.len() + counts.len() * 4 + 32);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(kind);
         out.extend_from_slice(&self.used.to_le_bytes());
@@ -156,12 +171,17 @@ impl<'a> Blob<'a> {
         for count in counts {
             entries.push(input.take(count.checked_mul(ENTRY_BYTES)?)?);
         }
-        input.0.is_empty().then_some(Blob { columns, entries, shard })
+        input.0.is_empty().then_some(Blob {
+            columns,
+            entries,
+            shard,
+        })
     }
 }
 
 fn is_whole(blob: &[u8]) -> bool {
-    blob.split_last_chunk::<8>().is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
+    blob.split_last_chunk::<8>()
+        .is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
 }
 
 impl Ledger {
@@ -182,15 +202,26 @@ impl Ledger {
     }
 
     /// What changed since the last delta; empty when nothing did.
-    pub fn take_delta(&mut self) -> Vec<u8> {
+    pub fn take_delta(&mut self, threads: usize) -> Vec<u8> {
         let changed: usize = self.shards.iter().map(|shard| shard.dirty.len()).sum();
         if changed == 0 {
             return Vec::new();
         }
-        let mut writer = Writer::new(&self.columns, changed);
+        let threads = if changed < INLINE_ENTRIES { 1 } else { threads };
+        let columns = &self.columns;
+        let shards: Vec<_> = self
+            .shards
+            .iter_mut()
+            .map(|shard| Mutex::new((shard, Vec::new())))
+            .collect();
+        threads::for_each(threads, SHARDS, |index| {
+            let (shard, entries) = &mut *threads::lock(&shards[index]);
+            *entries = shard.take_dirty(columns);
+        });
+        let mut writer = Writer::new(columns, changed);
         let mut counts = Vec::with_capacity(SHARDS);
-        for shard in &mut self.shards {
-            let entries = shard.take_dirty(&self.columns);
+        for shard in shards {
+            let (_, entries) = shard.into_inner().unwrap_or_else(PoisonError::into_inner);
             counts.push(entries.len() as u32);
             for (key, value) in entries {
                 writer.put(key, value);
@@ -230,17 +261,29 @@ impl Ledger {
             if blob.shard.is_some() != (index < bases.len()) {
                 return Err(name(index));
             }
-            let numbers = ledger.open_columns(&blob.columns, day_open).ok_or("too many open columns")?;
-            let source = Source { batch: *batch, numbers, entries: blob.entries };
+            let numbers = ledger
+                .open_columns(&blob.columns, day_open)
+                .ok_or("too many open columns")?;
+            let source = Source {
+                batch: *batch,
+                numbers,
+                entries: blob.entries,
+            };
             match blob.shard {
-                Some(shard) if base_of[shard].as_ref().is_none_or(|other| other.batch < *batch) => {
+                Some(shard)
+                    if base_of[shard]
+                        .as_ref()
+                        .is_none_or(|other| other.batch < *batch) =>
+                {
                     base_of[shard] = Some(source);
                 }
                 Some(_) => {}
                 None => sources.push(source),
             }
         }
-        ledger.fill(&base_of, &sources, threads).ok_or("a ledger blob names an unknown column")?;
+        ledger
+            .fill(&base_of, &sources, threads)
+            .ok_or("a ledger blob names an unknown column")?;
         Ok(ledger)
     }
 
@@ -250,22 +293,38 @@ impl Ledger {
             .iter()
             .map(|column| {
                 let open = column.last_day() >= day_open;
-                if open { self.columns.number(column) } else { Some(CLOSED) }
+                let number = if open {
+                    self.columns.number(column)?
+                } else {
+                    CLOSED
+                };
+                if open && matches!(column, Column::Cap { .. }) {
+                    self.columns.share(number);
+                }
+                Some(number)
             })
             .collect()
     }
 
-    fn fill(&mut self, base_of: &[Option<Source>], deltas: &[Source], threads: usize) -> Option<()> {
+    fn fill(
+        &mut self,
+        base_of: &[Option<Source>],
+        deltas: &[Source],
+        threads: usize,
+    ) -> Option<()> {
         let columns = &self.columns;
         let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
         let sound = Mutex::new(Some(()));
         threads::for_each(threads, SHARDS, |index| {
             let mut shard = threads::lock(&shards[index]);
             let base = base_of[index].as_ref();
-            let newer = deltas.iter().filter(|delta| base.is_none_or(|base| base.batch < delta.batch));
-            let parts: Vec<(&Source, &[u8])> = (base.map(|base| (base, base.entries[0])).into_iter())
-                .chain(newer.map(|delta| (delta, delta.entries[index])))
-                .collect();
+            let newer = deltas
+                .iter()
+                .filter(|delta| base.is_none_or(|base| base.batch < delta.batch));
+            let parts: Vec<(&Source, &[u8])> =
+                (base.map(|base| (base, base.entries[0])).into_iter())
+                    .chain(newer.map(|delta| (delta, delta.entries[index])))
+                    .collect();
             let base_entries = base.map_or(0, |base| base.entries[0].len() / ENTRY_BYTES);
             shard.reserve(columns, base_entries);
             for (source, entries) in parts {
@@ -307,15 +366,38 @@ mod tests {
     use crate::msisdn;
 
     fn total(day: u32) -> Column {
-        Column::Total { service: 1, start_min: 0, end_min: 1440, day }
+        Column::Total {
+            service: 1,
+            start_min: 0,
+            end_min: 1440,
+            day,
+        }
     }
 
     fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Applied {
         let total = ledger.columns.number(&total(day)).expect("room");
-        let cap = ledger.columns.number(&Column::Cap { application: "A".into(), day }).expect("room");
+        let cap = ledger
+            .columns
+            .number(&Column::Cap {
+                application: "A".into(),
+                day,
+            })
+            .expect("room");
         let mixed = msisdn::mix(msisdn::POW10[10] + dial);
-        let candidate = Candidate { mixed, volume, start: 0, length: 0, total, cap, rule: 0, day };
-        ledger.shards[shard_of(mixed)].apply(&ledger.columns, &candidate, 100, true)
+        let candidate = Candidate {
+            mixed,
+            volume,
+            start: 0,
+            length: 0,
+            total,
+            cap,
+            rule: 0,
+            day,
+        };
+        let shard = &mut ledger.shards[shard_of(mixed)];
+        let applied = shard.apply(&ledger.columns, &candidate, 100, true);
+        shard.set_caps(&ledger.columns);
+        applied
     }
 
     #[test]
@@ -325,15 +407,26 @@ mod tests {
         let mut bases = Vec::new();
         for batch in 0..6u64 {
             for i in 0..5000 {
-                add(&mut ledger, i * 13 % 4000, 20_200_417 + (i % 2) as u32, i % 60);
+                add(
+                    &mut ledger,
+                    i * 13 % 4000,
+                    20_200_417 + (i % 2) as u32,
+                    i % 60,
+                );
             }
-            deltas.push((batch, ledger.take_delta()));
+            deltas.push((batch, ledger.take_delta(1)));
             let shards = batch as usize * 40..batch as usize * 40 + 56;
             bases.extend(shards.map(|shard| (batch, ledger.shard_blob(shard))));
         }
-        assert!(ledger.take_delta().is_empty());
-        let bases: Vec<(u64, &[u8])> = bases.iter().map(|(batch, blob)| (*batch, blob.as_slice())).collect();
-        let deltas: Vec<(u64, &[u8])> = deltas.iter().map(|(batch, blob)| (*batch, blob.as_slice())).collect();
+        assert!(ledger.take_delta(1).is_empty());
+        let bases: Vec<(u64, &[u8])> = bases
+            .iter()
+            .map(|(batch, blob)| (*batch, blob.as_slice()))
+            .collect();
+        let deltas: Vec<(u64, &[u8])> = deltas
+            .iter()
+            .map(|(batch, blob)| (*batch, blob.as_slice()))
+            .collect();
         for threads in [1, 2] {
             let loaded = Ledger::load(&bases, &deltas, 0, threads).expect("whole");
             assert_eq!(ledger.items(), loaded.items());
@@ -360,7 +453,7 @@ mod tests {
             for _ in 0..16 {
                 ledger.sweep();
             }
-            ledger.take_delta();
+            ledger.take_delta(1);
         }
         assert!(ledger.columns.defined.len() <= 5);
         assert_eq!(300, ledger.items().len());

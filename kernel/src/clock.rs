@@ -9,12 +9,17 @@ const DAY_S: i64 = 86_400;
 /// Whether `yyyymmdd` is a date of the years 1 to 9999.
 pub fn is_date(date: u32) -> bool {
     let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
-    (1..=9999).contains(&year) && (1..=12).contains(&month) && day >= 1 && day <= month_days(year, month)
+    (1..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && day >= 1
+        && day <= month_days(year, month)
 }
 
 fn month_days(year: u32, month: u32) -> u32 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -28,7 +33,11 @@ pub fn is_time(time: u32) -> bool {
 
 /// Days since 0001-01-01 (proleptic Gregorian).
 pub fn days_of(date: u32) -> i64 {
-    let (year, month, day) = (i64::from(date / 10_000), i64::from(date / 100 % 100), i64::from(date % 100));
+    let (year, month, day) = (
+        i64::from(date / 10_000),
+        i64::from(date / 100 % 100),
+        i64::from(date % 100),
+    );
     // A year that starts in March has its leap day at its end, which makes months regular.
     let y = if month <= 2 { year - 1 } else { year };
     let era = y.div_euclid(400);
@@ -42,7 +51,8 @@ pub fn date_of(days: i64) -> u32 {
     let z = days + 306;
     let era = z.div_euclid(146_097);
     let day_of_era = z - era * 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
@@ -71,7 +81,9 @@ pub struct Clock {
 impl Clock {
     /// A clock of these shifts; None when they do not ascend.
     pub fn new(shifts: Vec<(i64, i64)>) -> Option<Clock> {
-        shifts.is_sorted_by(|a, b| a.0 < b.0).then_some(Clock { shifts })
+        shifts
+            .is_sorted_by(|a, b| a.0 < b.0)
+            .then_some(Clock { shifts })
     }
 
     /// The day and the minute of the day, in the rules' zone, of a date and a time `hhmmss` as written.
@@ -111,7 +123,9 @@ mod tests {
 
     #[test]
     fn impossible_dates_are_refused() {
-        for date in [0, 101, 20_210_229, 20_200_431, 20_201_301, 20_200_001, 20_200_100, 19_000_229] {
+        for date in [
+            0, 101, 20_210_229, 20_200_431, 20_201_301, 20_200_001, 20_200_100, 19_000_229,
+        ] {
             assert!(!is_date(date), "{date}");
         }
         for date in [10_101, 20_200_229, 20_000_229, 99_991_231] {
@@ -124,6 +138,9 @@ mod tests {
     fn a_shift_may_change_the_day() {
         let clock = Clock::new(vec![(0, -7200)]).expect("ascending");
         assert_eq!((20_200_416, 23 * 60), clock.convert(20_200_417, 10_000));
-        assert_eq!((20_200_417, 17 * 60 + 37), clock.convert(20_200_417, 193_743));
+        assert_eq!(
+            (20_200_417, 17 * 60 + 37),
+            clock.convert(20_200_417, 193_743)
+        );
     }
 }

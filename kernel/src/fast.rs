@@ -11,9 +11,10 @@
 //!    The time is good when its hour is at most "23" and the tens of minute and second are at most '5'.
 //! 4. The msisdn's digits are loaded so that they end at the comma, what lies before is masked off, and three
 //!    multiply-add steps make the number.
-//! 5. The visitor's `wants` asks its filter; wanted records are set aside, without a branch, until there are
-//!    `BATCH` of them. Then memory is asked for all their table places at once, and only those that the table contains
-//!    get their service, volume and time read.
+//! 5. Plain lines are set aside until there is a block of them, and memory is asked for their words of the visitor's
+//!    filter meanwhile. Then the block is sifted, without a branch, to those that the filter lets pass; memory is asked
+//!    for their places in the table; and while that comes, those of the block before are looked up. Only what the table
+//!    contains gets its service, volume and time read.
 //!
 //! Any line that is not plain goes to `scan::parse_line`, so this file never decides that something is bad. If you
 //! change the grammar, look at steps 2 and 3. What is read beyond a line is never used: the buffer has
@@ -42,7 +43,10 @@ impl Path {
     pub fn available() -> Vec<Path> {
         let mut paths = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+        {
             if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
                 paths.push(Path::Avx512);
             }
@@ -63,7 +67,9 @@ impl Path {
 
     /// The path of this name, if this CPU can run it.
     pub fn named(name: &str) -> Option<Path> {
-        Path::available().into_iter().find(|path| path.name() == name)
+        Path::available()
+            .into_iter()
+            .find(|path| path.name() == name)
     }
 
     /// `scan::scan_lines` by this path.
@@ -106,17 +112,17 @@ mod wide {
     use super::{PAD_AFTER, PAD_BEFORE, Path, Record, Scanned, Visitor, scan};
     use crate::{clock, msisdn};
     use std::arch::x86_64::{
-        __m128i, __m256i, __m512i, _mm_and_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16,
-        _mm_maddubs_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_sub_epi8,
-        _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_set1_epi8,
-        _mm256_sub_epi8, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
-        _mm512_sub_epi8,
+        __m128i, __m256i, __m512i, _mm_and_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
+        _mm_madd_epi16, _mm_maddubs_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16,
+        _mm_set1_epi32, _mm_sub_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+        _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_sub_epi8, _mm512_cmpeq_epi8_mask,
+        _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_set1_epi8, _mm512_sub_epi8,
     };
 
     /// Bytes looked at from a line's start.
     const WIDTH: u32 = 64;
-    /// Wanted records set aside before their table places are looked at.
-    const BATCH: usize = 32;
+    /// Plain lines set aside before they are sifted: what is asked of memory at the first has come at the last.
+    const BLOCK: usize = 64;
     const TIMESTAMP_DIGITS: u32 = 14;
     const DATE_DIGITS: usize = 8;
 
@@ -167,20 +173,27 @@ mod wide {
                 };
                 let equal = |byte: u8| {
                     let wanted = _mm256_set1_epi8(byte.cast_signed());
-                    join(_mm256_cmpeq_epi8(low, wanted), _mm256_cmpeq_epi8(high, wanted))
+                    join(
+                        _mm256_cmpeq_epi8(low, wanted),
+                        _mm256_cmpeq_epi8(high, wanted),
+                    )
                 };
                 let digit = |bytes: __m256i| {
                     let value = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0'.cast_signed()));
                     _mm256_cmpeq_epi8(value, _mm256_min_epu8(value, _mm256_set1_epi8(9)))
                 };
-                Masks { newline: equal(b'\n'), comma: equal(b','), digit: join(digit(low), digit(high)) }
+                Masks {
+                    newline: equal(b'\n'),
+                    comma: equal(b','),
+                    digit: join(digit(low), digit(high)),
+                }
             }
         }
     }
 
-    /// A plain line whose record is wanted: where it starts, and where its fields end, from there.
+    /// A plain line: where it starts, and where its fields end, from there.
     #[derive(Clone, Copy, Default)]
-    struct Hit {
+    struct Plain {
         msisdn: u64,
         start: u32,
         commas: [u8; 3],
@@ -195,8 +208,14 @@ mod wide {
         day_max: u32,
         visitor: &mut V,
     ) -> Scanned {
-        assert!(from >= PAD_BEFORE && from <= to && to + PAD_AFTER <= bytes.len(), "a buffer without pads");
-        assert!(from == to || bytes[to - 1] == b'\n', "the last line is not whole");
+        assert!(
+            from >= PAD_BEFORE && from <= to && to + PAD_AFTER <= bytes.len(),
+            "a buffer without pads"
+        );
+        assert!(
+            from == to || bytes[to - 1] == b'\n',
+            "the last line is not whole"
+        );
         // SAFETY: the assertions give the pads and the last newline; `Path::available` was asked for the CPU, as a Path
         // other than Scalar comes from nowhere else.
         unsafe {
@@ -210,7 +229,13 @@ mod wide {
     /// # Safety
     /// As `scan_wide`, on a CPU with these features.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn scan_avx512<V: Visitor>(bytes: &[u8], from: usize, to: usize, day_max: u32, visitor: &mut V) -> Scanned {
+    unsafe fn scan_avx512<V: Visitor>(
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
         // SAFETY: passed on.
         unsafe { scan_wide::<Avx512, V>(bytes, from, to, day_max, visitor) }
     }
@@ -218,13 +243,19 @@ mod wide {
     /// # Safety
     /// As `scan_wide`, on a CPU with these features.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn scan_avx2<V: Visitor>(bytes: &[u8], from: usize, to: usize, day_max: u32, visitor: &mut V) -> Scanned {
+    unsafe fn scan_avx2<V: Visitor>(
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
         // SAFETY: passed on.
         unsafe { scan_wide::<Avx2, V>(bytes, from, to, day_max, visitor) }
     }
 
     /// # Safety
-    /// `bytes[from..to]` is whole lines, with PAD_BEFORE bytes before and PAD_AFTER after it.
+    /// `bytes[from..to]` is whole lines, with `PAD_BEFORE` bytes before and `PAD_AFTER` after it.
     #[inline(always)]
     unsafe fn scan_wide<W: Wide, V: Visitor>(
         bytes: &[u8],
@@ -234,8 +265,7 @@ mod wide {
         visitor: &mut V,
     ) -> Scanned {
         let mut scanned = Scanned::default();
-        let mut hits = [Hit::default(); BATCH];
-        let mut held = 0;
+        let mut sieve = Sieve::default();
         let mut good_date = 0;
         let mut at = from;
         while at < to {
@@ -243,42 +273,102 @@ mod wide {
             // timestamp behind a comma that is not there, 16 before the first comma.
             let line = unsafe { bytes.as_ptr().add(at) };
             let masks = unsafe { W::masks(line) };
-            let end = masks.newline.trailing_zeros();
-            let fields = unsafe { fields(line, &masks, end) };
-            let next = at + end as usize + 1;
+            let newline = masks.newline.trailing_zeros();
+            let fields = unsafe { fields(line, &masks, newline) };
             if !fields.plain || (fields.date != good_date && !is_good_date(fields.date, day_max)) {
-                if held > 0 {
-                    // SAFETY: the hits were made here.
-                    unsafe { look(bytes, &hits[..held], visitor) };
-                    held = 0;
-                }
+                // SAFETY: the sieve holds plain lines of these bytes.
+                unsafe { sieve.drain(bytes, visitor) };
                 at = scan_other(bytes, at, to, day_max, &mut scanned, visitor);
                 continue;
             }
             good_date = fields.date;
-            let [first, _, _] = fields.commas;
+            let first = fields.commas[0];
             // SAFETY: the first comma is at 5 to 15, so 16 bytes before it are at most 11 before the line.
             let value = unsafe { number_before(line.add(first as usize), first) };
             let msisdn = msisdn::POW10[first as usize & 15] + value;
-            hits[held] = Hit {
+            visitor.prefetch_filter(msisdn);
+            sieve.lines[sieve.held] = Plain {
                 msisdn,
                 start: at as u32,
                 commas: fields.commas.map(|comma| comma as u8),
                 end: fields.end as u8,
             };
-            held += usize::from(visitor.wants(msisdn, at));
+            sieve.held += 1;
             scanned.lines += 1;
             scanned.records += 1;
-            at = next;
-            if held == BATCH {
-                // SAFETY: the hits were made here.
-                unsafe { look(bytes, &hits, visitor) };
-                held = 0;
+            at += newline as usize + 1;
+            if sieve.held == BLOCK {
+                // SAFETY: the sieve holds plain lines of these bytes.
+                unsafe { sieve.sift(bytes, visitor) };
             }
         }
-        // SAFETY: the hits were made here.
-        unsafe { look(bytes, &hits[..held], visitor) };
+        // SAFETY: the sieve holds plain lines of these bytes.
+        unsafe { sieve.drain(bytes, visitor) };
         scanned
+    }
+
+    /// Lines on their way to the visitor, in order: those to be sifted, and those that passed and wait for memory.
+    struct Sieve {
+        lines: [Plain; BLOCK],
+        held: usize,
+        /// In turns: those that wait, and those that pass just now.
+        passed: [[Plain; BLOCK]; 2],
+        waiting: usize,
+        turn: usize,
+    }
+
+    impl Default for Sieve {
+        fn default() -> Sieve {
+            let none = [Plain::default(); BLOCK];
+            Sieve {
+                lines: none,
+                held: 0,
+                passed: [none; 2],
+                waiting: 0,
+                turn: 0,
+            }
+        }
+    }
+
+    impl Sieve {
+        /// Sift the held lines, and look up those that waited.
+        ///
+        /// # Safety
+        /// All are plain lines of `bytes`, on a CPU with these features.
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+        #[inline(never)]
+        unsafe fn sift<V: Visitor>(&mut self, bytes: &[u8], visitor: &mut V) {
+            let [even, odd] = &mut self.passed;
+            let (passed, waited) = if self.turn == 0 {
+                (even, odd)
+            } else {
+                (odd, even)
+            };
+            let mut count = 0;
+            for line in &self.lines[..self.held] {
+                passed[count % BLOCK] = *line;
+                count += usize::from(visitor.wants(line.msisdn, line.start as usize));
+            }
+            for line in &passed[..count] {
+                visitor.prefetch(line.msisdn);
+            }
+            // SAFETY: passed on.
+            unsafe { look(bytes, &waited[..self.waiting], visitor) };
+            (self.waiting, self.held, self.turn) = (count, 0, self.turn ^ 1);
+        }
+
+        /// Look at everything, before a line that is decided elsewhere.
+        ///
+        /// # Safety
+        /// As `sift`.
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+        unsafe fn drain<V: Visitor>(&mut self, bytes: &[u8], visitor: &mut V) {
+            // SAFETY: passed on.
+            unsafe {
+                self.sift(bytes, visitor);
+                self.sift(bytes, visitor);
+            }
+        }
     }
 
     struct Fields {
@@ -309,10 +399,13 @@ mod wide {
             let third = after_second.trailing_zeros();
             let timestamp = line.add(third as usize + 1);
             let date: u64 = timestamp.cast::<u64>().read_unaligned();
-            let time: u64 = timestamp.add(TIMESTAMP_DIGITS as usize - 8).cast::<u64>().read_unaligned();
+            let time: u64 = timestamp
+                .add(TIMESTAMP_DIGITS as usize - 8)
+                .cast::<u64>()
+                .read_unaligned();
             // Bytes of `time`: d d H H M M S S. The addition carries into bit 7 when a ten is above '5'.
-            const TENS: u64 = 0x0080_0080_0000_0000;
-            let tens = (time & 0x00ff_00ff_0000_0000).wrapping_add(0x004a_004a_0000_0000) & TENS;
+            let tens = (time & 0x00ff_00ff_0000_0000).wrapping_add(0x004a_004a_0000_0000)
+                & 0x0080_0080_0000_0000;
             let hour = ((time >> 16) as u16).swap_bytes();
             let plain = newline < WIDTH
                 && (others ^ commas) | after_third | tens == 0
@@ -321,7 +414,12 @@ mod wide {
                 && third.wrapping_sub(second).wrapping_sub(2) <= 14
                 && end.wrapping_sub(third) == TIMESTAMP_DIGITS + 1
                 && hour <= u16::from_be_bytes(*b"23");
-            Fields { plain, commas: [first, second, third], end, date }
+            Fields {
+                plain,
+                commas: [first, second, third],
+                end,
+                date,
+            }
         }
     }
 
@@ -343,26 +441,28 @@ mod wide {
         visitor: &mut V,
     ) -> usize {
         let end = memchr::memchr(b'\n', &bytes[at..to]).map_or(to, |length| at + length);
-        scan::scan_line(scan::content_of(&bytes[at..end]), at, day_max, scanned, visitor);
+        scan::scan_line(
+            scan::content_of(&bytes[at..end]),
+            at,
+            day_max,
+            scanned,
+            visitor,
+        );
         end + 1
     }
 
-    /// Look closely at records that are wanted.
+    /// Look up lines that the filter let pass.
     ///
     /// # Safety
-    /// The hits are plain lines of `bytes`, on a CPU with these features.
+    /// They are plain lines of `bytes`, on a CPU with these features.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    #[inline(never)]
-    unsafe fn look<V: Visitor>(bytes: &[u8], hits: &[Hit], visitor: &mut V) {
-        for hit in hits {
-            visitor.prefetch(hit.msisdn);
-        }
-        for hit in hits {
-            let start = hit.start as usize;
-            if !visitor.contains(hit.msisdn, start) {
+    unsafe fn look<V: Visitor>(bytes: &[u8], lines: &[Plain], visitor: &mut V) {
+        for plain in lines {
+            let start = plain.start as usize;
+            if !visitor.contains(plain.msisdn, start) {
                 continue;
             }
-            let [first, second, third] = hit.commas.map(u32::from);
+            let [first, second, third] = plain.commas.map(u32::from);
             // SAFETY: the commas are where `fields` found them.
             let (service, volume) = unsafe {
                 let line = bytes.as_ptr().add(start);
@@ -373,15 +473,19 @@ mod wide {
             };
             let timestamp = &bytes[start + third as usize + 1..][..TIMESTAMP_DIGITS as usize];
             let (date, time) = timestamp.split_at(DATE_DIGITS);
-            let plain_number = |digits: &[u8]| digits.iter().fold(0, |n, digit| n * 10 + u32::from(digit & 15));
+            let plain_number = |digits: &[u8]| {
+                digits
+                    .iter()
+                    .fold(0, |n, digit| n * 10 + u32::from(digit & 15))
+            };
             let record = Record {
-                msisdn: hit.msisdn,
+                msisdn: plain.msisdn,
                 service: service as u32,
                 volume,
                 date: plain_number(date),
                 time: plain_number(time),
             };
-            visitor.record(start, usize::from(hit.end), &record);
+            visitor.record(start, usize::from(plain.end), &record);
         }
     }
 
@@ -406,7 +510,8 @@ mod wide {
         unsafe {
             let keep: __m128i = _mm_loadu_si128(KEEP.as_ptr().add(digits as usize & 15).cast());
             let bytes = _mm_loadu_si128(end.sub(16).cast());
-            let values = _mm_and_si128(_mm_sub_epi8(bytes, _mm_set1_epi8(b'0'.cast_signed())), keep);
+            let values =
+                _mm_and_si128(_mm_sub_epi8(bytes, _mm_set1_epi8(b'0'.cast_signed())), keep);
             let twos = _mm_maddubs_epi16(values, _mm_set1_epi16(0x010a));
             let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
             let packed = _mm_packus_epi32(fours, fours);

@@ -1,7 +1,7 @@
 //! Totals, fired occurrences and caps of every msisdn, in shards that threads can own one at a time.
 //!
 //! Memory: an entry is 16 bytes. A shard (256 of them, by the top 8 bits of the mixed msisdn) is one open-addressed
-//! table of `[key, value]` with
+//! table of cache lines, each of four `[key, value]` with
 //!
 //! ```text
 //! key   = lower 43 bits of the mixed msisdn << 21 | column << 1 | dirty
@@ -63,7 +63,12 @@ impl Column {
     /// The last day whose records may ask for it.
     pub(crate) fn last_day(&self) -> u32 {
         match *self {
-            Column::Total { start_min, end_min, day, .. } if end_min <= start_min => clock::day_after(day),
+            Column::Total {
+                start_min,
+                end_min,
+                day,
+                ..
+            } if end_min <= start_min => clock::day_after(day),
             Column::Total { day, .. } | Column::Cap { day, .. } => day,
         }
     }
@@ -84,7 +89,13 @@ pub struct Columns {
     dead: Vec<bool>,
     numbers: HashMap<Column, u32>,
     free: Vec<u32>,
+    /// Of a cap: the only total whose firing has set it, so that this total's fired bit says all; or 0 for none yet, or
+    /// `SHARED`. It spares nearly every record a second look into the table.
+    partners: Vec<u32>,
 }
+
+/// The cap may have been set by several totals, or before this process.
+const SHARED: u32 = u32::MAX;
 
 impl Columns {
     /// The number of a column; None when there are too many open ones (2^20).
@@ -105,6 +116,7 @@ impl Columns {
         self.salts[number as usize] = column.salt();
         self.defined[number as usize] = Some(column.clone());
         self.dead[number as usize] = false;
+        self.partners[number as usize] = 0;
         self.numbers.insert(column.clone(), number);
         Some(number)
     }
@@ -113,6 +125,22 @@ impl Columns {
         self.defined.push(column);
         self.salts.push(0);
         self.dead.push(false);
+        self.partners.push(0);
+    }
+
+    /// Say that this total and this cap are asked for together from now on. Whoever sets a cap says so before.
+    pub fn pair(&mut self, total: u32, cap: u32) {
+        let partner = &mut self.partners[cap as usize];
+        *partner = if *partner == 0 || *partner == total {
+            total
+        } else {
+            SHARED
+        };
+    }
+
+    /// Say that a cap is set otherwise than by the firing of a total.
+    pub(crate) fn share(&mut self, cap: u32) {
+        self.partners[cap as usize] = SHARED;
     }
 
     pub(crate) fn is_dead(&self, number: u32) -> bool {
@@ -145,15 +173,34 @@ impl Columns {
     }
 }
 
+/// Lines of the smallest table.
+const LINES_MIN: usize = 4;
+/// Entries of a line.
+const LINE_ENTRIES: usize = 4;
+
+/// A cache line of entries. A search begins at a line's start: most end within it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct TableLine([[u64; 2]; LINE_ENTRIES]);
+
+/// A place in a table.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    line: usize,
+    entry: usize,
+}
+
 /// One table.
 #[derive(Debug, Default)]
 pub struct Shard {
-    slots: Vec<[u64; 2]>,
+    lines: Vec<TableLine>,
     len: usize,
     /// Keys of changed entries, in the order of their first change.
     pub(crate) dirty: Vec<u64>,
     /// Entries by column.
     counts: Vec<u32>,
+    /// Caps still to be set.
+    caps: Vec<u64>,
 }
 
 /// A record that passed every check which needs no ledger.
@@ -211,41 +258,60 @@ pub(crate) fn with_column(key: u64, column: u32) -> u64 {
 impl Shard {
     #[inline]
     fn place(&self, key: u64, salt: u64) -> usize {
-        let spread = (key >> (COLUMN_BITS + 1) << (COLUMN_BITS + 1) ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        ((u128::from(spread) * self.slots.len() as u128) >> 64) as usize
+        let spread = (key >> (COLUMN_BITS + 1) << (COLUMN_BITS + 1) ^ salt)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((u128::from(spread) * self.lines.len() as u128) >> 64) as usize
     }
 
     /// The slot of a clean key: (true, where it is) or (false, where it would go). The table has a free slot.
     #[inline]
-    fn find(&self, key: u64, salt: u64) -> (bool, usize) {
-        let mut at = self.place(key, salt);
+    fn find(&self, key: u64, salt: u64) -> (bool, Slot) {
+        let mut line = self.place(key, salt);
         loop {
-            let held = self.slots[at][0];
-            if held & !DIRTY == key {
-                return (true, at);
+            for (entry, [held, _]) in self.lines[line].0.iter().enumerate() {
+                if held & !DIRTY == key {
+                    return (true, Slot { line, entry });
+                }
+                if *held == 0 {
+                    return (false, Slot { line, entry });
+                }
             }
-            if held == 0 {
-                return (false, at);
-            }
-            at += 1;
-            if at == self.slots.len() {
-                at = 0;
+            line += 1;
+            if line == self.lines.len() {
+                line = 0;
             }
         }
     }
 
-    /// Ask memory for an entry.
     #[inline]
-    pub fn prefetch(&self, columns: &Columns, mixed: u64, column: u32) {
-        if !self.slots.is_empty() {
-            fast::prefetch(&self.slots, self.place(key_of(mixed, column), columns.salts[column as usize]));
+    fn slot(&mut self, at: Slot) -> &mut [u64; 2] {
+        &mut self.lines[at.line].0[at.entry]
+    }
+
+    fn slots(&self) -> usize {
+        self.lines.len() * LINE_ENTRIES
+    }
+
+    /// Ask memory for what `apply` will look at.
+    #[inline]
+    pub fn prefetch(&self, columns: &Columns, candidate: &Candidate) {
+        let ask = |column: u32| {
+            let place = self.place(
+                key_of(candidate.mixed, column),
+                columns.salts[column as usize],
+            );
+            fast::prefetch(&self.lines, place);
+        };
+        ask(candidate.total);
+        if columns.partners[candidate.cap as usize] != candidate.total {
+            ask(candidate.cap);
         }
     }
 
     /// Write an entry. `dirty`: it is part of the next delta.
     pub(crate) fn set(&mut self, columns: &Columns, key: u64, value: u64, dirty: bool) {
-        // At most four in five are taken: longer runs cost more than the memory.
-        if (self.len + 1) * 5 > self.slots.len() * 4 {
+        // At most three in four are taken: longer runs cost more than the memory.
+        if (self.len + 1) * 4 > self.slots() * 3 {
             self.grow(columns);
         }
         let column = column_of(key) as usize;
@@ -254,7 +320,7 @@ impl Shard {
     }
 
     #[inline]
-    fn write(&mut self, at: usize, found: bool, key: u64, value: u64, dirty: bool) {
+    fn write(&mut self, at: Slot, found: bool, key: u64, value: u64, dirty: bool) {
         if !found {
             self.len += 1;
             let column = column_of(key) as usize;
@@ -262,44 +328,55 @@ impl Shard {
                 self.counts.resize(column + 1, 0);
             }
             self.counts[column] += 1;
-            self.slots[at][0] = key;
+            self.slot(at)[0] = key;
         }
-        self.slots[at][1] = value;
-        if dirty && self.slots[at][0] & DIRTY == 0 {
-            self.slots[at][0] |= DIRTY;
+        let slot = self.slot(at);
+        slot[1] = value;
+        if dirty && slot[0] & DIRTY == 0 {
+            slot[0] |= DIRTY;
             self.dirty.push(key);
         }
     }
 
     fn grow(&mut self, columns: &Columns) {
         let alive = self.alive(columns);
-        let wanted = if alive * 5 > self.slots.len() * 3 { self.slots.len() * 3 / 2 } else { self.slots.len() };
-        self.rebuild(columns, wanted.max(16));
+        // What is dead may have left room enough.
+        let slots = if alive * 2 > self.slots() {
+            self.slots() * 3 / 2
+        } else {
+            self.slots()
+        };
+        self.rebuild(columns, slots);
     }
 
     /// Make room for `entries` in all.
     pub(crate) fn reserve(&mut self, columns: &Columns, entries: usize) {
-        let wanted = entries + entries / 2 + 16;
-        if wanted > self.slots.len() {
-            self.rebuild(columns, wanted);
+        if entries * 3 / 2 > self.slots() {
+            self.rebuild(columns, entries * 3 / 2);
         }
     }
 
     /// Entries of columns that are not dead.
     pub(crate) fn alive(&self, columns: &Columns) -> usize {
-        self.counts.iter().zip(&columns.dead).filter(|(_, dead)| !**dead).map(|(count, _)| *count as usize).sum()
+        self.counts
+            .iter()
+            .zip(&columns.dead)
+            .filter(|(_, dead)| !**dead)
+            .map(|(count, _)| *count as usize)
+            .sum()
     }
 
-    /// Move what is alive to a table of that many slots.
+    /// Move what is alive to a table of about that many slots.
     fn rebuild(&mut self, columns: &Columns, slots: usize) {
-        let old = std::mem::replace(&mut self.slots, vec![[0; 2]; slots]);
-        for [key, value] in old {
+        let lines = slots.div_ceil(LINE_ENTRIES).max(LINES_MIN);
+        let old = std::mem::replace(&mut self.lines, vec![TableLine::default(); lines]);
+        for [key, value] in old.into_iter().flat_map(|line| line.0) {
             let column = column_of(key);
             if key == 0 || columns.is_dead(column) {
                 continue;
             }
             let (_, at) = self.find(key & !DIRTY, columns.salts[column as usize]);
-            self.slots[at] = [key, value];
+            *self.slot(at) = [key, value];
         }
         for (count, dead) in self.counts.iter_mut().zip(&columns.dead) {
             if *dead {
@@ -314,25 +391,36 @@ impl Shard {
     pub(crate) fn sweep(&mut self, columns: &Columns) {
         let alive = self.alive(columns);
         if alive != self.len {
-            self.rebuild(columns, (alive + alive / 2).max(16));
+            self.rebuild(columns, alive * 3 / 2);
         }
     }
 
     /// Decide one candidate and write down what follows. `adds`: volumes are added up (measure "total").
     #[inline]
-    pub fn apply(&mut self, columns: &Columns, candidate: &Candidate, threshold: u64, adds: bool) -> Applied {
-        if (self.len + 2) * 5 > self.slots.len() * 4 {
+    pub fn apply(
+        &mut self,
+        columns: &Columns,
+        candidate: &Candidate,
+        threshold: u64,
+        adds: bool,
+    ) -> Applied {
+        if (self.len + 2) * 4 > self.slots() * 3 {
             self.grow(columns);
         }
         let cap_key = key_of(candidate.mixed, candidate.cap);
-        let (capped, _) = self.find(cap_key, columns.salts[candidate.cap as usize]);
+        let alone = columns.partners[candidate.cap as usize] == candidate.total;
+        let capped = !alone && self.find(cap_key, columns.salts[candidate.cap as usize]).0;
         let key = key_of(candidate.mixed, candidate.total);
         let (found, at) = self.find(key, columns.salts[candidate.total as usize]);
-        let before = if found { self.slots[at][1] } else { 0 };
+        let before = if found { self.slot(at)[1] } else { 0 };
         if capped || before & FIRED != 0 {
             return Applied::Capped;
         }
-        let measured = if adds { (before + candidate.volume).min(TOTAL_MAX) } else { candidate.volume };
+        let measured = if adds {
+            (before + candidate.volume).min(TOTAL_MAX)
+        } else {
+            candidate.volume
+        };
         let total = if adds { measured } else { before };
         if measured <= threshold {
             if adds {
@@ -341,14 +429,36 @@ impl Shard {
             return Applied::Counted;
         }
         self.write(at, found, key, total | FIRED, true);
-        self.set(columns, cap_key, FIRED, true);
+        if alone {
+            // Nobody looks at this cap before all are set: its place comes from memory meanwhile.
+            fast::prefetch(
+                &self.lines,
+                self.place(cap_key, columns.salts[candidate.cap as usize]),
+            );
+            self.caps.push(cap_key);
+        } else {
+            self.set(columns, cap_key, FIRED, true);
+        }
         Applied::Notified
     }
 
+    /// Set the caps that `apply` put off. To be called before anything else than `apply`.
+    pub fn set_caps(&mut self, columns: &Columns) {
+        let mut caps = std::mem::take(&mut self.caps);
+        for key in caps.drain(..) {
+            self.set(columns, key, FIRED, true);
+        }
+        self.caps = caps;
+    }
+
     /// All entries with a column that is not dead, in table order, keys clean.
-    pub(crate) fn entries<'a>(&'a self, columns: &'a Columns) -> impl Iterator<Item = (u64, u64)> + 'a {
-        self.slots
+    pub(crate) fn entries<'a>(
+        &'a self,
+        columns: &'a Columns,
+    ) -> impl Iterator<Item = (u64, u64)> + 'a {
+        self.lines
             .iter()
+            .flat_map(|line| &line.0)
             .filter(|slot| slot[0] != 0 && !columns.is_dead(column_of(slot[0])))
             .map(|slot| (slot[0] & !DIRTY, slot[1]))
     }
@@ -361,9 +471,10 @@ impl Shard {
             let column = column_of(key);
             let (found, at) = self.find(key, columns.salts[column as usize]);
             if found {
-                self.slots[at][0] = key;
+                let slot = self.slot(at);
+                slot[0] = key;
                 if !columns.is_dead(column) {
-                    taken.push((key, self.slots[at][1]));
+                    taken.push((key, slot[1]));
                 }
             }
         }
@@ -389,7 +500,11 @@ impl Default for Ledger {
     fn default() -> Ledger {
         let mut shards = Vec::new();
         shards.resize_with(SHARDS, Shard::default);
-        Ledger { columns: Columns::default(), shards, swept: SHARDS }
+        Ledger {
+            columns: Columns::default(),
+            shards,
+            swept: SHARDS,
+        }
     }
 }
 
@@ -418,7 +533,11 @@ impl Ledger {
 
     /// Note that the application has notified this msisdn on this day. None when there are too many columns.
     pub fn add_cap(&mut self, key: u64, application: &str, day: u32) -> Option<()> {
-        let column = self.columns.number(&Column::Cap { application: application.into(), day })?;
+        let column = self.columns.number(&Column::Cap {
+            application: application.into(),
+            day,
+        })?;
+        self.columns.share(column);
         let mixed = msisdn::mix(key);
         self.shards[shard_of(mixed)].set(&self.columns, key_of(mixed, column), FIRED, true);
         Some(())
@@ -428,7 +547,12 @@ impl Ledger {
     pub fn entries(&self) -> (u64, u64) {
         let mut counts = (0, 0);
         for shard in &self.shards {
-            for (number, count) in shard.counts.iter().enumerate().filter(|(number, _)| !self.columns.dead[*number]) {
+            for (number, count) in shard
+                .counts
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| !self.columns.dead[*number])
+            {
                 match self.columns.defined[number] {
                     Some(Column::Total { .. }) => counts.0 += u64::from(*count),
                     Some(Column::Cap { .. }) => counts.1 += u64::from(*count),
@@ -441,17 +565,27 @@ impl Ledger {
 
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.slots.capacity() * 16 + shard.dirty.capacity() * 8).sum()
+        self.shards
+            .iter()
+            .map(|shard| {
+                shard.lines.capacity() * size_of::<TableLine>() + shard.dirty.capacity() * 8
+            })
+            .sum()
     }
 
     fn live(&self) -> impl Iterator<Item = (u64, &Column, u64)> {
-        self.shards.iter().enumerate().flat_map(move |(index, shard)| {
-            shard.entries(&self.columns).filter_map(move |(key, value)| {
-                let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
-                let column = self.columns.defined[column_of(key) as usize].as_ref()?;
-                Some((msisdn::unmix(mixed), column, value))
+        self.shards
+            .iter()
+            .enumerate()
+            .flat_map(move |(index, shard)| {
+                shard
+                    .entries(&self.columns)
+                    .filter_map(move |(key, value)| {
+                        let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
+                        let column = self.columns.defined[column_of(key) as usize].as_ref()?;
+                        Some((msisdn::unmix(mixed), column, value))
+                    })
             })
-        })
     }
 
     /// All totals, sorted.
@@ -459,9 +593,22 @@ impl Ledger {
         let mut items: Vec<Item> = self
             .live()
             .filter_map(|(key, column, value)| match *column {
-                Column::Total { service, start_min, end_min, day } => {
+                Column::Total {
+                    service,
+                    start_min,
+                    end_min,
+                    day,
+                } => {
                     let fired = value & FIRED != 0;
-                    Some((msisdn::digits_of(key), service, start_min, end_min, day, value & !FIRED, fired))
+                    Some((
+                        msisdn::digits_of(key),
+                        service,
+                        start_min,
+                        end_min,
+                        day,
+                        value & !FIRED,
+                        fired,
+                    ))
                 }
                 Column::Cap { .. } => None,
             })
@@ -475,7 +622,9 @@ impl Ledger {
         let mut caps: Vec<_> = self
             .live()
             .filter_map(|(key, column, _)| match column {
-                Column::Cap { application, day } => Some((msisdn::digits_of(key), application.to_string(), *day)),
+                Column::Cap { application, day } => {
+                    Some((msisdn::digits_of(key), application.to_string(), *day))
+                }
                 Column::Total { .. } => None,
             })
             .collect();

@@ -61,7 +61,11 @@ impl Fragment {
 
     /// Bytes of the byte-order mark that it starts with.
     pub fn byte_order_mark(&self) -> usize {
-        if self.kept.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
+        if self.kept.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len()
+        } else {
+            0
+        }
     }
 
     /// Length of the content, without the first `skip` bytes.
@@ -78,6 +82,8 @@ impl Fragment {
     /// The content, without the first `skip` bytes; one byte more than allowed, at least, of a content that is too long.
     pub fn content(&self, skip: usize) -> &[u8] {
         let kept = &self.kept[skip..];
-        &kept[..kept.len().min(self.content_bytes(skip).min(LINE_BYTES_MAX as u64 + 1) as usize)]
+        &kept[..kept
+            .len()
+            .min(self.content_bytes(skip).min(LINE_BYTES_MAX as u64 + 1) as usize)]
     }
 }

@@ -91,7 +91,13 @@ mod tests {
 
     #[test]
     fn keys_keep_leading_zeros() {
-        for digits in ["00000", "12345", "0126545098", "126545098", "999999999999999"] {
+        for digits in [
+            "00000",
+            "12345",
+            "0126545098",
+            "126545098",
+            "999999999999999",
+        ] {
             let key = key_of(digits.as_bytes()).expect("digits");
             assert!(key <= MASK);
             assert_eq!(digits, digits_of(key));
@@ -101,10 +107,12 @@ mod tests {
 
     #[test]
     fn text_order_is_the_order_of_strings() {
-        let mut keys: Vec<u64> = ["00000", "000000", "01", "10000", "1000", "99999", "123456", "12345", "123450"]
-            .iter()
-            .filter_map(|digits| key_of(digits.as_bytes()))
-            .collect();
+        let mut keys: Vec<u64> = [
+            "00000", "000000", "01", "10000", "1000", "99999", "123456", "12345", "123450",
+        ]
+        .iter()
+        .filter_map(|digits| key_of(digits.as_bytes()))
+        .collect();
         keys.sort_by_key(|key| text_order(*key));
         let texts: Vec<String> = keys.into_iter().map(digits_of).collect();
         assert!(texts.is_sorted());

@@ -23,7 +23,7 @@ use std::sync::Mutex;
 /// Where a front's content begins in the buffer.
 pub const FRONT: usize = PAD_BEFORE;
 /// Where the data begins: a cache line's start, with room for a front (which may be one byte too long) before it.
-pub const DATA: usize = (FRONT + LINE_BYTES_MAX + 1 + 63) / 64 * 64;
+pub const DATA: usize = (FRONT + LINE_BYTES_MAX + 1).next_multiple_of(64);
 /// Groups of shards: the units of parallel work on the ledger.
 pub const GROUPS: usize = 32;
 const GROUP_SHARDS: usize = SHARDS / GROUPS;
@@ -79,9 +79,9 @@ pub struct Findings {
     pub rejects: Vec<Reject>,
     /// Records for the ledger, in order.
     pub candidates: Vec<Candidate>,
-    /// Indexes of candidates by group, in order within each.
-    order: Vec<u32>,
-    /// Where each group begins in `order`.
+    /// The same by group, in order within each: what applies them reads memory in sequence.
+    grouped: Vec<Candidate>,
+    /// Where each group begins in `grouped`.
     groups: Vec<u32>,
     /// Records outside their hours with a volume above a threshold of their service.
     pub outside_over: u64,
@@ -95,11 +95,23 @@ pub struct Findings {
 
 impl Findings {
     fn clear(&mut self) {
-        let Findings { rejects, candidates, order, groups, .. } = std::mem::take(self);
-        *self = Findings { rejects, candidates, order, groups, ..Findings::default() };
+        let Findings {
+            rejects,
+            candidates,
+            grouped,
+            groups,
+            ..
+        } = std::mem::take(self);
+        *self = Findings {
+            rejects,
+            candidates,
+            grouped,
+            groups,
+            ..Findings::default()
+        };
         self.rejects.clear();
         self.candidates.clear();
-        self.order.clear();
+        self.grouped.clear();
         self.groups.clear();
     }
 
@@ -113,21 +125,20 @@ impl Findings {
             counts[group + 1] += counts[group];
         }
         self.groups.extend_from_slice(&counts);
-        self.order.resize(self.candidates.len(), 0);
-        for (index, candidate) in self.candidates.iter().enumerate() {
+        self.grouped.clone_from(&self.candidates);
+        for candidate in &self.candidates {
             let next = &mut counts[group_of(candidate)];
-            self.order[*next as usize] = index as u32;
+            self.grouped[*next as usize] = *candidate;
             *next += 1;
         }
     }
 
     /// The candidates of a group, in order.
-    pub fn of_group(&self, group: usize) -> impl Iterator<Item = &Candidate> + Clone {
-        let bounds = match self.groups.as_slice() {
-            [] => 0..0,
-            groups => groups[group] as usize..groups[group + 1] as usize,
-        };
-        self.order[bounds].iter().map(|index| &self.candidates[*index as usize])
+    pub fn of_group(&self, group: usize) -> &[Candidate] {
+        match self.groups.as_slice() {
+            [] => &[],
+            groups => &self.grouped[groups[group] as usize..groups[group + 1] as usize],
+        }
     }
 }
 
@@ -239,13 +250,22 @@ impl Piece {
                 remembered: &mut self.remembered,
                 matched: 0,
             };
-            let scanned = context.path.scan_lines(&self.bytes, from, to, days.max, &mut finder);
+            let scanned = context
+                .path
+                .scan_lines(&self.bytes, from, to, days.max, &mut finder);
             finder.finish(scanned.lines, scanned.records);
         }
     }
 
     /// Decide a line that did not lie within one piece, as the front of this one. `length`: of its content.
-    pub fn scan_front(&mut self, context: &Context, days: Days, content: &[u8], length: u64, kind: Line) {
+    pub fn scan_front(
+        &mut self,
+        context: &Context,
+        days: Days,
+        content: &[u8],
+        length: u64,
+        kind: Line,
+    ) {
         self.bytes[FRONT..FRONT + content.len()].copy_from_slice(content);
         let mut finder = Finder {
             context,
@@ -287,7 +307,11 @@ impl Finder<'_, '_> {
 
     #[cold]
     fn unmatched(&mut self, msisdn: u64, start: usize) {
-        if self.findings.unmatched.is_none_or(|(other, _)| start < other) {
+        if self
+            .findings
+            .unmatched
+            .is_none_or(|(other, _)| start < other)
+        {
             self.findings.unmatched = Some((start, msisdn));
         }
     }
@@ -307,18 +331,28 @@ impl Finder<'_, '_> {
     fn columns_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<Remembered> {
         let rules = self.context.rules;
         if self.remembered.is_empty() {
-            self.remembered.resize(rules.rules.len() * 2, Remembered::default());
+            self.remembered
+                .resize(rules.rules.len() * 2, Remembered::default());
         }
         let remembered = &mut self.remembered[rule as usize * 2 + usize::from(yesterday)];
         if remembered.day != day {
             let of = &rules.rules[rule as usize];
-            let opened = if yesterday { clock::day_before(day) } else { day };
-            let total =
-                Column::Total { service: of.service, start_min: of.start_min, end_min: of.end_min, day: opened };
+            let opened = if yesterday {
+                clock::day_before(day)
+            } else {
+                day
+            };
+            let total = Column::Total {
+                service: of.service,
+                start_min: of.start_min,
+                end_min: of.end_min,
+                day: opened,
+            };
             let application = rules.applications[of.application as usize].clone();
             let mut columns = threads::lock(&self.context.columns);
             let total = columns.number(&total)?;
             let cap = columns.number(&Column::Cap { application, day })?;
+            columns.pair(total, cap);
             *remembered = Remembered { day, total, cap };
         }
         Some(*remembered)
@@ -329,10 +363,16 @@ impl Visitor for Finder<'_, '_> {
     #[inline(always)]
     fn wants(&mut self, msisdn: u64, start: usize) -> bool {
         let maybe = self.context.segment.may_contain(msisdn::mix(msisdn));
-        if !maybe && self.findings.unmatched.is_none() {
+        // In this order: the first is nearly never so, and nothing can foresee the second.
+        if self.findings.unmatched.is_none() && !maybe {
             self.unmatched(msisdn, start);
         }
         maybe
+    }
+
+    #[inline(always)]
+    fn prefetch_filter(&self, msisdn: u64) {
+        self.context.segment.prefetch_filter(msisdn::mix(msisdn));
     }
 
     #[inline(always)]
@@ -343,7 +383,12 @@ impl Visitor for Finder<'_, '_> {
     #[inline(always)]
     fn contains(&mut self, msisdn: u64, start: usize) -> bool {
         let contains = self.context.segment.contains(msisdn::mix(msisdn));
-        if !contains && self.findings.unmatched.is_none_or(|(other, _)| start < other) {
+        if !contains
+            && self
+                .findings
+                .unmatched
+                .is_none_or(|(other, _)| start < other)
+        {
             self.unmatched(msisdn, start);
         }
         contains
@@ -363,7 +408,9 @@ impl Visitor for Finder<'_, '_> {
             Fit::Outside(threshold_min) => {
                 if record.volume > threshold_min {
                     self.findings.outside_over += 1;
-                    self.findings.outside_over_first.get_or_insert((start, length));
+                    self.findings
+                        .outside_over_first
+                        .get_or_insert((start, length));
                 }
                 return self.count(Outcome::OutsideWindow);
             }
@@ -371,7 +418,13 @@ impl Visitor for Finder<'_, '_> {
         };
         if day < self.days.open {
             // The number of lines before it is found when it is written down: there are few late ones.
-            let late = Reject { start, line: u32::MAX, length: u64::from(length), reason: LATE, kept: true };
+            let late = Reject {
+                start,
+                line: u32::MAX,
+                length: u64::from(length),
+                reason: LATE,
+                kept: true,
+            };
             self.findings.rejects.push(late);
             return self.count(Outcome::Late);
         }

@@ -8,7 +8,7 @@
 
 use crate::clock::Clock;
 use crate::fast::Path;
-use crate::ledger::{Applied, Candidate, Ledger, Shard};
+use crate::ledger::{Applied, Candidate, Columns, Ledger, SHARDS, Shard, shard_of};
 use crate::msisdn;
 use crate::piece::{Context, Days, GROUPS, Piece};
 use crate::progress::{Progress, RangeSpec};
@@ -31,6 +31,8 @@ const ROUND_PIECES: usize = 8;
 const INLINE_BYTES: u64 = 96 << 10;
 /// Likewise for candidates and rejects to work off.
 const INLINE_LINES: usize = 2_000;
+/// Candidates whose places are asked of memory before they are applied.
+const APPLIED_AHEAD: usize = 16;
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 /// What an encoded reject takes besides its name and raw bytes, about.
@@ -45,6 +47,8 @@ pub struct Notification {
     pub application: u32,
     /// Key of the msisdn.
     pub msisdn: u64,
+    /// Orders msisdns as text.
+    pub order: u64,
     /// Index of the range.
     pub range: usize,
     /// Position of the content in the file.
@@ -127,9 +131,23 @@ pub struct Scanner {
 
 impl Scanner {
     /// A scanner with buffers of its own.
-    pub fn new(threads: usize, adds: bool, clock: Clock, path: Path, piece_bytes: usize) -> Scanner {
+    pub fn new(
+        threads: usize,
+        adds: bool,
+        clock: Clock,
+        path: Path,
+        piece_bytes: usize,
+    ) -> Scanner {
         let (threads, piece_bytes) = (threads.max(1), piece_bytes.max(1));
-        Scanner { threads, adds, clock, path, piece_bytes, pool: Vec::new(), gzips: HashMap::new() }
+        Scanner {
+            threads,
+            adds,
+            clock,
+            path,
+            piece_bytes,
+            pool: Vec::new(),
+            gzips: HashMap::new(),
+        }
     }
 
     /// Scan ranges in order and apply their records to the ledger. Err: the caller broke the contract.
@@ -159,7 +177,12 @@ impl Scanner {
                 Err(error) => break Err(error),
             }
         };
-        let Call { files, progress, mut done, .. } = call;
+        let Call {
+            files,
+            progress,
+            mut done,
+            ..
+        } = call;
         self.clock = clock;
         result?;
         for (index, (file, progress)) in files.into_iter().zip(progress).enumerate() {
@@ -170,14 +193,20 @@ impl Scanner {
                 done.ranges.push(Begun { progress, inode });
             }
         }
-        done.notifications.sort_unstable_by_key(|n| (n.day, n.application, msisdn::text_order(n.msisdn)));
-        done.delta = ledger.take_delta();
+        done.notifications
+            .sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        done.delta = ledger.take_delta(self.threads);
         ledger.sweep();
         Ok(done)
     }
 
     /// Keep the decompressor of a range that goes on, if it stands right.
-    fn keep_gzip(&mut self, spec: &RangeSpec, progress: &Progress, source: Option<Result<Source, Problem>>) {
+    fn keep_gzip(
+        &mut self,
+        spec: &RangeSpec,
+        progress: &Progress,
+        source: Option<Result<Source, Problem>>,
+    ) {
         if let Some(Ok(Source::Gzip(gzip))) = source
             && progress.problem.is_none()
             && gzip.position() == progress.taken
@@ -198,13 +227,19 @@ impl Scanner {
             let begins = index == call.progress.len();
             if begins {
                 call.progress.push(Progress::new(spec));
-                let opened = self.gzips.remove(&spec.path).map(|gzip| Ok(Source::Gzip(gzip)));
+                let opened = self
+                    .gzips
+                    .remove(&spec.path)
+                    .map(|gzip| Ok(Source::Gzip(gzip)));
                 lock(&call.files[index]).source = opened;
             }
             let progress = &mut call.progress[index];
             let mut once = begins;
             while !progress.complete && pieces.len() < most && (progress.next < spec.end || once) {
-                let bytes = spec.end.saturating_sub(progress.next).min(self.piece_bytes as u64);
+                let bytes = spec
+                    .end
+                    .saturating_sub(progress.next)
+                    .min(self.piece_bytes as u64);
                 let mut piece = self.pool.pop().unwrap_or_default();
                 piece.reset(index, progress.next, bytes as usize);
                 progress.next += bytes;
@@ -228,7 +263,10 @@ impl Scanner {
         };
         let pieces = call.scan(&context, pieces, self.threads);
         let (pieces, rest) = call.merge(&context, pieces, &mut self.pool);
-        if pieces.iter().any(|piece| piece.front.columns_full || piece.body.columns_full) {
+        if pieces
+            .iter()
+            .any(|piece| piece.front.columns_full || piece.body.columns_full)
+        {
             return Err("too many open windows and days for one ledger".into());
         }
         call.apply(ledger, &pieces, self.threads, self.adds);
@@ -253,8 +291,10 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn is_over(&self, begun: Instant) -> bool {
-        let all = self.progress.len() == self.job.ranges.len() && self.progress.last().is_none_or(|p| p.complete);
-        let enough = self.done.bytes() > self.job.output_bytes_max || begun.elapsed() >= self.job.work_max;
+        let all = self.progress.len() == self.job.ranges.len()
+            && self.progress.last().is_none_or(|p| p.complete);
+        let enough =
+            self.done.bytes() > self.job.output_bytes_max || begun.elapsed() >= self.job.work_max;
         all || self.cut || (self.moved && enough)
     }
 
@@ -264,7 +304,8 @@ impl Call<'_> {
         for (index, piece) in pieces.iter().enumerate() {
             match tasks.last_mut() {
                 Some(task)
-                    if self.job.ranges[piece.range].compressed && pieces[task.start].range == piece.range =>
+                    if self.job.ranges[piece.range].compressed
+                        && pieces[task.start].range == piece.range =>
                 {
                     task.end += 1;
                 }
@@ -279,10 +320,19 @@ impl Call<'_> {
                 let piece = &mut *lock(piece);
                 self.read(piece);
                 let spec = &self.job.ranges[piece.range];
-                piece.scan(context, Days { max: spec.day_max, open: spec.day_open });
+                piece.scan(
+                    context,
+                    Days {
+                        max: spec.day_max,
+                        open: spec.day_open,
+                    },
+                );
             }
         });
-        pieces.into_iter().map(|piece| piece.into_inner().unwrap_or_default()).collect()
+        pieces
+            .into_iter()
+            .map(|piece| piece.into_inner().unwrap_or_default())
+            .collect()
     }
 
     fn read(&self, piece: &mut Piece) {
@@ -294,7 +344,11 @@ impl Call<'_> {
                 _ => None,
             };
             let (inode, source) = Source::open(&spec.path, spec.compressed, spec.start, kept);
-            *opened = Opened { inode, tried: true, source: Some(source) };
+            *opened = Opened {
+                inode,
+                tried: true,
+                source: Some(source),
+            };
         }
         let position = piece.position;
         let read = match &mut opened.source {
@@ -314,7 +368,12 @@ impl Call<'_> {
     }
 
     /// Put the pieces together. Gives those that count, with last lines added, and those that do not.
-    fn merge(&mut self, context: &Context, pieces: Vec<Piece>, pool: &mut Vec<Piece>) -> (Vec<Piece>, Vec<Piece>) {
+    fn merge(
+        &mut self,
+        context: &Context,
+        pieces: Vec<Piece>,
+        pool: &mut Vec<Piece>,
+    ) -> (Vec<Piece>, Vec<Piece>) {
         let mut bytes = self.done.bytes();
         let (mut merged, mut rest) = (Vec::with_capacity(pieces.len() + 1), Vec::new());
         let mut pieces = pieces.into_iter();
@@ -361,7 +420,9 @@ impl Call<'_> {
         let mut bytes = 0;
         for findings in [&piece.front, &piece.body] {
             self.done.outside_over += findings.outside_over;
-            if let (None, Some((start, length))) = (&self.done.outside_over_example, findings.outside_over_first) {
+            if let (None, Some((start, length))) =
+                (&self.done.outside_over_example, findings.outside_over_first)
+            {
                 let content = piece.content(start, length).to_vec();
                 self.done.outside_over_example = Some((range, piece.position_of(start), content));
             }
@@ -369,8 +430,9 @@ impl Call<'_> {
                 self.done.unmatched_example = Some(msisdn::digits_of(key));
             }
             let kept = findings.rejects.iter().filter(|reject| reject.kept);
-            bytes +=
-                kept.map(|r| r.length.min(LINE_BYTES_MAX as u64) + name + REJECT_FRAME_BYTES).sum::<u64>();
+            bytes += kept
+                .map(|r| r.length.min(LINE_BYTES_MAX as u64) + name + REJECT_FRAME_BYTES)
+                .sum::<u64>();
         }
         bytes
     }
@@ -380,21 +442,32 @@ impl Call<'_> {
         let columns = &ledger.columns;
         let groups: Vec<Mutex<Group>> = ledger
             .shards
-            .chunks_mut(crate::ledger::SHARDS / GROUPS)
-            .map(|shards| Mutex::new(Group { shards, ..Group::default() }))
+            .chunks_mut(SHARDS / GROUPS)
+            .map(|shards| {
+                Mutex::new(Group {
+                    shards,
+                    ..Group::default()
+                })
+            })
             .collect();
         let with_rejects: Vec<usize> = (0..pieces.len())
-            .filter(|index| !pieces[*index].front.rejects.is_empty() || !pieces[*index].body.rejects.is_empty())
+            .filter(|index| {
+                !pieces[*index].front.rejects.is_empty() || !pieces[*index].body.rejects.is_empty()
+            })
             .collect();
         let encoded: Vec<Mutex<Vec<u8>>> = with_rejects.iter().map(|_| Mutex::default()).collect();
-        let lines: usize = pieces.iter().map(|piece| piece.body.candidates.len() + piece.body.rejects.len()).sum();
+        let lines: usize = pieces
+            .iter()
+            .map(|piece| piece.body.candidates.len() + piece.body.rejects.len())
+            .sum();
         let threads = if lines < INLINE_LINES { 1 } else { threads };
         threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
             if let Some(group) = groups.get(task) {
                 lock(group).apply(task, columns, self.job.rules, pieces, adds);
             } else {
                 let piece = &pieces[with_rejects[task - GROUPS]];
-                *lock(&encoded[task - GROUPS]) = encode_rejects(&self.job.ranges[piece.range].name, piece);
+                *lock(&encoded[task - GROUPS]) =
+                    encode_rejects(&self.job.ranges[piece.range].name, piece);
             }
         });
         for encoded in encoded {
@@ -404,7 +477,10 @@ impl Call<'_> {
         for group in groups {
             let group = group.into_inner().unwrap_or_default();
             for (index, counts) in group.counts {
-                for (outcome, count) in [Outcome::Capped, Outcome::Counted, Outcome::Notified].into_iter().zip(counts) {
+                for (outcome, count) in [Outcome::Capped, Outcome::Counted, Outcome::Notified]
+                    .into_iter()
+                    .zip(counts)
+                {
                     self.progress[index].outcomes[outcome as usize] += count;
                 }
             }
@@ -420,10 +496,12 @@ impl Call<'_> {
         let application = self.job.rules.rules[candidate.rule as usize].application;
         let output = self.done.outputs.entry(application).or_default();
         let content = piece.content(candidate.start, candidate.length);
+        let msisdn = msisdn::unmix(candidate.mixed);
         self.done.notifications.push(Notification {
             day: candidate.day,
             application,
-            msisdn: msisdn::unmix(candidate.mixed),
+            msisdn,
+            order: msisdn::text_order(msisdn),
             range: piece.range,
             byte: piece.position_of(candidate.start),
             at: output.len(),
@@ -435,7 +513,9 @@ impl Call<'_> {
 
     /// Give back to the decompressor what was read and not taken, so that the next call can go on.
     fn give_back(&mut self, rest: &[Piece]) {
-        let Some((index, progress)) = self.progress.iter().enumerate().next_back() else { return };
+        let Some((index, progress)) = self.progress.iter().enumerate().next_back() else {
+            return;
+        };
         if let Some(Ok(Source::Gzip(gzip))) = &mut lock(&self.files[index]).source
             && let Some(fragment) = progress.fragment.whole()
         {
@@ -462,25 +542,32 @@ impl Group<'_> {
     fn apply(
         &mut self,
         group: usize,
-        columns: &crate::ledger::Columns,
+        columns: &Columns,
         rules: &Rules,
         pieces: &[Piece],
         adds: bool,
     ) {
         let first = group * self.shards.len();
         for (index, piece) in pieces.iter().enumerate() {
-            if self.counts.last().is_none_or(|(range, _)| *range != piece.range) {
+            if self
+                .counts
+                .last()
+                .is_none_or(|(range, _)| *range != piece.range)
+            {
                 self.counts.push((piece.range, [0; 3]));
+            }
+            if let Some(next) = pieces.get(index + 1) {
+                for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
+                    self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+                }
             }
             for findings in [&piece.front, &piece.body] {
                 let candidates = findings.of_group(group);
-                for candidate in candidates.clone() {
-                    let shard = &self.shards[crate::ledger::shard_of(candidate.mixed) - first];
-                    shard.prefetch(columns, candidate.mixed, candidate.total);
-                    shard.prefetch(columns, candidate.mixed, candidate.cap);
-                }
-                for candidate in candidates {
-                    let shard = &mut self.shards[crate::ledger::shard_of(candidate.mixed) - first];
+                for (at, candidate) in candidates.iter().enumerate() {
+                    if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
+                        self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+                    }
+                    let shard = &mut self.shards[shard_of(candidate.mixed) - first];
                     let threshold = rules.rules[candidate.rule as usize].threshold;
                     let applied = shard.apply(columns, candidate, threshold, adds);
                     if let Some((_, counts)) = self.counts.last_mut() {
@@ -492,6 +579,9 @@ impl Group<'_> {
                 }
             }
         }
+        for shard in &mut *self.shards {
+            shard.set_caps(columns);
+        }
     }
 }
 
@@ -499,21 +589,38 @@ fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
     let mut out = Vec::new();
     for (findings, newlines, begin) in [
         (&piece.front, piece.front_newlines, crate::piece::FRONT),
-        (&piece.body, piece.body_newlines, crate::piece::DATA + piece.head),
+        (
+            &piece.body,
+            piece.body_newlines,
+            crate::piece::DATA + piece.head,
+        ),
     ] {
         // Late records do not know their line: it is counted from the last one that is known.
         let (mut at, mut line) = (begin, 0);
         for reject in &findings.rejects {
             let start = reject.start as usize;
             line = match reject.line {
-                u32::MAX => line + memchr::memchr_iter(b'\n', &piece.bytes[at..start]).count() as u64,
+                u32::MAX => {
+                    line + memchr::memchr_iter(b'\n', &piece.bytes[at..start]).count() as u64
+                }
                 known => u64::from(known),
             };
             at = start;
             if reject.kept {
-                let raw = piece.content(reject.start, reject.length.min(LINE_BYTES_MAX as u64) as u32);
+                let raw = piece.content(
+                    reject.start,
+                    reject.length.min(LINE_BYTES_MAX as u64) as u32,
+                );
                 let byte = piece.position_of(reject.start);
-                encode_into(&mut out, name, newlines + line + 1, byte, reject.length, reject.reason, raw);
+                encode_into(
+                    &mut out,
+                    name,
+                    newlines + line + 1,
+                    byte,
+                    reject.length,
+                    reject.reason,
+                    raw,
+                );
             }
         }
     }

@@ -86,14 +86,21 @@ impl Progress {
             newlines: spec.newlines,
             tail: spec.tail,
             crc: spec.digest,
-            digest: Digest { before: spec.digest, ..Digest::default() },
+            digest: Digest {
+                before: spec.digest,
+                ..Digest::default()
+            },
             ..Progress::default()
         }
     }
 
     /// CRC of the bytes before `taken`.
     pub fn digest(&self) -> u64 {
-        combine(self.digest.before, self.digest.after, self.digest.after_bytes)
+        combine(
+            self.digest.before,
+            self.digest.after,
+            self.digest.after_bytes,
+        )
     }
 
     /// Whether anything came of this range.
@@ -114,8 +121,11 @@ impl Progress {
             self.taken = piece.position + piece.body_end as u64;
             self.tail = 0;
             self.fragment.extend(&piece.data()[piece.body_end..]);
-            self.digest =
-                Digest { before: self.crc, after: piece.body_crc, after_bytes: piece.body_end as u64 };
+            self.digest = Digest {
+                before: self.crc,
+                after: piece.body_crc,
+                after_bytes: piece.body_end as u64,
+            };
         }
         self.crc = combine(self.crc, piece.crc, piece.len as u64);
         self.count(spec, piece);
@@ -140,16 +150,29 @@ impl Progress {
         self.decide(spec, context, piece);
         self.taken += bytes;
         self.tail = tail;
-        self.digest = Digest { before: self.crc, ..Digest::default() };
+        self.digest = Digest {
+            before: self.crc,
+            ..Digest::default()
+        };
         self.count(spec, piece);
     }
 
     /// Decide the line in the fragment and forget it.
     fn decide(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
-        let days = Days { max: spec.day_max, open: spec.day_open };
+        let days = Days {
+            max: spec.day_max,
+            open: spec.day_open,
+        };
         let first = self.taken == 0;
-        let mark = if first { self.fragment.byte_order_mark() } else { 0 };
-        let (content, length) = (self.fragment.content(mark), self.fragment.content_bytes(mark));
+        let mark = if first {
+            self.fragment.byte_order_mark()
+        } else {
+            0
+        };
+        let (content, length) = (
+            self.fragment.content(mark),
+            self.fragment.content_bytes(mark),
+        );
         piece.front_position = self.taken + mark as u64;
         piece.front_newlines = self.newlines;
         let kind = match (self.tail, self.fragment.short()) {
@@ -177,14 +200,23 @@ impl Progress {
                 *sum += count;
             }
             let place = |start: u32| {
-                if in_front { front_position } else { position + u64::from(start) - crate::piece::DATA as u64 }
+                if in_front {
+                    front_position
+                } else {
+                    position + u64::from(start) - crate::piece::DATA as u64
+                }
             };
             self.keep_rejects(spec, findings, place);
         }
     }
 
     /// Keep each reject whose raw bytes fit into what is left: a rule that does not depend on where pieces are cut.
-    fn keep_rejects(&mut self, spec: &RangeSpec, findings: &mut Findings, place: impl Fn(u32) -> u64) {
+    fn keep_rejects(
+        &mut self,
+        spec: &RangeSpec,
+        findings: &mut Findings,
+        place: impl Fn(u32) -> u64,
+    ) {
         for reject in &mut findings.rejects {
             let raw = reject.length.min(LINE_BYTES_MAX as u64);
             if self.kept_bytes + raw <= spec.rejects_left_bytes {

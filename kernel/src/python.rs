@@ -1,7 +1,12 @@
 //! The module `upswell._kernel`: the only file that knows Python. `_kernel.pyi` is its contract and documentation.
 
 // What Python sees is documented in the stub; clippy's wishes about signatures do not fit what PyO3 calls.
-#![allow(missing_docs, clippy::needless_pass_by_value, clippy::unnecessary_wraps, clippy::type_complexity)]
+#![allow(
+    missing_docs,
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    clippy::type_complexity
+)]
 
 use crate::clock::Clock;
 use crate::fast::{PAD_AFTER, PAD_BEFORE, Path};
@@ -29,7 +34,7 @@ fn broken(message: impl Into<String>) -> PyErr {
     PyValueError::new_err(message.into())
 }
 
-/// Damage of compressed data is a ValueError, anything else an OSError.
+/// Damage of compressed data is a `ValueError`, anything else an `OSError`.
 fn read_error(error: io::Error) -> PyErr {
     match (error.kind(), error.raw_os_error()) {
         (ErrorKind::InvalidData | ErrorKind::UnexpectedEof, None) => broken(error.to_string()),
@@ -63,7 +68,11 @@ struct SegmentReport {
 impl PySegment {
     #[staticmethod]
     #[pyo3(signature = (files, errors_max = 1000))]
-    fn parse(py: Python<'_>, files: Vec<PyBackedBytes>, errors_max: usize) -> PyResult<(PySegment, SegmentReport)> {
+    fn parse(
+        py: Python<'_>,
+        files: Vec<PyBackedBytes>,
+        errors_max: usize,
+    ) -> PyResult<(PySegment, SegmentReport)> {
         let (segment, report) = py.detach(|| {
             let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
             Segment::parse(&files, errors_max)
@@ -74,14 +83,21 @@ impl PySegment {
             .map(|(file, line, reason, raw)| (file, line, reason, PyBytes::new(py, raw)))
             .collect();
         let errors = errors.into_pyobject(py)?.unbind();
-        let report = SegmentReport { lines: report.lines, bad: report.bad, duplicates: report.duplicates, errors };
+        let report = SegmentReport {
+            lines: report.lines,
+            bad: report.bad,
+            duplicates: report.duplicates,
+            errors,
+        };
         Ok((PySegment(segment), report))
     }
 
     #[staticmethod]
     fn load(py: Python<'_>, dump: PyBackedBytes) -> PyResult<PySegment> {
         let segment = py.detach(|| Segment::load(&dump));
-        segment.map(PySegment).ok_or_else(|| broken("the dump of the segment is damaged"))
+        segment
+            .map(PySegment)
+            .ok_or_else(|| broken("the dump of the segment is damaged"))
     }
 
     fn dump<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -106,7 +122,11 @@ impl PySegment {
 
     fn lengths(&self, py: Python<'_>) -> BTreeMap<usize, u64> {
         let lengths = py.detach(|| self.0.lengths());
-        lengths.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
+        lengths
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 
     fn memory_bytes(&self) -> usize {
@@ -121,7 +141,10 @@ struct PyRules(Rules);
 impl PyRules {
     #[new]
     fn new(rules: Vec<(u32, String, u16, u16, u64)>) -> PyResult<PyRules> {
-        let lines: Vec<_> = rules.iter().map(|(a, name, c, d, e)| (*a, name.as_str(), *c, *d, *e)).collect();
+        let lines: Vec<_> = rules
+            .iter()
+            .map(|(a, name, c, d, e)| (*a, name.as_str(), *c, *d, *e))
+            .collect();
         Rules::new(&lines).map(PyRules).map_err(broken)
     }
 
@@ -150,7 +173,11 @@ impl PyClock {
 struct PyLedger(Ledger);
 
 fn check_shard(index: usize) -> PyResult<()> {
-    if index < SHARDS { Ok(()) } else { Err(broken(format!("there is no shard {index}"))) }
+    if index < SHARDS {
+        Ok(())
+    } else {
+        Err(broken(format!("there is no shard {index}")))
+    }
 }
 
 #[pymethods]
@@ -169,9 +196,14 @@ impl PyLedger {
         threads: usize,
     ) -> PyResult<PyLedger> {
         fn slices(blobs: &[(u64, PyBackedBytes)]) -> Vec<(u64, &[u8])> {
-            blobs.iter().map(|(batch, blob)| (*batch, &**blob)).collect()
+            blobs
+                .iter()
+                .map(|(batch, blob)| (*batch, &**blob))
+                .collect()
         }
-        py.detach(|| Ledger::load(&slices(&bases), &slices(&deltas), day_open, threads)).map(PyLedger).map_err(broken)
+        py.detach(|| Ledger::load(&slices(&bases), &slices(&deltas), day_open, threads))
+            .map(PyLedger)
+            .map_err(broken)
     }
 
     fn shard<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
@@ -190,13 +222,16 @@ impl PyLedger {
     }
 
     fn add_cap(&mut self, msisdn: &str, application: &str, day: u32) -> PyResult<()> {
-        let key = msisdn::key_of(msisdn.as_bytes()).ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))?;
-        self.0.add_cap(key, application, day).ok_or_else(|| broken("too many open applications and days"))
+        let key = msisdn::key_of(msisdn.as_bytes())
+            .ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))?;
+        self.0
+            .add_cap(key, application, day)
+            .ok_or_else(|| broken("too many open applications and days"))
     }
 
     fn take_delta<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let ledger = &mut self.0;
-        let delta = py.detach(|| ledger.take_delta());
+        let delta = py.detach(|| ledger.take_delta(1));
         PyBytes::new(py, &delta)
     }
 
@@ -283,7 +318,10 @@ impl Scanned {
 
     #[getter]
     fn problem_detail(&self) -> &str {
-        self.progress.problem.as_ref().map_or("", |problem| &problem.detail)
+        self.progress
+            .problem
+            .as_ref()
+            .map_or("", |problem| &problem.detail)
     }
 }
 
@@ -298,17 +336,32 @@ struct PyResultOf {
 impl PyResultOf {
     #[getter]
     fn outputs<'py>(&self, py: Python<'py>) -> Vec<(u32, Bound<'py, PyBytes>)> {
-        self.done.outputs.iter().map(|(application, bytes)| (*application, PyBytes::new(py, bytes))).collect()
+        self.done
+            .outputs
+            .iter()
+            .map(|(application, bytes)| (*application, PyBytes::new(py, bytes)))
+            .collect()
     }
 
     #[getter]
-    fn notifications<'py>(&self, py: Python<'py>) -> Vec<(u32, u32, String, usize, u64, Bound<'py, PyBytes>)> {
-        let raw = |n: &process::Notification| &self.done.outputs[&n.application][n.at..n.at + n.length];
+    fn notifications<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Vec<(u32, u32, String, usize, u64, Bound<'py, PyBytes>)> {
+        let raw =
+            |n: &process::Notification| &self.done.outputs[&n.application][n.at..n.at + n.length];
         let notifications = self.done.notifications.iter();
         notifications
             .map(|n| {
                 let digits = msisdn::digits_of(n.msisdn);
-                (n.day, n.application, digits, n.range, n.byte, PyBytes::new(py, raw(n)))
+                (
+                    n.day,
+                    n.application,
+                    digits,
+                    n.range,
+                    n.byte,
+                    PyBytes::new(py, raw(n)),
+                )
             })
             .collect()
     }
@@ -329,7 +382,10 @@ impl PyResultOf {
     }
 
     #[getter]
-    fn outside_over_example<'py>(&self, py: Python<'py>) -> Option<(usize, u64, Bound<'py, PyBytes>)> {
+    fn outside_over_example<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Option<(usize, u64, Bound<'py, PyBytes>)> {
         let (range, byte, raw) = self.done.outside_over_example.as_ref()?;
         Some((*range, *byte, PyBytes::new(py, raw)))
     }
@@ -340,13 +396,40 @@ impl PyResultOf {
     }
 }
 
-type RangeTuple = (String, Vec<u8>, bool, u64, u64, bool, u8, u64, u64, u32, u32, u64);
+type RangeTuple = (
+    String,
+    Vec<u8>,
+    bool,
+    u64,
+    u64,
+    bool,
+    u8,
+    u64,
+    u64,
+    u32,
+    u32,
+    u64,
+);
 
 fn spec_of(range: &Bound<'_, PyAny>) -> PyResult<RangeSpec> {
-    let (name, path, compressed, start, end, last, tail, newlines, digest, day_max, day_open, rejects_left_bytes) =
-        range.extract::<RangeTuple>()?;
+    let (
+        name,
+        path,
+        compressed,
+        start,
+        end,
+        last,
+        tail,
+        newlines,
+        digest,
+        day_max,
+        day_open,
+        rejects_left_bytes,
+    ) = range.extract::<RangeTuple>()?;
     if tail > 2 || end < start || (tail != 0 && start == 0) {
-        return Err(broken(format!("a range of tail {tail} over bytes {start} to {end}")));
+        return Err(broken(format!(
+            "a range of tail {tail} over bytes {start} to {end}"
+        )));
     }
     Ok(RangeSpec {
         name,
@@ -376,12 +459,20 @@ impl PyScanner {
             "session" => false,
             _ => return Err(broken(format!("{measure:?} is no measure"))),
         };
-        let clock = Clock::new(clock.0.clone()).ok_or_else(|| broken("the clock's shifts do not ascend"))?;
+        let clock = Clock::new(clock.0.clone())
+            .ok_or_else(|| broken("the clock's shifts do not ascend"))?;
         let path = variable(PATH_VARIABLE, Path::available()[0], path_of)?;
         let piece_bytes = variable(PIECE_BYTES_VARIABLE, process::PIECE_BYTES, |text| {
-            text.parse().map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
+            text.parse()
+                .map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
         })?;
-        Ok(PyScanner(Scanner::new(threads, adds, clock, path, piece_bytes)))
+        Ok(PyScanner(Scanner::new(
+            threads,
+            adds,
+            clock,
+            path,
+            piece_bytes,
+        )))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -404,10 +495,20 @@ impl PyScanner {
             work_max: Duration::from_millis(work_ms_max),
         };
         let (scanner, ledger) = (&mut self.0, &mut ledger.0);
-        let mut done = py.detach(|| scanner.process(&job, ledger)).map_err(broken)?;
+        let mut done = py
+            .detach(|| scanner.process(&job, ledger))
+            .map_err(broken)?;
         let ranges = std::mem::take(&mut done.ranges)
             .into_iter()
-            .map(|begun| Py::new(py, Scanned { inode: begun.inode, progress: begun.progress }))
+            .map(|begun| {
+                Py::new(
+                    py,
+                    Scanned {
+                        inode: begun.inode,
+                        progress: begun.progress,
+                    },
+                )
+            })
             .collect::<PyResult<_>>()?;
         Ok(PyResultOf { ranges, done })
     }
@@ -439,10 +540,19 @@ impl Visitor for Collector {
 }
 
 #[pyfunction]
-fn parse_lines(data: &[u8], first: bool, day_max: u32, path: &str) -> PyResult<Vec<(String, String, u32, u64, String)>> {
+fn parse_lines(
+    data: &[u8],
+    first: bool,
+    day_max: u32,
+    path: &str,
+) -> PyResult<Vec<(String, String, u32, u64, String)>> {
     let path = path_of(path)?;
     let mut bytes = vec![0; PAD_BEFORE];
-    bytes.extend_from_slice(if first { data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data) } else { data });
+    bytes.extend_from_slice(if first {
+        data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data)
+    } else {
+        data
+    });
     let mut collector = Collector::default();
     let to = memchr::memrchr(b'\n', &bytes).map_or(PAD_BEFORE, |last| last + 1);
     let end = bytes.len();
@@ -450,17 +560,32 @@ fn parse_lines(data: &[u8], first: bool, day_max: u32, path: &str) -> PyResult<V
     bytes.resize(end + PAD_AFTER, b'7');
     path.scan_lines(&bytes, PAD_BEFORE, to, day_max, &mut collector);
     if !rest.is_empty() {
-        collector.lines.insert(to, scan::parse_line(scan::content_of(&rest), false, day_max));
+        collector.lines.insert(
+            to,
+            scan::parse_line(scan::content_of(&rest), false, day_max),
+        );
     }
     if first && end > PAD_BEFORE {
-        let line = bytes[PAD_BEFORE..end].split(|byte| *byte == b'\n').next().unwrap_or_default();
-        collector.lines.insert(PAD_BEFORE, scan::parse_line(scan::content_of(line), true, day_max));
+        let line = bytes[PAD_BEFORE..end]
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        collector.lines.insert(
+            PAD_BEFORE,
+            scan::parse_line(scan::content_of(line), true, day_max),
+        );
     }
     let other = |kind: &str| (kind.to_owned(), String::new(), 0, 0, String::new());
     let lines = collector.lines.into_values().map(|line| match line {
         Line::Record(r) => {
             let timestamp = format!("{:08}{:06}", r.date, r.time);
-            ("record".to_owned(), msisdn::digits_of(r.msisdn), r.service, r.volume, timestamp)
+            (
+                "record".to_owned(),
+                msisdn::digits_of(r.msisdn),
+                r.service,
+                r.volume,
+                timestamp,
+            )
         }
         Line::Blank => other("blank"),
         Line::Header => other("header"),
@@ -484,7 +609,8 @@ fn digest(
     end: u64,
     initial: u64,
 ) -> PyResult<(u64, u64)> {
-    py.detach(|| reader::digest(&path, compressed, start, end, initial)).map_err(read_error)
+    py.detach(|| reader::digest(&path, compressed, start, end, initial))
+        .map_err(read_error)
 }
 
 #[pyfunction]
@@ -495,13 +621,25 @@ fn first_record(
     end: u64,
     day_max: u32,
 ) -> PyResult<Option<(u64, u64)>> {
-    py.detach(|| reader::first_record(&path, compressed, end, day_max)).map_err(read_error)
+    py.detach(|| reader::first_record(&path, compressed, end, day_max))
+        .map_err(read_error)
 }
 
 #[pyfunction]
-fn check_gzip(py: Python<'_>, path: PyBackedBytes, bytes_max: u64) -> PyResult<(&'static str, u64, u64, String)> {
-    let checked = py.detach(|| reader::check_gzip(&path, bytes_max)).map_err(read_error)?;
-    Ok((checked.verdict, checked.bytes, checked.digest, checked.detail))
+fn check_gzip(
+    py: Python<'_>,
+    path: PyBackedBytes,
+    bytes_max: u64,
+) -> PyResult<(&'static str, u64, u64, String)> {
+    let checked = py
+        .detach(|| reader::check_gzip(&path, bytes_max))
+        .map_err(read_error)?;
+    Ok((
+        checked.verdict,
+        checked.bytes,
+        checked.digest,
+        checked.detail,
+    ))
 }
 
 #[pymodule]
@@ -509,8 +647,8 @@ mod _kernel {
     use super::{LINE_BYTES_MAX, OUTCOMES, Path, REASONS, SHARDS};
     #[pymodule_export]
     use super::{
-        PyClock, PyLedger, PyResultOf, PyRules, PyScanner, PySegment, Scanned, SegmentReport, check_gzip, crc64, digest,
-        first_record, parse_lines,
+        PyClock, PyLedger, PyResultOf, PyRules, PyScanner, PySegment, Scanned, SegmentReport,
+        check_gzip, crc64, digest, first_record, parse_lines,
     };
     use pyo3::prelude::*;
     use pyo3::types::PyTuple;
@@ -524,6 +662,9 @@ mod _kernel {
         module.add("REASONS", PyTuple::new(py, REASONS)?)?;
         module.add("LINE_BYTES_MAX", LINE_BYTES_MAX)?;
         module.add("SHARDS", SHARDS)?;
-        module.add("PATHS", PyTuple::new(py, Path::available().into_iter().map(Path::name))?)
+        module.add(
+            "PATHS",
+            PyTuple::new(py, Path::available().into_iter().map(Path::name))?,
+        )
     }
 }

@@ -30,7 +30,10 @@ pub struct Problem {
 impl Problem {
     /// A problem with its words.
     pub fn new(slug: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { slug, detail: detail.into() }
+        Problem {
+            slug,
+            detail: detail.into(),
+        }
     }
 
     fn of(error: &io::Error) -> Problem {
@@ -57,7 +60,10 @@ struct Identity {
 
 fn open(path: &[u8]) -> io::Result<(File, Identity)> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(OsStr::from_bytes(path))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(OsStr::from_bytes(path))?;
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::from_raw_os_error(libc::ENXIO));
@@ -84,7 +90,12 @@ pub struct Gzip {
 impl Gzip {
     fn new(file: File, identity: Identity) -> Gzip {
         let stream = MultiGzDecoder::new(BufReader::with_capacity(COMPRESSED_BYTES, file));
-        Gzip { stream, identity, position: 0, returned: Vec::new() }
+        Gzip {
+            stream,
+            identity,
+            position: 0,
+            returned: Vec::new(),
+        }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -120,7 +131,10 @@ impl Gzip {
         while self.position < position {
             let wanted = chunk.len().min((position - self.position) as usize);
             if self.read(&mut chunk[..wanted])? == 0 {
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the compressed data ends before this position"));
+                return Err(io::Error::new(
+                    ErrorKind::UnexpectedEof,
+                    "the compressed data ends before this position",
+                ));
             }
         }
         Ok(())
@@ -131,7 +145,9 @@ impl Gzip {
 fn decompression_error(error: io::Error) -> io::Error {
     match error.kind() {
         _ if error.raw_os_error().is_some() => error,
-        ErrorKind::UnexpectedEof => io::Error::new(ErrorKind::UnexpectedEof, "the compressed data has no end"),
+        ErrorKind::UnexpectedEof => {
+            io::Error::new(ErrorKind::UnexpectedEof, "the compressed data has no end")
+        }
         _ => io::Error::new(ErrorKind::InvalidData, error.to_string()),
     }
 }
@@ -147,7 +163,12 @@ pub enum Source {
 impl Source {
     /// Open a file to be read from `start` on. `kept` is the decompressor of an earlier call for this path. Also gives
     /// the inode.
-    pub fn open(path: &[u8], compressed: bool, start: u64, kept: Option<Box<Gzip>>) -> (u64, Result<Source, Problem>) {
+    pub fn open(
+        path: &[u8],
+        compressed: bool,
+        start: u64,
+        kept: Option<Box<Gzip>>,
+    ) -> (u64, Result<Source, Problem>) {
         let (file, identity) = match open(path) {
             Ok(opened) => opened,
             Err(error) => return (0, Err(Problem::of(&error))),
@@ -156,7 +177,13 @@ impl Source {
             return (identity.inode, Ok(Source::Plain(Arc::new(file))));
         }
         if kept.as_ref().is_some_and(|kept| kept.identity != identity) {
-            return (identity.inode, Err(Problem::new("broken", "the file changed while it was being read")));
+            return (
+                identity.inode,
+                Err(Problem::new(
+                    "broken",
+                    "the file changed while it was being read",
+                )),
+            );
         }
         let mut gzip = match kept {
             Some(kept) if kept.position <= start => kept,
@@ -169,7 +196,9 @@ impl Source {
     /// Fill the buffer from a position on: fewer bytes only where the file ends. A compressed file is read in order.
     pub fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, Problem> {
         match self {
-            Source::Plain(file) => read_at(file, position, buffer).map_err(|error| Problem::of(&error)),
+            Source::Plain(file) => {
+                read_at(file, position, buffer).map_err(|error| Problem::of(&error))
+            }
             Source::Gzip(gzip) => gzip.read(buffer).map_err(|error| Problem::of(&error)),
         }
     }
@@ -224,7 +253,13 @@ fn read_through(
 
 /// (CRC-64/NVME continued over the uncompressed bytes [start, end), bytes really read). Damage is `InvalidData` or
 /// `UnexpectedEof` without an errno.
-pub fn digest(path: &[u8], compressed: bool, start: u64, end: u64, initial: u64) -> io::Result<(u64, u64)> {
+pub fn digest(
+    path: &[u8],
+    compressed: bool,
+    start: u64,
+    end: u64,
+    initial: u64,
+) -> io::Result<(u64, u64)> {
     let (mut crc, mut bytes) = (initial, 0);
     read_through(path, compressed, (start, end), |chunk| {
         crc = crc64(chunk, crc);
@@ -235,12 +270,21 @@ pub fn digest(path: &[u8], compressed: bool, start: u64, end: u64, initial: u64)
 }
 
 /// (CRC-64/NVME of the content of the first line that is a record, its byte).
-pub fn first_record(path: &[u8], compressed: bool, end: u64, day_max: u32) -> io::Result<Option<(u64, u64)>> {
+pub fn first_record(
+    path: &[u8],
+    compressed: bool,
+    end: u64,
+    day_max: u32,
+) -> io::Result<Option<(u64, u64)>> {
     let mut found = None;
     let mut fragment = Fragment::default();
     let mut start = 0;
     let mut check = |fragment: &Fragment, start: u64| {
-        let mark = if start == 0 { fragment.byte_order_mark() } else { 0 };
+        let mark = if start == 0 {
+            fragment.byte_order_mark()
+        } else {
+            0
+        };
         let content = fragment.content(mark);
         if let Line::Record(_) = scan::parse_line(content, start == 0, day_max) {
             found = Some((crc64(content, 0), start + mark as u64));
@@ -263,7 +307,7 @@ pub fn first_record(path: &[u8], compressed: bool, end: u64, day_max: u32) -> io
         fragment.extend(chunk);
         true
     })?;
-    if !done && fragment.len() > 0 {
+    if !done && !fragment.is_empty() {
         check(&fragment, start);
     }
     Ok(found)
@@ -284,9 +328,18 @@ pub struct Checked {
 /// Decompress a file to its end and compare its checksums, in bounded memory.
 pub fn check_gzip(path: &[u8], bytes_max: u64) -> io::Result<Checked> {
     let (file, identity) = open(path)?;
-    let mut checked = Checked { verdict: "whole", bytes: 0, digest: 0, detail: String::new() };
+    let mut checked = Checked {
+        verdict: "whole",
+        bytes: 0,
+        digest: 0,
+        detail: String::new(),
+    };
     if identity.bytes == 0 {
-        return Ok(Checked { verdict: "incomplete", detail: "the file is empty".into(), ..checked });
+        return Ok(Checked {
+            verdict: "incomplete",
+            detail: "the file is empty".into(),
+            ..checked
+        });
     }
     let mut gzip = Gzip::new(file, identity);
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -300,7 +353,11 @@ pub fn check_gzip(path: &[u8], bytes_max: u64) -> io::Result<Checked> {
             }
             Err(error) if error.raw_os_error().is_some() => return Err(error),
             Err(error) => {
-                checked.verdict = if error.kind() == ErrorKind::UnexpectedEof { "incomplete" } else { "broken" };
+                checked.verdict = if error.kind() == ErrorKind::UnexpectedEof {
+                    "incomplete"
+                } else {
+                    "broken"
+                };
                 checked.detail = error.to_string();
                 return Ok(checked);
             }

@@ -62,7 +62,13 @@ pub enum Reason {
 
 /// Names of the reasons, indexed by [`Reason`].
 pub const REASONS: [&str; 7] = [
-    "too_long", "columns", "msisdn", "service", "volume", "timestamp", "future",
+    "too_long",
+    "columns",
+    "msisdn",
+    "service",
+    "volume",
+    "timestamp",
+    "future",
 ];
 
 /// What a kept late record carries in place of a reason.
@@ -75,13 +81,26 @@ pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
             b' '..=b'~' => out.push(byte),
-            _ => out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.extend_from_slice(&[
+                b'\\',
+                b'x',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
         }
     }
 }
 
 /// Append one encoded reject. `reason` is a [`Reason`] or [`LATE`], `raw` what is kept of the line's content.
-pub fn encode_into(out: &mut Vec<u8>, name: &str, line: u64, byte: u64, length: u64, reason: u8, raw: &[u8]) {
+pub fn encode_into(
+    out: &mut Vec<u8>,
+    name: &str,
+    line: u64,
+    byte: u64,
+    length: u64,
+    reason: u8,
+    raw: &[u8],
+) {
     let reason = REASONS.get(usize::from(reason)).unwrap_or(&"late");
     escape_into(out, name.as_bytes());
     for number in [line, byte, length] {
@@ -116,7 +135,18 @@ mod tests {
     #[test]
     fn any_byte_stays_readable_on_one_line() {
         let mut out = Vec::new();
-        encode_into(&mut out, "DATA_1.csv", 3, 40, 6, Reason::Msisdn as u8, b"a\t\\\x00\xffz");
-        assert_eq!(b"DATA_1.csv\t3\t40\t6\tmsisdn\ta\\x09\\\\\\x00\\xffz\n".as_slice(), out);
+        encode_into(
+            &mut out,
+            "DATA_1.csv",
+            3,
+            40,
+            6,
+            Reason::Msisdn as u8,
+            b"a\t\\\x00\xffz",
+        );
+        assert_eq!(
+            b"DATA_1.csv\t3\t40\t6\tmsisdn\ta\\x09\\\\\\x00\\xffz\n".as_slice(),
+            out
+        );
     }
 }

@@ -80,13 +80,21 @@ impl Rules {
         let mut names: HashMap<&str, u32> = HashMap::new();
         for (index, &(service, name, start_min, end_min, threshold)) in lines.iter().enumerate() {
             if start_min >= DAY_MIN || end_min > DAY_MIN || start_min == end_min {
-                return Err(format!("rule {index}: {start_min}..{end_min} is no window in minutes of the day"));
+                return Err(format!(
+                    "rule {index}: {start_min}..{end_min} is no window in minutes of the day"
+                ));
             }
             let application = *names.entry(name).or_insert_with(|| {
                 compiled.applications.push(name.into());
                 compiled.applications.len() as u32 - 1
             });
-            let rule = Rule { service, application, start_min, end_min, threshold };
+            let rule = Rule {
+                service,
+                application,
+                start_min,
+                end_min,
+                threshold,
+            };
             compiled.add(index, rule)?;
         }
         Ok(compiled)
@@ -96,7 +104,10 @@ impl Rules {
         let at = match self.index_of(rule.service) {
             NONE => {
                 let at = self.services.len() as u32;
-                self.services.push(Service { spans: Vec::new(), threshold_min: u64::MAX });
+                self.services.push(Service {
+                    spans: Vec::new(),
+                    threshold_min: u64::MAX,
+                });
                 match self.small.get_mut(rule.service as usize) {
                     Some(slot) => *slot = at,
                     None => drop(self.others.insert(rule.service, at)),
@@ -115,16 +126,36 @@ impl Rules {
         };
         for (from, to, yesterday) in parts.into_iter().filter(|part| part.0 < part.1) {
             let at = service.spans.partition_point(|span| span.from < from);
-            let before = at.checked_sub(1).map_or(0, |before| service.spans[before].to);
+            let before = at
+                .checked_sub(1)
+                .map_or(0, |before| service.spans[before].to);
             let after = service.spans.get(at).map_or(DAY_MIN, |span| span.from);
             if before > from || after < to {
-                return Err(format!("rule {index}: its window overlaps another of service {}", rule.service));
+                return Err(format!(
+                    "rule {index}: its window overlaps another of service {}",
+                    rule.service
+                ));
             }
-            service.spans.insert(at, Span { from, to, rule: number, yesterday });
+            service.spans.insert(
+                at,
+                Span {
+                    from,
+                    to,
+                    rule: number,
+                    yesterday,
+                },
+            );
         }
-        let other = service.spans.iter().map(|span| span.rule).find(|other| *other != number);
+        let other = service
+            .spans
+            .iter()
+            .map(|span| span.rule)
+            .find(|other| *other != number);
         if other.is_some_and(|other| self.rules[other as usize].application != rule.application) {
-            return Err(format!("rule {index}: service {} has another application", rule.service));
+            return Err(format!(
+                "rule {index}: service {} has another application",
+                rule.service
+            ));
         }
         service.threshold_min = service.threshold_min.min(rule.threshold);
         self.rules.push(rule);
@@ -169,7 +200,11 @@ mod tests {
 
     #[test]
     fn a_window_over_midnight_belongs_to_the_day_it_opened() {
-        let rules = Rules::new(&[(7, "Late", 22 * 60, 6 * 60, 1), (7, "Late", 6 * 60, 7 * 60, 1)]).expect("valid");
+        let rules = Rules::new(&[
+            (7, "Late", 22 * 60, 6 * 60, 1),
+            (7, "Late", 6 * 60, 7 * 60, 1),
+        ])
+        .expect("valid");
         assert_eq!(Some((0, false)), rule_at(&rules, 7, 22 * 60));
         assert_eq!(Some((0, false)), rule_at(&rules, 7, 1439));
         assert_eq!(Some((0, true)), rule_at(&rules, 7, 0));

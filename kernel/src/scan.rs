@@ -52,6 +52,8 @@ pub enum Line {
 /// `wants` may be asked early and for records that are dropped then; `record` and `other` come in the order of the
 /// lines, except that a blank line or a reject may come before records of lines above it.
 pub trait Visitor {
+    /// Ask memory for what `wants` will look at.
+    fn prefetch_filter(&self, _msisdn: u64) {}
     /// False when the record of the line that begins at `start` is of no interest: it is only counted.
     fn wants(&mut self, msisdn: u64, start: usize) -> bool;
     /// Ask memory for what `contains` will look at.
@@ -79,7 +81,13 @@ pub fn content_of(line: &[u8]) -> &[u8] {
 }
 
 /// Scan whole lines: `bytes[from..to]` begins a line and ends with `\n`, or is empty.
-pub fn scan_lines<V: Visitor>(bytes: &[u8], from: usize, to: usize, day_max: u32, visitor: &mut V) -> Scanned {
+pub fn scan_lines<V: Visitor>(
+    bytes: &[u8],
+    from: usize,
+    to: usize,
+    day_max: u32,
+    visitor: &mut V,
+) -> Scanned {
     let mut scanned = Scanned::default();
     let mut start = from;
     for newline in memchr::memchr_iter(b'\n', &bytes[from..to]) {
@@ -91,7 +99,13 @@ pub fn scan_lines<V: Visitor>(bytes: &[u8], from: usize, to: usize, day_max: u32
 }
 
 /// One line of `scan_lines`.
-pub fn scan_line<V: Visitor>(content: &[u8], start: usize, day_max: u32, scanned: &mut Scanned, visitor: &mut V) {
+pub fn scan_line<V: Visitor>(
+    content: &[u8],
+    start: usize,
+    day_max: u32,
+    scanned: &mut Scanned,
+    visitor: &mut V,
+) {
     match parse_line(content, false, day_max) {
         Line::Record(record) => {
             scanned.records += 1;
@@ -123,9 +137,13 @@ pub fn parse_line(content: &[u8], first: bool, day_max: u32) -> Line {
 
 fn parse_record(content: &[u8], day_max: u32) -> Result<Record, Reason> {
     let mut parts = content.split(|byte| *byte == b',');
-    let (Some(msisdn), Some(service), Some(volume), Some(timestamp), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(msisdn), Some(service), Some(volume), Some(timestamp), None) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
         return Err(Reason::Columns);
     };
     let msisdn = parse_msisdn(unquoted(msisdn)).ok_or(Reason::Msisdn)?;
@@ -135,7 +153,13 @@ fn parse_record(content: &[u8], day_max: u32) -> Result<Record, Reason> {
     if date > day_max {
         return Err(Reason::Future);
     }
-    Ok(Record { msisdn, service: service as u32, volume, date, time })
+    Ok(Record {
+        msisdn,
+        service: service as u32,
+        volume,
+        date,
+        time,
+    })
 }
 
 /// The key of an msisdn: 5 to 15 digits after an optional `+`.
@@ -178,8 +202,13 @@ mod tests {
     #[test]
     fn a_record_may_be_quoted_and_have_a_plus() {
         let plain = kind(b"0126545098,1,315,20200417193743");
-        assert!(matches!(plain, Line::Record(record) if record.volume == 315 && record.time == 193_743));
-        assert_eq!(plain, kind(b"\"+0126545098\",\"1\",\"315\",\"20200417193743\""));
+        assert!(
+            matches!(plain, Line::Record(record) if record.volume == 315 && record.time == 193_743)
+        );
+        assert_eq!(
+            plain,
+            kind(b"\"+0126545098\",\"1\",\"315\",\"20200417193743\"")
+        );
     }
 
     #[test]
@@ -201,14 +230,22 @@ mod tests {
             (b"12345,1,1,20200419000000", Reason::Future),
         ];
         for (content, reason) in cases {
-            assert_eq!(Line::Reject(reason), kind(content), "{}", content.escape_ascii());
+            assert_eq!(
+                Line::Reject(reason),
+                kind(content),
+                "{}",
+                content.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn only_a_first_line_without_digits_is_a_header() {
         assert_eq!(Line::Header, parse_line(b"msisdn,service", true, 0));
-        assert_eq!(Line::Reject(Reason::Columns), parse_line(b"msisdn,service", false, 0));
+        assert_eq!(
+            Line::Reject(Reason::Columns),
+            parse_line(b"msisdn,service", false, 0)
+        );
         assert_eq!(Line::Blank, parse_line(b" \t", true, 0));
     }
 }

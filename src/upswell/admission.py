@@ -112,6 +112,7 @@ class Admission:
         elif entry.verdict == "too_large":
             self._roster.hold(entry, "too_large", "it holds more than 64 GiB: deliver it in parts")
         elif entry.verdict != "whole":
+            entry.verdict = "broken"  # what has no end and is still will get none
             what = escape(entry.verdict_detail) or "it has no end"
             self._roster.hold(
                 entry, "broken", f"its gzip data is broken ({what}): deliver it again"

@@ -88,10 +88,12 @@ class Checkpoint(View):
 
     def close(self) -> None:
         """Close the database, folded into one file, and give up the lock."""
-        if not self._failed:
-            self.release(idle=True)
-        self._db.close()
-        os.close(self._lock_fd)
+        try:
+            if not self._failed:
+                self.release(idle=True)
+        finally:
+            self._db.close()
+            os.close(self._lock_fd)
 
     def set_meta(self, values: Mapping[str, str]) -> None:
         """Set these entries of ``meta``, in a small transaction. ``first_batch`` and ``*_version`` are ours."""

@@ -182,7 +182,7 @@ def suggest(word: str, known: Collection[str]) -> str:
 
 
 def _flag(name: str) -> str:
-    return "--no-watch" if name == "watch" else "--" + name.replace("_", "-")
+    return "--watch/--no-watch" if name == "watch" else "--" + name.replace("_", "-")
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -28,9 +28,8 @@ from upswell.wake import watch
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MAX = 1000  # about as long as a batch may work before its results are worth showing
 FOLD_BYTES_MIN = 4 << 20  # deltas below this are quicker to replay at a start than to fold now
-LOOK_SHARE = (
-    4  # a look at DATA may take at most this share of the time, however many names there are
-)
+STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
+LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
 
 
 class Listener(Protocol):
@@ -245,10 +244,11 @@ class _Run:
         self._save_files()
         self.checkpoint.release(idle=True)
         self._progress()
-        wake.wait(self.settings.poll_s)
-        # In a directory of many names a look is dear, so that a busy writer must not cause one after another.
-        if not self.stop.is_set():
-            self.stop.wait(look_s)
+        until = time.monotonic() + self.settings.poll_s
+        while not self.stop.is_set() and not wake.wait(STOP_CHECK_S) and time.monotonic() < until:
+            pass
+        # In a directory of many names a look is dear: a busy writer must not cause one after another.
+        self.stop.wait(look_s)
 
     def _take_reference_change(self) -> None:
         change = self.reload.poll()

@@ -13,7 +13,7 @@ from typing import Literal
 
 from upswell import kernel
 from upswell.batch import File, State
-from upswell.listing import Stat
+from upswell.listing import Stat, look_at
 from upswell.zones import day_max_of
 
 COMPRESSED_BYTES_MAX = 64 << 30  # of uncompressed content: more is a bomb or a mistake
@@ -80,6 +80,7 @@ class Entry:
     _searched: Stat | None = None
     _marked: Stat | None = None
     _mark: str = ""
+    _doubted: Stat | None = None
     _whole: tuple[Stat, int] | None = None
 
     @property
@@ -118,6 +119,13 @@ class Entry:
             self.unverified = True
             if not grew:
                 self.verified_at = NEVER
+
+    def stat_now(self) -> Stat | None:
+        """How the file looks at this moment; None when it cannot be seen."""
+        try:
+            return look_at(self.path)
+        except OSError:
+            return None
 
     def still(self, now: float, settle_s: float) -> bool:
         """Whether size and mtime are unchanged since a look long enough ago, or the mtime is that old."""
@@ -170,6 +178,16 @@ class Entry:
         if self.checked is None and self.recorded and self.file.content_bytes:
             self.checked, self.verdict = self.stat, "whole"  # the row says so: this is a restart
         return self.checked == self.stat and self.verdict == "whole"
+
+    def doubt(self) -> bool:
+        """Have a compressed file checked and compared once more; False when that was done for this stat already."""
+        if self._doubted == self.stat:
+            return False
+        self._doubted = self.stat
+        self.checked, self.exhausted = None, None
+        self.file.content_bytes = self.file.content_digest = 0
+        self.unverified, self.verified_at = self.file.offset > 0, NEVER
+        return True
 
     def check(self) -> None:
         """Set the verdict on a compressed file, and what its content is when whole. OSError when unreadable."""

@@ -181,6 +181,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translate(error, path) from error
+    except UnicodeDecodeError:
+        raise damaged(path, "a text in it cannot be read") from None
     except OSError as error:
         raise StorageError(
             f"{escape(str(error.filename or path))}: {error.strerror}",

@@ -282,6 +282,7 @@ class Sink:
                 os.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
             with directory(_NEW_DIRECTORY, self._staging_fd) as fd:
                 dress(fd, _DIRECTORY_MODE, self._gid)
+                os.fsync(fd)
             with contextlib.suppress(FileExistsError):
                 rename_new(_NEW_DIRECTORY, self._staging_fd, name, self._output_fd)
             os.fsync(self._output_fd)

@@ -1,9 +1,8 @@
 """Which ranges of which DATA files are next, and where every file stands.
 
-Owns the order in which files are read, how far each has been, when one is done, and the one listing of a run
-``--once`` (docs/semantics.md, "Files"). ``roster`` knows which files are there, ``entry`` what is in them, ``admission``
-whether one may be read. It applies nothing and writes nothing. A crash loses nothing: all of it is made again from the
-checkpoint's rows and a look.
+Owns the order in which files are read, how far each has been and when one is done (docs/semantics.md, "Files").
+``roster`` knows which files are there, ``entry`` what is in them, ``admission`` whether one may be read. It applies
+nothing and writes nothing. A crash loses nothing: all of it is made again from the checkpoint's rows and a look.
 
 Invariants: no byte is offered again once ``advance`` has heard that it was taken; ranges come by stamp, then by name in
 bytes; nothing of a file is offered before it is known to be whole (when compressed), no duplicate and, where something
@@ -19,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.admission import UNDECIDED, Admission
+from upswell.admission import Admission
 from upswell.batch import File, State
 from upswell.entry import NEVER, Entry
 from upswell.errors import UpswellError
 from upswell.kernel import Range, Scanned
-from upswell.listing import look_at, read_name
+from upswell.listing import read_name
+from upswell.once import OneListing
 from upswell.roster import KnownFiles, Roster, state_of
 from upswell.zones import Zones, day_max_of, day_open_of
 
@@ -91,10 +91,7 @@ class Source:
         self._log_newest = known.newest_stamp()
         self._newest = ""
         """The name with the highest stamp in the last look, of those that are not held, skipped or duplicates."""
-        self._frozen_at: float | None = None
-        self._restless: list[Entry] = []
-        """Files that were not still in the one listing of a run --once."""
-        self._undecided: list[Entry] = []
+        self._once: OneListing | None = None
 
     # Which files are there
 
@@ -217,8 +214,9 @@ class Source:
         """Whether an unterminated last line is to be taken, too."""
         if entry.file.compressed:
             # It was checked to have an end; only a member that is being added just now could go on with its last line.
-            return self._once or self._admission.still(entry)
-        return self._admission.still(entry) and (self._once or self._has_newer(entry.file))
+            return self._once is not None or self._admission.still(entry)
+        still = self._admission.still(entry)
+        return still and (self._once is not None or self._has_newer(entry.file))
 
     def _finish(self, entry: Entry) -> None:
         """All that is there was taken: the file is done when nobody writes to it and a newer one exists."""
@@ -293,20 +291,19 @@ class Source:
             self._note_problem(entry, "broken", "")
 
     def _note_problem(self, entry: Entry, problem: str, detail: str) -> None:
-        """Reading failed. Whatever it was, the file is left alone until the next look."""
-        entry.failed_look = self._roster.looks
-        if problem == "unreadable":
-            self._admission.hold_unreadable(entry, detail)
-        elif problem == "broken" or (problem == "short" and entry.file.compressed):
+        """Reading failed. The file is left alone until the next look, unless checking it again may help at once."""
+        if entry.file.compressed and problem in ("broken", "short"):
+            # The reader also refuses a file that changed since its last range, though it was checked anew since.
+            if entry.doubt() and entry.stat_now() == entry.stat:
+                return
             self._admission.hold_changed(entry, "it changed after it was checked")
-        elif problem in ("gone", "not_regular") and self._once:
+        elif problem == "unreadable":
+            self._admission.hold_unreadable(entry, detail)
+        entry.failed_look = self._roster.looks
+        if problem in ("gone", "not_regular") and self._once:
             self._roster.lose(entry)  # no look will come that says so
 
     # A run --once
-
-    @property
-    def _once(self) -> bool:
-        return self._frozen_at is not None
 
     def freeze(self, now: float | None = None) -> None:
         """Take the one listing of a run ``--once``: only what it shows, up to the sizes it shows, will be taken.
@@ -314,74 +311,18 @@ class Source:
         No look may follow. Then call ``undecided`` until it is false, ``ready`` until it is empty, ``finish_once``.
         """
         self.look(now)
-        self._frozen_at = self._roster.now
-        entries = list(self._roster.in_order())
-        self._restless = [entry for entry in entries if not self._admission.still(entry)]
-        # Only a file that is not still can leave anything undecided, itself or one that looks like it.
-        self._undecided = entries if self._restless else []
+        self._once = OneListing(self._roster, self._admission, self._plan, self._settle_s)
 
     def undecided(self) -> bool:
         """Whether waiting could still decide something: unfinished lines, suspects, incomplete compressed files.
 
         True for at most ``settle_s`` from the listing, all files together; the caller sleeps between two calls.
         """
-        if self._frozen_at is None or not self._undecided:
-            return False
-        self._roster.now = self._clock()
-        for entry in self._restless:
-            self._look_again(entry)
-        if self._frozen_at <= self._roster.now < self._frozen_at + self._settle_s:
-            self._undecided = [entry for entry in self._undecided if self._is_undecided(entry)]
-            return bool(self._undecided)
-        for entry in self._restless:
-            if entry.checked != entry.stat:
-                entry.verdict = ""  # a compressed file that changed meanwhile is checked once more
-        self._undecided = []
-        return False
+        return self._once is not None and self._once.undecided(self._clock())
 
     def finish_once(self) -> list[str]:
         """At the end of a run ``--once``: files with nothing left to take become done; what was left, in sentences."""
-        warnings = []
-        for entry in list(self._roster.in_order()):
-            file = entry.file
-            left = entry.end - file.offset
-            if file.state == "held":
-                continue
-            if file.reason in UNDECIDED:
-                warnings.append(f"{file.name} was left for the next run: {file.detail}")
-            elif left:
-                warnings.append(
-                    f"{left:,} bytes of {file.name} were left for the next run: it is being written"
-                )
-            elif not entry.unverified or self._admission.is_unchanged(entry):
-                self._roster.set(entry, "done")
-        return warnings
-
-    def _look_again(self, entry: Entry) -> None:
-        """Note whether a file that was not still has changed since the listing."""
-        try:
-            found = look_at(entry.path)
-        except OSError:
-            return
-        if found == entry.stat or entry.shifted:
-            return
-        if found is not None and entry.file.compressed:
-            entry.see(found, self._roster.now)  # incomplete then, it may be whole now
-            self._roster.mark(entry.file)
-        else:
-            entry.shifted = True
-
-    def _is_undecided(self, entry: Entry) -> bool:
-        self._plan(entry)
-        file = entry.file
-        if file.state not in ("waiting", "reading") or entry.shifted:
-            return False
-        if file.reason in UNDECIDED:
-            return True
-        try:
-            return not file.compressed and not self._admission.still(entry) and entry.has_tail()
-        except OSError:
-            return False
+        return self._once.finish() if self._once else []
 
 
 def _count(file: File, planned: Range, scanned: Scanned) -> None:

@@ -40,6 +40,8 @@ def _first(check: Callable[[View], Iterator[str]], view: View) -> list[str]:
                 break
     except StorageError as error:
         found.append(_worded(error))
+    except (TypeError, ValueError, KeyError):
+        found.append(f"a row of the database holds a value of the wrong kind: {RESTORE_HINT}")
     return found
 
 

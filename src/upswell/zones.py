@@ -7,9 +7,10 @@ converted with the offset before the change (``fold=0``).
 """
 
 import importlib.resources
+import struct
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from zoneinfo import ZoneInfo
 
 from upswell.errors import ConfigError
@@ -34,9 +35,13 @@ def load_zone(name: str) -> ZoneInfo:
             f"unknown time zone {name!r}",
             "write a name of the tz database, such as Africa/Cairo or UTC",
         )
-    resource = importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
-    with resource.open("rb") as stream:
+    with _open_zone(name) as stream:
         return ZoneInfo.from_file(stream, key=name)
+
+
+def _open_zone(name: str) -> IO[bytes]:
+    path = importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
+    return path.open("rb")
 
 
 def day_of(moment: date) -> int:
@@ -139,26 +144,39 @@ def _shift_at(local: datetime, zones: Zones) -> timedelta:
 
 @cache
 def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
-    """(UTC moment, offset before, offset after) of every change, found by halving: zoneinfo does not list them."""
-    found = []
-    step = timedelta(days=1)
-    at = datetime(FIRST_TRANSITION_YEAR, 1, 1)
-    before = _offset(at, name)
+    """(UTC moment, offset before, offset after) of every change of offset, ascending."""
+    second = timedelta(seconds=1)
+    moments = _listed_transitions(name)
+    at = max([datetime(FIRST_TRANSITION_YEAR, 1, 1), *moments[-1:]])
+    # The file ends with a rule for all later years, of two changes a year at most: weeks apart, so that none is missed.
+    step, before = timedelta(days=7), _offset(at, name)
     while at.year < LAST_TRANSITION_YEAR:
-        after = _offset(at + step, name)
+        low, high = at, at + step
+        at, after = high, _offset(high, name)
         if after != before:
-            low, high = at, at + step
-            while high - low > timedelta(seconds=1):
+            while high - low > second:
                 middle = low + (high - low) // 2
                 middle -= timedelta(microseconds=middle.microsecond)
-                if _offset(middle, name) == before:
-                    low = middle
-                else:
-                    high = middle
-            found.append((high, before, after))
+                low, high = (middle, high) if _offset(middle, name) == before else (low, middle)
+            moments.append(high)
             before = after
-        at += step
-    return found
+    changes = [(at, _offset(at - second, name), _offset(at, name)) for at in moments]
+    return [change for change in changes if change[1] != change[2]]
+
+
+def _listed_transitions(name: str) -> list[datetime]:
+    """The UTC moments that a zone's TZif file (RFC 9636) lists: zoneinfo knows them, but does not tell."""
+    with _open_zone(name) as stream:
+        data = stream.read()
+    header = struct.Struct(">4s16x6I")
+    _, utc, std, leap, times, types, chars = header.unpack_from(data)
+    # The first block, with times of 32 bits, is for old readers; the second has the same shape and 64 bits.
+    second = header.size + times * 5 + types * 6 + chars + leap * 8 + std + utc
+    _, _, _, _, times, _, _ = header.unpack_from(data, second)
+    seconds = struct.unpack_from(f">{times}q", data, second + header.size)
+    epoch = datetime(1970, 1, 1)
+    first_s = (datetime(FIRST_TRANSITION_YEAR, 1, 1) - epoch).total_seconds()
+    return [epoch + timedelta(seconds=at) for at in seconds if at >= first_s]
 
 
 def _local_of(utc: datetime, name: str) -> datetime:

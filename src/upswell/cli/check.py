@@ -42,8 +42,20 @@ def command(config: str | None, show_config: bool, as_json: bool, **given: Any) 
     """Check, print, and say by the exit code whether a run can start."""
     from upswell import check
     from upswell.config import gather, settings_of
+    from upswell.errors import ConfigError
 
-    gathered = gather(options.fields(given), Path(config) if config else None)
+    try:
+        gathered = gather(options.fields(given), Path(config) if config else None)
+    except ConfigError as error:
+        if as_json:
+            finding = {
+                "level": "error",
+                "where": "settings",
+                "message": error.message,
+                "hint": error.hint,
+            }
+            say_json({"ok": False, "findings": [finding]})
+        raise
     output_given = gathered.path("output") is not None
     if not output_given:
         gathered.values["output"] = Path("OUTPUT")
@@ -142,5 +154,5 @@ def _data(report: "Report", settings: "Settings") -> list[str]:
     return [
         words,
         f"  sampled {plural(found.lines, 'line')} of {plural(len(found.files), 'file')}:"
-        f" {found.records:,} records, {found.matched:,} of them in the segment",
+        f" {plural(found.records, 'record')}, {found.matched:,} in the segment",
     ]

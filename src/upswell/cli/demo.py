@@ -19,6 +19,7 @@ EXAMPLES = ("upswell demo", "upswell demo /tmp/tour")
 
 CUSTOMERS = 200_000
 FILES = 60
+START = "202601051100"  # inside the hours of all rules but one, which shows what that looks like
 RECORDS = 50_000  # a file: an hour of traffic that is read in a few seconds
 _SHOWN_FILES = 2
 
@@ -65,6 +66,7 @@ def _step(words: str, *command: object) -> None:
 def _generate(place: Path) -> None:
     from upswell.cli.show import plural, size
     from upswell.generate import FAULTS, DataOptions, write_data, write_rules, write_segment
+    from upswell.zones import stamp_time
 
     size_words = ("--customers", CUSTOMERS)
     _step(
@@ -83,7 +85,7 @@ def _generate(place: Path) -> None:
     )
     segment = write_segment(place / "segment", customers=CUSTOMERS)
     say(plural(segment.read_bytes().count(b"\n"), "dial"), "")
-    words = ("--files", FILES, "--records", RECORDS, *size_words, "--faults")
+    words = ("--start", START, "--files", FILES, "--records", RECORDS, *size_words, "--faults")
     _step(
         "An hour of traffic, with every fault that files and lines can have",
         "generate",
@@ -91,7 +93,13 @@ def _generate(place: Path) -> None:
         place / "data",
         *words,
     )
-    options = DataOptions(files=FILES, records_per_file=RECORDS, customers=CUSTOMERS, faults=FAULTS)
+    options = DataOptions(
+        files=FILES,
+        records_per_file=RECORDS,
+        start=stamp_time(START),
+        customers=CUSTOMERS,
+        faults=FAULTS,
+    )
     report = write_data(place / "data", options)
     say(
         f"{plural(len(report.files), 'file')}, {plural(report.lines, 'line')}, {size(report.bytes)}",
@@ -154,8 +162,8 @@ def _next(place: Path) -> list[str]:
         (f"upswell status --output {at}/output --files", "where it stands, file by file"),
         (f"upswell state verify --output {at}/output", "whether the state is sound"),
         (
-            f"ls {at}/output/.upswell/rejects",
-            "the refused lines: file, line, byte, reason, content",
+            f"head {at}/output/.upswell/rejects/*",
+            "refused lines: file, line, byte, length, reason, content",
         ),
         (f"rm -r {at}", "remove the tour"),
     ]

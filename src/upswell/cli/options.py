@@ -47,7 +47,9 @@ _RUNNING = (
     _value("settle_s", "S", "Seconds a file must stay unchanged to be still [2]."),
     _value("poll_s", "S", "Seconds between two looks at DATA [1]."),
     click.option(
-        "--no-watch", "watch", flag_value=False, default=None, help="Poll only, watch nothing."
+        "--watch/--no-watch",
+        default=None,
+        help="Be woken by changes in DATA, or poll only [watch].",
     ),
     _value("threads", "N", "Threads of the kernel [all processors]."),
     _value("rejects_max_bytes_per_file", "SIZE", "Raw rejects kept per DATA file [64MiB]."),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from upswell.batch import File
     from upswell.status import Status
 
+_NOTE_CHARS_MAX = 150  # a change may name every rule; --json has all of it
+
 EXAMPLES = (
     "upswell status --output out/",
     "upswell status --output out/ --files          every file with its place and counts",
@@ -72,7 +74,7 @@ def describe(found: "Status") -> list[str]:
     lines += ["", "Reference in force"]
     lines += [
         f"  {one.kind:<8} {one.version[:12]}  since {one.taken_at[:19].replace('T', ' ')} UTC"
-        f"{'  ' + one.note if one.note else ''}"
+        f"{'  ' + one.note[:_NOTE_CHARS_MAX] if one.note else ''}"
         for one in found.references
     ] or ["  none yet"]
     return lines
@@ -95,7 +97,9 @@ def _notable(found: "Status") -> list[str]:
     lines = []
     for state, files in found.notable.items():
         total = found.summary.files[state]
-        lines += [f"  {state} {file.name}{_why(file)}" for file in files]
+        for file in files:
+            why = _why(file)
+            lines.append(f"  {state} {file.name}: {why}" if why else f"  {state} {file.name}")
         if total > len(files):
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
     if found.late_files:
@@ -104,12 +108,13 @@ def _notable(found: "Status") -> list[str]:
 
 
 def _why(file: "File") -> str:
+    """Why the file is in its state, and what to do; empty when there is nothing to say."""
     words = file.detail or file.reason
     if file.state == "duplicate":
-        return f": the content of {words}"
+        return f"the content of {words}"
     if file.state == "gone":
-        return f": {words or 'deleted'}, read up to byte {file.offset:,}"
-    return f": {words}" if words else ""
+        return f"{words or 'deleted'}, read up to byte {file.offset:,}"
+    return words
 
 
 def _resume(found: "Status") -> list[str]:
@@ -127,11 +132,12 @@ def _describe_files(files: list["File"]) -> list[str]:
     wide = max(len(file.name) for file in files)
     lines = ["", f"Files ({len(files):,})"]
     for file in files:
-        counts = " ".join(f"{name}={n:,}" for name, n in file.outcomes.items())
+        said = [f"{name}={n:,}" for name, n in file.outcomes.items()]
+        if file.state not in ("done", "reading"):
+            said.append(_why(file))
         late = " late" if file.late else ""
-        why = _why(file) if file.state not in ("done", "reading") else ""
         lines.append(
             f"  {file.name:<{wide}}  {file.state:<9} {file.offset:>12,} bytes {file.lines:>9,} lines{late}"
-            f"  {counts}{why}".rstrip()
+            f"  {' '.join(said)}".rstrip()
         )
     return lines

@@ -15,7 +15,6 @@ import click
 
 from upswell.privacy import escape
 
-
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Context settings of every command."""
 

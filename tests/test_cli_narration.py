@@ -1,0 +1,92 @@
+"""What a run says while it runs: how often, in which words, and that saying it never ends a run."""
+
+import io
+import sys
+
+import pytest
+
+from upswell.batch import STATES
+from upswell.cli.narrate import Lines
+from upswell.cli.show import count, plural, seconds, size
+from upswell.reference import OUTCOMES, REASONS
+from upswell.summary import Summary
+from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_progress_is_one_line_per_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """However many batches there are; the rate is that of the interval."""
+    clock = Clock()
+    lines = Lines(10.0, clock=clock)
+    summary = Summary()
+    for second in range(1, 26):
+        clock.now = 100.0 + second
+        summary.lines += 1000
+        summary.batches += 1
+        lines.progress(summary)
+    said = capsys.readouterr().err.splitlines()
+
+    assert 2 == len(said)
+    assert "lines=10000 lines_per_s=1000" in said[0]
+    assert "lines=20000 lines_per_s=1000" in said[1]
+    assert summary is lines.latest
+
+
+def test_every_batch_is_said_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """-v says one line a batch, and none when nothing happened."""
+    lines = Lines(10.0, verbose=True, clock=Clock())
+    summary = Summary()
+    for batches in (1, 1, 2):
+        summary.batches = batches
+        lines.progress(summary)
+
+    assert 2 == len(capsys.readouterr().err.splitlines())
+
+
+def test_no_value_can_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name with a newline or a quote stays one value of one line."""
+    Lines(10.0).event("held", file='a\nat=2026 event="stopped"\x1b[31m')
+    (line,) = capsys.readouterr().err.splitlines()
+
+    assert "\x1b" not in line
+    assert line.endswith(r'event=held file="a\\x0aat=2026 event=\"stopped\"\\x1b[31m"')
+
+
+def test_a_narration_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed or missing stderr ends nothing."""
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        Lines(10.0).event("said to nobody")
+
+
+def test_every_slug_of_the_contract_has_words() -> None:
+    """A new outcome, reason or state must be explained to people, too."""
+    assert set(OUTCOMES) == set(OUTCOME_WORDS)
+    assert set(REASONS) == set(REASON_WORDS)
+    assert set(STATES) == set(STATE_WORDS)
+
+
+def test_numbers_are_written_for_people() -> None:
+    """Counts with separators, sizes and durations in the unit that suits them."""
+    assert "1,234,567" == count(1_234_567)
+    assert ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "200 GiB"] == [
+        size(n) for n in (0, 1023, 1024, 3 << 19, 200 << 30)
+    ]
+    assert ["0.4 s", "12 s", "3 min 05 s", "2 h 10 min", "4 d 3 h"] == [
+        seconds(s) for s in (0.4, 12, 185, 7800, 4 * 86400 + 3 * 3600)
+    ]
+    assert ["1 batch", "2 batches", "0 files"] == [
+        plural(1, "batch"),
+        plural(2, "batch"),
+        plural(0, "file"),
+    ]

@@ -1,0 +1,119 @@
+"""The first signal ends a run cleanly, the second at once."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import clean_environment
+from inputs import write_inputs
+
+
+class Running:
+    """A run for ever, as a process of its own, whose narration can be waited for."""
+
+    def __init__(self, place: Path, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "upswell", *words],
+            cwd=place,
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr
+        self.narration = self.process.stderr
+
+    def wait_for(self, words: str) -> str:
+        """The first line of narration with these words."""
+        for line in self.narration:
+            if words in line:
+                return line
+        raise AssertionError(f"{words!r} was never said")
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code and the rest of both streams."""
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_finishes_and_leaves_with_0(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """What was committed is published, and the end is told."""
+    run = Running(tmp_path, *write_inputs(tmp_path), "--log-interval-s", "0.1")
+    run.wait_for("notified=1")
+    run.process.send_signal(number)
+    run.wait_for(f"signal={number.name}")
+    code, _, narration = run.end()
+
+    assert 0 == code, narration
+    assert "event=stopped lines=7 notified=1" in narration
+    assert "error" not in narration
+    assert 1 == len(list((tmp_path / "out" / "Twitter").iterdir()))
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_leaves_at_once(
+    tmp_path: Path, number: signal.Signals, expected: int
+) -> None:
+    """The exit code is that of the second signal, whatever the run is doing."""
+    # A long poll: the engine has not looked at the first signal yet when the second comes.
+    run = Running(tmp_path, *write_inputs(tmp_path), "-v", "--poll-s", "20", "--no-watch")
+    run.wait_for("notified=1")
+    run.process.send_signal(signal.SIGTERM)
+    run.wait_for("signal=SIGTERM")
+    run.process.send_signal(number)
+    code, _, narration = run.end()
+
+    assert expected == code
+    assert "Traceback" not in narration
+
+
+def test_a_generator_of_live_data_stops_cleanly(tmp_path: Path) -> None:
+    """The file in hand is finished, and what was made is told."""
+    words = (
+        "generate",
+        "data",
+        "data",
+        "--live",
+        "--rate",
+        "10",
+        "--speed",
+        "600",
+        "--customers",
+        "100",
+    )
+    run = Running(tmp_path, *words)
+    run.wait_for("DATA_")
+    run.process.send_signal(signal.SIGINT)
+    code, out, _ = run.end()
+
+    assert 0 == code
+    assert out.startswith("data: ")
+
+
+def test_an_interrupted_command_leaves_without_a_traceback(tmp_path: Path) -> None:
+    """Commands that are no run end with 130 at the first SIGINT."""
+    run = Running(
+        tmp_path,
+        "generate",
+        "data",
+        "data",
+        "--files",
+        "100000",
+        "--records",
+        "10",
+        "--customers",
+        "100",
+    )
+    while not list(tmp_path.glob("data/*.csv")):
+        assert run.process.poll() is None
+    run.process.send_signal(signal.SIGINT)
+    code, _, narration = run.end()
+
+    assert 130 == code
+    assert "error: interrupted" == narration.strip()
