@@ -400,3 +400,14 @@ def test_the_days_that_are_closed_leave_the_ledger(place: Place) -> None:
         place.once()
 
     place.law()
+
+
+def test_bad_lines_of_a_first_start_are_left_out_and_told(place: Place) -> None:
+    """The good rules are used, and each bad line is a warning with its file, number and reason."""
+    place.write(place.root / "rules" / "RULES.csv", RULES + b"4,Snap,8,8,1\n")
+    place.file("202004171000", record(0, 1, 200, "100000"))
+
+    summary = place.once()
+
+    assert summary.outcomes["notified"] == 1
+    assert any("RULES.csv line 4: start and end are the same" in text for text in summary.warnings)

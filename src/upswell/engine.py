@@ -19,7 +19,7 @@ from upswell.commit import Committer
 from upswell.config import Settings
 from upswell.errors import ConfigError, InputMissing, StorageError, TooManyRejects, UpswellError
 from upswell.kernel import Range, Result, Scanned
-from upswell.reload import Reference, Reload
+from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
 from upswell.source import Source
 from upswell.summary import Observations, Summary
@@ -28,6 +28,7 @@ from upswell.wake import watch
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MAX = 1000  # about as long as a batch may work before its results are worth showing
 FOLD_BYTES_MIN = 4 << 20  # deltas below this are quicker to replay at a start than to fold now
+LEFT_OUT_SHOWN = 10  # lines of RULES in the summary; check shows all
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
 LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
 
@@ -179,9 +180,20 @@ class _Run:
                 + "; ".join(change.words)
             )
         elif change.words:
-            self._event("reference taken", words="; ".join(change.words))
+            self._event("reference changed", words="; ".join(change.words))
+        self._warn_left_out(change)
         self._use(change.reference)
         return True
+
+    def _warn_left_out(self, change: Change) -> None:
+        shown = change.left_out[:LEFT_OUT_SHOWN]
+        for line in shown:
+            self._warn(f"left out: {line}")
+        if len(change.left_out) > len(shown):
+            self._warn(
+                f"{len(change.left_out) - len(shown):,} more lines of RULES were left out:"
+                " run upswell check"
+            )
 
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""
@@ -257,6 +269,7 @@ class _Run:
         if change.accepted and change.reference.versions != self.reference.versions:
             self._use(change.reference)
             self._event("reference changed", words="; ".join(change.words) or "no difference")
+            self._warn_left_out(change)
         elif not change.accepted:
             self._warn("a change of SEGMENT or RULES was refused: " + "; ".join(change.words))
 

@@ -10,13 +10,14 @@ import hashlib
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from upswell.batch import Versions
 from upswell.errors import ConfigError, InputMissing, UpswellError
 from upswell.kernel import Rules, Segment, SegmentReport
+from upswell.privacy import escape
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
 
 BAD_LINES_MAX_RATIO = 0.01
@@ -56,6 +57,8 @@ class Change:
     accepted: bool
     words: list[str]
     """The diff of what was taken, or the reasons of what was refused."""
+    left_out: list[str] = field(default_factory=list)
+    """Lines that are not part of what was taken, in words."""
 
 
 class Contents(NamedTuple):
@@ -214,13 +217,13 @@ class Reload:
         if isinstance(change, Change):
             self.current = change.reference
             return change
-        versions, note = change.reference.versions, "; ".join(change.words)
+        versions, note = change.reference.versions, "; ".join(change.words + change.left_out)
         if change.rules_content is not None:
             self._kept.add_reference("rules", versions.rules, change.rules_content, note)
         if change.segment_content is not None:
             self._kept.add_reference("segment", versions.segment, change.segment_content, note)
         self.current = change.reference
-        return Change(change.reference, accepted=True, words=change.words)
+        return Change(change.reference, accepted=True, words=change.words, left_out=change.left_out)
 
     def _restore(self, versions: Versions) -> Reference:
         ruleset = parse_rules(unpack_rules(self._kept.reference("rules", versions.rules)))
@@ -250,6 +253,7 @@ class _Candidate(NamedTuple):
 
     reference: Reference
     words: list[str]
+    left_out: list[str]
     rules_content: bytes | None
     segment_content: bytes | None
 
@@ -291,6 +295,7 @@ def _load(
     if before is not None and before.versions == versions:
         return Change(before, accepted=True, words=[])
     words: list[str] = []
+    left_out: list[str] = []
     refusals: list[str] = []
     if before is not None and before.versions.rules == versions.rules:
         ruleset, rules, rules_content = before.ruleset, before.rules, None
@@ -301,7 +306,7 @@ def _load(
         rules_content = pack_rules(rules_source.files)
         if before is not None:
             words += describe_change(before.ruleset, ruleset)
-        words += [describe_problem(problem) for problem in ruleset.problems]
+        left_out += [describe_problem(problem) for problem in ruleset.problems]
     if before is not None and before.versions.segment == versions.segment:
         segment, segment_content = before.segment, None
     else:
@@ -312,19 +317,23 @@ def _load(
         if old is not None:
             added, removed = old.diff(segment)
             words.append(f"+{added:,} dials, -{removed:,}")
-        words += _segment_words(report, [name for name, _ in segment_source.files])
+        left_out += _segment_problems(report, [name for name, _ in segment_source.files])
     if refusals:
         if before is None:
             raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
         return Change(before, accepted=False, words=refusals)
     return _Candidate(
-        Reference(ruleset, rules, segment, versions), words, rules_content, segment_content
+        Reference(ruleset, rules, segment, versions),
+        words,
+        left_out,
+        rules_content,
+        segment_content,
     )
 
 
 def describe_problem(problem: Problem) -> str:
     """A refused line of RULES in words, safe for a terminal."""
-    return f"{problem.file!r} line {problem.line}: {problem.message}"
+    return f"{escape(problem.file)} line {problem.line}: {problem.message}"
 
 
 def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
@@ -353,10 +362,10 @@ def _segment_refusals(
     return refusals
 
 
-def _segment_words(report: SegmentReport, names: list[str]) -> list[str]:
+def _segment_problems(report: SegmentReport, names: list[str]) -> list[str]:
     if not report.bad:
         return []
     index, line, reason, _ = report.errors[0]
     return [
-        f"{report.bad:,} SEGMENT lines are no dial, the first is {names[index]!r} line {line}: {reason}"
+        f"{report.bad:,} SEGMENT lines are no dial, the first is {escape(names[index])} line {line}: {reason}"
     ]
