@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CARGO := cargo --quiet
+CARGO := cargo
 CARGO_FLAGS := --manifest-path kernel/Cargo.toml
 
 KERNEL_SOURCES := $(shell find kernel -path kernel/target -prune -o -type f -print)
@@ -41,7 +41,7 @@ setup: .make/dev ## the virtual environment in .venv/, with the tools that pypro
 build: .make/build ## the release kernel in .venv/, when its sources changed
 
 .make/build: .make/dev $(KERNEL_SOURCES) pyproject.toml
-	@$(BIN)/maturin develop --release --quiet >.make/build.log 2>&1 || { cat .make/build.log; false; }
+	@$(BIN)/maturin develop --release --quiet >/dev/null 2>.make/build.log || { cat .make/build.log >&2; false; }
 	@touch $@
 
 fmt: .make/dev ## format Python and Rust
@@ -60,13 +60,13 @@ lint-python: .make/build
 
 lint-rust:
 	@$(CARGO) fmt $(CARGO_FLAGS) --check -- -l
-	@$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	@$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features python -- -D warnings
+	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --all-targets --features python -- -D warnings
 
 test: build lint test-rust test-python ## everything that is checked before a change lands
 
 test-rust:
-	@$(CARGO) test $(CARGO_FLAGS)
+	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
 test-python: .make/build
 	@$(BIN)/python -m pytest --quiet
@@ -84,7 +84,9 @@ wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any 
 	@rm -f dist/*.whl
 	@PATH="$(CURDIR)/$(BIN):$$PATH" \
 		RUSTFLAGS="--remap-path-prefix=$(CURDIR)=upswell --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
-		maturin build --release --zig --compatibility manylinux2014 --out dist --quiet
+		maturin build --release --zig --compatibility manylinux2014 --out dist --quiet \
+		2>.make/wheel.log || { cat .make/wheel.log >&2; false; }
+	@ls dist/*.whl
 	@touch $@
 
 .make/package: .make/venv pyproject.toml
@@ -118,7 +120,7 @@ bench-short: .make/build .make/bench ## the same answer as Polars, on a million 
 demo: .make/build ## a tour on generated data
 	@$(BIN)/upswell demo
 
-clean: ## remove what was built, but not .venv/
-	@$(CARGO) clean $(CARGO_FLAGS)
+clean: ## remove what was built, but not .venv/ and bench/data/
+	@$(CARGO) clean --quiet $(CARGO_FLAGS)
 	@rm -rf dist .make .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@rm -f src/upswell/*.so

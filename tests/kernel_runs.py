@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import add
 from os import environ
 from pathlib import Path
 from typing import NamedTuple
@@ -89,83 +90,115 @@ def stamp_of(file: int) -> str:
     return f"202004{17 + file:02}1000"
 
 
+class Driver:
+    """Reads files with the kernel as the source and the engine would, and keeps what it says."""
+
+    def __init__(self, directory: Path, files: Sequence[bytes], settings: Settings) -> None:
+        self.files = files
+        self.settings = settings
+        self.paths = [directory / f"DATA_{stamp_of(number)}.csv" for number, _ in enumerate(files)]
+        for path, content in zip(self.paths, files, strict=True):
+            path.write_bytes(content)
+        self.segment, _ = kernel.Segment.parse(["\n".join(DIALS).encode()])
+        self.rules = kernel.Rules([tuple(rule) for rule in RULES])
+        with environment(settings):
+            clock = kernel.Clock(settings.zones.shifts())
+            self.scanner = kernel.Scanner(settings.threads, settings.measure, clock)
+        self.newest = ""
+        self.run = Run([], 0, [0] * 10, [0] * 7, b"", {}, set(), [], [], {}, [], kernel.Ledger())
+
+    def take(self, call: Sequence[Asked]) -> None:
+        """Process what is asked until all of it is taken."""
+        rest = list(call)
+        while rest:
+            ranges = self.ranges(rest)
+            result = self.scanner.process(
+                ranges,
+                self.segment,
+                self.rules,
+                self.run.ledger,
+                self.settings.output_bytes_max,
+                10_000,
+            )
+            assert result.ranges
+            for part, wanted, scanned in zip(rest, ranges, result.ranges, strict=False):
+                self.note_range(part, wanted, scanned)
+            self.note_result(ranges, result)
+            rest = rest[sum(scanned.complete for scanned in result.ranges) :]
+
+    def ranges(self, parts: Sequence[Asked]) -> list[kernel.Range]:
+        """The ranges to ask for, each from where its file stands."""
+        ranges, newest = [], self.newest
+        for part in parts:
+            stamp = stamp_of(part.file)
+            newest = max(newest, stamp)
+            at, newlines, digest, tail = self.run.places.get(part.file, (0, 0, 0, 0))
+            ranges.append(
+                kernel.Range(
+                    name=self.paths[part.file].name,
+                    path=bytes(self.paths[part.file]),
+                    compressed=False,
+                    start=at,
+                    end=max(at, part.end),
+                    final=part.final,
+                    tail=tail,
+                    newlines=newlines,
+                    digest=digest,
+                    day_max=day_max_of(stamp),
+                    day_open=day_open_of(newest, self.settings.keep_days, self.settings.zones),
+                    rejects_left_bytes=REJECTS_ALL,
+                    stamp=stamp,
+                    newest_stamp=newest,
+                )
+            )
+        return ranges
+
+    def note_range(self, part: Asked, wanted: kernel.Range, scanned: kernel.Scanned) -> None:
+        """Where a range stands, and its counts, which must add up."""
+        assert scanned.problem is None, scanned.problem_detail
+        assert scanned.lines == sum(scanned.outcomes)
+        assert scanned.outcomes[0] == sum(scanned.rejects)
+        data = self.files[part.file]
+        if scanned.end > wanted.start:  # only what was taken enters the log
+            taken = data[wanted.start : scanned.end]
+            self.run.taken.append(
+                Taken(wanted.name, wanted.start, taken, wanted.stamp, wanted.newest_stamp)
+            )
+        self.newest = max(self.newest, wanted.stamp)
+        assert kernel.crc64(data[: scanned.end]) == scanned.digest
+        place = scanned.end, scanned.newlines, scanned.digest, scanned.tail
+        self.run.places[part.file] = place
+        self.run = self.run._replace(
+            lines=self.run.lines + scanned.lines,
+            outcomes=list(map(add, self.run.outcomes, scanned.outcomes)),
+            reasons=list(map(add, self.run.reasons, scanned.rejects)),
+        )
+
+    def note_result(self, ranges: Sequence[kernel.Range], result: kernel.Result) -> None:
+        """Outputs, notifications, rejects and the delta of a call."""
+        names = self.rules.applications
+        outputs = self.run.outputs
+        for application, content in result.outputs:
+            outputs[names[application]] = outputs.get(names[application], b"") + content
+        told = result.notifications
+        assert sorted(told) == told
+        for day, application, msisdn, number, byte, raw in told:
+            notification = (day, names[application], msisdn, ranges[number].name, byte, raw)
+            assert notification not in self.run.notifications
+            self.run.notifications.add(notification)
+        self.run.deltas.append(result.delta)
+        self.run = self.run._replace(rejects=self.run.rejects + result.rejects)
+
+
 def run_kernel(
     directory: Path, files: Sequence[bytes], asked: Sequence[Sequence[Asked]], settings: Settings
 ) -> Run:
     """Write the files and process the asked ranges, one call after another, each until all of it is taken."""
-    paths = []
-    for number, content in enumerate(files):
-        path = directory / f"DATA_{stamp_of(number)}.csv"
-        path.write_bytes(content)
-        paths.append(path)
-    segment, _ = kernel.Segment.parse(["\n".join(DIALS).encode()])
-    rules = kernel.Rules([tuple(rule) for rule in RULES])
-    with environment(settings):
-        clock = kernel.Clock(settings.zones.shifts())
-        scanner = kernel.Scanner(settings.threads, settings.measure, clock)
-    ledger = kernel.Ledger()
-    run = Run([], 0, [0] * 10, [0] * 7, b"", {}, set(), [], [], {}, [], ledger)
-    lines, rejects, newest = 0, b"", ""
+    driver = Driver(directory, files, settings)
     for call in asked:
-        rest = list(call)
-        while rest:
-            ranges, stamps = [], newest
-            for part in rest:
-                stamps = max(stamps, stamp_of(part.file))
-                at, newlines, digest, tail = run.places.get(part.file, (0, 0, 0, 0))
-                ranges.append(
-                    kernel.Range(
-                        name=paths[part.file].name,
-                        path=bytes(paths[part.file]),
-                        compressed=False,
-                        start=at,
-                        end=max(at, part.end),
-                        final=part.final,
-                        tail=tail,
-                        newlines=newlines,
-                        digest=digest,
-                        day_max=day_max_of(stamp_of(part.file)),
-                        day_open=day_open_of(stamps, settings.keep_days, settings.zones),
-                        rejects_left_bytes=REJECTS_ALL,
-                        stamp=stamp_of(part.file),
-                        newest_stamp=stamps,
-                    )
-                )
-            result = scanner.process(
-                ranges, segment, rules, ledger, settings.output_bytes_max, 10_000
-            )
-            assert result.ranges
-            done = 0
-            for part, wanted, scanned in zip(rest, ranges, result.ranges, strict=False):
-                assert scanned.problem is None, scanned.problem_detail
-                assert scanned.lines == sum(scanned.outcomes)
-                assert scanned.outcomes[0] == sum(scanned.rejects)
-                data = files[part.file][wanted.start : scanned.end]
-                if data:  # only what was taken enters the log
-                    run.taken.append(
-                        Taken(wanted.name, wanted.start, data, wanted.stamp, wanted.newest_stamp)
-                    )
-                newest = max(newest, wanted.stamp)
-                assert kernel.crc64(files[part.file][: scanned.end]) == scanned.digest
-                run.places[part.file] = scanned.end, scanned.newlines, scanned.digest, scanned.tail
-                lines += scanned.lines
-                for index, count in enumerate(scanned.outcomes):
-                    run.outcomes[index] += count
-                for index, count in enumerate(scanned.rejects):
-                    run.reasons[index] += count
-                done += scanned.complete
-            names = rules.applications
-            for application, content in result.outputs:
-                run.outputs[names[application]] = run.outputs.get(names[application], b"") + content
-            assert sorted(result.notifications) == result.notifications
-            for day, application, msisdn, number, byte, raw in result.notifications:
-                notification = (day, names[application], msisdn, ranges[number].name, byte, raw)
-                assert notification not in run.notifications
-                run.notifications.add(notification)
-            rejects += result.rejects
-            run.deltas.append(result.delta)
-            rest = rest[done:]
-    return run._replace(lines=lines, rejects=rejects, items=ledger.items(), caps=ledger.caps())
+        driver.take(call)
+    ledger = driver.run.ledger
+    return driver.run._replace(items=ledger.items(), caps=ledger.caps())
 
 
 def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:

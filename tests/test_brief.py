@@ -78,7 +78,7 @@ def test_without_the_zones_the_whatsapp_record_is_outside_its_hours(
 
     assert {"Twitter": TWITTER} == published(tmp_path / "out")
     assert 1 == json.loads(done.stdout)["outcomes"]["outside_window"]
-    assert "1 record over the threshold but outside the hours" in done.stderr
+    assert "1 record over its threshold but outside its hours" in done.stderr
     assert "set data_timezone and rules_timezone" in done.stderr
 
 

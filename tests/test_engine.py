@@ -367,7 +367,7 @@ def test_records_outside_their_hours_are_told_in_words(place: Place) -> None:
 
     warnings = " ".join(place.once().warnings)
 
-    assert "1 record over the threshold but outside the hours" in warnings
+    assert "1 record over its threshold but outside its hours" in warnings
     assert "9-18" in warnings
     assert "data_timezone" in warnings
     assert DIALS[0] not in warnings

@@ -1,5 +1,6 @@
 """The kernel says what the reference says, whatever the bytes, the cuts, the threads and the scanner path."""
 
+import random
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kernel_runs import (
     Asked,
     Settings,
     files_and_calls,
+    random_file,
     run_kernel,
     run_reference,
     same,
@@ -54,10 +56,6 @@ def test_threads_pieces_and_stops_never_show(
 @pytest.mark.parametrize("path", kernel.PATHS)
 def test_a_long_file_agrees_too(tmp_path: Path, path: str) -> None:
     """Thousands of lines over many pieces and threads are decided as the reference does."""
-    import random
-
-    from kernel_runs import random_file
-
     generator = random.Random(7)
     files = [random_file(generator, 6_000, 0.1), random_file(generator, 4_000, 0.01)]
     calls = [

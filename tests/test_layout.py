@@ -109,7 +109,9 @@ def test_every_error_has_an_exit_code_that_the_manual_tells(
 
 
 # Spelled in pieces, so that this file passes its own test.
-STRANGERS = re.compile("|".join(["/wor" + "k/", "/roo" + "t/", "DESIG" + r"N\.md", "TRUS" + r"T\.md"]))
+STRANGERS = re.compile(
+    "|".join(["/wor" + "k/", "/roo" + "t/", "DESIG" + r"N\.md", "TRUS" + r"T\.md"])
+)
 
 
 def test_no_file_names_a_machine_of_its_authors() -> None:

@@ -253,3 +253,35 @@ def test_an_unterminated_copy_differs(done: Arrivals) -> None:
     done.write(4, record(91), age_s=9)
 
     assert [name(3), name(4)] == [took[0] for took in done.turn()]
+
+
+def test_a_compressed_copy_is_decided_at_once(done: Arrivals) -> None:
+    """It has its end, so nobody needs to wait until it is still."""
+    done.write_gzip(3, records(0, 4))
+
+    assert [] == done.turn()
+    assert ("duplicate", "content") == done.state(name(3, "csv.gz"))
+
+
+def test_an_unreadable_file_keeps_no_twin_waiting(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was taken of it, so its copy takes its place."""
+    arrivals.write(1, records(0, 4))
+    arrivals.write(2, records(0, 4))
+    arrivals.source.look()
+    arrivals.source.ready()
+
+    def refuse(*_: object) -> kernel.FirstRecord:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as context:
+        context.setattr(kernel, "first_record", refuse)
+        arrivals.wait(1)
+        arrivals.touch(name(1))
+        arrivals.source.look()
+        arrivals.source.ready()
+    arrivals.wait(2)
+
+    assert [(name(2), 0, 4 * LINE)] == arrivals.turn()
+    assert ("held", "unreadable") == arrivals.state(name(1))

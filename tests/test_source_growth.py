@@ -256,3 +256,23 @@ def test_a_long_file_without_a_record_is_not_searched_at_every_growth(
         arrivals.wait(0.5)
 
     assert sum(searched) <= 3 * arrivals.path(1).stat().st_size
+
+
+def test_a_last_line_that_was_rewritten_is_read(arrivals: Arrivals) -> None:
+    """The size alone does not say that nothing new can be taken."""
+    arrivals.write(1, record(0) + b"012")
+    arrivals.turn()
+    arrivals.wait(1)
+    arrivals.write(1, record(0) + b"01\n")
+
+    assert [(name(1), len(record(0)), len(record(0)) + 3)] == arrivals.turn()
+
+
+def test_kept_rejects_add_up(arrivals: Arrivals) -> None:
+    """The limit is per file, not per range."""
+    for _ in range(3):
+        with arrivals.path(1).open("ab") as stream:
+            stream.write(record(0) + b"nonsense\n")
+        arrivals.turn()
+
+    assert 3 * len(b"nonsense") == arrivals.row(name(1)).rejects_kept_bytes

@@ -299,6 +299,51 @@ def test_a_file_that_cannot_be_read_is_tried_every_minute(
     arrivals.turn()
     assert 1 == len(opened)
 
+    # A clock that was set back must not hold it for as long.
+    arrivals.wait(-86400)
+    arrivals.turn()
+    assert 2 == len(opened)
+
     monkeypatch.undo()
     arrivals.wait(60)
     assert [(name(5), 0, LINE)] == arrivals.turn()
+
+
+@pytest.mark.parametrize("how", ["longer under another inode", "as long in place"])
+def test_what_is_no_mere_growth_is_compared_at_once(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """However long the file is, and however lately it was compared."""
+    monkeypatch.setattr(entry, "REVERIFY_BYTES_MAX", LINE)
+    arrivals.write(5, records(50, 2))
+    arrivals.turn()
+    arrivals.wait(1)
+    if how == "as long in place":
+        arrivals.write(5, records(60, 2))
+    else:
+        arrivals.move_in(5, records(60, 3))
+
+    assert [] == arrivals.turn()
+    assert ("held", "changed") == arrivals.state(name(5))
+
+
+def test_a_held_file_is_not_read_at_a_start(arrivals: Arrivals, reads: list[int]) -> None:
+    """Nobody touched it, so it would only be held again."""
+    arrivals.write(1, records(60, 4))
+    arrivals.turn()
+    assert ("held", "changed") == arrivals.state(name(1))
+    reads.clear()
+    arrivals.restart()
+    arrivals.turn()
+
+    assert [2 * LINE] == reads  # the one that is being read
+
+
+def test_only_regular_files_are_opened(arrivals: Arrivals) -> None:
+    """A link is not followed, and a pipe does not block."""
+    arrivals.path(5).symlink_to(arrivals.path(1))
+    os.mkfifo(arrivals.path(6))
+
+    for minute in (5, 6):
+        with pytest.raises(OSError, match=r"symbolic links|regular"):
+            entry.read_at(bytes(arrivals.path(minute)), 0, 1)

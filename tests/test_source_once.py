@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from arrivals import SETTLE_S, Arrivals, name, record, records
+from upswell import entry
 
 LINE = len(record(0))
 
@@ -83,7 +84,7 @@ def test_an_unfinished_line_of_a_file_that_grows_is_left(arrivals: Arrivals) -> 
     waited = arrivals.settle()
     took, warnings = arrivals.once()
 
-    assert waited < SETTLE_S
+    assert 0 == waited
     assert [(name(1), 0, LINE)] == took
     assert [
         f"{LINE - 1} bytes of {name(1)} were left for the next run: it is being written"
@@ -94,12 +95,14 @@ def test_an_unfinished_line_of_a_file_that_grows_is_left(arrivals: Arrivals) -> 
 def test_a_file_that_changed_during_the_wait_is_not_still_after_it(arrivals: Arrivals) -> None:
     """Even when its new mtime is old, the listing's size cuts a line in it."""
     arrivals.write(1, records(0, 2)[:-1])
+    arrivals.write(2, record(9)[:-1])
     arrivals.source.freeze()
     arrivals.source.undecided()
     arrivals.append(1, b"\n")
     arrivals.touch(name(1), age_s=3600)
 
-    assert [(name(1), 0, LINE)] == arrivals.once()[0]
+    assert SETTLE_S == arrivals.settle()
+    assert [(name(1), 0, LINE), (name(2), 0, LINE - 1)] == arrivals.once()[0]
 
 
 def test_a_suspect_is_decided_in_the_wait(arrivals: Arrivals) -> None:
@@ -274,3 +277,36 @@ def test_a_truncated_file_is_left(arrivals: Arrivals) -> None:
     assert [(name(1), 0, 2 * LINE)] == took
     assert 1 == len(warnings)
     assert ("reading", "") == arrivals.state(name(1))
+
+
+def test_a_file_that_was_swapped_under_the_read_is_held(arrivals: Arrivals) -> None:
+    """No look follows, so the inode that was read must tell."""
+    arrivals.write(1, records(0, 2), age_s=9)
+    arrivals.turn()
+    arrivals.append(1, records(2, 2))
+    arrivals.restart()
+    arrivals.source.freeze()
+    arrivals.settle()
+    arrivals.move_in(1, records(50, 4))
+    arrivals.once()
+
+    assert ("held", "changed") == arrivals.state(name(1))
+
+
+def test_a_long_file_is_compared_before_it_is_done(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it only grew; one that cannot be read any more is held instead."""
+    monkeypatch.setattr(entry, "REVERIFY_BYTES_MAX", 0)
+    for minute in (1, 2):
+        arrivals.write(minute, records(10 * minute, 2), age_s=9)
+    arrivals.turn()
+    for minute in (1, 2):
+        arrivals.write(minute, b"9" + records(10 * minute, 3)[1:])
+    arrivals.source.freeze()
+    arrivals.take()
+    arrivals.path(2).unlink()
+
+    assert [] == arrivals.source.finish_once()
+    assert ("held", "changed") == arrivals.state(name(1))
+    assert ("held", "unreadable") == arrivals.state(name(2))

@@ -75,6 +75,12 @@ def test_the_newest_stamp_runs_over_the_log(arrivals: Arrivals) -> None:
 
     assert expected == [(planned.name, planned.newest_stamp) for planned in ranges(arrivals)]
 
+    arrivals.read(arrivals.source.ready()[:1])
+    arrivals.write(2, record(2))
+    expected = [(name(2), stamp(5)), (name(9), stamp(9))]
+
+    assert expected == [(planned.name, planned.newest_stamp) for planned in ranges(arrivals)]
+
     arrivals.restart()
 
     assert expected == [(planned.name, planned.newest_stamp) for planned in ranges(arrivals)]

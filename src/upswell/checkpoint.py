@@ -130,10 +130,14 @@ class Checkpoint(View):
             self._applications = self.applications()
         return {name: self._applications[name] for name in names}
 
-    def save_files(self, files: Iterable[File]) -> None:
-        """Save files whose state changed without a batch, in a small transaction."""
+    def save_files(self, files: Iterable[File], ignored_left: Iterable[str] = ()) -> None:
+        """Save files whose state changed without a batch, and forget ignored names, in a small transaction."""
         with self._transaction():
             self._put_files(files)
+            self._db.executemany(
+                "DELETE FROM file WHERE name = ? AND state = 'ignored' AND \"offset\" = 0",
+                [(encode_name(name),) for name in ignored_left],
+            )
 
     def add_reference(
         self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from upswell import kernel
+from upswell import claim, kernel
 from upswell.adopt import adopt
-from upswell.batch import STATES, Batch, DroppedRejects, File, LogRange, Output
+from upswell.assembly import assemble, check_sums, folds
+from upswell.batch import STATES, Batch, File, State
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.config import Settings
-from upswell.errors import ConfigError, InputMissing, StorageError, TooManyRejects, UpswellError
+from upswell.errors import InputMissing, StorageError, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
 from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
@@ -27,7 +28,6 @@ from upswell.wake import watch
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MAX = 1000  # about as long as a batch may work before its results are worth showing
-FOLD_BYTES_MIN = 4 << 20  # deltas below this are quicker to replay at a start than to fold now
 LEFT_OUT_SHOWN = 10  # lines of RULES in the summary; check shows all
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
 LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
@@ -81,7 +81,7 @@ class _Run:
         self.observations = Observations(settings.zones)
         self.started = time.monotonic()
         self.zones = settings.zones
-        self.touched: dict[str, File] = {}
+        self.touched: dict[str, State] = {}
         self.scanner = kernel.Scanner(
             settings.threads, settings.measure, kernel.Clock(self.zones.shifts())
         )
@@ -92,8 +92,9 @@ class _Run:
             keep_days=settings.keep_days,
             zones=self.zones,
             max_stamp_ahead_days=settings.max_stamp_ahead_days,
-            since=settings.since,
+            since=claim.since(settings, checkpoint),
             rejects_max_bytes_per_file=settings.rejects_max_bytes_per_file,
+            stopping=stop.is_set,
         )
         self.reload = Reload(
             settings.segment,
@@ -106,7 +107,8 @@ class _Run:
         self.ledger = kernel.Ledger()
 
     def run(self) -> Summary:
-        if self._check_state() and self.settings.adopt:
+        new = claim.check(self.settings, self.checkpoint, self.sink)
+        if new and self.settings.adopt:
             adopted = adopt(self.sink, self.checkpoint, self.zones)
             self._event("adopted", **adopted._asdict())
         recovered = self.committer.recover()
@@ -116,7 +118,7 @@ class _Run:
             self.source.freeze()
         if not self._start_reference():
             return self._finish()
-        self._claim_state()
+        claim.claim(self.settings, self.checkpoint)
         self._load_ledger()
         self.source.verify_taken()
         if self.settings.once:
@@ -124,43 +126,6 @@ class _Run:
         else:
             self._run_forever()
         return self._finish()
-
-    def _check_state(self) -> bool:
-        """Check that the state belongs to these settings; True when it is new."""
-        meta = self.checkpoint.meta()
-        for key, value in self._fixed().items():
-            if meta.get(key, value) != value:
-                raise ConfigError(
-                    f"{key} is {value} but this state was begun with {meta[key]}:"
-                    " totals and caps of the two cannot be joined",
-                    f"set {key} to {meta[key]}, or begin anew: another OUTPUT, and --since with"
-                    " the next day's 0000",
-                )
-        new = "measure" not in meta
-        if new and not self.settings.adopt and any(self.sink.published()):
-            raise ConfigError(
-                f"{self.settings.output} already holds notifications, but the state"
-                f" {self.settings.state_dir} knows nothing of them",
-                "give --state with the state that wrote them, or --adopt to take over their caps",
-            )
-        return new
-
-    def _fixed(self) -> dict[str, str]:
-        """The settings that belong to a state for good."""
-        return {
-            "data_timezone": self.zones.data,
-            "rules_timezone": self.zones.rules,
-            "measure": self.settings.measure,
-            "keep_days": str(self.settings.keep_days),
-        }
-
-    def _claim_state(self) -> None:
-        """Write down what the state belongs to, and where its run reads and writes."""
-        paths = {
-            name: str(getattr(self.settings, name).absolute())
-            for name in ("data", "segment", "rules", "output")
-        }
-        self.checkpoint.set_meta({**self._fixed(), **paths})
 
     def _start_reference(self) -> bool:
         """Put the first reference in force once SEGMENT and RULES are still; False when stopped before."""
@@ -239,7 +204,9 @@ class _Run:
             while not self.stop.is_set():
                 looked_at = time.monotonic()
                 wake.clear()
-                self.source.look()
+                if not self._look():
+                    self.stop.wait(self.settings.poll_s)
+                    continue
                 look_s = time.monotonic() - looked_at
                 self._take_reference_change()
                 while (ranges := self.source.ready()) and not self.stop.is_set():
@@ -250,6 +217,15 @@ class _Run:
                         break
                 else:
                     self._idle(wake, look_s)
+
+    def _look(self) -> bool:
+        """Look at DATA; False when it cannot be listed just now, as a share that is away for a while."""
+        try:
+            self.source.look()
+        except InputMissing as error:
+            self._warn(f"{error.message}: {error.hint}; it is tried again")
+            return False
+        return True
 
     def _idle(self, wake: threading.Event, look_s: float) -> None:
         """Nothing is ready: save what is known, and wait for a change, a poll or a stop."""
@@ -284,8 +260,7 @@ class _Run:
             WORK_MS_MAX,
         )
         pairs = list(zip(ranges, result.ranges, strict=False))
-        for wanted, scanned in pairs:
-            _check_sums(wanted, scanned)
+        check_sums(pairs)
         self.source.advance(pairs)
         if any(scanned.end > wanted.start for wanted, scanned in pairs):
             batch = self._batch(pairs, result)
@@ -301,68 +276,22 @@ class _Run:
         self._progress()
 
     def _batch(self, pairs: Sequence[tuple[Range, Scanned]], result: Result) -> Batch:
-        number = self.checkpoint.last_batch() + 1
-        taken = [(at, pair) for at, pair in enumerate(pairs) if pair[1].end > pair[0].start]
-        day_open = max(wanted.day_open for _, (wanted, _) in taken)
+        day_open = max(wanted.day_open for wanted, scanned in pairs if scanned.end > wanted.start)
         if day_open > self.day_open:
             self.day_open = day_open
             self.ledger.drop_before(day_open)
         files = self.source.changed()
-        self.touched.update((file.name, file) for file in files)
-        return Batch(
-            number=number,
-            ranges=[
-                LogRange(
-                    batch=number,
-                    sequence=at,
-                    file=wanted.name,
-                    stamp=wanted.stamp,
-                    start=wanted.start,
-                    end=scanned.end,
-                    newest_stamp=wanted.newest_stamp,
-                    versions=self.reference.versions,
-                )
-                for at, (wanted, scanned) in taken
-            ],
-            files=files,
+        self._touch(files)
+        return assemble(
+            self.checkpoint.last_batch() + 1,
+            pairs,
+            result,
             applications=self.reference.rules.applications,
-            outputs=[
-                Output(self.reference.rules.applications[application], content)
-                for application, content in result.outputs
-            ],
-            notifications=result.notifications,
-            rejects=result.rejects,
-            dropped=[
-                DroppedRejects(at, *scanned.rejects_dropped)
-                for at, (_, scanned) in taken
-                if scanned.rejects_dropped
-            ],
-            delta=result.delta,
-            folds=self._folds(len(result.delta)),
+            versions=self.reference.versions,
+            files=files,
+            folds=folds(self.ledger, self.checkpoint.ledger_sizes(), len(result.delta)),
             day_open=self.day_open,
-            lines=sum(scanned.lines for _, (_, scanned) in taken),
-            outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for _, (_, scanned) in taken]),
-            reasons=_sum(kernel.REASONS, [scanned.rejects for _, (_, scanned) in taken]),
         )
-
-    def _folds(self, delta_bytes: int) -> list[tuple[int, bytes]]:
-        """The shards to write anew with this batch, so that a restart never has many deltas to replay.
-
-        Twice the delta's bytes are folded, oldest shard first, once the deltas outgrow half of the bases: the cost of a
-        commit follows what changed, and what is kept stays within a small multiple of what lives.
-        """
-        sizes = self.checkpoint.ledger_sizes()
-        if sizes.deltas + delta_bytes <= max(FOLD_BYTES_MIN, sizes.bases // 2):
-            return []
-        folds: list[tuple[int, bytes]] = []
-        budget = 2 * delta_bytes
-        for shard in sizes.oldest_shards:
-            blob = self.ledger.shard(shard)
-            folds.append((shard, blob))
-            budget -= len(blob)
-            if budget <= 0:
-                break
-        return folds
 
     def _count(self, batch: Batch) -> None:
         summary = self.summary
@@ -375,15 +304,23 @@ class _Run:
             summary.notifications[output.application] += output.content.count(b"\n")
 
     def _save_files(self) -> None:
-        changed = self.source.changed()
-        if changed:
-            self.checkpoint.save_files(changed)
-            self.touched.update((file.name, file) for file in changed)
+        changed, left = self.source.changed(), self.source.ignored_left()
+        if changed or left:
+            self.checkpoint.save_files(changed, left)
+            self._touch(changed)
+
+    def _touch(self, files: Sequence[File]) -> None:
+        """Remember what became of the files of a run that ends; one for ever shows those in DATA."""
+        if self.settings.once:
+            self.touched.update((file.name, file.state) for file in files)
 
     def _progress(self) -> None:
         summary = self.summary
-        states = Counter(file.state for file in self.touched.values())
-        summary.files = {state: states[state] for state in STATES}
+        if self.settings.once:
+            states = Counter(self.touched.values())
+            summary.files = {state: states[state] for state in STATES}
+        else:
+            summary.files = {state: count for state, count in self.source.counts().items()}
         summary.elapsed_s = time.monotonic() - self.started
         summary.backlog_files, summary.backlog_bytes = self.source.backlog()
         self.listener.progress(summary)
@@ -409,17 +346,3 @@ class _Run:
         if sentence not in self.summary.warnings:
             self.summary.warnings.append(sentence)
             self.listener.event("warning", text=sentence)
-
-
-def _check_sums(wanted: Range, scanned: Scanned) -> None:
-    """Every line has exactly one outcome, or the run stops: better no notification than a wrong one."""
-    if sum(scanned.outcomes) != scanned.lines or sum(scanned.rejects) != scanned.outcomes[0]:
-        raise UpswellError(
-            f"the counts of {wanted.name} do not add up: {scanned.lines} lines,"
-            f" outcomes {scanned.outcomes}, rejects {scanned.rejects}",
-            "nothing of this batch was committed; keep the file and report this",
-        )
-
-
-def _sum(names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, int]:
-    return {name: sum(row[at] for row in rows) for at, name in enumerate(names)}

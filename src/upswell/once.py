@@ -62,9 +62,17 @@ class OneListing:
                 warnings.append(
                     f"{left:,} bytes of {file.name} were left for the next run: it is being written"
                 )
-            elif not entry.unverified or self._admission.is_unchanged(entry):
+            elif self._is_confirmed(entry):
                 self._roster.set(entry, "done")
         return warnings
+
+    def _is_confirmed(self, entry: Entry) -> bool:
+        """Whether the taken part is what it was; a file that cannot be read any more is held."""
+        try:
+            return not entry.unverified or self._admission.is_unchanged(entry)
+        except (OSError, ValueError) as error:
+            self._admission.hold_unreadable(entry, str(error))
+            return False
 
     def _look_again(self, entry: Entry) -> None:
         """Note whether a file that was not still has changed since the listing."""

@@ -70,6 +70,7 @@ class Roster:
         self._settling: dict[str, Entry] = {}
         """Settled files whose rows the checkpoint may lack."""
         self._ignored: dict[str, File] = {}
+        self._ignored_left: list[str] = []
         self._gone = 0
         self._missed = False
         self._dirty: dict[str, File] = {}
@@ -174,6 +175,11 @@ class Roster:
                 entry.recorded = True
         self._dirty = {}
         return rows
+
+    def ignored_left(self) -> list[str]:
+        """Ignored names that left DATA since this was last called: nothing needs to be known of them."""
+        left, self._ignored_left = self._ignored_left, []
+        return left
 
     def counts(self) -> dict[State, int]:
         """Files of the last look by state, every state; `gone` counts those that went since the start."""
@@ -284,7 +290,10 @@ class Roster:
 
     def _ignore(self, odd: dict[str, str]) -> None:
         """Names that are no DATA files, remembered while they are there. No row of a file that was read is lost."""
+        if self.looks == 1:
+            self._ignored = {file.name: file for file in self.known.files_in("ignored")}
         before, self._ignored = self._ignored, {}
+        self._ignored_left += [name for name in before if name not in odd]
         fresh = []
         for name, reason in odd.items():
             file = before.get(name)

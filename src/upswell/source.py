@@ -114,6 +114,10 @@ class Source:
         """
         return self._roster.changed()
 
+    def ignored_left(self) -> list[str]:
+        """Ignored names that left DATA since this was last called: their rows can go."""
+        return self._roster.ignored_left()
+
     def counts(self) -> dict[State, int]:
         """Files of the last look by state, every state; `gone` counts those that went since the start."""
         return self._roster.counts()

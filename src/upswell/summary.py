@@ -80,10 +80,12 @@ class Observations:
         """What the operator must hear about the lines so far."""
         found = []
         if self._outside_over:
-            many = "1 record" if self._outside_over == 1 else f"{self._outside_over:,} records"
-            found.append(
-                f"{many} over the threshold but outside the hours: {self._outside_example}"
+            many = (
+                "1 record over its threshold but outside its hours"
+                if self._outside_over == 1
+                else f"{self._outside_over:,} records over their threshold but outside their hours"
             )
+            found.append(f"{many}: {self._outside_example}")
         outcomes = summary.outcomes
         records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
         matched = records - outcomes["not_in_segment"]

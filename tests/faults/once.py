@@ -16,7 +16,6 @@ from upswell.errors import UpswellError
 from upswell.summary import Summary
 
 
-
 class Silence:
     """A listener that says nothing."""
 

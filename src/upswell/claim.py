@@ -1,0 +1,64 @@
+"""To what a state belongs: the settings that are its for good, and what a new state may begin over.
+
+Owns the entries of the checkpoint's ``meta`` that say so. A state is never joined with totals or caps of other zones,
+of another measure or of other open days; and a new one never sends again what an OUTPUT holds already.
+"""
+
+from datetime import datetime
+
+from upswell.checkpoint import Checkpoint
+from upswell.config import PATHS, Settings
+from upswell.errors import ConfigError
+from upswell.privacy import escape
+from upswell.sink import Sink
+from upswell.zones import load_zone
+
+
+def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
+    """Whether the state is new. Raises ConfigError when it belongs to other settings, or must not begin here."""
+    meta = checkpoint.meta()
+    for key, value in _fixed(settings).items():
+        if meta.get(key, value) != value:
+            raise ConfigError(
+                f"{key} is {value} but this state was begun with {meta[key]}: totals and caps of the"
+                " two cannot be joined",
+                f"set {key} to {meta[key]}, or begin anew: another OUTPUT, and --since with the next"
+                " day's 0000",
+            )
+    new = "measure" not in meta
+    if new and not settings.adopt and any(sink.published()):
+        raise ConfigError(
+            f"{escape(str(settings.output))} already holds notifications, but the state"
+            f" {escape(str(settings.state_dir))} knows nothing of them",
+            "give --state with the state that wrote them, or --adopt to take over their caps",
+        )
+    return new
+
+
+def claim(settings: Settings, checkpoint: Checkpoint) -> None:
+    """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
+    paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
+    checkpoint.set_meta({**_fixed(settings), **paths})
+
+
+def since(settings: Settings, checkpoint: Checkpoint) -> str | None:
+    """The stamp before which files are skipped.
+
+    ``now`` means the first start's now: a restart must not skip what came while it was down.
+    """
+    if settings.since != "now":
+        return settings.since
+    known = checkpoint.meta().get("since")
+    if known is None:
+        known = f"{datetime.now(load_zone(settings.zones.data)):%Y%m%d%H%M}"
+        checkpoint.set_meta({"since": known})
+    return known
+
+
+def _fixed(settings: Settings) -> dict[str, str]:
+    return {
+        "data_timezone": settings.zones.data,
+        "rules_timezone": settings.zones.rules,
+        "measure": settings.measure,
+        "keep_days": str(settings.keep_days),
+    }
