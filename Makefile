@@ -56,7 +56,7 @@ lint-python: .make/build
 	@$(BIN)/ruff format --quiet --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m mypy.stubtest --concise upswell._kernel
-	@PYTHONPATH=src $(BIN)/lint-imports --no-timings
+	@PYTHONPATH=src $(BIN)/lint-imports
 
 lint-rust:
 	@$(CARGO) fmt $(CARGO_FLAGS) --check -- -l

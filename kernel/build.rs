@@ -10,8 +10,13 @@ fn main() -> std::io::Result<()> {
     let mut names: Vec<PathBuf> = ["Cargo.lock", "Cargo.toml", "build.rs"]
         .map(PathBuf::from)
         .into();
-    for entry in fs::read_dir("src")? {
-        names.push(entry?.path());
+    for folder in ["src", "src/python"] {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_file() {
+                names.push(path);
+            }
+        }
     }
     names.sort();
     let mut hash = Sha256::new();
@@ -23,6 +28,7 @@ fn main() -> std::io::Result<()> {
         hash.update([0]);
     }
     println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=src/python");
     let mut hex = String::new();
     for byte in hash.finalize() {
         write!(hex, "{byte:02x}").map_err(std::io::Error::other)?;

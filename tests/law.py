@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from upswell.kernel import Segment
-
 from upswell.reference import Reference, Taken
 from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules

@@ -10,8 +10,10 @@
 //! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
 //! makes reading them back sequential in memory.
 
+use crate::columns::{Column, Columns};
 use crate::crc::crc64;
-use crate::ledger::{Column, Columns, Ledger, SHARDS, Shard, column_of, with_column};
+use crate::ledger::Ledger;
+use crate::shard::{SHARDS, Shard, column_of, with_column};
 use crate::threads;
 use std::sync::{Mutex, PoisonError};
 
@@ -362,8 +364,8 @@ impl Source<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Applied, Candidate, shard_of};
     use crate::msisdn;
+    use crate::shard::{Applied, Candidate, shard_of};
 
     fn total(day: u32) -> Column {
         Column::Total {

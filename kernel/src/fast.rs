@@ -27,73 +27,6 @@ pub const PAD_BEFORE: usize = 16;
 /// Bytes of a buffer after its last line that may be read.
 pub const PAD_AFTER: usize = 128;
 
-/// A way to scan lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    /// 64-byte registers with mask results.
-    Avx512,
-    /// 32-byte registers.
-    Avx2,
-    /// Plain code: the definition.
-    Scalar,
-}
-
-impl Path {
-    /// Those that this CPU can run, fastest first.
-    pub fn available() -> Vec<Path> {
-        let mut paths = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-        {
-            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-                paths.push(Path::Avx512);
-            }
-            paths.push(Path::Avx2);
-        }
-        paths.push(Path::Scalar);
-        paths
-    }
-
-    /// Its name, as in the environment.
-    pub fn name(self) -> &'static str {
-        match self {
-            Path::Avx512 => "avx512",
-            Path::Avx2 => "avx2",
-            Path::Scalar => "scalar",
-        }
-    }
-
-    /// The path of this name, if this CPU can run it.
-    pub fn named(name: &str) -> Option<Path> {
-        Path::available()
-            .into_iter()
-            .find(|path| path.name() == name)
-    }
-
-    /// `scan::scan_lines` by this path.
-    ///
-    /// # Panics
-    /// When the buffer lacks the pads around [from, to).
-    pub fn scan_lines<V: Visitor>(
-        self,
-        bytes: &[u8],
-        from: usize,
-        to: usize,
-        day_max: u32,
-        visitor: &mut V,
-    ) -> Scanned {
-        match self {
-            Path::Scalar => scan::scan_lines(bytes, from, to, day_max, visitor),
-            #[cfg(target_arch = "x86_64")]
-            _ => wide::scan_lines(self, bytes, from, to, day_max, visitor),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => scan::scan_lines(bytes, from, to, day_max, visitor),
-        }
-    }
-}
-
 /// Ask memory for `items[index]`, which will be looked at soon.
 #[inline(always)]
 pub fn prefetch<T>(items: &[T], index: usize) {
@@ -108,8 +41,11 @@ pub fn prefetch<T>(items: &[T], index: usize) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod wide {
-    use super::{PAD_AFTER, PAD_BEFORE, Path, Record, Scanned, Visitor, scan};
+pub mod wide {
+    //! The loop, for registers of 32 and 64 bytes.
+
+    use super::{PAD_AFTER, PAD_BEFORE, Record, Scanned, Visitor, scan};
+    use crate::path::Path;
     use crate::{clock, msisdn};
     use std::arch::x86_64::{
         __m128i, __m256i, __m512i, _mm_and_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
@@ -191,16 +127,22 @@ mod wide {
         }
     }
 
-    /// A plain line: where it starts, and where its fields end, from there.
+    /// A plain line: where it starts, and its commas from there.
     #[derive(Clone, Copy, Default)]
     struct Plain {
+        /// Mixed.
         msisdn: u64,
+        /// The masks of its commas.
+        commas: u64,
         start: u32,
-        commas: [u8; 3],
-        end: u8,
+        length: u32,
     }
 
-    pub(super) fn scan_lines<V: Visitor>(
+    /// `scan::scan_lines` by this path.
+    ///
+    /// # Panics
+    /// When the buffer lacks the pads around [from, to).
+    pub fn scan_lines<'s, V: Visitor<'s>>(
         path: Path,
         bytes: &[u8],
         from: usize,
@@ -208,6 +150,7 @@ mod wide {
         day_max: u32,
         visitor: &mut V,
     ) -> Scanned {
+        assert!(path.is_available(), "this CPU lacks {}", path.name());
         assert!(
             from >= PAD_BEFORE && from <= to && to + PAD_AFTER <= bytes.len(),
             "a buffer without pads"
@@ -216,8 +159,7 @@ mod wide {
             from == to || bytes[to - 1] == b'\n',
             "the last line is not whole"
         );
-        // SAFETY: the assertions give the pads and the last newline; `Path::available` was asked for the CPU, as a Path
-        // other than Scalar comes from nowhere else.
+        // SAFETY: the assertions give the CPU's features, the pads and the last newline.
         unsafe {
             match path {
                 Path::Avx512 => scan_avx512(bytes, from, to, day_max, visitor),
@@ -229,7 +171,7 @@ mod wide {
     /// # Safety
     /// As `scan_wide`, on a CPU with these features.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn scan_avx512<V: Visitor>(
+    unsafe fn scan_avx512<'s, V: Visitor<'s>>(
         bytes: &[u8],
         from: usize,
         to: usize,
@@ -243,7 +185,7 @@ mod wide {
     /// # Safety
     /// As `scan_wide`, on a CPU with these features.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn scan_avx2<V: Visitor>(
+    unsafe fn scan_avx2<'s, V: Visitor<'s>>(
         bytes: &[u8],
         from: usize,
         to: usize,
@@ -257,7 +199,7 @@ mod wide {
     /// # Safety
     /// `bytes[from..to]` is whole lines, with `PAD_BEFORE` bytes before and `PAD_AFTER` after it.
     #[inline(always)]
-    unsafe fn scan_wide<W: Wide, V: Visitor>(
+    unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
         bytes: &[u8],
         from: usize,
         to: usize,
@@ -265,12 +207,12 @@ mod wide {
         visitor: &mut V,
     ) -> Scanned {
         let mut scanned = Scanned::default();
+        let filter = visitor.filter();
         let mut sieve = Sieve::default();
         let mut good_date = 0;
         let mut at = from;
         while at < to {
-            // SAFETY: at < to, and the pads cover what is read around [at, to): up to 64 bytes for the masks, 80 for a
-            // timestamp behind a comma that is not there, 16 before the first comma.
+            // SAFETY: at < to, and the pads cover what is read around [at, to): 64 bytes from there, 16 before.
             let line = unsafe { bytes.as_ptr().add(at) };
             let masks = unsafe { W::masks(line) };
             let newline = masks.newline.trailing_zeros();
@@ -282,16 +224,16 @@ mod wide {
                 continue;
             }
             good_date = fields.date;
-            let first = fields.commas[0];
+            let first = fields.commas.trailing_zeros();
             // SAFETY: the first comma is at 5 to 15, so 16 bytes before it are at most 11 before the line.
             let value = unsafe { number_before(line.add(first as usize), first) };
-            let msisdn = msisdn::POW10[first as usize & 15] + value;
-            visitor.prefetch_filter(msisdn);
-            sieve.lines[sieve.held] = Plain {
+            let msisdn = msisdn::mix(msisdn::POW10[first as usize & 15] + value);
+            filter.prefetch(msisdn);
+            sieve.lines[sieve.held % BLOCK] = Plain {
                 msisdn,
+                commas: fields.commas,
                 start: at as u32,
-                commas: fields.commas.map(|comma| comma as u8),
-                end: fields.end as u8,
+                length: fields.end,
             };
             sieve.held += 1;
             scanned.lines += 1;
@@ -337,17 +279,26 @@ mod wide {
         /// All are plain lines of `bytes`, on a CPU with these features.
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
         #[inline(never)]
-        unsafe fn sift<V: Visitor>(&mut self, bytes: &[u8], visitor: &mut V) {
+        unsafe fn sift<'s, V: Visitor<'s>>(&mut self, bytes: &[u8], visitor: &mut V) {
             let [even, odd] = &mut self.passed;
             let (passed, waited) = if self.turn == 0 {
                 (even, odd)
             } else {
                 (odd, even)
             };
+            let filter = visitor.filter();
             let mut count = 0;
             for line in &self.lines[..self.held] {
                 passed[count % BLOCK] = *line;
-                count += usize::from(visitor.wants(line.msisdn, line.start as usize));
+                count += usize::from(filter.may_contain(line.msisdn));
+            }
+            if count < self.held && visitor.seeks_stranger() {
+                self.lines[..self.held]
+                    .iter()
+                    .filter(|line| !filter.may_contain(line.msisdn))
+                    .for_each(|line| {
+                        visitor.stranger(line.msisdn, line.start as usize);
+                    });
             }
             for line in &passed[..count] {
                 visitor.prefetch(line.msisdn);
@@ -362,7 +313,7 @@ mod wide {
         /// # Safety
         /// As `sift`.
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        unsafe fn drain<V: Visitor>(&mut self, bytes: &[u8], visitor: &mut V) {
+        unsafe fn drain<'s, V: Visitor<'s>>(&mut self, bytes: &[u8], visitor: &mut V) {
             // SAFETY: passed on.
             unsafe {
                 self.sift(bytes, visitor);
@@ -373,7 +324,8 @@ mod wide {
 
     struct Fields {
         plain: bool,
-        commas: [u32; 3],
+        /// Their mask.
+        commas: u64,
         /// Where the content ends.
         end: u32,
         /// The date's bytes.
@@ -381,10 +333,10 @@ mod wide {
     }
 
     /// # Safety
-    /// One byte before `line` and 96 from it may be read.
+    /// 16 bytes before `line` and 64 from it may be read.
     #[inline(always)]
     unsafe fn fields(line: *const u8, masks: &Masks, newline: u32) -> Fields {
-        // SAFETY: newline is at most 64, a comma too, so reads end before 64 + 1 + 14.
+        // SAFETY: newline is at most 64, so what is read lies between 15 bytes before the line and 64 behind its start.
         unsafe {
             let carriage = *line.add(newline as usize).sub(1) == b'\r';
             let end = newline.wrapping_sub(u32::from(carriage));
@@ -397,7 +349,9 @@ mod wide {
             let first = commas.trailing_zeros();
             let second = after_first.trailing_zeros();
             let third = after_second.trailing_zeros();
-            let timestamp = line.add(third as usize + 1);
+            let timestamp = line
+                .add(newline as usize)
+                .sub(usize::from(carriage) + TIMESTAMP_DIGITS as usize);
             let date: u64 = timestamp.cast::<u64>().read_unaligned();
             let time: u64 = timestamp
                 .add(TIMESTAMP_DIGITS as usize - 8)
@@ -416,7 +370,7 @@ mod wide {
                 && hour <= u16::from_be_bytes(*b"23");
             Fields {
                 plain,
-                commas: [first, second, third],
+                commas,
                 end,
                 date,
             }
@@ -432,7 +386,7 @@ mod wide {
 
     /// The line at `at` by the plain path; where the next one starts.
     #[inline(never)]
-    fn scan_other<V: Visitor>(
+    fn scan_other<'s, V: Visitor<'s>>(
         bytes: &[u8],
         at: usize,
         to: usize,
@@ -456,13 +410,17 @@ mod wide {
     /// # Safety
     /// They are plain lines of `bytes`, on a CPU with these features.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    unsafe fn look<V: Visitor>(bytes: &[u8], lines: &[Plain], visitor: &mut V) {
+    unsafe fn look<'s, V: Visitor<'s>>(bytes: &[u8], lines: &[Plain], visitor: &mut V) {
         for plain in lines {
             let start = plain.start as usize;
-            if !visitor.contains(plain.msisdn, start) {
+            if !visitor.contains(plain.msisdn) {
+                visitor.stranger(plain.msisdn, start);
                 continue;
             }
-            let [first, second, third] = plain.commas.map(u32::from);
+            let first = plain.commas.trailing_zeros();
+            let after_first = plain.commas & (plain.commas - 1);
+            let second = after_first.trailing_zeros();
+            let third = (after_first & (after_first - 1)).trailing_zeros();
             // SAFETY: the commas are where `fields` found them.
             let (service, volume) = unsafe {
                 let line = bytes.as_ptr().add(start);
@@ -485,7 +443,7 @@ mod wide {
                 date: plain_number(date),
                 time: plain_number(time),
             };
-            visitor.record(start, usize::from(plain.end), &record);
+            visitor.record(start, plain.length as usize, &record);
         }
     }
 

@@ -3,20 +3,21 @@
 //! # The idea
 //!
 //! ```text
-//! reader   ranges of files, plain or gzip, into buffers
-//! scan     bytes -> records: the plain path, which defines the grammar;  fast: the same by wide registers
-//! piece    some bytes of a range, decided by one thread as far as that goes without the ledger
-//! progress lines put together from pieces, in order: where a range stands
-//! process  rounds of pieces: scan in parallel, merge in order, apply per shard in parallel
-//! segment  who is targeted;  rules  which rule fits;  clock  days and zones
-//! ledger   totals, fired occurrences and caps;  blob  how they are kept
-//! reject   outcomes, reasons and how a refused line is written down
-//! python   the only file that knows Python
+//! reader    ranges of files, plain or gzip, into buffers
+//! scan      bytes -> records: the plain code, which defines the grammar;  fast: the same by wide registers;  path: which
+//! piece     some bytes of a range, scanned by one thread;  finder: decides what needs no ledger, into findings
+//! progress  lines put together from pieces, in order: where a range stands;  line: one that crosses pieces
+//! process   rounds of pieces: call scans in parallel and merges in order, apply decides per shard in parallel
+//! segment   who is targeted;  rules: which rule fits;  clock: days and zones;  msisdn: digits as numbers
+//! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept
+//! reject    outcomes, reasons and how a refused line is written down
+//! crc, threads
+//! python    the only folder that knows Python
 //! ```
 //!
 //! # Invariants
 //!
-//! - A result depends on the bytes, the reference and the ledger alone: never on threads, on where pieces are cut, on
+//! - A result, the delta's bytes included, depends on the bytes, the reference and the ledger alone: never on threads, on where pieces are cut, on
 //!   where a call stops, or on the CPU.
 //! - Memory is bounded by the round, the segment and the live totals, whatever the input holds.
 //! - Bad data is a value. An `Err` means that the caller broke the contract of `_kernel.pyi`.
@@ -25,15 +26,21 @@
 //!
 //! - … the grammar: `scan::parse_line`, then `fast::wide::fields`, `segment.py`, `reference.py` and docs/semantics.md;
 //! - … an outcome or a reason: `reject`, then the reference;
-//! - … what a column or an entry is: `ledger` and `blob`, and the magic there.
+//! - … what a column or an entry is: `columns`, `shard` and `blob`, and the magic there.
 
+mod apply;
 pub mod blob;
+mod call;
 pub mod clock;
+pub mod columns;
 pub mod crc;
 pub mod fast;
+pub mod finder;
+pub mod findings;
 pub mod ledger;
 pub mod line;
 pub mod msisdn;
+pub mod path;
 pub mod piece;
 pub mod process;
 pub mod progress;
@@ -44,4 +51,5 @@ pub mod reject;
 pub mod rules;
 pub mod scan;
 pub mod segment;
+pub mod shard;
 pub mod threads;

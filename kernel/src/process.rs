@@ -4,22 +4,21 @@
 //! order) and decide what needs no ledger. *Merge*, on this thread: lines that cross pieces are put together, counts are
 //! added, and the round is cut where output would grow too large. *Apply*: threads take groups of shards, each with its
 //! candidates in input order, and pieces whose rejects are to be written down. Then what was notified is put back into
-//! input order. So threads, pieces and stops never show in a result, and memory is bounded by the round.
+//! input order. So threads, pieces and stops never show in a result, and memory is bounded by the round. This file plans
+//! the rounds; `call` scans and merges, `apply` applies.
 
+use crate::call::{Call, Opened};
 use crate::clock::Clock;
-use crate::fast::Path;
-use crate::ledger::{Applied, Candidate, Columns, Ledger, SHARDS, Shard, shard_of};
-use crate::msisdn;
-use crate::piece::{Context, Days, GROUPS, Piece};
+use crate::finder::Context;
+use crate::ledger::Ledger;
+use crate::path::Path;
+use crate::piece::Piece;
 use crate::progress::{Progress, RangeSpec};
 use crate::reader::{Gzip, Problem, Source};
-use crate::reject::{Outcome, encode_into};
 use crate::rules::Rules;
-use crate::scan::LINE_BYTES_MAX;
 use crate::segment::Segment;
-use crate::threads::{self, lock};
+use crate::threads::lock;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -27,16 +26,8 @@ use std::time::{Duration, Instant};
 pub const PIECE_BYTES: usize = 256 << 10;
 /// Pieces per thread and round: enough to level out, few enough to stay within a last-level cache.
 const ROUND_PIECES: usize = 8;
-/// Below this much data in a round, threads cost more than they give.
-const INLINE_BYTES: u64 = 96 << 10;
-/// Likewise for candidates and rejects to work off.
-const INLINE_LINES: usize = 2_000;
-/// Candidates whose places are asked of memory before they are applied.
-const APPLIED_AHEAD: usize = 16;
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
-/// What an encoded reject takes besides its name and raw bytes, about.
-const REJECT_FRAME_BYTES: u64 = 40;
 
 /// A notification.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +81,8 @@ pub struct Processed {
 }
 
 impl Processed {
-    fn bytes(&self) -> u64 {
+    /// Bytes of output and rejects.
+    pub(crate) fn bytes(&self) -> u64 {
         (self.rejects.len() + self.outputs.values().map(Vec::len).sum::<usize>()) as u64
     }
 }
@@ -107,14 +99,6 @@ pub struct Job<'a> {
     pub output_bytes_max: u64,
     /// Stop when the work lasted as long.
     pub work_max: Duration,
-}
-
-/// A file in use by a call.
-#[derive(Default)]
-struct Opened {
-    inode: u64,
-    tried: bool,
-    source: Option<Result<Source, Problem>>,
 }
 
 /// Scans ranges; owns buffers and open decompressors between calls.
@@ -157,15 +141,7 @@ impl Scanner {
             piece.forget_columns();
         }
         let clock = std::mem::take(&mut self.clock);
-        let mut call = Call {
-            job,
-            clock: &clock,
-            files: job.ranges.iter().map(|_| Mutex::default()).collect(),
-            progress: Vec::new(),
-            moved: false,
-            cut: false,
-            done: Processed::default(),
-        };
+        let mut call = Call::new(job, &clock);
         let result = loop {
             match self.round(&mut call, ledger) {
                 Ok(rest) if call.is_over(begun) => {
@@ -273,356 +249,4 @@ impl Scanner {
         self.pool.extend(pieces);
         Ok(rest)
     }
-}
-
-/// One call of `process`.
-struct Call<'a> {
-    job: &'a Job<'a>,
-    clock: &'a Clock,
-    files: Vec<Mutex<Opened>>,
-    /// Of the ranges begun: all but the last are complete.
-    progress: Vec<Progress>,
-    /// Something was taken.
-    moved: bool,
-    /// Pieces were left out because there is enough output.
-    cut: bool,
-    done: Processed,
-}
-
-impl Call<'_> {
-    fn is_over(&self, begun: Instant) -> bool {
-        let all = self.progress.len() == self.job.ranges.len()
-            && self.progress.last().is_none_or(|p| p.complete);
-        let enough =
-            self.done.bytes() > self.job.output_bytes_max || begun.elapsed() >= self.job.work_max;
-        all || self.cut || (self.moved && enough)
-    }
-
-    /// Read and scan the pieces.
-    fn scan(&self, context: &Context, pieces: Vec<Piece>, threads: usize) -> Vec<Piece> {
-        let mut tasks: Vec<Range<usize>> = Vec::new();
-        for (index, piece) in pieces.iter().enumerate() {
-            match tasks.last_mut() {
-                Some(task)
-                    if self.job.ranges[piece.range].compressed
-                        && pieces[task.start].range == piece.range =>
-                {
-                    task.end += 1;
-                }
-                _ => tasks.push(index..index + 1),
-            }
-        }
-        let bytes: u64 = pieces.iter().map(|piece| piece.wanted as u64).sum();
-        let threads = if bytes < INLINE_BYTES { 1 } else { threads };
-        let pieces: Vec<Mutex<Piece>> = pieces.into_iter().map(Mutex::new).collect();
-        threads::for_each(threads, tasks.len(), |task| {
-            for piece in &pieces[tasks[task].clone()] {
-                let piece = &mut *lock(piece);
-                self.read(piece);
-                let spec = &self.job.ranges[piece.range];
-                piece.scan(
-                    context,
-                    Days {
-                        max: spec.day_max,
-                        open: spec.day_open,
-                    },
-                );
-            }
-        });
-        pieces
-            .into_iter()
-            .map(|piece| piece.into_inner().unwrap_or_default())
-            .collect()
-    }
-
-    fn read(&self, piece: &mut Piece) {
-        let spec = &self.job.ranges[piece.range];
-        let mut opened = lock(&self.files[piece.range]);
-        if !opened.tried {
-            let kept = match opened.source.take() {
-                Some(Ok(Source::Gzip(gzip))) => Some(gzip),
-                _ => None,
-            };
-            let (inode, source) = Source::open(&spec.path, spec.compressed, spec.start, kept);
-            *opened = Opened {
-                inode,
-                tried: true,
-                source: Some(source),
-            };
-        }
-        let position = piece.position;
-        let read = match &mut opened.source {
-            Some(Ok(Source::Plain(file))) => {
-                let mut file = Source::Plain(file.clone());
-                drop(opened);
-                file.read(position, piece.buffer())
-            }
-            Some(Ok(source)) => source.read(position, piece.buffer()),
-            Some(Err(problem)) => Err(problem.clone()),
-            None => Err(Problem::new("unreadable", "")),
-        };
-        match read {
-            Ok(len) => piece.len = len,
-            Err(problem) => piece.problem = Some(problem),
-        }
-    }
-
-    /// Put the pieces together. Gives those that count, with last lines added, and those that do not.
-    fn merge(
-        &mut self,
-        context: &Context,
-        pieces: Vec<Piece>,
-        pool: &mut Vec<Piece>,
-    ) -> (Vec<Piece>, Vec<Piece>) {
-        let mut bytes = self.done.bytes();
-        let (mut merged, mut rest) = (Vec::with_capacity(pieces.len() + 1), Vec::new());
-        let mut pieces = pieces.into_iter();
-        for mut piece in pieces.by_ref() {
-            let index = piece.range;
-            let (spec, progress) = (&self.job.ranges[index], &mut self.progress[index]);
-            if progress.complete {
-                // The file ended before this piece.
-                rest.push(piece);
-                continue;
-            }
-            progress.merge(spec, context, &mut piece);
-            bytes += self.note(index, &piece);
-            merged.push(piece);
-            let progress = &mut self.progress[index];
-            if progress.has_last_line(spec) {
-                let mut piece = pool.pop().unwrap_or_default();
-                piece.reset(index, progress.next, 0);
-                progress.merge_last_line(spec, context, &mut piece);
-                bytes += self.note(index, &piece);
-                merged.push(piece);
-            }
-            let progress = &self.progress[index];
-            self.moved |= progress.has_moved(spec);
-            if progress.complete && !spec.compressed {
-                lock(&self.files[index]).source = None;
-            }
-            if self.moved && bytes > self.job.output_bytes_max {
-                self.cut = true;
-                break;
-            }
-        }
-        rest.extend(pieces);
-        if let (true, Some(last)) = (self.cut, merged.last()) {
-            // Ranges after the cut were not begun.
-            self.progress.truncate(last.range + 1);
-        }
-        (merged, rest)
-    }
-
-    /// Note examples; about how many bytes of rejects a piece will give.
-    fn note(&mut self, range: usize, piece: &Piece) -> u64 {
-        let name = self.job.ranges[range].name.len() as u64;
-        let mut bytes = 0;
-        for findings in [&piece.front, &piece.body] {
-            self.done.outside_over += findings.outside_over;
-            if let (None, Some((start, length))) =
-                (&self.done.outside_over_example, findings.outside_over_first)
-            {
-                let content = piece.content(start, length).to_vec();
-                self.done.outside_over_example = Some((range, piece.position_of(start), content));
-            }
-            if let (None, Some((_, key))) = (&self.done.unmatched_example, findings.unmatched) {
-                self.done.unmatched_example = Some(msisdn::digits_of(key));
-            }
-            let kept = findings.rejects.iter().filter(|reject| reject.kept);
-            bytes += kept
-                .map(|r| r.length.min(LINE_BYTES_MAX as u64) + name + REJECT_FRAME_BYTES)
-                .sum::<u64>();
-        }
-        bytes
-    }
-
-    /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
-    fn apply(&mut self, ledger: &mut Ledger, pieces: &[Piece], threads: usize, adds: bool) {
-        let columns = &ledger.columns;
-        let groups: Vec<Mutex<Group>> = ledger
-            .shards
-            .chunks_mut(SHARDS / GROUPS)
-            .map(|shards| {
-                Mutex::new(Group {
-                    shards,
-                    ..Group::default()
-                })
-            })
-            .collect();
-        let with_rejects: Vec<usize> = (0..pieces.len())
-            .filter(|index| {
-                !pieces[*index].front.rejects.is_empty() || !pieces[*index].body.rejects.is_empty()
-            })
-            .collect();
-        let encoded: Vec<Mutex<Vec<u8>>> = with_rejects.iter().map(|_| Mutex::default()).collect();
-        let lines: usize = pieces
-            .iter()
-            .map(|piece| piece.body.candidates.len() + piece.body.rejects.len())
-            .sum();
-        let threads = if lines < INLINE_LINES { 1 } else { threads };
-        threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
-            if let Some(group) = groups.get(task) {
-                lock(group).apply(task, columns, self.job.rules, pieces, adds);
-            } else {
-                let piece = &pieces[with_rejects[task - GROUPS]];
-                *lock(&encoded[task - GROUPS]) =
-                    encode_rejects(&self.job.ranges[piece.range].name, piece);
-            }
-        });
-        for encoded in encoded {
-            self.done.rejects.extend_from_slice(&lock(&encoded));
-        }
-        let mut notified = Vec::new();
-        for group in groups {
-            let group = group.into_inner().unwrap_or_default();
-            for (index, counts) in group.counts {
-                for (outcome, count) in [Outcome::Capped, Outcome::Counted, Outcome::Notified]
-                    .into_iter()
-                    .zip(counts)
-                {
-                    self.progress[index].outcomes[outcome as usize] += count;
-                }
-            }
-            notified.extend(group.notified);
-        }
-        notified.sort_unstable_by_key(|(piece, candidate)| (*piece, candidate.start));
-        for (piece, candidate) in notified {
-            self.emit(&pieces[piece], &candidate);
-        }
-    }
-
-    fn emit(&mut self, piece: &Piece, candidate: &Candidate) {
-        let application = self.job.rules.rules[candidate.rule as usize].application;
-        let output = self.done.outputs.entry(application).or_default();
-        let content = piece.content(candidate.start, candidate.length);
-        let msisdn = msisdn::unmix(candidate.mixed);
-        self.done.notifications.push(Notification {
-            day: candidate.day,
-            application,
-            msisdn,
-            order: msisdn::text_order(msisdn),
-            range: piece.range,
-            byte: piece.position_of(candidate.start),
-            at: output.len(),
-            length: content.len(),
-        });
-        output.extend_from_slice(content);
-        output.push(b'\n');
-    }
-
-    /// Give back to the decompressor what was read and not taken, so that the next call can go on.
-    fn give_back(&mut self, rest: &[Piece]) {
-        let Some((index, progress)) = self.progress.iter().enumerate().next_back() else {
-            return;
-        };
-        if let Some(Ok(Source::Gzip(gzip))) = &mut lock(&self.files[index]).source
-            && let Some(fragment) = progress.fragment.whole()
-        {
-            let mut bytes = fragment.to_vec();
-            for piece in rest.iter().filter(|piece| piece.range == index) {
-                bytes.extend_from_slice(piece.data());
-            }
-            gzip.give_back(&bytes);
-        }
-    }
-}
-
-/// What the ledger decides for one group of shards.
-#[derive(Default)]
-struct Group<'a> {
-    shards: &'a mut [Shard],
-    /// (piece, candidate), in input order.
-    notified: Vec<(usize, Candidate)>,
-    /// Range: capped, counted, notified.
-    counts: Vec<(usize, [u64; 3])>,
-}
-
-impl Group<'_> {
-    fn apply(
-        &mut self,
-        group: usize,
-        columns: &Columns,
-        rules: &Rules,
-        pieces: &[Piece],
-        adds: bool,
-    ) {
-        let first = group * self.shards.len();
-        for (index, piece) in pieces.iter().enumerate() {
-            if self
-                .counts
-                .last()
-                .is_none_or(|(range, _)| *range != piece.range)
-            {
-                self.counts.push((piece.range, [0; 3]));
-            }
-            if let Some(next) = pieces.get(index + 1) {
-                for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
-                    self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
-                }
-            }
-            for findings in [&piece.front, &piece.body] {
-                let candidates = findings.of_group(group);
-                for (at, candidate) in candidates.iter().enumerate() {
-                    if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
-                        self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
-                    }
-                    let shard = &mut self.shards[shard_of(candidate.mixed) - first];
-                    let threshold = rules.rules[candidate.rule as usize].threshold;
-                    let applied = shard.apply(columns, candidate, threshold, adds);
-                    if let Some((_, counts)) = self.counts.last_mut() {
-                        counts[applied as usize] += 1;
-                    }
-                    if applied == Applied::Notified {
-                        self.notified.push((index, *candidate));
-                    }
-                }
-            }
-        }
-        for shard in &mut *self.shards {
-            shard.set_caps(columns);
-        }
-    }
-}
-
-fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (findings, newlines, begin) in [
-        (&piece.front, piece.front_newlines, crate::piece::FRONT),
-        (
-            &piece.body,
-            piece.body_newlines,
-            crate::piece::DATA + piece.head,
-        ),
-    ] {
-        // Late records do not know their line: it is counted from the last one that is known.
-        let (mut at, mut line) = (begin, 0);
-        for reject in &findings.rejects {
-            let start = reject.start as usize;
-            line = match reject.line {
-                u32::MAX => {
-                    line + memchr::memchr_iter(b'\n', &piece.bytes[at..start]).count() as u64
-                }
-                known => u64::from(known),
-            };
-            at = start;
-            if reject.kept {
-                let raw = piece.content(
-                    reject.start,
-                    reject.length.min(LINE_BYTES_MAX as u64) as u32,
-                );
-                let byte = piece.position_of(reject.start);
-                encode_into(
-                    &mut out,
-                    name,
-                    newlines + line + 1,
-                    byte,
-                    reject.length,
-                    reject.reason,
-                    raw,
-                );
-            }
-        }
-    }
-    out
 }

@@ -1,8 +1,10 @@
 //! Where the reading of one range stands: lines are put together from pieces here, in order.
 
 use crate::crc::combine;
+use crate::finder::{Context, Days};
+use crate::findings::Findings;
 use crate::line::Fragment;
-use crate::piece::{Context, Days, Findings, Piece};
+use crate::piece::{DATA, Piece};
 use crate::reader::Problem;
 use crate::reject::{OUTCOMES, REASONS, Reason};
 use crate::scan::{self, LINE_BYTES_MAX, Line};
@@ -203,7 +205,7 @@ impl Progress {
                 if in_front {
                     front_position
                 } else {
-                    position + u64::from(start) - crate::piece::DATA as u64
+                    position + u64::from(start) - DATA as u64
                 }
             };
             self.keep_rejects(spec, findings, place);

@@ -9,6 +9,7 @@
 use crate::clock;
 use crate::msisdn;
 use crate::reject::Reason;
+use crate::segment::Filter;
 
 /// Longest content of a line, in bytes.
 pub const LINE_BYTES_MAX: usize = 4096;
@@ -22,7 +23,7 @@ const TIMESTAMP_DIGITS: usize = 14;
 /// One usage session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Key of the msisdn (see `msisdn`).
+    /// The msisdn in its mixed form (see `msisdn`).
     pub msisdn: u64,
     /// The service, up to 9 digits.
     pub service: u32,
@@ -49,18 +50,21 @@ pub enum Line {
 
 /// What the scanners tell about the lines they meet, in order.
 ///
-/// `wants` may be asked early and for records that are dropped then; `record` and `other` come in the order of the
-/// lines, except that a blank line or a reject may come before records of lines above it.
-pub trait Visitor {
-    /// Ask memory for what `wants` will look at.
-    fn prefetch_filter(&self, _msisdn: u64) {}
-    /// False when the record of the line that begins at `start` is of no interest: it is only counted.
-    fn wants(&mut self, msisdn: u64, start: usize) -> bool;
+/// A record is first held against `filter`, then asked for by `contains`, and told by `record` only then. Msisdns are in
+/// their mixed form. `record` and `other` come in the order of the lines, except that a line that is no record may come
+/// before records of lines above it.
+pub trait Visitor<'s> {
+    /// Says "surely not" for most records of no interest: they are only counted.
+    fn filter(&self) -> Filter<'s>;
+    /// Whether it still wants to be told a `stranger`.
+    fn seeks_stranger(&self) -> bool;
+    /// The first record, among some, that the filter or `contains` refused; others may lie before it.
+    fn stranger(&mut self, msisdn: u64, start: usize);
     /// Ask memory for what `contains` will look at.
-    fn prefetch(&self, _msisdn: u64) {}
-    /// The exact answer after `wants` said yes.
-    fn contains(&mut self, msisdn: u64, start: usize) -> bool;
-    /// A record that is contained: the content lies at [start, start + length).
+    fn prefetch(&self, msisdn: u64);
+    /// The exact answer after the filter let it pass.
+    fn contains(&self, msisdn: u64) -> bool;
+    /// A record that is contained: its content lies at [start, start + length).
     fn record(&mut self, start: usize, length: usize, record: &Record);
     /// Any other line; `line` counts the lines before it within the bytes scanned.
     fn other(&mut self, start: usize, length: usize, line: u32, kind: Line);
@@ -81,7 +85,7 @@ pub fn content_of(line: &[u8]) -> &[u8] {
 }
 
 /// Scan whole lines: `bytes[from..to]` begins a line and ends with `\n`, or is empty.
-pub fn scan_lines<V: Visitor>(
+pub fn scan_lines<'s, V: Visitor<'s>>(
     bytes: &[u8],
     from: usize,
     to: usize,
@@ -99,7 +103,7 @@ pub fn scan_lines<V: Visitor>(
 }
 
 /// One line of `scan_lines`.
-pub fn scan_line<V: Visitor>(
+pub fn scan_line<'s, V: Visitor<'s>>(
     content: &[u8],
     start: usize,
     day_max: u32,
@@ -109,8 +113,10 @@ pub fn scan_line<V: Visitor>(
     match parse_line(content, false, day_max) {
         Line::Record(record) => {
             scanned.records += 1;
-            if visitor.wants(record.msisdn, start) && visitor.contains(record.msisdn, start) {
+            if visitor.contains(record.msisdn) {
                 visitor.record(start, content.len(), &record);
+            } else {
+                visitor.stranger(record.msisdn, start);
             }
         }
         other => visitor.other(start, content.len(), scanned.lines, other),
@@ -146,7 +152,7 @@ fn parse_record(content: &[u8], day_max: u32) -> Result<Record, Reason> {
     ) else {
         return Err(Reason::Columns);
     };
-    let msisdn = parse_msisdn(unquoted(msisdn)).ok_or(Reason::Msisdn)?;
+    let msisdn = msisdn::mix(parse_msisdn(unquoted(msisdn)).ok_or(Reason::Msisdn)?);
     let service = digits(unquoted(service), SERVICE_DIGITS_MAX).ok_or(Reason::Service)?;
     let volume = digits(unquoted(volume), VOLUME_DIGITS_MAX).ok_or(Reason::Volume)?;
     let (date, time) = parse_timestamp(unquoted(timestamp)).ok_or(Reason::Timestamp)?;

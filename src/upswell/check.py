@@ -172,7 +172,7 @@ def _check_sample(report: Report, segment: Segment | None, ruleset: Ruleset) -> 
         report.add(
             "note",
             "hours",
-            f"{found.outside_over:,} sampled record(s) over the threshold but outside the hours, such as"
+            f"{found.outside_over:,} sampled record(s) over their threshold but outside their hours, such as"
             f" {found.outside_example}",
             "if DATA's clock is not the rules' clock, set data_timezone and rules_timezone",
         )
