@@ -72,6 +72,7 @@ test-python: .make/build
 	@$(BIN)/python -m pytest --quiet
 
 test-faults: .make/build ## the long fault campaigns
+	@TESTS=slow $(BIN)/python -m pytest --quiet tests/test_*_faults.py tests/test_engine_kills.py
 	@TESTS=slow $(BIN)/python -m pytest --quiet -m slow
 
 docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/

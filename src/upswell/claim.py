@@ -26,9 +26,9 @@ def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
                 " day's 0000",
             )
     new = "measure" not in meta
-    if new and not settings.adopt and any(sink.published()):
+    if new and not settings.adopt and (sink.begun or sink.published()):
         raise ConfigError(
-            f"{escape(str(settings.output))} already holds notifications, but the state"
+            f"{escape(str(settings.output))} already holds notifications, or has held some, but the state"
             f" {escape(str(settings.state_dir))} knows nothing of them",
             "give --state with the state that wrote them, or --adopt to take over their caps",
         )

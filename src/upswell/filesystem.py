@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from upswell.errors import Locked, UpswellError
 from upswell.privacy import escape
 
 _RENAME_NOREPLACE = 1
+_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.02
 _READ_BYTES = 1 << 20
 RECOVERS = "free space or repair the disk, then start again: the restart recovers"
 """The next step after a fault of the machine."""
@@ -143,7 +145,7 @@ def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(fd)
     except BlockingIOError:
         holder = escape(os.pread(fd, 200, 0).decode("ascii", "replace").strip())
         os.close(fd)
@@ -159,6 +161,16 @@ def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
         fd, f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(), 0
     )
     return fd
+
+
+def _lock_soon(fd: int) -> None:
+    """Lock it, in spite of those who only look whether it is locked, which takes them microseconds."""
+    for _ in range(_LOCK_TRIES - 1):
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_S)
+    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def mounts() -> list[Mount]:

@@ -1,0 +1,197 @@
+//! What the ledger decides, group of shards by group, and how that is put back into input order.
+
+use crate::call::Call;
+use crate::columns::Columns;
+use crate::findings::GROUPS;
+use crate::ledger::Ledger;
+use crate::msisdn;
+use crate::piece::{DATA, FRONT, Piece};
+use crate::process::Notification;
+use crate::reject::{Outcome, encode_into};
+use crate::rules::Rules;
+use crate::scan::LINE_BYTES_MAX;
+use crate::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
+use crate::threads::{self, lock};
+use std::sync::Mutex;
+
+/// Likewise for candidates and rejects to work off.
+const INLINE_LINES: usize = 2_000;
+/// Candidates whose places are asked of memory before they are applied.
+const APPLIED_AHEAD: usize = 16;
+
+impl Call<'_> {
+    /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
+    pub(crate) fn apply(
+        &mut self,
+        ledger: &mut Ledger,
+        pieces: &[Piece],
+        threads: usize,
+        adds: bool,
+    ) {
+        let columns = &ledger.columns;
+        let groups: Vec<Mutex<Group>> = ledger
+            .shards
+            .chunks_mut(SHARDS / GROUPS)
+            .map(|shards| {
+                Mutex::new(Group {
+                    shards,
+                    ..Group::default()
+                })
+            })
+            .collect();
+        let with_rejects: Vec<usize> = (0..pieces.len())
+            .filter(|index| {
+                !pieces[*index].front.rejects.is_empty() || !pieces[*index].body.rejects.is_empty()
+            })
+            .collect();
+        let encoded: Vec<Mutex<Vec<u8>>> = with_rejects.iter().map(|_| Mutex::default()).collect();
+        let lines: usize = pieces
+            .iter()
+            .map(|piece| piece.body.candidates.len() + piece.body.rejects.len())
+            .sum();
+        let threads = if lines < INLINE_LINES { 1 } else { threads };
+        threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
+            if let Some(group) = groups.get(task) {
+                lock(group).apply(task, columns, self.job.rules, pieces, adds);
+            } else {
+                let piece = &pieces[with_rejects[task - GROUPS]];
+                *lock(&encoded[task - GROUPS]) =
+                    encode_rejects(&self.job.ranges[piece.range].name, piece);
+            }
+        });
+        for encoded in encoded {
+            self.done.rejects.extend_from_slice(&lock(&encoded));
+        }
+        let mut notified = Vec::new();
+        for group in groups {
+            let group = group.into_inner().unwrap_or_default();
+            for (index, counts) in group.counts {
+                for (outcome, count) in [Outcome::Capped, Outcome::Counted, Outcome::Notified]
+                    .into_iter()
+                    .zip(counts)
+                {
+                    self.progress[index].outcomes[outcome as usize] += count;
+                }
+            }
+            notified.extend(group.notified);
+        }
+        notified.sort_unstable_by_key(|(piece, candidate)| (*piece, candidate.start));
+        for (piece, candidate) in notified {
+            self.emit(&pieces[piece], &candidate);
+        }
+    }
+
+    fn emit(&mut self, piece: &Piece, candidate: &Candidate) {
+        let application = self.job.rules.rules[candidate.rule as usize].application;
+        let output = self.done.outputs.entry(application).or_default();
+        let content = piece.content(candidate.start, candidate.length);
+        let msisdn = msisdn::unmix(candidate.mixed);
+        self.done.notifications.push(Notification {
+            day: candidate.day,
+            application,
+            msisdn,
+            order: msisdn::text_order(msisdn),
+            range: piece.range,
+            byte: piece.position_of(candidate.start),
+            at: output.len(),
+            length: content.len(),
+        });
+        output.extend_from_slice(content);
+        output.push(b'\n');
+    }
+}
+
+/// What the ledger decides for one group of shards.
+#[derive(Default)]
+struct Group<'a> {
+    shards: &'a mut [Shard],
+    /// (piece, candidate), in input order.
+    notified: Vec<(usize, Candidate)>,
+    /// Range: capped, counted, notified.
+    counts: Vec<(usize, [u64; 3])>,
+}
+
+impl Group<'_> {
+    fn apply(
+        &mut self,
+        group: usize,
+        columns: &Columns,
+        rules: &Rules,
+        pieces: &[Piece],
+        adds: bool,
+    ) {
+        let first = group * self.shards.len();
+        for (index, piece) in pieces.iter().enumerate() {
+            if self
+                .counts
+                .last()
+                .is_none_or(|(range, _)| *range != piece.range)
+            {
+                self.counts.push((piece.range, [0; 3]));
+            }
+            if let Some(next) = pieces.get(index + 1) {
+                for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
+                    self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+                }
+            }
+            for findings in [&piece.front, &piece.body] {
+                let candidates = findings.of_group(group);
+                for (at, candidate) in candidates.iter().enumerate() {
+                    if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
+                        self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+                    }
+                    let shard = &mut self.shards[shard_of(candidate.mixed) - first];
+                    let threshold = rules.rules[candidate.rule as usize].threshold;
+                    let applied = shard.apply(columns, candidate, threshold, adds);
+                    if let Some((_, counts)) = self.counts.last_mut() {
+                        counts[applied as usize] += 1;
+                    }
+                    if applied == Applied::Notified {
+                        self.notified.push((index, *candidate));
+                    }
+                }
+            }
+        }
+        for shard in &mut *self.shards {
+            shard.set_caps(columns);
+        }
+    }
+}
+
+fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (findings, newlines, begin) in [
+        (&piece.front, piece.front_newlines, FRONT),
+        (&piece.body, piece.body_newlines, DATA + piece.head),
+    ] {
+        // Late records do not know their line: it is counted from the last one that is known.
+        let (mut at, mut line) = (begin, 0);
+        for reject in &findings.rejects {
+            let start = reject.start as usize;
+            line = match reject.line {
+                u32::MAX => {
+                    line + memchr::memchr_iter(b'\n', &piece.bytes[at..start]).count() as u64
+                }
+                known => u64::from(known),
+            };
+            at = start;
+            if reject.kept {
+                let raw = piece.content(
+                    reject.start,
+                    reject.length.min(LINE_BYTES_MAX as u64) as u32,
+                );
+                let byte = piece.position_of(reject.start);
+                encode_into(
+                    &mut out,
+                    name,
+                    newlines + line + 1,
+                    byte,
+                    reject.length,
+                    reject.reason,
+                    raw,
+                );
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,221 @@
+//! One call of `process`: what scans the pieces of a round, and what puts them together in order.
+
+use crate::clock::Clock;
+use crate::finder::{Context, Days};
+use crate::msisdn;
+use crate::piece::Piece;
+use crate::process::{Job, Processed};
+use crate::progress::Progress;
+use crate::reader::{Problem, Source};
+use crate::scan::LINE_BYTES_MAX;
+use crate::threads::{self, lock};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Below this much data in a round, threads cost more than they give.
+const INLINE_BYTES: u64 = 96 << 10;
+/// What an encoded reject takes besides its name and raw bytes, about.
+const REJECT_FRAME_BYTES: u64 = 40;
+
+/// A file in use by a call.
+#[derive(Default)]
+pub(crate) struct Opened {
+    pub(crate) inode: u64,
+    /// It was opened, or could not be.
+    pub(crate) tried: bool,
+    pub(crate) source: Option<Result<Source, Problem>>,
+}
+
+/// One call of `process`.
+pub(crate) struct Call<'a> {
+    pub(crate) job: &'a Job<'a>,
+    pub(crate) clock: &'a Clock,
+    pub(crate) files: Vec<Mutex<Opened>>,
+    /// Of the ranges begun: all but the last are complete.
+    pub(crate) progress: Vec<Progress>,
+    /// Something was taken.
+    moved: bool,
+    /// Pieces were left out because there is enough output.
+    cut: bool,
+    pub(crate) done: Processed,
+}
+
+impl<'a> Call<'a> {
+    /// A call that has not begun.
+    pub(crate) fn new(job: &'a Job<'a>, clock: &'a Clock) -> Call<'a> {
+        Call {
+            job,
+            clock,
+            files: job.ranges.iter().map(|_| Mutex::default()).collect(),
+            progress: Vec::new(),
+            moved: false,
+            cut: false,
+            done: Processed::default(),
+        }
+    }
+
+    /// Whether there is enough, or nothing more.
+    pub(crate) fn is_over(&self, begun: Instant) -> bool {
+        let all = self.progress.len() == self.job.ranges.len()
+            && self.progress.last().is_none_or(|p| p.complete);
+        let enough =
+            self.done.bytes() > self.job.output_bytes_max || begun.elapsed() >= self.job.work_max;
+        all || self.cut || (self.moved && enough)
+    }
+
+    /// Read and scan the pieces.
+    pub(crate) fn scan(&self, context: &Context, pieces: Vec<Piece>, threads: usize) -> Vec<Piece> {
+        let mut tasks: Vec<Range<usize>> = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            match tasks.last_mut() {
+                Some(task)
+                    if self.job.ranges[piece.range].compressed
+                        && pieces[task.start].range == piece.range =>
+                {
+                    task.end += 1;
+                }
+                _ => tasks.push(index..index + 1),
+            }
+        }
+        let bytes: u64 = pieces.iter().map(|piece| piece.wanted as u64).sum();
+        let threads = if bytes < INLINE_BYTES { 1 } else { threads };
+        let pieces: Vec<Mutex<Piece>> = pieces.into_iter().map(Mutex::new).collect();
+        threads::for_each(threads, tasks.len(), |task| {
+            for piece in &pieces[tasks[task].clone()] {
+                let piece = &mut *lock(piece);
+                self.read(piece);
+                let spec = &self.job.ranges[piece.range];
+                piece.scan(
+                    context,
+                    Days {
+                        max: spec.day_max,
+                        open: spec.day_open,
+                    },
+                );
+            }
+        });
+        pieces
+            .into_iter()
+            .map(|piece| piece.into_inner().unwrap_or_default())
+            .collect()
+    }
+
+    fn read(&self, piece: &mut Piece) {
+        let spec = &self.job.ranges[piece.range];
+        let mut opened = lock(&self.files[piece.range]);
+        if !opened.tried {
+            let kept = match opened.source.take() {
+                Some(Ok(Source::Gzip(gzip))) => Some(gzip),
+                _ => None,
+            };
+            let (inode, source) = Source::open(&spec.path, spec.compressed, spec.start, kept);
+            *opened = Opened {
+                inode,
+                tried: true,
+                source: Some(source),
+            };
+        }
+        let position = piece.position;
+        let read = match &mut opened.source {
+            Some(Ok(Source::Plain(file))) => {
+                let mut file = Source::Plain(file.clone());
+                drop(opened);
+                file.read(position, piece.buffer())
+            }
+            Some(Ok(source)) => source.read(position, piece.buffer()),
+            Some(Err(problem)) => Err(problem.clone()),
+            None => Err(Problem::new("unreadable", "")),
+        };
+        match read {
+            Ok(len) => piece.len = len,
+            Err(problem) => piece.problem = Some(problem),
+        }
+    }
+
+    /// Put the pieces together. Gives those that count, with last lines added, and those that do not.
+    pub(crate) fn merge(
+        &mut self,
+        context: &Context,
+        pieces: Vec<Piece>,
+        pool: &mut Vec<Piece>,
+    ) -> (Vec<Piece>, Vec<Piece>) {
+        let mut bytes = self.done.bytes();
+        let (mut merged, mut rest) = (Vec::with_capacity(pieces.len() + 1), Vec::new());
+        let mut pieces = pieces.into_iter();
+        for mut piece in pieces.by_ref() {
+            let index = piece.range;
+            let (spec, progress) = (&self.job.ranges[index], &mut self.progress[index]);
+            if progress.complete {
+                // The file ended before this piece.
+                rest.push(piece);
+                continue;
+            }
+            progress.merge(spec, context, &mut piece);
+            bytes += self.note(index, &piece);
+            merged.push(piece);
+            let progress = &mut self.progress[index];
+            if progress.has_last_line(spec) {
+                let mut piece = pool.pop().unwrap_or_default();
+                piece.reset(index, progress.next, 0);
+                progress.merge_last_line(spec, context, &mut piece);
+                bytes += self.note(index, &piece);
+                merged.push(piece);
+            }
+            let progress = &self.progress[index];
+            self.moved |= progress.has_moved(spec);
+            if progress.complete && !spec.compressed {
+                lock(&self.files[index]).source = None;
+            }
+            if self.moved && bytes > self.job.output_bytes_max {
+                self.cut = true;
+                break;
+            }
+        }
+        rest.extend(pieces);
+        if let (true, Some(last)) = (self.cut, merged.last()) {
+            // Ranges after the cut were not begun.
+            self.progress.truncate(last.range + 1);
+        }
+        (merged, rest)
+    }
+
+    /// Note examples; about how many bytes of rejects a piece will give.
+    fn note(&mut self, range: usize, piece: &Piece) -> u64 {
+        let name = self.job.ranges[range].name.len() as u64;
+        let mut bytes = 0;
+        for findings in [&piece.front, &piece.body] {
+            self.done.outside_over += findings.outside_over;
+            if let (None, Some((start, length))) =
+                (&self.done.outside_over_example, findings.outside_over_first)
+            {
+                let content = piece.content(start, length).to_vec();
+                self.done.outside_over_example = Some((range, piece.position_of(start), content));
+            }
+            if let (None, Some((_, mixed))) = (&self.done.unmatched_example, findings.unmatched) {
+                self.done.unmatched_example = Some(msisdn::digits_of(msisdn::unmix(mixed)));
+            }
+            let kept = findings.rejects.iter().filter(|reject| reject.kept);
+            bytes += kept
+                .map(|r| r.length.min(LINE_BYTES_MAX as u64) + name + REJECT_FRAME_BYTES)
+                .sum::<u64>();
+        }
+        bytes
+    }
+
+    /// Give back to the decompressor what was read and not taken, so that the next call can go on.
+    pub(crate) fn give_back(&mut self, rest: &[Piece]) {
+        let Some((index, progress)) = self.progress.iter().enumerate().next_back() else {
+            return;
+        };
+        if let Some(Ok(Source::Gzip(gzip))) = &mut lock(&self.files[index]).source
+            && let Some(fragment) = progress.fragment.whole()
+        {
+            let mut bytes = fragment.to_vec();
+            for piece in rest.iter().filter(|piece| piece.range == index) {
+                bytes.extend_from_slice(piece.data());
+            }
+            gzip.give_back(&bytes);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Functions over bytes and files.
+
+use super::{broken, path_of};
+use crate::fast::{PAD_AFTER, PAD_BEFORE};
+use crate::reject::REASONS;
+use crate::scan::{self, Line, Record, Visitor};
+use crate::segment::Filter;
+use crate::{crc, msisdn, reader};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+
+/// Damage of compressed data is a `ValueError`, anything else an `OSError`.
+fn read_error(error: io::Error) -> PyErr {
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::InvalidData | ErrorKind::UnexpectedEof, None) => broken(error.to_string()),
+        _ => error.into(),
+    }
+}
+
+/// Collects every line, for `parse_lines`.
+#[derive(Default)]
+pub(super) struct Collector {
+    /// By the place where the line starts.
+    lines: BTreeMap<usize, Line>,
+}
+
+impl Visitor<'static> for Collector {
+    fn filter(&self) -> Filter<'static> {
+        Filter::OPEN
+    }
+
+    fn seeks_stranger(&self) -> bool {
+        false
+    }
+
+    fn stranger(&mut self, _: u64, _: usize) {}
+
+    fn prefetch(&self, _: u64) {}
+
+    fn contains(&self, _: u64) -> bool {
+        true
+    }
+
+    fn record(&mut self, start: usize, _: usize, record: &Record) {
+        self.lines.insert(start, Line::Record(*record));
+    }
+
+    fn other(&mut self, start: usize, _: usize, _: u32, kind: Line) {
+        self.lines.insert(start, kind);
+    }
+}
+
+#[pyfunction]
+pub(super) fn parse_lines(
+    data: &[u8],
+    first: bool,
+    day_max: u32,
+    path: &str,
+) -> PyResult<Vec<(String, String, u32, u64, String)>> {
+    let path = path_of(path)?;
+    let mut bytes = vec![0; PAD_BEFORE];
+    bytes.extend_from_slice(if first {
+        data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data)
+    } else {
+        data
+    });
+    let mut collector = Collector::default();
+    let to = memchr::memrchr(b'\n', &bytes).map_or(PAD_BEFORE, |last| last + 1);
+    let end = bytes.len();
+    let rest = bytes[to..].to_vec();
+    bytes.resize(end + PAD_AFTER, b'7');
+    path.scan_lines(&bytes, PAD_BEFORE, to, day_max, &mut collector);
+    if !rest.is_empty() {
+        collector.lines.insert(
+            to,
+            scan::parse_line(scan::content_of(&rest), false, day_max),
+        );
+    }
+    if first && end > PAD_BEFORE {
+        let line = bytes[PAD_BEFORE..end]
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        collector.lines.insert(
+            PAD_BEFORE,
+            scan::parse_line(scan::content_of(line), true, day_max),
+        );
+    }
+    let other = |kind: &str| (kind.to_owned(), String::new(), 0, 0, String::new());
+    let lines = collector.lines.into_values().map(|line| match line {
+        Line::Record(r) => {
+            let timestamp = format!("{:08}{:06}", r.date, r.time);
+            (
+                "record".to_owned(),
+                msisdn::digits_of(msisdn::unmix(r.msisdn)),
+                r.service,
+                r.volume,
+                timestamp,
+            )
+        }
+        Line::Blank => other("blank"),
+        Line::Header => other("header"),
+        Line::Reject(reason) => other(REASONS[reason as usize]),
+    });
+    Ok(lines.collect())
+}
+
+#[pyfunction]
+#[pyo3(signature = (data, initial = 0))]
+pub(super) fn crc64(py: Python<'_>, data: PyBackedBytes, initial: u64) -> u64 {
+    py.detach(|| crc::crc64(&data, initial))
+}
+
+#[pyfunction]
+pub(super) fn digest(
+    py: Python<'_>,
+    path: PyBackedBytes,
+    compressed: bool,
+    start: u64,
+    end: u64,
+    initial: u64,
+) -> PyResult<(u64, u64)> {
+    py.detach(|| reader::digest(&path, compressed, start, end, initial))
+        .map_err(read_error)
+}
+
+#[pyfunction]
+pub(super) fn first_record(
+    py: Python<'_>,
+    path: PyBackedBytes,
+    compressed: bool,
+    end: u64,
+    day_max: u32,
+) -> PyResult<Option<(u64, u64)>> {
+    py.detach(|| reader::first_record(&path, compressed, end, day_max))
+        .map_err(read_error)
+}
+
+#[pyfunction]
+pub(super) fn check_gzip(
+    py: Python<'_>,
+    path: PyBackedBytes,
+    bytes_max: u64,
+) -> PyResult<(&'static str, u64, u64, String)> {
+    let checked = py
+        .detach(|| reader::check_gzip(&path, bytes_max))
+        .map_err(read_error)?;
+    Ok((
+        checked.verdict,
+        checked.bytes,
+        checked.digest,
+        checked.detail,
+    ))
+}

@@ -1,0 +1,59 @@
+//! The module `upswell._kernel`: the only folder that knows Python. `_kernel.pyi` is its contract and documentation.
+
+// What Python sees is documented in the stub; clippy's wishes about signatures do not fit what PyO3 calls.
+#![allow(
+    missing_docs,
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    clippy::type_complexity
+)]
+
+mod functions;
+mod reference;
+mod scanner;
+mod state;
+
+use crate::path::Path;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+fn broken(message: impl Into<String>) -> PyErr {
+    PyValueError::new_err(message.into())
+}
+
+fn path_of(name: &str) -> PyResult<Path> {
+    Path::named(name).ok_or_else(|| broken(format!("{name:?} is no scanner path of this CPU")))
+}
+
+#[pymodule]
+mod _kernel {
+    use super::Path;
+    #[pymodule_export]
+    use super::functions::{check_gzip, crc64, digest, first_record, parse_lines};
+    #[pymodule_export]
+    use super::reference::{PyClock, PyRules, PySegment, SegmentReport};
+    #[pymodule_export]
+    use super::scanner::{PyResultOf, PyScanner, Scanned};
+    #[pymodule_export]
+    use super::state::PyLedger;
+    use crate::reject::{OUTCOMES, REASONS};
+    use crate::scan::LINE_BYTES_MAX;
+    use crate::shard::SHARDS;
+    use pyo3::prelude::*;
+    use pyo3::types::PyTuple;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+        module.add("SOURCE_DIGEST", env!("UPSWELL_SOURCE_DIGEST"))?;
+        module.add("OUTCOMES", PyTuple::new(py, OUTCOMES)?)?;
+        module.add("REASONS", PyTuple::new(py, REASONS)?)?;
+        module.add("LINE_BYTES_MAX", LINE_BYTES_MAX)?;
+        module.add("SHARDS", SHARDS)?;
+        module.add(
+            "PATHS",
+            PyTuple::new(py, Path::available().into_iter().map(Path::name))?,
+        )
+    }
+}

@@ -1,0 +1,126 @@
+//! Segment, rules and clock: immutable values.
+
+use super::broken;
+use crate::clock::Clock;
+use crate::msisdn;
+use crate::rules::Rules;
+use crate::segment::Segment;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use std::collections::BTreeMap;
+
+#[pyclass(frozen, name = "Segment", module = "upswell._kernel")]
+pub(super) struct PySegment(pub(super) Segment);
+
+#[pyclass(frozen, get_all, module = "upswell._kernel")]
+pub(super) struct SegmentReport {
+    lines: u64,
+    bad: u64,
+    duplicates: u64,
+    errors: Py<PyAny>,
+}
+
+#[pymethods]
+impl PySegment {
+    #[staticmethod]
+    #[pyo3(signature = (files, errors_max = 1000))]
+    fn parse(
+        py: Python<'_>,
+        files: Vec<PyBackedBytes>,
+        errors_max: usize,
+    ) -> PyResult<(PySegment, SegmentReport)> {
+        let (segment, report) = py.detach(|| {
+            let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
+            Segment::parse(&files, errors_max)
+        });
+        let errors: Vec<_> = report
+            .errors
+            .iter()
+            .map(|(file, line, reason, raw)| (file, line, reason, PyBytes::new(py, raw)))
+            .collect();
+        let errors = errors.into_pyobject(py)?.unbind();
+        let report = SegmentReport {
+            lines: report.lines,
+            bad: report.bad,
+            duplicates: report.duplicates,
+            errors,
+        };
+        Ok((PySegment(segment), report))
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, dump: PyBackedBytes) -> PyResult<PySegment> {
+        let segment = py.detach(|| Segment::load(&dump));
+        segment
+            .map(PySegment)
+            .ok_or_else(|| broken("the dump of the segment is damaged"))
+    }
+
+    fn dump<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| self.0.dump()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __contains__(&self, msisdn: &str) -> bool {
+        msisdn::key_of(msisdn.as_bytes()).is_some_and(|key| self.0.contains(msisdn::mix(key)))
+    }
+
+    fn diff(&self, py: Python<'_>, newer: &PySegment) -> (u64, u64) {
+        py.detach(|| self.0.diff(&newer.0))
+    }
+
+    fn sample(&self, py: Python<'_>, n: usize) -> Vec<String> {
+        py.detach(|| self.0.sample(n))
+    }
+
+    fn lengths(&self, py: Python<'_>) -> BTreeMap<usize, u64> {
+        let lengths = py.detach(|| self.0.lengths());
+        lengths
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.memory_bytes()
+    }
+}
+
+#[pyclass(frozen, name = "Rules", module = "upswell._kernel")]
+pub(super) struct PyRules(pub(super) Rules);
+
+#[pymethods]
+impl PyRules {
+    #[new]
+    fn new(rules: Vec<(u32, String, u16, u16, u64)>) -> PyResult<PyRules> {
+        let lines: Vec<_> = rules
+            .iter()
+            .map(|(a, name, c, d, e)| (*a, name.as_str(), *c, *d, *e))
+            .collect();
+        Rules::new(&lines).map(PyRules).map_err(broken)
+    }
+
+    #[getter]
+    fn applications(&self) -> Vec<&str> {
+        self.0.applications.iter().map(|name| &**name).collect()
+    }
+}
+
+#[pyclass(frozen, name = "Clock", module = "upswell._kernel")]
+pub(super) struct PyClock(pub(super) Vec<(i64, i64)>);
+
+#[pymethods]
+impl PyClock {
+    #[new]
+    fn new(shifts: Vec<(i64, i64)>) -> PyResult<PyClock> {
+        match Clock::new(shifts.clone()) {
+            Some(_) => Ok(PyClock(shifts)),
+            None => Err(broken("the clock's shifts do not ascend")),
+        }
+    }
+}

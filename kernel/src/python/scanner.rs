@@ -1,0 +1,285 @@
+//! The scanner and its results.
+
+use super::reference::{PyClock, PyRules, PySegment};
+use super::state::PyLedger;
+use super::{broken, path_of};
+use crate::clock::Clock;
+use crate::msisdn;
+use crate::path::Path;
+use crate::process::{self, Job, Processed, Scanner};
+use crate::progress::{Progress, RangeSpec};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use std::time::Duration;
+
+const PATH_VARIABLE: &str = "UPSWELL_KERNEL_PATH";
+const PIECE_BYTES_VARIABLE: &str = "UPSWELL_KERNEL_PIECE_BYTES";
+
+fn variable<T>(name: &str, default: T, parse: impl Fn(&str) -> PyResult<T>) -> PyResult<T> {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => parse(&text),
+        _ => Ok(default),
+    }
+}
+
+#[pyclass(frozen, module = "upswell._kernel")]
+pub(super) struct Scanned {
+    #[pyo3(get)]
+    inode: u64,
+    progress: Progress,
+}
+
+#[pymethods]
+impl Scanned {
+    #[getter]
+    fn end(&self) -> u64 {
+        self.progress.taken
+    }
+
+    #[getter]
+    fn complete(&self) -> bool {
+        self.progress.complete
+    }
+
+    #[getter]
+    fn newlines(&self) -> u64 {
+        self.progress.newlines
+    }
+
+    #[getter]
+    fn digest(&self) -> u64 {
+        self.progress.digest()
+    }
+
+    #[getter]
+    fn tail(&self) -> u8 {
+        self.progress.tail
+    }
+
+    #[getter]
+    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.progress.outcomes)
+    }
+
+    #[getter]
+    fn rejects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.progress.reasons)
+    }
+
+    #[getter]
+    fn lines(&self) -> u64 {
+        self.progress.lines
+    }
+
+    #[getter]
+    fn rejects_kept_bytes(&self) -> u64 {
+        self.progress.kept_bytes
+    }
+
+    #[getter]
+    fn rejects_dropped(&self) -> Option<(u64, u64, u64)> {
+        self.progress.dropped
+    }
+
+    #[getter]
+    fn problem(&self) -> Option<&str> {
+        self.progress.problem.as_ref().map(|problem| problem.slug)
+    }
+
+    #[getter]
+    fn problem_detail(&self) -> &str {
+        self.progress
+            .problem
+            .as_ref()
+            .map_or("", |problem| &problem.detail)
+    }
+}
+
+#[pyclass(frozen, name = "Result", module = "upswell._kernel")]
+pub(super) struct PyResultOf {
+    #[pyo3(get)]
+    ranges: Vec<Py<Scanned>>,
+    done: Processed,
+}
+
+#[pymethods]
+impl PyResultOf {
+    #[getter]
+    fn outputs<'py>(&self, py: Python<'py>) -> Vec<(u32, Bound<'py, PyBytes>)> {
+        self.done
+            .outputs
+            .iter()
+            .map(|(application, bytes)| (*application, PyBytes::new(py, bytes)))
+            .collect()
+    }
+
+    #[getter]
+    fn notifications<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Vec<(u32, u32, String, usize, u64, Bound<'py, PyBytes>)> {
+        let raw =
+            |n: &process::Notification| &self.done.outputs[&n.application][n.at..n.at + n.length];
+        let notifications = self.done.notifications.iter();
+        notifications
+            .map(|n| {
+                let digits = msisdn::digits_of(n.msisdn);
+                (
+                    n.day,
+                    n.application,
+                    digits,
+                    n.range,
+                    n.byte,
+                    PyBytes::new(py, raw(n)),
+                )
+            })
+            .collect()
+    }
+
+    #[getter]
+    fn rejects<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.done.rejects)
+    }
+
+    #[getter]
+    fn delta<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.done.delta)
+    }
+
+    #[getter]
+    fn outside_over(&self) -> u64 {
+        self.done.outside_over
+    }
+
+    #[getter]
+    fn outside_over_example<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Option<(usize, u64, Bound<'py, PyBytes>)> {
+        let (range, byte, raw) = self.done.outside_over_example.as_ref()?;
+        Some((*range, *byte, PyBytes::new(py, raw)))
+    }
+
+    #[getter]
+    fn unmatched_example(&self) -> Option<&str> {
+        self.done.unmatched_example.as_deref()
+    }
+}
+
+type RangeTuple = (
+    String,
+    Vec<u8>,
+    bool,
+    u64,
+    u64,
+    bool,
+    u8,
+    u64,
+    u64,
+    u32,
+    u32,
+    u64,
+);
+
+fn spec_of(range: &Bound<'_, PyAny>) -> PyResult<RangeSpec> {
+    let (
+        name,
+        path,
+        compressed,
+        start,
+        end,
+        last,
+        tail,
+        newlines,
+        digest,
+        day_max,
+        day_open,
+        rejects_left_bytes,
+    ) = range.extract::<RangeTuple>()?;
+    if tail > 2 || end < start || (tail != 0 && start == 0) {
+        return Err(broken(format!(
+            "a range of tail {tail} over bytes {start} to {end}"
+        )));
+    }
+    Ok(RangeSpec {
+        name,
+        path,
+        compressed,
+        start,
+        end,
+        last,
+        tail,
+        newlines,
+        digest,
+        day_max,
+        day_open,
+        rejects_left_bytes,
+    })
+}
+
+#[pyclass(name = "Scanner", module = "upswell._kernel")]
+pub(super) struct PyScanner(Scanner);
+
+#[pymethods]
+impl PyScanner {
+    #[new]
+    fn new(threads: usize, measure: &str, clock: &PyClock) -> PyResult<PyScanner> {
+        let adds = match measure {
+            "total" => true,
+            "session" => false,
+            _ => return Err(broken(format!("{measure:?} is no measure"))),
+        };
+        let clock = Clock::new(clock.0.clone())
+            .ok_or_else(|| broken("the clock's shifts do not ascend"))?;
+        let path = variable(PATH_VARIABLE, Path::available()[0], path_of)?;
+        let piece_bytes = variable(PIECE_BYTES_VARIABLE, process::PIECE_BYTES, |text| {
+            text.parse()
+                .map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
+        })?;
+        Ok(PyScanner(Scanner::new(
+            threads,
+            adds,
+            clock,
+            path,
+            piece_bytes,
+        )))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn process(
+        &mut self,
+        py: Python<'_>,
+        ranges: Vec<Bound<'_, PyAny>>,
+        segment: &PySegment,
+        rules: &PyRules,
+        ledger: &mut PyLedger,
+        output_bytes_max: u64,
+        work_ms_max: u64,
+    ) -> PyResult<PyResultOf> {
+        let ranges = ranges.iter().map(spec_of).collect::<PyResult<Vec<_>>>()?;
+        let job = Job {
+            ranges: &ranges,
+            segment: &segment.0,
+            rules: &rules.0,
+            output_bytes_max,
+            work_max: Duration::from_millis(work_ms_max),
+        };
+        let (scanner, ledger) = (&mut self.0, &mut ledger.0);
+        let mut done = py
+            .detach(|| scanner.process(&job, ledger))
+            .map_err(broken)?;
+        let ranges = std::mem::take(&mut done.ranges)
+            .into_iter()
+            .map(|begun| {
+                Py::new(
+                    py,
+                    Scanned {
+                        inode: begun.inode,
+                        progress: begun.progress,
+                    },
+                )
+            })
+            .collect::<PyResult<_>>()?;
+        Ok(PyResultOf { ranges, done })
+    }
+}

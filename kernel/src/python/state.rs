@@ -1,0 +1,93 @@
+//! The ledger.
+
+use super::broken;
+use crate::ledger::{Item, Ledger};
+use crate::msisdn;
+use crate::shard::SHARDS;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+#[pyclass(name = "Ledger", module = "upswell._kernel")]
+#[derive(Default)]
+pub(super) struct PyLedger(pub(super) Ledger);
+
+fn check_shard(index: usize) -> PyResult<()> {
+    if index < SHARDS {
+        Ok(())
+    } else {
+        Err(broken(format!("there is no shard {index}")))
+    }
+}
+
+#[pymethods]
+impl PyLedger {
+    #[new]
+    fn new() -> PyLedger {
+        PyLedger::default()
+    }
+
+    #[staticmethod]
+    fn load(
+        py: Python<'_>,
+        bases: Vec<(u64, PyBackedBytes)>,
+        deltas: Vec<(u64, PyBackedBytes)>,
+        day_open: u32,
+        threads: usize,
+    ) -> PyResult<PyLedger> {
+        fn slices(blobs: &[(u64, PyBackedBytes)]) -> Vec<(u64, &[u8])> {
+            blobs
+                .iter()
+                .map(|(batch, blob)| (*batch, &**blob))
+                .collect()
+        }
+        py.detach(|| Ledger::load(&slices(&bases), &slices(&deltas), day_open, threads))
+            .map(PyLedger)
+            .map_err(broken)
+    }
+
+    fn shard<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
+        check_shard(index)?;
+        let ledger = &self.0;
+        Ok(PyBytes::new(py, &py.detach(|| ledger.shard_blob(index))))
+    }
+
+    fn shard_bytes(&self, index: usize) -> PyResult<usize> {
+        check_shard(index)?;
+        Ok(self.0.shard_blob_bytes(index))
+    }
+
+    fn drop_before(&mut self, day_open: u32) {
+        self.0.drop_before(day_open);
+    }
+
+    fn add_cap(&mut self, msisdn: &str, application: &str, day: u32) -> PyResult<()> {
+        let key = msisdn::key_of(msisdn.as_bytes())
+            .ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))?;
+        self.0
+            .add_cap(key, application, day)
+            .ok_or_else(|| broken("too many open applications and days"))
+    }
+
+    fn take_delta<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let ledger = &mut self.0;
+        let delta = py.detach(|| ledger.take_delta(1));
+        PyBytes::new(py, &delta)
+    }
+
+    fn entries(&self) -> (u64, u64) {
+        self.0.entries()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.memory_bytes()
+    }
+
+    fn items(&self) -> Vec<Item> {
+        self.0.items()
+    }
+
+    fn caps(&self) -> Vec<(String, String, u32)> {
+        self.0.caps()
+    }
+}
