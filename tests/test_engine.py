@@ -411,3 +411,18 @@ def test_bad_lines_of_a_first_start_are_left_out_and_told(place: Place) -> None:
 
     assert summary.outcomes["notified"] == 1
     assert any("RULES.csv line 4: start and end are the same" in text for text in summary.warnings)
+
+
+def test_a_file_of_a_byte_order_mark_alone_has_yet_to_begin(place: Place) -> None:
+    """It is done, and what is added later begins with its first line."""
+    place.file("202004171000", b"\xef\xbb\xbf")
+    assert place.once().files["done"] == 1
+    place.file(
+        "202004171000",
+        b"\xef\xbb\xbfmsisdn,service,volume,timestamp\n" + record(0, 1, 200, "100000"),
+    )
+
+    summary = place.once()
+
+    assert (summary.outcomes["header"], summary.outcomes["notified"]) == (1, 1)
+    place.law()

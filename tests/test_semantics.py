@@ -41,6 +41,11 @@ def take(
     return reference.take(Taken(file, start, data, stamp, newest or stamp), SEGMENT, rules)
 
 
+def outcomes_at(start: int, data: bytes, reference: Reference) -> list[str]:
+    """What becomes of each line of a later range of the same file."""
+    return [line.outcome for line in take(data, reference, start=start)]
+
+
 REASON_EXAMPLES = {
     "too_long": b"0" * 4097,
     "columns": b"0126545098,1,315",
@@ -252,6 +257,15 @@ def test_a_byte_order_mark_belongs_to_no_line() -> None:
     assert [(line.outcome, line.byte) for line in lines] == [("counted", 3)]
     assert take(b"\xef\xbb\xbf") == []
     assert outcomes(b"\n\xef\xbb\xbf" + record(1, 1, "0417100000")) == ["blank", "rejected"]
+
+
+def test_the_first_line_may_come_after_a_byte_order_mark_was_taken_alone() -> None:
+    """A file of a mark alone has no line; what follows later is its first line, header or record."""
+    for line, outcome in ((b"msisdn,service\n", "header"), (record(1, 1, "0417100000"), "counted")):
+        reference = Reference()
+
+        assert take(b"\xef\xbb\xbf", reference) == []
+        assert outcomes_at(3, line, reference) == [outcome]
 
 
 def test_only_the_first_line_can_be_a_header() -> None:

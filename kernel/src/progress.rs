@@ -149,9 +149,10 @@ impl Progress {
     pub fn merge_last_line(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
         let bytes = self.fragment.len();
         let tail = if self.fragment.last() == b'\r' { 2 } else { 1 };
-        self.decide(spec, context, piece);
+        // After a byte-order mark alone the first line has yet to begin.
+        let begun = self.decide(spec, context, piece);
         self.taken += bytes;
-        self.tail = tail;
+        self.tail = if begun { tail } else { 0 };
         self.digest = Digest {
             before: self.crc,
             ..Digest::default()
@@ -159,14 +160,14 @@ impl Progress {
         self.count(spec, piece);
     }
 
-    /// Decide the line in the fragment and forget it.
-    fn decide(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
+    /// Decide the line in the fragment and forget it; false when there was no more than a byte-order mark.
+    fn decide(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) -> bool {
         let days = Days {
             max: spec.day_max,
             open: spec.day_open,
         };
-        let first = self.taken == 0;
-        let mark = if first {
+        let first = self.newlines == 0 && self.tail == 0;
+        let mark = if self.taken == 0 {
             self.fragment.byte_order_mark()
         } else {
             0
@@ -178,8 +179,10 @@ impl Progress {
         piece.front_position = self.taken + mark as u64;
         piece.front_newlines = self.newlines;
         let kind = match (self.tail, self.fragment.short()) {
-            // A file of a byte-order mark alone has no line.
-            (0, _) if mark as u64 == self.fragment.len() => None,
+            (0, _) if mark as u64 == self.fragment.len() => {
+                self.fragment.clear();
+                return false;
+            }
             (0, _) => Some(scan::parse_line(content, first, spec.day_max)),
             // It is the line end of a line that was taken without it.
             (_, Some(b"\n")) | (1, Some(b"\r\n" | b"\r")) => None,
@@ -189,6 +192,7 @@ impl Progress {
             piece.scan_front(context, days, content, length, kind);
         }
         self.fragment.clear();
+        true
     }
 
     fn count(&mut self, spec: &RangeSpec, piece: &mut Piece) {

@@ -168,8 +168,8 @@ class Reference:
         """The lines of a range, those already decided whose outcome follows from their place alone."""
         place = self._places.get(taken.file, _Place())
         at, newlines, data = taken.start, place.newlines, taken.data
-        first = at == 0
-        if first and data.startswith(BYTE_ORDER_MARK):
+        first = newlines == 0 and not place.tail
+        if at == 0 and data.startswith(BYTE_ORDER_MARK):
             at += len(BYTE_ORDER_MARK)
             data = data.removeprefix(BYTE_ORDER_MARK)
         continues = place.tail
@@ -190,7 +190,8 @@ class Reference:
             first, continues = False, b""
             at += len(piece)
             newlines += piece.endswith(b"\n")
-        tail = taken.data[-1:] if not taken.data.endswith(b"\n") else b""
+        # After a byte-order mark alone the first line has yet to begin.
+        tail = data[-1:] if not data.endswith(b"\n") else b""
         self._places[taken.file] = _Place(newlines, tail)
 
     def _decide(
