@@ -123,7 +123,6 @@ def test_help_imports_nothing_heavy() -> None:
     heavy = {
         "rich",
         "watchfiles",
-        "structlog",
         "sqlite3",
         "asyncio",
         "upswell.kernel",
@@ -137,7 +136,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_a_command_imports_only_what_it_needs(tmp_path: Path) -> None:
     """Making rules needs no database, no watcher and no terminal library."""
-    heavy = {"rich", "watchfiles", "structlog", "sqlite3", "upswell.kernel", "upswell.engine"}
+    heavy = {"rich", "watchfiles", "sqlite3", "upswell.kernel", "upswell.engine"}
 
     assert not heavy & modules_after("generate", "rules", str(tmp_path / "rules"))
 

@@ -95,7 +95,7 @@ def test_help_starts_without_the_engine() -> None:
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n    main()"
     )
 
-    assert set() == added & {"upswell._kernel", "rich", "sqlite3", "structlog", "watchfiles"}
+    assert set() == added & {"upswell._kernel", "rich", "sqlite3", "watchfiles"}
 
 
 @pytest.mark.parametrize("kind", error_types(errors.UpswellError), ids=lambda kind: kind.__name__)

@@ -12,7 +12,7 @@ from upswell.checkpoint import LedgerSizes
 from upswell.errors import UpswellError
 from upswell.kernel import Ledger, Range, Result, Scanned
 
-FOLD_BYTES_MIN = 4 << 20  # deltas below this are quicker to replay at a start than to fold now
+FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hundredths of a second
 
 Pairs = Sequence[tuple[Range, Scanned]]
 """What was asked of the kernel, and what it took of it."""

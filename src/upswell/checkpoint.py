@@ -297,7 +297,8 @@ class Checkpoint(View):
     def _put_ledger(self, batch: Batch) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
         """Write the batch's delta and folds, drop the deltas that no shard needs; what is stored then."""
         number, bases, deltas = batch.number, dict(self._bases), dict(self._deltas)
-        if batch.delta:
+        # A delta says nothing about a shard whose base is as new: with all of them folded it need not be written.
+        if batch.delta and len(batch.folds) < self._shards:
             self._db.execute(
                 "INSERT INTO ledger_delta VALUES (?, ?, ?)",
                 (number, batch.delta, seal(number, batch.delta)),

@@ -9,8 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from upswell.cli.show import count, seconds, size
 from upswell.privacy import escape
@@ -67,16 +68,12 @@ class Lines:
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        from structlog.processors import LogfmtRenderer, TimeStamper
-
         self.latest: Summary | None = None
         self._interval_s = interval_s
         self._verbose = verbose
         self._clock = clock
         self._said_at = clock()
         self._said_lines = self._said_batches = 0
-        self._stamp = TimeStamper(fmt="iso", utc=True, key="at")
-        self._render = LogfmtRenderer(key_order=["at", "event"])
 
     def __enter__(self) -> Self:
         return self
@@ -86,9 +83,9 @@ class Lines:
 
     def event(self, event: str, /, **fields: object) -> None:
         """Write the event."""
-        values: dict[str, Any] = {"event": event}
-        values.update((key, _plain(value)) for key, value in fields.items())
-        self._write(str(self._render(None, "", self._stamp(None, "", values))))
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        values = {"at": at, "event": event, **fields}
+        self._write(" ".join(f"{key}={_logfmt(value)}" for key, value in values.items()))
 
     def progress(self, summary: "Summary") -> None:
         """Write one line when the interval is over or, when asked to be verbose, a batch is."""
@@ -123,8 +120,12 @@ class Lines:
             return
 
 
-def _plain(value: object) -> object:
-    return value if isinstance(value, int | float) else escape(str(value))
+def _logfmt(value: object) -> str:
+    """A value as logfmt writes it: in double quotes where it would not read as one word otherwise."""
+    text = escape(str(value))
+    if text and not any(char in ' ="' for char in text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Live:
