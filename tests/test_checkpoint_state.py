@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from batches import (
 from upswell.batch import STATES, DroppedRejects, File
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, Locked, OutputUnwritable, StorageError, UpswellError
-from upswell.schema import open_writer
+from upswell.schema import BUSY_S, open_writer
 from upswell.verify import verify
 from upswell.view import View
 
@@ -400,3 +401,16 @@ def test_bulk_of_notifications_is_committed_quickly(tmp_path):
 def replace_content(output, content):
     """The output with another content."""
     return output._replace(content=content)
+
+
+def test_reader_does_not_hold_up_the_writer(tmp_path: Path) -> None:
+    """Folding the log beside an open snapshot gives up at once: a stop or the next batch is not kept waiting."""
+    with Checkpoint.open(tmp_path / "state", 4) as checkpoint:
+        checkpoint.set_meta({"a": "1"})
+        with View.open(tmp_path / "state") as view, view.snapshot():
+            view.meta()
+            checkpoint.set_meta({"a": "2"})
+            began = time.monotonic()
+            checkpoint.release(idle=True)
+
+            assert time.monotonic() - began < BUSY_S / 2

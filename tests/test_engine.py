@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings, strategies
 import law
 from upswell.config import Settings
 from upswell.engine import run
-from upswell.errors import ConfigError, InputMissing, Locked, TooManyRejects
+from upswell.errors import ConfigError, InputMissing, Locked, OutputUnwritable, TooManyRejects
 from upswell.summary import Summary
+from upswell.view import View
 
 DIALS = [f"010000000{index:02}" for index in range(20)]
 RULES = b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Night,22,6,300\n"
@@ -426,3 +427,93 @@ def test_a_file_of_a_byte_order_mark_alone_has_yet_to_begin(place: Place) -> Non
 
     assert (summary.outcomes["header"], summary.outcomes["notified"]) == (1, 1)
     place.law()
+
+
+def test_new_rules_that_output_cannot_take_are_refused_while_it_runs(place: Place) -> None:
+    """An application whose directory is a link refuses the new RULES, and the run and a restart go on with the old."""
+    place.output.mkdir()
+    (place.root / "elsewhere").mkdir()
+    (place.output / "Linked").symlink_to(place.root / "elsewhere")
+    with place.running():
+        wait_for(lambda: "in force" in place.heard.text(), "no reference")
+        place.write(place.root / "rules" / "RULES.csv", RULES + b"9,Linked,0,24,1\n")
+        wait_for(lambda: "it is a link" in place.heard.text(), "the refusal was not told")
+        place.file("202004171000", record(0, 1, 200, "100000"))
+        wait_for(lambda: bool(law.published(place.output).get("Twitter")), "the run has stopped")
+
+    with pytest.raises(OutputUnwritable, match="link"):
+        place.once()
+
+
+def test_the_same_bad_edit_is_told_each_time(place: Place) -> None:
+    """Refused, corrected, and made again: a run for ever says so twice."""
+
+    def refusals() -> int:
+        return place.heard.text().count("no usable rule")
+
+    with place.running():
+        wait_for(lambda: "in force" in place.heard.text(), "no reference")
+        for time_told in (1, 2):
+            place.write(place.root / "rules" / "RULES.csv", b"\n", LONG_AGO_S + time_told)
+            wait_for(lambda: refusals() == time_told, "the refusal was not told")  # noqa: B023
+            place.write(place.root / "rules" / "RULES.csv", RULES, LONG_AGO_S + 10 + time_told)
+            time.sleep(0.5)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_held_file_is_told_by_its_name(place: Place, once: bool) -> None:
+    """A file that lost what was taken of it is held, and the run says so, in a run that ends and in one for ever."""
+    file = place.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 1, "100000"))
+    place.once()
+    place.write(file, record(0, 1, 200, "100000"), LONG_AGO_S + 60)
+    if once:
+        warnings = " ".join(place.once().warnings)
+    else:
+        with place.running():
+            wait_for(lambda: "is held" in place.heard.text(), "nothing was told")
+        warnings = place.heard.text()
+
+    assert "DATA_202004171000.csv is held: it is shorter than" in warnings
+
+
+def test_a_segment_that_matches_nothing_is_told_while_it_runs(place: Place) -> None:
+    """A run for ever does not wait for its end to say that nothing matches."""
+    place.file("202004171000", b"+20100000001,1,5,20200417100000\n" * 10_000)
+    with place.running():
+        wait_for(lambda: "records match the segment" in place.heard.text(), "nothing was told")
+
+
+def test_a_pipe_in_the_place_of_rules_is_no_trap(place: Place) -> None:
+    """A FIFO among the rules is named, not waited for."""
+    os.mkfifo(place.root / "rules" / "extra.csv")
+
+    with pytest.raises(InputMissing, match="no regular file"):
+        place.once()
+
+
+def test_an_output_with_odd_directories_can_be_adopted(place: Place) -> None:
+    """Directories that no application's name makes are counted, not stumbled over."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    for odd in (b"\xff", b"%FF"):
+        directory = Path(os.fsdecode(os.fsencode(place.output) + b"/" + odd))
+        directory.mkdir()
+        (directory / "NOTIFY_0000000001_202004171000.csv").write_bytes(record(0, 1, 200, "100000"))
+
+    assert place.once(state=place.root / "state", adopt=True).outcomes["capped"] == 1
+
+
+def test_shards_that_are_folded_give_the_ledger_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every commit folding some shards, restarts go on as if nothing was stored in parts."""
+    monkeypatch.setattr("upswell.assembly.FOLD_BYTES_MIN", 0)
+    generator = random.Random(11)
+    for day in range(14, 20):
+        for hour in (9, 10):
+            place.file(f"202004{day}{hour:02}00", traffic(generator, 150, f"202004{day}"))
+            place.once()
+
+    place.law()
+    with View.open(place.output / ".upswell") as view:
+        assert len(view.ledger().bases) > 1

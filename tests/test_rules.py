@@ -66,10 +66,10 @@ def test_a_refused_line_does_not_take_its_neighbours_along() -> None:
 
 
 def test_an_open_quote_is_named_where_it_opens() -> None:
-    """A quote that is never closed is reported at its own line, and the rules before it stay."""
+    """A quote that is never closed is reported at its own line, and takes no other line along."""
     rules, problems = parse(b'1,A,8,20,1\n2,"B,8,20,2\n3,C,8,20,3\n')
 
-    assert [rule.service for rule in rules] == [1]
+    assert [rule.service for rule in rules] == [1, 3]
     assert problems == [(2, "csv")]
 
 
@@ -110,6 +110,34 @@ def test_the_line_forms_of_data_files_are_understood() -> None:
 
     assert problems == []
     assert rules == (Rule(1, "News, 24", 480, 1200, 147),)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ('"Twitter" ', "Twitter"),
+        ('\t"Twitter"', "Twitter"),
+        ('" Twitter "', "Twitter"),
+        ('"the ""best"" news"', 'the "best" news'),
+        ('"two\nlines"', "two\nlines"),
+        ("Twitter\t", "Twitter"),
+    ],
+)
+def test_names_are_quoted_and_trimmed(written: str, name: str) -> None:
+    """Blanks around a field do not count, inside or outside its quotes; a doubled quote is one."""
+    rules, problems = parse(f"1,{written},8,20,147\n2,B,8,20,1".encode())
+
+    assert problems == []
+    assert [rule.application for rule in rules] == [name, "B"]
+
+
+@pytest.mark.parametrize("line", [b'1,"A"b,8,20,1', b'1,a"b,8,20,1', b"1,A,8,20,1\r2,B", b'1,"A'])
+def test_a_line_that_cannot_be_split_is_refused_alone(line: bytes) -> None:
+    """Text beside quotes, a quote inside a plain field, a lone CR, an open quote."""
+    rules, problems = parse(line + b"\n2,B,8,20,1\n")
+
+    assert problems == [(1, "csv")]
+    assert [rule.service for rule in rules] == [2]
 
 
 def test_windows_that_touch_do_not_overlap() -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from upswell.checkpoint import Checkpoint
 from upswell.kernel import Ledger
 from upswell.reference import Record, parse_record
+from upswell.rules import directory_name
 from upswell.sink import Sink
 from upswell.zones import Zones
 
@@ -23,13 +24,18 @@ class Adopted(NamedTuple):
     notifications: int
     """Lines whose cap holds from now on."""
     unreadable: int
-    """Lines that are no record, so that they can hold no cap."""
+    """Lines that are no record, or in the directory of no application, so that they can hold no cap."""
     last_batch: int
 
 
-def application_of(directory: str) -> str:
-    """The application's name that a directory's name was made from."""
-    return urllib.parse.unquote(directory, errors="surrogateescape")
+def application_of(directory: str) -> str | None:
+    """The application's name that a directory's name was made from; None when it was made from none."""
+    name = urllib.parse.unquote(directory, errors="surrogateescape")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return None
+    return name if directory_name(name) == directory else None
 
 
 def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
@@ -43,7 +49,7 @@ def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
         application = application_of(published.directory)
         for line in sink.read(published).split(b"\n")[:-1]:
             record = parse_record(line, _ANY_DAY)
-            if isinstance(record, Record):
+            if application is not None and isinstance(record, Record):
                 ledger.add_cap(record.msisdn, application, zones.convert(record.moment).day)
                 notifications += 1
             else:

@@ -40,6 +40,7 @@ def assemble(
     applications: Sequence[str],
     versions: Versions,
     files: Sequence[File],
+    delta: bytes,
     folds: Sequence[tuple[int, bytes]],
     day_open: int,
 ) -> Batch:
@@ -71,7 +72,7 @@ def assemble(
             for at, (_, scanned) in taken
             if scanned.rejects_dropped
         ],
-        delta=result.delta,
+        delta=delta,
         folds=folds,
         day_open=day_open,
         lines=sum(scanned.lines for scanned in scans),

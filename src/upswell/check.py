@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from upswell.config import STATE_NAME, Settings
+from upswell.claim import fixed
+from upswell.config import Settings
 from upswell.errors import InputMissing, OutputUnwritable, UpswellError
 from upswell.filesystem import refuse_network
 from upswell.kernel import Segment
@@ -25,12 +26,14 @@ from upswell.lint import (
     window_words,
 )
 from upswell.listing import read_name, scan
-from upswell.names import parse_published
+from upswell.names import parse_begun, parse_published
 from upswell.privacy import show_format
 from upswell.reload import Contents, read_files
 from upswell.rules import Rule, Ruleset, directory_name, parse_rules
 from upswell.running import holder
 from upswell.sample import Sample, take_sample
+from upswell.schema import DATABASE
+from upswell.sink import OWN_DIRECTORY
 from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS
 from upswell.verify import verify
 from upswell.view import View
@@ -40,7 +43,6 @@ from upswell.zones import load_zone, stamp_time
 EXIT_MISSING = 66
 EXIT_UNUSABLE = 78
 _REJECTED_MANY_RATIO = 0.01
-_ZERO_LINES_MAX = 200_000  # of each SEGMENT file: enough to meet a habit of its author
 
 
 @dataclass(slots=True)
@@ -273,14 +275,8 @@ def _existing(path: Path) -> Path:
 
 def _check_state(report: Report, settings: Settings, rules: Contents | None) -> None:
     state_dir = settings.state_dir
-    if not (state_dir / "checkpoint.db").exists():
-        if not settings.adopt and _published(settings.output):
-            report.add(
-                "error",
-                settings.output,
-                f"holds notifications, but there is no state in {state_dir} that knows of them",
-                "give --state with the state that wrote them, or --adopt to take over their daily caps",
-            )
+    if not (state_dir / DATABASE).exists():
+        _check_new(report, settings)
         return
     if holds := holder(state_dir):
         report.add("note", state_dir, f"a run holds it now: {holds}")
@@ -292,7 +288,11 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
         return
     for sentence in verify(state_dir):
         report.add("error", state_dir, sentence)
-    for key, value in _fixed(settings).items():
+    if (
+        "measure" not in meta
+    ):  # it was made, but its first run never got to write down to what it belongs
+        _check_new(report, settings)
+    for key, value in fixed(settings).items():
         if meta.get(key, value) != value:
             report.add(
                 "error",
@@ -310,17 +310,27 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
         )
 
 
-def _fixed(settings: Settings) -> dict[str, str]:
-    return {
-        "data_timezone": settings.zones.data,
-        "rules_timezone": settings.zones.rules,
-        "measure": settings.measure,
-        "keep_days": str(settings.keep_days),
-    }
+def _check_new(report: Report, settings: Settings) -> None:
+    if not settings.adopt and _published(settings.output):
+        report.add(
+            "error",
+            settings.output,
+            f"holds notifications, or has held some, but there is no state in {settings.state_dir} that knows of them",
+            "give --state with the state that wrote them, or --adopt to take over their daily caps",
+        )
 
 
 def _published(output: Path) -> bool:
-    if not output.is_dir():
-        return False
-    directories = (each for each in output.iterdir() if each.is_dir() and each.name != STATE_NAME)
-    return any(parse_published(file.name) for each in directories for file in each.iterdir())
+    """Whether it holds notifications or, by its own mark, has held some: what ``claim.check`` asks of the sink."""
+    marks = (parse_begun(name) for name in _names(output / OWN_DIRECTORY))
+    return any(marks) or any(
+        parse_published(name) for place in _names(output) for name in _names(output / place)
+    )
+
+
+def _names(directory: Path) -> list[str]:
+    """What a directory holds; nothing when it is none, or a link, or may not be read, as lost+found."""
+    try:
+        return [] if directory.is_symlink() else [path.name for path in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []

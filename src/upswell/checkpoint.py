@@ -23,7 +23,7 @@ from upswell.filesystem import lock, refuse_network, sync_directory
 from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rules import directory_name
-from upswell.schema import open_writer, seal, storage_errors
+from upswell.schema import BUSY_S, open_writer, seal, storage_errors
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, to_signed
 
 _GROUP_ROWS = (
@@ -211,12 +211,16 @@ class Checkpoint(View):
     def release(self, *, idle: bool = False) -> None:
         """Fold the write-ahead log into the database: between two batches what can be, when idle all of it.
 
-        Never waits long for readers. A crash leaves a log that the next start folds.
+        Never waits for readers. A crash leaves a log that the next start folds.
         """
         with storage_errors(self.path):
-            self._db.execute(
-                f"PRAGMA wal_checkpoint({'TRUNCATE' if idle else 'PASSIVE'})"
-            ).fetchall()
+            # A reader is not waited for: what it holds up is folded the next time.
+            self._db.execute("PRAGMA busy_timeout = 0")
+            try:
+                mode = "TRUNCATE" if idle else "PASSIVE"
+                self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from upswell.zones import load_zone
 def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
     """Whether the state is new. Raises ConfigError when it belongs to other settings, or must not begin here."""
     meta = checkpoint.meta()
-    for key, value in _fixed(settings).items():
+    for key, value in fixed(settings).items():
         if meta.get(key, value) != value:
             raise ConfigError(
                 f"{key} is {value} but this state was begun with {meta[key]}: totals and caps of the"
@@ -38,7 +38,7 @@ def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
 def claim(settings: Settings, checkpoint: Checkpoint) -> None:
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
-    checkpoint.set_meta({**_fixed(settings), **paths})
+    checkpoint.set_meta({**fixed(settings), **paths})
 
 
 def since(settings: Settings, checkpoint: Checkpoint) -> str | None:
@@ -55,7 +55,8 @@ def since(settings: Settings, checkpoint: Checkpoint) -> str | None:
     return known
 
 
-def _fixed(settings: Settings) -> dict[str, str]:
+def fixed(settings: Settings) -> dict[str, str]:
+    """The settings that belong to a state for good, as ``meta`` holds them."""
     return {
         "data_timezone": settings.zones.data,
         "rules_timezone": settings.zones.rules,

@@ -3,8 +3,9 @@
 Owns the names, types and defaults of the settings and the order of their sources: flag,
 environment (``UPSWELL_<FIELD>``), ``--config FILE`` or ``./upswell.toml``, ``upswell.toml`` beside
 the rules, default. It reads those two files and nothing else, and never touches DATA, OUTPUT or a
-state. A value that is off is an error that names it, its source and what to write; so is an unknown
-key, so that a slip never passes for a default.
+state, beyond following links to see that the state is none of the four paths. A value that is off is
+an error that names it, its source and what to write; so is an unknown key, so that a slip never passes
+for a default.
 """
 
 import difflib
@@ -105,7 +106,10 @@ def resolve(
 
 
 def settings_of(gathered: Gathered) -> Settings:
-    """The settings, defaults filled in. Raises UsageError when one of the four paths is missing."""
+    """The settings, defaults filled in.
+
+    Raises UsageError when one of the four paths is missing, ConfigError when the state would be one of them.
+    """
     missing = [name for name in PATHS if name not in gathered.values]
     if missing:
         raise UsageError(
@@ -114,7 +118,21 @@ def settings_of(gathered: Gathered) -> Settings:
             f" {ENVIRONMENT_PREFIX}{missing[0].upper()}",
         )
     origins = {name: gathered.origins.get(name, "default") for name in FIELDS}
-    return Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
+    settings = Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
+    _refuse_shared_state(settings)
+    return settings
+
+
+def _refuse_shared_state(settings: Settings) -> None:
+    """A state directory is closed to all others (0700), so it must be none of the places that others use."""
+    state = os.path.realpath(settings.state_dir)
+    for name in PATHS:
+        if os.path.realpath(getattr(settings, name)) == state:
+            raise ConfigError(
+                f"{settings.origins['state']}: the state directory {settings.state_dir} is {name.upper()} itself,"
+                " which would be closed to everybody else",
+                "name a directory of its own, or leave it out: the state is then in OUTPUT/.upswell",
+            )
 
 
 def gather(
@@ -127,12 +145,7 @@ def gather(
     """What the sources set, the strongest first, each value parsed. Errors as resolve."""
     found = Gathered({}, {})
     given = {name: value for name, value in flags.items() if value is not None}
-    _merge(
-        found,
-        given,
-        lambda name: f"argument {name.upper()}" if name in PATHS else _flag(name),
-        UsageError,
-    )
+    _merge(found, given, _flag_origin, UsageError)
     variables = _variables(environ)
     _merge(found, variables, lambda name: ENVIRONMENT_PREFIX + name.upper(), ConfigError)
     if config is None and (text := environ.get(ENVIRONMENT_PREFIX + "CONFIG")):
@@ -153,9 +166,13 @@ def gather(
 
 
 def state_of(gathered: Gathered) -> Path:
-    """The state directory that ``--state`` or ``--output`` name. Raises UsageError without both."""
+    """The state directory that ``--state`` or ``--output`` name. Raises UsageError without both.
+
+    A state that only a variable or upswell.toml names may be another run's than an OUTPUT given as an argument.
+    """
     state, output = gathered.path("state"), gathered.path("output")
-    if state is not None:
+    named = gathered.origins.get("state") == _flag_origin("state")
+    if state is not None and (named or gathered.origins.get("output") != _flag_origin("output")):
         return state
     if output is None:
         raise UsageError("which run?", "name it with --output OUTPUT or --state DIR")
@@ -181,7 +198,9 @@ def suggest(word: str, known: Collection[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def _flag(name: str) -> str:
+def _flag_origin(name: str) -> str:
+    if name in PATHS:
+        return f"argument {name.upper()}"
     return "--watch/--no-watch" if name == "watch" else "--" + name.replace("_", "-")
 
 

@@ -5,10 +5,12 @@ the kernel's, in which order they become durable and visible the commit's. One b
 committed and published before the next one is read, so a stop or a crash between any two lines here loses nothing.
 """
 
+import stat
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from upswell import claim, kernel
@@ -20,6 +22,7 @@ from upswell.commit import Committer
 from upswell.config import Settings
 from upswell.errors import InputMissing, StorageError, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
+from upswell.privacy import escape
 from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
 from upswell.source import Source
@@ -28,6 +31,7 @@ from upswell.wake import watch
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MAX = 1000  # about as long as a batch may work before its results are worth showing
+WARNINGS_KEPT = 100  # in the summary; each one is narrated
 LEFT_OUT_SHOWN = 10  # lines of RULES in the summary; check shows all
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
 LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
@@ -49,10 +53,7 @@ def run(settings: Settings, listener: Listener, stop: threading.Event) -> Summar
     Raises:
         UpswellError: with the exit code and the operator's next step. Whatever was committed stays; a restart goes on.
     """
-    if not settings.data.is_dir():
-        raise InputMissing(
-            f"{settings.data}: no such directory", "DATA is the directory that the files arrive in"
-        )
+    _check_data(settings.data)
     with (
         Sink.open(settings.output, mode=settings.output_mode, group=settings.output_group) as sink,
         Checkpoint.open(settings.state_dir, kernel.SHARDS) as checkpoint,
@@ -71,6 +72,7 @@ class _Run:
         sink: Sink,
         checkpoint: Checkpoint,
     ) -> None:
+        self.new = claim.check(settings, checkpoint, sink)
         self.settings = settings
         self.listener = listener
         self.stop = stop
@@ -82,6 +84,11 @@ class _Run:
         self.started = time.monotonic()
         self.zones = settings.zones
         self.touched: dict[str, State] = {}
+        self.held: dict[str, str] = {}
+        """Held files that were told of, with the reason."""
+        self.told: set[str] = set()
+        """Kinds of observations that were told."""
+        self.data_away = False
         self.scanner = kernel.Scanner(
             settings.threads, settings.measure, kernel.Clock(self.zones.shifts())
         )
@@ -102,13 +109,13 @@ class _Run:
             checkpoint,
             settle_s=settings.settle_s,
             accept=settings.accept_reference,
+            check=sink.check_directories,
             clock=time.time,
         )
         self.ledger = kernel.Ledger()
 
     def run(self) -> Summary:
-        new = claim.check(self.settings, self.checkpoint, self.sink)
-        if new and self.settings.adopt:
+        if self.new and self.settings.adopt:
             adopted = adopt(self.sink, self.checkpoint, self.zones)
             self._event("adopted", **adopted._asdict())
         recovered = self.committer.recover()
@@ -162,8 +169,8 @@ class _Run:
 
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""
-        self.sink.check_directories(reference.rules.applications)
         self.reference = reference
+        self.dials = reference.segment.sample(1)
         self._event(
             "reference in force",
             rules=len(reference.ruleset.rules),
@@ -196,7 +203,6 @@ class _Run:
         if not self.stop.is_set():
             for warning in self.source.finish_once():
                 self._warn(warning)
-        self._save_files()
 
     def _run_forever(self) -> None:
         wake = threading.Event()
@@ -223,13 +229,17 @@ class _Run:
         try:
             self.source.look()
         except InputMissing as error:
-            self._warn(f"{error.message}: {error.hint}; it is tried again")
+            if not self.data_away:
+                self._warn(f"{error.message}: {error.hint}; it is tried again")
+            self.data_away = True
             return False
+        self.data_away = False
         return True
 
     def _idle(self, wake: threading.Event, look_s: float) -> None:
         """Nothing is ready: save what is known, and wait for a change, a poll or a stop."""
         self._save_files()
+        self._tell()
         self.checkpoint.release(idle=True)
         self._progress()
         until = time.monotonic() + self.settings.poll_s
@@ -267,9 +277,7 @@ class _Run:
             self.committer.commit(batch)
             self._count(batch)
             names = [wanted.name for wanted in ranges]
-            self.observations.add(
-                result, names, self.reference.ruleset, self.reference.segment.sample(1)
-            )
+            self.observations.add(result, names, self.reference.ruleset, self.dials)
             self.checkpoint.release(idle=False)
         else:
             self._save_files()
@@ -280,7 +288,7 @@ class _Run:
         if day_open > self.day_open:
             self.day_open = day_open
             self.ledger.drop_before(day_open)
-        files = self.source.changed()
+        files, delta = self.source.changed(), result.delta
         self._touch(files)
         return assemble(
             self.checkpoint.last_batch() + 1,
@@ -289,7 +297,8 @@ class _Run:
             applications=self.reference.rules.applications,
             versions=self.reference.versions,
             files=files,
-            folds=folds(self.ledger, self.checkpoint.ledger_sizes(), len(result.delta)),
+            delta=delta,
+            folds=folds(self.ledger, self.checkpoint.ledger_sizes(), len(delta)),
             day_open=self.day_open,
         )
 
@@ -310,9 +319,24 @@ class _Run:
             self._touch(changed)
 
     def _touch(self, files: Sequence[File]) -> None:
-        """Remember what became of the files of a run that ends; one for ever shows those in DATA."""
+        """Take note of files whose rows changed: a run that ends counts them, one for ever shows those in DATA."""
         if self.settings.once:
             self.touched.update((file.name, file.state) for file in files)
+        for file in files:
+            if file.state == "gone" and file.offset:
+                self._warn(f"{file.name} went after {file.offset:,} bytes of it were taken")
+
+    def _tell(self) -> None:
+        """Say what somebody must hear, each thing once: held files, and what the lines so far show."""
+        held = {file.name: file for file in self.source.held()}
+        for name, file in held.items():
+            if self.held.get(name) != file.reason:
+                self._warn(f"{name} is held: {file.detail}")
+        self.held = {name: file.reason for name, file in held.items()}
+        for kind, sentence in self.observations.sentences(self.summary).items():
+            if kind not in self.told:
+                self.told.add(kind)
+                self._warn(sentence)
 
     def _progress(self) -> None:
         summary = self.summary
@@ -326,10 +350,10 @@ class _Run:
         self.listener.progress(summary)
 
     def _finish(self) -> Summary:
+        self._save_files()
+        self._tell()
         self.checkpoint.release(idle=True)
         self._progress()
-        for sentence in self.observations.sentences(self.summary):
-            self._warn(sentence)
         ratio = self.settings.max_reject_ratio
         rejected = self.summary.outcomes["rejected"]
         if self.settings.once and ratio is not None and rejected > ratio * self.summary.lines:
@@ -343,6 +367,18 @@ class _Run:
         self.listener.event(event, **fields)
 
     def _warn(self, sentence: str) -> None:
-        if sentence not in self.summary.warnings:
-            self.summary.warnings.append(sentence)
-            self.listener.event("warning", text=sentence)
+        self.listener.event("warning", text=sentence)
+        warnings = self.summary.warnings
+        if sentence not in warnings and len(warnings) < WARNINGS_KEPT:
+            warnings.append(sentence)
+
+
+def _check_data(data: Path) -> None:
+    try:
+        missing = "" if stat.S_ISDIR(data.stat().st_mode) else "is no directory"
+    except OSError as error:
+        missing = error.strerror or str(error)
+    if missing:
+        raise InputMissing(
+            f"{escape(str(data))}: {missing}", "DATA is the directory that the files arrive in"
+        )

@@ -24,6 +24,9 @@ from upswell.privacy import escape
 _RENAME_NOREPLACE = 1
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.02
 _READ_BYTES = 1 << 20
+LOCK_NAME = "lock"
+"""The lock file of a state directory."""
+HOLDER_BYTES_MAX = 200  # of a lock file: its one line about who holds it is shorter
 RECOVERS = "free space or repair the disk, then start again: the restart recovers"
 """The next step after a fault of the machine."""
 _NETWORK_TYPES = {
@@ -147,7 +150,7 @@ def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
     try:
         _lock_soon(fd)
     except BlockingIOError:
-        holder = escape(os.pread(fd, 200, 0).decode("ascii", "replace").strip())
+        holder = escape(os.pread(fd, HOLDER_BYTES_MAX, 0).decode("ascii", "replace").strip())
         os.close(fd)
         raise Locked(
             f"another run uses {what}: {holder or 'it has just started'}",

@@ -20,6 +20,7 @@ from upswell.segment import (
     is_digits,
     parse_msisdn,
     unquote,
+    without_line_end,
 )
 from upswell.zones import Zones, add_days, day_max_of, day_of, day_open_of
 
@@ -174,7 +175,7 @@ class Reference:
             data = data.removeprefix(BYTE_ORDER_MARK)
         continues = place.tail
         for piece in _pieces(data):
-            content = piece.removesuffix(b"\n").removesuffix(b"\r")
+            content = without_line_end(piece)
             number = newlines + 1
             if continues:
                 if piece not in ((b"\n",) if continues == b"\r" else (b"\n", b"\r\n", b"\r")):

@@ -7,15 +7,18 @@ it was taken.
 """
 
 import hashlib
+import os
+import stat
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from upswell.batch import Versions
-from upswell.errors import ConfigError, InputMissing, UpswellError
+from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Rules, Segment, SegmentReport
 from upswell.privacy import escape
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
@@ -51,14 +54,18 @@ class Kept(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a look found: a new reference in force, or a refusal of what is on disk."""
+    """What came of loading: a reference to go on with, or the refusal of what is on disk."""
 
     reference: Reference
+    """The new one or, when it was refused, the one that stays."""
     accepted: bool
-    words: list[str]
+    words: list[str] = field(default_factory=list)
     """The diff of what was taken, or the reasons of what was refused."""
     left_out: list[str] = field(default_factory=list)
     """Lines that are not part of what was taken, in words."""
+    rules_content: bytes | None = None
+    """For the checkpoint, when the rules are new."""
+    segment_content: bytes | None = None
 
 
 class Contents(NamedTuple):
@@ -73,22 +80,21 @@ Look = tuple[tuple[str, int, int, int], ...]
 
 
 def list_files(path: Path) -> list[Path]:
-    """The files of a SEGMENT or RULES argument: itself, or its ``*.csv`` in order of name bytes.
+    """The files of a SEGMENT or RULES argument: itself, or its ``*.csv`` (none hidden) in order of name bytes.
 
     Raises InputMissing when the path is missing, unreadable, or a directory without a ``*.csv``.
     """
-    try:
-        if not path.is_dir():
-            path.stat()
+    with _missing(path):
+        if not stat.S_ISDIR(path.stat().st_mode):
             return [path]
-        names = sorted((entry for entry in path.iterdir() if entry.suffix == ".csv"), key=bytes)
-    except OSError as error:
-        raise InputMissing(
-            f"{path}: {error.strerror}", "check the path and its permissions"
-        ) from error
+        names = sorted(
+            (each for each in path.iterdir() if each.suffix == ".csv" and each.name[0] != "."),
+            key=bytes,
+        )
     if not names:
         raise InputMissing(
-            f"{path}: holds no *.csv file", "put the file there, or name the file itself"
+            f"{escape(str(path))}: holds no *.csv file",
+            "put the file there, or name the file itself",
         )
     return names
 
@@ -98,16 +104,31 @@ def read_files(path: Path) -> Contents:
     files = []
     digest = hashlib.sha256()
     for file in list_files(path):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise InputMissing(
-                f"{file}: {error.strerror}", "check the file and its permissions"
-            ) from error
+        # Not to be held up by a pipe that somebody puts there under this name.
+        with _missing(file), os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            _check_regular(file, os.fstat(stream.fileno()))
+            content = stream.read()
         digest.update(struct.pack("<Q", len(content)))
         digest.update(content)
         files.append((file.name, content))
     return Contents(files, digest.hexdigest())
+
+
+@contextmanager
+def _missing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputMissing(
+            f"{escape(str(path))}: {error.strerror}", "check the path and its permissions"
+        ) from error
+
+
+def _check_regular(file: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise InputMissing(
+            f"{escape(str(file))}: is no regular file", "put a file there, or take it away"
+        )
 
 
 def pack_rules(files: list[tuple[str, bytes]]) -> bytes:
@@ -151,12 +172,15 @@ class Reload:
         *,
         settle_s: float,
         accept: bool,
+        check: Callable[[Sequence[str]], None],
         clock: Callable[[], float],
     ) -> None:
+        """``check`` raises OutputUnwritable when OUTPUT cannot take these applications."""
         self._paths = (rules, segment)
         self._kept = kept
         self._settle_ns = int(settle_s * 1e9)
         self._accept = accept
+        self._check = check
         self._clock = clock
         self._looked: Look = ()
         self._looked_at_ns = 0
@@ -173,19 +197,21 @@ class Reload:
         look = self._look()
         if look != self._looked:
             self._looked, self._looked_at_ns = look, now_ns
+        self._looked_at_ns = min(self._looked_at_ns, now_ns)  # the clock may be set back
         newest_ns = max(mtime_ns for _, _, _, mtime_ns in look)
         return max(now_ns - self._looked_at_ns, now_ns - newest_ns) >= self._settle_ns
 
     def start(self) -> Change:
-        """The reference that a start goes on with: what is on disk or, when that is refused, the last good version.
+        """The reference that a start goes on with: what is on disk or, if that is refused, the last good version.
 
-        Call it once both are still. Raises InputMissing, and ConfigError when nothing usable is there.
+        Call it once both are still. Raises InputMissing, ConfigError when nothing usable is there, OutputUnwritable.
         """
         versions = self._kept.current_versions()
         before = self._restore(versions) if versions else None
         self._decided = self._look()
         change = _load(self._paths, before, self._accept)
-        return self._settle(change)
+        self._check(change.reference.rules.applications)
+        return self._keep(change)
 
     def poll(self) -> Change | None:
         """A change that is ready to be taken or has just been refused; None when there is nothing new.
@@ -200,7 +226,7 @@ class Reload:
             if self._look_or_none() != loading.look:
                 return None  # it changed while it was read: the next look begins again
             self._decided = loading.look
-            return self._settle(loading.result())
+            return self._take(loading.result())
         try:
             if not self.still() or self._looked == self._decided:
                 return None
@@ -213,17 +239,24 @@ class Reload:
         self._loading.start()
         return None
 
-    def _settle(self, change: "_Candidate | Change") -> Change:
-        if isinstance(change, Change):
-            self.current = change.reference
-            return change
+    def _take(self, change: Change) -> Change:
+        """Put a change in force unless OUTPUT cannot take its applications."""
+        assert self.current is not None
+        if change.accepted:
+            try:
+                self._check(change.reference.rules.applications)
+            except OutputUnwritable as error:
+                change = Change(self.current, accepted=False, words=[error.message])
+        return self._keep(change)
+
+    def _keep(self, change: Change) -> Change:
         versions, note = change.reference.versions, "; ".join(change.words + change.left_out)
         if change.rules_content is not None:
             self._kept.add_reference("rules", versions.rules, change.rules_content, note)
         if change.segment_content is not None:
             self._kept.add_reference("segment", versions.segment, change.segment_content, note)
         self.current = change.reference
-        return Change(change.reference, accepted=True, words=change.words, left_out=change.left_out)
+        return change
 
     def _restore(self, versions: Versions) -> Reference:
         ruleset = parse_rules(unpack_rules(self._kept.reference("rules", versions.rules)))
@@ -234,11 +267,10 @@ class Reload:
         look = []
         for path in self._paths:
             for file in list_files(path):
-                try:
-                    stat = file.stat()
-                except OSError as error:
-                    raise InputMissing(f"{file}: {error.strerror}", "check the path") from error
-                look.append((str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                with _missing(file):
+                    found = file.stat()
+                _check_regular(file, found)
+                look.append((str(file), found.st_ino, found.st_size, found.st_mtime_ns))
         return tuple(look)
 
     def _look_or_none(self) -> Look | None:
@@ -246,16 +278,6 @@ class Reload:
             return self._look()
         except InputMissing:
             return None
-
-
-class _Candidate(NamedTuple):
-    """A good reference that is not in force yet, with the contents that are new to the checkpoint."""
-
-    reference: Reference
-    words: list[str]
-    left_out: list[str]
-    rules_content: bytes | None
-    segment_content: bytes | None
 
 
 class _Loading(threading.Thread):
@@ -267,7 +289,7 @@ class _Loading(threading.Thread):
         super().__init__(name="upswell-reload", daemon=True)
         self.look = look
         self._arguments = (paths, before, accept)
-        self._outcome: _Candidate | Change | None = None
+        self._outcome: Change | None = None
 
     def run(self) -> None:
         paths, before, accept = self._arguments
@@ -278,7 +300,7 @@ class _Loading(threading.Thread):
         except MemoryError:
             self._outcome = Change(before, accepted=False, words=["not enough memory to load it"])
 
-    def result(self) -> "_Candidate | Change":
+    def result(self) -> Change:
         if self._outcome is None:
             raise UpswellError(
                 "loading SEGMENT and RULES failed unexpectedly", "run again with --debug"
@@ -286,9 +308,7 @@ class _Loading(threading.Thread):
         return self._outcome
 
 
-def _load(
-    paths: tuple[Path, Path], before: Reference | None, accept: bool
-) -> "_Candidate | Change":
+def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> Change:
     """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
     rules_source, segment_source = read_files(paths[0]), read_files(paths[1])
     versions = Versions(rules_source.version, segment_source.version)
@@ -322,13 +342,8 @@ def _load(
         if before is None:
             raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
         return Change(before, accepted=False, words=refusals)
-    return _Candidate(
-        Reference(ruleset, rules, segment, versions),
-        words,
-        left_out,
-        rules_content,
-        segment_content,
-    )
+    reference = Reference(ruleset, rules, segment, versions)
+    return Change(reference, True, words, left_out, rules_content, segment_content)
 
 
 def describe_problem(problem: Problem) -> str:

@@ -58,6 +58,8 @@ class Roster:
         """The moment that all is judged by, in seconds since the epoch: that of the last look."""
         self.looks = 0
         """Looks begun."""
+        self.held: dict[str, File] = {}
+        """Files in DATA that need somebody's hand."""
         self.active: dict[str, Entry] = {}
         """Files that need something: a decision, to be read, to become done, or a retry."""
         self.away: dict[str, File] = {}
@@ -146,10 +148,17 @@ class Roster:
         if (file.state, file.reason, file.detail) != (state, reason, detail):
             file.state, file.reason, file.detail = state, reason, detail
             self.mark(file)
+        self._note_held(file)
         if state in SETTLED:
             self._settling[file.name] = entry
         if state in SETTLED or (state == "held" and reason not in RETRIED):
             self.active.pop(file.name, None)
+
+    def _note_held(self, file: File) -> None:
+        if file.state == "held":
+            self.held[file.name] = file
+        else:
+            self.held.pop(file.name, None)
 
     def hold(self, entry: Entry, reason: str, detail: str) -> None:
         """Hold a file, until its stat changes or, for some reasons, for a minute."""
@@ -235,6 +244,7 @@ class Roster:
         if row is None:
             self.mark(file)
         self._seen[name] = entry
+        self._note_held(file)
         self.first_records.put(name, file.first_record)
         return entry
 
@@ -261,6 +271,7 @@ class Roster:
     def _leave(self, name: str, seen: Entry | Settled) -> None:
         """A file left DATA: a settled one is forgotten, another is gone, one that was never recorded never was."""
         del self._seen[name]
+        self.held.pop(name, None)
         if isinstance(seen, Settled):
             return
         self.active.pop(name, None)

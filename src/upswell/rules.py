@@ -5,8 +5,6 @@ Problem with its file, line, reason and what to write instead, never an exceptio
 most one fits a record: a service has one application, and its windows do not overlap.
 """
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -16,6 +14,7 @@ from upswell.segment import BYTE_ORDER_MARK
 
 DAY_MIN = 24 * 60
 DIRECTORY_BYTES_MAX = 200
+_FIELD = re.compile(r'[ \t]*(?:"([^"]*(?:""[^"]*)*)"[ \t]*|([^,"\r\n]*))(,|\r?\n|\r?\Z)')
 _TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?")
 
 
@@ -138,26 +137,41 @@ def _clock(minute: int) -> str:
 def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
     """(line, its fields or the (reason, message) for which it has none), without blank and header lines."""
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True, skipinitialspace=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, ("csv", f"{error}: check its quotes, and that it ends like the other lines")
+    at, line = 0, 1
+    while at < len(text):
+        fields, end = _split_row(text, at)
+        first, at, line = line, end, line + text.count("\n", at, end)
+        if fields is None:
+            yield (
+                first,
+                ("csv", 'its quotes do not pair up: write "News, 24" or "the ""best"" news"'),
+            )
+        elif fields == [""] or (first == 1 and not any(map(re.compile("[0-9]").search, fields))):
             continue
-        fields = [field.strip(" \t") for field in fields]
-        if not any(fields) and len(fields) <= 1:
-            continue
-        joined = ",".join(fields)
-        if line == 1 and not re.search("[0-9]", joined):
-            continue
-        if any("\udc80" <= char <= "\udcff" for char in joined):
-            yield line, ("utf8", "it is not UTF-8: save the file as UTF-8")
+        elif any("\udc80" <= char <= "\udcff" for field in fields for char in field):
+            yield first, ("utf8", "it is not UTF-8: save the file as UTF-8")
         else:
-            yield line, fields
+            yield first, fields
+
+
+def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
+    """The fields of the row that starts here, blanks around them trimmed, and where the next row starts.
+
+    The csv module has no word for blanks around a quoted field, and takes what follows an unpaired quote along.
+    None for the fields of a row that cannot be split, which then ends with its line.
+    """
+    fields = []
+    start = at
+    while match := _FIELD.match(text, at):
+        quoted, plain, separator = match.groups()
+        fields.append(
+            plain.strip(" \t") if quoted is None else quoted.replace('""', '"').strip(" \t")
+        )
+        at = match.end()
+        if separator != ",":
+            return fields, at
+    newline = text.find("\n", start)
+    return None, len(text) if newline < 0 else newline + 1
 
 
 def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:

@@ -7,21 +7,20 @@ import fcntl
 import os
 from pathlib import Path
 
-LOCK = "lock"
-_HOLDER_BYTES_MAX = 200
+from upswell.filesystem import HOLDER_BYTES_MAX, LOCK_NAME
 
 
 def holder(state_dir: Path) -> str | None:
     """Who holds the state's lock ("process 12, since …"), or None when nobody does."""
     try:
-        fd = os.open(state_dir / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+        fd = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         # Shared and given back at once: two who look never take each other for a run.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(fd, _HOLDER_BYTES_MAX, 0).decode("ascii", "replace").strip()
+        text = os.pread(fd, HOLDER_BYTES_MAX, 0).decode("ascii", "replace").strip()
         return text or "a run that has just started"
     finally:
         os.close(fd)

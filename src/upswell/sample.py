@@ -20,7 +20,7 @@ from upswell.zones import Zones, day_max_of
 FILES_MAX = 5
 HEAD_BYTES = 1 << 20
 _GZIP = 31  # zlib's way to ask for a gzip header
-_NOT_RECORDS = ("record", "blank", "header")
+_NO_REJECTS = ("record", "blank", "header")
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ def _look(
     for number, parsed in enumerate(parse_lines(head, True, day_max_of(stamp), PATHS[0]), 1):
         kind, msisdn, service, volume, timestamp = parsed
         sample.lines += 1
-        if kind not in _NOT_RECORDS:
+        if kind not in _NO_REJECTS:
             sample.rejects[kind] += 1
             if kind not in sample.examples:
                 shown = mask_line(lines[number - 1].removesuffix(b"\r"))

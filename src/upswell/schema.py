@@ -30,7 +30,7 @@ DAMAGED_HINT = f"`upswell state verify` says what is wrong; {RESTORE_HINT}"
 _PAGE_BYTES = 8192
 _CACHE_KIB = 65536
 _WAL_BYTES_KEPT = 64 << 20  # a longer write-ahead log is cut back when it starts again
-_BUSY_S = 5.0
+BUSY_S = 5.0
 
 
 class Migration(NamedTuple):
@@ -238,7 +238,7 @@ def _check_sqlite() -> None:
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?mode={mode}"
     return sqlite3.connect(
-        uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
 
 

@@ -79,7 +79,7 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
         if not pieces[-1]:
             pieces.pop()
         for number, piece in enumerate(pieces, 1):
-            content = piece.removesuffix(b"\r")
+            content = without_line_end(piece)
             too_long = len(content) > LINE_BYTES_MAX
             if not too_long and (is_blank(content) or (number == 1 and not has_digit(content))):
                 continue

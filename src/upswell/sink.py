@@ -338,8 +338,9 @@ class Sink:
         found = []
         with faults(self.output, StorageError, RECOVERS):
             for place in list_names(self._output_fd):
+                # A directory that this user may not even list, such as lost+found, holds nothing of ours.
                 with (
-                    contextlib.suppress(NotADirectoryError),
+                    contextlib.suppress(NotADirectoryError, PermissionError),
                     directory(place, self._output_fd) as fd,
                 ):
                     for name in list_names(fd):

@@ -114,6 +114,10 @@ class Source:
         """
         return self._roster.changed()
 
+    def held(self) -> list[File]:
+        """The held files that are in DATA."""
+        return list(self._roster.held.values())
+
     def ignored_left(self) -> list[str]:
         """Ignored names that left DATA since this was last called: their rows can go."""
         return self._roster.ignored_left()

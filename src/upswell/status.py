@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from upswell import kernel
 from upswell.batch import File, LogRange, State
+from upswell.privacy import escape
 from upswell.running import holder
 from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS, Summary
 from upswell.view import CommittedBatch, ReferenceVersion, View
@@ -47,7 +48,7 @@ class Status:
     today: Today | None
     last: CommittedBatch | None
     references: list[ReferenceVersion]
-    """The versions in force, rules first."""
+    """The versions in force: that of the rules, then that of the segment."""
     notable: dict[State, list[File]]
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
@@ -94,20 +95,19 @@ class Status:
 
 def look(state_dir: Path) -> Status:
     """Where the run of this state stands. Raises StorageError when there is no state, or a damaged one."""
-    with View.open(state_dir) as view:
-        with view.snapshot():
-            meta, last, totals = view.meta(), view.last(), view.totals()
-            versions, known = view.current_versions(), view.references()
-            counts, late_files = view.file_states(), view.late_files()
-            days, notified = view.notified_days(), view.notified()
-            today = Today(days[-1], view.notified(days[-1])) if days else None
-        summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
-        summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
-        summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
-        summary.notifications = Counter(notified)
-        summary.files = {str(state): number for state, number in counts.items()}
-        notable = {state: _some(view, state) for state in NOTABLE if counts[state]}
+    with View.open(state_dir) as view, view.snapshot():
+        meta, last, totals = view.meta(), view.last(), view.totals()
+        versions, known = view.current_versions(), view.references()
+        counts, late_files = view.file_states(), view.late_files()
+        days, notified = view.notified_days(), view.notified()
+        today = Today(days[-1], view.notified(days[-1])) if days else None
+        notable = {state: found for state in NOTABLE if (found := _some(view, state))}
         reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
+    summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
+    summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
+    summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
+    summary.notifications = Counter(notified)
+    summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
     return Status(
         state_dir=state_dir,
@@ -116,7 +116,12 @@ def look(state_dir: Path) -> Status:
         summary=summary,
         today=today,
         last=last,
-        references=[one for one in known if versions and one.version in versions],
+        references=[
+            one
+            for kind, version in (versions._asdict() if versions else {}).items()
+            for one in known
+            if (one.kind, one.version) == (kind, version)
+        ],
         notable=notable,
         reading=reading,
         late_files=late_files,
@@ -169,7 +174,8 @@ def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
     found = []
     if held := summary.files["held"]:
         word = "1 file is" if held == 1 else f"{held:,} files are"
-        found.append(f"{word} held: {notable['held'][0].detail or 'see the files below'}")
+        named = [f"{escape(file.name)}: {file.detail}" for file in notable.get("held", [])[:1]]
+        found.append(f"{word} held: {', '.join(named) or 'see the files below'}")
     if gone := summary.files["gone"]:
         word = "1 file was" if gone == 1 else f"{gone:,} files were"
         found.append(

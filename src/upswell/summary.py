@@ -76,21 +76,21 @@ class Observations:
         self._unmatched = self._unmatched or result.unmatched_example or ""
         self._dial = self._dial or dials[0]
 
-    def sentences(self, summary: Summary) -> list[str]:
-        """What the operator must hear about the lines so far."""
-        found = []
+    def sentences(self, summary: Summary) -> dict[str, str]:
+        """What the operator must hear about the lines so far, by kind."""
+        found = {}
         if self._outside_over:
             many = (
                 "1 record over its threshold but outside its hours"
                 if self._outside_over == 1
                 else f"{self._outside_over:,} records over their threshold but outside their hours"
             )
-            found.append(f"{many}: {self._outside_example}")
+            found["outside_over"] = f"{many}: {self._outside_example}"
         outcomes = summary.outcomes
         records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
         matched = records - outcomes["not_in_segment"]
         if records >= MATCHED_SAMPLE_RECORDS and matched < records * MATCHED_MIN_RATIO:
-            found.append(
+            found["unmatched"] = (
                 f"only {matched:,} of {records:,} records match the segment: DATA writes dials like"
                 f" {show_format(self._unmatched)}, SEGMENT like {show_format(self._dial)};"
                 " write both in one form"

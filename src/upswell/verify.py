@@ -1,29 +1,33 @@
 """Whether a state is sound: every sum that must hold, read from the database and from what lies beside it.
 
-Owns the checks behind ``upswell state verify``. It only reads, repairs nothing, and may run beside a run. Each finding
-is a sentence with the next step; none holds a whole msisdn.
+Owns the checks behind ``upswell state verify``. It only reads, repairs nothing, and may run beside a run, which it does
+not hold up: what changes with a commit is read in one brief moment, and what is added and never changed (batches, log,
+notifications) afterwards, page by page, up to the last batch of that moment. Each finding is a sentence with the next
+step; none holds a whole msisdn.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
-from upswell.batch import File
 from upswell.errors import StorageError, UpswellError
 from upswell.names import parse_begun, parse_staged, rejects_name
 from upswell.privacy import escape
+from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
 from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
 from upswell.view import CommittedBatch, View
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
+_PAGE_ROWS = 20_000  # of notifications, read at once: some 20 ms
 
 
 def verify(state_dir: Path) -> list[str]:
     """What is wrong with the state in this directory, a sentence each; empty when it is sound."""
     try:
-        with View.open(state_dir) as view, view.snapshot():
+        with View.open(state_dir) as view:
             return [sentence for check in _CHECKS for sentence in _first(check, view)]
     except UpswellError as error:
         return [_worded(error)]
@@ -52,17 +56,25 @@ def _worded(error: UpswellError) -> str:
 def _pages(view: View) -> Iterator[str]:
     for (message,) in view.rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
         if message != "ok":
-            yield f"the database's pages do not fit together ({message}): {RESTORE_HINT}"
+            yield f"the database's pages do not fit together ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
     if view.rows("PRAGMA foreign_key_check"):
         yield f"rows of the database refer to others that are missing: {RESTORE_HINT}"
 
 
 def _batches(view: View) -> Iterator[str]:
     """Numbers without a hole, and sums over batches that equal the totals and those over files."""
-    expected = view.first_batch()
+    of_files = Counter[str]()
+    lines_of_files = 0
+    wrong: list[str] = []
+    with view.snapshot():
+        until, totals, expected = view.last_batch(), view.totals(), view.first_batch()
+        for file in view.files_in():
+            wrong += _sums(f"the file {escape(file.name)}", file.lines, file.outcomes, file.reasons)
+            of_files.update(file.outcomes)
+            lines_of_files += file.lines
     lines, outcomes, reasons = 0, Counter[str](), Counter[str]()
     taken_bytes = count = 0
-    for batch in view.batches():
+    for batch in _until(view, until):
         if batch.number != expected:
             yield f"batch {expected} is missing before batch {batch.number}: {RESTORE_HINT}"
         expected = batch.number + 1
@@ -72,7 +84,6 @@ def _batches(view: View) -> Iterator[str]:
         taken_bytes += batch.bytes
         outcomes.update(batch.outcomes)
         reasons.update(batch.reasons)
-    totals = view.totals()
     found = (
         totals.batches,
         totals.lines,
@@ -82,14 +93,14 @@ def _batches(view: View) -> Iterator[str]:
     )
     if found != (count, lines, taken_bytes, +outcomes, +reasons):
         yield f"the running totals are not the sums over the batches: {RESTORE_HINT}"
-    of_files = Counter[str]()
-    lines_of_files = 0
-    for file in view.files_in():
-        yield from _sums(f"the file {escape(file.name)}", file.lines, file.outcomes, file.reasons)
-        of_files.update(file.outcomes)
-        lines_of_files += file.lines
+    yield from wrong
     if (lines_of_files, +of_files) != (lines, +outcomes):
         yield f"the lines of the files are not those of the batches: {RESTORE_HINT}"
+
+
+def _until(view: View, last: int) -> Iterator[CommittedBatch]:
+    """The batches up to this one: once committed they never change."""
+    return takewhile(lambda batch: batch.number <= last, view.batches())
 
 
 def _sums(
@@ -101,9 +112,13 @@ def _sums(
 
 def _log(view: View) -> Iterator[str]:
     """Each file's ranges follow on from 0 to its offset, and the newest stamp never falls."""
+    with view.snapshot():
+        last = view.last()
+        offsets = {file.name: file.offset for file in view.files_in()}
+    until = last.number if last else 0
     ends: dict[str, int] = {}
     newest = ""
-    for taken in view.log():
+    for taken in takewhile(lambda taken: taken.batch <= until, view.log()):
         if taken.start != ends.get(taken.file, 0) or taken.end <= taken.start:
             yield (
                 f"the log of {escape(taken.file)} jumps to byte {taken.start} in batch {taken.batch}:"
@@ -113,35 +128,42 @@ def _log(view: View) -> Iterator[str]:
         if taken.newest_stamp < max(newest, taken.stamp):
             yield f"the newest stamp falls in batch {taken.batch}: {RESTORE_HINT}"
         newest = taken.newest_stamp
-    last = view.last()
     if last is not None and last.newest_stamp != newest:
         yield f"the last batch and the log name different newest stamps: {RESTORE_HINT}"
-    file: File
-    for file in view.files_in():
-        if file.offset != ends.get(file.name, 0):
+    for name, offset in offsets.items():
+        if offset != ends.get(name, 0):
             yield (
-                f"{file.offset} bytes of {escape(file.name)} are marked as taken, the log says"
-                f" {ends.get(file.name, 0)}: {RESTORE_HINT}"
+                f"{offset} bytes of {escape(name)} are marked as taken, the log says"
+                f" {ends.get(name, 0)}: {RESTORE_HINT}"
             )
 
 
 def _notifications(view: View) -> Iterator[str]:
     """As many notifications, with the same bytes, as each batch staged and each day's total says."""
-    names = {number: name for name, number in view.applications().items()}
+    with view.snapshot():
+        until = view.last_batch()
+        names = {number: name for name, number in view.applications().items()}
+        totals = view.rows("SELECT day, application, lines FROM notified_total")
     lengths, of_batch, of_day = (
         Counter[tuple[int, int]](),
         Counter[int](),
         Counter[tuple[int, int]](),
     )
-    for day, application, batch, length in view.scan(
-        "SELECT day, application, batch, length(raw) FROM notification"
-    ):
+    newest = 0
+    for day, application, batch, length in _notified(view):
+        newest = max(newest, batch)
+        if batch > until:
+            continue  # committed since
         lengths[batch, application] += length + 1
         of_batch[batch] += 1
         of_day[day, application] += 1
+    if newest > view.last_batch():
+        yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
     staged = {
         (batch, application): length
-        for batch, application, length in view.rows("SELECT batch, application, length FROM staged")
+        for batch, application, length in view.rows(
+            "SELECT batch, application, length FROM staged WHERE batch <= ?", (until,)
+        )
     }
     for batch, application in sorted(lengths.keys() | staged.keys()):
         if lengths[batch, application] != staged.get((batch, application), 0):
@@ -149,21 +171,36 @@ def _notifications(view: View) -> Iterator[str]:
                 f"the notifications of {escape(names.get(application, '?'))} in batch {batch} are not those that"
                 f" were published: {RESTORE_HINT}"
             )
-    for committed in view.batches():
+    for committed in _until(view, until):
         if of_batch[committed.number] != committed.outcomes.get("notified", 0):
             yield f"batch {committed.number} counts other notifications than there are: {RESTORE_HINT}"
-    totals = view.rows("SELECT day, application, lines FROM notified_total")
     if {(day, application): lines for day, application, lines in totals} != dict(of_day):
         yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
 
 
+def _notified(view: View) -> Iterator[tuple[int, int, int, int]]:
+    """Day, application, batch and length of every notification, page by page."""
+    sql = (
+        "SELECT day, application, msisdn, batch, length(raw) FROM notification"
+        f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
+    )
+    after = (-1, -1, "")
+    while rows := view.rows(sql, after):
+        for day, application, _, batch, length in rows:
+            yield day, application, batch, length
+        after = rows[-1][:3]
+
+
 def _kept(view: View) -> Iterator[str]:
     """The ledger and every reference version that a batch used can be read."""
+    with (
+        view.snapshot()
+    ):  # a version that is no longer in force may be dropped when none was scanned with it
+        current = view.current_versions()
+        for kind, version in sorted(current._asdict().items()) if current else ():
+            view.reference(kind, version)
     view.ledger()
     used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
-    current = view.current_versions()
-    if current is not None:
-        used.update(current._asdict().items())
     for kind, version in sorted(used):
         view.reference(kind, version)
         yield from ()
@@ -185,10 +222,16 @@ def _beside(view: View) -> Iterator[str]:
     ):
         yield f"{escape(str(own.parent))} is not the OUTPUT that this state was begun with: give it back its own"
     begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
-    if begun > view.last_batch():
-        yield f"OUTPUT has had notifications of batch {begun}, but the state ends before it: restore the newer state"
-    for path in sorted((own / STAGING).iterdir()):
-        yield from _staged(view, path)
+    paths = sorted((own / STAGING).iterdir())
+    # A batch is committed before it is published: only a look that began after the listing must know of it.
+    with View.open(view.state_dir) as now:
+        if begun > now.last_batch():
+            yield (
+                f"OUTPUT has had notifications of batch {begun}, but the state ends before it: restore the newer"
+                " state"
+            )
+        for path in paths:
+            yield from _staged(now, path)
 
 
 def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
@@ -201,7 +244,9 @@ def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
 def _staged(view: View, path: Path) -> Iterator[str]:
     parsed = parse_staged(path.name)
     if parsed is None:
-        yield f"{escape(str(path))} is not ours: move it away"
+        # A run makes names of its own in passing, such as a directory that it is about to move to its place.
+        if path.exists() and holder(view.state_dir) is None:
+            yield f"{escape(str(path))} is not ours: move it away"
         return
     if not view.first_batch() <= parsed.batch <= view.last_batch():
         return  # of a batch in the making, or left by a crash: the next start removes it

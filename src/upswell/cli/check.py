@@ -46,6 +46,11 @@ def command(config: str | None, show_config: bool, as_json: bool, **given: Any) 
 
     try:
         gathered = gather(options.fields(given), Path(config) if config else None)
+        output_given = gathered.path("output") is not None
+        if not output_given:
+            gathered.values["output"] = Path("OUTPUT")
+            gathered.origins["output"] = "not given"
+        settings = settings_of(gathered)
     except ConfigError as error:
         if as_json:
             finding = {
@@ -56,11 +61,6 @@ def command(config: str | None, show_config: bool, as_json: bool, **given: Any) 
             }
             say_json({"ok": False, "findings": [finding]})
         raise
-    output_given = gathered.path("output") is not None
-    if not output_given:
-        gathered.values["output"] = Path("OUTPUT")
-        gathered.origins["output"] = "not given"
-    settings = settings_of(gathered)
     report = check.check(settings, output_given=output_given)
     if as_json:
         extra = {"config": _config_json(settings)} if show_config else {}
