@@ -257,14 +257,14 @@ def test_a_file_that_vanished_before_it_was_recorded_leaves_no_trace(arrivals: A
     assert name(5) not in [row.name for row in arrivals.source.changed()]
 
 
-def test_a_recorded_file_that_vanished_untaken_is_gone_at_offset_zero(arrivals: Arrivals) -> None:
-    """Its row says so; the file is new when it comes back."""
+def test_a_file_that_vanished_untaken_is_forgotten(arrivals: Arrivals) -> None:
+    """Nothing of it was lost to the campaign, so its row can go; it is new when it comes back."""
     arrivals.write(5, b"no record", age_s=0)
     arrivals.turn()
     assert ("waiting", "no_record") == arrivals.state(name(5))
     arrivals.path(5).unlink()
     arrivals.turn()
-    assert ("gone", "deleted") == arrivals.state(name(5))
+    assert [name(5)] == arrivals.source.untaken_left()
     arrivals.write(5, record(70))
 
     assert [(name(5), 0, LINE)] == arrivals.turn()

@@ -8,7 +8,9 @@ import urllib.parse
 from typing import NamedTuple
 
 from upswell.checkpoint import Checkpoint
+from upswell.errors import ConfigError
 from upswell.kernel import Ledger
+from upswell.names import BATCH_MAX
 from upswell.reference import Record, parse_record
 from upswell.rules import directory_name
 from upswell.sink import Sink
@@ -44,6 +46,11 @@ def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
     files = notifications = unreadable = 0
     last_batch = sink.begun
     for published in sink.published():
+        if published.batch >= BATCH_MAX:
+            raise ConfigError(
+                f"{published.name} has the highest number that a batch can have",
+                "rename it to a lower number: later files must come after it in the order of names",
+            )
         files += 1
         last_batch = max(last_batch, published.batch)
         application = application_of(published.directory)

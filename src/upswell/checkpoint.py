@@ -130,14 +130,15 @@ class Checkpoint(View):
             self._applications = self.applications()
         return {name: self._applications[name] for name in names}
 
-    def save_files(self, files: Iterable[File], ignored_left: Iterable[str] = ()) -> None:
-        """Save files whose state changed without a batch, and forget ignored names, in a small transaction."""
+    def save_files(self, files: Iterable[File], untaken_left: Iterable[str] = ()) -> None:
+        """Save files whose state changed without a batch, and forget names that left, in a small transaction."""
         with self._transaction():
-            self._put_files(files)
             self._db.executemany(
-                "DELETE FROM file WHERE name = ? AND state = 'ignored' AND \"offset\" = 0",
-                [(encode_name(name),) for name in ignored_left],
+                'DELETE FROM file WHERE name = ? AND "offset" = 0'
+                " AND state IN ('ignored', 'waiting', 'reading', 'held')",
+                [(encode_name(name),) for name in untaken_left],
             )
+            self._put_files(files)
 
     def add_reference(
         self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str

@@ -313,7 +313,7 @@ class _Run:
             summary.notifications[output.application] += output.content.count(b"\n")
 
     def _save_files(self) -> None:
-        changed, left = self.source.changed(), self.source.ignored_left()
+        changed, left = self.source.changed(), self.source.untaken_left()
         if changed or left:
             self.checkpoint.save_files(changed, left)
             self._touch(changed)

@@ -50,7 +50,9 @@ def faults(path: Path, kind: type[UpswellError], hint: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = path / str(error.filename) if isinstance(error.filename, str) else path
+        # Calls relative to a descriptor of `path` name what lies in it; all others name a whole path.
+        name = error.filename if isinstance(error.filename, str) else ""
+        place = path / name if os.sep not in name else name
         raise kind(f"{escape(str(place))}: {error.strerror}", hint) from error
 
 

@@ -8,6 +8,8 @@ harmless.
 import re
 from typing import NamedTuple
 
+BATCH_MAX = 10**10 - 1
+"""The highest number of a batch: ten digits, so that name order is the order of emission."""
 _STAGED = re.compile(r"([0-9]{10})_([0-9]{1,9})_([0-9]{12})\.csv")
 _PUBLISHED = re.compile(r"NOTIFY_([0-9]{10})_([0-9]{12})\.csv")
 _BEGUN = re.compile(r"begun-([0-9]{10})")

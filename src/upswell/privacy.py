@@ -13,6 +13,7 @@ _SHOWN_CHARS_MAX = 120
 _FIRST_FIELD_RUN = re.compile("[0-9]{5,}")
 # A volume stays readable, and so does a timestamp, whose 14 digits name nobody.
 _OTHER_FIELD_RUN = re.compile("(?<![0-9])(?:[0-9]{9,13}|[0-9]{15,})(?![0-9])")
+_LONG_RUN = re.compile("[0-9]{7,}")
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
@@ -30,6 +31,11 @@ def mask_line(raw: bytes) -> str:
     rest = _OTHER_FIELD_RUN.sub(lambda match: mask(match[0]), rest)
     line = escape(first + comma + rest)
     return line if len(line) <= _SHOWN_CHARS_MAX else line[: _SHOWN_CHARS_MAX - 1] + "…"
+
+
+def mask_digits(text: str) -> str:
+    """Text as messages show it, with every run of digits that could be an msisdn masked."""
+    return escape(_LONG_RUN.sub(lambda match: mask(match[0]), text))
 
 
 def show_format(msisdn: str) -> str:

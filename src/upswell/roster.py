@@ -72,7 +72,7 @@ class Roster:
         self._settling: dict[str, Entry] = {}
         """Settled files whose rows the checkpoint may lack."""
         self._ignored: dict[str, File] = {}
-        self._ignored_left: list[str] = []
+        self._untaken_left: set[str] = set()
         self._gone = 0
         self._missed = False
         self._dirty: dict[str, File] = {}
@@ -185,9 +185,9 @@ class Roster:
         self._dirty = {}
         return rows
 
-    def ignored_left(self) -> list[str]:
-        """Ignored names that left DATA since this was last called: nothing needs to be known of them."""
-        left, self._ignored_left = self._ignored_left, []
+    def untaken_left(self) -> list[str]:
+        """Names that left DATA since this was last called, with nothing taken: nothing needs to be known of them."""
+        left, self._untaken_left = list(self._untaken_left), set()
         return left
 
     def counts(self) -> dict[State, int]:
@@ -244,6 +244,7 @@ class Roster:
         if row is None:
             self.mark(file)
         self._seen[name] = entry
+        self._untaken_left.discard(name)
         self._note_held(file)
         self.first_records.put(name, file.first_record)
         return entry
@@ -279,10 +280,11 @@ class Roster:
         self.first_records.drop(name)
         if seen.state in SETTLED:
             self.away[name] = seen.file
-        elif seen.recorded or seen.file.offset:
+        elif seen.file.offset:
             self._lose(seen.file)
         else:
             self._dirty.pop(name, None)
+            self._untaken_left.add(name)
 
     def _lose(self, file: File) -> None:
         file.state, file.reason = "gone", "deleted"
@@ -296,15 +298,20 @@ class Roster:
         self._missed = True
         for state in UNFINISHED:
             for file in list(self.known.files_in(state)):
-                if file.name not in self._seen:
+                if file.name in self._seen:
+                    continue
+                if file.offset:
                     self._lose(file)
+                else:
+                    self._untaken_left.add(file.name)
 
     def _ignore(self, odd: dict[str, str]) -> None:
         """Names that are no DATA files, remembered while they are there. No row of a file that was read is lost."""
         if self.looks == 1:
             self._ignored = {file.name: file for file in self.known.files_in("ignored")}
         before, self._ignored = self._ignored, {}
-        self._ignored_left += [name for name in before if name not in odd]
+        self._untaken_left.update(name for name in before if name not in odd)
+        self._untaken_left.difference_update(odd)
         fresh = []
         for name, reason in odd.items():
             file = before.get(name)

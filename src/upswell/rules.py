@@ -10,10 +10,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from upswell.privacy import mask_digits
 from upswell.segment import BYTE_ORDER_MARK
 
 DAY_MIN = 24 * 60
 DIRECTORY_BYTES_MAX = 200
+_SHOWN_CHARS_MAX = 60
 _FIELD = re.compile(r'[ \t]*(?:"([^"]*(?:""[^"]*)*)"[ \t]*|([^,"\r\n]*))(,|\r?\n|\r?\Z)')
 _TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?")
 
@@ -182,7 +184,7 @@ def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
         )
     service, name, start, end, threshold = fields
     if not re.fullmatch("[0-9]{1,9}", service):
-        return "service", f"service {service!r} is not a number: write 1 to 9 digits"
+        return "service", f"service {_quote(service)} is not a number: write 1 to 9 digits"
     name = unicodedata.normalize("NFC", name)
     if not 1 <= len(directory_name(name).encode()) <= DIRECTORY_BYTES_MAX:
         return "application", (
@@ -192,14 +194,23 @@ def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
         )
     start_min, end_min = _minutes(start), _minutes(end)
     if start_min is None or start_min >= DAY_MIN:
-        return "start", f"start {start!r} is not a time: write an hour from 0 to 23, or 8:30"
+        return "start", f"start {_quote(start)} is not a time: write an hour from 0 to 23, or 8:30"
     if end_min is None:
-        return "end", f"end {end!r} is not a time: write an hour from 1 to 24, or 18:30"
+        return "end", f"end {_quote(end)} is not a time: write an hour from 1 to 24, or 18:30"
     if start_min == end_min:
         return "empty_window", "start and end are the same: write 0,24 for the whole day"
     if not re.fullmatch("[0-9]{1,15}", threshold):
-        return "threshold", f"total volume {threshold!r} is not a whole number of up to 15 digits"
+        return (
+            "threshold",
+            f"total volume {_quote(threshold)} is not a whole number of up to 15 digits",
+        )
     return Rule(int(service), name, start_min, end_min or DAY_MIN, int(threshold))
+
+
+def _quote(text: str) -> str:
+    """What stands in RULES as a message shows it: short, safe, and without a dial that got there by mistake."""
+    shown = mask_digits(text)
+    return f"'{shown if len(shown) <= _SHOWN_CHARS_MAX else shown[: _SHOWN_CHARS_MAX - 1] + '…'}'"
 
 
 def _minutes(text: str) -> int | None:
@@ -229,8 +240,8 @@ class _Accepted:
         for other, there in same_service:
             if other.application != rule.application:
                 return "service_name", (
-                    f"service {rule.service} is named {rule.application!r} here and"
-                    f" {other.application!r} at {there}: give it one name"
+                    f"service {rule.service} is named {_quote(rule.application)} here and"
+                    f" {_quote(other.application)} at {there}: give it one name"
                 )
             if rule.covers(other.start_min) or other.covers(rule.start_min):
                 return "overlap", (
@@ -240,7 +251,7 @@ class _Accepted:
         name, there = self._by_name.setdefault(_fold(rule.application), (rule.application, where))
         if name != rule.application:
             return "name_twin", (
-                f"the name {rule.application!r} is written {name!r} at {there}: write it one way"
+                f"the name {_quote(rule.application)} is written {_quote(name)} at {there}: write it one way"
             )
         same_service.append((rule, where))
         self.rules.append(rule)

@@ -5,6 +5,7 @@ of ``migration``. Every connection is made here, so each has the same guarantees
 and a damaged page is an error, not an answer.
 """
 
+import contextlib
 import os
 import sqlite3
 import urllib.parse
@@ -121,6 +122,10 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
         except FileExistsError:
             pass
         wal = path.with_name(DATABASE + "-wal")
+        for file in (path, wal, path.with_name(DATABASE + "-shm")):
+            # A mode that somebody changed would be copied to the log beside it, and outlive its correction.
+            with contextlib.suppress(FileNotFoundError):
+                file.chmod(0o600)
         unclean = wal.exists() and wal.stat().st_size > 0
         db = _connect(path, "rw")
         try:
@@ -215,7 +220,9 @@ def _translate(error: sqlite3.Error, path: Path) -> UpswellError:
     ):
         return StorageError(
             f"the state {escape(str(path))} cannot be read or written: {error} ({name})",
-            RECOVERS,
+            "give this user permission to read and write it and the -wal and -shm beside it"
+            if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+            else RECOVERS,
         )
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return UpswellError(

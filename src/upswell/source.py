@@ -118,9 +118,9 @@ class Source:
         """The held files that are in DATA."""
         return list(self._roster.held.values())
 
-    def ignored_left(self) -> list[str]:
-        """Ignored names that left DATA since this was last called: their rows can go."""
-        return self._roster.ignored_left()
+    def untaken_left(self) -> list[str]:
+        """Names that left DATA since this was last called, with nothing taken: their rows can go."""
+        return self._roster.untaken_left()
 
     def counts(self) -> dict[State, int]:
         """Files of the last look by state, every state; `gone` counts those that went since the start."""
