@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -148,6 +149,32 @@ def test_notifications_of_another_state_are_an_error(upswell: Upswell, tmp_path:
     assert "--adopt" in messages(report(upswell, *paths, code=78), "error")[0]
     assert True is report(upswell, *paths, "--adopt")["ok"]
     assert True is report(upswell, *paths, "--state", "state")["ok"]
+
+
+def test_notifications_that_were_taken_are_remembered(upswell: Upswell, tmp_path: Path) -> None:
+    """OUTPUT's own mark says that there were some: a new state is refused there, as a run would refuse it."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    for file in (tmp_path / "out").glob("*/NOTIFY_*"):
+        file.unlink()
+    (error,) = messages(report(upswell, *paths, "--state", "new", code=78), "error")
+
+    assert "or has held some" in error
+    assert "--adopt" in upswell(*paths, "--once", "--state", "new", code=78).stderr
+    # That start made a state, but one that belongs to nothing yet.
+    assert [error] == messages(report(upswell, *paths, "--state", "new", code=78), "error")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_foreign_directory_in_output_is_no_error(upswell: Upswell, tmp_path: Path) -> None:
+    """lost+found is on every ext4 mount, and nobody but root may look into it."""
+    paths = write_inputs(tmp_path)
+    (tmp_path / "out" / "lost+found").mkdir(parents=True)
+    (tmp_path / "out" / "lost+found").chmod(0)
+
+    assert True is report(upswell, *paths)["ok"]
+    upswell(*paths, "--once")
+    assert "--adopt" in messages(report(upswell, *paths, "--state", "new", code=78), "error")[0]
 
 
 def test_settings_that_differ_from_the_states_are_an_error(

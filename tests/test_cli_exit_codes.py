@@ -1,5 +1,6 @@
 """Every way to end has its exit code, a message that names the path or value, and the next step."""
 
+import json
 import os
 import subprocess
 import sys
@@ -154,6 +155,26 @@ def test_other_settings_than_the_states_are_78(upswell: Upswell, tmp_path: Path)
 
     assert "measure" in message
     assert "OUTPUT" in step
+
+
+@pytest.mark.parametrize("name", ["data", "segment", "rules", "out"])
+def test_a_state_in_the_place_of_a_path_is_78_and_changes_nothing(
+    upswell: Upswell, tmp_path: Path, name: str
+) -> None:
+    """A state directory is closed to all others: what others use is refused before it is touched."""
+    paths = write_inputs(tmp_path)
+    (tmp_path / "out").mkdir()
+    for each in paths:
+        (tmp_path / each).chmod(0o755)
+    before = sorted(tmp_path.rglob("*"))
+    message, step = complaint(upswell(*paths, "--once", "--state", name, code=78).stderr)
+    found = json.loads(upswell("check", *paths, "--json", "--state", name, code=78).stdout)
+
+    assert f"is {name.upper() if name != 'out' else 'OUTPUT'} itself" in message
+    assert "name a directory of its own" in step
+    assert message == found["findings"][0]["message"]
+    assert before == sorted(tmp_path.rglob("*"))
+    assert {0o755} == {(tmp_path / each).stat().st_mode & 0o777 for each in paths}
 
 
 def test_an_unexpected_error_is_70_in_one_line(tmp_path: Path) -> None:

@@ -147,3 +147,33 @@ def test_the_state_is_in_output_unless_it_is_named() -> None:
     assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ={}))
     with pytest.raises(UsageError):
         state_of(gather({}, environ={}))
+
+
+def test_an_output_given_as_a_flag_beats_a_state_of_a_weaker_source(tmp_path: Path) -> None:
+    """``--output`` names the run, whatever a variable or upswell.toml says of another one's state."""
+    environ = {"UPSWELL_STATE": "/var/lib/a"}
+
+    assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ=environ))
+    write(tmp_path / "upswell.toml", 'state = "/var/lib/b"\noutput = "elsewhere"\n')
+    assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ={}))
+    assert Path("st") == state_of(gather({"output": "o", "state": "st"}, environ=environ))
+    assert Path("/var/lib/a") == state_of(gather({}, environ=environ))
+    assert Path("/var/lib/a") == state_of(gather({}, environ=environ | {"UPSWELL_OUTPUT": "o"}))
+    assert Path("/var/lib/b") == state_of(gather({}, environ={}))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_state_that_is_one_of_the_paths_is_refused(tmp_path: Path, name: str) -> None:
+    """By whatever name: links and dots are followed; within them is another matter."""
+    (tmp_path / PATHS[name]).mkdir()
+    (tmp_path / "link").symlink_to(PATHS[name])
+
+    for state in (PATHS[name], "link", f"{PATHS[name]}/../{PATHS[name]}", tmp_path / "link"):
+        with pytest.raises(ConfigError, match=f"is {name.upper()} itself") as caught:
+            resolve(PATHS | {"state": str(state)}, environ={})
+        assert "--state" in str(caught.value.message)
+        assert caught.value.hint
+    with pytest.raises(ConfigError, match="UPSWELL_STATE"):
+        resolve(PATHS, environ={"UPSWELL_STATE": PATHS[name]})
+    assert Path("o/.upswell") == resolve(PATHS, environ={}).state_dir
+    assert Path("d/st") == resolve(PATHS | {"state": "d/st"}, environ={}).state_dir

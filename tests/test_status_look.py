@@ -3,13 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conftest import Upswell, clean_environment
 from inputs import RECORDS, inside, write, write_inputs
+from upswell import kernel, status
+from upswell.batch import State
+from upswell.checkpoint import Checkpoint
 from upswell.running import holder
+from upswell.view import View
 
 
 @pytest.fixture
@@ -175,3 +180,42 @@ def test_looking_changes_nothing(upswell: Upswell, tmp_path: Path, words: tuple[
         path.name for path in before
     }
     assert added <= {"checkpoint.db-wal", "checkpoint.db-shm"}
+
+
+def test_a_file_released_during_a_look_does_no_harm(
+    upswell: Upswell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counts and the files that they count are of one moment, whatever a run saves meanwhile."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004171939.csv.gz", b"no gzip at all")
+    upswell(*paths, "--once", UPSWELL_SETTLE_S="0.1")
+    state = tmp_path / "out" / ".upswell"
+    with Checkpoint.open(state, kernel.SHARDS) as checkpoint:
+        (held,) = checkpoint.files_in("held")
+        count = View.file_states
+
+        def release(view: View) -> dict[State, int]:
+            counts = count(view)
+            checkpoint.save_files([replace(held, state="waiting", reason="", detail="")])
+            return counts
+
+        monkeypatch.setattr(View, "file_states", release)
+        found = status.look(state)
+        monkeypatch.undo()
+
+    assert 1 == found.summary.files["held"]
+    assert [held.name] == [file.name for file in found.notable["held"]]
+    assert f"1 file is held: {held.name}: its gzip data is broken" in found.summary.warnings[0]
+    assert "held" not in status.look(state).notable
+
+
+def test_the_rules_in_force_come_before_the_segment(upswell: Upswell, tmp_path: Path) -> None:
+    """Also when the rules changed last."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    write(tmp_path / "rules" / "RULES.csv", "1,Twitter,8,20,99\n")
+    upswell(*paths, "--once")
+    found = json.loads(upswell("status", "--output", "out", "--json").stdout)
+
+    assert ["rules", "segment"] == [each["kind"] for each in found["reference"]]
+    assert found["reference"][0]["taken_at"] > found["reference"][1]["taken_at"]
