@@ -33,7 +33,7 @@ from upswell.rules import Rule, Ruleset, directory_name, parse_rules
 from upswell.running import holder
 from upswell.sample import Sample, take_sample
 from upswell.schema import DATABASE
-from upswell.sink import OWN_DIRECTORY
+from upswell.sink import OWN_DIRECTORY, check_directories
 from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS
 from upswell.verify import verify
 from upswell.view import View
@@ -257,16 +257,10 @@ def _check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
     if not output.is_dir():
         return
     for application in ruleset.applications():
-        directory = output / directory_name(application)
-        if directory.is_symlink() or (
-            directory.exists() and directory.stat().st_dev != output.stat().st_dev
-        ):
-            report.add(
-                "error",
-                directory,
-                "is a link or on another file system: a notification cannot be moved there in one step",
-                "make it a plain directory of OUTPUT",
-            )
+        try:
+            check_directories(output, [application])
+        except OutputUnwritable as error:
+            report.take(output / directory_name(application), error)
 
 
 def _existing(path: Path) -> Path:

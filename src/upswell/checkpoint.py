@@ -19,11 +19,11 @@ from typing import Literal, NamedTuple, Self
 
 from upswell.batch import Batch, File
 from upswell.errors import OutputUnwritable, StorageError, UpswellError
-from upswell.filesystem import lock, refuse_network, sync_directory
+from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
 from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rules import directory_name
-from upswell.schema import BUSY_S, open_writer, seal, storage_errors
+from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, to_signed
 
 _GROUP_ROWS = (
@@ -79,7 +79,7 @@ class Checkpoint(View):
         _make_directory(state_dir)
         refuse_network(state_dir, "the state directory", OutputUnwritable)
         with storage_errors(state_dir):
-            lock_fd = lock(state_dir / "lock", f"the state {escape(str(state_dir))}")
+            lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
             return cls(state_dir, open_writer(state_dir), lock_fd, shards)
         except BaseException:
@@ -325,11 +325,16 @@ class Checkpoint(View):
 
 def _make_directory(state_dir: Path) -> None:
     try:
-        with contextlib.suppress(FileExistsError):
+        try:
             state_dir.mkdir(0o700)
+            ours = True
+        except FileExistsError:
+            ours = (state_dir / DATABASE).exists()
         if not state_dir.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is not a directory")
-        state_dir.chmod(0o700)
+        if ours or not any(state_dir.iterdir()):
+            # One that holds other things is not ours to close to others: it may hold OUTPUT.
+            state_dir.chmod(0o700)
         # At every start, since a crash may have kept the last one from it.
         sync_directory(state_dir)
         with contextlib.suppress(PermissionError):  # then it was there before us

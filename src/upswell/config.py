@@ -151,7 +151,7 @@ def gather(
     if config is None and (text := environ.get(ENVIRONMENT_PREFIX + "CONFIG")):
         config = Path(text)
     own = config if config is not None else Path(CONFIG_NAME)
-    if config is not None or own.is_file():
+    if config is not None or _is_file(own):
         values = _load(own, FIELDS)
         for name in (*PATHS, "state"):
             if isinstance(written := values.get(name), str) and written:
@@ -160,7 +160,7 @@ def gather(
     rules = found.path("rules")
     if beside_rules and rules is not None and rules.exists():
         beside = (rules if rules.is_dir() else rules.parent) / CONFIG_NAME
-        if beside.is_file() and not (own.is_file() and own.samefile(beside)):
+        if _is_file(beside) and not (_is_file(own) and own.samefile(beside)):
             _merge(found, _load(beside, RULES_KEYS), lambda _: str(beside), ConfigError)
     return found
 
@@ -219,6 +219,15 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
                 f"did you mean {ENVIRONMENT_PREFIX}{near[0].upper()}? correct it or unset it",
             )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # its directory may not be searched
+        raise InputMissing(
+            f"{path}: {error.strerror}", "check the path and its permissions"
+        ) from error
 
 
 def _load(path: Path, known: Collection[str]) -> dict[str, object]:

@@ -170,28 +170,8 @@ class Sink:
             raise OSError(errno.EINVAL, "does not hold an identity: restore it", IDENTITY) from None
 
     def check_directories(self, applications: Iterable[str]) -> None:
-        """Refuse (OutputUnwritable) applications whose directory is a link, no directory or on another file system."""
-        device = os.fstat(self._output_fd).st_dev
-        mounted = {mount.point for mount in mounts()}
-        root = self.output.resolve()
-        for application in applications:
-            name = directory_name(application)
-            try:
-                found = os.stat(name, dir_fd=self._output_fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise _refused(root / name, str(error.strerror)) from error
-            if stat.S_ISLNK(found.st_mode):
-                raise _refused(root / name, "it is a link, and links are not followed")
-            if not stat.S_ISDIR(found.st_mode):
-                raise _refused(root / name, "it is not a directory")
-            if found.st_dev != device or str(root / name) in mounted:
-                raise _refused(
-                    root / name, "it is on another file system, so files cannot be moved there"
-                )
-            if not os.access(name, os.W_OK | os.X_OK, dir_fd=self._output_fd, effective_ids=True):
-                raise _refused(root / name, "this user may not write to it")
+        """As the function ``check_directories``, of this OUTPUT."""
+        _check_directories(self.output, self._output_fd, applications)
 
     def stage(
         self, batch: int, stamp: str, outputs: Iterable[tuple[int, str, bytes]]
@@ -370,3 +350,36 @@ def _refused(path: Path, reason: str) -> OutputUnwritable:
         "make it a directory of OUTPUT's own file system that this user may write to, or remove it: it is made"
         " when needed",
     )
+
+
+def check_directories(output: Path, applications: Iterable[str]) -> None:
+    """Refuse (OutputUnwritable) applications whose directory is a link, no directory, on another file system or closed.
+
+    Without opening an OUTPUT for writing: for a look before a run.
+    """
+    with directory(output.resolve()) as fd:
+        _check_directories(output, fd, applications)
+
+
+def _check_directories(output: Path, output_fd: int, applications: Iterable[str]) -> None:
+    device = os.fstat(output_fd).st_dev
+    mounted = {mount.point for mount in mounts()}
+    root = output.resolve()
+    for application in applications:
+        name = directory_name(application)
+        try:
+            found = os.stat(name, dir_fd=output_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _refused(root / name, str(error.strerror)) from error
+        if stat.S_ISLNK(found.st_mode):
+            raise _refused(root / name, "it is a link, and links are not followed")
+        if not stat.S_ISDIR(found.st_mode):
+            raise _refused(root / name, "it is not a directory")
+        if found.st_dev != device or str(root / name) in mounted:
+            raise _refused(
+                root / name, "it is on another file system, so files cannot be moved there"
+            )
+        if not os.access(name, os.W_OK | os.X_OK, dir_fd=output_fd, effective_ids=True):
+            raise _refused(root / name, "this user may not write to it")

@@ -311,11 +311,6 @@ class View:
         with storage_errors(self.path):
             return self._db.execute(sql, parameters).fetchall()
 
-    def scan(self, sql: str) -> Iterator[Any]:
-        """The rows of a long query, one by one: for repairs and ``verify``, not for looks at a running state."""
-        with storage_errors(self.path):
-            yield from self._db.execute(sql)
-
     def _check(self, true: bool, what: str) -> None:
         if not true:
             raise damaged(self.path, what)
