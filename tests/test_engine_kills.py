@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,12 @@ class World:
         for path in (self.segment, self.rules):
             os.utime(path, (1_600_000_000, 1_600_000_000))
 
-    def lines(self) -> bytes:
-        """Some traffic of two days, some of it bad."""
+    def lines(self, stamp: datetime) -> bytes:
+        """Some traffic of the stamp's day and the one before, some of it bad."""
         made = []
         for _ in range(self.random.randrange(1, 400)):
             time_of_day = f"{self.random.randrange(24):02}{self.random.randrange(60):02}00"
-            day = self.random.choice(("20200416", "20200417"))
+            day = f"{stamp - self.random.choice((timedelta(0), timedelta(days=1))):%Y%m%d}"
             line = f"{self.random.choice(DIALS)},{self.random.randrange(1, 5)},{self.random.randrange(200)}"
             bad = self.random.random() < 0.05
             made.append("oops 1\n" if bad else f"{line},{day}{time_of_day}\n")
@@ -53,10 +54,10 @@ class World:
 
     def write(self) -> None:
         """Files that appear whole, files that grow in the middle of lines, and other rules now and then."""
-        minute = 0
+        stamp = datetime(2020, 4, 17, tzinfo=UTC)
         while not self.over.is_set():
-            content = self.lines()
-            name = self.data / f"DATA_20200417{minute // 60:02}{minute % 60:02}.csv"
+            content = self.lines(stamp)
+            name = self.data / f"DATA_{stamp:%Y%m%d%H%M}.csv"
             if self.random.random() < 0.5:
                 partial = self.root / "partial"
                 partial.write_bytes(content)
@@ -72,7 +73,7 @@ class World:
                 fresh = self.root / "fresh"
                 fresh.write_text(self.random.choice(RULES))
                 fresh.rename(self.rules)
-            minute += 1
+            stamp += timedelta(minutes=1)
             time.sleep(self.random.random() * 0.05)
 
     def consume(self) -> None:
