@@ -164,7 +164,8 @@ impl<'a> Call<'a> {
             }
             let progress = &self.progress[index];
             self.moved |= progress.has_moved(spec);
-            if progress.complete && !spec.compressed {
+            // Only a decompressor that may go on is kept: descriptors and its state are dear.
+            if progress.complete && (!spec.compressed || spec.last || progress.problem.is_some()) {
                 lock(&self.files[index]).source = None;
             }
             if self.moved && bytes > self.job.output_bytes_max {

@@ -186,9 +186,13 @@ impl Scanner {
         if let Some(Ok(Source::Gzip(gzip))) = source
             && progress.problem.is_none()
             && gzip.position() == progress.taken
+            && !gzip.has_failed()
             && !(spec.last && progress.complete)
-            && self.gzips.len() < KEPT_GZIPS_MAX
         {
+            // Those of files that never came back would fill it for good.
+            if self.gzips.len() >= KEPT_GZIPS_MAX {
+                self.gzips.clear();
+            }
             self.gzips.insert(spec.path.clone(), gzip);
         }
     }

@@ -85,6 +85,8 @@ pub struct Gzip {
     position: u64,
     /// Bytes given back: they come before the stream's.
     returned: Vec<u8>,
+    /// A read has failed: the bytes that it had decompressed are lost, so nothing can follow them.
+    failed: bool,
 }
 
 impl Gzip {
@@ -95,10 +97,14 @@ impl Gzip {
             identity,
             position: 0,
             returned: Vec::new(),
+            failed: false,
         }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::Error::other("an earlier read of it failed"));
+        }
         let mut filled = self.returned.len().min(buffer.len());
         buffer[..filled].copy_from_slice(&self.returned[..filled]);
         self.returned.drain(..filled);
@@ -107,7 +113,10 @@ impl Gzip {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(decompression_error(error)),
+                Err(error) => {
+                    self.failed = true;
+                    return Err(decompression_error(error));
+                }
             }
         }
         self.position += filled as u64;
@@ -118,6 +127,11 @@ impl Gzip {
     pub fn give_back(&mut self, bytes: &[u8]) {
         self.position -= bytes.len() as u64;
         self.returned.splice(..0, bytes.iter().copied());
+    }
+
+    /// Whether a read has failed, so that it must not be kept.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Where the next read is.
