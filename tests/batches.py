@@ -74,7 +74,7 @@ def made(number: int, applications: tuple[str, ...] = APPLICATIONS, **changes: o
         outcomes=outcomes,
         reasons=reasons,
     )  # fmt: skip
-    return replace(batch, **changes)  # type: ignore[arg-type]
+    return replace(batch, **changes)
 
 
 def expected_output(numbers: Iterable[int]) -> dict[str, bytes]:

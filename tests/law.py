@@ -58,8 +58,8 @@ def replay(data: Path, state: Path) -> Reference:
                     taken.stamp,
                     taken.newest_stamp,
                 ),
-                kept[segment],  # type: ignore[arg-type]
-                kept[rules],  # type: ignore[arg-type]
+                kept[segment],
+                kept[rules],
             )
     return reference
 

@@ -128,7 +128,7 @@ def test_what_no_run_could_start_with_is_78(
     upswell: Upswell, tmp_path: Path, changes: dict[str, str], words: str
 ) -> None:
     """Nothing usable is an error; the text says so at its end."""
-    paths = write_inputs(tmp_path, **changes)  # type: ignore[arg-type]
+    paths = write_inputs(tmp_path, **changes)
 
     assert words in {
         one["message"] for one in findings(upswell, *paths[:3], code=78) if one["level"] == "error"

@@ -77,7 +77,7 @@ class Place:
 
     def once(self, **changes: object) -> Summary:
         """One run over what is there."""
-        return run(replace(self.settings, **changes), self.heard, threading.Event())  # type: ignore[arg-type]
+        return run(replace(self.settings, **changes), self.heard, threading.Event())
 
     @contextmanager
     def running(self, **changes: object) -> Iterator[None]:
@@ -87,7 +87,7 @@ class Place:
 
         def target() -> None:
             try:
-                run(replace(self.settings, once=False, **changes), self.heard, stop)  # type: ignore[arg-type]
+                run(replace(self.settings, once=False, **changes), self.heard, stop)
             except BaseException as failure:  # noqa: BLE001 - shown below, in the test's own thread
                 failures.append(failure)
 

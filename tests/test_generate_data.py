@@ -227,7 +227,7 @@ def test_options_that_make_no_sense_are_a_usage_error(
 ) -> None:
     """The hint says what to write instead; nothing is made."""
     with pytest.raises(UsageError) as refused:
-        write_data(tmp_path / "data", replace(SMALL, **{option: value}))  # type: ignore[arg-type]
+        write_data(tmp_path / "data", replace(SMALL, **{option: value}))
 
     assert refused.value.hint
     assert [] == list(tmp_path.iterdir())

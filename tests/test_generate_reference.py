@@ -119,7 +119,7 @@ def test_a_directory_cannot_stand_where_a_file_is(tmp_path: Path) -> None:
 def test_numbers_out_of_range_are_a_usage_error(tmp_path: Path, options: dict[str, float]) -> None:
     """The hint gives the range; nothing is written."""
     with pytest.raises(UsageError) as refused:
-        write_segment(tmp_path / "segment", **options)  # type: ignore[arg-type]
+        write_segment(tmp_path / "segment", **options)
 
     assert "choose from" in refused.value.hint
     assert [] == list(tmp_path.iterdir())

@@ -64,6 +64,7 @@ class Checkpoint(View):
             self.rows("SELECT batch, length(content) FROM ledger_delta")
         )
 
+    # A writer needs to know the shards; nobody opens one through the type of its base.
     @classmethod
     def open(cls, state_dir: Path, shards: int) -> Self:  # type: ignore[override]
         """Lock and open the state in this directory, created (its parent must exist) when there is none.

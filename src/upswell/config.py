@@ -118,6 +118,7 @@ def settings_of(gathered: Gathered) -> Settings:
             f" {ENVIRONMENT_PREFIX}{missing[0].upper()}",
         )
     origins = {name: gathered.origins.get(name, "default") for name in FIELDS}
+    # Each value went through its field's parser, which a type checker cannot see.
     settings = Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
     _refuse_shared_state(settings)
     return settings
