@@ -58,3 +58,10 @@ def test_a_format_shows_the_head_alone() -> None:
     """Enough to see a country code, not a customer."""
     assert "+20124… (12 digits)" == show_format("+201245098123")
     assert "0124… (10 digits)" == show_format("0124567890")
+
+
+def test_a_dial_in_utf_16_is_not_shown() -> None:
+    """Zeros between the digits do not carry it past the mask."""
+    shown = mask_line("0126545098,1,315,20200417193743".encode("utf-16"))
+
+    assert shown == "64 bytes that are no plain text"

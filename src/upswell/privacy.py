@@ -26,6 +26,8 @@ def mask(msisdn: str) -> str:
 
 def mask_line(raw: bytes) -> str:
     """A line of DATA as messages show it: whatever could be an msisdn masked, cut when long."""
+    if b"\0" in raw:  # as UTF-16 has between its digits, so that no run of them would be seen
+        return f"{len(raw):,} bytes that are no plain text"
     first, comma, rest = raw.decode("utf-8", "surrogateescape").partition(",")
     first = _FIRST_FIELD_RUN.sub(lambda match: mask(match[0]), first)
     rest = _OTHER_FIELD_RUN.sub(lambda match: mask(match[0]), rest)
