@@ -18,7 +18,7 @@ from upswell import kernel
 from upswell.batch import File, LogRange, State
 from upswell.privacy import escape
 from upswell.running import holder
-from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS, Summary
+from upswell.summary import Summary, describe_unmatched
 from upswell.view import CommittedBatch, ReferenceVersion, View
 
 NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
@@ -181,12 +181,9 @@ def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
         found.append(
             f"{word} deleted before everything was read: the rest of them is lost to the campaign"
         )
-    outcomes = summary.outcomes
-    records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
-    matched = records - outcomes["not_in_segment"]
-    if records >= MATCHED_SAMPLE_RECORDS and matched < records * MATCHED_MIN_RATIO:
-        found.append(f"only {matched:,} of {records:,} records match the segment: {_MATCHED_WORDS}")
-    if (known := summary.lines) != (added := sum(outcomes.values())):
+    if unmatched := describe_unmatched(summary):
+        found.append(f"{unmatched}: {_MATCHED_WORDS}")
+    if (known := summary.lines) != (added := sum(summary.outcomes.values())):
         found.append(
             f"the outcomes add up to {added:,}, not to the {known:,} lines read: please report this"
         )

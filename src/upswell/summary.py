@@ -55,6 +55,16 @@ class Summary:
         }
 
 
+def describe_unmatched(summary: Summary) -> str:
+    """That hardly any record matches the segment, in words; "" when enough do, or too few were read to tell."""
+    outcomes = summary.outcomes
+    records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
+    matched = records - outcomes["not_in_segment"]
+    if records < MATCHED_SAMPLE_RECORDS or matched >= records * MATCHED_MIN_RATIO:
+        return ""
+    return f"only {matched:,} of {records:,} records match the segment"
+
+
 class Observations:
     """What is counted over a whole run to be said once, at its end."""
 
@@ -86,12 +96,9 @@ class Observations:
                 else f"{self._outside_over:,} records over their threshold but outside their hours"
             )
             found["outside_over"] = f"{many}: {self._outside_example}"
-        outcomes = summary.outcomes
-        records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
-        matched = records - outcomes["not_in_segment"]
-        if records >= MATCHED_SAMPLE_RECORDS and matched < records * MATCHED_MIN_RATIO:
+        if unmatched := describe_unmatched(summary):
             found["unmatched"] = (
-                f"only {matched:,} of {records:,} records match the segment: DATA writes dials like"
+                f"{unmatched}: DATA writes dials like"
                 f" {show_format(self._unmatched)}, SEGMENT like {show_format(self._dial)};"
                 " write both in one form"
             )

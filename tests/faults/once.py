@@ -4,15 +4,14 @@ Usage: once.py OUTPUT PLACE, where PLACE holds data, segment and rules. Ends wit
 command would.
 """
 
-import contextlib
 import os
 import sys
 import threading
 from pathlib import Path
 
+from faults.ending import end
 from upswell import engine
 from upswell.config import Settings
-from upswell.errors import UpswellError
 from upswell.summary import Summary
 
 
@@ -42,19 +41,8 @@ def go_on(output: Path, place: Path) -> Summary:
     return engine.run(settings, Silence(), threading.Event())
 
 
-def main() -> int:
-    """Run, and turn an error into its exit code."""
+if __name__ == "__main__":
     # So that one run has several batches: one is at least eight pieces.
     os.environ["UPSWELL_KERNEL_PIECE_BYTES"] = "48"
     engine.WORK_MS_MAX = 0
-    try:
-        go_on(Path(sys.argv[1]), Path(sys.argv[2]))
-    except UpswellError as error:
-        with contextlib.suppress(OSError):  # the fault may be in every write
-            print(error.message, error.hint, sep="\n", file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(end(lambda: go_on(Path(sys.argv[1]), Path(sys.argv[2]))))
