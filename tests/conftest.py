@@ -1,16 +1,19 @@
-"""What every test stands on: the fast or the slow profile, and one way to run the command.
+"""What every test stands on: the fast or the slow profile, one way to run the command, one to try a promise's cases.
 
-``TESTS=slow`` runs the tests marked slow too, and gives hypothesis a hundred times the examples.
+``TESTS=slow`` runs the tests marked slow too, gives hypothesis a hundred times the examples, and lets the tests marked
+trust try all of their cases instead of a sample.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+import trust as counting
 
 PROFILE = os.environ.get("TESTS", "fast")
 ROOT = Path(__file__).parent.parent
@@ -21,10 +24,48 @@ settings.register_profile("slow", max_examples=4000, deadline=None)
 settings.load_profile(PROFILE)
 
 
+TRUST_TIMEOUT_S = 600  # of a sample; a release run has none
+_counted = pytest.StashKey[list[counting.Count]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Campaigns may take as long as they need."""
+    for item in items:
+        if item.get_closest_marker("trust"):
+            item.add_marker(pytest.mark.timeout(0 if PROFILE == "slow" else TRUST_TIMEOUT_S))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what is marked slow unless the profile asks for it."""
     if PROFILE != "slow" and item.get_closest_marker("slow"):
-        pytest.skip("slow: TESTS=slow, or make test-faults")
+        pytest.skip("slow: TESTS=slow, or make trust")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """What was tried of each promise, before the runner's own summary."""
+    counts = config.stash.get(_counted, [])
+    if counts:
+        terminalreporter.section("covered of total")
+    for line in counting.summary(counts):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def trust(request: pytest.FixtureRequest) -> Iterator[counting.Trust]:
+    """Tries the cases of a test that is marked ``trust(promise)``, and counts them."""
+    (marker,) = request.node.iter_markers("trust")
+    one = counting.Trust(
+        promise=marker.args[0],
+        test=request.node.nodeid.removeprefix("tests/"),
+        claim=" ".join((request.function.__doc__ or "").split("\n\n")[0].split()),
+        file=request.path,
+        release=PROFILE == "slow",
+        seed=counting.seed(),
+    )
+    yield one
+    request.config.stash.setdefault(_counted, []).extend(one.counts)
 
 
 def clean_environment() -> dict[str, str]:
