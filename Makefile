@@ -16,7 +16,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-faults bench bench-short \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust trust bench bench-short \
 	demo wheel pex smoke docs-check clean
 
 help: ## this list
@@ -71,9 +71,10 @@ test-rust:
 test-python: .make/build
 	@$(BIN)/python -m pytest --quiet
 
-test-faults: .make/build ## the long fault campaigns
-	@TESTS=slow $(BIN)/python -m pytest --quiet tests/test_*_faults.py tests/test_engine_kills.py
-	@TESTS=slow $(BIN)/python -m pytest --quiet -m slow
+# What it has covered is kept in .trust/ and not tried again while the sources are the same.
+trust: .make/build ## every campaign over all of its cases, for hours; goes on where it was cut off
+	@TESTS=slow $(BIN)/python -m pytest --quiet -m "trust or slow"
+	@$(BIN)/python tests/trust_report.py
 
 docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
 	@$(BIN)/python -m pytest --quiet tests/test_docs_commands.py

@@ -2,7 +2,7 @@
 
 ``trust(cases, attempt, sample=…)`` is the one way in which a campaign runs its cases. A run of the suite tries a seeded
 sample of them; a release run (``make trust``) tries all, piece by piece, and goes on where it was cut off as long as
-the sources are the same. Both write what they counted into ``.trust/``, of which ``trust_report.py`` makes docs/trust.md.
+the sources are the same. Both write what they counted into ``.trust/``; ``trust_report.py`` makes docs/trust.md of it.
 """
 
 import hashlib
