@@ -269,7 +269,7 @@ def test_state_directory_needs_its_parent(tmp_path):
     with pytest.raises(OutputUnwritable, match="No such file"):
         Checkpoint.open(tmp_path / "a" / "b", SHARDS)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputUnwritable, match="not a directory"):
+    with pytest.raises(OutputUnwritable, match="Not a directory"):
         Checkpoint.open(tmp_path / "file", SHARDS)
 
 

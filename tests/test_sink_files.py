@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from batches import World, expected_output, made, published
+from upswell import disk
 from upswell.errors import Locked, OutputUnwritable, StorageError
 from upswell.filesystem import (
     create_file,
@@ -20,7 +21,6 @@ from upswell.filesystem import (
     mounts,
     parse_mounts,
     read_file,
-    rename_new,
 )
 from upswell.names import (
     Staged,
@@ -289,8 +289,8 @@ def test_rename_never_overwrites(tmp_path):
         create_file("a", fd, b"a", 0o600)
         create_file("b", fd, b"b", 0o600)
         with pytest.raises(FileExistsError):
-            rename_new("a", fd, "b", fd)
-        rename_new("a", fd, "c", fd)
+            disk.rename_new("a", fd, "b", fd)
+        disk.rename_new("a", fd, "c", fd)
         assert (b"b", b"a") == (read_file("b", fd), read_file("c", fd))
 
 

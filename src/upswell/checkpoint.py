@@ -6,10 +6,8 @@ takes no other: the process is to stop, and the restart recovers.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
+from upswell import disk
 from upswell.batch import Batch, File
 from upswell.errors import OutputUnwritable, StorageError, UpswellError
 from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
@@ -77,14 +76,14 @@ class Checkpoint(View):
             Locked: another run holds it. StorageError: damaged, or the disk fails. ConfigError: not ours, or of a
                 newer version, or on a network file system. OutputUnwritable: the directory cannot be made.
         """
-        _make_directory(state_dir)
+        make_directory(state_dir)
         refuse_network(state_dir, "the state directory", OutputUnwritable)
         with storage_errors(state_dir):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
             return cls(state_dir, open_writer(state_dir), lock_fd, shards)
         except BaseException:
-            os.close(lock_fd)
+            disk.close(lock_fd)
             raise
 
     def close(self) -> None:
@@ -94,7 +93,7 @@ class Checkpoint(View):
                 self.release(idle=True)
         finally:
             self._db.close()
-            os.close(self._lock_fd)
+            disk.close(self._lock_fd)
 
     def set_meta(self, values: Mapping[str, str]) -> None:
         """Set these entries of ``meta``, in a small transaction. ``first_batch`` and ``*_version`` are ours."""
@@ -324,18 +323,15 @@ class Checkpoint(View):
         return bases, deltas
 
 
-def _make_directory(state_dir: Path) -> None:
+def make_directory(state_dir: Path) -> None:
+    """Make a state's directory when it is missing: durable then, and closed to others unless it holds other things."""
     try:
-        try:
-            state_dir.mkdir(0o700)
-            ours = True
-        except FileExistsError:
-            ours = (state_dir / DATABASE).exists()
-        if not state_dir.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "it is not a directory")
-        if ours or not any(state_dir.iterdir()):
+        with contextlib.suppress(FileExistsError):
+            disk.mkdir(state_dir, 0o700)
+        names = disk.listdir(state_dir)
+        if DATABASE in names or not names:
             # One that holds other things is not ours to close to others: it may hold OUTPUT.
-            state_dir.chmod(0o700)
+            disk.chmod(state_dir, 0o700)
         # At every start, since a crash may have kept the last one from it.
         sync_directory(state_dir)
         with contextlib.suppress(PermissionError):  # then it was there before us

@@ -1,11 +1,10 @@
-"""What the standard library lacks for durable files: a rename that never overwrites, locks, kinds of mounts.
+"""What the standard library lacks for durable files: written whole, listed, removed, locked, told apart by mount.
 
-Owns the system calls under the sink and the checkpoint, relative to directory descriptors and without following links.
-It knows nothing of batches. What it writes is on disk when a function that says so returns; a failed fsync is never
-tried again, because the kernel may have dropped the data and would report success.
+Owns how the sink and the checkpoint use the calls of ``disk``: relative to directory descriptors and without following
+links. It knows nothing of batches. What it writes is on disk when a function that says so returns; a failed fsync is
+never tried again, because the kernel may have dropped the data and would report success.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -18,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell import disk
 from upswell.errors import Locked, UpswellError
 from upswell.privacy import escape
 
-_RENAME_NOREPLACE = 1
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.02
 _READ_BYTES = 1 << 20
 LOCK_NAME = "lock"
@@ -34,7 +33,6 @@ _NETWORK_TYPES = {
     "ocfs2", "gfs2", "smb2", "smb3", "smbfs",
 }  # fmt: skip
 _LOCAL_FUSE_TYPES = {"fuseblk", "fuse.fuse-overlayfs"}
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Mount(NamedTuple):
@@ -56,33 +54,20 @@ def faults(path: Path, kind: type[UpswellError], hint: str) -> Iterator[None]:
         raise kind(f"{escape(str(place))}: {error.strerror}", hint) from error
 
 
-def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """Move a file between two directories in one step, never over an existing one: FileExistsError then.
-
-    After a crash the file is in one of the two places; which one is settled once the directories are fsynced.
-    """
-    call = getattr(_libc, "renameat2", None)
-    if call is None:
-        raise OSError(errno.ENOSYS, "this C library has no renameat2")
-    if call(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _RENAME_NOREPLACE):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), target)
-
-
 @contextmanager
 def directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
     """A descriptor of a directory that is no link. OSError (ELOOP, ENOTDIR) when it is something else."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    fd = disk.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
         yield fd
     finally:
-        os.close(fd)
+        disk.close(fd)
 
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory, or in the one that a link leads to, durable."""
-    with directory(path.resolve()) as fd:
-        os.fsync(fd)
+    with directory(disk.realpath(path)) as fd:
+        disk.fsync(fd)
 
 
 def create_file(name: str, dir_fd: int, content: bytes, mode: int, gid: int = -1) -> None:
@@ -90,38 +75,38 @@ def create_file(name: str, dir_fd: int, content: bytes, mode: int, gid: int = -1
 
     A crash leaves any prefix of it, so the name must say nothing until something else vouches for the content.
     """
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
+    fd = disk.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
     try:
         view = memoryview(content)
         while view:
-            view = view[os.write(fd, view) :]
+            view = view[disk.write(fd, view) :]
         if gid >= 0:
-            os.fchown(fd, -1, gid)
-        os.fchmod(fd, mode)
-        os.fsync(fd)
+            disk.chown(fd, -1, gid)
+        disk.chmod(fd, mode)
+        disk.fsync(fd)
     finally:
-        os.close(fd)
+        disk.close(fd)
 
 
 def dress(target: Path | int, mode: int, gid: int = -1) -> None:
     """Give a new directory its group (unless negative) and mode, whatever the umask."""
     if gid >= 0:
-        os.chown(target, -1, gid)
-    os.chmod(target, mode)  # noqa: PTH101 - pathlib knows no descriptors
+        disk.chown(target, -1, gid)
+    disk.chmod(target, mode)
 
 
 def read_file(name: str, dir_fd: int) -> bytes:
     """The content of a regular file that is no link. OSError otherwise."""
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
+    fd = disk.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        if not stat.S_ISREG(disk.stat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", name)
         pieces = []
-        while piece := os.read(fd, _READ_BYTES):
+        while piece := disk.read(fd, _READ_BYTES):
             pieces.append(piece)
         return b"".join(pieces)
     finally:
-        os.close(fd)
+        disk.close(fd)
 
 
 def remove_files(names: Iterable[str], dir_fd: int) -> int:
@@ -129,18 +114,18 @@ def remove_files(names: Iterable[str], dir_fd: int) -> int:
     removed = 0
     for name in names:
         try:
-            os.unlink(name, dir_fd=dir_fd)
+            disk.unlink(name, dir_fd=dir_fd)
         except FileNotFoundError:
             continue
         removed += 1
     if removed:
-        os.fsync(dir_fd)
+        disk.fsync(dir_fd)
     return removed
 
 
 def list_names(dir_fd: int) -> list[str]:
     """The names in a directory, in order."""
-    return sorted(os.listdir(dir_fd))
+    return sorted(disk.listdir(dir_fd))
 
 
 def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
@@ -148,21 +133,21 @@ def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
 
     The lock goes with the process, however it ends. The file keeps who holds it, for the message of a second start.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
+    fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
     try:
         _lock_soon(fd)
     except BlockingIOError:
-        holder = escape(os.pread(fd, HOLDER_BYTES_MAX, 0).decode("ascii", "replace").strip())
-        os.close(fd)
+        holder = escape(disk.pread(fd, HOLDER_BYTES_MAX, 0).decode("ascii", "replace").strip())
+        disk.close(fd)
         raise Locked(
             f"another run uses {what}: {holder or 'it has just started'}",
             "wait until it has ended, or stop it with SIGTERM; `upswell status` shows what it does",
         ) from None
     except OSError:
-        os.close(fd)
+        disk.close(fd)
         raise
-    os.ftruncate(fd, 0)
-    os.pwrite(
+    disk.ftruncate(fd, 0)
+    disk.pwrite(
         fd, f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(), 0
     )
     return fd
@@ -172,19 +157,15 @@ def _lock_soon(fd: int) -> None:
     """Lock it, in spite of those who only look whether it is locked, which takes them microseconds."""
     for _ in range(_LOCK_TRIES - 1):
         try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return disk.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_LOCK_PAUSE_S)
-    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return disk.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def mounts() -> list[Mount]:
     """What is mounted, in mount order; empty where the system does not tell."""
-    try:
-        text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    except OSError:
-        return []
-    return parse_mounts(text)
+    return parse_mounts(disk.mount_table())
 
 
 def parse_mounts(text: str) -> list[Mount]:
@@ -211,7 +192,7 @@ def is_network(kind: str) -> bool:
 
 def refuse_network(path: Path, what: str, error: type[UpswellError]) -> None:
     """Raise ``error`` when the path lies on a network file system."""
-    mount = mount_of(path.resolve(), mounts())
+    mount = mount_of(Path(disk.realpath(path)), mounts())
     if mount is not None and is_network(mount.kind):
         raise error(
             f"{what} {escape(str(path))} is on a network file system ({mount.kind}, mounted at {escape(mount.point)}):"

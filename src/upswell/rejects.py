@@ -5,9 +5,9 @@ never was is removed by recovery. They hold personal data, so only the owner may
 """
 
 import contextlib
-import os
 from pathlib import Path
 
+from upswell import disk
 from upswell.errors import StorageError
 from upswell.filesystem import (
     RECOVERS,
@@ -33,11 +33,11 @@ class Rejects:
             return
         with faults(self.path, StorageError, RECOVERS):
             with contextlib.suppress(FileExistsError):
-                self.path.mkdir(0o700)
+                disk.mkdir(self.path, 0o700)
                 sync_directory(self.path.parent)
             with directory(self.path) as fd:
                 create_file(rejects_name(batch), fd, content, 0o600)
-                os.fsync(fd)
+                disk.fsync(fd)
 
     def remove_after(self, last_batch: int) -> int:
         """Remove the rejects of batches after the last committed one; how many there were."""

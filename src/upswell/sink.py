@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from upswell import disk
 from upswell.errors import OutputUnwritable, StorageError
 from upswell.filesystem import (
     RECOVERS,
@@ -30,7 +31,6 @@ from upswell.filesystem import (
     read_file,
     refuse_network,
     remove_files,
-    rename_new,
     sync_directory,
 )
 from upswell.names import (
@@ -104,13 +104,13 @@ class Sink:
 
     def _open(self) -> None:
         with contextlib.suppress(FileExistsError):
-            self.output.mkdir(_DIRECTORY_MODE)
+            disk.mkdir(self.output, _DIRECTORY_MODE)
             dress(self.output, _DIRECTORY_MODE, self._gid)
         refuse_network(self.output, "OUTPUT", OutputUnwritable)
-        self._output_fd = self._enter(self.output.resolve())
+        self._output_fd = self._enter(disk.realpath(self.output))
         self._own_fd = self._enter_own(OWN_DIRECTORY, self._output_fd)
         self._stack.callback(
-            os.close, lock(_LOCK, f"OUTPUT {escape(str(self.output))}", self._own_fd)
+            disk.close, lock(_LOCK, f"OUTPUT {escape(str(self.output))}", self._own_fd)
         )
         self._staging_fd = self._enter_own(STAGING, self._own_fd)
         self._probe()
@@ -124,11 +124,11 @@ class Sink:
 
     def _enter_own(self, name: str, parent_fd: int) -> int:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(name, _OWN_MODE, dir_fd=parent_fd)
-        os.fsync(parent_fd)  # also what a crash kept the last run from syncing
+            disk.mkdir(name, _OWN_MODE, dir_fd=parent_fd)
+        disk.fsync(parent_fd)  # also what a crash kept the last run from syncing
         fd = self._enter(name, parent_fd)
-        os.fchmod(fd, _OWN_MODE)
-        if os.fstat(fd).st_dev != os.fstat(parent_fd).st_dev:
+        disk.chmod(fd, _OWN_MODE)
+        if disk.stat(fd).st_dev != disk.stat(parent_fd).st_dev:
             raise OSError(errno.EXDEV, "is on another file system", name)
         return fd
 
@@ -138,15 +138,15 @@ class Sink:
         for name in _PROBES:
             create_file(name, self._staging_fd, b"", self._mode, self._gid)
         try:
-            rename_new(_PROBES[0], self._staging_fd, _PROBES[1], self._staging_fd)
+            disk.rename_new(_PROBES[0], self._staging_fd, _PROBES[1], self._staging_fd)
         except FileExistsError:
-            os.unlink(_PROBES[1], dir_fd=self._staging_fd)
+            disk.unlink(_PROBES[1], dir_fd=self._staging_fd)
         else:
             raise OSError(
                 errno.ENOTSUP,
                 "its file system overwrites files when told not to (RENAME_NOREPLACE)",
             )
-        rename_new(_PROBES[0], self._staging_fd, _PROBES[1], self._staging_fd)
+        disk.rename_new(_PROBES[0], self._staging_fd, _PROBES[1], self._staging_fd)
         remove_files([*_PROBES], self._staging_fd)
 
     def _identify(self) -> str:
@@ -157,8 +157,8 @@ class Sink:
         with contextlib.suppress(PermissionError):  # then it was there before us
             sync_directory(self.output.absolute().parent)
         create_file(IDENTITY + ".new", self._own_fd, f"{uuid.uuid4()}\n".encode(), 0o600)
-        rename_new(IDENTITY + ".new", self._own_fd, IDENTITY, self._own_fd)
-        os.fsync(self._own_fd)
+        disk.rename_new(IDENTITY + ".new", self._own_fd, IDENTITY, self._own_fd)
+        disk.fsync(self._own_fd)
         # Read back: a state that is bound to an identity which is not on disk could never start again.
         return self._read_identity()
 
@@ -190,7 +190,7 @@ class Sink:
                 create_file(one.staged_name, self._staging_fd, content, self._mode, self._gid)
                 staged.append(one)
             if staged:
-                os.fsync(self._staging_fd)
+                disk.fsync(self._staging_fd)
         return staged
 
     def publish(self, staged: Sequence[Staged]) -> None:
@@ -207,8 +207,8 @@ class Sink:
                 with contextlib.ExitStack() as opened:
                     fds = [self._move(one, opened) for one in staged[at : at + _OPEN_MAX]]
                     for fd in fds:
-                        os.fsync(fd)
-            os.fsync(self._staging_fd)
+                        disk.fsync(fd)
+            disk.fsync(self._staging_fd)
 
     @property
     def begun(self) -> int:
@@ -224,7 +224,7 @@ class Sink:
         if batch <= self._begun:
             return
         if self._begun:
-            os.rename(
+            disk.rename(
                 begun_name(self._begun),
                 begun_name(batch),
                 src_dir_fd=self._own_fd,
@@ -232,14 +232,14 @@ class Sink:
             )
         else:
             create_file(begun_name(batch), self._own_fd, b"", 0o600)
-            os.fsync(self._own_fd)
+            disk.fsync(self._own_fd)
         self._begun = batch
 
     def _move(self, one: Staged, opened: contextlib.ExitStack) -> int:
         """Move one file, its directory made when missing; the directory's descriptor, to be fsynced."""
         fd = opened.enter_context(self._directory(one.directory))
         try:
-            rename_new(one.staged_name, self._staging_fd, one.published_name, fd)
+            disk.rename_new(one.staged_name, self._staging_fd, one.published_name, fd)
         except FileExistsError:
             there = read_file(one.published_name, fd)
             if hashlib.sha256(there).digest() != one.digest:
@@ -249,23 +249,23 @@ class Sink:
                     "was this state restored from an older backup, or the file put there by hand? Move the file"
                     " away if its notifications may be sent again; else begin with a new OUTPUT",
                 ) from None
-            os.unlink(one.staged_name, dir_fd=self._staging_fd)
+            disk.unlink(one.staged_name, dir_fd=self._staging_fd)
         return fd
 
     @contextmanager
     def _directory(self, name: str) -> Iterator[int]:
         """An application's directory, made when missing: it appears with its mode and group, or not at all."""
         try:
-            os.stat(name, dir_fd=self._output_fd, follow_symlinks=False)
+            disk.stat(name, dir_fd=self._output_fd, follow_symlinks=False)
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
+                disk.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
             with directory(_NEW_DIRECTORY, self._staging_fd) as fd:
                 dress(fd, _DIRECTORY_MODE, self._gid)
-                os.fsync(fd)
+                disk.fsync(fd)
             with contextlib.suppress(FileExistsError):
-                rename_new(_NEW_DIRECTORY, self._staging_fd, name, self._output_fd)
-            os.fsync(self._output_fd)
+                disk.rename_new(_NEW_DIRECTORY, self._staging_fd, name, self._output_fd)
+            disk.fsync(self._output_fd)
         with directory(name, self._output_fd) as fd:
             yield fd
 
@@ -281,7 +281,7 @@ class Sink:
     def is_whole(self, one: Staged) -> bool:
         """Whether a staged file that is there has the content that was committed."""
         with faults(self._staging_path, StorageError, RECOVERS):
-            found = os.stat(one.staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
+            found = disk.stat(one.staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or found.st_size != one.length:
                 return False
             content = read_file(one.staged_name, self._staging_fd)
@@ -295,10 +295,10 @@ class Sink:
         name = one.staged_name + _REBUILT
         with faults(self._staging_path, StorageError, RECOVERS):
             create_file(name, self._staging_fd, content, self._mode, self._gid)
-            os.replace(
+            disk.rename(
                 name, one.staged_name, src_dir_fd=self._staging_fd, dst_dir_fd=self._staging_fd
             )
-            os.fsync(self._staging_fd)
+            disk.fsync(self._staging_fd)
 
     def remove_staged(self, names: Iterable[str]) -> int:
         """Remove staged files that belong to no commit; how many there were."""
@@ -311,7 +311,7 @@ class Sink:
             names = list_names(self._staging_fd)
             remove_files([name for name in names if name.endswith(_REBUILT)], self._staging_fd)
             if _NEW_DIRECTORY in names:
-                os.rmdir(_NEW_DIRECTORY, dir_fd=self._staging_fd)
+                disk.rmdir(_NEW_DIRECTORY, dir_fd=self._staging_fd)
 
     def published(self) -> list[Published]:
         """The notification files that are here, by directory and name: for adopting an OUTPUT."""
@@ -357,18 +357,18 @@ def check_directories(output: Path, applications: Iterable[str]) -> None:
 
     Without opening an OUTPUT for writing: for a look before a run.
     """
-    with directory(output.resolve()) as fd:
+    with directory(disk.realpath(output)) as fd:
         _check_directories(output, fd, applications)
 
 
 def _check_directories(output: Path, output_fd: int, applications: Iterable[str]) -> None:
-    device = os.fstat(output_fd).st_dev
+    device = disk.stat(output_fd).st_dev
     mounted = {mount.point for mount in mounts()}
-    root = output.resolve()
+    root = Path(disk.realpath(output))
     for application in applications:
         name = directory_name(application)
         try:
-            found = os.stat(name, dir_fd=output_fd, follow_symlinks=False)
+            found = disk.stat(name, dir_fd=output_fd, follow_symlinks=False)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -381,5 +381,5 @@ def _check_directories(output: Path, output_fd: int, applications: Iterable[str]
             raise _refused(
                 root / name, "it is on another file system, so files cannot be moved there"
             )
-        if not os.access(name, os.W_OK | os.X_OK, dir_fd=output_fd, effective_ids=True):
+        if not disk.access(name, os.W_OK | os.X_OK, dir_fd=output_fd, effective_ids=True):
             raise _refused(root / name, "this user may not write to it")
