@@ -4,13 +4,12 @@ import fcntl
 import grp
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from batches import World, expected_output, made, published
+from faults.limits import bound_by_modes, in_a_namespace
 from upswell import disk
 from upswell.errors import Locked, OutputUnwritable, StorageError
 from upswell.filesystem import (
@@ -184,20 +183,6 @@ def test_directory_on_another_file_system_is_refused(tmp_path):
     assert 2 == done.count("is on another file system"), done
 
 
-def in_a_namespace(path: Path, mounts_script: str, code: str) -> str:
-    """What the code prints in a mount namespace of its own, after the mounts; skips where that is forbidden."""
-    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    if subprocess.run(
-        [*own, "mount", "-t", "tmpfs", "none", str(path)], check=False, capture_output=True
-    ).returncode:
-        pytest.skip("mounting is not allowed here")
-    script = f'set -e; {mounts_script}; exec "$2" -c "$3" "$1"'
-    return subprocess.run(
-        [*own, "sh", "-c", script, "sh", str(path), sys.executable, code],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-
-
 def test_links_are_not_followed(tmp_path):
     """A link in the place of an application's directory, or of our own, is refused; nothing goes through it."""
     elsewhere = tmp_path / "elsewhere"
@@ -218,11 +203,10 @@ def test_links_are_not_followed(tmp_path):
         Sink.open(tmp_path / "out")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_directory_of_another_user_is_refused(sink):
     """An application's directory that may not be written to is found before it is needed."""
     (sink.output / "Twitter").mkdir(0o500)
-    with pytest.raises(OutputUnwritable, match="may not write"):
+    with bound_by_modes(), pytest.raises(OutputUnwritable, match="may not write"):
         sink.check_directories(["Twitter"])
 
 

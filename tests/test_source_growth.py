@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from arrivals import Arrivals, name, record, records, stamp
+from faults.limits import bound_by_modes
 from upswell import kernel
 
 
@@ -276,3 +277,15 @@ def test_kept_rejects_add_up(arrivals: Arrivals) -> None:
         arrivals.turn()
 
     assert 3 * len(b"nonsense") == arrivals.row(name(1)).rejects_kept_bytes
+
+
+def test_a_newest_file_that_cannot_be_read_makes_nothing_done(arrivals: Arrivals) -> None:
+    """It is opened to learn whether it counts as newer; held, it does not."""
+    arrivals.write(1, record(0), age_s=9)
+    arrivals.write(2, record(1), age_s=9)
+    arrivals.path(2).chmod(0)
+    with bound_by_modes():
+        assert [(name(1), 0, len(record(0)))] == arrivals.turn()
+
+    assert ("held", "unreadable") == arrivals.state(name(2))
+    assert ("reading", "") == arrivals.state(name(1))

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -254,6 +255,47 @@ def test_data_that_broke_after_the_look_is_held(arrivals: Arrivals) -> None:
     arrivals.read(ranges)
 
     assert ("held", "changed") == arrivals.state(one)
+
+
+def rot(arrivals: Arrivals, one: str, raw: bytes) -> None:
+    """Put other bytes into a file in place, with nothing in its stat to tell of it."""
+    path = arrivals.data / one
+    before = path.stat()
+    path.write_bytes(raw)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_data_that_rots_without_a_trace_is_checked_once_more_and_then_held(
+    arrivals: Arrivals,
+) -> None:
+    """Reading it fails twice though checking it does not: it is not turned over for ever."""
+    one = arrivals.write_gzip(1, records(0, 4000))
+    good = (arrivals.data / one).read_bytes()
+    bad = good[:20] + bytes(len(good) - 20)
+    states = []
+    for _ in range(2):
+        arrivals.source.look()
+        ranges = arrivals.source.ready()
+        rot(arrivals, one, bad)
+        arrivals.read(ranges)
+        rot(arrivals, one, good)
+        states.append(arrivals.state(one))
+
+    assert [("waiting", ""), ("held", "changed")] == states
+
+
+def test_taken_data_that_rotted_before_a_restart_is_held(arrivals: Arrivals) -> None:
+    """The check of before is believed, but what was taken is compared, and that fails."""
+    content = records(0, 4000)
+    one = arrivals.write_gzip(1, content[:-1])
+    arrivals.turn()
+    assert 0 < arrivals.row(one).offset < len(content) - 1
+    good = (arrivals.data / one).read_bytes()
+    rot(arrivals, one, good[:20] + bytes(len(good) - 20))
+    arrivals.restart()
+
+    assert [[], []] == [arrivals.turn(), arrivals.turn()]
+    assert ("held", "broken") == arrivals.state(one)
 
 
 def test_done_data_that_is_packed_anew_is_nothing_new(arrivals: Arrivals) -> None:

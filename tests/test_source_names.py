@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from arrivals import Arrivals, name, record
+from faults.limits import bound_by_modes
 from upswell.errors import InputMissing
 from upswell.listing import read_name, scan
 
@@ -166,3 +167,34 @@ def test_a_scan_gives_every_name_with_its_own_stat(arrivals: Arrivals) -> None:
 
     assert {name(1), name(2)} == set(found)
     assert found[name(2)].st_ino == os.lstat(arrivals.path(2)).st_ino
+
+
+def test_a_name_that_goes_during_a_scan_is_left_out(arrivals: Arrivals) -> None:
+    """Between the listing and its stat; the scan goes on with the others."""
+    for minute in range(5):
+        arrivals.write(minute, record(minute))
+    scanning = scan(os.fsencode(arrivals.data))
+    first, _ = next(scanning)
+    kept = next(name(minute) for minute in range(5) if name(minute) != first)
+    for minute in range(5):
+        if name(minute) != kept:
+            arrivals.path(minute).unlink()
+
+    assert [kept] == [one for one, _ in scanning]
+
+
+def test_files_that_cannot_be_looked_at_are_not_gone(arrivals: Arrivals) -> None:
+    """A directory that may be listed but not entered shows names without stats: what is known of them stays."""
+    arrivals.write(1, record(0))
+    arrivals.turn()
+    arrivals.append(1, record(1))
+    arrivals.data.chmod(0o400)
+    try:
+        with bound_by_modes():
+            arrivals.source.look()
+    finally:
+        arrivals.data.chmod(0o700)
+
+    assert 0 == arrivals.source.counts()["gone"]
+    assert 1 == arrivals.source.counts()["reading"]
+    assert [(name(1), len(record(0)), 2 * len(record(0)))] == arrivals.turn()

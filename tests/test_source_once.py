@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from arrivals import SETTLE_S, Arrivals, name, record, records
+from faults.limits import bound_by_modes
 from upswell import entry
 
 LINE = len(record(0))
@@ -310,3 +311,28 @@ def test_a_long_file_is_compared_before_it_is_done(
     assert [] == arrivals.source.finish_once()
     assert ("held", "changed") == arrivals.state(name(1))
     assert ("held", "unreadable") == arrivals.state(name(2))
+
+
+def test_a_file_that_may_no_longer_be_read_is_not_waited_for(arrivals: Arrivals) -> None:
+    """Waiting cannot decide what its unfinished line is; it is left, with the reason."""
+    arrivals.write(1, record(0), age_s=9)
+    arrivals.turn()
+    arrivals.append(1, record(1)[:-1])
+    arrivals.restart()
+    arrivals.source.freeze()
+    assert arrivals.source.undecided()
+    arrivals.path(1).chmod(0)
+    with bound_by_modes():
+        assert not arrivals.source.undecided()
+        assert [] == arrivals.once()[0]
+
+
+def test_a_directory_that_is_replaced_after_the_listing_ends_the_wait(arrivals: Arrivals) -> None:
+    """What can be seen no more has changed: nothing of it is still in this run."""
+    arrivals.write(1, records(0, 2)[:-1])
+    arrivals.source.freeze()
+    arrivals.data.rename(arrivals.data.with_name("away"))
+    arrivals.data.write_bytes(b"")
+
+    assert not arrivals.source.undecided()
+    assert [] == arrivals.once()[0]

@@ -58,6 +58,30 @@ def test_truncated_between_look_and_read(arrivals: Arrivals) -> None:
     assert ("reading", "") == arrivals.state(name(2))
 
 
+def test_truncated_between_look_and_comparison(arrivals: Arrivals) -> None:
+    """A taken part that has become shorter than its stat said is not compared with what is left of it."""
+    arrivals.source.look()
+    arrivals.write(1, record(0), age_s=-1)
+    arrivals.path(2).unlink()
+
+    assert [] == arrivals.source.ready()
+    assert ("held", "shrank") == arrivals.state(name(1))
+
+
+def test_truncated_between_look_and_digest(arrivals: Arrivals) -> None:
+    """A suspect whose content cannot be said now is no duplicate yet; the next look decides by what is there then."""
+    arrivals.touch(name(1), age_s=9)
+    arrivals.turn()
+    arrivals.write(3, records(0, 4), age_s=9)
+    arrivals.source.look()
+    arrivals.write(3, records(0, 3), age_s=9)
+
+    assert [] == arrivals.take()
+    assert ("waiting", "suspect") == arrivals.state(name(3))
+    arrivals.turn()
+    assert ("reading", "") == arrivals.state(name(3))
+
+
 def test_replaced_between_look_and_read(arrivals: Arrivals) -> None:
     """A file whose taken part no longer belongs to it is held; one that was new is read as it is now."""
     planned = plan(arrivals)

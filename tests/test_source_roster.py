@@ -82,6 +82,19 @@ def test_a_deleted_file_is_remembered_until_the_checkpoint_has_it(arrivals: Arri
     assert [(name(5), 2 * LINE, 3 * LINE)] == arrivals.turn()
 
 
+def test_a_file_that_left_untaken_while_nobody_looked_is_forgotten(arrivals: Arrivals) -> None:
+    """Its row can go: nothing of it was taken, so nothing needs to be known should it come again."""
+    arrivals.write(300, b"no record yet 1\n")
+    arrivals.turn()
+    assert ("waiting", "no_record") == arrivals.state(name(300))
+    arrivals.path(300).unlink()
+    arrivals.restart()
+    arrivals.turn()
+
+    assert [name(300)] == arrivals.source.untaken_left()
+    assert [] == arrivals.source.untaken_left()
+
+
 def test_given_rows_do_not_change_under_a_commit(arrivals: Arrivals) -> None:
     """They are copies: a commit may still be writing them while the next batch is read."""
     arrivals.append(5, record(900))

@@ -1,0 +1,44 @@
+"""Surroundings that a run may meet: a user whom modes bind, and mounts of another kind."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_CAPABILITIES_V3 = 0x20080522
+_OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root's way past modes
+
+
+@contextmanager
+def bound_by_modes() -> Iterator[None]:
+    """Inside, modes hold for this thread even when it is root's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
+    before = (ctypes.c_uint32 * 6)()
+    assert 0 == libc.capget(header, before)
+    bound = (ctypes.c_uint32 * 6)(*before)
+    bound[0] &= ~_OVERRIDES
+    assert 0 == libc.capset(header, bound)
+    try:
+        yield
+    finally:
+        assert 0 == libc.capset(header, before)
+
+
+def in_a_namespace(path: Path, mounts_script: str, code: str) -> str:
+    """What the code prints in a mount namespace of its own, after the mounts; skips where that is forbidden."""
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run(
+        [*own, "mount", "-t", "tmpfs", "none", str(path)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("mounting is not allowed here")
+    script = f'set -e; {mounts_script}; exec "$2" -c "$3" "$1"'
+    return subprocess.run(
+        [*own, "sh", "-c", script, "sh", str(path), sys.executable, code],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip

@@ -1,0 +1,112 @@
+"""What a state refuses to be opened with or over, and that an older one is brought up to date."""
+
+import shutil
+import sqlite3
+
+import pytest
+
+from batches import SHARDS, World, made
+from upswell import schema
+from upswell.checkpoint import Checkpoint
+from upswell.errors import ConfigError, Locked, StorageError
+from upswell.schema import Migration
+from upswell.verify import verify
+from upswell.view import View
+
+
+@pytest.fixture
+def state(tmp_path):
+    """The directory of a state with one batch, closed."""
+    with World(tmp_path / "out") as world:
+        world.committer.commit(made(1))
+    return world.state
+
+
+def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monkeypatch):
+    """Another program inside a write ends the run with 75; after it nothing more is written, and a restart goes on."""
+    monkeypatch.setattr(schema, "BUSY_S", 0.05)
+    with World(tmp_path / "out") as world:
+        with sqlite3.connect(world.state / "checkpoint.db", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Locked, match="locked by another program"):
+                world.checkpoint.set_meta({"a": "1"})
+        other.close()
+        with pytest.raises(StorageError, match="failed before"):
+            world.checkpoint.set_meta({"a": "2"})
+    with World(tmp_path / "out") as world:
+        world.checkpoint.set_meta({"a": "3"})
+        assert "3" == world.checkpoint.meta()["a"]
+
+
+def test_lock_that_is_no_file_is_told(tmp_path):
+    """A directory in the lock's place is an error of the disk, with its path."""
+    (tmp_path / "state" / "lock").mkdir(parents=True)
+    with pytest.raises(StorageError, match="lock: Is a directory"):
+        Checkpoint.open(tmp_path / "state", SHARDS)
+
+
+def test_damaged_schema_whose_text_cannot_be_read_is_damage(state):
+    """SQLite quotes the damaged bytes, which are no text; the refusal is a sentence all the same."""
+    with sqlite3.connect(state / "checkpoint.db") as db:
+        db.execute("PRAGMA writable_schema = 1")
+        db.execute("UPDATE sqlite_schema SET name = CAST(x'ff' AS TEXT), sql = 'CREATE TABLE x'")
+    db.close()
+    with pytest.raises(StorageError, match="is damaged"):
+        Checkpoint.open(state, SHARDS)
+
+
+def test_sqlite_that_is_too_old_is_refused(state, monkeypatch):
+    """Both versions are named."""
+    monkeypatch.setattr(schema, "SQLITE_MIN", (99, 1, 0))
+    with pytest.raises(ConfigError, match=f"SQLite {sqlite3.sqlite_version} is too old: 99.1.0"):
+        View.open(state)
+
+
+def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
+    """Every pragma is read back: a database that cannot keep a write-ahead log is not written."""
+    monkeypatch.setattr(schema, "_connect", lambda *_: sqlite3.connect(":memory:"))
+    with pytest.raises(StorageError, match="does not accept journal_mode = WAL: it says memory"):
+        Checkpoint.open(state, SHARDS)
+
+
+def test_older_state_is_brought_up_to_date(state, monkeypatch):
+    """The migrations that a state lacks are applied at its next start, each once, and nothing of it is lost."""
+    second = Migration("second", ("CREATE TABLE more(x INTEGER) STRICT",))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, second))
+    with pytest.raises(StorageError, match="older version"):
+        View.open(state)
+    for _ in range(2):
+        with Checkpoint.open(state, SHARDS) as checkpoint:
+            assert 1 == checkpoint.last_batch()
+            assert [(1, "first"), (2, "second")] == checkpoint.rows(
+                "SELECT number, name FROM migration"
+            )
+            assert [] == checkpoint.rows("SELECT x FROM more")
+    assert [] == verify(state)
+
+
+def test_output_without_caps_can_be_adopted(tmp_path):
+    """Then only the batch numbers go on, and no change of the ledger is stored."""
+    with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
+        checkpoint.adopt(7, b"")
+        assert 7 == checkpoint.last_batch()
+        assert ([], []) == checkpoint.ledger()
+        assert 0 == checkpoint.ledger_sizes().deltas
+
+
+def test_pages_that_do_not_fit_together_are_found_after_a_crash(tmp_path):
+    """A start that finds a write-ahead log left behind looks over the whole database first."""
+    with World(tmp_path / "out") as world:
+        world.committer.commit(made(1))
+        world.checkpoint.release(idle=True)
+        world.committer.commit(made(2))
+        ((root, page_bytes),) = world.checkpoint.rows(
+            "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'application'"
+        )
+        left = tmp_path / "left"
+        shutil.copytree(world.state, left)
+    with (left / "checkpoint.db").open("r+b") as stream:
+        stream.seek((root - 1) * page_bytes)
+        stream.write(bytes(page_bytes))
+    with pytest.raises(StorageError, match="pages do not fit together"):
+        Checkpoint.open(left, SHARDS)
