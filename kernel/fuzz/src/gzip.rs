@@ -8,7 +8,7 @@ use upswell_kernel::crc::crc64;
 use upswell_kernel::reader::{self, Source};
 
 /// A file of more is `too_large`: it bounds what one attempt may cost.
-const BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: u64 = 1 << 16;
 /// More is decompressed at a time than the limit is exact to.
 const CHUNK_BYTES: u64 = 256 << 10;
 

@@ -138,8 +138,8 @@ fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
     };
     let mut progress = Progress::new(&spec);
     let mut said = Merged::default();
+    let mut piece = Piece::default();
     for (index, chunk) in data.chunks(piece_bytes).enumerate() {
-        let mut piece = Piece::default();
         piece.reset(0, (index * piece_bytes) as u64, chunk.len());
         piece.buffer().copy_from_slice(chunk);
         piece.len = chunk.len();
@@ -148,7 +148,6 @@ fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
         said.hear(&piece);
     }
     if progress.has_last_line(&spec) {
-        let mut piece = Piece::default();
         piece.reset(0, data.len() as u64, 0);
         progress.merge_last_line(&spec, &context, &mut piece);
         said.hear(&piece);
