@@ -177,17 +177,19 @@ def test_a_very_long_line_is_one_reject(tmp_path: Path) -> None:
 
 
 def test_rejects_beyond_the_limit_are_counted(tmp_path: Path) -> None:
-    """Raw bytes are kept up to the limit; beyond it lines and their place are counted."""
+    """Rejects are written up to the limit, by what they take on disk; beyond it lines and their place are counted."""
     path = tmp_path / "DATA.csv"
-    path.write_bytes(b"ab1\n" * 100)
+    path.write_bytes(b"a\xff1\n" * 100)
+    everything = process([range_of(path, 400)]).rejects.splitlines(keepends=True)
+    ten = b"".join(everything[:10])
 
-    for piece_bytes in (0, 10):
-        wanted = range_of(path, 400, rejects_left_bytes=31)
+    for piece_bytes, spare in ((0, 0), (10, 0), (10, len(everything[10]) - 1)):
+        wanted = range_of(path, 400, rejects_left_bytes=len(ten) + spare)
         result = process([wanted], scanner(1, piece_bytes))
         (scanned,) = result.ranges
-        assert 10 == result.rejects.count(b"\n")
+        assert ten == result.rejects
         assert 100 == scanned.outcomes[0]
-        assert (30, (90, 40, 399)) == (scanned.rejects_kept_bytes, scanned.rejects_dropped)
+        assert (len(ten), (90, 40, 399)) == (scanned.rejects_kept_bytes, scanned.rejects_dropped)
 
 
 def test_output_ends_a_call_between_pieces(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ use crate::columns::Columns;
 use crate::findings::GROUPS;
 use crate::ledger::Ledger;
 use crate::msisdn;
-use crate::piece::{DATA, FRONT, Piece};
+use crate::piece::Piece;
 use crate::process::Notification;
 use crate::reject::{Outcome, encode_into};
 use crate::rules::Rules;
-use crate::scan::LINE_BYTES_MAX;
 use crate::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
 use crate::threads::{self, lock};
 use std::sync::Mutex;
@@ -160,37 +159,20 @@ impl Group<'_> {
 
 fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
     let mut out = Vec::new();
-    for (findings, newlines, begin) in [
-        (&piece.front, piece.front_newlines, FRONT),
-        (&piece.body, piece.body_newlines, DATA + piece.head),
+    for (findings, newlines) in [
+        (&piece.front, piece.front_newlines),
+        (&piece.body, piece.body_newlines),
     ] {
-        // Late records do not know their line: it is counted from the last one that is known.
-        let (mut at, mut line) = (begin, 0);
-        for reject in &findings.rejects {
-            let start = reject.start as usize;
-            line = match reject.line {
-                u32::MAX => {
-                    line + memchr::memchr_iter(b'\n', &piece.bytes[at..start]).count() as u64
-                }
-                known => u64::from(known),
-            };
-            at = start;
-            if reject.kept {
-                let raw = piece.content(
-                    reject.start,
-                    reject.length.min(LINE_BYTES_MAX as u64) as u32,
-                );
-                let byte = piece.position_of(reject.start);
-                encode_into(
-                    &mut out,
-                    name,
-                    newlines + line + 1,
-                    byte,
-                    reject.length,
-                    reject.reason,
-                    raw,
-                );
-            }
+        for reject in findings.rejects.iter().filter(|reject| reject.kept) {
+            encode_into(
+                &mut out,
+                name,
+                newlines + u64::from(reject.line) + 1,
+                piece.position_of(reject.start),
+                reject.length,
+                reject.reason,
+                reject.raw(&piece.bytes),
+            );
         }
     }
     out

@@ -7,7 +7,6 @@ use crate::piece::Piece;
 use crate::process::{Job, Processed};
 use crate::progress::Progress;
 use crate::reader::{Problem, Source};
-use crate::scan::LINE_BYTES_MAX;
 use crate::threads::{self, lock};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -15,8 +14,6 @@ use std::time::Instant;
 
 /// Below this much data in a round, threads cost more than they give.
 const INLINE_BYTES: u64 = 96 << 10;
-/// What an encoded reject takes besides its name and raw bytes, about.
-const REJECT_FRAME_BYTES: u64 = 40;
 
 /// A file in use by a call.
 #[derive(Default)]
@@ -151,18 +148,20 @@ impl<'a> Call<'a> {
                 rest.push(piece);
                 continue;
             }
+            let kept_before = progress.kept_bytes;
             progress.merge(spec, context, &mut piece);
-            bytes += self.note(index, &piece);
+            self.note(index, &piece);
             merged.push(piece);
             let progress = &mut self.progress[index];
             if progress.has_last_line(spec) {
                 let mut piece = pool.pop().unwrap_or_default();
                 piece.reset(index, progress.next, 0);
                 progress.merge_last_line(spec, context, &mut piece);
-                bytes += self.note(index, &piece);
+                self.note(index, &piece);
                 merged.push(piece);
             }
             let progress = &self.progress[index];
+            bytes += progress.kept_bytes - kept_before;
             self.moved |= progress.has_moved(spec);
             // Only a decompressor that may go on is kept: descriptors and its state are dear.
             if progress.complete && (!spec.compressed || spec.last || progress.problem.is_some()) {
@@ -181,10 +180,8 @@ impl<'a> Call<'a> {
         (merged, rest)
     }
 
-    /// Note examples; about how many bytes of rejects a piece will give.
-    fn note(&mut self, range: usize, piece: &Piece) -> u64 {
-        let name = self.job.ranges[range].name.len() as u64;
-        let mut bytes = 0;
+    /// Note examples.
+    fn note(&mut self, range: usize, piece: &Piece) {
         for findings in [&piece.front, &piece.body] {
             self.done.outside_over += findings.outside_over;
             if let (None, Some((start, length))) =
@@ -196,12 +193,7 @@ impl<'a> Call<'a> {
             if let (None, Some((_, mixed))) = (&self.done.unmatched_example, findings.unmatched) {
                 self.done.unmatched_example = Some(msisdn::digits_of(msisdn::unmix(mixed)));
             }
-            let kept = findings.rejects.iter().filter(|reject| reject.kept);
-            bytes += kept
-                .map(|r| r.length.min(LINE_BYTES_MAX as u64) + name + REJECT_FRAME_BYTES)
-                .sum::<u64>();
         }
-        bytes
     }
 
     /// Give back to the decompressor what was read and not taken, so that the next call can go on.

@@ -2,7 +2,7 @@
 
 use crate::clock::{self, Clock};
 use crate::columns::{Column, Columns};
-use crate::findings::{Findings, Reject};
+use crate::findings::{Findings, LINE_UNKNOWN, Reject};
 use crate::path::Path;
 use crate::reject::{LATE, Outcome};
 use crate::rules::{Fit, Rules};
@@ -173,8 +173,9 @@ impl<'s> Visitor<'s> for Finder<'_, 's> {
             // The number of lines before it is found when it is written down: there are few late ones.
             let late = Reject {
                 start,
-                line: u32::MAX,
+                line: LINE_UNKNOWN,
                 length: u64::from(length),
+                written: 0,
                 reason: LATE,
                 kept: true,
             };
@@ -208,6 +209,7 @@ impl<'s> Visitor<'s> for Finder<'_, 's> {
                     start: start as u32,
                     line,
                     length: length as u64,
+                    written: 0,
                     reason: reason as u8,
                     kept: true,
                 });

@@ -1,25 +1,37 @@
 //! What was found in some lines, as far as that needs no ledger: counts, rejects, and candidates for the ledger.
 
-use crate::reject::{OUTCOMES, REASONS};
+use crate::reject::{OUTCOMES, REASONS, escaped_bytes};
+use crate::scan::LINE_BYTES_MAX;
 use crate::shard::{Candidate, SHARDS, shard_of};
 
 /// Groups of shards: the units of parallel work on the ledger.
 pub const GROUPS: usize = 32;
 const GROUP_SHARDS: usize = SHARDS / GROUPS;
+/// Stands for the line of a late record that has not been counted yet.
+pub const LINE_UNKNOWN: u32 = u32::MAX;
 
 /// A line that is kept with its reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Reject {
     /// Where its content starts in the buffer.
     pub start: u32,
-    /// Lines before it in the same findings.
+    /// Lines before it in the same findings; `LINE_UNKNOWN` of a late record until they are counted.
     pub line: u32,
     /// Length of its content.
     pub length: u64,
+    /// Bytes that what is kept of its content takes when it is written down.
+    pub written: u32,
     /// A `Reason` or `LATE`.
     pub reason: u8,
     /// False when it is counted, but its bytes are not kept.
     pub kept: bool,
+}
+
+impl Reject {
+    /// What is kept of its content, in the buffer that it was found in.
+    pub fn raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start as usize..][..self.length.min(LINE_BYTES_MAX as u64) as usize]
+    }
 }
 
 /// What was found in some lines.
@@ -69,6 +81,20 @@ impl Findings {
         self.candidates.clear();
         self.grouped.clear();
         self.groups.clear();
+    }
+
+    /// Finish the rejects of `bytes`, whose first line starts at `begin`: the lines before late ones, and what each takes.
+    pub(crate) fn measure_rejects(&mut self, bytes: &[u8], begin: usize) {
+        // A late record does not know its line: it is counted from the last one that is known.
+        let (mut at, mut line) = (begin, 0);
+        for reject in &mut self.rejects {
+            let start = reject.start as usize;
+            if reject.line == LINE_UNKNOWN {
+                reject.line = line + memchr::memchr_iter(b'\n', &bytes[at..start]).count() as u32;
+            }
+            (at, line) = (start, reject.line);
+            reject.written = escaped_bytes(reject.raw(bytes)) as u32;
+        }
     }
 
     /// Order the candidates by group, keeping their order within each.

@@ -33,6 +33,12 @@ pub fn key_of(digits: &[u8]) -> Option<u64> {
     number(digits).map(|value| POW10[digits.len()] + value)
 }
 
+/// Whether this is the key of some msisdn.
+pub fn is_key(key: u64) -> bool {
+    let digits = key.checked_ilog10().unwrap_or(0) as usize;
+    (DIGITS_MIN..=DIGITS_MAX).contains(&digits) && key < 2 * POW10[digits]
+}
+
 /// The number that 1 to 15 ASCII digits say; None when another byte is among them.
 pub fn number(digits: &[u8]) -> Option<u64> {
     let mut value = 0;
@@ -99,7 +105,7 @@ mod tests {
             "999999999999999",
         ] {
             let key = key_of(digits.as_bytes()).expect("digits");
-            assert!(key <= MASK);
+            assert!(key <= MASK && is_key(key));
             assert_eq!(digits, digits_of(key));
             assert_eq!(key, unmix(mix(key)));
         }

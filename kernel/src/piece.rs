@@ -112,6 +112,7 @@ impl Piece {
                 .path
                 .scan_lines(&self.bytes, from, to, days.max, &mut finder);
             finder.finish(scanned.lines, scanned.records);
+            self.body.measure_rejects(&self.bytes, from);
         }
     }
 
@@ -141,5 +142,6 @@ impl Piece {
         if let [reject] = self.front.rejects.as_mut_slice() {
             reject.length = length;
         }
+        self.front.measure_rejects(&self.bytes, FRONT);
     }
 }

@@ -6,8 +6,8 @@ use crate::findings::Findings;
 use crate::line::Fragment;
 use crate::piece::{DATA, Piece};
 use crate::reader::Problem;
-use crate::reject::{OUTCOMES, REASONS, Reason};
-use crate::scan::{self, LINE_BYTES_MAX, Line};
+use crate::reject::{OUTCOMES, REASONS, Reason, encoded_bytes, escaped_bytes};
+use crate::scan::{self, Line};
 
 /// What the caller asks to be read.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub struct RangeSpec {
     pub day_max: u32,
     /// An earlier day is `late`.
     pub day_open: u32,
-    /// Raw bytes of rejects that may still be kept.
+    /// Bytes of encoded rejects that may still be kept.
     pub rejects_left_bytes: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct Progress {
     pub outcomes: [u64; OUTCOMES.len()],
     /// Rejected lines by reason.
     pub reasons: [u64; REASONS.len()],
-    /// Raw bytes of rejects kept.
+    /// Bytes of encoded rejects kept.
     pub kept_bytes: u64,
     /// (lines, from, to) of rejects counted alone.
     pub dropped: Option<(u64, u64, u64)>,
@@ -197,7 +197,10 @@ impl Progress {
 
     fn count(&mut self, spec: &RangeSpec, piece: &mut Piece) {
         let (position, front_position) = (piece.position, piece.front_position);
-        for (in_front, findings) in [(true, &mut piece.front), (false, &mut piece.body)] {
+        for (in_front, newlines, findings) in [
+            (true, piece.front_newlines, &mut piece.front),
+            (false, piece.body_newlines, &mut piece.body),
+        ] {
             self.lines += findings.lines;
             for (sum, count) in self.outcomes.iter_mut().zip(findings.outcomes) {
                 *sum += count;
@@ -212,25 +215,35 @@ impl Progress {
                     position + u64::from(start) - DATA as u64
                 }
             };
-            self.keep_rejects(spec, findings, place);
+            self.keep_rejects(spec, findings, newlines, place);
         }
     }
 
-    /// Keep each reject whose raw bytes fit into what is left: a rule that does not depend on where pieces are cut.
+    /// Keep each reject that, as it is written down, fits into what is left: a rule that does not depend on where pieces
+    /// are cut.
     fn keep_rejects(
         &mut self,
         spec: &RangeSpec,
         findings: &mut Findings,
+        newlines: u64,
         place: impl Fn(u32) -> u64,
     ) {
+        let name_bytes = escaped_bytes(spec.name.as_bytes());
         for reject in &mut findings.rejects {
-            let raw = reject.length.min(LINE_BYTES_MAX as u64);
-            if self.kept_bytes + raw <= spec.rejects_left_bytes {
-                self.kept_bytes += raw;
+            let from = place(reject.start);
+            let bytes = encoded_bytes(
+                name_bytes,
+                newlines + u64::from(reject.line) + 1,
+                from,
+                reject.length,
+                reject.reason,
+                reject.written as usize,
+            ) as u64;
+            if self.kept_bytes + bytes <= spec.rejects_left_bytes {
+                self.kept_bytes += bytes;
                 continue;
             }
             reject.kept = false;
-            let from = place(reject.start);
             let dropped = self.dropped.get_or_insert((0, from, from));
             dropped.0 += 1;
             dropped.2 = from + reject.length;

@@ -73,6 +73,8 @@ pub const REASONS: [&str; 7] = [
 
 /// What a kept late record carries in place of a reason.
 pub const LATE: u8 = REASONS.len() as u8;
+/// The tabs between the six fields of an encoded reject, and its newline.
+const SEPARATORS: usize = 6;
 
 /// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`.
 pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -91,6 +93,33 @@ pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// How many bytes `escape_into` appends.
+pub fn escaped_bytes(bytes: &[u8]) -> usize {
+    let more = |byte: &u8| match byte {
+        b'\\' => 1,
+        b' '..=b'~' => 0,
+        _ => 3,
+    };
+    bytes.len() + bytes.iter().map(more).sum::<usize>()
+}
+
+/// How many bytes `encode_into` appends for a reject whose name and raw bytes take so many when they are escaped.
+pub fn encoded_bytes(
+    name_bytes: usize,
+    line: u64,
+    byte: u64,
+    length: u64,
+    reason: u8,
+    raw_bytes: usize,
+) -> usize {
+    let numbers = [line, byte, length].map(|number| number.max(1).ilog10() as usize + 1);
+    name_bytes + numbers.iter().sum::<usize>() + name_of(reason).len() + raw_bytes + SEPARATORS
+}
+
+fn name_of(reason: u8) -> &'static str {
+    REASONS.get(usize::from(reason)).unwrap_or(&"late")
+}
+
 /// Append one encoded reject. `reason` is a [`Reason`] or [`LATE`], `raw` what is kept of the line's content.
 pub fn encode_into(
     out: &mut Vec<u8>,
@@ -101,14 +130,13 @@ pub fn encode_into(
     reason: u8,
     raw: &[u8],
 ) {
-    let reason = REASONS.get(usize::from(reason)).unwrap_or(&"late");
     escape_into(out, name.as_bytes());
     for number in [line, byte, length] {
         out.push(b'\t');
         push_number(out, number);
     }
     out.push(b'\t');
-    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(name_of(reason).as_bytes());
     out.push(b'\t');
     escape_into(out, raw);
     out.push(b'\n');
@@ -148,5 +176,19 @@ mod tests {
             b"DATA_1.csv\t3\t40\t6\tmsisdn\ta\\x09\\\\\\x00\\xffz\n".as_slice(),
             out
         );
+    }
+
+    #[test]
+    fn what_a_reject_takes_is_known_before_it_is_written() {
+        let raw: Vec<u8> = (0..=255).collect();
+        for (line, byte, length, reason) in
+            [(1, 0, 2, 0), (9, 10, 99, 3), (u64::MAX, 1 << 40, 10, LATE)]
+        {
+            let mut out = Vec::new();
+            encode_into(&mut out, "D\t\u{e4}.csv", line, byte, length, reason, &raw);
+            let name = escaped_bytes("D\t\u{e4}.csv".as_bytes());
+            let bytes = encoded_bytes(name, line, byte, length, reason, escaped_bytes(&raw));
+            assert_eq!(out.len(), bytes);
+        }
     }
 }

@@ -15,6 +15,8 @@ const BUCKET_KEYS: usize = 8;
 const FILTER_WORDS_NEAR: usize = 1 << 16;
 const FILTER_WORDS_MIN: usize = 64;
 const MAGIC: &[u8; 8] = b"UPSWSEG1";
+/// Seven bits of a key each.
+const DIFFERENCE_BYTES_MAX: usize = msisdn::KEY_BITS.div_ceil(7) as usize;
 const ERROR_RAW_BYTES_MAX: usize = 64;
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -262,7 +264,7 @@ impl Segment {
         out
     }
 
-    /// The segment that `dump` wrote; None when the bytes are damaged.
+    /// The segment that `dump` wrote; None when the bytes are damaged or no dump.
     pub fn load(dump: &[u8]) -> Option<Segment> {
         let (body, crc) = dump.split_last_chunk::<8>()?;
         if crc64(body, 0) != u64::from_le_bytes(*crc) {
@@ -272,20 +274,29 @@ impl Segment {
         let mut mixed = Vec::with_capacity(rest.len().min(u64::from_le_bytes(*count) as usize));
         let mut key = 0;
         while !rest.is_empty() {
-            let mut shift = 0;
-            loop {
-                let (byte, after) = rest.split_first()?;
-                rest = after;
-                key += u64::from(byte & 127) << shift;
-                shift += 7;
-                if byte & 128 == 0 {
-                    break;
-                }
+            let (difference, after) = difference_of(rest)?;
+            (key, rest) = (key + difference, after);
+            // What is no dial, or not in order, was never dumped, whatever the checksum says.
+            if difference == 0 || !msisdn::is_key(key) {
+                return None;
             }
             mixed.push(msisdn::mix(key));
         }
         (mixed.len() as u64 == u64::from_le_bytes(*count)).then(|| Segment::from_mixed(mixed))
     }
+}
+
+/// A difference of two keys, as `dump` writes it, and what follows it.
+fn difference_of(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut difference = 0;
+    for (at, byte) in bytes.iter().enumerate().take(DIFFERENCE_BYTES_MAX) {
+        difference |= u64::from(byte & 127) << (7 * at);
+        if byte & 128 == 0 {
+            // There is one way to write a number: its last byte is zero only when it is its first.
+            return (*byte != 0 || at == 0).then_some((difference, &bytes[at + 1..]));
+        }
+    }
+    None
 }
 
 #[inline(always)]
@@ -364,6 +375,25 @@ mod tests {
             assert!(Segment::load(&damaged).is_none());
             assert!(Segment::load(&dump[..i]).is_none());
         }
+    }
+
+    #[test]
+    fn a_dump_of_what_is_no_dial_is_refused_whatever_its_checksum() {
+        let load = |keys: &[u8], count: u8| {
+            let mut dump = [MAGIC, [count, 0, 0, 0, 0, 0, 0, 0].as_slice(), keys].concat();
+            let crc = crc64(&dump, 0);
+            dump.extend_from_slice(&crc.to_le_bytes());
+            Segment::load(&dump).map(|segment| segment.len())
+        };
+        assert_eq!(Some(0), load(b"", 0));
+        assert_eq!(Some(1), load(b"\xa0\x8d\x06", 1)); // 10^5: the dial 00000
+        assert_eq!(None, load(b"\xa0\x8d\x06", 2));
+        assert_eq!(None, load(b"\x01", 1)); // below all keys
+        assert_eq!(None, load(b"\xc0\x9a\x0c", 1)); // 2 * 10^5, between those of five digits and of six
+        assert_eq!(None, load(b"\xa0\x8d\x06\x00", 2)); // the same again
+        assert_eq!(None, load(b"\xa0\x8d\x86\x00", 1)); // written longer than it is
+        assert_eq!(None, load(b"\xa0\x8d", 1)); // cut off
+        assert_eq!(None, load(&[255; 12], 1)); // more bits than a key has
     }
 
     #[test]

@@ -180,7 +180,7 @@ class Scanner:
         tail: 0 start is the start of a line; 1 it continues a line that was taken unterminated; 2 likewise and
         that line ended in "\r".
         newlines, digest: of the bytes before start. day_max: a later date as written is `future`. day_open: an
-        earlier day is `late`. rejects_left_bytes: a reject is kept when its raw bytes fit into what is left.
+        earlier day is `late`. rejects_left_bytes: a reject is kept when, encoded, it fits into what is left.
         Stops early, between two pieces, when output and rejects exceed output_bytes_max or the work lasted
         work_ms_max (always after at least one piece with progress).
         """
@@ -252,7 +252,7 @@ class Scanned:
         """Lines read, counted apart from the outcomes so that the sums can be compared."""
     @property
     def rejects_kept_bytes(self) -> int:
-        """Raw bytes kept in Result.rejects."""
+        """Bytes of Result.rejects that are of this range."""
     @property
     def rejects_dropped(self) -> tuple[int, int, int] | None:
         """(lines, from byte, to byte) of rejects beyond rejects_left_bytes: counted, not kept."""

@@ -100,7 +100,7 @@ class Notification(NamedTuple):
 
 
 class DroppedRejects(NamedTuple):
-    """Rejects of a file beyond what is kept raw: counted, with the byte range they lie in."""
+    """Rejects of a file beyond what is written: counted, with the byte range they lie in."""
 
     sequence: int
     lines: int

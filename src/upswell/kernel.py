@@ -79,7 +79,7 @@ class Range(NamedTuple):
     day_open: int
     """An earlier day is `late`."""
     rejects_left_bytes: int
-    """Raw bytes of rejects that may still be kept of this file."""
+    """Bytes of encoded rejects that may still be kept of this file."""
     stamp: str = ""
     """Of the file; carried through for the commit."""
     newest_stamp: str = ""

@@ -113,8 +113,10 @@ def _parse_timestamp(field: bytes) -> datetime | None:
         return None
     text = field.decode("ascii")
     try:
-        day = datetime(int(text[:4]), int(text[4:6]), int(text[6:8]))
-        return day.replace(hour=int(text[8:10]), minute=int(text[10:12]), second=int(text[12:]))
+        return datetime(
+            int(text[:4]), int(text[4:6]), int(text[6:8]),
+            int(text[8:10]), int(text[10:12]), int(text[12:]),
+        )  # fmt: skip
     except ValueError:
         return None
 

@@ -35,7 +35,7 @@ class ParsedSegment(NamedTuple):
 
 def is_digits(field: bytes, shortest: int, longest: int) -> bool:
     """Whether the field is made of that many ASCII digits."""
-    return shortest <= len(field) <= longest and all(0x30 <= byte <= 0x39 for byte in field)
+    return shortest <= len(field) <= longest and field.isdigit()  # of bytes: ASCII digits alone
 
 
 def unquote(field: bytes) -> bytes:

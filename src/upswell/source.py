@@ -70,7 +70,7 @@ class Source:
             zones: of the data and the rules.
             max_stamp_ahead_days: how far ahead of the clock a stamp may be.
             since: a stamp, or "now" for the present minute in the data's zone: older files are skipped.
-            rejects_max_bytes_per_file: how much of a file's rejects is kept raw.
+            rejects_max_bytes_per_file: how much of a file's rejects is kept, in bytes as they are written.
             clock: seconds since the epoch.
             stopping: asked between two files: once it is true, ``ready`` and ``verify_taken`` end early.
         """

@@ -262,7 +262,7 @@ class View:
         return b"".join(raw + b"\n" for (raw,) in self.rows(sql, (batch, application)))
 
     def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
-        """The batch's rejects beyond what is kept raw."""
+        """The batch's rejects beyond what is written."""
         sql = "SELECT sequence, lines, from_byte, to_byte FROM dropped_rejects WHERE batch = ? ORDER BY sequence"
         return [DroppedRejects(*row) for row in self.rows(sql, (batch,))]
 

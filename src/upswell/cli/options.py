@@ -52,7 +52,7 @@ _RUNNING = (
         help="Be woken by changes in DATA, or poll only [watch].",
     ),
     _value("threads", "N", "Threads of the kernel [all processors]."),
-    _value("rejects_max_bytes_per_file", "SIZE", "Raw rejects kept per DATA file [64MiB]."),
+    _value("rejects_max_bytes_per_file", "SIZE", "Rejects written per DATA file [64MiB]."),
     _value("output_mode", "MODE", "Octal mode of the files in OUTPUT [0640]."),
     _value("output_group", "GROUP", "Group of the files and directories in OUTPUT."),
     _value("log_interval_s", "S", "Seconds between two progress lines in a log [10]."),

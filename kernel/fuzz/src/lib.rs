@@ -1,0 +1,49 @@
+//! What a fuzzer tries on the kernel: one `attempt` for each door that hostile bytes come in by.
+//!
+//! An attempt takes any bytes, never fails on what is bad about them, and panics when a promise of the kernel is broken.
+//! Its first bytes, if there are any, say how the rest is read. The fuzz targets call attempts with what the fuzzer
+//! thinks of; `tests/fuzzed.rs` of the kernel calls them with every file of `corpus/`, in every run of its tests.
+
+pub mod blob;
+pub mod gzip;
+pub mod process;
+pub mod scan;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The control bytes at the front, zeros where there are none, and the rest.
+fn controls<const N: usize>(input: &[u8]) -> ([u8; N], &[u8]) {
+    match input.split_first_chunk::<N>() {
+        Some((controls, rest)) => (*controls, rest),
+        None => ([0; N], input),
+    }
+}
+
+/// A file that is removed in the end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(content: &[u8]) -> Temporary {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "upswell-fuzz-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, content).expect("a writable directory for temporary files");
+        Temporary(path)
+    }
+
+    fn path(&self) -> &[u8] {
+        self.0.as_os_str().as_encoded_bytes()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,199 @@
+//! Lines by every path, and lines in pieces: all must say what the plain path says of the whole.
+
+use super::controls;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use upswell_kernel::clock::Clock;
+use upswell_kernel::columns::Columns;
+use upswell_kernel::fast::{PAD_AFTER, PAD_BEFORE};
+use upswell_kernel::finder::{Context, Days};
+use upswell_kernel::path::Path;
+use upswell_kernel::piece::Piece;
+use upswell_kernel::progress::{Progress, RangeSpec};
+use upswell_kernel::rules::Rules;
+use upswell_kernel::scan::{Line, Record, Scanned, Visitor};
+use upswell_kernel::segment::{Filter, Segment};
+
+/// The last day that is not `future` in what is tried.
+pub const DAY_MAX: u32 = 20_200_418;
+/// The first day that is not `late`.
+pub const DAY_OPEN: u32 = 20_200_416;
+
+/// Two control bytes (the size of pieces, what fills the pads), then the bytes of a file.
+pub fn attempt(input: &[u8]) {
+    let ([size, filler], data) = controls(input);
+    let expected = lines(Path::Scalar, data, filler);
+    let whole = merged(Path::Scalar, data, data.len().max(1));
+    for path in Path::available() {
+        assert_eq!(expected, lines(path, data, filler), "{path:?}");
+        assert_eq!(whole, merged(path, data, data.len().max(1)), "{path:?}");
+        assert_eq!(
+            whole,
+            merged(path, data, usize::from(size) + 1),
+            "{path:?} in pieces"
+        );
+    }
+}
+
+/// The segment that is tried: some of the dials of the corpus.
+pub fn segment() -> Segment {
+    Segment::parse(&[b"0126545098\n00000\n999999999999999\n12345\n"], 0).0
+}
+
+/// The rules that are tried.
+pub fn rules() -> Rules {
+    Rules::new(&[
+        (1, "Twitter", 0, 1440, 300),
+        (2, "WhatsApp", 540, 1080, 68),
+        (3, "Night", 1320, 360, 100),
+    ])
+    .expect("sound rules")
+}
+
+/// Every line by its start: its length, and what it is.
+#[derive(Default)]
+struct Recorder(BTreeMap<usize, (usize, Line)>);
+
+impl Visitor<'static> for Recorder {
+    fn filter(&self) -> Filter<'static> {
+        Filter::OPEN
+    }
+
+    fn seeks_stranger(&self) -> bool {
+        false
+    }
+
+    fn stranger(&mut self, _: u64, _: usize) {}
+
+    fn prefetch(&self, _: u64) {}
+
+    fn contains(&self, _: u64) -> bool {
+        true
+    }
+
+    fn record(&mut self, start: usize, length: usize, record: &Record) {
+        self.0.insert(start, (length, Line::Record(*record)));
+    }
+
+    fn other(&mut self, start: usize, length: usize, _: u32, kind: Line) {
+        self.0.insert(start, (length, kind));
+    }
+}
+
+/// The whole lines of the data. The buffer ends with its pad, so that the sanitizer sees a read behind that.
+fn lines(path: Path, data: &[u8], filler: u8) -> (Scanned, BTreeMap<usize, (usize, Line)>) {
+    let whole = data
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let mut bytes = vec![filler; PAD_BEFORE];
+    bytes.extend_from_slice(&data[..whole]);
+    bytes.resize(PAD_BEFORE + whole + PAD_AFTER, filler);
+    let bytes = bytes.into_boxed_slice();
+    let mut recorder = Recorder::default();
+    let scanned = path.scan_lines(
+        &bytes,
+        PAD_BEFORE,
+        PAD_BEFORE + whole,
+        DAY_MAX,
+        &mut recorder,
+    );
+    (scanned, recorder.0)
+}
+
+/// What pieces say together: nothing of it may depend on where they are cut.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Merged {
+    /// Taken, digest, line ends, tail, lines, bytes of kept rejects.
+    place: (u64, u64, u64, u8, u64, u64),
+    outcomes: Vec<u64>,
+    reasons: Vec<u64>,
+    /// Position, line, length, reason.
+    rejects: Vec<(u64, u64, u64, u8)>,
+    /// Position, length, msisdn, volume, day.
+    candidates: Vec<(u64, u32, u64, u64, u32)>,
+}
+
+fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
+    let (segment, rules, clock, mut columns) =
+        (segment(), rules(), Clock::default(), Columns::default());
+    let context = Context {
+        path,
+        segment: &segment,
+        rules: &rules,
+        clock: &clock,
+        columns: Mutex::new(&mut columns),
+    };
+    let spec = RangeSpec {
+        end: data.len() as u64,
+        last: true,
+        day_max: DAY_MAX,
+        day_open: DAY_OPEN,
+        rejects_left_bytes: u64::MAX,
+        ..RangeSpec::default()
+    };
+    let days = Days {
+        max: DAY_MAX,
+        open: DAY_OPEN,
+    };
+    let mut progress = Progress::new(&spec);
+    let mut said = Merged::default();
+    let mut piece = Piece::default();
+    for (index, chunk) in data.chunks(piece_bytes).enumerate() {
+        piece.reset(0, (index * piece_bytes) as u64, chunk.len());
+        piece.buffer().copy_from_slice(chunk);
+        piece.len = chunk.len();
+        piece.scan(&context, days);
+        progress.merge(&spec, &context, &mut piece);
+        said.hear(&piece);
+    }
+    if progress.has_last_line(&spec) {
+        piece.reset(0, data.len() as u64, 0);
+        progress.merge_last_line(&spec, &context, &mut piece);
+        said.hear(&piece);
+    }
+    // What the ledger would decide is counted apart.
+    let decided: u64 = progress.outcomes.iter().sum();
+    assert_eq!(progress.lines, decided + said.candidates.len() as u64);
+    assert_eq!(progress.outcomes[0], progress.reasons.iter().sum::<u64>());
+    said.place = (
+        progress.taken,
+        progress.digest(),
+        progress.newlines,
+        progress.tail,
+        progress.lines,
+        progress.kept_bytes,
+    );
+    said.outcomes = progress.outcomes.to_vec();
+    said.reasons = progress.reasons.to_vec();
+    said
+}
+
+impl Merged {
+    fn hear(&mut self, piece: &Piece) {
+        for (findings, newlines) in [
+            (&piece.front, piece.front_newlines),
+            (&piece.body, piece.body_newlines),
+        ] {
+            self.rejects.extend(findings.rejects.iter().map(|reject| {
+                let line = newlines + u64::from(reject.line);
+                (
+                    piece.position_of(reject.start),
+                    line,
+                    reject.length,
+                    reject.reason,
+                )
+            }));
+            self.candidates
+                .extend(findings.candidates.iter().map(|one| {
+                    (
+                        piece.position_of(one.start),
+                        one.length,
+                        one.mixed,
+                        one.volume,
+                        one.day,
+                    )
+                }));
+        }
+    }
+}
