@@ -74,13 +74,17 @@ pub const REASONS: [&str; 7] = [
 /// What a kept late record carries in place of a reason.
 pub const LATE: u8 = REASONS.len() as u8;
 
-/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`.
+/// With these a spreadsheet begins a formula, or a quoted cell that may hold one.
+const STEERING: &[u8] = b"=+-@\"";
+
+/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`, and so a
+/// first byte that would steer a spreadsheet.
 pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for &byte in bytes {
+    for (at, &byte) in bytes.iter().enumerate() {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
-            b' '..=b'~' => out.push(byte),
+            b' '..=b'~' if at > 0 || !STEERING.contains(&byte) => out.push(byte),
             _ => out.extend_from_slice(&[
                 b'\\',
                 b'x',
@@ -148,5 +152,23 @@ mod tests {
             b"DATA_1.csv\t3\t40\t6\tmsisdn\ta\\x09\\\\\\x00\\xffz\n".as_slice(),
             out
         );
+    }
+
+    #[test]
+    fn no_reject_begins_a_formula() {
+        let escaped = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            escape_into(&mut out, bytes);
+            out
+        };
+        for (raw, expected) in [
+            (b"=1+1".as_slice(), b"\\x3d1+1".as_slice()),
+            (b"+20,-1", b"\\x2b20,-1"),
+            (b"-1", b"\\x2d1"),
+            (b"@SUM(A1)", b"\\x40SUM(A1)"),
+            (b"\"=1\"", b"\\x22=1\""),
+        ] {
+            assert_eq!(expected, escaped(raw));
+        }
     }
 }
