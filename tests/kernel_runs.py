@@ -248,8 +248,12 @@ def same(expected: Run, actual: Run) -> None:
 def encoded(line: Line) -> bytes:
     """A reject's line, as docs/operations.md describes it."""
     raw = "".join(
-        "\\\\" if byte == 0x5C else chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02x}"
-        for byte in line.content[: kernel.LINE_BYTES_MAX]
+        "\\\\"
+        if byte == 0x5C
+        else chr(byte)
+        if 0x20 <= byte <= 0x7E and (at > 0 or byte not in b'=+-@"')
+        else f"\\x{byte:02x}"
+        for at, byte in enumerate(line.content[: kernel.LINE_BYTES_MAX])
     )
     fields = (line.file, line.line, line.byte, len(line.content), line.reason or "late", raw)
     return ("\t".join(map(str, fields)) + "\n").encode()

@@ -135,7 +135,7 @@ def test_broken_data_is_held(arrivals: Arrivals, raw: bytes) -> None:
 
 def test_a_bomb_is_held(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
     """More content than is ever read is a fault of its own."""
-    monkeypatch.setattr(entry, "COMPRESSED_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(entry, "CONTENT_BYTES_MAX", 1 << 20)
     one = arrivals.write_gzip(1, b"\n" * (2 << 20))
 
     assert [] == arrivals.turn()

@@ -76,13 +76,26 @@ pub const LATE: u8 = REASONS.len() as u8;
 /// The tabs between the six fields of an encoded reject, and its newline.
 const SEPARATORS: usize = 6;
 
-/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`.
+/// With these a spreadsheet begins a formula, or a quoted cell that may hold one.
+const STEERING: &[u8] = b"=+-@\"";
+
+/// Bytes that a byte takes in printable form; `first`: none stands before it.
+fn printable_bytes(byte: u8, first: bool) -> usize {
+    match byte {
+        b'\\' => 2,
+        b' '..=b'~' if !(first && STEERING.contains(&byte)) => 1,
+        _ => 4,
+    }
+}
+
+/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`, and so a
+/// first byte that would steer a spreadsheet.
 pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for &byte in bytes {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b' '..=b'~' => out.push(byte),
+    for (at, &byte) in bytes.iter().enumerate() {
+        match printable_bytes(byte, at == 0) {
+            1 => out.push(byte),
+            2 => out.extend_from_slice(b"\\\\"),
             _ => out.extend_from_slice(&[
                 b'\\',
                 b'x',
@@ -95,12 +108,8 @@ pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// How many bytes `escape_into` appends.
 pub fn escaped_bytes(bytes: &[u8]) -> usize {
-    let more = |byte: &u8| match byte {
-        b'\\' => 1,
-        b' '..=b'~' => 0,
-        _ => 3,
-    };
-    bytes.len() + bytes.iter().map(more).sum::<usize>()
+    let each = bytes.iter().enumerate();
+    each.map(|(at, &byte)| printable_bytes(byte, at == 0)).sum()
 }
 
 /// How many bytes `encode_into` appends for a reject whose name and raw bytes take so many when they are escaped.
@@ -189,6 +198,25 @@ mod tests {
             let name = escaped_bytes("D\t\u{e4}.csv".as_bytes());
             let bytes = encoded_bytes(name, line, byte, length, reason, escaped_bytes(&raw));
             assert_eq!(out.len(), bytes);
+        }
+    }
+
+    #[test]
+    fn no_reject_begins_a_formula() {
+        let escaped = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            escape_into(&mut out, bytes);
+            out
+        };
+        for (raw, expected) in [
+            (b"=1+1".as_slice(), b"\\x3d1+1".as_slice()),
+            (b"+20,-1", b"\\x2b20,-1"),
+            (b"-1", b"\\x2d1"),
+            (b"@SUM(A1)", b"\\x40SUM(A1)"),
+            (b"\"=1\"", b"\\x22=1\""),
+        ] {
+            assert_eq!(expected, escaped(raw));
+            assert_eq!(expected.len(), escaped_bytes(raw));
         }
     }
 }

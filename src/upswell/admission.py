@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from upswell.batch import File
-from upswell.entry import Entry
+from upswell.entry import CONTENT_BYTES_MAX, Entry
 from upswell.privacy import escape
 from upswell.roster import Roster
 from upswell.twins import Content, judge
@@ -110,7 +110,7 @@ class Admission:
         if entry.verdict == "incomplete" and not still:
             self._roster.set(entry, "waiting", "incomplete", UNDECIDED["incomplete"])
         elif entry.verdict == "too_large":
-            self._roster.hold(entry, "too_large", "it holds more than 64 GiB: deliver it in parts")
+            self._hold_too_large(entry)
         elif entry.verdict != "whole":
             entry.verdict = "broken"  # what has no end and is still will get none
             what = escape(entry.verdict_detail) or "it has no end"
@@ -119,10 +119,16 @@ class Admission:
             )
         return entry.verdict == "whole"
 
+    def _hold_too_large(self, entry: Entry) -> None:
+        self._roster.hold(entry, "too_large", "it holds more than 64 GiB: deliver it in parts")
+
     def _is_new(self, entry: Entry) -> bool:
         """Whether a file of which nothing was taken is what its name says, and no duplicate as far as can be seen."""
         file = entry.file
         if not file.compressed:
+            if entry.size > CONTENT_BYTES_MAX:
+                self._hold_too_large(entry)
+                return False
             kind = entry.compression()
             if kind:
                 way = (

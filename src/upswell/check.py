@@ -7,12 +7,14 @@ operator hardly wants; a *note* that something is worth knowing. Msisdns are mas
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from upswell.claim import fixed
 from upswell.config import Settings
+from upswell.contents import Contents, read_rules, read_segment
 from upswell.errors import InputMissing, OutputUnwritable, UpswellError
 from upswell.filesystem import refuse_network
 from upswell.kernel import Segment
@@ -25,10 +27,9 @@ from upswell.lint import (
     lint_segment,
     window_words,
 )
-from upswell.listing import read_name, scan
+from upswell.listing import read_name, scan, show_name
 from upswell.names import parse_begun, parse_published
 from upswell.privacy import show_format
-from upswell.reload import Contents, read_files
 from upswell.rules import Rule, Ruleset, directory_name, parse_rules
 from upswell.running import holder
 from upswell.sample import Sample, take_sample
@@ -91,8 +92,8 @@ class Report(Findings):
 def check(settings: Settings, *, output_given: bool) -> Report:
     """Look at everything. Without an OUTPUT nothing is said of directories and state."""
     report = Report()
-    rules = _read(report, settings.rules)
-    segment_contents = _read(report, settings.segment)
+    rules = _read(report, settings.rules, read_rules)
+    segment_contents = _read(report, settings.segment, read_segment)
     ruleset = lint_rules(report, rules) if rules else Ruleset((), ())
     report.rules = ruleset.rules
     segment = None
@@ -108,10 +109,10 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     return report
 
 
-def _read(report: Report, path: Path) -> Contents | None:
+def _read(report: Report, path: Path, read: Callable[[Path], Contents]) -> Contents | None:
     try:
-        return read_files(path)
-    except InputMissing as error:
+        return read(path)
+    except UpswellError as error:
         report.take(path, error)
         return None
 
@@ -129,7 +130,7 @@ def _check_names(report: Report, settings: Settings) -> list[tuple[str, str]]:
     for name, found in seen:
         stamp, why = read_name(name)
         if not stamp or not stat.S_ISREG(found.st_mode):
-            ignored.append(f"{name} ({f'its {why}' if why else 'no regular file'})")
+            ignored.append(f"{show_name(name)} ({f'its {why}' if why else 'no regular file'})")
         elif stamp_time(stamp) > newest:
             report.add(
                 "warning",

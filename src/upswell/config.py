@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from upswell.errors import ConfigError, InputMissing, UsageError
+from upswell.privacy import mask_digits
 from upswell.values import MIB, PARSERS
 from upswell.zones import Zones
 
@@ -251,7 +252,8 @@ def _load(path: Path, known: Collection[str]) -> dict[str, object]:
                 f"only {', '.join(known)} may stand there; put it into ./{CONFIG_NAME}",
             )
         raise ConfigError(
-            f"{path}: unknown key {key!r}{suggest(key, known)}", f"known keys: {', '.join(known)}"
+            f"{path}: unknown key {mask_digits(repr(key))}{suggest(key, known)}",
+            f"known keys: {', '.join(known)}",
         )
     return table
 
@@ -267,7 +269,8 @@ def _merge(
         try:
             value = PARSERS[name](raw)
         except ValueError as error:
-            shown = "" if raw == "" else f" {raw!r}" if isinstance(raw, str) else f" {raw}"
+            # Masked: what stands in the wrong place may be a dial.
+            shown = "" if raw == "" else f" {mask_digits(repr(raw))}"
             raise error_type(
                 f"{origin(name)}:{shown} is no value for {name}", f"write {error}"
             ) from error

@@ -32,7 +32,6 @@ from upswell.wake import watch
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MAX = 1000  # about as long as a batch may work before its results are worth showing
 WARNINGS_KEPT = 100  # in the summary; each one is narrated
-LEFT_OUT_SHOWN = 10  # lines of RULES in the summary; check shows all
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
 LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
 
@@ -158,14 +157,8 @@ class _Run:
         return True
 
     def _warn_left_out(self, change: Change) -> None:
-        shown = change.left_out[:LEFT_OUT_SHOWN]
-        for line in shown:
+        for line in change.left_out:
             self._warn(f"left out: {line}")
-        if len(change.left_out) > len(shown):
-            self._warn(
-                f"{len(change.left_out) - len(shown):,} more lines of RULES were left out:"
-                " run upswell check"
-            )
 
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""

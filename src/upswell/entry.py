@@ -16,7 +16,7 @@ from upswell.batch import File, State
 from upswell.listing import Stat, look_at
 from upswell.zones import day_max_of
 
-COMPRESSED_BYTES_MAX = 64 << 30  # of uncompressed content: more is a bomb or a mistake
+CONTENT_BYTES_MAX = 64 << 30  # of a file, uncompressed: more is a bomb or a mistake
 REVERIFY_BYTES_MAX = 16 << 20  # reading so much again with every growth is not felt
 REVERIFY_S = 10.0  # a longer taken part is read again at most so often while it only grows
 NEVER = float("-inf")
@@ -193,7 +193,7 @@ class Entry:
         """Set the verdict on a compressed file, and what its content is when whole. OSError when unreadable."""
         self.checked = self.stat
         self.verdict, size, crc, self.verdict_detail = kernel.check_gzip(
-            self.path, COMPRESSED_BYTES_MAX
+            self.path, CONTENT_BYTES_MAX
         )
         if self.verdict == "whole":
             self.file.content_bytes, self.file.content_digest = size, crc

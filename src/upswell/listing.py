@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from upswell.errors import InputMissing
+from upswell.privacy import escape, mask_digits
 from upswell.zones import stamp_time
 
 _NAME = re.compile(r"DATA_([0-9]{12})\.csv(\.gz)?")
@@ -34,6 +35,11 @@ def read_name(name: str) -> tuple[str, str]:
     except ValueError:
         return "", "stamp"
     return match[1], ""
+
+
+def show_name(name: str) -> str:
+    """A name in DATA as messages show it: that of a DATA file whole, any other without what could be an msisdn."""
+    return escape(name) if _NAME.fullmatch(name) else mask_digits(name)
 
 
 def scan(data: bytes) -> Iterator[tuple[str, os.stat_result]]:

@@ -43,7 +43,8 @@ def write_file(target: Path, pieces: Iterable[bytes]) -> None:
     partial = target.with_name(f".{target.name}.part")
     with disk_errors(target):
         try:
-            with partial.open("wb") as stream:
+            partial.unlink(missing_ok=True)
+            with partial.open("xb") as stream:  # exclusive: a link in its place is not followed
                 for piece in pieces:
                     stream.write(piece)
             if not os.path.lexists(target):

@@ -6,18 +6,15 @@ loaded and validated, in a thread of its own. The invariant: what is in force is
 it was taken.
 """
 
-import hashlib
-import os
-import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from upswell.batch import Versions
+from upswell.contents import check_regular, list_files, missing, read_rules, read_segment
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Rules, Segment, SegmentReport
 from upswell.privacy import escape
@@ -25,6 +22,7 @@ from upswell.rules import Problem, Ruleset, describe_change, parse_rules
 
 BAD_LINES_MAX_RATIO = 0.01
 LOST_DIALS_MAX_RATIO = 0.5
+SENTENCES_MAX = 10  # about one change: the log and the checkpoint keep them in one line
 _FRAME = struct.Struct("<I")
 
 
@@ -68,67 +66,8 @@ class Change:
     segment_content: bytes | None = None
 
 
-class Contents(NamedTuple):
-    """The contents of one argument: its files by name, and what their stats were."""
-
-    files: list[tuple[str, bytes]]
-    version: str
-
-
 Look = tuple[tuple[str, int, int, int], ...]
 """(path, inode, size, mtime in ns) of every file of both arguments."""
-
-
-def list_files(path: Path) -> list[Path]:
-    """The files of a SEGMENT or RULES argument: itself, or its ``*.csv`` (none hidden) in order of name bytes.
-
-    Raises InputMissing when the path is missing, unreadable, or a directory without a ``*.csv``.
-    """
-    with _missing(path):
-        if not stat.S_ISDIR(path.stat().st_mode):
-            return [path]
-        names = sorted(
-            (each for each in path.iterdir() if each.suffix == ".csv" and each.name[0] != "."),
-            key=bytes,
-        )
-    if not names:
-        raise InputMissing(
-            f"{escape(str(path))}: holds no *.csv file",
-            "put the file there, or name the file itself",
-        )
-    return names
-
-
-def read_files(path: Path) -> Contents:
-    """The contents of a SEGMENT or RULES argument, and the version they make. Raises InputMissing."""
-    files = []
-    digest = hashlib.sha256()
-    for file in list_files(path):
-        # Not to be held up by a pipe that somebody puts there under this name.
-        with _missing(file), os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            _check_regular(file, os.fstat(stream.fileno()))
-            content = stream.read()
-        digest.update(struct.pack("<Q", len(content)))
-        digest.update(content)
-        files.append((file.name, content))
-    return Contents(files, digest.hexdigest())
-
-
-@contextmanager
-def _missing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputMissing(
-            f"{escape(str(path))}: {error.strerror}", "check the path and its permissions"
-        ) from error
-
-
-def _check_regular(file: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise InputMissing(
-            f"{escape(str(file))}: is no regular file", "put a file there, or take it away"
-        )
 
 
 def pack_rules(files: list[tuple[str, bytes]]) -> bytes:
@@ -267,9 +206,9 @@ class Reload:
         look = []
         for path in self._paths:
             for file in list_files(path):
-                with _missing(file):
+                with missing(file):
                     found = file.stat()
-                _check_regular(file, found)
+                check_regular(file, found)
                 look.append((str(file), found.st_ino, found.st_size, found.st_mtime_ns))
         return tuple(look)
 
@@ -290,6 +229,7 @@ class _Loading(threading.Thread):
         self.look = look
         self._arguments = (paths, before, accept)
         self._outcome: Change | None = None
+        self._error: Exception | None = None
 
     def run(self) -> None:
         paths, before, accept = self._arguments
@@ -299,18 +239,20 @@ class _Loading(threading.Thread):
             self._outcome = Change(before, accepted=False, words=[error.message])
         except MemoryError:
             self._outcome = Change(before, accepted=False, words=["not enough memory to load it"])
+        except Exception as error:  # noqa: BLE001 - not told here, where its text would not be made safe
+            self._error = error
 
     def result(self) -> Change:
         if self._outcome is None:
             raise UpswellError(
                 "loading SEGMENT and RULES failed unexpectedly", "run again with --debug"
-            )
+            ) from self._error
         return self._outcome
 
 
 def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> Change:
     """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
-    rules_source, segment_source = read_files(paths[0]), read_files(paths[1])
+    rules_source, segment_source = read_rules(paths[0]), read_segment(paths[1])
     versions = Versions(rules_source.version, segment_source.version)
     if before is not None and before.versions == versions:
         return Change(before, accepted=True, words=[])
@@ -325,8 +267,8 @@ def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> C
         rules = compile_rules(ruleset)
         rules_content = pack_rules(rules_source.files)
         if before is not None:
-            words += describe_change(before.ruleset, ruleset)
-        left_out += [describe_problem(problem) for problem in ruleset.problems]
+            words += _first(describe_change(before.ruleset, ruleset), "changes")
+        left_out += _describe_problems(ruleset)
     if before is not None and before.versions.segment == versions.segment:
         segment, segment_content = before.segment, None
     else:
@@ -351,6 +293,16 @@ def describe_problem(problem: Problem) -> str:
     return f"{escape(problem.file)} line {problem.line}: {problem.message}"
 
 
+def _describe_problems(ruleset: Ruleset) -> list[str]:
+    return _first([describe_problem(problem) for problem in ruleset.problems], "lines of RULES")
+
+
+def _first(sentences: list[str], noun: str) -> list[str]:
+    """The first sentences, and how many more there are."""
+    more = len(sentences) - SENTENCES_MAX
+    return [*sentences[:SENTENCES_MAX], f"{more:,} more {noun}"] if more > 0 else sentences
+
+
 def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
     if not ruleset.rules:
         return [
@@ -358,7 +310,7 @@ def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
             *(describe_problem(problem) for problem in ruleset.problems[:3]),
         ]
     if ruleset.problems and not first:
-        return [describe_problem(problem) for problem in ruleset.problems]
+        return _describe_problems(ruleset)
     return []
 
 

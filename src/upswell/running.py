@@ -13,7 +13,8 @@ from upswell.filesystem import HOLDER_BYTES_MAX, LOCK_NAME
 def holder(state_dir: Path) -> str | None:
     """Who holds the state's lock ("process 12, since …"), or None when nobody does."""
     try:
-        fd = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
+        # A pipe in its place must not hold up whoever asks.
+        fd = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:

@@ -5,6 +5,7 @@ holds, in which form the others are written, which services there are, which rec
 nothing and keeps no msisdn but in the examples, which are masked when they are made.
 """
 
+import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from upswell.entry import read_at
 from upswell.kernel import PATHS, Segment, parse_lines
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.rules import Rule
@@ -83,8 +85,7 @@ def _spread(names: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _head(path: Path) -> bytes:
     """The whole lines of the file's first bytes, uncompressed."""
-    with path.open("rb") as stream:
-        raw = stream.read(HEAD_BYTES)
+    raw = read_at(os.fsencode(path), 0, HEAD_BYTES)
     whole = len(raw) < HEAD_BYTES
     if path.suffix == ".gz":
         unpacker = zlib.decompressobj(_GZIP)

@@ -8,6 +8,7 @@ and a damaged page is an error, not an answer.
 import contextlib
 import os
 import sqlite3
+import stat
 import urllib.parse
 import zlib
 from collections.abc import Iterator
@@ -125,6 +126,7 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
         for file in (path, wal, path.with_name(DATABASE + "-shm")):
             # A mode that somebody changed would be copied to the log beside it, and outlive its correction.
             with contextlib.suppress(FileNotFoundError):
+                _refuse_special(file)
                 file.chmod(0o600)
         unclean = wal.exists() and wal.stat().st_size > 0
         db = _connect(path, "rw")
@@ -146,12 +148,14 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
     """A read-only connection; its transactions should be brief, since the writer's log grows meanwhile."""
     path = state_dir / DATABASE
     _check_sqlite()
-    if not path.is_file():
-        raise StorageError(
-            f"there is no state in {escape(str(state_dir))}",
-            "check --output or --state; a first run makes the state",
-        )
     with storage_errors(path):
+        try:
+            _refuse_special(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StorageError(
+                f"there is no state in {escape(str(state_dir))}",
+                "check --output or --state; a first run makes the state",
+            ) from None
         db = _connect(path, "ro")
         try:
             _check_identity(db, path)
@@ -167,6 +171,15 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
             db.close()
             raise
     return db
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse a link, a pipe and the like in the place of a database file. FileNotFoundError when nothing is there."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise StorageError(
+            f"{escape(str(path))}: is a link or no regular file",
+            "move it away, and put the state's own file there; --state names a state in another place",
+        )
 
 
 def seal(*values: object) -> int:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from upswell import kernel
 from upswell.batch import File, LogRange, State
+from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder
 from upswell.summary import Summary, describe_unmatched
@@ -84,7 +85,11 @@ class Status:
             if last
             else None,
             "reference": [version._asdict() for version in self.references],
-            "notable": [file_json(file) for files in self.notable.values() for file in files],
+            "notable": [
+                file_json(file) | {"name": show_name(file.name)}
+                for files in self.notable.values()
+                for file in files
+            ],
             "resume": [
                 {"file": file.name, "byte": file.offset, "size": file.size} for file in self.reading
             ],

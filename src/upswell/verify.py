@@ -7,6 +7,7 @@ step; none holds a whole msisdn.
 """
 
 import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from upswell.errors import StorageError, UpswellError
+from upswell.filesystem import directory, read_file
 from upswell.names import parse_begun, parse_staged, rejects_name
 from upswell.privacy import escape
 from upswell.running import holder
@@ -221,10 +223,7 @@ def _beside(view: View) -> Iterator[str]:
     own = view.state_dir if inside else Path(meta.get("output", "")) / OWN_DIRECTORY
     if not (own / STAGING).is_dir():
         return
-    identity = own / IDENTITY
-    if "output_id" in meta and (
-        not identity.is_file() or identity.read_text("ascii").strip() != meta["output_id"]
-    ):
+    if "output_id" in meta and _read(own, IDENTITY).strip() != meta["output_id"].encode():
         yield f"{escape(str(own.parent))} is not the OUTPUT that this state was begun with: give it back its own"
     begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
     paths = sorted((own / STAGING).iterdir())
@@ -257,12 +256,20 @@ def _staged(view: View, path: Path) -> Iterator[str]:
     if not view.first_batch() <= parsed.batch <= view.last_batch():
         return  # of a batch in the making, or left by a crash: the next start removes it
     one = view.staged(parsed.batch).get(parsed.application)
-    try:
-        whole = one is not None and hashlib.sha256(path.read_bytes()).digest() == one.digest
-    except FileNotFoundError:
+    content = _read(path.parent, path.name)
+    if not os.path.lexists(path):
         return  # published meanwhile
-    if not whole:
+    if one is None or hashlib.sha256(content).digest() != one.digest:
         yield f"{escape(str(path))} waits to be published but is damaged: start a run, it makes it again"
+
+
+def _read(place: Path, name: str) -> bytes:
+    """The content of a file, not of what a link leads to; none when it is no regular file, or has gone."""
+    try:
+        with directory(place) as fd:
+            return read_file(name, fd)
+    except OSError:
+        return b""
 
 
 _CHECKS = (_pages, _batches, _log, _notifications, _kept, _beside)

@@ -211,12 +211,12 @@ def _write_answer(
     answer: Path, path: Path, report: "DataReport", rules_path: Path, segment_path: Path
 ) -> None:
     from upswell.answer import compute_answer, write_answer
-    from upswell.reload import read_files
+    from upswell.contents import read_rules, read_segment
     from upswell.rules import parse_rules
     from upswell.segment import parse_segment
 
-    ruleset = parse_rules(read_files(rules_path).files)
-    dials = parse_segment(content for _, content in read_files(segment_path).files).dials
+    ruleset = parse_rules(read_rules(rules_path).files)
+    dials = parse_segment(content for _, content in read_segment(segment_path).files).dials
     write_answer(answer, path, compute_answer(path, report.files, ruleset, dials))
 
 

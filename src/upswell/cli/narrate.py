@@ -123,7 +123,7 @@ class Lines:
 def _logfmt(value: object) -> str:
     """A value as logfmt writes it: in double quotes where it would not read as one word otherwise."""
     text = escape(str(value))
-    if text and not any(char in ' ="' for char in text):
+    if text and not any(char.isspace() or char in '="' for char in text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

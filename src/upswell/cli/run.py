@@ -3,8 +3,11 @@
 Owns the run's options and what is printed at its end. The engine does the work.
 """
 
+import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +73,23 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
         listener.event("stopping after the batch in hand", signal=name)
 
     stop = threading.Event()
-    with listener, stopping(stop, tell):
+    with listener, stopping(stop, tell), _private():
         from upswell import engine  # a tenth of a second in which a signal should not be lost
 
         summary = engine.run(settings, listener, stop)
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Within the block a file or directory is closed to others, and open to us, until it is given its mode."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:

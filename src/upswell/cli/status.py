@@ -94,12 +94,14 @@ def _title(found: "Status") -> str:
 
 
 def _notable(found: "Status") -> list[str]:
+    from upswell.listing import show_name
+
     lines = []
     for state, files in found.notable.items():
         total = found.summary.files[state]
         for file in files:
-            why = _why(file)
-            lines.append(f"  {state} {file.name}: {why}" if why else f"  {state} {file.name}")
+            why, name = _why(file), show_name(file.name)
+            lines.append(f"  {state} {name}: {why}" if why else f"  {state} {name}")
         if total > len(files):
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
     if found.late_files:

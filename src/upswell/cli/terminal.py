@@ -8,12 +8,13 @@ import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 import click
 
-from upswell.privacy import escape
+from upswell.privacy import escape, mask_digits
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Context settings of every command."""
@@ -44,6 +45,16 @@ def complain(message: str, hint: str = "") -> None:
     if hint:
         text += f"  next: {escape(hint)}\n"
     _write_to(sys.stderr, text)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Say on stderr where in the code an error came from, its cause first, each text on one line and masked."""
+    if error.__cause__ is not None:
+        show_traceback(error.__cause__)
+    if sys.stderr is not None:
+        places = "".join(traceback.format_tb(error.__traceback__))
+        text = mask_digits(f"{type(error).__name__}: {error}")
+        _write_to(sys.stderr, f"Traceback (most recent call last):\n{places}{text}\n")
 
 
 def finish(code: int) -> int:

@@ -1,0 +1,115 @@
+"""The files of a SEGMENT or RULES argument: which they are, and what they hold.
+
+Owns their listing and reading. It knows nothing of what stands in them, and remembers nothing. A pipe never holds it
+up, a directory's link leads to no other place, and what is too large for memory is not read.
+"""
+
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.errors import ConfigError, InputMissing
+from upswell.privacy import escape
+
+RULES_BYTES_MAX = (
+    64 << 20
+)  # of the argument's files together: over a million rules, which load in some seconds
+SEGMENT_BYTES_MAX = 4 << 30  # over 300 million dials; all is in memory while it is loaded
+
+
+class Contents(NamedTuple):
+    """The contents of one argument: its files by name, and what their stats were."""
+
+    files: list[tuple[str, bytes]]
+    version: str
+
+
+def list_files(path: Path) -> list[Path]:
+    """The files of a SEGMENT or RULES argument: itself, or its ``*.csv`` (none hidden) in order of name bytes.
+
+    Raises InputMissing when the path is missing, unreadable, or a directory without a ``*.csv``.
+    """
+    with missing(path):
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return [path]
+        names = sorted(
+            (each for each in path.iterdir() if each.suffix == ".csv" and each.name[0] != "."),
+            key=bytes,
+        )
+    if not names:
+        raise InputMissing(
+            f"{escape(str(path))}: holds no *.csv file",
+            "put the file there, or name the file itself",
+        )
+    return names
+
+
+def read_rules(path: Path) -> Contents:
+    """The contents of the RULES argument, and the version they make. Raises InputMissing, ConfigError: too large."""
+    return _read_files(path, RULES_BYTES_MAX)
+
+
+def read_segment(path: Path) -> Contents:
+    """The contents of the SEGMENT argument, and the version they make. Raises InputMissing, ConfigError: too large."""
+    return _read_files(path, SEGMENT_BYTES_MAX)
+
+
+def _read_files(path: Path, bytes_max: int) -> Contents:
+    files = []
+    digest = hashlib.sha256()
+    left = bytes_max
+    for file in list_files(path):
+        # Not to be held up by a pipe that somebody puts there under this name.
+        with missing(file), os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            check_regular(file, found)
+            _check_inside(path, file, stream.fileno())
+            left -= found.st_size
+            if left < 0:
+                raise ConfigError(
+                    f"{escape(str(path))} holds more than {bytes_max >> 20:,} MiB",
+                    "is it the right file? Leave out what is no rule and no dial",
+                )
+            content = stream.read()
+        digest.update(struct.pack("<Q", len(content)))
+        digest.update(content)
+        files.append((file.name, content))
+    return Contents(files, digest.hexdigest())
+
+
+@contextmanager
+def missing(path: Path) -> Iterator[None]:
+    """Turn what the system reports into InputMissing."""
+    try:
+        yield
+    except OSError as error:
+        raise InputMissing(
+            f"{escape(str(path))}: {error.strerror}", "check the path and its permissions"
+        ) from error
+
+
+def check_regular(file: Path, found: os.stat_result) -> None:
+    """Raise InputMissing when a file's stat is that of a pipe, a device or the like."""
+    if not stat.S_ISREG(found.st_mode):
+        raise InputMissing(
+            f"{escape(str(file))}: is no regular file", "put a file there, or take it away"
+        )
+
+
+def _check_inside(path: Path, file: Path, fd: int) -> None:
+    """Refuse a member of a directory that is a link to somewhere else.
+
+    A link within the directory is how a whole version is changed in one step. What it has led to is asked of the
+    opened file, which cannot be exchanged any more.
+    """
+    place = path.resolve()
+    if place.is_dir() and not Path(f"/proc/self/fd/{fd}").readlink().is_relative_to(place):
+        raise InputMissing(
+            f"{escape(str(file))}: is a link to another directory",
+            "put the file itself there; only links within the directory are followed",
+        )
