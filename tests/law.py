@@ -6,8 +6,10 @@ would, through the checkpoint's read-only view, and knows nothing of the engine.
 
 import gzip
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
+from upswell.batch import LogRange
 from upswell.kernel import Segment
 from upswell.reference import Reference, Taken
 from upswell.reload import unpack_rules
@@ -32,8 +34,15 @@ def content(file: Path) -> bytes:
     return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
 
 
-def replay(data: Path, state: Path) -> Reference:
-    """The reference after the log of ranges, over the files in ``data``."""
+def replay(
+    data: Path, state: Path, remembered: Callable[[LogRange], bytes] | None = None
+) -> Reference:
+    """The reference after the log of ranges, over the files in ``data`` or what is remembered of them."""
+
+    def in_data(taken: LogRange) -> bytes:
+        return content(data / taken.file)[taken.start : taken.end]
+
+    read = remembered or in_data
     with View.open(state) as view:
         meta = view.meta()
         reference = Reference(
@@ -54,7 +63,7 @@ def replay(data: Path, state: Path) -> Reference:
                 Taken(
                     taken.file,
                     taken.start,
-                    content(data / taken.file)[taken.start : taken.end],
+                    read(taken),
                     taken.stamp,
                     taken.newest_stamp,
                 ),
@@ -64,13 +73,25 @@ def replay(data: Path, state: Path) -> Reference:
     return reference
 
 
-def check(data: Path, output: Path, *, taken_away: dict[str, bytes] | None = None) -> Reference:
+def check(
+    data: Path,
+    output: Path,
+    *,
+    state: Path | None = None,
+    taken_away: dict[str, bytes] | None = None,
+    remembered: Callable[[LogRange], bytes] | None = None,
+) -> Reference:
     """Assert the law; the reference's replay, for more questions.
 
-    ``taken_away``: by application directory, what a consumer has moved out of OUTPUT, in the order of the names.
+    Args:
+        data: the DATA files; what a run took of them must still be in them, unless it is remembered.
+        output: OUTPUT.
+        state: the state directory when it is not in OUTPUT.
+        taken_away: by application directory, what a consumer has moved out of OUTPUT, in the order of the names.
+        remembered: the bytes of a range, for DATA that its writers have changed since.
     """
-    state = output / ".upswell"
-    reference = replay(data, state)
+    state = state or output / ".upswell"
+    reference = replay(data, state, remembered)
     expected = {
         directory_name(application): b"".join(lines)
         for application, lines in reference.outputs.items()

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from inputs import write_inputs
 class Running:
     """A run for ever, as a process of its own, whose narration can be waited for."""
 
-    def __init__(self, place: Path, *words: str) -> None:
+    def __init__(self, place: Path, *words: str, before: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "upswell", *words],
+            [*before, sys.executable, "-m", "upswell", *words],
             cwd=place,
             env=clean_environment(),
             stdout=subprocess.PIPE,
@@ -39,7 +40,7 @@ class Running:
         return self.process.returncode, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_finishes_and_leaves_with_0(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -56,7 +57,9 @@ def test_the_first_signal_finishes_and_leaves_with_0(
     assert 1 == len(list((tmp_path / "out" / "Twitter").iterdir()))
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_the_second_signal_leaves_at_once(
     tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
@@ -71,6 +74,20 @@ def test_the_second_signal_leaves_at_once(
 
     assert expected == code
     assert "Traceback" not in narration
+
+
+def test_a_hangup_does_not_stop_a_run_under_nohup(tmp_path: Path) -> None:
+    """What is started to outlive its terminal does; SIGTERM still stops it cleanly."""
+    words = [*write_inputs(tmp_path), "--log-interval-s", "0.1"]
+    run = Running(tmp_path, *words, before=["nohup"])
+    run.wait_for("notified=1")
+    run.process.send_signal(signal.SIGHUP)
+    (tmp_path / "data" / "DATA_202004171938.csv").write_text("0126545098,1,1,20200417193800\n")
+    run.wait_for("lines=8")
+    run.process.send_signal(signal.SIGTERM)
+    run.wait_for("signal=SIGTERM")
+
+    assert 0 == run.end()[0]
 
 
 def test_a_generator_of_live_data_stops_cleanly(tmp_path: Path) -> None:

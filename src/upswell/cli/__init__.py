@@ -48,6 +48,7 @@ EXIT_CODES = {
     74: "I/O error, full disk or damaged state; a restart goes on where it stopped",
     75: "another run holds the state",
     78: "configuration, RULES or SEGMENT unusable",
+    129: "of run: at once, by a second SIGHUP",
     130: "interrupted; of run: at once, by a second SIGINT",
     143: "of run: at once, by a second SIGTERM",
 }

@@ -38,8 +38,8 @@ EXAMPLES = (
         "Read DATA as it comes, and write to OUTPUT/APPLICATION/ the records that should trigger a"
         " campaign. SEGMENT and RULES are a file or a directory of *.csv; they may change while it"
         " runs. It goes on where the last run on the same OUTPUT stopped, however that one ended."
-        "\n\nSIGINT or SIGTERM finishes the batch in hand and leaves with 0; a second one leaves at"
-        " once. Nothing is lost or sent twice either way."
+        "\n\nSIGINT, SIGTERM or SIGHUP finishes the batch in hand and leaves with 0; a second one"
+        " leaves at once. Nothing is lost or sent twice either way."
     ),
 )
 @options.paths(output_required_word="OUTPUT")

@@ -1,7 +1,7 @@
 """What signals do to a command that goes on until it is stopped.
 
-Owns SIGINT and SIGTERM while such a command runs. The first asks it to stop; the second ends the process at once, which
-a run survives at any moment because its restart recovers.
+Owns SIGINT, SIGTERM and SIGHUP while such a command runs. The first asks it to stop; the second ends the process at
+once, which a run survives at any moment because its restart recovers.
 """
 
 import os
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 _SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = signal.SIGHUP  # a terminal or an ssh session that went away
 
 
 @contextmanager
@@ -20,12 +21,13 @@ def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[Non
     """Within the block the first signal sets ``stop``, and its name is told; the second ends the process."""
     # A thread waits for the signals: a handler would run only between two lines of the main thread's
     # Python, seconds late while the kernel works, and could meet it inside the event's own lock.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    numbers = _heeded()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     over = threading.Event()
 
     def wait() -> None:
         while True:
-            number = signal.sigwait(_SIGNALS)
+            number = signal.sigwait(numbers)
             if over.is_set():
                 return
             if stop.is_set():
@@ -43,6 +45,12 @@ def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[Non
         signal.pthread_kill(waiter.ident, signal.SIGINT)
         waiter.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _heeded() -> tuple[signal.Signals, ...]:
+    """The signals to wait for. Under nohup the hangup is ignored, but a signal that is waited for would come through."""
+    ignored = signal.getsignal(_HANGUP) is signal.SIG_IGN
+    return _SIGNALS if ignored else (*_SIGNALS, _HANGUP)
 
 
 def _leave(number: int) -> None:
