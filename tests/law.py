@@ -9,11 +9,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from upswell.kernel import Segment
-from upswell.reference import Reference, Taken
+from upswell.reference import Record, Reference, Taken, parse_record
 from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules
 from upswell.view import View
 from upswell.zones import Zones
+
+DAY_MAX = 99991231
 
 
 def published(output: Path) -> dict[str, bytes]:
@@ -32,8 +34,8 @@ def content(file: Path) -> bytes:
     return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
 
 
-def replay(data: Path, state: Path) -> Reference:
-    """The reference after the log of ranges, over the files in ``data``."""
+def replay(data: Path, state: Path, adopted: dict[str, bytes] | None = None) -> Reference:
+    """The reference after the log of ranges, over the files in ``data``; the caps of what was adopted come first."""
     with View.open(state) as view:
         meta = view.meta()
         reference = Reference(
@@ -41,6 +43,11 @@ def replay(data: Path, state: Path) -> Reference:
             int(meta["keep_days"]),
             Zones(meta["data_timezone"], meta["rules_timezone"]),
         )
+        for application, lines in (adopted or {}).items():
+            for record in (parse_record(line, DAY_MAX) for line in lines.splitlines()):
+                assert isinstance(record, Record)
+                day = reference.zones.convert(record.moment).day
+                reference.caps.add((record.msisdn, application, day))
         kept: dict[str, object] = {}
         for taken in view.log():
             rules, segment = taken.versions
@@ -64,18 +71,31 @@ def replay(data: Path, state: Path) -> Reference:
     return reference
 
 
-def check(data: Path, output: Path, *, taken_away: dict[str, bytes] | None = None) -> Reference:
+def check(
+    data: Path,
+    output: Path,
+    *,
+    state: Path | None = None,
+    taken_away: dict[str, bytes] | None = None,
+    adopted: dict[str, bytes] | None = None,
+) -> Reference:
     """Assert the law; the reference's replay, for more questions.
 
-    ``taken_away``: by application directory, what a consumer has moved out of OUTPUT, in the order of the names.
+    Args:
+        data: the files that were read.
+        output: where the notifications are.
+        state: the state directory, when it is not in OUTPUT.
+        taken_away: by application directory, what a consumer has moved out of OUTPUT, in the order of the names.
+        adopted: by application, what OUTPUT held when the state began.
     """
-    state = output / ".upswell"
-    reference = replay(data, state)
-    expected = {
-        directory_name(application): b"".join(lines)
-        for application, lines in reference.outputs.items()
-        if lines
-    }
+    state = state or output / ".upswell"
+    reference = replay(data, state, adopted)
+    wanted: defaultdict[str, bytes] = defaultdict(bytes)
+    for application, content in (adopted or {}).items():
+        wanted[directory_name(application)] += content
+    for application, lines in reference.outputs.items():
+        wanted[directory_name(application)] += b"".join(lines)
+    expected = {directory: lines for directory, lines in wanted.items() if lines}
     actual: defaultdict[str, bytes] = defaultdict(bytes, taken_away or {})
     for directory, lines in published(output).items():
         actual[directory] += lines
