@@ -11,11 +11,13 @@ from pathlib import Path
 
 from upswell.batch import LogRange
 from upswell.kernel import Segment
-from upswell.reference import Reference, Taken
+from upswell.reference import Record, Reference, Taken, parse_record
 from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules
 from upswell.view import View
 from upswell.zones import Zones
+
+DAY_MAX = 99991231
 
 
 def published(output: Path) -> dict[str, bytes]:
@@ -35,9 +37,15 @@ def content(file: Path) -> bytes:
 
 
 def replay(
-    data: Path, state: Path, remembered: Callable[[LogRange], bytes] | None = None
+    data: Path,
+    state: Path,
+    adopted: dict[str, bytes] | None = None,
+    remembered: Callable[[LogRange], bytes] | None = None,
 ) -> Reference:
-    """The reference after the log of ranges, over the files in ``data`` or what is remembered of them."""
+    """The reference after the log of ranges, over the files in ``data`` or what is remembered of them.
+
+    The caps of what was adopted come first.
+    """
 
     def in_data(taken: LogRange) -> bytes:
         return content(data / taken.file)[taken.start : taken.end]
@@ -50,6 +58,11 @@ def replay(
             int(meta["keep_days"]),
             Zones(meta["data_timezone"], meta["rules_timezone"]),
         )
+        for application, lines in (adopted or {}).items():
+            for record in (parse_record(line, DAY_MAX) for line in lines.splitlines()):
+                assert isinstance(record, Record)
+                day = reference.zones.convert(record.moment).day
+                reference.caps.add((record.msisdn, application, day))
         kept: dict[str, object] = {}
         for taken in view.log():
             rules, segment = taken.versions
@@ -79,24 +92,27 @@ def check(
     *,
     state: Path | None = None,
     taken_away: dict[str, bytes] | None = None,
+    adopted: dict[str, bytes] | None = None,
     remembered: Callable[[LogRange], bytes] | None = None,
 ) -> Reference:
     """Assert the law; the reference's replay, for more questions.
 
     Args:
         data: the DATA files; what a run took of them must still be in them, unless it is remembered.
-        output: OUTPUT.
-        state: the state directory when it is not in OUTPUT.
+        output: where the notifications are.
+        state: the state directory, when it is not in OUTPUT.
         taken_away: by application directory, what a consumer has moved out of OUTPUT, in the order of the names.
+        adopted: by application, what OUTPUT held when the state began.
         remembered: the bytes of a range, for DATA that its writers have changed since.
     """
     state = state or output / ".upswell"
-    reference = replay(data, state, remembered)
-    expected = {
-        directory_name(application): b"".join(lines)
-        for application, lines in reference.outputs.items()
-        if lines
-    }
+    reference = replay(data, state, adopted, remembered)
+    wanted: defaultdict[str, bytes] = defaultdict(bytes)
+    for application, lines in (adopted or {}).items():
+        wanted[directory_name(application)] += lines
+    for application, lines in reference.outputs.items():
+        wanted[directory_name(application)] += b"".join(lines)
+    expected = {directory: lines for directory, lines in wanted.items() if lines}
     actual: defaultdict[str, bytes] = defaultdict(bytes, taken_away or {})
     for directory, lines in published(output).items():
         actual[directory] += lines

@@ -1,19 +1,23 @@
 """Faults in system calls, by strace: which ones a program makes, and the same run with one of them failing.
 
-strace counts the calls of one name in one thread. So a run is recorded first, each call that changes something gets
-its (name, count), and the faulted run must prove that the fault happened.
+A program is a function. It is run in a process forked off this one, which strace is attached to before the first of its
+calls: an interpreter that starts anew would take ten times as long as the calls that matter. strace counts the calls of
+one name in one thread. So a run is recorded first, each call that matters gets its (name, count), and the faulted run
+must prove that the fault happened.
 """
 
+import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Never
 
 import pytest
 
@@ -22,13 +26,19 @@ MUTATING = (
     "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod",
     "fchmod", "fchmodat", "chown", "fchown", "fchownat",
 )  # fmt: skip
+READING = ("openat", "read", "pread64", "getdents64")
+_OF_CONTENT = {"read", "pread64", "write", "pwrite64", "writev", "getdents64"}
+_WORLD = re.compile(r"/[0-9]+-[0-9]+(?=[/>\"])")
+"""What tells the copies of one world apart."""
 _CALL = re.compile(r"([0-9]+) +([a-z0-9_]+)\((.*)")
-T = TypeVar("T")
 _ROOT = Path(__file__).parent.parent
+_HANGS_S = 30  # a program that takes longer is ended, which no test expects
+_PR_SET_PTRACER, _ANY_PROCESS = 0x59616D61, 2**64 - 1
+_libc = ctypes.CDLL(None)
 
 
 class Point(NamedTuple):
-    """A system call of a recorded run that changes something."""
+    """A system call of a recorded run."""
 
     name: str
     count: int
@@ -38,6 +48,28 @@ class Point(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} {self.count}: {self.text}"
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it changes something, if it succeeds."""
+        if self.name == "openat":
+            return "O_CREAT" in self.text or "O_TRUNC" in self.text
+        if self.name in ("write", "writev"):
+            return not self.text.startswith(("1<", "2<"))
+        return self.name in MUTATING
+
+    @property
+    def subject(self) -> str:
+        """The file or names it is about, which are the same in a run over another world."""
+        named = re.findall(r'"[^"]*"|<[^>]*>', self.text.rpartition(" = ")[0])
+        if self.name in _OF_CONTENT:
+            named = named[:1]
+        return _WORLD.sub("", " ".join(named))
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it did what it was asked for: a call that failed anyway says nothing when it fails."""
+        return "= -1" not in self.text
 
 
 class Faulted(NamedTuple):
@@ -69,10 +101,23 @@ def python(program: Path, *arguments: object) -> list[str]:
 
 def record(command: Sequence[str], trace: Path) -> list[Point]:
     """Run a command to its end, unharmed; its mutating calls in order."""
-    options = ["-y", "-s", "64", "-e", f"trace={','.join(MUTATING)}"]
-    code, errors = _strace(command, trace, options)
-    assert (0, "") == (code, errors)
-    return [point for point in calls(trace) if _mutates(point)]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")
+    }
+    environment["PYTHONPATH"] = f"{_ROOT / 'src'}:{_ROOT / 'tests'}"
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", str(trace), *_recording(MUTATING), *command],
+        env=environment, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert (0, "") == (done.returncode, done.stderr)
+    return [point for point in calls(trace) if point.mutates]
+
+
+def record_calls(program: Callable[[], int], trace: Path) -> list[Point]:
+    """Run a program to its end, unharmed; its reading and mutating calls in order."""
+    done = _forked(program, trace, _recording({*MUTATING, *READING}))
+    assert Faulted(0, "") == done
+    return calls(trace)
 
 
 def calls(trace: Path) -> list[Point]:
@@ -89,46 +134,56 @@ def calls(trace: Path) -> list[Point]:
 
 
 def inject(
-    command: Sequence[str], point: Point, fault: str, trace: Path, more: str = ""
+    program: Callable[[], int], point: Point, fault: str, trace: Path, more: str = ""
 ) -> Faulted:
-    """Run the command with this call faulted: ``signal=KILL``, ``error=EIO`` or ``retval=0``.
+    """Run the program with this call faulted: ``signal=KILL``, ``error=EIO`` or ``retval=0``.
 
     ``more``: "+" faults all later calls of the name too. Fails when the fault did not happen.
     """
     when = f"{point.count}{more}"
-    options = ["-e", f"trace={point.name}", "-e", f"inject={point.name}:{fault}:when={when}"]
-    code, errors = _strace(command, trace, options)
-    text = trace.read_text("utf-8", "replace")
-    happened = (
-        code == -9 and "+++ killed by SIGKILL +++" in text
-        if "KILL" in fault
-        else "(INJECTED)" in text
-    )
-    assert happened, f"{fault} did not happen at {point}: exit code {code}, {errors}"
-    return Faulted(code, errors)
+    options = ["-y", "-s", "64", "-e", f"trace={point.name}", "-e", f"inject={point.name}:{fault}:when={when}"]
+    done = _forked(program, trace, options)
+    wanted = " = ?" if "KILL" in fault else "(INJECTED)"
+    hit = next((call for call in calls(trace) if wanted in call.text), None)
+    assert hit is not None, f"{fault} did not happen at {point}: {done}"
+    assert point.subject == hit.subject, f"{fault} happened at {hit} instead of {point}"
+    assert (done.code == -signal.SIGKILL) == ("KILL" in fault), f"{done} after {fault} at {point}"
+    return done
 
 
-def each(work: Callable[[T], str | None], items: Iterable[T]) -> list[str]:
-    """Do the work on all items, as many at a time as there are cores; the complaints it returned."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [complaint for complaint in pool.map(work, items) if complaint]
+def _recording(names: Sequence[str] | set[str]) -> list[str]:
+    return ["-y", "-s", "64", "-e", f"trace={','.join(sorted(names))}"]
 
 
-def _strace(command: Sequence[str], trace: Path, options: Sequence[str]) -> tuple[int, str]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")
-    }
-    environment["PYTHONPATH"] = f"{_ROOT / 'src'}:{_ROOT / 'tests'}"
-    done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", str(trace), *options, *command],
-        env=environment, capture_output=True, text=True, timeout=50, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stderr
+def _forked(program: Callable[[], int], trace: Path, options: Sequence[str]) -> Faulted:
+    """The program in a process of its own with strace attached to it, as if it had been started so."""
+    errors = trace.with_name(trace.name + ".errors")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    child = os.fork()
+    if not child:
+        _become(program, errors)
+    command = ["strace", "-f", "-p", str(child), "-o", str(trace), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr
+        attached = tracer.stderr.readline()
+        os.kill(child, signal.SIGUSR1 if "attached" in attached else signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        attached += tracer.stderr.read()
+    assert "attached" in attached, attached
+    return Faulted(os.waitstatus_to_exitcode(status), errors.read_text())
 
 
-def _mutates(point: Point) -> bool:
-    if point.name == "openat":
-        return "O_CREAT" in point.text or "O_TRUNC" in point.text
-    if point.name in ("write", "writev"):
-        return not point.text.startswith(("1<", "2<"))
-    return True
+def _become(program: Callable[[], int], errors: Path) -> Never:
+    """In the forked process: wait for strace, then be the program."""
+    fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(fd, 2)
+    # Where only a parent may trace (Yama), strace is let in by name of all.
+    _libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(_ANY_PROCESS), 0, 0, 0)
+    signal.alarm(_HANGS_S)
+    signal.sigwait({signal.SIGUSR1})
+    code = 1
+    try:
+        code = program()
+    except BaseException:  # noqa: BLE001 - the process ends with it, as an interpreter would
+        traceback.print_exc()
+    os._exit(code)

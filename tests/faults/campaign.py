@@ -1,22 +1,149 @@
-"""A campaign: one program, faulted at many system calls, each run followed by one without faults and judged.
+"""A campaign: workloads, faulted at many system calls, each faulted run followed by one without faults and judged.
 
 The judge sees OUTPUT after the restart and what a consumer took out of it: once with one that took every file between
-the two runs, once without. It answers with what is wrong, a sentence each.
+the two runs, once with one that came after. Everything that a case runs is in processes of the campaign's own.
 """
 
+import multiprocessing
+import os
 import re
 import shutil
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import strace
-from conftest import PROFILE
-from upswell.errors import UpswellError
+from faults.ending import end
+from faults.workloads import ALL, BY_NAME, Taken, Workload
+from strace import Faulted, Point
+from upswell.errors import InputMissing, OutputUnwritable, StorageError, UpswellError
 from upswell.verify import verify
 
-EXIT_CODES = (0, 73, 74)
+KILL = "signal=KILL"
+EXIT_CODES = (0, OutputUnwritable.exit_code, StorageError.exit_code)
 """What a fault of the machine may end in."""
+T = TypeVar("T")
+R = TypeVar("R")
+_numbers = count()
+
+
+class Case(NamedTuple):
+    """One fault in one run."""
+
+    workload: str
+    point: Point
+    fault: str
+    more: str = ""
+    """"+": all later calls of the same name fail, too."""
+    start: str = "start"
+    """The world that the run begins with."""
+
+    def __str__(self) -> str:
+        after = "" if self.start == "start" else f" after {self.start}"
+        return f"{self.workload}{after}: {self.fault}{self.more} at {self.point}"
+
+
+class Campaign:
+    """All workloads under one directory, ready to be disturbed."""
+
+    def __init__(self, root: Path, pool: ProcessPoolExecutor) -> None:
+        self.root = root
+        self._pool = pool
+        names = [workload.name for workload in ALL]
+        self.points = dict(zip(names, self.each(recorded, names), strict=True))
+        """By workload, the calls of an undisturbed run that read or change something of it, in order."""
+
+    def attempt(self, cases: Iterable[Case]) -> list[str]:
+        """Try each of these cases; what is wrong."""
+        return [sentence for sentence in self.each(judged, cases) if sentence]
+
+    def each(self, work: Callable[[Path, T], R], items: Iterable[T]) -> list[R]:
+        """Do the work on all items, as many at a time as there are cores; what it returned, in order."""
+        return list(self._pool.map(partial(work, self.root), items))
+
+
+def pool() -> ProcessPoolExecutor:
+    """Processes for a campaign: they have imported everything and hold no thread, so forking them is quick and safe."""
+    return ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn"), _begin
+    )
+
+
+def _begin() -> None:
+    """Forget the developer's settings, and run everything once: what is imported late would count among a run's calls."""
+    for name in [name for name in os.environ if name.startswith("UPSWELL_")]:
+        del os.environ[name]
+    with tempfile.TemporaryDirectory() as root:
+        for workload in ALL:
+            place = Path(root) / workload.name
+            place.mkdir()
+            workload.prepare(place / "inputs", place / "start")
+            workload.run(place / "inputs", place / "start")
+
+
+def recorded(root: Path, name: str) -> list[Point]:
+    """Prepare a workload, and run it undisturbed; its calls."""
+    workload = BY_NAME[name]
+    place = root / name
+    place.mkdir(parents=True)
+    workload.prepare(place / "inputs", place / "start")
+    with world_like(place, "start") as world:
+        found = record(root, workload, world)
+        assert None is _complaint(root, workload, world, greedy=False)
+    return found
+
+
+def record(root: Path, workload: Workload, world: Path) -> list[Point]:
+    """The calls of an undisturbed run that read or change something of the workload."""
+    found = strace.record_calls(program(root, workload, world), world.with_suffix(".trace"))
+    return [point for point in found if str(root) in point.text]
+
+
+def judged(root: Path, case: Case) -> str | None:
+    """Try a case; what is wrong with how the run ended, and after the restarts."""
+    try:
+        workload = BY_NAME[case.workload]
+        with world_like(root / case.workload, case.start) as world:
+            trace = world.with_suffix(".trace")
+            run = program(root, workload, world)
+            done = strace.inject(run, case.point, case.fault, trace, case.more)
+            found = _ending(case, done) or both(root, workload, world)
+        return found and f"{case}: {found}"
+    except Exception as error:
+        error.add_note(str(case))
+        raise
+
+
+def both(root: Path, workload: Workload, world: Path) -> str | None:
+    """Go on from here with a consumer that has already taken everything, and with one that has not."""
+    if any((world / "out").glob("*/NOTIFY_*")):  # else the two are the same
+        with world_like(world.parent, world.name) as copy:
+            if found := _complaint(root, workload, copy, greedy=True):
+                return found
+    return _complaint(root, workload, world, greedy=False)
+
+
+def program(root: Path, workload: Workload, world: Path) -> Callable[[], int]:
+    """The workload's run in this world, as the command would end it."""
+    inputs = root / workload.name / "inputs"
+    return lambda: end(lambda: workload.run(inputs, world))
+
+
+@contextmanager
+def world_like(place: Path, start: str) -> Iterator[Path]:
+    """A copy of a world, which goes when it is left."""
+    world = place / f"{os.getpid()}-{next(_numbers)}"
+    shutil.copytree(place / start, world)
+    try:
+        yield world
+    finally:
+        shutil.rmtree(world, ignore_errors=True)  # it may have been moved to be kept
 
 
 class Consumer:
@@ -32,7 +159,7 @@ class Consumer:
             self.taken[path.parent.name].append((path.name, path.read_bytes()))
             path.unlink()
 
-    def contents(self) -> dict[str, bytes]:
+    def contents(self) -> Taken:
         """By application directory, all that was taken, in the order of the names."""
         return {
             place: b"".join(content for _, content in sorted(files))
@@ -40,119 +167,38 @@ class Consumer:
         }
 
 
-class Campaign:
-    """Faults in a program that brings an OUTPUT, which it gets as its first argument, to an end."""
+def _ending(case: Case, done: Faulted) -> str | None:
+    """What is wrong with how a faulted run ended."""
+    if done.code < 0 and case.fault == KILL:
+        return None
+    of_inputs = "/inputs/" in case.point.text
+    if done.code not in ((0, InputMissing.exit_code) if of_inputs else EXIT_CODES):
+        return f"exit code {done.code}, {done.errors}"
+    told = len(done.errors.splitlines()) >= 2  # what happened, and the next step
+    could_tell = case.point.name != "write"
+    if could_tell and told != bool(done.code):
+        return f"exit code {done.code}, and says {done.errors!r}"
+    if "Traceback" in done.errors or re.search(r"\b01[0-9]{8,}", done.errors):
+        return f"a traceback or a msisdn: {done.errors}"
+    return None
 
-    def __init__(
-        self,
-        place: Path,
-        program: Path,
-        arguments: Sequence[object],
-        go_on: Callable[[Path], object],
-        judge: Callable[[Path, dict[str, bytes]], list[str]],
-    ) -> None:
-        """``go_on``: the same without faults, in this process. ``judge``: OUTPUT, and what was taken out of it."""
-        self.place = place
-        self.program = program
-        self.arguments = arguments
-        self.go_on = go_on
-        self.judge = judge
-        self.start: Path | None = None
-        """What every run begins with a copy of; None: nothing."""
 
-    def command(self, output: Path) -> list[str]:
-        """The program over an OUTPUT."""
-        return strace.python(self.program, output, *self.arguments)
-
-    def points(self) -> list[strace.Point]:
-        """The calls of a whole run that change something."""
-        output = self._new("recorded")
-        found = strace.record(self.command(output), self.place / "recorded.trace")
-        shutil.rmtree(output)
-        return found
-
-    def crash(self, wanted: str, which: int = 0) -> Path:
-        """Begin from now on with an OUTPUT killed before the which-th call whose text has ``wanted`` in it."""
-        point = [point for point in self.points() if wanted in point.text][which]
-        output = self._new("crashed")
-        strace.inject(self.command(output), point, "signal=KILL", self.place / "crashed.trace")
-        self.start = output
-        return output
-
-    def kill(self, points: Iterable[strace.Point]) -> list[str]:
-        """SIGKILL before each of these calls; what is wrong after the restarts."""
-
-        def work(item: tuple[int, strace.Point]) -> str | None:
-            index, point = item
-            output = self._new(f"out{index}")
-            strace.inject(self.command(output), point, "signal=KILL", self.place / f"trace{index}")
-            return self._both(output, f"killed before {point}")
-
-        return strace.each(work, enumerate(points))
-
-    def fail(self, points: Iterable[strace.Point], fault: str, more: str = "") -> list[str]:
-        """Let each of these calls fail; what is wrong with how the runs end and after the restarts."""
-
-        def work(item: tuple[int, strace.Point]) -> str | None:
-            index, point = item
-            output = self._new(f"out{index}")
-            done = strace.inject(
-                self.command(output), point, fault, self.place / f"trace{index}", more
-            )
-            what = f"{fault}{more} in {point}"
-            told = done.errors or point.name == "write"  # then it could not tell
-            if done.code not in EXIT_CODES or (done.code and not told):
-                return f"{what}: exit code {done.code}, {done.errors}"
-            if "Traceback" in done.errors or re.search(r"\b01[0-9]{8,}", done.errors):
-                return f"{what}: a traceback or a msisdn: {done.errors}"
-            return self._both(output, what)
-
-        return strace.each(work, enumerate(points))
-
-    def _new(self, name: str) -> Path:
-        output = self.place / name
-        if self.start:
-            shutil.copytree(self.start, output)
-        return output
-
-    def _both(self, output: Path, what: str) -> str | None:
-        """The complaint with a consumer that took everything, or that without one."""
-        output.mkdir(exist_ok=True)
-        kept = output.with_name(output.name + "-kept")
-        shutil.copytree(output, kept)
-        found = self._complaint(output, what, greedy=True)
-        shutil.rmtree(output)
-        kept.rename(output)
-        found = found or self._complaint(output, what, greedy=False)
-        shutil.rmtree(output)
-        return found
-
-    def _complaint(self, output: Path, what: str, *, greedy: bool) -> str | None:
-        consumer = Consumer(output)
-        if greedy:
-            consumer.take()
-        try:
-            self.go_on(output)
-        except UpswellError as error:
-            return f"{what}: the restart failed: {error}"
+def _complaint(root: Path, workload: Workload, world: Path, *, greedy: bool) -> str | None:
+    """What is wrong after a restart and all that follows from it."""
+    output, inputs = world / "out", root / workload.name / "inputs"
+    consumer = Consumer(output)
+    if greedy:
         consumer.take()
-        wrong = self.judge(output, consumer.contents())
-        wrong += verify(output / ".upswell")
-        wrong += [f"{path} is left" for path in (output / ".upswell" / "staging").iterdir()]
-        places = [path for path in output.iterdir() if not path.name.startswith(".")]
-        modes = {oct(path.stat().st_mode & 0o777) for path in places}
-        if modes - {"0o750"}:
-            wrong.append(f"directories have the modes {modes}")
-        return f"{what} (greedy: {greedy}): {'; '.join(wrong)}" if wrong else None
-
-
-def some(found: list[strace.Point], share: int) -> list[strace.Point]:
-    """All points in the slow profile; else one of ``share`` among the writes to the database, and all others."""
-    writes = [point for point in found if point.name == "pwrite64"]
-    kept = set(writes if PROFILE == "slow" else writes[::share])
-    return [point for point in found if point.name != "pwrite64" or point in kept]
-
-
-def successful(found: list[strace.Point]) -> list[strace.Point]:
-    """The points that did something: a call that failed anyway says nothing when it fails."""
-    return [point for point in found if "= -1" not in point.text]
+    try:
+        workload.run(inputs, world)
+    except UpswellError as error:
+        return f"the restart failed (greedy: {greedy}): {error}"
+    consumer.take()
+    wrong = workload.judge(inputs, world, consumer.contents())
+    wrong += verify(workload.state(world))
+    wrong += [f"{path} is left" for path in (output / ".upswell" / "staging").iterdir()]
+    places = [path for path in output.iterdir() if not path.name.startswith(".")]
+    modes = {oct(path.stat().st_mode & 0o777) for path in places}
+    if modes - {"0o750"}:
+        wrong.append(f"directories have the modes {modes}")
+    return f"(greedy: {greedy}) {'; '.join(wrong)}" if wrong else None
