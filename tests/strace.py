@@ -22,6 +22,7 @@ MUTATING = (
     "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod",
     "fchmod", "fchmodat", "chown", "fchown", "fchownat",
 )  # fmt: skip
+TIMEOUT_S = 50  # of one run of a few commits
 _CALL = re.compile(r"([0-9]+) +([a-z0-9_]+)\((.*)")
 T = TypeVar("T")
 _ROOT = Path(__file__).parent.parent
@@ -67,10 +68,10 @@ def python(program: Path, *arguments: object) -> list[str]:
     return [sys.executable, "-B", str(program), *map(str, arguments)]
 
 
-def record(command: Sequence[str], trace: Path) -> list[Point]:
+def record(command: Sequence[str], trace: Path, timeout_s: float = TIMEOUT_S) -> list[Point]:
     """Run a command to its end, unharmed; its mutating calls in order."""
     options = ["-y", "-s", "64", "-e", f"trace={','.join(MUTATING)}"]
-    code, errors = _strace(command, trace, options)
+    code, errors = _strace(command, trace, options, timeout_s)
     assert (0, "") == (code, errors)
     return [point for point in calls(trace) if _mutates(point)]
 
@@ -114,14 +115,16 @@ def each(work: Callable[[T], str | None], items: Iterable[T]) -> list[str]:
         return [complaint for complaint in pool.map(work, items) if complaint]
 
 
-def _strace(command: Sequence[str], trace: Path, options: Sequence[str]) -> tuple[int, str]:
+def _strace(
+    command: Sequence[str], trace: Path, options: Sequence[str], timeout_s: float = TIMEOUT_S
+) -> tuple[int, str]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")
     }
     environment["PYTHONPATH"] = f"{_ROOT / 'src'}:{_ROOT / 'tests'}"
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", str(trace), *options, *command],
-        env=environment, capture_output=True, text=True, timeout=50, check=False,
+        env=environment, capture_output=True, text=True, timeout=timeout_s, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr
 

@@ -212,9 +212,7 @@ class Calls:
     def flock(self, fd: int, operation: int) -> None:
         self.step("flock", fd)
 
-    def mkdir(
-        self, path: str | PurePath, mode: int = 0o777, *, dir_fd: int | None = None
-    ) -> None:
+    def mkdir(self, path: str | PurePath, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
         directory, name = self._find(path, dir_fd)
         self.step("mkdir", path)
         if directory.find(name) is not None:
@@ -235,7 +233,12 @@ class Calls:
         self.platter.change((directory, name, None))
 
     def rename(
-        self, source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+        self,
+        source: str,
+        target: str,
+        *,
+        src_dir_fd: int | None = None,
+        dst_dir_fd: int | None = None,
     ) -> None:
         self.step("rename", f"{source} {target}")
         self._move(self._find(source, src_dir_fd), self._find(target, dst_dir_fd))

@@ -176,7 +176,5 @@ def spoiled(rng: Random, content: bytes) -> bytes:
         return content[: rng.randint(0, len(content))]
     if fate == 1:
         return bytes(len(content))
-    sectors = (
-        content[at : at + SECTOR_BYTES] for at in range(0, len(content), SECTOR_BYTES)
-    )
+    sectors = (content[at : at + SECTOR_BYTES] for at in range(0, len(content), SECTOR_BYTES))
     return b"".join(one if rng.random() < 0.5 else bytes(len(one)) for one in sectors)
