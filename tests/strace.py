@@ -30,6 +30,7 @@ READING = ("openat", "read", "pread64", "getdents64")
 _OF_CONTENT = {"read", "pread64", "write", "pwrite64", "writev", "getdents64"}
 _WORLD = re.compile(r"/[0-9]+-[0-9]+(?=[/>\"])")
 """What tells the copies of one world apart."""
+TIMEOUT_S = 50  # of one run of a few commits
 _CALL = re.compile(r"([0-9]+) +([a-z0-9_]+)\((.*)")
 _ROOT = Path(__file__).parent.parent
 _HANGS_S = 30  # a program that takes longer is ended, which no test expects
@@ -99,7 +100,7 @@ def python(program: Path, *arguments: object) -> list[str]:
     return [sys.executable, "-B", str(program), *map(str, arguments)]
 
 
-def record(command: Sequence[str], trace: Path) -> list[Point]:
+def record(command: Sequence[str], trace: Path, timeout_s: float = TIMEOUT_S) -> list[Point]:
     """Run a command to its end, unharmed; its mutating calls in order."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")
@@ -107,7 +108,7 @@ def record(command: Sequence[str], trace: Path) -> list[Point]:
     environment["PYTHONPATH"] = f"{_ROOT / 'src'}:{_ROOT / 'tests'}"
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", str(trace), *_recording(MUTATING), *command],
-        env=environment, capture_output=True, text=True, timeout=50, check=False,
+        env=environment, capture_output=True, text=True, timeout=timeout_s, check=False,
     )  # fmt: skip
     assert (0, "") == (done.returncode, done.stderr)
     return [point for point in calls(trace) if point.mutates]

@@ -5,7 +5,6 @@ once, in order, the state is sound and nothing is left staged.
 """
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,44 +84,6 @@ def test_lying_moves_and_removals(campaign):
     points = [point for point in successful(campaign.points()) if point.name in names]
     assert len(points) >= 10
     assert [] == campaign.fail(points, "retval=0")
-
-
-def test_everything_is_durable_before_the_next_step_says_so(campaign):
-    """Content, then names, then the commit, then the moves: each is synced before what relies on it."""
-    assert [] == disorder(campaign.points())
-
-
-def disorder(found: list[strace.Point]) -> list[str]:
-    """Every step in a trace that relies on something that was not synced."""
-    dirty: dict[str, str] = {}
-    wrong = []
-    moved = 0
-    for point in found:
-        place = re.match(r"[0-9]+<([^>]*)>", point.text)
-        path = place[1] if place else ""
-        if "= -1" in point.text:
-            continue
-        if point.name in ("fsync", "fdatasync"):
-            dirty.pop(path, None)
-        elif point.name in ("write", "pwrite64", "ftruncate", "fchmod"):
-            dirty[path] = str(point)
-        elif point.name == "openat" and "-shm" not in point.text:  # of no use after a crash
-            made = Path(point.text.rpartition("<")[2].rstrip(">"))
-            dirty[str(made)] = dirty[str(made.parent)] = str(point)
-        elif point.name == "renameat2" and "NOTIFY" in point.text:
-            moved += 1
-            source, target = re.findall(r"[0-9]+<([^>]*)>", point.text)
-            # The moves themselves are synced together, after the last of them.
-            held = {
-                name: text
-                for name, text in dirty.items()
-                if not name.endswith(("-shm", "lock")) and "NOTIFY" not in text
-            }
-            wrong += [f"{point} relies on {text}" for text in held.values()]
-            dirty[source] = dirty[target] = str(point)
-    wrong += [f"never synced: {text}" for text in dirty.values() if "NOTIFY" in text]
-    assert moved == 5
-    return wrong
 
 
 def test_full_disk_at_any_size(tmp_path):
