@@ -160,9 +160,13 @@ def _forked(program: Callable[[], int], trace: Path, options: Sequence[str]) -> 
     """The program in a process of its own with strace attached to it, as if it had been started so."""
     errors = trace.with_name(trace.name + ".errors")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    readable, writable = os.pipe()
     child = os.fork()
     if not child:
-        _become(program, errors)
+        _become(program, errors, writable)
+    os.close(writable)
+    os.read(readable, 1)
+    os.close(readable)
     command = ["strace", "-f", "-p", str(child), "-o", str(trace), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr
@@ -174,13 +178,14 @@ def _forked(program: Callable[[], int], trace: Path, options: Sequence[str]) -> 
     return Faulted(os.waitstatus_to_exitcode(status), errors.read_text())
 
 
-def _become(program: Callable[[], int], errors: Path) -> Never:
-    """In the forked process: wait for strace, then be the program."""
+def _become(program: Callable[[], int], errors: Path, ready: int) -> Never:
+    """In the forked process: say so when no call but the program's own will follow, wait for strace, and be the program."""
     fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(fd, 2)
     # Where only a parent may trace (Yama), strace is let in by name of all.
     _libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(_ANY_PROCESS), 0, 0, 0)
     signal.alarm(_HANGS_S)
+    os.write(ready, b".")
     signal.sigwait({signal.SIGUSR1})
     code = 1
     try:

@@ -212,7 +212,7 @@ ALL: tuple[Workload, ...] = (
         "applications",
         lines=60,
         now={FIRST: traffic(13, 60, services=10), "rules/RULES.csv": MANY_RULES},
-        limits={"sink._OPEN_MAX": 4, "engine.WORK_MS_MAX": 1000},
+        limits={"sink._OPEN_MAX": 4, "engine.WORK_MS_MAX": 60_000},
     ),
     Run(
         "days",  # the second day's file closes no day yet, the last one does, and the one between is late
