@@ -65,7 +65,9 @@ class Damaged:
             go_on(self.root / "start", self.place)
             return self.root / "start"
         strace.available()
-        return Campaign(self.root, ONCE, [self.place], lambda _: None, lambda *_: []).crash(until, which=-1)
+        return Campaign(self.root, ONCE, [self.place], lambda _: None, lambda *_: []).crash(
+            until, which=-1
+        )
 
     def copy(self, output: Path) -> Consumer:
         """The state once more; its consumer has taken all."""
