@@ -61,7 +61,7 @@ class Race:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-            )  # fmt: skip
+            )
             for lane in lanes
         ]
         os.close(read_end)
@@ -127,7 +127,7 @@ class Race:
 
 @pytest.mark.trust("T11")
 def test_one_of_several_starts_at_once_runs(tmp_path: Path, trust: Trust) -> None:
-    """Of runs that start at the same moment over one OUTPUT or one state, one runs; the others end with 75 and say why."""
+    """Of runs started at the same moment over one OUTPUT or one state one runs; the others end with 75 and say why."""
 
     def races(numbers: Sequence[int]) -> list[str]:
         wrong = []

@@ -1,4 +1,4 @@
-"""A run for ever that is told to stop at any moment, among writers and a consumer: it ends cleanly and goes on later."""
+"""A run for ever that is told to stop at any moment, among writers and a consumer: it ends cleanly."""
 
 import random
 import signal
@@ -22,7 +22,7 @@ TWICE = 0.25  # share of the stops with a second signal
 
 @pytest.mark.trust("T11")
 def test_stops_at_random_moments_are_clean(tmp_path: Path, trust: Trust) -> None:
-    """Told to stop at a random moment, a run finishes its batch and ends with 0; nothing is lost, and nothing sent twice."""
+    """Told to stop at a random moment, a run finishes its batch and ends with 0; nothing is lost or sent twice."""
 
     def round_of(stops: Sequence[int]) -> list[str]:
         with tempfile.TemporaryDirectory(dir=tmp_path) as place:

@@ -175,7 +175,7 @@ class Checkpoint(View):
             )  # fmt: skip
             self._db.execute(
                 f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",
-                (*values, seal(*values)),
+                (*values, self.seal_batch(values)),
             )
             self._db.executemany(
                 "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)",

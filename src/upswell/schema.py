@@ -10,6 +10,7 @@ import os
 import sqlite3
 import stat
 import urllib.parse
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from upswell.privacy import escape
 
 DATABASE = "checkpoint.db"
 APPLICATION_ID = 0x75707377  # "upsw"
+STATE_ID = "state_id"
+"""The entry of ``meta`` that no other state has: batches are sealed with it."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables
 RESTORE_HINT = (
     "restore a backup of the state together with its OUTPUT, or begin a new state over this OUTPUT with --state,"
@@ -329,6 +332,11 @@ def _migrate(db: sqlite3.Connection) -> None:
             )
         for statement in migration.statements:
             db.execute(statement)
+        if number == 1:
+            identity = str(uuid.uuid4())
+            db.execute(
+                "INSERT INTO meta VALUES (?, ?, ?)", (STATE_ID, identity, seal(STATE_ID, identity))
+            )
         applied_at = datetime.now(UTC).isoformat(timespec="seconds")
         db.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, migration.name, applied_at))
         db.execute(f"PRAGMA user_version = {number}")

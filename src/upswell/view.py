@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self, cast
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
 from upswell.names import Staged
 from upswell.rules import directory_name
-from upswell.schema import DATABASE, damaged, open_reader, seal, storage_errors
+from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -92,6 +92,8 @@ class View:
         self.state_dir = state_dir
         self.path = state_dir / DATABASE
         self._db = db
+        self._state_id: tuple[str, ...] | None = None
+        """Read when it is needed; states that were begun without one have none."""
 
     @classmethod
     def open(cls, state_dir: Path) -> Self:
@@ -306,6 +308,17 @@ class View:
             deltas.append((batch, content))
         return LedgerParts(bases, deltas)
 
+    def seal_batch(self, values: Iterable[object]) -> int:
+        """The seal of a batch's row in this state.
+
+        The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
+        sound, but never published here.
+        """
+        if self._state_id is None:
+            found = self.rows("SELECT value FROM meta WHERE key = ?", (STATE_ID,))
+            self._state_id = tuple(value for (value,) in found)
+        return seal(*values, *self._state_id)
+
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
         with storage_errors(self.path):
@@ -317,7 +330,7 @@ class View:
 
     def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
         *values, sealed = row
-        self._check(sealed == seal(*values), f"the row of batch {values[0]}")
+        self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, rules, segment, *numbers = values
         lines, taken, rejects, outcomes, reasons, at = numbers
         return CommittedBatch(

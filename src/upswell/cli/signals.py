@@ -48,7 +48,7 @@ def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[Non
 
 
 def _heeded() -> tuple[signal.Signals, ...]:
-    """The signals to wait for. Under nohup the hangup is ignored, but a signal that is waited for would come through."""
+    """The signals to wait for. Under nohup the hangup is ignored, but waiting for it would let it through."""
     ignored = signal.getsignal(_HANGUP) is signal.SIG_IGN
     return _SIGNALS if ignored else (*_SIGNALS, _HANGUP)
 

@@ -1,0 +1,124 @@
+"""A whole run's state, damaged anywhere: the restart says so, or its output is that of an undamaged one."""
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import strace
+from conftest import PROFILE
+from faults.campaign import Campaign, Consumer
+from faults.damage import damage
+from faults.once import go_on
+from inputs import write
+from trust import Trust
+from upswell.errors import UpswellError
+from upswell.verify import verify
+from upswell.view import Totals, View
+
+ONCE = Path(__file__).parent / "faults" / "once.py"
+DIALS = [f"01000000{index:02}" for index in range(12)]
+RULES = "1,Twitter,8,20,147\n2,WhatsApp,9,24,268\n3,Night,22,6,200\n"
+TOLD = (70, 74, 78)
+"""Exit codes that damage may end in."""
+DATABASE, LOG = "checkpoint.db", "checkpoint.db-wal"
+KINDS = {
+    "closed": ("", [DATABASE]),
+    "committing": ("REJECTS_", [DATABASE, LOG, LOG]),
+    "publishing": ('Twitter>, "NOTIFY_', [DATABASE, LOG, LOG]),
+}
+"""States by where their run ended: before the last such call, or by itself; and the files that are damaged."""
+
+
+def traffic(place: Path, stamp: str, chance: random.Random) -> None:
+    """A DATA file: totals that run on, caps, and one line in ten that is bad."""
+    lines = []
+    for _ in range(30):
+        usage = f"{chance.choice(DIALS)},{chance.randrange(1, 5)},{chance.randrange(160)}"
+        line = f"{usage},20200417{chance.randrange(18, 24)}3743"
+        lines.append(line if chance.random() > 0.1 else line[:-3])
+    write(place / "data" / f"DATA_{stamp}.csv", "\n".join(lines) + "\n")
+
+
+class Damaged:
+    """A state that a run left, the rest of DATA for the next one, and what that must come to."""
+
+    def __init__(self, root: Path, kind: str) -> None:
+        self.root = root
+        self.place = root / "place"
+        until, self.files = KINDS[kind]
+        chance = random.Random(5)
+        write(self.place / "segment" / "SEGMENT.csv", "".join(f"{dial}\n" for dial in DIALS[:-1]))
+        write(self.place / "rules" / "RULES.csv", RULES)
+        for minute in range(3):
+            traffic(self.place, f"20200417194{minute}", chance)
+        self.start = self._leave(until)
+        for minute in range(3, 6):
+            traffic(self.place, f"20200417194{minute}", chance)
+        self.expected = self.after(self.copy(root / "sound"))
+
+    def _leave(self, until: str) -> Path:
+        if not until:
+            go_on(self.root / "start", self.place)
+            return self.root / "start"
+        strace.available()
+        return Campaign(self.root, ONCE, [self.place], lambda _: None, lambda *_: []).crash(
+            until, which=-1
+        )
+
+    def copy(self, output: Path) -> Consumer:
+        """The state once more; its consumer has taken all."""
+        shutil.copytree(self.start, output)
+        consumer = Consumer(output)
+        consumer.take()
+        return consumer
+
+    def after(self, consumer: Consumer) -> tuple[dict[str, bytes], Totals]:
+        """All that was sent, and the totals, after a run over what is there."""
+        go_on(consumer.output, self.place)
+        consumer.take()
+        with View.open(consumer.output / ".upswell") as view:
+            return consumer.contents(), view.totals()
+
+    def consequence(self, consumer: Consumer) -> str:
+        """What a restart over the damage ends in: "told", "harmless", or what is wrong."""
+        state = consumer.output / ".upswell"
+        verify(state)
+        try:
+            contents, totals = self.after(consumer)
+        except UpswellError as error:
+            if error.exit_code not in TOLD or not error.hint:
+                return f"{error!r} with exit code {error.exit_code} and the hint {error.hint!r}"
+            return "told"
+        if contents != self.expected[0]:
+            return f"other output: {contents} instead of {self.expected[0]}"
+        if totals != self.expected[1] and not verify(state):
+            return f"other totals, found by nobody: {totals} instead of {self.expected[1]}"
+        return "harmless"
+
+
+@pytest.mark.trust("T14")
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_to_a_state_is_told_or_harmless(tmp_path: Path, trust: Trust, kind: str) -> None:
+    """Flipped, zeroed, overwritten or cut anywhere, a state stops the next run, or changes nothing that it sends."""
+    damaged = Damaged(tmp_path, kind)
+    consequences = Counter[str]()
+
+    def try_all(seeds: Sequence[int]) -> list[str]:
+        wrong = []
+        for seed in seeds:
+            chance = random.Random(seed)
+            consumer = damaged.copy(tmp_path / "out")
+            done = damage(consumer.output / ".upswell" / chance.choice(damaged.files), chance)
+            found = damaged.consequence(consumer)
+            if found not in ("told", "harmless"):
+                wrong.append(f"{done} (seed {seed}): {found}")
+            consequences[found] += 1
+            shutil.rmtree(consumer.output)
+        return wrong
+
+    trust(range(500), try_all, case="damaged places", sample=20)
+    assert PROFILE == "slow" or {"told", "harmless"} == set(consequences)
