@@ -8,15 +8,26 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CARGO := cargo
 CARGO_FLAGS := --manifest-path kernel/Cargo.toml
 
-KERNEL_SOURCES := $(shell find kernel -path kernel/target -prune -o -type f -print)
+# PROFILE=checked builds a kernel that stops at overflows and failed assertions, for campaigns.
+PROFILE := release
+RUST_TARGET := x86_64-unknown-linux-gnu
+
+# Tests and fuzz targets are no part of the compiled module.
+KERNEL_SOURCES := $(shell find kernel/Cargo.* kernel/build.rs kernel/src -type f)
 PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css')
 ROUNDS := 5
+CARGO_FUZZ_VERSION := 0.13.1
+# Seconds that each fuzz target runs.
+FUZZ_S := 600
+FUZZ_TARGETS := $(notdir $(wildcard kernel/fuzz/corpus/*))
+FUZZ_TARGETS_PYTHON := $(notdir $(wildcard tests/fuzz/corpus/*))
 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust trust bench bench-short \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust trust fuzz fuzz-short sanitize \
+	bench bench-short \
 	demo wheel pex smoke docs-check clean
 
 help: ## this list
@@ -40,14 +51,20 @@ setup: .make/dev ## the virtual environment in .venv/, with the tools that pypro
 
 build: .make/build ## the release kernel in .venv/, when its sources changed
 
-.make/build: .make/dev $(KERNEL_SOURCES) pyproject.toml
-	@$(BIN)/maturin develop --release --quiet >/dev/null 2>.make/build.log || { cat .make/build.log >&2; false; }
+# Another profile is another build.
+.make/profile-%: | .make
+	@rm -f .make/profile-*
+	@touch $@
+
+.make/build: .make/dev .make/profile-$(PROFILE) $(KERNEL_SOURCES) pyproject.toml
+	@$(BIN)/maturin develop --profile $(PROFILE) --quiet >/dev/null 2>.make/build.log || { cat .make/build.log >&2; false; }
 	@touch $@
 
 fmt: .make/dev ## format Python and Rust
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 	@$(CARGO) fmt $(CARGO_FLAGS)
+	@$(CARGO) fmt --manifest-path kernel/fuzz/Cargo.toml
 
 lint: lint-python lint-rust ## formatting, lints, types, import layers, the kernel's stub
 
@@ -75,6 +92,57 @@ test-python: .make/build
 trust: .make/build ## every campaign over all of its cases, for hours; goes on where it was cut off
 	@TESTS=slow $(BIN)/python -m pytest --quiet -m "trust or slow"
 	@$(BIN)/python tests/trust_report.py
+
+fuzz: $(FUZZ_TARGETS:%=fuzz-%) $(FUZZ_TARGETS_PYTHON:%=fuzz-%) ## fuzz each target for FUZZ_S seconds
+
+fuzz-short: ## the same for half a minute each, two at a time
+	@$(MAKE) --no-print-directory --jobs 2 fuzz FUZZ_S=30
+
+# What is found is kept in .fuzz/; what breaks a promise goes to the corpus, with its mend.
+FUZZED = -max_total_time=$(FUZZ_S) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+	-artifact_prefix=.fuzz/broken-$*- .fuzz/$*
+
+$(FUZZ_TARGETS:%=fuzz-%): fuzz-%: .make/fuzz
+	@mkdir -p .fuzz/$*
+	@kernel/fuzz/target/$(RUST_TARGET)/release/$* -malloc_limit_mb=64 $(FUZZED) kernel/fuzz/corpus/$* 2>.fuzz/$*.log || \
+		{ tail -60 .fuzz/$*.log >&2; false; }
+	@echo "$@: $$(sed -n 's/^stat::number_of_executed_units: *//p' .fuzz/$*.log) inputs"
+
+$(FUZZ_TARGETS_PYTHON:%=fuzz-%): fuzz-%: .make/build .make/fuzz-python
+	@mkdir -p .fuzz/$*
+	@$(BIN)/python tests/fuzz/run.py $* $(FUZZED) tests/fuzz/corpus/$* >.fuzz/$*.log 2>&1 || \
+		{ tail -60 .fuzz/$*.log >&2; false; }
+	@echo "$@: $$(sed -n 's/^stat::number_of_executed_units: *//p' .fuzz/$*.log) inputs"
+
+# The flags of sanitizers and coverage are those of a nightly compiler, which the variable opens on the stable one.
+.make/fuzz: .make/cargo-fuzz $(KERNEL_SOURCES) $(shell find kernel/fuzz/Cargo.* kernel/fuzz/src kernel/fuzz/targets -type f)
+	@cd kernel && PATH="$(CURDIR)/.make/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz build --codegen-units 16 \
+		2>$(CURDIR)/.make/fuzz.log || { cat $(CURDIR)/.make/fuzz.log >&2; false; }
+	@touch $@
+
+.make/cargo-fuzz: | .make
+	@$(CARGO) install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root .make/tools
+	@touch $@
+
+.make/fuzz-python: .make/dev
+	@$(PIP) install --group fuzz
+	@touch $@
+
+# The standard library is not compiled anew: kernel/src/threads.rs and tsan.suppressions say what follows from that.
+sanitized = RUSTC_BOOTSTRAP=1 RUST_TEST_THREADS=1 CARGO_PROFILE_TEST_OPT_LEVEL=1 \
+	RUSTFLAGS='-Zsanitizer=$(1) -Cunsafe-allow-abi-mismatch=sanitizer --cfg sanitizer="$(1)"' \
+	TSAN_OPTIONS=suppressions=$(CURDIR)/kernel/tests/tsan.suppressions \
+	$(CARGO) test --quiet $(CARGO_FLAGS) --target $(RUST_TARGET) --target-dir kernel/target/$(1)
+# The sanitizer must end the planted fault with these words.
+planted = if $(call sanitized,$(1)) --test planted -- --ignored $(2) >.make/planted.log 2>&1 || \
+	! grep --quiet '$(3)' .make/planted.log; then cat .make/planted.log >&2; false; fi
+
+sanitize: | .make ## the kernel's tests and the fuzz corpus under the address, leak and thread sanitizers
+	@$(call sanitized,address)
+	@$(call planted,address,overflow,heap-buffer-overflow)
+	@$(call planted,address,leak,detected memory leaks)
+	@$(call sanitized,thread)
+	@$(call planted,thread,race,data race .*planted)
 
 docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
 	@$(BIN)/python -m pytest --quiet tests/test_docs_commands.py
@@ -124,5 +192,5 @@ demo: .make/build ## a tour on generated data
 
 clean: ## remove what was built, but not .venv/ and bench/data/
 	@$(CARGO) clean --quiet $(CARGO_FLAGS)
-	@rm -rf dist .make .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf dist .make .demo .fuzz kernel/fuzz/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@rm -f src/upswell/*.so

@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     measure: Measure = "total"
     zones: Zones = Zones()
     keep_days: int = 2
+    dials: tuple[str, ...] = DIALS
 
 
 class Asked(NamedTuple):
@@ -99,7 +100,7 @@ class Driver:
         self.paths = [directory / f"DATA_{stamp_of(number)}.csv" for number, _ in enumerate(files)]
         for path, content in zip(self.paths, files, strict=True):
             path.write_bytes(content)
-        self.segment, _ = kernel.Segment.parse(["\n".join(DIALS).encode()])
+        self.segment, _ = kernel.Segment.parse(["\n".join(settings.dials).encode()])
         self.rules = kernel.Rules([tuple(rule) for rule in RULES])
         with environment(settings):
             clock = kernel.Clock(settings.zones.shifts())
@@ -204,11 +205,12 @@ def run_kernel(
 def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
     """What the reference says about the ranges that were taken."""
     reference = Reference(settings.measure, settings.keep_days, settings.zones)
-    rejects, notifications = b"", set()
+    segment = frozenset(settings.dials)
+    rejects, notifications = [], set()
     for part in taken:
-        for line in reference.take(part, frozenset(DIALS), RULES):
+        for line in reference.take(part, segment, RULES):
             if line.outcome in ("rejected", "late"):
-                rejects += encoded(line)
+                rejects.append(encoded(line))
             if line.outcome == "notified" and line.record and line.rule:
                 place = (line.file, line.byte, line.content)
                 notifications.add((line.day, line.rule.application, line.record.msisdn, *place))
@@ -219,7 +221,7 @@ def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
         reference.lines,
         [reference.counts[name] for name in kernel.OUTCOMES],
         [reference.reasons[name] for name in kernel.REASONS],
-        rejects,
+        b"".join(rejects),
         {name: b"".join(lines) for name, lines in reference.outputs.items()},
         notifications,
         items,
@@ -247,22 +249,19 @@ def same(expected: Run, actual: Run) -> None:
 
 def encoded(line: Line) -> bytes:
     """A reject's line, as docs/operations.md describes it."""
-    raw = "".join(
-        "\\\\"
-        if byte == 0x5C
-        else chr(byte)
-        if 0x20 <= byte <= 0x7E and (at > 0 or byte not in b'=+-@"')
-        else f"\\x{byte:02x}"
-        for at, byte in enumerate(line.content[: kernel.LINE_BYTES_MAX])
-    )
+    raw = line.content[: kernel.LINE_BYTES_MAX].decode("latin-1").translate(_ESCAPES)
+    if raw and raw[0] in '=+-@"':
+        raw = f"\\x{ord(raw[0]):02x}{raw[1:]}"
     fields = (line.file, line.line, line.byte, len(line.content), line.reason or "late", raw)
     return ("\t".join(map(str, fields)) + "\n").encode()
 
 
-def random_content(generator: random.Random, dirty: float = 0.3) -> bytes:
+def random_content(
+    generator: random.Random, dirty: float = 0.3, dials: Sequence[str] = DIALS
+) -> bytes:
     """The content of a line: a record, or something that went wrong on its way to be one."""
     fields = [
-        generator.choice(DIALS if generator.random() < 0.7 else STRANGERS),
+        generator.choice(dials if generator.random() < 0.7 else STRANGERS),
         generator.choice(("1", "2", "3", "01", "999999999", "5000", "4", "000000002")),
         str(generator.choice((0, 1, 30, 68, 69, 100, 150, 10**15 - 1))),
         generator.choice(("20200416", "20200417", "20200418", "20200415", "20200419"))
@@ -288,6 +287,11 @@ def random_content(generator: random.Random, dirty: float = 0.3) -> bytes:
     return bytes(line).replace(b"\n", b"")
 
 
+_ESCAPES = {
+    byte: "\\\\" if byte == 0x5C else f"\\x{byte:02x}"
+    for byte in range(256)
+    if byte == 0x5C or not 0x20 <= byte <= 0x7E
+}
 HOSTILE_BYTES = b'0123456789,,"\r\t \\+-.\x00\xff\xef\xbb\xbf\x1b:/;)*' + bytes(range(0x80, 0x90))
 HOSTILE_ENDS = (
     b"",
@@ -327,13 +331,15 @@ HOSTILE_FIELDS = (
 )
 
 
-def random_file(generator: random.Random, lines: int, dirty: float = 0.3) -> bytes:
+def random_file(
+    generator: random.Random, lines: int, dirty: float = 0.3, dials: Sequence[str] = DIALS
+) -> bytes:
     """A file of such lines, with all kinds of ends, sometimes a byte-order mark and a header."""
     parts = [b"\xef\xbb\xbf"] if generator.random() < 0.2 else []
     if generator.random() < 0.2:
         parts.append(b"msisdn,service,volume,timestamp\r\n")
     for _ in range(lines):
-        parts.append(random_content(generator, dirty))
+        parts.append(random_content(generator, dirty, dials))
         parts.append(
             generator.choice((b"\n",) * 12 + (b"\r\n",) * 4 + (b"\n\n", b" \t\n", b"\r", b"\r\r\n"))
         )

@@ -1,7 +1,9 @@
 //! Work on scoped threads. Which thread does what never shows in a result: tasks write to places of their own.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Builder};
 
 /// Do `task(0)` … `task(count - 1)`, each once, on up to that many threads, this one among them.
 pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
@@ -15,16 +17,37 @@ pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
             task(index);
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(count) {
-            // Without another thread the work is done all the same.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
+    thread::scope(|scope| {
+        // Without another thread the work is done all the same.
+        let others: Vec<_> = (1..threads.min(count))
+            .filter_map(|_| Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
         work();
+        // The scope would wait for them in a way that the thread sanitizer cannot see.
+        for other in others {
+            if let Err(panic) = other.join() {
+                resume_unwind(panic);
+            }
+        }
     });
 }
 
 /// Lock, whatever a panic elsewhere left: the panic itself ends the call.
+#[cfg(not(sanitizer = "thread"))]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for the thread sanitizer: the standard library waits in code that was compiled without it, so that a lock
+/// which had to be waited for would look like none.
+#[cfg(sanitizer = "thread")]
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    use std::sync::TryLockError;
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return PoisonError::into_inner(poisoned),
+            Err(TryLockError::WouldBlock) => thread::yield_now(),
+        }
+    }
 }

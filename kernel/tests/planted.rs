@@ -1,0 +1,41 @@
+//! Faults that are planted to see that a sanitizer sees them: run one by one by `make sanitize`, which wants each to fail.
+
+use std::hint::black_box;
+
+#[test]
+#[ignore = "reads beyond its buffer"]
+fn overflow() {
+    let bytes = vec![7u8; black_box(64)];
+    // SAFETY: none: it is what the address sanitizer has to find.
+    let beyond = unsafe { *bytes.as_ptr().add(black_box(64)) };
+    black_box(beyond);
+}
+
+#[test]
+#[ignore = "loses memory"]
+fn leak() {
+    black_box(vec![7u8; black_box(64)]).leak();
+}
+
+#[test]
+#[ignore = "writes from two threads at once"]
+fn race() {
+    struct Shared(*mut u64);
+    // SAFETY: none: it is what the thread sanitizer has to find.
+    unsafe impl Sync for Shared {}
+    let mut count = 0u64;
+    let shared = &Shared(&raw mut count);
+    upswell_kernel::threads::for_each(2, 1000, |_| {
+        // SAFETY: none, as above.
+        unsafe { *black_box(shared.0) += 1 };
+        std::thread::yield_now();
+    });
+    black_box(count);
+}
+
+#[test]
+#[should_panic(expected = "overflow")]
+fn sums_that_overflow_stop_every_test() {
+    let most = black_box(u64::MAX);
+    black_box(most + black_box(1));
+}

@@ -1,0 +1,99 @@
+//! Calls with several threads over several files: the thread sanitizer sees every way in which they meet.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+use upswell_kernel::clock::Clock;
+use upswell_kernel::ledger::Ledger;
+use upswell_kernel::path::Path;
+use upswell_kernel::process::{Job, Processed, Scanner};
+use upswell_kernel::progress::RangeSpec;
+use upswell_kernel::rules::Rules;
+use upswell_kernel::segment::Segment;
+
+const FILES: u64 = 3;
+const LINES: u64 = 30_000;
+
+/// Files of records of many dials, services and days, late and refused lines among them.
+fn files(test: &str) -> Vec<PathBuf> {
+    (0..FILES)
+        .map(|file| {
+            let mut content = String::new();
+            for line in 0..LINES {
+                let dial = (line * 7919 + file) % 5000;
+                let day = 15 + line % 4;
+                content += &match line % 50 {
+                    0 => format!("refused {line}\n"),
+                    _ => format!("01{dial:08},{},{},202004{day}100000\n", line % 4, line % 97),
+                };
+            }
+            let name = format!("upswell-{test}-{}-{file}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::write(&path, content).expect("room");
+            path
+        })
+        .collect()
+}
+
+/// One call over all of them.
+fn call(files: &[PathBuf], path: Path, threads: usize, piece_bytes: usize) -> (Processed, Ledger) {
+    let dials: String = (0..5000)
+        .step_by(3)
+        .map(|dial| format!("01{dial:08}\n"))
+        .collect();
+    let (segment, _) = Segment::parse(&[dials.as_bytes()], 0);
+    let rules = Rules::new(&[
+        (1, "A", 0, 1440, 100),
+        (2, "B", 540, 1080, 68),
+        (3, "A", 0, 1440, 9),
+    ])
+    .expect("sound rules");
+    let ranges: Vec<RangeSpec> = files
+        .iter()
+        .map(|file| RangeSpec {
+            name: "f".into(),
+            path: file.as_os_str().as_encoded_bytes().to_vec(),
+            end: fs::metadata(file).expect("a file").len(),
+            last: true,
+            day_max: 20_200_417,
+            day_open: 20_200_416,
+            rejects_left_bytes: u64::MAX,
+            ..RangeSpec::default()
+        })
+        .collect();
+    let mut ledger = Ledger::default();
+    let job = Job {
+        ranges: &ranges,
+        segment: &segment,
+        rules: &rules,
+        output_bytes_max: u64::MAX,
+        work_max: Duration::MAX,
+    };
+    let done = Scanner::new(threads, true, Clock::default(), path, piece_bytes)
+        .process(&job, &mut ledger)
+        .expect("a sound contract");
+    (done, ledger)
+}
+
+#[test]
+fn threads_give_the_same_bytes_as_one() {
+    let files = files("threads");
+    for path in Path::available() {
+        let (expected, ledger) = call(&files, path, 1, 256 << 10);
+        for threads in [2, 3] {
+            let (actual, other) = call(&files, path, threads, 20_000);
+            assert_eq!(expected.outputs, actual.outputs);
+            assert_eq!(expected.rejects, actual.rejects);
+            assert_eq!(expected.delta, actual.delta);
+            assert_eq!(ledger.items(), other.items());
+            assert_eq!(FILES as usize, actual.ranges.len());
+            // A stored ledger is read by threads, too.
+            let loaded = Ledger::load(&[], &[(1, &actual.delta)], 0, threads).expect("whole");
+            assert_eq!(ledger.caps(), loaded.caps());
+        }
+        assert!(!expected.outputs.is_empty() && !expected.rejects.is_empty());
+    }
+    for file in files {
+        let _ = fs::remove_file(file);
+    }
+}

@@ -1,0 +1,1 @@
+"""Fuzz targets for what is parsed in Python, and what they try."""
