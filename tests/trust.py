@@ -88,7 +88,7 @@ class Trust:
             wrong = self._all(cases, attempt, case, chunk)
         else:
             wrong = self._some(cases, attempt, case, sample, always)
-        assert [] == wrong[:WRONG_KEPT], f"SEED={self._seed}"
+        assert [] == wrong, "\n".join([f"SEED={self._seed}", *wrong[:WRONG_KEPT]])
 
     def _some(
         self,
