@@ -114,7 +114,8 @@ def attempt_one(root: Path, name: str) -> Iterator[str]:
 @pytest.mark.trust("S1")
 def test_no_application_name_leads_out_of_output(trust: Trust, tmp_path: Path) -> None:
     """Whatever an application is called, its notifications appear in one directory inside OUTPUT, or its rule is
-    refused with file and line."""
+    refused with file and line.
+    """
     trust(
         NAMES, partial(each, partial(attempt_one, tmp_path)), case="names", sample=14,
         always=lambda name: name in ("..", "../x", "/etc/x", ".upswell", "a/b", "NUL\0x"),
@@ -151,7 +152,8 @@ def test_all_names_at_once_have_their_own_directories(trust: Trust, tmp_path: Pa
 @pytest.mark.trust("S1")
 def test_names_that_could_collide_do_not(trust: Trust, tmp_path: Path) -> None:
     """Of two names that differ in case or Unicode form the second is refused with both lines; other pairs have two
-    directories."""
+    directories.
+    """
 
     def attempt_pair(pair: tuple[str, str]) -> Iterator[str]:
         place = tmp_path / str((*TWINS, *DIFFERENT).index(pair))

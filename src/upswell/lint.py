@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from upswell.contents import Contents
 from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment
-from upswell.privacy import escape, mask, mask_line
+from upswell.privacy import escape, mask, mask_digits, mask_line
 from upswell.reload import BAD_LINES_MAX_RATIO
 from upswell.rules import DAY_MIN, Rule, Ruleset, directory_name, parse_rules
 from upswell.segment import parse_msisdn, unquote
@@ -93,7 +93,7 @@ def lint_rules(report: Findings, contents: Contents) -> Ruleset:
     for problem in ruleset.problems[:NAMED_MAX]:
         report.add(
             "warning",
-            f"{problem.file}:{problem.line}",
+            f"{mask_digits(problem.file)}:{problem.line}",
             problem.message,
             "a first start leaves this line out; a change of a running job is refused as a whole",
         )
@@ -117,8 +117,9 @@ def lint_segment(report: Findings, contents: Contents) -> tuple[Segment, Segment
     for index, line, reason, head in parsed.errors[:NAMED_MAX]:
         words = _SEGMENT_WORDS.get(reason, reason)
         if re.fullmatch(rb"[0-9.,]+E\+?[0-9]+", head.strip(b' "\r')):
-            words = f"{head.decode()} is how a spreadsheet shortens a number: {SPREADSHEET}"
-        report.add("warning", f"{contents.files[index][0]}:{line}", f"{mask_line(head)}: {words}")
+            words = f"{mask_digits(head.decode())} is how a spreadsheet shortens a number: {SPREADSHEET}"
+        where = f"{mask_digits(contents.files[index][0])}:{line}"
+        report.add("warning", where, f"{mask_line(head)}: {words}")
     if (more := parsed.bad - NAMED_MAX) > 0:
         report.add("warning", "SEGMENT", f"{more:,} more lines are no dial")
     if parsed.bad > parsed.lines * BAD_LINES_MAX_RATIO:
@@ -152,7 +153,7 @@ def _check_zeros(report: Findings, contents: Contents) -> None:
             zero_led[len(dial)] += 1
         else:
             others[len(dial)] += 1
-            first.setdefault(len(dial), f"{name}:{number}: {mask(dial)}")
+            first.setdefault(len(dial), f"{mask_digits(name)}:{number}: {mask(dial)}")
     for length, many in zero_led.items():
         few = others[length - 1]
         if 0 < few < many:

@@ -11,8 +11,9 @@ _SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell network
 _HIDDEN_DIGITS_MIN = 3
 _SHOWN_CHARS_MAX = 120
 _FIRST_FIELD_RUN = re.compile("[0-9]{5,}")
-# A volume stays readable, and so does a timestamp, whose 14 digits name nobody.
-_OTHER_FIELD_RUN = re.compile("(?<![0-9])(?:[0-9]{9,13}|[0-9]{15,})(?![0-9])")
+# A volume stays readable, and so does a timestamp, which names nobody.
+_TIMESTAMP = "(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{6}(?![0-9])"
+_OTHER_FIELD_RUN = re.compile(f"(?<![0-9])(?!{_TIMESTAMP})[0-9]{{9,}}")
 _LONG_RUN = re.compile("[0-9]{7,}")
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 

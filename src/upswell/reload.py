@@ -17,7 +17,7 @@ from upswell.batch import Versions
 from upswell.contents import check_regular, list_files, missing, read_rules, read_segment
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Rules, Segment, SegmentReport
-from upswell.privacy import escape
+from upswell.privacy import escape, mask_digits
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
 
 BAD_LINES_MAX_RATIO = 0.01
@@ -290,7 +290,7 @@ def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> C
 
 def describe_problem(problem: Problem) -> str:
     """A refused line of RULES in words, safe for a terminal."""
-    return f"{escape(problem.file)} line {problem.line}: {problem.message}"
+    return f"{mask_digits(problem.file)} line {problem.line}: {escape(problem.message)}"
 
 
 def _describe_problems(ruleset: Ruleset) -> list[str]:
@@ -334,5 +334,5 @@ def _segment_problems(report: SegmentReport, names: list[str]) -> list[str]:
         return []
     index, line, reason, _ = report.errors[0]
     return [
-        f"{report.bad:,} SEGMENT lines are no dial, the first is {escape(names[index])} line {line}: {reason}"
+        f"{report.bad:,} SEGMENT lines are no dial, the first is {mask_digits(names[index])} line {line}: {reason}"
     ]

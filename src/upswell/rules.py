@@ -102,7 +102,11 @@ def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
     for name, data in files:
         for line, fields in _rows(data):
             found = fields if isinstance(fields, tuple) else _parse_fields(fields)
-            refused = accepted.add(found, f"{name}:{line}") if isinstance(found, Rule) else found
+            refused = (
+                accepted.add(found, f"{mask_digits(name)}:{line}")
+                if isinstance(found, Rule)
+                else found
+            )
             if refused is not None:
                 problems.append(Problem(name, line, *refused))
     return Ruleset(tuple(accepted.rules), tuple(problems))

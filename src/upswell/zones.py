@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 from zoneinfo import ZoneInfo
 
 from upswell.errors import ConfigError
+from upswell.privacy import mask_digits
 
 FIRST_TRANSITION_YEAR = 1800  # tz data knows no change of offset before it
 LAST_TRANSITION_YEAR = 2100  # a record this far ahead is `future` or in a held file long before
@@ -32,7 +33,7 @@ def load_zone(name: str) -> ZoneInfo:
     """The zone of that name. Raises ConfigError when tz data has none."""
     if name not in zone_names():
         raise ConfigError(
-            f"unknown time zone {name!r}",
+            f"unknown time zone {mask_digits(repr(name))}",
             "write a name of the tz database, such as Africa/Cairo or UTC",
         )
     with _open_zone(name) as stream:
