@@ -23,7 +23,7 @@ def test_failed_sync_ends_the_run_and_is_never_tried_again(trust, tmp_path: Path
     def attempt(some: list[strace.Point]) -> list[str]:
         return strace.each(lambda point: complaint(tmp_path, point), some)
 
-    trust(syncs, attempt, case="syncs", sample=12, always=lambda point: "staging>" in point.text)
+    trust(syncs, attempt, case="syncs", sample=20, always=lambda point: "staging" in point.text)
 
 
 def complaint(tmp_path: Path, point: strace.Point) -> str | None:

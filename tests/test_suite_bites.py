@@ -59,7 +59,7 @@ def test_every_mistake_in_the_protocol_is_caught(trust, tmp_path: Path) -> None:
             return [f"without a mistake there are failures: {said}"]
         return strace.each(lambda mistake: complaint(tmp_path, mistake), some)
 
-    trust([Mistake.read(patch) for patch in MISTAKES], attempt, case="mistakes", sample=100)
+    trust([Mistake.read(patch) for patch in MISTAKES], attempt, case="mistakes", sample=24)
 
 
 def complaint(tmp_path: Path, mistake: Mistake) -> str | None:
@@ -91,7 +91,9 @@ def copy(place: Path) -> Path:
     """The package with its kernel, and the tests, elsewhere."""
     place.mkdir()
     for name in ("src", "tests"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "mistakes"))
+        shutil.copytree(
+            ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "mistakes")
+        )
     shutil.copy(ROOT / "pyproject.toml", place)
     return place
 
