@@ -1,5 +1,6 @@
 """Commit and recovery, step by step: what each crash leaves, and that a restart puts it right."""
 
+import resource
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -103,6 +104,22 @@ def test_crash_while_making_again_leaves_the_staged_file(world):
     (world.staging / one.staged_name).write_bytes(b"")
     (world.staging / f"{one.staged_name}.rebuilt").write_bytes(b"01")
     (world.staging / "directory.new").mkdir()
+    assert {"published": 1, "rebuilt": 1} == recovered(world)
+    assert expected_output([1, 2]) == published(world.output)
+
+
+def test_making_again_on_a_full_disk_loses_nothing(world):
+    """The damaged file is there until the new one is whole: one that is missing would count as published."""
+    (one,) = commit_only(world, made(2))
+    (world.staging / one.staged_name).write_bytes(b"01")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            world.committer.recover()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert b"01" == (world.staging / one.staged_name).read_bytes()
     assert {"published": 1, "rebuilt": 1} == recovered(world)
     assert expected_output([1, 2]) == published(world.output)
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 import strace
+from faults.ending import end
 from faults.limits import in_a_namespace
 from upswell import disk
 from upswell.errors import OutputUnwritable
 from upswell.sink import Sink, check_directories
 
-OPENING = Path(__file__).parent / "faults" / "opening.py"
 SAY_WHETHER_IT_OPENS = (
     "from upswell.sink import Sink; from pathlib import Path; import sys\n"
     "from upswell.errors import OutputUnwritable\n"
@@ -21,25 +21,30 @@ SAY_WHETHER_IT_OPENS = (
 )
 
 
-def opened(tmp_path: Path, call: str, fault: str, count: int = 1) -> strace.Faulted:
-    """How a start ends whose count-th call of this name is faulted."""
+def opened(output: Path, call: str, about: str, fault: str) -> int:
+    """The exit code of opening an OUTPUT whose first call of this name, which is about these files, fails."""
     strace.available()
-    command = strace.python(OPENING, tmp_path / "out")
-    return strace.inject(command, strace.Point(call, count, ""), fault, tmp_path / "trace")
+    point = strace.Point(call, 1, f"{about}) = 0")
+    trace = output.with_name("trace")
+    return strace.inject(lambda: end(lambda: Sink.open(output).close()), point, fault, trace).code
 
 
-def test_file_system_that_overwrites_is_refused(tmp_path):
+def test_file_system_that_overwrites_is_refused(tmp_path, capfd):
     """Where a move over an existing file succeeds, "never overwritten" could not be kept: it is tried at each start."""
-    done = opened(tmp_path, "renameat2", "retval=0")
-    assert 73 == done.code
-    assert "RENAME_NOREPLACE" in done.errors
+    place = f"3<{tmp_path}/out/.upswell/staging>"
+    code = opened(
+        tmp_path / "out", "renameat2", f'{place}, "probe.1", {place}, "probe.2"', "retval=0"
+    )
+    assert 73 == code
+    assert "RENAME_NOREPLACE" in capfd.readouterr().err
 
 
-def test_file_system_without_locks_is_refused(tmp_path):
+def test_file_system_without_locks_is_refused(tmp_path, capfd):
     """A lock that cannot be had for another reason than another run is told as what it is."""
-    done = opened(tmp_path, "flock", "error=ENOLCK")
-    assert 73 == done.code
-    assert "No locks available" in done.errors
+    lock = f"3<{tmp_path}/out/.upswell/output.lock>"
+    code = opened(tmp_path / "out", "flock", lock, "error=ENOLCK")
+    assert 73 == code
+    assert "No locks available" in capfd.readouterr().err
 
 
 def test_c_library_without_the_move_is_refused(tmp_path, monkeypatch):

@@ -75,6 +75,19 @@ def test_a_hard_link_is_a_file(arrivals: Arrivals, tmp_path: Path) -> None:
     assert [(name(1), 0, len(record(0)))] == arrivals.turn()
 
 
+def test_an_inode_that_comes_again_is_another_file(arrivals: Arrivals) -> None:
+    """File systems give a deleted file's inode to the next one, and producers write into files they had before."""
+    arrivals.write(1, record(0), age_s=9)
+    arrivals.write(2, record(1), age_s=9)
+    arrivals.turn()
+    inode = arrivals.path(1).stat().st_ino
+    arrivals.path(1).rename(arrivals.path(3))
+    arrivals.write(3, record(2) + record(3))
+
+    assert inode == arrivals.path(3).stat().st_ino
+    assert [(name(3), 0, 2 * len(record(2)))] == arrivals.turn()
+
+
 def test_files_in_directories_are_not_seen(arrivals: Arrivals) -> None:
     """Only what lies directly in DATA counts."""
     (arrivals.data / "old").mkdir()

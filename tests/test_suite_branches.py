@@ -20,7 +20,9 @@ MEASURED = [
         "duplicates", "growth", "gzip", "identity", "names", "once", "order", "races", "roster",
     )),
 ]  # fmt: skip
-LONG = ["tests/test_engine.py::test_any_split_over_runs_obeys_the_law"]  # no branch is left to it alone
+LONG = [
+    "tests/test_engine.py::test_any_split_over_runs_obeys_the_law"
+]  # no branch is left to it alone
 
 
 @pytest.mark.trust("T17")
