@@ -80,7 +80,7 @@ class Trust:
             cases: all there are; a ``range`` of seeds when they are without number.
             attempt: tries some of them; what is wrong, a sentence each that names the case.
             case: what one of them is, in the plural.
-            sample: how many a run of the suite tries.
+            sample: how many a run of the suite tries, unless SAMPLE says otherwise.
             always: those that every sample has.
             chunk: how many a release run tries between two notes of how far it came.
         """
@@ -100,6 +100,7 @@ class Trust:
     ) -> list[str]:
         chosen = [at for at, each in enumerate(cases) if always(each)]
         left = sorted(set(range(len(cases))) - set(chosen))
+        sample = int(os.environ.get("SAMPLE", sample))
         want = min(max(0, sample - len(chosen)), len(left))
         chosen += random.Random(self._seed).sample(left, want)
         some = [cases[at] for at in sorted(chosen)]

@@ -110,7 +110,7 @@ def read_file(name: str, dir_fd: int) -> bytes:
 
 
 def remove_files(names: Iterable[str], dir_fd: int) -> int:
-    """Unlink these names, those that are there; how many were. Durable when it returns."""
+    """Unlink these names, those that are there; how many were. Durable when it returns, with earlier removals."""
     removed = 0
     for name in names:
         try:
@@ -118,8 +118,7 @@ def remove_files(names: Iterable[str], dir_fd: int) -> int:
         except FileNotFoundError:
             continue
         removed += 1
-    if removed:
-        disk.fsync(dir_fd)
+    disk.fsync(dir_fd)  # also what a crash kept the last run from syncing
     return removed
 
 

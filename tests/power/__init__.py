@@ -7,16 +7,23 @@ first up to the second.
 from collections import Counter
 from collections.abc import Iterable
 
+from power.calls import ERROR, KILL, POWER
 from power.history import History
 
+STRIKES = (KILL, POWER, ERROR)
+KINDS = (*STRIKES, "spoiled", "rebuilt", "seen again")
+"""What is counted in histories: what struck a process, staged files that a loss spoiled and that were made again, and
+files that came again to a consumer which had taken them, in the one window that is documented."""
 
-def play(seeds: Iterable[int]) -> tuple[list[str], Counter[str]]:
+
+def play(seeds: Iterable[int]) -> tuple[dict[int, str], Counter[str]]:
     """What is wrong with the histories of these seeds, and what happened in them."""
-    wrong, counts = [], Counter[str]()
+    wrong: dict[int, str] = {}
+    counts = Counter[str]()
     for seed in seeds:
         history = History(seed)
         if complaint := history.run():
-            wrong.append(f"python -m power {seed}: {complaint}")
+            wrong[seed] = complaint
         counts.update(history.counts)
     return wrong, counts
 

@@ -10,4 +10,6 @@ if __name__ == "__main__":
         print(trace(seeds[0]))
     else:
         wrong, counts = play(range(*seeds))
-        print(*wrong, dict(counts), sep="\n")
+        print(
+            *(f"{seed}: {complaint}" for seed, complaint in wrong.items()), dict(counts), sep="\n"
+        )

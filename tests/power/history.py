@@ -21,7 +21,7 @@ from upswell.batch import Batch, LogRange, Output, Versions
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.errors import UpswellError
-from upswell.names import rejects_name
+from upswell.names import begun_name, rejects_name
 from upswell.sink import OWN_DIRECTORY, STAGING, Sink
 
 APPLICATIONS = ("Twitter", "WhatsApp", "a/b", "Radio")
@@ -100,7 +100,7 @@ class History:
         self._aim(0.2, START_CALLS)
         with Sink.open(OUTPUT) as sink, self.memory.opened():
             committer = Committer(cast("Checkpoint", self.memory), sink)
-            self._aim(0.3, RECOVERY_CALLS)
+            self._aim(0.4, RECOVERY_CALLS)
             recovered = committer.recover()
             self.counts["rebuilt"] += recovered.rebuilt
             self._settled("the recovery")
@@ -108,8 +108,10 @@ class History:
                 raise Broken(f"after the recovery there is still {names} in staging")
             while self.memory.last_batch() < self.goal:
                 self._aim(0.5, COMMIT_CALLS)
-                committer.commit(self._batch())
+                batch = self._batch()
+                committer.commit(batch)
                 self._settled("the commit")
+                self._marked(batch)
 
     def _aim(self, likely: float, calls: int) -> None:
         """Let one of the next calls be struck, or not."""
@@ -215,6 +217,11 @@ class History:
             f"after {after} reject files can be read by others",
         )
 
+    def _marked(self, batch: Batch) -> None:
+        """OUTPUT tells which batch was last published, so that an older state is recognised."""
+        mark = self.platter.root.find(*self.output, OWN_DIRECTORY, begun_name(batch.number))
+        expect(mark is not None or not batch.outputs, f"batch {batch.number} has no mark")
+
     def _end(self) -> None:
         expect(self.goal == self.memory.last_batch(), "the last process did not come to its end")
         self._lose_power()
@@ -225,7 +232,7 @@ class History:
     def _spoil(self) -> None:
         """A disk may have lost content that it reported as written: what is staged can be made again."""
         staging = self.platter.root.find(*self.output, OWN_DIRECTORY, STAGING)
-        if staging is None or self.rng.random() < 0.5:
+        if staging is None or self.rng.random() < 0.25:
             return
         for name, inode in (staging.names or {}).items():
             if inode.names is None and self.rng.random() < 0.7:
