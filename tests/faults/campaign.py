@@ -26,8 +26,6 @@ from upswell.errors import InputMissing, OutputUnwritable, StorageError, Upswell
 from upswell.verify import verify
 
 KILL = "signal=KILL"
-EXIT_CODES = (0, OutputUnwritable.exit_code, StorageError.exit_code)
-"""What a fault of the machine may end in."""
 T = TypeVar("T")
 R = TypeVar("R")
 _numbers = count()
@@ -171,8 +169,10 @@ def _ending(case: Case, done: Faulted) -> str | None:
     """What is wrong with how a faulted run ended."""
     if done.code < 0 and case.fault == KILL:
         return None
-    of_inputs = "/inputs/" in case.point.text
-    if done.code not in ((0, InputMissing.exit_code) if of_inputs else EXIT_CODES):
+    codes = {0, OutputUnwritable.exit_code, StorageError.exit_code}
+    if "/inputs/" in case.point.text:
+        codes = {0, InputMissing.exit_code} | (codes if case.more else set())
+    if done.code not in codes:
         return f"exit code {done.code}, {done.errors}"
     told = len(done.errors.splitlines()) >= 2  # what happened, and the next step
     could_tell = case.point.name != "write"
