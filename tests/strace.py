@@ -15,9 +15,10 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Never
+from typing import NamedTuple, Never, TypeVar
 
 import pytest
 
@@ -36,6 +37,9 @@ _ROOT = Path(__file__).parent.parent
 _HANGS_S = 30  # a program that takes longer is ended, which no test expects
 _PR_SET_PTRACER, _ANY_PROCESS = 0x59616D61, 2**64 - 1
 _libc = ctypes.CDLL(None)
+
+
+T = TypeVar("T")
 
 
 class Point(NamedTuple):
@@ -150,6 +154,12 @@ def inject(
     assert point.subject == hit.subject, f"{fault} happened at {hit} instead of {point}"
     assert (done.code == -signal.SIGKILL) == ("KILL" in fault), f"{done} after {fault} at {point}"
     return done
+
+
+def each(work: Callable[[T], str | None], items: Iterable[T]) -> list[str]:
+    """Do the work on all items, as many at a time as there are cores; the complaints it returned."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [complaint for complaint in pool.map(work, items) if complaint]
 
 
 def _recording(names: Sequence[str] | set[str]) -> list[str]:
