@@ -146,7 +146,15 @@ def inject(
     ``more``: "+" faults all later calls of the name too. Fails when the fault did not happen.
     """
     when = f"{point.count}{more}"
-    options = ["-y", "-s", "64", "-e", f"trace={point.name}", "-e", f"inject={point.name}:{fault}:when={when}"]
+    options = [
+        "-y",
+        "-s",
+        "64",
+        "-e",
+        f"trace={point.name}",
+        "-e",
+        f"inject={point.name}:{fault}:when={when}",
+    ]
     done = _traced(program, trace, options)
     wanted = " = ?" if "KILL" in fault else "(INJECTED)"
     hit = next((call for call in calls(trace) if wanted in call.text), None)
@@ -179,7 +187,9 @@ def forked(program: Callable[[], int], errors: Path, tracer: Sequence[str] = ())
     if not tracer:
         os.kill(child, signal.SIGUSR1)
         return Faulted(_code(child), errors.read_text())
-    with subprocess.Popen([*tracer, "-p", str(child)], stderr=subprocess.PIPE, text=True) as attached:
+    with subprocess.Popen(
+        [*tracer, "-p", str(child)], stderr=subprocess.PIPE, text=True
+    ) as attached:
         assert attached.stderr
         said = attached.stderr.readline()
         os.kill(child, signal.SIGUSR1 if "attached" in said else signal.SIGKILL)

@@ -14,7 +14,7 @@ from conftest import clean_environment
 from faults.workloads import ALL
 
 PROGRAM = Path(__file__).parent / "faults" / "full_disk.py"
-FREE_KIB = range(4, 404, 8)  # tmpfs takes 0 for no limit
+FREE_KIB = range(4, 704, 8)  # tmpfs takes 0 for no limit
 Disk = tuple[str, int]
 """A workload, and the KiB that are free at its start."""
 

@@ -177,7 +177,9 @@ def _ending(case: Case, done: Faulted) -> str | None:
     return ending(done, codes, mute=case.point.name == "write")
 
 
-def ending(done: Faulted, codes: Collection[int] = MACHINE_CODES, *, mute: bool = False) -> str | None:
+def ending(
+    done: Faulted, codes: Collection[int] = MACHINE_CODES, *, mute: bool = False
+) -> str | None:
     """What is wrong with how a run ended that may end so; ``mute``: it could perhaps not write what it had to say."""
     if done.code not in codes:
         return f"exit code {done.code}, {done.errors}"
