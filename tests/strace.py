@@ -15,9 +15,10 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Never
+from typing import NamedTuple, Never, TypeVar
 
 import pytest
 
@@ -36,6 +37,9 @@ _ROOT = Path(__file__).parent.parent
 _HANGS_S = 30  # a program that takes longer is ended, which no test expects
 _PR_SET_PTRACER, _ANY_PROCESS = 0x59616D61, 2**64 - 1
 _libc = ctypes.CDLL(None)
+
+
+T = TypeVar("T")
 
 
 class Point(NamedTuple):
@@ -116,7 +120,7 @@ def record(command: Sequence[str], trace: Path, timeout_s: float = TIMEOUT_S) ->
 
 def record_calls(program: Callable[[], int], trace: Path) -> list[Point]:
     """Run a program to its end, unharmed; its reading and mutating calls in order."""
-    done = _forked(program, trace, _recording({*MUTATING, *READING}))
+    done = _traced(program, trace, _recording({*MUTATING, *READING}))
     assert Faulted(0, "") == done
     return calls(trace)
 
@@ -142,8 +146,16 @@ def inject(
     ``more``: "+" faults all later calls of the name too. Fails when the fault did not happen.
     """
     when = f"{point.count}{more}"
-    options = ["-y", "-s", "64", "-e", f"trace={point.name}", "-e", f"inject={point.name}:{fault}:when={when}"]
-    done = _forked(program, trace, options)
+    options = [
+        "-y",
+        "-s",
+        "64",
+        "-e",
+        f"trace={point.name}",
+        "-e",
+        f"inject={point.name}:{fault}:when={when}",
+    ]
+    done = _traced(program, trace, options)
     wanted = " = ?" if "KILL" in fault else "(INJECTED)"
     hit = next((call for call in calls(trace) if wanted in call.text), None)
     assert hit is not None, f"{fault} did not happen at {point}: {done}"
@@ -152,13 +164,18 @@ def inject(
     return done
 
 
+def each(work: Callable[[T], str | None], items: Iterable[T]) -> list[str]:
+    """Do the work on all items, as many at a time as there are cores; the complaints it returned."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [complaint for complaint in pool.map(work, items) if complaint]
+
+
 def _recording(names: Sequence[str] | set[str]) -> list[str]:
     return ["-y", "-s", "64", "-e", f"trace={','.join(sorted(names))}"]
 
 
-def _forked(program: Callable[[], int], trace: Path, options: Sequence[str]) -> Faulted:
-    """The program in a process of its own with strace attached to it, as if it had been started so."""
-    errors = trace.with_name(trace.name + ".errors")
+def forked(program: Callable[[], int], errors: Path, tracer: Sequence[str] = ()) -> Faulted:
+    """The program in a process of its own; with a tracer attached to it, as if it had been started so."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     readable, writable = os.pipe()
     child = os.fork()
@@ -167,19 +184,33 @@ def _forked(program: Callable[[], int], trace: Path, options: Sequence[str]) -> 
     os.close(writable)
     os.read(readable, 1)
     os.close(readable)
-    command = ["strace", "-f", "-p", str(child), "-o", str(trace), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-        assert tracer.stderr
-        attached = tracer.stderr.readline()
-        os.kill(child, signal.SIGUSR1 if "attached" in attached else signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        attached += tracer.stderr.read()
-    assert "attached" in attached, attached
-    return Faulted(os.waitstatus_to_exitcode(status), errors.read_text())
+    if not tracer:
+        os.kill(child, signal.SIGUSR1)
+        return Faulted(_code(child), errors.read_text())
+    with subprocess.Popen(
+        [*tracer, "-p", str(child)], stderr=subprocess.PIPE, text=True
+    ) as attached:
+        assert attached.stderr
+        said = attached.stderr.readline()
+        os.kill(child, signal.SIGUSR1 if "attached" in said else signal.SIGKILL)
+        code = _code(child)
+        said += attached.stderr.read()
+    assert "attached" in said, said
+    return Faulted(code, errors.read_text())
+
+
+def _code(child: int) -> int:
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _traced(program: Callable[[], int], trace: Path, options: Sequence[str]) -> Faulted:
+    errors = trace.with_name(trace.name + ".errors")
+    return forked(program, errors, ["strace", "-f", "-o", str(trace), *options])
 
 
 def _become(program: Callable[[], int], errors: Path, ready: int) -> Never:
-    """In the forked process: say so when no call but the program's own will follow, wait for strace, and be the program."""
+    """In the forked process: say so when no call but the program's will follow, wait to be traced, and be it."""
     fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(fd, 2)
     # Where only a parent may trace (Yama), strace is let in by name of all.

@@ -11,13 +11,13 @@ import pytest
 import strace
 from batches import World, expected_output, made
 from conftest import PROFILE
-from faults.campaign import Campaign, Consumer
+from faults.campaign import Consumer
 from faults.damage import damage
+from faults.ending import end
 from faults.workload import go_on
 from upswell.errors import StorageError, UpswellError
 from upswell.verify import verify
 
-WORKLOAD = Path(__file__).parent / "faults" / "workload.py"
 PLACES = 500
 LAST = 4
 
@@ -25,8 +25,14 @@ LAST = 4
 def crashed(place: Path) -> Path:
     """An OUTPUT killed when one of two files of the last batch was published."""
     strace.available()
-    campaign = Campaign(place, WORKLOAD, [3], lambda _: None, lambda *_: [])
-    return campaign.crash('WhatsApp>, "NOTIFY_0000000003')
+    whole, cut_off = place / "0-0", place / "0-1"
+    (point,) = [
+        point
+        for point in strace.record_calls(lambda: end(lambda: go_on(whole, 3)), place / "trace")
+        if 'WhatsApp>, "NOTIFY_0000000003' in point.text
+    ]
+    strace.inject(lambda: end(lambda: go_on(cut_off, 3)), point, "signal=KILL", place / "trace")
+    return cut_off
 
 
 def consequence(output: Path, consumer: Consumer) -> str:

@@ -27,7 +27,7 @@ ONCE_AND_FOR_GOOD = ("", "+")
 
 @pytest.fixture(scope="module")
 def campaign() -> Iterator[Campaign]:
-    """All workloads, recorded. In memory where there is room: what is tried are the calls, and syncs of a disk cost most of the time."""
+    """All workloads, recorded; in memory where there is room, for the calls are what is tried, and a disk is slow."""
     strace.available()
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES
     with tempfile.TemporaryDirectory(dir=MEMORY if roomy else None) as root, pool() as processes:
@@ -49,7 +49,7 @@ def test_kill_before_every_call_that_changes_something(campaign, trust):
 
 @pytest.mark.trust("T2")
 def test_error_in_every_call(campaign, trust):
-    """An I/O error or a full disk in any call, once or for good, ends a run in words, and the restart recovers by itself."""
+    """An I/O error or a full disk in any call, once or for good, ends a run in words, and the restart recovers."""
     cases = [
         Case(name, point, f"error={error}", more)
         for name, points in campaign.points.items()
@@ -63,7 +63,7 @@ def test_error_in_every_call(campaign, trust):
 
 @pytest.mark.trust("T3")
 def test_calls_that_lie(campaign, trust):
-    """A move, a removal, a new directory or a sync that reports success and does nothing is put right by the next start."""
+    """A move, removal, new directory or sync that reports success and does nothing is put right by the next start."""
     cases = [
         Case(name, point, "retval=0", more)
         for name, points in campaign.points.items()
@@ -76,7 +76,7 @@ def test_calls_that_lie(campaign, trust):
 
 @pytest.mark.trust("T7")
 def test_kill_or_error_in_every_call_of_recovery(campaign, trust):
-    """A recovery that is killed or fails at any of its calls is itself recovered from, whatever it was recovering from."""
+    """A recovery that is killed or fails at any of its calls is recovered from, whatever the first crash was."""
     first = [crash for name, points in campaign.points.items() for crash in crashes(name, points)]
     cases = [
         Case(after.workload, point, fault, start=after.kind)

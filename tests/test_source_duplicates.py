@@ -285,3 +285,30 @@ def test_an_unreadable_file_keeps_no_twin_waiting(
 
     assert [(name(2), 0, 4 * LINE)] == arrivals.turn()
     assert ("held", "unreadable") == arrivals.state(name(1))
+
+
+def test_a_copy_waits_for_a_file_that_cannot_be_read_just_now(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first half was taken and the second will be: taking the copy would take the first half twice."""
+    arrivals.write(1, records(0, 2), age_s=9)
+    arrivals.turn()
+
+    def refuse(*_: object) -> tuple[int, int]:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as context:
+        context.setattr(kernel, "digest", refuse)
+        arrivals.append(1, records(2, 2))
+        arrivals.wait(9)
+        arrivals.turn()
+    assert ("held", "unreadable") == arrivals.state(name(1))
+    arrivals.write(2, records(0, 4), age_s=9)
+
+    assert [] == arrivals.turn()
+    assert ("waiting", "suspect") == arrivals.state(name(2))
+    arrivals.wait(61)
+    arrivals.turn()
+    arrivals.turn()
+    assert [(name(1), 0, 2 * LINE), (name(1), 2 * LINE, 4 * LINE)] == arrivals.log
+    assert ("duplicate", "content") == arrivals.state(name(2))

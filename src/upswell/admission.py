@@ -173,6 +173,9 @@ class Admission:
 
     def _content(self, entry: Entry) -> Content:
         file = entry.file
+        if file.offset and file.reason == "unreadable":
+            # The rest will be read some time: until then nobody can say what it is.
+            return Content(file.name, entry.end, self._has_end(entry), False, lambda: None)
         if file.offset and file.state not in ("waiting", "reading"):
             return _taken(file)  # done, or held in the middle: what was taken is what counts
         taken = file.offset == entry.end

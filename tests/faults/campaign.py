@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -26,8 +26,8 @@ from upswell.errors import InputMissing, OutputUnwritable, StorageError, Upswell
 from upswell.verify import verify
 
 KILL = "signal=KILL"
-EXIT_CODES = (0, OutputUnwritable.exit_code, StorageError.exit_code)
-"""What a fault of the machine may end in."""
+MACHINE_CODES = {0, OutputUnwritable.exit_code, StorageError.exit_code}
+"""What a fault of the machine under OUTPUT and state may end in."""
 T = TypeVar("T")
 R = TypeVar("R")
 _numbers = count()
@@ -169,14 +169,22 @@ class Consumer:
 
 def _ending(case: Case, done: Faulted) -> str | None:
     """What is wrong with how a faulted run ended."""
-    if done.code < 0 and case.fault == KILL:
+    if case.fault == KILL:
         return None
-    of_inputs = "/inputs/" in case.point.text
-    if done.code not in ((0, InputMissing.exit_code) if of_inputs else EXIT_CODES):
+    codes = MACHINE_CODES
+    if "/inputs/" in case.point.text:
+        codes = {0, InputMissing.exit_code} | (codes if case.more else set())
+    return ending(done, codes, mute=case.point.name == "write")
+
+
+def ending(
+    done: Faulted, codes: Collection[int] = MACHINE_CODES, *, mute: bool = False
+) -> str | None:
+    """What is wrong with how a run ended that may end so; ``mute``: it could perhaps not write what it had to say."""
+    if done.code not in codes:
         return f"exit code {done.code}, {done.errors}"
     told = len(done.errors.splitlines()) >= 2  # what happened, and the next step
-    could_tell = case.point.name != "write"
-    if could_tell and told != bool(done.code):
+    if told != bool(done.code) and not mute:
         return f"exit code {done.code}, and says {done.errors!r}"
     if "Traceback" in done.errors or re.search(r"\b01[0-9]{8,}", done.errors):
         return f"a traceback or a msisdn: {done.errors}"

@@ -68,7 +68,9 @@ def crashed(root: Path, crash: Crash) -> Crashed:
         world.rename(place / crash.kind)
     with campaign.world_like(place, crash.kind) as world:
         points = campaign.record(root, workload, world)
-    end = next((at for at, point in enumerate(points) if _NEW_BATCH.search(point.text)), len(points))
+    end = next(
+        (at for at, point in enumerate(points) if _NEW_BATCH.search(point.text)), len(points)
+    )
     return Crashed(crash.workload, crash.kind, points[:end])
 
 

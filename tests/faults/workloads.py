@@ -163,7 +163,9 @@ def write(inputs: Path, files: Files) -> None:
         os.utime(path, (LONG_AGO_S, LONG_AGO_S))
 
 
-def traffic(seed: int, count: int = 12, *, day: int = 20200417, services: int = 3, bad: float = 0.1) -> bytes:
+def traffic(
+    seed: int, count: int = 12, *, day: int = 20200417, services: int = 3, bad: float = 0.1
+) -> bytes:
     """So many lines, some of them bad."""
     chance = random.Random(seed)
     lines = []
@@ -180,11 +182,19 @@ LONG = traffic(10, 24)
 ALL: tuple[Workload, ...] = (
     ByHand(),
     Run("files", lines=36, now=PLAIN),
-    Run("state elsewhere", lines=24, now={FIRST: PLAIN[FIRST], SECOND: PLAIN[SECOND]}, state_elsewhere=True),
+    Run(
+        "state elsewhere",
+        lines=24,
+        now={FIRST: PLAIN[FIRST], SECOND: PLAIN[SECOND]},
+        state_elsewhere=True,
+    ),
     Run(
         "gzip",
         lines=36,
-        now={FIRST + ".gz": gzip.compress(LONG, mtime=0), SECOND + ".gz": gzip.compress(PLAIN[SECOND], mtime=0)},
+        now={
+            FIRST + ".gz": gzip.compress(LONG, mtime=0),
+            SECOND + ".gz": gzip.compress(PLAIN[SECOND], mtime=0),
+        },
     ),
     Run(
         "growth",  # the first run ends in the middle of a line, which is one more line then

@@ -1,0 +1,53 @@
+"""Whole runs on disks that fill up at any moment, and get space again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from conftest import clean_environment
+from faults.workloads import ALL
+
+PROGRAM = Path(__file__).parent / "faults" / "full_disk.py"
+FREE_KIB = range(4, 704, 8)  # tmpfs takes 0 for no limit
+Disk = tuple[str, int]
+"""A workload, and the KiB that are free at its start."""
+
+
+@pytest.mark.trust("T6")
+def test_full_disk_at_any_size(tmp_path: Path, trust) -> None:
+    """However small the disk, the run ends in words; with space again the next start loses and repeats nothing."""
+    namespace = own_namespace()
+    place = tmp_path / "place"
+
+    def attempt(some: Sequence[Disk]) -> list[str]:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        done = subprocess.run(
+            [*namespace, sys.executable, "-B", PROGRAM, place],
+            input=json.dumps(some), capture_output=True, text=True, check=False,
+            env=clean_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert 0 == done.returncode, done.stderr
+        return json.loads(done.stdout)
+
+    cases = [(workload.name, free) for workload in ALL for free in FREE_KIB]
+    trust(cases, attempt, case="sizes of disks", sample=96)
+
+
+def own_namespace() -> list[str]:
+    """What runs a command where it may mount; skips where that is forbidden, which in CI is a failure."""
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    tried = subprocess.run(
+        [*own, "mount", "-t", "tmpfs", "none", "/tmp"], check=False, capture_output=True
+    )
+    if tried.returncode and os.environ.get("CI"):
+        pytest.fail("mounting is not allowed here, and CI must fill disks")
+    if tried.returncode:
+        pytest.skip("mounting is not allowed here")
+    return own
