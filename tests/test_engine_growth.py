@@ -103,7 +103,12 @@ class Grown:
         """A run over what is there."""
         command = [sys.executable, "-m", "upswell", *self.paths, "--once"]
         done = subprocess.run(
-            command, env=clean_environment(), capture_output=True, text=True, timeout=None, check=False
+            command,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=None,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
@@ -137,7 +142,6 @@ def test_names_taken_long_ago_cost_nothing(tmp_path: Path, trust: Trust) -> None
         # A tree of pages is a level or two deeper; a scan of it would be hundreds of times as long.
         if (many := grown.cost()).database_reads > few.database_reads + 50:
             wrong.append(f"{many.database_reads} reads, {few.database_reads} with few names")
-        print(few, many, file=sys.stderr)
         size = (grown.state / "checkpoint.db").stat().st_size
         if size > BYTES_PER_NAME_MAX * len(names) + (1 << 20):
             wrong.append(f"the database has {size} bytes for {len(names)} names")
@@ -149,7 +153,16 @@ def test_names_taken_long_ago_cost_nothing(tmp_path: Path, trust: Trust) -> None
 
 def _cycles(grown: Grown) -> list[str]:
     """Files one after another to a run for ever: how long each takes, and what becomes of its memory."""
-    command = [sys.executable, "-m", "upswell", *grown.paths, "--poll-s", "0.05", "--settle-s", "0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "upswell",
+        *grown.paths,
+        "--poll-s",
+        "0.05",
+        "--settle-s",
+        "0.1",
+    ]
     process = subprocess.Popen(
         command, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -165,7 +178,6 @@ def _cycles(grown: Grown) -> list[str]:
     finally:
         process.terminate()
         process.wait(WAIT_S)
-    print(sorted(took_s)[CYCLES//2], resident, file=sys.stderr)
     # The median, since the machine may be busy with something else; the first one holds the start.
     if (median := sorted(took_s)[CYCLES // 2]) > CYCLE_S:
         wrong.append(f"a cycle takes {median:.2f} s")
