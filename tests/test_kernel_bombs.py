@@ -66,7 +66,7 @@ def test_a_decompression_bomb_needs_no_memory(trust: Trust) -> None:
 
 @pytest.mark.trust("S8")
 def test_a_file_of_endless_rejects_needs_no_memory(trust: Trust) -> None:
-    """A gibibyte in one line, or in lines that are all refused, is read in bounded memory and rejected in bounded disk."""
+    """A gibibyte in one line, or of lines that are all refused, takes bounded memory to read and disk to reject."""
     cases = PLAIN + SPARSE
     trust(cases, explode, case="files", sample=5, always=is_small(cases))
 

@@ -23,7 +23,8 @@ CODES = {0, ConfigError.exit_code}
 ODD_NAMES = (
     "DATA_202004171000.csv.gz", "DATA_202013171000.csv", "data_202004171000.csv", "DATA_202004171000.csv.tmp",
     "DATA_202004171000\n.csv", "DATA_\x1b[31m.csv", "DATA_20200417\u0661000.csv", "DATA_\udcff.csv",
-    ".DATA_202004171000.csv",    "DATA_202004171000.csv ", "DATA_999912312359.csv", "DATA_000101010000.csv", "\u202ecsv.DATA", "-rf", "=cmd|x.csv",
+    ".DATA_202004171000.csv",    "DATA_202004171000.csv ",
+    "DATA_999912312359.csv", "DATA_000101010000.csv", "\u202ecsv.DATA", "-rf", "=cmd|x.csv",
 )  # fmt: skip
 
 
@@ -31,7 +32,7 @@ ODD_NAMES = (
 def test_no_file_and_no_name_ends_a_run_badly(
     trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stands in the inputs, whatever they are called: a run ends with 0 or says what to mend, and the law holds."""
+    """Whatever the inputs hold and are called, a run ends with 0 or says what to mend, and the law holds."""
     for name in [name for name in os.environ if name.startswith("UPSWELL_")]:
         monkeypatch.delenv(name)
     trust(range(10_000), runs, case="fuzzed worlds", sample=60)
