@@ -8,11 +8,11 @@ from trust import Trust
 
 @pytest.mark.trust("T12")
 def test_the_kernel_says_what_the_reference_says(trust: Trust) -> None:
-    """Kernel and reference give the same outcomes, reasons, rejects, outputs, totals and caps, by every path, cut and zone."""
+    """Kernel and reference give the same outcomes, rejects, outputs, totals and caps, by every path, cut and zone."""
     trust(
         range(10_000),
         lambda seeds: differential.by_all_cores(differential.difference, seeds),
-        case="times ten thousand lines",
+        case="blocks of 10,000 lines",
         sample=100,
         chunk=100,
     )
@@ -20,11 +20,11 @@ def test_the_kernel_says_what_the_reference_says(trust: Trust) -> None:
 
 @pytest.mark.trust("T13")
 def test_every_path_says_the_same_of_mutated_lines(trust: Trust) -> None:
-    """Whatever bytes are changed, lost or put in: all scanner paths, threads and pieces say the same, and lines add up."""
+    """Whatever bytes are changed, lost or put in: all scanner paths, threads and pieces say the same, and add up."""
     trust(
         range(100_000),
         lambda seeds: differential.by_all_cores(differential.disagreement, seeds),
-        case="times ten thousand mutated lines",
+        case="blocks of 10,000 mutated lines",
         sample=100,
         chunk=1000,
     )

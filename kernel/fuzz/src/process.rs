@@ -64,10 +64,10 @@ pub fn attempt(input: &[u8]) {
         let way = Way {
             path,
             threads: usize::from(how) % 3 + 1,
-            piece_bytes: usize::from(size) * 4 + 1,
+            piece_bytes: usize::from(size) * 8 + 16,
             compressed: how & 128 != 0,
             cut: usize::from(cut) * 8,
-            output_bytes_max: u64::from(output) * 32,
+            output_bytes_max: u64::from(output) * 64 + 64,
         };
         assert_eq!(expected, run(files, way, left), "{path:?}");
     }
