@@ -87,6 +87,8 @@ class Sink:
         try:
             with faults(output, OutputUnwritable, "OUTPUT must be a directory that can be written"):
                 sink._open()
+            with faults(sink._own_path, OutputUnwritable, "move what is in its place away"):
+                sink._open_own()
         except BaseException:
             sink.close()
             raise
@@ -109,6 +111,8 @@ class Sink:
         refuse_network(self.output, "OUTPUT", OutputUnwritable)
         self._output_fd = self._enter(disk.realpath(self.output))
         self._own_fd = self._enter_own(OWN_DIRECTORY, self._output_fd)
+
+    def _open_own(self) -> None:
         self._stack.callback(
             disk.close, lock(_LOCK, f"OUTPUT {escape(str(self.output))}", self._own_fd)
         )
@@ -270,8 +274,12 @@ class Sink:
             yield fd
 
     @property
+    def _own_path(self) -> Path:
+        return self.output / OWN_DIRECTORY
+
+    @property
     def _staging_path(self) -> Path:
-        return self.output / OWN_DIRECTORY / STAGING
+        return self._own_path / STAGING
 
     def staged_names(self) -> list[str]:
         """What the staging directory holds, in name order."""
