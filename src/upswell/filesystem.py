@@ -134,7 +134,7 @@ def lock(path: str | Path, what: str, dir_fd: int | None = None) -> int:
     """
     fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        if not stat.S_ISREG(disk.stat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
         _lock_soon(fd)
     except BlockingIOError:
