@@ -71,6 +71,20 @@ def test_begun_mark_outlives_what_was_published(tmp_path):
         assert [] == sink.published()
 
 
+def test_move_that_fails_shows_nothing(sink):
+    """A file is staged or published, never both: a consumer that took it would get it again."""
+    staged = sink.stage(1, STAMP, OUTPUTS)
+    staging = sink.output / ".upswell/staging"
+    (sink.output / "Twitter").mkdir()
+    staging.chmod(0o500)
+    with bound_by_modes(), pytest.raises(StorageError, match="Permission denied"):
+        sink.publish(staged)
+    staging.chmod(0o700)
+    assert b"" == published(sink.output)["Twitter"]
+    sink.publish(staged)
+    assert [] == sink.staged_names()
+
+
 def test_name_of_same_content_was_published(sink):
     """A staged file whose target holds the same bytes is dropped, not sent again."""
     staged = sink.stage(1, STAMP, OUTPUTS)

@@ -1,4 +1,4 @@
-"""A sync that fails: the machine may have dropped the data and would report success the next time."""
+"""What a run syncs, and a sync that fails: the machine may have dropped the data, and reports success the next time."""
 
 from functools import partial
 from pathlib import Path
@@ -7,9 +7,19 @@ import pytest
 
 import strace
 from faults.ending import end
+from faults.order import Order
 from faults.workload import go_on
 
 LAST = 3
+
+
+def test_every_step_waits_for_the_syncs_it_relies_on(tmp_path: Path) -> None:
+    """Three commits into a new OUTPUT: the short form of the promise that test_durability_order tries a thousand times."""
+    strace.available()
+    found = strace.record_calls(partial(program, tmp_path / "out"), tmp_path / "trace")
+    order = Order().read([point for point in found if point.mutates])
+    assert LAST == len(order.batches)
+    assert [] == order.wrong
 
 
 @pytest.mark.trust("T2")
