@@ -44,7 +44,7 @@ def test_kill_before_every_call_that_changes_something(campaign, trust):
         if point.mutates
     ]
     assert len(cases) >= 3000
-    trust(cases, campaign.attempt, case="kills", sample=120, always=lambda case: vital(case.point))
+    trust(cases, campaign.attempt, case="kills", sample=300, always=lambda case: vital(case.point))
 
 
 @pytest.mark.trust("T2")
@@ -58,7 +58,7 @@ def test_error_in_every_call(campaign, trust):
         for error in errors(point)
         for more in ONCE_AND_FOR_GOOD
     ]
-    trust(cases, campaign.attempt, case="errors", sample=300)
+    trust(cases, campaign.attempt, case="errors", sample=600)
 
 
 @pytest.mark.trust("T3")
@@ -71,7 +71,7 @@ def test_calls_that_lie(campaign, trust):
         if point.succeeded and point.name in LYING
         for more in ONCE_AND_FOR_GOOD
     ]
-    trust(cases, campaign.attempt, case="lies", sample=60)
+    trust(cases, campaign.attempt, case="lies", sample=100)
 
 
 @pytest.mark.trust("T7")
@@ -85,7 +85,7 @@ def test_kill_or_error_in_every_call_of_recovery(campaign, trust):
         if point.mutates
         for fault in ((KILL, "error=EIO") if point.succeeded else (KILL,))
     ]
-    trust(cases, campaign.attempt, case="faults in a recovery", sample=60)
+    trust(cases, campaign.attempt, case="faults in a recovery", sample=150)
 
 
 def vital(point: Point) -> bool:

@@ -184,8 +184,8 @@ def read(path: Path = COUNTS) -> Iterator[Count]:
 
 @cache
 def digest(test: Path) -> str:
-    """Digest of the product's sources and of this test."""
-    sources = [test]
+    """Digest of the product's sources, of this test, and of what the campaigns inject faults into."""
+    sources = [test, *sorted((ROOT / "tests" / "faults").rglob("*.py"))]
     for place, pattern in (("src", "*.py"), ("kernel/src", "*.rs")):
         sources += sorted((ROOT / place).rglob(pattern))
     content = hashlib.sha256()

@@ -76,7 +76,7 @@ def pool() -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """Forget the developer's settings, and run everything once: what is imported late would count among a run's calls."""
+    """Forget the developer's settings, and run everything once: what is imported late would count among the calls."""
     for name in [name for name in os.environ if name.startswith("UPSWELL_")]:
         del os.environ[name]
     with tempfile.TemporaryDirectory() as root:
