@@ -138,10 +138,10 @@ planted = if $(call sanitized,$(1)) --test planted -- --ignored $(2) >.make/plan
 	! grep --quiet '$(3)' .make/planted.log; then cat .make/planted.log >&2; false; fi
 
 sanitize: | .make ## the kernel's tests and the fuzz corpus under the address, leak and thread sanitizers
-	@$(call sanitized,address)
+	@$(call sanitized,address) --lib --tests
 	@$(call planted,address,overflow,heap-buffer-overflow)
 	@$(call planted,address,leak,detected memory leaks)
-	@$(call sanitized,thread)
+	@$(call sanitized,thread) --lib --tests
 	@$(call planted,thread,race,data race .*planted)
 
 docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/

@@ -19,7 +19,7 @@ fn try_all(target: &str, attempt: fn(&[u8])) -> usize {
         .collect();
     names.sort();
     for name in &names {
-        println!("{}", name.display());
+        eprintln!("{}", name.display());
         attempt(&fs::read(name).expect("a file"));
     }
     names.len()

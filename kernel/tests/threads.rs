@@ -18,15 +18,14 @@ const LINES: u64 = 30_000;
 fn files(test: &str) -> Vec<PathBuf> {
     (0..FILES)
         .map(|file| {
-            let mut content = String::new();
-            for line in 0..LINES {
-                let dial = (line * 7919 + file) % 5000;
-                let day = 15 + line % 4;
-                content += &match line % 50 {
-                    0 => format!("refused {line}\n"),
-                    _ => format!("01{dial:08},{},{},202004{day}100000\n", line % 4, line % 97),
-                };
-            }
+            let line_of = |line: u64| {
+                let (dial, day) = ((line * 7919 + file) % 5000, 15 + line % 4);
+                match line % 50 {
+                    0 => format!("refused {line}"),
+                    _ => format!("01{dial:08},{},{},202004{day}100000", line % 4, line % 97),
+                }
+            };
+            let content = (0..LINES).map(line_of).collect::<Vec<_>>().join("\n");
             let name = format!("upswell-{test}-{}-{file}", std::process::id());
             let path = std::env::temp_dir().join(name);
             fs::write(&path, content).expect("room");
@@ -37,11 +36,11 @@ fn files(test: &str) -> Vec<PathBuf> {
 
 /// One call over all of them.
 fn call(files: &[PathBuf], path: Path, threads: usize, piece_bytes: usize) -> (Processed, Ledger) {
-    let dials: String = (0..5000)
+    let dials: Vec<String> = (0..5000)
         .step_by(3)
-        .map(|dial| format!("01{dial:08}\n"))
+        .map(|dial| format!("01{dial:08}"))
         .collect();
-    let (segment, _) = Segment::parse(&[dials.as_bytes()], 0);
+    let (segment, _) = Segment::parse(&[dials.join("\n").as_bytes()], 0);
     let rules = Rules::new(&[
         (1, "A", 0, 1440, 100),
         (2, "B", 540, 1080, 68),

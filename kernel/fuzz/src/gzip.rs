@@ -45,9 +45,11 @@ pub fn attempt(input: &[u8]) {
         }
         ("whole", Err(slug)) => panic!("whole, but {slug}"),
         ("incomplete", through) => {
-            assert_eq!(Err("short"), through.as_deref().map_err(|slug| *slug))
+            assert_eq!(Err("short"), through.as_deref().map_err(|slug| *slug));
         }
-        ("broken", through) => assert_eq!(Err("broken"), through.as_deref().map_err(|slug| *slug)),
+        ("broken", through) => {
+            assert_eq!(Err("broken"), through.as_deref().map_err(|slug| *slug));
+        }
         _ => assert!(compress % 4 != 1 || data.len() as u64 > BYTES_MAX),
     }
     let _ = reader::first_record(file.path(), true, BYTES_MAX, super::scan::DAY_MAX);
