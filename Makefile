@@ -26,7 +26,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust trust fuzz fuzz-short sanitize \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust coverage mutation trust fuzz fuzz-short sanitize \
 	bench bench-short \
 	demo wheel pex smoke docs-check clean
 
@@ -87,6 +87,20 @@ test-rust:
 
 test-python: .make/build
 	@$(BIN)/python -m pytest --quiet
+
+# The test measures and fails below all branches; the table shows where.
+coverage: .make/build ## the branches of commit, checkpoint, sink, source and recovery that tests go through: all
+	@$(BIN)/python -m pytest --quiet tests/test_suite_branches.py; code=$$?; $(BIN)/python -m coverage report && exit $$code
+
+# It goes on where it was cut off; MUTANTS="upswell.commit*" tries those alone.
+mutation: .make/mutation ## mutants of the same parts that tests kill, for hours; make MUTANTS=... for some
+	@$(BIN)/mutmut run $(MUTANTS)
+	@$(BIN)/python tests/mutants.py
+
+.make/mutation: .make/build pyproject.toml
+	@$(PIP) install --group mutation
+	@rm -rf mutants
+	@touch $@
 
 # What it has covered is kept in .trust/ and not tried again while the sources are the same.
 trust: .make/build ## every campaign over all of its cases, for hours; goes on where it was cut off

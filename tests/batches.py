@@ -4,13 +4,17 @@ A world is a few files of one line a notification and a few other lines. ``made`
 same each time, so that a test can say what OUTPUT must hold whatever happened on the way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from upswell.batch import Batch, File, LogRange, Notification, Output, Versions
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
+from upswell.errors import UpswellError
 from upswell.names import Staged
 from upswell.sink import Sink
 
@@ -93,6 +97,17 @@ def published(output: Path) -> dict[str, bytes]:
         for place in sorted(output.iterdir())
         if place.is_dir() and not place.name.startswith(".")
     }
+
+
+@contextmanager
+def refused(
+    kind: type[UpswellError], words: str = "."
+) -> Iterator[pytest.ExceptionInfo[UpswellError]]:
+    """Inside, this error is raised: its message has these words (a pattern), and it tells the next step."""
+    with pytest.raises(kind, match=words) as caught:
+        yield caught
+    assert caught.value.hint
+    assert "None" not in f"{caught.value} {caught.value.hint}"
 
 
 class World:

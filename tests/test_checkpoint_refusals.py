@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from batches import SHARDS, World, made
+from batches import SHARDS, World, made, refused
 from upswell import schema
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, Locked, StorageError
@@ -28,10 +28,10 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
     with World(tmp_path / "out") as world:
         with sqlite3.connect(world.state / "checkpoint.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Locked, match="locked by another program"):
+            with refused(Locked, "locked by another program"):
                 world.checkpoint.set_meta({"a": "1"})
         other.close()
-        with pytest.raises(StorageError, match="failed before"):
+        with refused(StorageError, "failed before"):
             world.checkpoint.set_meta({"a": "2"})
     with World(tmp_path / "out") as world:
         world.checkpoint.set_meta({"a": "3"})
@@ -41,7 +41,7 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
 def test_lock_that_is_no_file_is_told(tmp_path):
     """A directory in the lock's place is an error of the disk, with its path."""
     (tmp_path / "state" / "lock").mkdir(parents=True)
-    with pytest.raises(StorageError, match="lock: Is a directory"):
+    with refused(StorageError, "lock: Is a directory"):
         Checkpoint.open(tmp_path / "state", SHARDS)
 
 
@@ -51,21 +51,21 @@ def test_damaged_schema_whose_text_cannot_be_read_is_damage(state):
         db.execute("PRAGMA writable_schema = 1")
         db.execute("UPDATE sqlite_schema SET name = CAST(x'ff' AS TEXT), sql = 'CREATE TABLE x'")
     db.close()
-    with pytest.raises(StorageError, match="is damaged"):
+    with refused(StorageError, "is damaged"):
         Checkpoint.open(state, SHARDS)
 
 
 def test_sqlite_that_is_too_old_is_refused(state, monkeypatch):
     """Both versions are named."""
     monkeypatch.setattr(schema, "SQLITE_MIN", (99, 1, 0))
-    with pytest.raises(ConfigError, match=f"SQLite {sqlite3.sqlite_version} is too old: 99.1.0"):
+    with refused(ConfigError, f"SQLite {sqlite3.sqlite_version} is too old: 99.1.0"):
         View.open(state)
 
 
 def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
     """Every pragma is read back: a database that cannot keep a write-ahead log is not written."""
     monkeypatch.setattr(schema, "_connect", lambda *_: sqlite3.connect(":memory:"))
-    with pytest.raises(StorageError, match="does not accept journal_mode = WAL: it says memory"):
+    with refused(StorageError, "does not accept journal_mode = WAL: it says memory"):
         Checkpoint.open(state, SHARDS)
 
 
@@ -73,7 +73,7 @@ def test_older_state_is_brought_up_to_date(state, monkeypatch):
     """The migrations that a state lacks are applied at its next start, each once, and nothing of it is lost."""
     second = Migration("second", ("CREATE TABLE more(x INTEGER) STRICT",))
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, second))
-    with pytest.raises(StorageError, match="older version"):
+    with refused(StorageError, "older version"):
         View.open(state)
     for _ in range(2):
         with Checkpoint.open(state, SHARDS) as checkpoint:
@@ -108,5 +108,5 @@ def test_pages_that_do_not_fit_together_are_found_after_a_crash(tmp_path):
     with (left / "checkpoint.db").open("r+b") as stream:
         stream.seek((root - 1) * page_bytes)
         stream.write(bytes(page_bytes))
-    with pytest.raises(StorageError, match="pages do not fit together"):
+    with refused(StorageError, "pages do not fit together"):
         Checkpoint.open(left, SHARDS)

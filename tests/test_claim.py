@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batches import SHARDS
+from batches import SHARDS, refused
 from upswell import claim
 from upswell.adopt import adopt
 from upswell.checkpoint import Checkpoint
@@ -43,6 +43,6 @@ def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
     with Sink.open(tmp_path / "out") as sink:
         (sink.output / "Twitter").mkdir()
         (sink.output / "Twitter" / f"NOTIFY_{BATCH_MAX}_202004171937.csv").touch()
-        with pytest.raises(ConfigError, match="highest number that a batch can have"):
+        with refused(ConfigError, "highest number that a batch can have"):
             adopt(sink, checkpoint, Zones())
     assert 0 == checkpoint.last_batch()

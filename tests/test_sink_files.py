@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batches import World, expected_output, made, published
+from batches import World, expected_output, made, published, refused
 from faults.limits import bound_by_modes, in_a_namespace
 from upswell import disk
 from upswell.errors import Locked, OutputUnwritable, StorageError
@@ -77,7 +77,7 @@ def test_move_that_fails_shows_nothing(sink):
     staging = sink.output / ".upswell/staging"
     (sink.output / "Twitter").mkdir()
     staging.chmod(0o500)
-    with bound_by_modes(), pytest.raises(StorageError, match="Permission denied"):
+    with bound_by_modes(), refused(StorageError, "Permission denied"):
         sink.publish(staged)
     staging.chmod(0o700)
     assert b"" == published(sink.output)["Twitter"]
@@ -101,7 +101,7 @@ def test_other_content_is_never_overwritten(sink):
     place = sink.output / "Twitter"
     place.mkdir()
     (place / staged[0].published_name).write_bytes(b"theirs\n")
-    with pytest.raises(StorageError, match="is not overwritten"):
+    with refused(StorageError, "is not overwritten"):
         sink.publish(staged)
     assert b"theirs\n" == (place / staged[0].published_name).read_bytes()
     assert staged[0].staged_name in sink.staged_names()
@@ -141,10 +141,10 @@ def test_group_owns_what_consumers_read(tmp_path):
 
 def test_output_needs_its_parent(tmp_path):
     """Only the last directory is made; the message names the path and the reason."""
-    with pytest.raises(OutputUnwritable, match=r"a/b: No such file"):
+    with refused(OutputUnwritable, r"a/b: No such file"):
         Sink.open(tmp_path / "a" / "b")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputUnwritable, match="Not a directory"):
+    with refused(OutputUnwritable, "Not a directory"):
         Sink.open(tmp_path / "file")
 
 
@@ -155,14 +155,14 @@ def test_output_keeps_its_identity(tmp_path):
     with Sink.open(tmp_path / "out") as sink:
         assert first == sink.identity
     (tmp_path / "out/.upswell/output.id").write_text("nonsense")
-    with pytest.raises(OutputUnwritable, match=r"output\.id"):
+    with refused(OutputUnwritable, r"output\.id"):
         Sink.open(tmp_path / "out")
 
 
 def test_second_run_on_an_output_is_refused(tmp_path):
     """Two states cannot write to one OUTPUT at a time."""
     held = Sink.open(tmp_path / "out")
-    with pytest.raises(Locked, match=f"OUTPUT .*/out: process {os.getpid()}"):
+    with refused(Locked, f"OUTPUT .*/out: process {os.getpid()}"):
         Sink.open(tmp_path / "out")
     held.close()
     Sink.open(tmp_path / "out").close()
@@ -205,22 +205,22 @@ def test_links_are_not_followed(tmp_path):
         (sink.output / "Twitter").symlink_to(elsewhere)
         (sink.output / "File").touch()
         for name, reason in (("Twitter", "is a link"), ("File", "not a directory")):
-            with pytest.raises(OutputUnwritable, match=reason):
+            with refused(OutputUnwritable, reason):
                 sink.check_directories(["Fine", name])
-        with pytest.raises(StorageError):
+        with refused(StorageError):
             sink.publish(sink.stage(1, STAMP, OUTPUTS))
     assert [] == list(elsewhere.iterdir())
     own = tmp_path / "out/.upswell/staging"
     own.rename(tmp_path / "staging")
     own.symlink_to(tmp_path / "staging")
-    with pytest.raises(OutputUnwritable):
+    with refused(OutputUnwritable):
         Sink.open(tmp_path / "out")
 
 
 def test_directory_of_another_user_is_refused(sink):
     """An application's directory that may not be written to is found before it is needed."""
     (sink.output / "Twitter").mkdir(0o500)
-    with bound_by_modes(), pytest.raises(OutputUnwritable, match="may not write"):
+    with bound_by_modes(), refused(OutputUnwritable, "may not write"):
         sink.check_directories(["Twitter"])
 
 

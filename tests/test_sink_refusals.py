@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 import strace
+from batches import refused
 from faults.ending import end
 from faults.limits import in_a_namespace
 from upswell import disk
@@ -50,7 +49,7 @@ def test_file_system_without_locks_is_refused(tmp_path, capfd):
 def test_c_library_without_the_move_is_refused(tmp_path, monkeypatch):
     """A glibc before 2.28 lacks it, and nothing else will do."""
     monkeypatch.setattr(disk, "_libc", SimpleNamespace())
-    with pytest.raises(OutputUnwritable, match="no renameat2"):
+    with refused(OutputUnwritable, "no renameat2"):
         Sink.open(tmp_path / "out")
 
 
@@ -84,5 +83,5 @@ def test_staging_on_another_file_system_is_refused(tmp_path):
 
 def test_application_whose_directory_cannot_be_looked_at_is_refused(tmp_path):
     """What the system says of the name is passed on."""
-    with pytest.raises(OutputUnwritable, match="File name too long"):
+    with refused(OutputUnwritable, "File name too long"):
         check_directories(tmp_path, ["x" * (os.pathconf(tmp_path, "PC_NAME_MAX") + 1)])
