@@ -1,7 +1,7 @@
 """How many mutants the tests kill: what mutmut left in ``mutants/``, counted for docs/trust.md.
 
-``make mutation`` runs mutmut and then this. A mutant that no test had to notice yet, or that a kill of the run kept from
-being tried, is not counted.
+``make mutation`` runs mutmut and then this. A mutant that no test had to notice yet, or that a kill of the run kept
+from being tried, is not counted.
 """
 
 import json

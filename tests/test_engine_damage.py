@@ -10,16 +10,18 @@ import pytest
 
 import strace
 from conftest import PROFILE
-from faults.campaign import Campaign, Consumer
+from faults.campaign import KILL, Consumer
 from faults.damage import damage
-from faults.once import go_on
+from faults.ending import end
+from faults.workloads import Run
 from inputs import write
 from trust import Trust
 from upswell.errors import UpswellError
 from upswell.verify import verify
 from upswell.view import Totals, View
 
-ONCE = Path(__file__).parent / "faults" / "once.py"
+RUN = Run("damaged", lines=0, now={})
+"""Over the files that are written here."""
 DIALS = [f"01000000{index:02}" for index in range(12)]
 RULES = "1,Twitter,8,20,147\n2,WhatsApp,9,24,268\n3,Night,22,6,200\n"
 TOLD = (70, 74, 78)
@@ -61,24 +63,29 @@ class Damaged:
         self.expected = self.after(self.copy(root / "sound"))
 
     def _leave(self, until: str) -> Path:
+        whole, cut_off = self.root / "0-0", self.root / "0-1"
+        whole.mkdir()
         if not until:
-            go_on(self.root / "start", self.place)
-            return self.root / "start"
+            RUN.run(self.place, whole)
+            return whole
         strace.available()
-        return Campaign(self.root, ONCE, [self.place], lambda _: None, lambda *_: []).crash(
-            until, which=-1
-        )
+        cut_off.mkdir()
+        trace = self.root / "trace"
+        points = strace.record_calls(lambda: end(lambda: RUN.run(self.place, whole)), trace)
+        point = [point for point in points if point.mutates and until in point.text][-1]
+        strace.inject(lambda: end(lambda: RUN.run(self.place, cut_off)), point, KILL, trace)
+        return cut_off
 
-    def copy(self, output: Path) -> Consumer:
+    def copy(self, world: Path) -> Consumer:
         """The state once more; its consumer has taken all."""
-        shutil.copytree(self.start, output)
-        consumer = Consumer(output)
+        shutil.copytree(self.start, world)
+        consumer = Consumer(world / "out")
         consumer.take()
         return consumer
 
     def after(self, consumer: Consumer) -> tuple[dict[str, bytes], Totals]:
         """All that was sent, and the totals, after a run over what is there."""
-        go_on(consumer.output, self.place)
+        RUN.run(self.place, consumer.output.parent)
         consumer.take()
         with View.open(consumer.output / ".upswell") as view:
             return consumer.contents(), view.totals()
@@ -111,13 +118,13 @@ def test_damage_to_a_state_is_told_or_harmless(tmp_path: Path, trust: Trust, kin
         wrong = []
         for seed in seeds:
             chance = random.Random(seed)
-            consumer = damaged.copy(tmp_path / "out")
+            consumer = damaged.copy(tmp_path / "world")
             done = damage(consumer.output / ".upswell" / chance.choice(damaged.files), chance)
             found = damaged.consequence(consumer)
             if found not in ("told", "harmless"):
                 wrong.append(f"{done} (seed {seed}): {found}")
             consequences[found] += 1
-            shutil.rmtree(consumer.output)
+            shutil.rmtree(consumer.output.parent)
         return wrong
 
     trust(range(500), try_all, case="damaged places", sample=20)

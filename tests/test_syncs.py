@@ -14,7 +14,7 @@ LAST = 3
 
 
 def test_every_step_waits_for_the_syncs_it_relies_on(tmp_path: Path) -> None:
-    """Three commits into a new OUTPUT: the short form of the promise that test_durability_order tries a thousand times."""
+    """Three commits into a new OUTPUT: the short form of what test_durability_order tries a thousand times."""
     strace.available()
     found = strace.record_calls(partial(program, tmp_path / "out"), tmp_path / "trace")
     order = Order().read([point for point in found if point.mutates])
