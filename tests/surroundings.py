@@ -114,7 +114,7 @@ class Surroundings:
             time.sleep(0.002)
 
     def _write(self) -> None:
-        """Files that appear whole, grow in the middle of lines or come late, some compressed; edits of RULES and SEGMENT."""
+        """Files that appear whole, grow in the middle of lines or come late, some compressed; and edits."""
         stamp = datetime(2020, 4, 17, tzinfo=UTC)
         while not self.over.is_set():
             self._write_file(stamp)

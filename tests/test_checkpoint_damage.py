@@ -46,7 +46,7 @@ def consequence(output: Path, consumer: Consumer) -> str:
 @pytest.mark.trust("T14")
 @pytest.mark.parametrize("crash", [False, True])
 def test_damage_is_told_or_harmless(tmp_path, trust, crash):
-    """Bits flipped, blocks lost and files cut in a state, closed or killed, whose output was consumed: told or harmless."""
+    """Bits flipped, blocks lost and files cut in a state of hand-made batches, closed or killed: told or harmless."""
     if crash:
         start = crashed(tmp_path)
         files = ["checkpoint.db", "checkpoint.db-wal", "checkpoint.db-wal"]

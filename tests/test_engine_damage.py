@@ -103,7 +103,7 @@ class Damaged:
 @pytest.mark.trust("T14")
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_to_a_state_is_told_or_harmless(tmp_path: Path, trust: Trust, kind: str) -> None:
-    """Flipped, zeroed, overwritten or cut anywhere, the state of a run stops the next one, or changes nothing it sends."""
+    """Flipped, zeroed, overwritten or cut anywhere, a state stops the next run, or changes nothing that it sends."""
     damaged = Damaged(tmp_path, kind)
     consequences = Counter[str]()
 
