@@ -137,7 +137,6 @@ def test_names_taken_long_ago_cost_nothing(tmp_path: Path, trust: Trust) -> None
         # A tree of pages is a level or two deeper; a scan of it would be hundreds of times as long.
         if (many := grown.cost()).database_reads > few.database_reads + 50:
             wrong.append(f"{many.database_reads} reads, {few.database_reads} with few names")
-        print(few, many, file=sys.stderr)
         size = (grown.state / "checkpoint.db").stat().st_size
         if size > BYTES_PER_NAME_MAX * len(names) + (1 << 20):
             wrong.append(f"the database has {size} bytes for {len(names)} names")
@@ -165,7 +164,6 @@ def _cycles(grown: Grown) -> list[str]:
     finally:
         process.terminate()
         process.wait(WAIT_S)
-    print(sorted(took_s)[CYCLES//2], resident, file=sys.stderr)
     # The median, since the machine may be busy with something else; the first one holds the start.
     if (median := sorted(took_s)[CYCLES // 2]) > CYCLE_S:
         wrong.append(f"a cycle takes {median:.2f} s")
