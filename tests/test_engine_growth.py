@@ -103,7 +103,12 @@ class Grown:
         """A run over what is there."""
         command = [sys.executable, "-m", "upswell", *self.paths, "--once"]
         done = subprocess.run(
-            command, env=clean_environment(), capture_output=True, text=True, timeout=None, check=False
+            command,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=None,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
@@ -148,7 +153,16 @@ def test_names_taken_long_ago_cost_nothing(tmp_path: Path, trust: Trust) -> None
 
 def _cycles(grown: Grown) -> list[str]:
     """Files one after another to a run for ever: how long each takes, and what becomes of its memory."""
-    command = [sys.executable, "-m", "upswell", *grown.paths, "--poll-s", "0.05", "--settle-s", "0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "upswell",
+        *grown.paths,
+        "--poll-s",
+        "0.05",
+        "--settle-s",
+        "0.1",
+    ]
     process = subprocess.Popen(
         command, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -61,7 +61,9 @@ class Writer:
         elif self.kind == "delete":
             (self.data / name).unlink()
         elif self.kind == "replace":
-            self._move_in(name, self.chance.choice((first, first + self._lines(5), self._lines(40))))
+            self._move_in(
+                name, self.chance.choice((first, first + self._lines(5), self._lines(40)))
+            )
         elif self.kind == "swap":
             second = self._lines(40)
             self._move_in(self.names[1], second)
@@ -137,7 +139,9 @@ class Memory:
 
 def _parts(file: File, ranges: Sequence[LogRange], versions: Sequence[bytes]) -> list[bytes] | None:
     """Each range's bytes, out of one version after another, so that all together have the file's digest."""
-    for choice in product(versions, repeat=len(ranges)) if len(versions) > 1 else [versions * len(ranges)]:
+    for choice in (
+        product(versions, repeat=len(ranges)) if len(versions) > 1 else [versions * len(ranges)]
+    ):
         parts = [one[taken.start : taken.end] for one, taken in zip(choice, ranges, strict=True)]
         if crc64(b"".join(parts)) == file.digest:
             return parts
