@@ -177,7 +177,7 @@ class Place:
 
 @pytest.mark.trust("T20")
 def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, trust: Trust) -> None:
-    """The system's clock may jump by an hour, a day or a century, in any zone: the output is what it would have been."""
+    """The system's clock may jump by an hour, a day or a century, in any zone: the output stays the same."""
     library()
     usual: dict[tuple[object, ...], dict[str, bytes]] = {}
 
@@ -199,7 +199,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, trust: Trust) -> Non
     def try_all(cases: Sequence[Clock]) -> list[str]:
         return [sentence for clock in cases for sentence in complaints(clock)]
 
-    trust(CASES, try_all, case="odd clocks", sample=4)
+    trust(CASES, try_all, case="odd clocks", sample=3)
 
 
 @pytest.mark.trust("T20")
