@@ -201,5 +201,5 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a process as the machine would: now, and for good."""
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=WAIT_S)
-    assert process.returncode == -signal.SIGKILL, "it had ended before"
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == -signal.SIGKILL, f"it had ended before: {errors}"

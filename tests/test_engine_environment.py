@@ -94,7 +94,7 @@ class Place:
 
 @pytest.mark.trust("T20")
 def test_scarce_resources_are_told_and_lose_nothing(tmp_path: Path, trust: Trust) -> None:
-    """With few descriptors, short files or little memory a run does its work or ends in a sentence; the next goes on."""
+    """With few descriptors, short files or little memory a run does its work or says why not; the next goes on."""
 
     def try_all(limits: Sequence[Limit]) -> list[str]:
         wrong = []
