@@ -153,9 +153,11 @@ class Consumer:
         self.output = output
         self.taken: defaultdict[str, list[tuple[str, bytes]]] = defaultdict(list)
 
-    def take(self) -> None:
-        """Take all there is."""
+    def take(self, but: Collection[str] = ()) -> None:
+        """Take all there is, but for these, as application/name."""
         for path in sorted(self.output.glob("*/NOTIFY_*")):
+            if f"{path.parent.name}/{path.name}" in but:
+                continue
             self.taken[path.parent.name].append((path.name, path.read_bytes()))
             path.unlink()
 
@@ -196,7 +198,7 @@ def _complaint(root: Path, workload: Workload, world: Path, *, greedy: bool) -> 
     output, inputs = world / "out", root / workload.name / "inputs"
     consumer = Consumer(output)
     if greedy:
-        consumer.take()
+        consumer.take(but=workload.to_adopt(inputs))
     try:
         workload.run(inputs, world)
     except UpswellError as error:

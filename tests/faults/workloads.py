@@ -53,6 +53,9 @@ class Workload(Protocol):
     def state(self, world: Path) -> Path:
         """Its state directory."""
 
+    def to_adopt(self, inputs: Path) -> set[str]:
+        """Notification files (application/name) that a consumer leaves until they are adopted, or their caps go."""
+
 
 class Silence:
     """A listener that says nothing."""
@@ -84,6 +87,10 @@ class ByHand:
 
     def state(self, world: Path) -> Path:
         return world / "out" / ".upswell"
+
+    def to_adopt(self, inputs: Path) -> set[str]:
+        del inputs
+        return set()
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,10 @@ class Run:
 
     def state(self, world: Path) -> Path:
         return world / "state" if self.state_elsewhere else world / "out" / ".upswell"
+
+    def to_adopt(self, inputs: Path) -> set[str]:
+        old = inputs / "adopted"
+        return {str(path.relative_to(old)) for path in old.glob("*/NOTIFY_*")}
 
 
 def write(inputs: Path, files: Files) -> None:
