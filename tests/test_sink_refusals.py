@@ -1,8 +1,11 @@
 """What an OUTPUT and its state must not lie on, and how the refusal is told."""
 
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
 
 import strace
 from batches import refused
@@ -51,6 +54,31 @@ def test_c_library_without_the_move_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "_libc", SimpleNamespace())
     with refused(OutputUnwritable, "no renameat2"):
         Sink.open(tmp_path / "out")
+
+
+def test_output_has_its_mode_from_the_first_moment(tmp_path):
+    """Killed right after it was made, OUTPUT is open to its consumers all the same, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        code = opened(tmp_path / "out", "chmod", f'"{tmp_path}/out", 0750', "signal=KILL")
+    finally:
+        os.umask(before)
+    assert -9 == code
+    assert 0o750 == (tmp_path / "out").stat().st_mode & 0o777
+
+
+def test_too_few_open_files_are_told_as_such(tmp_path):
+    """To free space, which is what other faults of the machine ask for, would not help."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    newest = os.open(tmp_path, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (newest + 2, before[1]))
+    try:
+        with pytest.raises(OutputUnwritable, match="Too many open files") as caught:
+            Sink.open(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(newest)
+    assert "ulimit -n" in caught.value.hint
 
 
 def test_network_file_system_is_refused(tmp_path):

@@ -28,6 +28,7 @@ LOCK_NAME = "lock"
 HOLDER_BYTES_MAX = 200  # of a lock file: its one line about who holds it is shorter
 RECOVERS = "free space or repair the disk, then start again: the restart recovers"
 """The next step after a fault of the machine."""
+_MORE_FILES = "raise the number of files this process may have open (ulimit -n), then start again"
 _NETWORK_TYPES = {
     "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
     "ocfs2", "gfs2", "smb2", "smb3", "smbfs",
@@ -51,7 +52,9 @@ def faults(path: Path, kind: type[UpswellError], hint: str) -> Iterator[None]:
         # Calls relative to a descriptor of `path` name what lies in it; all others name a whole path.
         name = error.filename if isinstance(error.filename, str) else ""
         place = path / name if os.sep not in name else name
-        raise kind(f"{escape(str(place))}: {error.strerror}", hint) from error
+        scarce = error.errno in (errno.EMFILE, errno.ENFILE)
+        step = _MORE_FILES if scarce else hint
+        raise kind(f"{escape(str(place))}: {error.strerror}", step) from error
 
 
 @contextmanager

@@ -236,7 +236,8 @@ def _translate(error: sqlite3.Error, path: Path) -> UpswellError:
     ):
         return StorageError(
             f"the state {escape(str(path))} cannot be read or written: {error} ({name})",
-            "give this user permission to read and write it and the -wal and -shm beside it"
+            "give this user permission to read and write it and the -wal and -shm beside it, and enough open files"
+            " (ulimit -n)"
             if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
             else RECOVERS,
         )

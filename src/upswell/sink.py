@@ -105,7 +105,8 @@ class Sink:
         self.close()
 
     def _open(self) -> None:
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError), _exact_modes():
+            # Killed before it has its mode by itself, it would stay closed to its consumers: who made it is not known.
             disk.mkdir(self.output, _DIRECTORY_MODE)
             dress(self.output, _DIRECTORY_MODE, self._gid)
         refuse_network(self.output, "OUTPUT", OutputUnwritable)
@@ -344,6 +345,16 @@ class Sink:
             directory(published.directory, self._output_fd) as fd,
         ):
             return read_file(published.name, fd)
+
+
+@contextmanager
+def _exact_modes() -> Iterator[None]:
+    """Within the block no umask takes anything from a mode."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _group_id(group: str | None) -> int:
