@@ -45,7 +45,7 @@ class Count(NamedTuple):
     seed: int
     """Of the sample; 0 in a release run."""
     sources: str
-    """Digest of the product's sources and of the test's file."""
+    """Digest of the product's sources, of the test's file and of what tests share."""
     commit: str
     date: str
     seconds: float
@@ -184,8 +184,9 @@ def read(path: Path = COUNTS) -> Iterator[Count]:
 
 @cache
 def digest(test: Path) -> str:
-    """Digest of the product's sources, of this test, and of what the campaigns inject faults into."""
-    sources = [test, *sorted((ROOT / "tests" / "faults").rglob("*.py"))]
+    """Digest of the product's sources, of this test, and of what tests share but for the counting itself."""
+    shared = sorted((ROOT / "tests").rglob("*.py"))
+    sources = [test, *(path for path in shared if not path.name.startswith(("test_", "trust")))]
     for place, pattern in (("src", "*.py"), ("kernel/src", "*.rs")):
         sources += sorted((ROOT / place).rglob(pattern))
     content = hashlib.sha256()
