@@ -17,7 +17,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-faults bench bench-short \
-	demo wheel pex smoke docs-check clean
+	audit demo wheel pex smoke docs-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +116,18 @@ bench-short: .make/build .make/bench ## the same answer as Polars, on a million 
 	@$(PYTHON) -m venv .make/bench-venv
 	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
 	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet install --group bench
+	@touch $@
+
+# Needs databases of the network: what could not be asked is told, and is no failure.
+audit: .make/audit ## known vulnerabilities of what is shipped, as far as their databases can be reached
+	@.make/audit-venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	@if command -v cargo-audit >/dev/null; then cargo audit --file kernel/Cargo.lock; \
+		else echo "crates: not asked, because cargo-audit is not installed (cargo install cargo-audit)"; fi
+
+.make/audit: .make/venv pyproject.toml
+	@$(PYTHON) -m venv .make/audit-venv
+	@PIP_CONSTRAINT= .make/audit-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
+	@PIP_CONSTRAINT= .make/audit-venv/bin/python -m pip --quiet install --group audit
 	@touch $@
 
 demo: .make/build ## a tour on generated data
