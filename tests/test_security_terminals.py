@@ -169,7 +169,6 @@ def test_no_content_steers_a_terminal_or_a_log(trust: Trust, tmp_path: Path) -> 
 @pytest.mark.trust("S6")
 def test_no_argument_steers_a_terminal_or_a_log(trust: Trust, tmp_path: Path) -> None:
     """The same in what an operator gives, or is made to give: arguments, options, variables and settings."""
-
     cases = list(product(WORDS, CONTROLS))
 
     def attempt(one: tuple[str, str]) -> Iterator[str]:
