@@ -123,11 +123,7 @@ def attempt(root: Path, case: tuple[Place, str]) -> Iterator[str]:
         again = run(*words, cwd=top / "in")
         if again.code:
             yield f"and without it: {again.err!r}"
-    sent = b"".join(law.published(top / "in/out").values())
-    if b"0126545098" not in sent:
-        yield "the other files were not served"
-    if kind != "hard link" and b"999999" in sent:
-        yield "what it leads to was sent"
+    yield from _sent(top / "in/out", kind)
     shutil.rmtree(top)
 
 
@@ -140,6 +136,15 @@ def _asked(place: Path, odd: Place, kind: str) -> Iterator[str]:
             yield f"{words[0]} hangs"
         if ended.code == 70 or (kind != "hard link" and b"999999" in ended.told):
             yield f"{words[0]}: {ended.told!r}"
+
+
+def _sent(output: Path, kind: str) -> Iterator[str]:
+    """OUTPUT holds what the other files say, and nothing of what a link leads to."""
+    sent = b"".join(law.published(output).values())
+    if b"0126545098" not in sent:
+        yield "the other files were not served"
+    if kind != "hard link" and b"999999" in sent:
+        yield "what it leads to was sent"
 
 
 def _status_tells(place: Path, kind: str) -> Iterator[str]:
