@@ -17,7 +17,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-faults bench bench-short \
-	audit demo wheel pex smoke docs-check clean
+	demo wheel pex smoke docs-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,7 @@ bench-short: .make/build .make/bench ## the same answer as Polars, on a million 
 	@touch $@
 
 # Needs databases of the network: what could not be asked is told, and is no failure.
+.PHONY: audit
 audit: .make/audit ## known vulnerabilities of what is shipped, as far as their databases can be reached
 	@.make/audit-venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 	@if command -v cargo-audit >/dev/null; then cargo audit --file kernel/Cargo.lock; \
