@@ -118,7 +118,7 @@ bench-short: .make/build .make/bench ## the same answer as Polars, on a million 
 	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet install --group bench
 	@touch $@
 
-# Needs databases of the network: what could not be asked is told, and is no failure.
+# Asks PyPI, so it is no part of `make test`. A package that the database does not know is told, and is no failure.
 .PHONY: audit
 audit: .make/audit ## known vulnerabilities of what is shipped, as far as their databases can be reached
 	@.make/audit-venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
