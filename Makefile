@@ -201,6 +201,19 @@ bench-short: .make/build .make/bench ## the same answer as Polars, on a million 
 	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet install --group bench
 	@touch $@
 
+# Asks PyPI, so it is no part of `make test`. A package that the database does not know is told, and is no failure.
+.PHONY: audit
+audit: .make/audit ## known vulnerabilities of what is shipped, as far as their databases can be reached
+	@.make/audit-venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	@if command -v cargo-audit >/dev/null; then cargo audit --file kernel/Cargo.lock; \
+		else echo "crates: not asked, because cargo-audit is not installed (cargo install cargo-audit)"; fi
+
+.make/audit: .make/venv pyproject.toml
+	@$(PYTHON) -m venv .make/audit-venv
+	@PIP_CONSTRAINT= .make/audit-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
+	@PIP_CONSTRAINT= .make/audit-venv/bin/python -m pip --quiet install --group audit
+	@touch $@
+
 demo: .make/build ## a tour on generated data
 	@$(BIN)/upswell demo
 

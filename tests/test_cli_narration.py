@@ -60,6 +60,13 @@ def test_no_value_can_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.endswith(r'event=held file="a\\x0aat=2026 event=\"stopped\"\\x1b[31m"')
 
 
+def test_no_blank_ends_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    """A space of any script is put in quotes: who splits a line at blanks finds no field that we did not write."""
+    Lines(10.0).event("held", file="a\u00a0event=stopped", name="b\u3000c")
+
+    assert capsys.readouterr().err.endswith(' file="a\u00a0event=stopped" name="b\u3000c"\n')
+
+
 def test_a_narration_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed or missing stderr ends nothing."""
     closed = io.StringIO()

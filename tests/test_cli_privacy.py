@@ -34,6 +34,13 @@ def test_an_msisdn_in_another_field_is_masked_too() -> None:
     assert "1,+2012•••098" == mask_line(b"1,+201265450981098")
 
 
+def test_fourteen_digits_are_masked_unless_they_are_a_time() -> None:
+    """A dial may have as many digits as a timestamp."""
+    assert "x,1,2,0020•••123" == mask_line(b"x,1,2,00201265450123")
+    assert "x,1,2,20200417193743" == mask_line(b"x,1,2,20200417193743")
+    assert "x,1,2,2012•••123" == mask_line(b"x,1,2,20126545012123")
+
+
 def test_a_long_line_is_cut() -> None:
     """A message stays a line."""
     assert 120 == len(mask_line(b"x" * 10_000))

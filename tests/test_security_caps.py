@@ -195,7 +195,7 @@ MASSES = (
     Case("lines of no byte", partial(plain, b"\n"), 32 * MIB, 1024 * MIB),
     Case("lines as long as may be", partial(plain, b"x" * 4096 + b"\n"), 32 * MIB, 1024 * MIB),
     Case("rules", many_rules, 5_000, 1_000_000, memory_mib=1500, file=""),
-    Case("lines of RULES that are no rule", many_bad_rules, 5_000, 1_000_000, memory_mib=1500, file=""),
+    Case("lines of RULES that are no rule", many_bad_rules, 20_000, 1_000_000, memory_mib=1500, file=""),
     Case("dials", many_dials, 200_000, 10_000_000, memory_mib=800, file=""),
     Case("RULES of a terabyte", partial(sparse, "rules/RULES.csv"), 1 << 40, 1 << 40, code=78),
     Case("SEGMENT of a terabyte", partial(sparse, "segment/SEGMENT.csv"), 1 << 40, 1 << 40, code=78),

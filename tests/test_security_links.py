@@ -73,7 +73,12 @@ PLACES = (
     Place(f"data/{DATA_NAME}", {}, 0),
     Place("segment/a.csv", FILE, 66),
     Place("rules/a.csv", FILE, 66),
-    Place("rules/upswell.toml", {"hard link": 78, "link to a file": 78}, 0),
+    # A settings file may be a link; what it leads to is no settings here, and is not quoted.
+    Place(
+        "rules/upswell.toml",
+        dict.fromkeys(("hard link", "link to a file", "link into /proc"), 78),
+        0,
+    ),
     Place("out/Twitter", DIRECTORY, 73),
     Place("out/.upswell", DIRECTORY, 73),
     Place("out/.upswell/staging", DIRECTORY, 73),
@@ -85,7 +90,6 @@ PLACES = (
     Place("state/rejects", DIRECTORY, 74, ("--state", "state")),
 )
 CASES = [(place, kind) for place in PLACES for kind in KINDS]
-HARMLESS = "rules/upswell.toml"  # what is no file there is no settings file
 
 
 def attempt(root: Path, case: tuple[Place, str]) -> Iterator[str]:
@@ -109,7 +113,7 @@ def attempt(root: Path, case: tuple[Place, str]) -> Iterator[str]:
         state = stat.S_IMODE(secret.stat().st_mode), secret.read_bytes()
         if (0o644, SECRET) != state or [secret] != list(secret.parent.iterdir()):
             yield f"it was followed: {state}"
-        if b"999999" in ended.told or b"999999" in b"".join(law.published(top / "in/out").values()):
+        if b"999999" in ended.told:
             yield "what it leads to was told"
     yield from _asked(top / "in", place, kind)
     if place.path == f"data/{DATA_NAME}":
@@ -119,8 +123,7 @@ def attempt(root: Path, case: tuple[Place, str]) -> Iterator[str]:
         again = run(*words, cwd=top / "in")
         if again.code:
             yield f"and without it: {again.err!r}"
-    if b"0126545098" not in b"".join(law.published(top / "in/out").values()):
-        yield "the other files were not served"
+    yield from _sent(top / "in/out", kind)
     shutil.rmtree(top)
 
 
@@ -133,6 +136,15 @@ def _asked(place: Path, odd: Place, kind: str) -> Iterator[str]:
             yield f"{words[0]} hangs"
         if ended.code == 70 or (kind != "hard link" and b"999999" in ended.told):
             yield f"{words[0]}: {ended.told!r}"
+
+
+def _sent(output: Path, kind: str) -> Iterator[str]:
+    """OUTPUT holds what the other files say, and nothing of what a link leads to."""
+    sent = b"".join(law.published(output).values())
+    if b"0126545098" not in sent:
+        yield "the other files were not served"
+    if kind != "hard link" and b"999999" in sent:
+        yield "what it leads to was sent"
 
 
 def _status_tells(place: Path, kind: str) -> Iterator[str]:

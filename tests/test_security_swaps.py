@@ -34,7 +34,7 @@ def prepared(place: Path) -> list[str]:
     paths = write_inputs(place)
     (place / "out" / "Twitter").mkdir(parents=True)
     (place / "elsewhere").mkdir()
-    (place / "link").symlink_to("elsewhere")
+    (place / "link").symlink_to(place / "elsewhere")
     return paths
 
 

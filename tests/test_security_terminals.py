@@ -4,12 +4,13 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from child import Ended, run
+from child import Ended, each, run
 from inputs import RECORDS, RULES, write, write_inputs
 from trust import Trust
 
@@ -154,14 +155,12 @@ def test_no_content_steers_a_terminal_or_a_log(trust: Trust, tmp_path: Path) -> 
     """
 
     def attempt(cases: Sequence[tuple[str, str]]) -> list[str]:
-        found = []
-        for field in FIELDS:
+        def attempt_field(field: str) -> Iterator[str]:
             controls = [control for one, control in cases if one == field]
-            place = tmp_path / field
-            shutil.rmtree(place, ignore_errors=True)
-            for ended in told_of(place, field, controls) if controls else ():
-                found += [f"{field}: {each}" for each in complaints(ended, controls)]
-        return found
+            for ended in told_of(tmp_path / field, field, controls) if controls else ():
+                yield from complaints(ended, controls)
+
+        return each(attempt_field, FIELDS)
 
     cases = list(product(FIELDS, CONTROLS))
     trust(cases, attempt, case="controls in fields", sample=len(cases) // 2, chunk=len(cases))
@@ -170,14 +169,12 @@ def test_no_content_steers_a_terminal_or_a_log(trust: Trust, tmp_path: Path) -> 
 @pytest.mark.trust("S6")
 def test_no_argument_steers_a_terminal_or_a_log(trust: Trust, tmp_path: Path) -> None:
     """The same in what an operator gives, or is made to give: arguments, options, variables and settings."""
+    cases = list(product(WORDS, CONTROLS))
 
-    def attempt(cases: Sequence[tuple[str, str]]) -> list[str]:
-        found = []
-        for number, (where, control) in enumerate(cases):
-            place = tmp_path / str(number)
-            for ended in told_for(place, where, control):
-                found += [f"{where} {control!r}: {each}" for each in complaints(ended, [control])]
-            shutil.rmtree(place)
-        return found
+    def attempt(one: tuple[str, str]) -> Iterator[str]:
+        place = tmp_path / str(cases.index(one))
+        for ended in told_for(place, *one):
+            yield from complaints(ended, [one[1]])
+        shutil.rmtree(place)
 
-    trust(list(product(WORDS, CONTROLS)), attempt, case="controls in words", sample=10)
+    trust(cases, partial(each, attempt), case="controls in words", sample=10)
