@@ -1,5 +1,6 @@
 """What a state refuses to be opened with or over, and that an older one is brought up to date."""
 
+import os
 import shutil
 import sqlite3
 
@@ -39,10 +40,23 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
 
 
 def test_lock_that_is_no_file_is_told(tmp_path):
-    """A directory in the lock's place is an error of the disk, with its path."""
-    (tmp_path / "state" / "lock").mkdir(parents=True)
+    """A directory or a pipe in the lock's place is an error of the disk, with its path."""
+    lock = tmp_path / "state" / "lock"
+    lock.mkdir(parents=True)
     with refused(StorageError, "lock: Is a directory"):
         Checkpoint.open(tmp_path / "state", SHARDS)
+    lock.rmdir()
+    os.mkfifo(lock)
+    with refused(StorageError, "lock: not a regular file"):
+        Checkpoint.open(tmp_path / "state", SHARDS)
+
+
+def test_database_that_is_a_link_is_told(state):
+    """It could lead anywhere, and what is written through it could not be trusted to be ours."""
+    (state / "checkpoint.db").rename(state / "elsewhere.db")
+    (state / "checkpoint.db").symlink_to("elsewhere.db")
+    with refused(StorageError, r"checkpoint\.db: is a link or no regular file"):
+        Checkpoint.open(state, SHARDS)
 
 
 def test_damaged_schema_whose_text_cannot_be_read_is_damage(state):

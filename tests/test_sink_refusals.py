@@ -10,10 +10,14 @@ import pytest
 import strace
 from batches import refused
 from faults.ending import end
-from faults.limits import in_a_namespace
+from faults.limits import bound_by_modes, in_a_namespace, without_descriptors
 from upswell import disk
-from upswell.errors import OutputUnwritable
-from upswell.sink import Sink, check_directories
+from upswell.errors import OutputUnwritable, StorageError
+from upswell.rejects import Rejects
+from upswell.sink import Published, Sink, check_directories
+
+STAMP = "202004171937"
+OUTPUTS = [(1, "A", b"a\n")]
 
 SAY_WHETHER_IT_OPENS = (
     "from upswell.sink import Sink; from pathlib import Path; import sys\n"
@@ -113,3 +117,50 @@ def test_application_whose_directory_cannot_be_looked_at_is_refused(tmp_path):
     """What the system says of the name is passed on."""
     with refused(OutputUnwritable, "File name too long"):
         check_directories(tmp_path, ["x" * (os.pathconf(tmp_path, "PC_NAME_MAX") + 1)])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(lambda sink, one: sink.staged_names(), id="list"),
+        pytest.param(lambda sink, one: sink.is_whole(one), id="check"),
+        pytest.param(lambda sink, one: sink.rebuild(one, b"a\n"), id="rebuild"),
+        pytest.param(lambda sink, one: sink.stage(2, STAMP, OUTPUTS), id="stage"),
+        pytest.param(lambda sink, one: sink.publish([one]), id="publish"),
+        pytest.param(lambda sink, one: sink.remove_unfinished(), id="sweep"),
+        pytest.param(lambda sink, one: sink.published(), id="look"),
+        pytest.param(lambda sink, one: sink.read(Published("A", "x", 1, STAMP)), id="read"),
+        pytest.param(lambda sink, one: Rejects(sink.output).write(1, b"x\n"), id="rejects"),
+        pytest.param(lambda sink, one: Rejects(sink.output).remove_after(1), id="old rejects"),
+    ],
+)
+def test_step_that_fails_tells_place_and_next_step(tmp_path, step):
+    """Any step of OUTPUT that meets a machine with no more to give ends with 74, and nothing half done shows."""
+    with Sink.open(tmp_path / "out") as sink:
+        (one,) = sink.stage(1, STAMP, OUTPUTS)
+        with (
+            without_descriptors(),
+            refused(StorageError, f"^{sink.output}.*: Too many open files$"),
+        ):
+            step(sink, one)
+        assert [one.staged_name] == sink.staged_names()
+        assert [] == sink.published()
+
+
+def test_removal_that_fails_tells_the_name(tmp_path):
+    """A directory in a staged file's place is not ours to empty."""
+    with Sink.open(tmp_path / "out") as sink:
+        (tmp_path / "out/.upswell/staging/x").mkdir()
+        with refused(StorageError, "out/.upswell/staging/x: Is a directory"):
+            sink.remove_staged(["x"])
+
+
+def test_directories_that_hold_nothing_of_ours_are_passed_over(tmp_path):
+    """Files in OUTPUT, and directories that this user may not even list, hide no notification."""
+    with Sink.open(tmp_path / "out") as sink:
+        sink.publish(sink.stage(1, STAMP, OUTPUTS))
+        (sink.output / "0 file").touch()
+        (sink.output / "0 closed").mkdir(0)
+        with bound_by_modes():
+            assert ["A"] == [one.directory for one in sink.published()]
+            sink.check_directories(["A"])

@@ -8,8 +8,9 @@ import pytest
 
 from arrivals import Arrivals, name, record
 from faults.limits import bound_by_modes
+from upswell.entry import CONTENT_BYTES_MAX
 from upswell.errors import InputMissing
-from upswell.listing import read_name, scan
+from upswell.listing import read_name, scan, show_name
 
 
 @pytest.fixture
@@ -48,6 +49,21 @@ def arrivals(tmp_path: Path) -> Arrivals:
 def test_names(one: str, expected: tuple[str, str]) -> None:
     """DATA_, twelve digits that are a real date and time, .csv or .csv.gz, in exactly these letters."""
     assert expected == read_name(one)
+
+
+def test_messages_show_no_msisdn_that_a_name_holds() -> None:
+    """The name of a DATA file is shown whole; any other could be anything."""
+    assert "DATA_202004171937.csv" == show_name("DATA_202004171937.csv")
+    assert "0126545098" not in show_name("0126545098.csv")
+
+
+def test_a_plain_file_without_measure_is_held(arrivals: Arrivals) -> None:
+    """More than any batch of files holds is a mistake; nothing of it is read."""
+    with arrivals.path(1).open("wb") as stream:
+        stream.truncate(CONTENT_BYTES_MAX + 1)
+
+    assert [] == arrivals.turn()
+    assert ("held", "too_large") == arrivals.state(name(1))
 
 
 def test_what_is_no_regular_file_is_never_opened(arrivals: Arrivals, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,17 @@ def bound_by_modes() -> Iterator[None]:
         assert 0 == libc.capset(header, before)
 
 
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """Inside, this process can open nothing more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def in_a_namespace(path: Path, mounts_script: str, code: str) -> str:
     """What the code prints in a mount namespace of its own, after the mounts; skips where that is forbidden."""
     own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
@@ -40,5 +52,5 @@ def in_a_namespace(path: Path, mounts_script: str, code: str) -> str:
     script = f'set -e; {mounts_script}; exec "$2" -c "$3" "$1"'
     return subprocess.run(
         [*own, "sh", "-c", script, "sh", str(path), sys.executable, code],
-        check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)}, check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
