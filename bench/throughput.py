@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import NamedTuple
 
-from bench import data, machine, report
+from bench import data, machine, results
 from bench.answers import Answer
 from bench.jobs import UPSWELL_JOB, Job, available, play_all
 from bench.process import Run
@@ -93,7 +93,7 @@ def keep(
     """Write the figures of one case."""
     versions = [job.version() for job in jobs if job.version]
     size_bytes = sum(file.stat().st_size for file in case.inputs().data.iterdir())
-    report.save(
+    results.save(
         "throughput",
         case.name,
         {
