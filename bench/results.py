@@ -16,8 +16,16 @@ def save(question: str, case: str, figures: dict[str, Any]) -> None:
     """Keep the figures of one case of a question."""
     RESULTS.mkdir(exist_ok=True)
     kept = load(question) | {case: figures}
-    text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
-    (RESULTS / f"{question}.json").write_text(text, "utf-8")
+    (RESULTS / f"{question}.json").write_text(_text(kept), "utf-8")
+
+
+def _text(cases: dict[str, dict[str, Any]]) -> str:
+    """JSON with a line for each figure: thousands of measured values do not fill as many lines."""
+    shown = []
+    for case, figures in cases.items():
+        lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in figures.items())
+        shown.append(f" {json.dumps(case)}: {{\n" + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(shown) + "\n}\n"
 
 
 def load(question: str) -> dict[str, dict[str, Any]]:

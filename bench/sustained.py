@@ -151,8 +151,8 @@ def evaluate(service: Service, feed: Feed, work: Path, records: int) -> dict[str
         "p99_ms": results.percentile(waits_ms, 0.99),
         "most_ms": max(waits_ms),
         "pauses": sum(wait_ms > PAUSE_MS_MAX for wait_ms in waits_ms),
-        "waits_ms": waits,
-        "memory_mib": [(round(at, 1), round(mib, 1)) for at, mib in feed.memory],
+        "waits": waits,
+        "memory": [(round(at, 1), round(mib, 1)) for at, mib in feed.memory],
     }
 
 
