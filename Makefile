@@ -10,13 +10,14 @@ CARGO_FLAGS := --manifest-path kernel/Cargo.toml
 
 KERNEL_SOURCES := $(shell find kernel -path kernel/target -prune -o -type f -print)
 PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css')
-ROUNDS := 5
+BENCH_OPTIONS :=
 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-faults bench bench-short \
+	bench-throughput bench-latency bench-sustained bench-memory bench-growth \
 	demo wheel pex smoke docs-check clean
 
 help: ## this list
@@ -105,17 +106,29 @@ dist/upswell.pex: .make/wheel constraints.txt
 smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as a stranger's machine would run it
 	@$(BIN)/python tests/smoke.py dist/upswell.pex
 
-bench: .make/build .make/bench ## against Polars, on 20 million records; ROUNDS=n for fewer than 5
-	@$(BIN)/python bench/compare.py --rounds $(ROUNDS) --results bench/RESULTS.md
+# A question's program keeps its figures in bench/results/; the page is made of all that are there.
+BENCH = PYTHONPATH=src .make/bench-venv/bin/python -m
 
-bench-short: .make/build .make/bench ## the same answer as Polars, on a million records, clean and dirty
-	@$(BIN)/python bench/compare.py --records 1000000 --rounds 0 --dirty 0.01
+bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (hours; each has a target of its own)
+	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth)
+	@$(BENCH) bench.report
 
-# Polars has an environment of its own: it is never a dependency of ours.
-.make/bench: .make/venv pyproject.toml
-	@$(PYTHON) -m venv .make/bench-venv
-	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
-	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet install --group bench
+bench-throughput bench-latency bench-sustained bench-memory bench-growth: bench-%: measure-% ## one of them
+	@$(BENCH) bench.report
+
+measure-throughput: .make/bench-spark
+
+measure-%: .make/build .make/bench
+	@$(BENCH) bench.$* $(BENCH_OPTIONS)
+
+bench-short: .make/build .make/bench .make/bench-spark ## every program's answer equals ours, on few records, clean and dirty
+	@$(BENCH) bench.throughput --short
+
+# The programs that are compared have environments of their own: they are never dependencies of ours.
+.make/bench .make/bench-spark: .make/%: .make/venv pyproject.toml
+	@$(PYTHON) -m venv .make/$*-venv
+	@PIP_CONSTRAINT= .make/$*-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
+	@PIP_CONSTRAINT= .make/$*-venv/bin/python -m pip --quiet install --group $*
 	@touch $@
 
 demo: .make/build ## a tour on generated data

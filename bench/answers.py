@@ -52,7 +52,9 @@ def differences(ours: Answer, theirs: Answer) -> list[str]:
             found.append(f"{name}: {expected:,} and {count:,}")
     told = {outcome for name in theirs.outcomes for outcome in name.split("+")}
     if theirs.outcomes and told != set(ours.outcomes):
-        found.append(f"outcomes that only one tells: {', '.join(sorted(told ^ set(ours.outcomes)))}")
+        found.append(
+            f"outcomes that only one tells: {', '.join(sorted(told ^ set(ours.outcomes)))}"
+        )
     if ours.published is not None and theirs.published is not None:
         for application in sorted(ours.published | theirs.published):
             mine = ours.published.get(application, b"")

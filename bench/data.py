@@ -1,7 +1,7 @@
 """The inputs that are measured on: made by ``upswell generate`` under bench/data/, once, and kept.
 
-Owns their names and what the generator does not make: lines that are odd without an odd file, and records of its own for
-customers who are surely notified. The same parameters give the same bytes on any machine.
+Owns their names, and what the generator does not make: lines that are odd without an odd file beside them. The same
+parameters give the same bytes on any machine.
 """
 
 import os
@@ -77,7 +77,7 @@ def _generated(name: str, kind: str, *options: str) -> Path:
     target = DATA / name
     with made(target) as partial:
         if partial:
-            command = [UPSWELL, "generate", kind, partial, "--seed", str(SEED), *options]
+            command = [str(UPSWELL), "generate", kind, str(partial), "--seed", str(SEED), *options]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return target
 
@@ -122,8 +122,10 @@ SPOILS: tuple[Callable[[list[str]], str], ...] = (
     lambda f: ",,,",
     lambda f: "9" * 5000,
 )
-"""Ways to spoil a line; some leave a record of another look, or one that is late or in the future. All are UTF-8 without
-control characters: the programs that are compared would need a reader of bytes for the rest."""
+"""Ways to spoil a line; some leave a record of another look, or one that is late or in the future.
+
+All are UTF-8 and without a delimiter that nobody uses: the programs that are compared would need a reader of bytes.
+"""
 
 
 def _spoiled(clean: Path, ratio: float) -> Path:
@@ -131,7 +133,9 @@ def _spoiled(clean: Path, ratio: float) -> Path:
     target = clean.with_name(f"{clean.name}-dirty-{ratio:g}")
     with made(target) as partial:
         chance = random.Random(SEED)
-        for index, file in enumerate(sorted(clean.iterdir()) if partial else ()):
+        if not partial:
+            return target
+        for index, file in enumerate(sorted(clean.iterdir())):
             lines = file.read_text("utf-8").splitlines()
             for at in chance.sample(range(len(lines)), int(len(lines) * ratio)):
                 lines[at] = chance.choice(SPOILS)(lines[at].split(","))

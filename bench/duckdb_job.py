@@ -8,7 +8,8 @@ How it reads decides its speed. Whole lines come from the CSV reader, which take
 delimiter; one regular expression holds the grammar of a record, the dial is what stands before the first comma, and
 only the lines of the segment are split into fields. Four columns of text and an expression for each took twice the
 processor time of that; four typed columns as much as one expression, but they take "+5" for a number, lose the zeros of
-"007", and lose the bytes of a line of five fields. The text reader with unnest took half as much again.
+"007", and lose the bytes of a line of five fields. The text reader with unnest took half as much again; it is used for
+files with a carriage return in them, which the CSV reader does not take for whole lines.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+
 from grammar import (
     BLANK,
     LINE_BYTES_MAX,
@@ -44,6 +46,13 @@ def lines_of(files: list[Path]) -> str:
         f"read_csv([{names}], columns={{'line': 'VARCHAR'}}, delim=chr(1), quote='', escape='', header=false,"
         f" auto_detect=false, new_line='\\n', filename=true)"
     )
+
+
+def odd_lines_of(files: list[Path]) -> str:
+    """As lines_of, for files of which a line ends in a carriage return, too: the CSV reader stops at a mixture."""
+    names = ", ".join(f"'{file}'" for file in files)
+    return f"""(SELECT filename, unnest(CASE WHEN ends_with(content, chr(10)) THEN lines[:-2] ELSE lines END) AS line
+        FROM (SELECT filename, content, string_split(content, chr(10)) AS lines FROM read_text([{names}])))"""
 
 
 def load(db: duckdb.DuckDBPyConnection, segment: Path, rules: Path, files: list[Path]) -> None:
@@ -78,10 +87,12 @@ def select(db: duckdb.DuckDBPyConnection, files: list[Path]) -> None:
         some = files[part * len(files) // PARTS : (part + 1) * len(files) // PARTS]
         if not some:
             return
+        mixed = any(b"\r" in file.read_bytes() for file in some)
+        lines = odd_lines_of(some) if mixed else lines_of(some)
         db.cursor().execute(
             f"""INSERT INTO picked
             SELECT place, line, filename, regexp_matches(line, '{plain}') AS plain
-            FROM (SELECT {part * PLACES} + row_number() OVER () AS place, line, filename FROM {lines_of(some)})
+            FROM (SELECT {part * PLACES} + row_number() OVER () AS place, line, filename FROM {lines})
             WHERE NOT plain OR left(line, instr(line, ',') - 1) IN (FROM prefixes)"""
         )
 

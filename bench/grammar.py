@@ -75,4 +75,8 @@ def headers(files: list[Path]) -> int:
 def _is_header(file: Path) -> bool:
     with file.open("rb") as stream:
         line = stream.readline().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
-    return 0 < len(line.strip(b" \t")) and len(line) <= LINE_BYTES_MAX and not re.search(b"[0-9]", line)
+    return (
+        len(line.strip(b" \t")) > 0
+        and len(line) <= LINE_BYTES_MAX
+        and not re.search(b"[0-9]", line)
+    )

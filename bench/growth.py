@@ -1,20 +1,23 @@
 """How it grows: the same work with ever more dials, rules, threads, names that were taken before, or lines in a file.
 
-In each series one thing grows and what comes out stays the same: more dials are those of customers who use nothing, more
-rules those of services that nobody uses. The sizes of a series are played in turns, round by round, and each is compared
-with the series' first or with the one that the goal names. Times are of the whole process; ``start_s``, of a run over a
-single record, tells how much of it is reading the references.
+In each series one thing grows and what comes out stays the same: more dials are those of customers who use nothing,
+more rules those of services that nobody uses. The sizes of a series are played in turns, round by round, and each is
+compared with the series' first or with the one that the goal names. Times are of the whole process; ``starts_s``, of
+runs over a single record, tell how much of it is reading the references.
 """
 
 import argparse
 import itertools
-import json
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench import data, machine, results
+from bench.jobs import UPSWELL_JOB, play
+from bench.process import run
+from bench.service import marked, serving, with_marked
 from upswell import kernel
 from upswell.batch import Batch, File, LogRange
 from upswell.checkpoint import Checkpoint
@@ -22,11 +25,6 @@ from upswell.kernel import OUTCOMES, REASONS
 from upswell.source import Source
 from upswell.traffic import make_dials
 from upswell.zones import Zones
-
-from bench import data, machine, results
-from bench.jobs import UPSWELL_JOB, play
-from bench.process import run
-from bench.service import marked, serving, with_marked
 
 RECORDS = 20_000_000
 ROUNDS = 5
@@ -61,10 +59,12 @@ def main() -> None:
         else:
             points = measure_runs(dict(plays(series, given.records, given.largest)), given.rounds)
         results.save("growth", series, told | {"points": points})
-        print(json.dumps({series: told | {"points": points}}), flush=True)
+        print(f"{series}: measured", flush=True)
 
 
-def plays(series: str, records: int, largest: int) -> Iterator[tuple[int, tuple[data.Inputs, list[str]]]]:
+def plays(
+    series: str, records: int, largest: int
+) -> Iterator[tuple[int, tuple[data.Inputs, list[str]]]]:
     """What is played at each size of a series: inputs and options."""
     inputs = data.inputs(records, services=data.RULES)
     if series == "dials":
@@ -110,7 +110,9 @@ def measure_runs(
             walls[size].append(play(job, inputs)[0].wall_s)
             starts[size].append(play(job, inputs._replace(data=single_record()))[0].wall_s)
     # The first round brought the files into the page cache.
-    return [{"size": size, "walls_s": walls[size][1:], "starts_s": starts[size][1:]} for size in sizes]
+    return [
+        {"size": size, "walls_s": walls[size][1:], "starts_s": starts[size][1:]} for size in sizes
+    ]
 
 
 def with_options(options: list[str]) -> Callable[[data.Inputs, Path], list[str]]:

@@ -1,8 +1,8 @@
 """How soon: from the moment a file is moved into DATA, or a line is written to one that grows, to its notification.
 
-A steady load of one file a second; a marked record at the end of each tells when its notification has appeared under its
-final name. What the disk's own syncs took of it is measured in the same run (strace stops the run at those calls alone)
-and told apart, because it belongs to the disk: a commit is durable before it is published.
+A steady load of one file a second; a marked record at the end of each tells when its notification has appeared under
+its final name. What the disk's own syncs took of it is measured in the same run (strace stops the run at those calls
+alone) and told apart, because it belongs to the disk: a commit is durable before it is published.
 """
 
 import argparse
@@ -40,9 +40,7 @@ def main() -> None:
     ):
         told = machine.describe()
         total_ms, beyond_ms = measure(inputs, feed, count)
-        results.save(
-            "latency", case, {**told, "total_ms": total_ms, "beyond_disk_ms": beyond_ms}
-        )
+        results.save("latency", case, {**told, "total_ms": total_ms, "beyond_disk_ms": beyond_ms})
         for name, values in (("in all", total_ms), ("beyond the disk's syncs", beyond_ms)):
             figures = ", ".join(
                 f"{word} {results.percentile(values, share):.1f}"

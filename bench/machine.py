@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 UPSWELL = ROOT / ".venv" / "bin" / "upswell"
 BENCH_PYTHON = ROOT / ".make" / "bench-venv" / "bin" / "python"
-SPARK_PYTHON = ROOT / ".make" / "spark-venv" / "bin" / "python"
+SPARK_PYTHON = ROOT / ".make" / "bench-spark-venv" / "bin" / "python"
 LOAD_MAX = 0.5
 """Above it something else runs that would be measured, too."""
 

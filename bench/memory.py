@@ -1,5 +1,6 @@
-"""How much memory: a big segment, many rules and many live totals; how soon such a state is ready after a restart, and
-what a commit to it costs. And that the input's size does not matter.
+"""How much memory a big segment, many rules and many live totals take, and how soon they are ready after a restart.
+
+And what a commit to such a state costs, and whether the input's size matters.
 
 Every customer of the segment has a total for each of some services, so the totals are as many as asked for. A small
 state is measured beside the big one in the same way, because what follows the state shows as the ratio of the two.
@@ -13,13 +14,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import kernel
-from upswell.view import View
-
 from bench import data, machine, results
 from bench.jobs import UPSWELL_JOB, play
 from bench.process import memory_kib, run
 from bench.service import Service, marked, serving, with_marked
+from upswell import kernel
+from upswell.view import View
 
 DIALS = 10_000_000
 SMALL_DIALS = 10_000
@@ -55,7 +55,9 @@ def main() -> None:
     for dials in (SMALL_DIALS, given.dials):
         states[dials] = state = make(dials, marks)
         case = f"{dials:,} dials"
-        results.save("memory", case, told | {"dials": dials, "peak_mib": state.peak_mib, **sizes_of(state)})
+        results.save(
+            "memory", case, told | {"dials": dials, "peak_mib": state.peak_mib, **sizes_of(state)}
+        )
     restarts: dict[int, list[dict[str, float]]] = {dials: [] for dials in states}
     for number in range(given.rounds):
         for dials, state in states.items():
@@ -77,11 +79,15 @@ def make(dials: int, marks: int) -> State:
     shutil.rmtree(work, ignore_errors=True)
     (work / "data").mkdir(parents=True)
     plain = data.segment(dials, 1.0)
-    inputs = data.Inputs(work / "data", with_marked(plain, work / "segment", marks), data.rules_of(RULES))
+    inputs = data.Inputs(
+        work / "data", with_marked(plain, work / "segment", marks), data.rules_of(RULES)
+    )
     # One file for each service and half of the customers; they differ in their first record, and so in their content.
     lines = (plain / "SEGMENT.csv").read_bytes().splitlines()
     halves = (lines[: dials // 2], lines[dials // 2 :])
-    for number, (service, half) in enumerate(itertools.product(range(1, TOTALS_A_DIAL + 1), halves)):
+    for number, (service, half) in enumerate(
+        itertools.product(range(1, TOTALS_A_DIAL + 1), halves)
+    ):
         rest = f",{service},1,{HOUR}\n".encode()
         target = inputs.data / f"DATA_{HOUR[:8]}10{number:02}.csv"
         target.write_bytes(rest.join(half) + rest)
@@ -107,7 +113,7 @@ def sizes_of(state: State) -> dict[str, float]:
 
 
 def restart(state: State, number: int, rounds: int) -> dict[str, float]:
-    """Start on the state with one file that is new; when its notification is there, what it holds, what a commit takes."""
+    """Start on the state with a new file: when its notification is there, what is held then, what a commit takes."""
     move_in(state, number, b"")
     begun = time.time()
     with serving(state.inputs, state.work) as service:

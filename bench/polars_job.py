@@ -18,6 +18,7 @@ import json
 from pathlib import Path
 
 import polars as pl
+
 from grammar import (
     BLANK,
     LINE_BYTES_MAX,
@@ -69,7 +70,9 @@ def look_closer(
     days = {str(file): day_max(file) for file in files}
     date = C("timestamp") // 10**6
     shaped = odd.filter(C("line").str.contains(RECORD), C("line").str.len_bytes() <= LINE_BYTES_MAX)
-    records = shaped.with_columns(**fields(C("line").str.replace_all('"', "", literal=True))).filter(
+    records = shaped.with_columns(
+        **fields(C("line").str.replace_all('"', "", literal=True))
+    ).filter(
         date.cast(pl.String).str.zfill(8).str.to_date("%Y%m%d", strict=False).is_not_null(),
         date >= 10**4,
         date <= C("path").replace_strict(days, return_dtype=pl.Int64),
@@ -77,7 +80,11 @@ def look_closer(
     counts["header"] = headers(files)
     counts["rejected"] = odd.height - counts["blank"] - records.height - counts["header"]
     again = records.filter(C("dial").is_in(segment.implode()))
-    return pl.concat([rows.filter("plain"), again]).sort("at") if again.height else rows.filter("plain")
+    return (
+        pl.concat([rows.filter("plain"), again]).sort("at")
+        if again.height
+        else rows.filter("plain")
+    )
 
 
 def load_segment(path: Path) -> pl.Series:

@@ -1,15 +1,14 @@
 """Runs one program from its start to its end, and says what it took.
 
-Owns the ways of measuring: the wall's clock; the processor time and the peak memory of one process as the system counts
-them (wait4), and for a tree of processes sums over what a sampler saw of each: of the peaks, which need not have been at
-one moment and count shared pages for each. A program that fails ends the benchmark, with what it wrote.
+Owns the ways of measuring: the wall's clock; the processor time and the peak memory of one process as the system
+counts them (wait4), and for a tree of processes sums over what a sampler saw of each. The peaks that are added up need
+not have been at one moment, and count shared pages for each. A program that fails ends the benchmark, with its words.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ class Run(NamedTuple):
     peak_mib: float
 
 
-def run(command: Sequence[str], stdout: Path, *, tree: bool = False) -> Run:
+def run(command: list[str], stdout: Path, *, tree: bool = False) -> Run:
     """Run a program to its end, its output in the file ``stdout`` and its messages in ``stdout``.log."""
     log = stdout.with_suffix(".log")
     with stdout.open("wb") as out, log.open("wb") as err:

@@ -95,7 +95,9 @@ class Service:
         """(begin, end) of every call that waited for the disk, by begin; those of one moment are joined."""
         calls = sorted(
             (float(begin), float(begin) + float(length))
-            for trace in (self._traces.parent.glob(f"{self._traces.name}.*") if self._traces else ())
+            for trace in (
+                self._traces.parent.glob(f"{self._traces.name}.*") if self._traces else ()
+            )
             for begin, length in _SYNC.findall(trace.read_text("utf-8", "replace"))
         )
         joined: list[tuple[float, float]] = []
@@ -117,7 +119,12 @@ class Service:
 
 @contextmanager
 def serving(
-    inputs: Inputs, work: Path, *, traced: bool = False, watched: tuple[Path, ...] = (), options: tuple[str, ...] = ()
+    inputs: Inputs,
+    work: Path,
+    *,
+    traced: bool = False,
+    watched: tuple[Path, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> Iterator[Service]:
     """A run over the inputs with its output in ``work``/out, and a watch on the applications' and other directories.
 
@@ -133,7 +140,10 @@ def serving(
         if not shutil.which("strace"):
             sys.exit("bench: strace is needed to tell the disk's part: install the package strace")
         # -D: the run is our child, not strace's.
-        command = [*f"strace -D -ff --seccomp-bpf -qq -ttt -T -e trace={SYNCS} -o {traces}".split(), *command]
+        command = [
+            *f"strace -D -ff --seccomp-bpf -qq -ttt -T -e trace={SYNCS} -o {traces}".split(),
+            *command,
+        ]
     with (
         (work / "summary").open("wb") as summary,
         (work / "log").open("wb") as log,
@@ -147,7 +157,9 @@ def serving(
             def listen() -> None:
                 while not ended.is_set():
                     for event in notify.read(timeout=100):
-                        service.appeared.append(Appeared(time.time(), places[event.wd] / event.name))
+                        service.appeared.append(
+                            Appeared(time.time(), places[event.wd] / event.name)
+                        )
 
             thread = threading.Thread(target=listen, name="bench-watch")
             thread.start()

@@ -20,10 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from grammar import BLANK, KEEP_DAYS, LINE_BYTES_MAX, RECORD
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
+
+from grammar import BLANK, KEEP_DAYS, LINE_BYTES_MAX, RECORD
 
 TOLD = ("rejected+header", "blank", "not_in_segment", "no_rule", "outside_window", "late")
 INSIDE = "inside"
@@ -37,7 +38,7 @@ class Account(StatefulProcessor):
         """Called once in each worker."""
         self.account = handle.getValueState("account", STATE)
 
-    def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:  # noqa: N802, N803
+    def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:
         """The notifications among the new rows of a customer."""
         totals, done = self.account.get() if self.account.exists() else ({}, [])
         totals, done = dict(totals), set(done)
@@ -68,9 +69,14 @@ def read_lines(spark: SparkSession, data: Path) -> DataFrame:
             f.col("_metadata.file_path").alias("path"),
             f.col("_metadata.file_block_start").alias("block"),
         )
-        .withColumn("shaped", f.col("raw").rlike(RECORD) & (f.octet_length("raw") <= LINE_BYTES_MAX))
+        .withColumn(
+            "shaped", f.col("raw").rlike(RECORD) & (f.octet_length("raw") <= LINE_BYTES_MAX)
+        )
         .withColumn("fields", f.when(f.col("shaped"), fields))
-        .withColumn("day", f.try_to_timestamp(f.col("fields")[3].substr(1, 8), f.lit("yyyyMMdd")).cast("date"))
+        .withColumn(
+            "day",
+            f.try_to_timestamp(f.col("fields")[3].substr(1, 8), f.lit("yyyyMMdd")).cast("date"),
+        )
         .withColumn("file_day", file_day)
         .withColumn(
             "record",
@@ -84,7 +90,9 @@ def read_lines(spark: SparkSession, data: Path) -> DataFrame:
 
 def decide(lines: DataFrame, segment: DataFrame, rules: DataFrame) -> DataFrame:
     """The lines with what can be said of each one alone: an outcome, or that it lies inside a window."""
-    joined = lines.join(f.broadcast(segment), "dial", "left").join(f.broadcast(rules), "service", "left")
+    joined = lines.join(f.broadcast(segment), "dial", "left").join(
+        f.broadcast(rules), "service", "left"
+    )
     hour = f.col("fields")[3].substr(9, 2).cast("int")
     after, before = hour >= f.col("start"), hour < f.col("end")
     over_midnight = f.col("start") >= f.col("end")
@@ -140,7 +148,8 @@ def main() -> None:
         f.ltrim(f.col("value"), f.lit("+")).alias("dial"), f.lit(True).alias("chosen")
     )
     rules = spark.read.csv(
-        str(given.rules), schema="service int, application string, start int, end int, threshold long"
+        str(given.rules),
+        schema="service int, application string, start int, end int, threshold long",
     )
     decided = decide(read_lines(spark, given.data), segment.distinct(), rules).observe(
         "lines", f.count(f.lit(1)).alias("lines"), *map(count, (*TOLD, INSIDE))

@@ -1,4 +1,4 @@
-"""Does it keep up: files as fast as the generator makes them, for ten minutes, with reloads of a big segment in between.
+"""Does it keep up: files as fast as the generator makes them for ten minutes, and reloads of a big segment in between.
 
 The generator takes a core of its own and so decides the rate. A pause is how long a file waited from its appearance to
 the last notification file of the batch that took it: generator, reload, commit and whatever else there was included.
@@ -48,7 +48,7 @@ def main() -> None:
     inputs = data.Inputs(work / "data", work / "segment", data.rules_of(data.RULES))
 
     feed = Feed(inputs, segment, given.reload_s)
-    command = [UPSWELL, "generate", "data", inputs.data, "--files", str(FILES_MAX)]
+    command = [str(UPSWELL), "generate", "data", str(inputs.data), "--files", str(FILES_MAX)]
     command += ["--records", str(given.records), "--customers", str(given.customers)]
     with serving(inputs, work, watched=(inputs.data,)) as service:
         generator = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -62,11 +62,13 @@ def main() -> None:
     figures = evaluate(service, feed, work, given.records)
     results.save("sustained", f"{given.seconds:.0f} seconds", {**told, **vars(given), **figures})
     shutil.rmtree(work)
-    print(json.dumps({name: value for name, value in figures.items() if not isinstance(value, list)}))
+    print(
+        json.dumps({name: value for name, value in figures.items() if not isinstance(value, list)})
+    )
 
 
 class Feed:
-    """What happens around the run while the generator writes: old files go, the segment changes, memory is looked at."""
+    """What goes on around the run while the generator writes: old files leave, the segment changes."""
 
     def __init__(self, inputs: data.Inputs, segment: Path, reload_s: float) -> None:
         self._inputs = inputs
@@ -108,7 +110,7 @@ class Feed:
         with os.scandir(self._inputs.data) as entries:
             for entry in entries:
                 if entry.name.startswith("DATA_") and time.time() - entry.stat().st_mtime > KEPT_S:
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink()
 
 
 def wait_until_idle(service: Service, directory: Path) -> None:
@@ -126,14 +128,20 @@ def evaluate(service: Service, feed: Feed, work: Path, records: int) -> dict[str
         if path.name.startswith("NOTIFY_"):
             published[int(path.name.split("_")[1])] = moment
     log = subprocess.run(
-        [UPSWELL, "status", "--output", work / "out", "--log", "--json"], capture_output=True, text=True, check=True
+        [UPSWELL, "status", "--output", work / "out", "--log", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     batches = {}
     for line in log.stdout.splitlines():
         taken = json.loads(line)
         batches[taken["file"]] = taken["batch"]
     waits = [
-        (round(one.moment - feed.begun, 3), round(1000 * (published[batches[one.path.name]] - one.moment), 2))
+        (
+            round(one.moment - feed.begun, 3),
+            round(1000 * (published[batches[one.path.name]] - one.moment), 2),
+        )
         for one in files
         if batches[one.path.name] in published
     ]
