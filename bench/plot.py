@@ -13,16 +13,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.goals import SERIES_LABELS
+
 PLOTS = Path(__file__).parent / "plots"
 BYTES_MAX = 100 * 1024
 OURS, OTHERS, QUIET = "#0b6e4f", "#c0c7cd", "#5c6770"
-SERIES_LABELS = {
-    "dials": "dials in the segment",
-    "rules": "rules",
-    "threads": "threads",
-    "lines": "lines in a file",
-    "names": "files taken before",
-}
 # Text as text, and ids that do not change: a plot differs only when its figures do.
 mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "upswell", "font.size": 9})
 
