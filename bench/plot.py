@@ -62,7 +62,6 @@ def throughput(cases: dict[str, dict[str, Any]]) -> None:
             colors = [OURS if name.startswith("Upswell") else OTHERS for name in names]
             bars = axes.barh(names, middles, xerr=spread, color=colors, ecolor=QUIET, capsize=2)
             axes.bar_label(bars, [f"{ratio:.2g} x" for ratio in ratios], padding=12)
-            axes.set_xscale("log")
             axes.margins(x=0.2)
             axes.set_title(case, loc="left", fontsize=9)
             axes.set_xlabel("wall, s")
