@@ -107,7 +107,9 @@ smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as a strang
 	@$(BIN)/python tests/smoke.py dist/upswell.pex
 
 # A question's program keeps its figures in bench/results/; the page is made of all that are there.
-BENCH = PYTHONPATH=src .make/bench-venv/bin/python -m
+BENCH := PYTHONPATH=src .make/bench-venv/bin/python -m
+# Spark is half a gigabyte, and nothing without Java.
+SPARK := $(if $(shell command -v java),.make/bench-spark)
 
 bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (hours; each has a target of its own)
 	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth)
@@ -116,12 +118,12 @@ bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (h
 bench-throughput bench-latency bench-sustained bench-memory bench-growth: bench-%: measure-% ## one of them
 	@$(BENCH) bench.report
 
-measure-throughput: .make/bench-spark
+measure-throughput: $(SPARK)
 
 measure-%: .make/build .make/bench
 	@$(BENCH) bench.$* $(BENCH_OPTIONS)
 
-bench-short: .make/build .make/bench .make/bench-spark ## every program's answer equals ours, on few records, clean and dirty
+bench-short: .make/build .make/bench $(SPARK) ## every program's answer equals ours, on few records, clean and dirty
 	@$(BENCH) bench.throughput --short
 
 # The programs that are compared have environments of their own: they are never dependencies of ours.

@@ -74,8 +74,12 @@ def spread(values: list[float], unit: str) -> str:
 
 
 def ratios(rounds: list[dict[str, Any]], above: str, below: str) -> list[float]:
-    """Of each round, one program's time over another's."""
-    return [runs[above]["wall_s"] / runs[below]["wall_s"] for runs in rounds]
+    """Of each round that both played, one program's time over another's."""
+    return [
+        runs[above]["wall_s"] / runs[below]["wall_s"]
+        for runs in rounds
+        if above in runs and below in runs
+    ]
 
 
 def throughput_goals(cases: Cases) -> Iterator[Goal]:
@@ -160,6 +164,11 @@ def growth_goals(cases: Cases) -> Iterator[Goal]:
             limit = LOOK_S_MAX if figures["left"] == LEFT else None
             what = f"a full scan with {figures['left']:,} files left in DATA"
             yield at_most(what, [figures["look_s"]], limit, "s")
+            beside = [median(figures["left_taken_ms"]) / median(points[min(points)]["taken_ms"])]
+            what = (
+                f"a notification beside {figures['left']:,} files left in DATA, against beside none"
+            )
+            yield at_most(what, beside, None)
 
 
 GOALS_OF: dict[str, Callable[[Cases], Iterator[Goal]]] = {

@@ -167,21 +167,20 @@ def inputs_of(work: Path) -> data.Inputs:
 
 def append_taken(checkpoint: Checkpoint, numbers: range) -> None:
     """Commit one batch that took as many files of one record each, as the engine would have."""
-    versions = checkpoint.current_versions()
-    if versions is None:
-        raise ValueError("a state without a reference")
-    last = checkpoint.last()
+    versions, last = checkpoint.current_versions(), checkpoint.last()
+    if versions is None or last is None:
+        raise ValueError("a state that has taken nothing yet")
     batch = checkpoint.last_batch() + 1
     files = [taken_file(number) for number in numbers]
     outcomes = dict.fromkeys(OUTCOMES, 0) | {"not_in_segment": len(files)}
     ranges = [
-        LogRange(batch, at, file.name, file.stamp, 0, file.size, file.stamp, versions)
+        LogRange(batch, at, file.name, file.stamp, 0, file.size, last.newest_stamp, versions)
         for at, file in enumerate(files)
     ]
     checkpoint.append(
         Batch(
             number=batch, ranges=ranges, files=files, outputs=(), applications=(), notifications=(), rejects=b"",
-            dropped=(), delta=b"", folds=(), day_open=last.day_open if last else 0, lines=len(files),
+            dropped=(), delta=b"", folds=(), day_open=last.day_open, lines=len(files),
             outcomes=outcomes, reasons=dict.fromkeys(REASONS, 0),
         ),
         (),

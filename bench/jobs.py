@@ -78,7 +78,7 @@ def available(names: list[str] | None = None) -> list[Job]:
         if names and job is not UPSWELL_JOB and job.name not in names:
             continue
         if job.name == "Spark" and not (SPARK_PYTHON.exists() and shutil.which("java")):
-            print("bench: Spark is left out: it needs Java 17, and `make .make/bench-spark`")
+            print("bench: Spark is left out: it needs Java 17")
             continue
         chosen.append(job)
     return chosen

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.goals import SERIES_LABELS
+from bench.goals import SERIES_LABELS, ratios
 
 PLOTS = Path(__file__).parent / "plots"
 BYTES_MAX = 100 * 1024
@@ -47,13 +47,9 @@ def throughput(cases: dict[str, dict[str, Any]]) -> None:
             figure.subplots(len(cases), squeeze=False)[:, 0], cases.items(), strict=True
         ):
             names = list(figures["rounds"][0])[::-1]
-            walls = [[runs[name]["wall_s"] for runs in figures["rounds"]] for name in names]
-            ratios = [
-                median(
-                    runs[name]["wall_s"] / runs["Upswell"]["wall_s"] for runs in figures["rounds"]
-                )
-                for name in names
-            ]
+            rounds = figures["rounds"]
+            walls = [[runs[name]["wall_s"] for runs in rounds if name in runs] for name in names]
+            factors = [median(ratios(rounds, name, "Upswell")) for name in names]
             middles = [median(times) for times in walls]
             spread = [
                 [middle - min(times) for middle, times in zip(middles, walls, strict=True)],
@@ -61,7 +57,7 @@ def throughput(cases: dict[str, dict[str, Any]]) -> None:
             ]
             colors = [OURS if name.startswith("Upswell") else OTHERS for name in names]
             bars = axes.barh(names, middles, xerr=spread, color=colors, ecolor=QUIET, capsize=2)
-            axes.bar_label(bars, [f"{ratio:.2g} x" for ratio in ratios], padding=12)
+            axes.bar_label(bars, [f"{ratio:.2g} x" for ratio in factors], padding=12)
             axes.margins(x=0.2)
             axes.set_title(case, loc="left", fontsize=9)
             axes.set_xlabel("wall, s")

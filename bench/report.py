@@ -76,7 +76,7 @@ def programs(case: str, figures: dict[str, Any]) -> list[str]:
     """What each program took in one case."""
     rows = []
     for name in figures["rounds"][0]:
-        runs = [each[name] for each in figures["rounds"]]
+        runs = [each[name] for each in figures["rounds"] if name in each]
         walls = sorted(run["wall_s"] for run in runs)
         rows.append(
             [

@@ -129,8 +129,14 @@ def main() -> None:
         arguments.add_argument(name, type=Path)
     given = arguments.parse_args()
 
+    with tempfile.TemporaryDirectory(prefix="spark-", dir=given.output.parent) as work:
+        answer = run(given, work)
+    print(json.dumps(answer))
+
+
+def run(given: argparse.Namespace, work: str) -> dict[str, object]:
+    """The whole job, with its checkpoint in ``work``; the counts."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    work = tempfile.mkdtemp(prefix="spark-", dir=given.output.parent)
     spark = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
@@ -177,7 +183,7 @@ def main() -> None:
     lines, inside = outcomes.pop("lines"), outcomes.pop(INSIDE)
     outcomes |= {"capped+counted": inside - notified, "notified": notified}
     spark.stop()
-    print(json.dumps({"lines": lines, "outcomes": outcomes}))
+    return {"lines": lines, "outcomes": outcomes}
 
 
 if __name__ == "__main__":

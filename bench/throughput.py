@@ -53,6 +53,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--sizes", type=int, nargs="+", default=[20_000_000, 100_000_000])
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments.add_argument(
+        "--spark-rounds", type=int, help="fewer of them for Spark, which takes long"
+    )
     arguments.add_argument("--jobs", nargs="+", help="only these besides Upswell")
     arguments.add_argument("--short", action="store_true", help="answers only, on few records")
     given = arguments.parse_args()
@@ -67,7 +70,8 @@ def main() -> None:
         rounds = []
         answer = None
         for number in range(given.rounds):
-            runs, answer = play_all(jobs, inputs)
+            spark = given.spark_rounds is None or number < given.spark_rounds
+            runs, answer = play_all([job for job in jobs if spark or not job.tree], inputs)
             if case.dirty:
                 runs[f"{UPSWELL_JOB.name}, clean"], _ = play(
                     UPSWELL_JOB, case._replace(dirty=0.0).inputs()
