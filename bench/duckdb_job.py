@@ -8,7 +8,7 @@ How it reads decides its speed. Whole lines come from the CSV reader, which take
 delimiter; one regular expression holds the grammar of a record, the dial is what stands before the first comma, and
 only the lines of the segment are split into fields. Four columns of text and an expression for each took twice the
 processor time of that; four typed columns as much as one expression, but they take "+5" for a number, lose the zeros of
-"007", and lose the bytes of a line of five fields. The text reader with unnest took half as much again; it is used for
+"007", and lose the bytes of a line of five fields. The text reader with unnest took seven tenths more; it is used for
 files with a carriage return in them, which the CSV reader does not take for whole lines.
 """
 

@@ -62,7 +62,7 @@ def shift(day: int, days: int) -> int:
 
 
 def count_lines(files: list[Path]) -> int:
-    """All lines of the files. Counting line ends takes a third of the time of a second query or plan that counts."""
+    """All lines of the files. Counting line ends takes no longer than a second query that counts."""
     contents = (file.read_bytes() for file in files)
     return sum(content.count(b"\n") + (content[-1:] not in (b"", b"\n")) for content in contents)
 
