@@ -8,7 +8,7 @@ How it reads decides its speed. Whole lines are scanned by the streaming engine,
 grammar of a record, calendar included, the dial is what stands before the first comma, and only the lines of the
 segment are split into fields. Of the ways that were measured this took the least processor time. The CSV reader with
 four columns of text and a check of each took a tenth more (and would stop at a line of five fields, and lose the bytes
-of the line); splitting the dial off, or joining with the segment, a quarter more; with columns of numbers the CSV reader
+of the line); splitting the dial off, or joining with the segment, a quarter more; with columns of numbers that reader
 is quick, but takes "+5" for a number and loses the zeros of "007". Lines that the expression refuses, 29 February and
 what is newer than the oldest file allows among them, are looked at again, with quotes and headers understood.
 """
