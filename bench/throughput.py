@@ -16,8 +16,10 @@ from bench.process import Run
 
 ROUNDS = 5
 DIRTY = 0.01
-SPARK_SHORT_RECORDS = 200_000
-SHORT_RECORDS = 1_000_000
+SHORT = (1_000_000, data.FILES)
+"""Records and files of ``--short``."""
+SHORT_SPARK = (200_000, 6)
+"""Fewer of both: a state on Spark costs a customer, and a task a file, much more than a line."""
 
 
 class Case(NamedTuple):
@@ -26,6 +28,7 @@ class Case(NamedTuple):
     records: int
     share: float
     dirty: float = 0.0
+    files: int = data.FILES
 
     @property
     def name(self) -> str:
@@ -35,7 +38,7 @@ class Case(NamedTuple):
 
     def inputs(self) -> data.Inputs:
         """Made when they are not there yet."""
-        return data.inputs(self.records, share=self.share, dirty=self.dirty)
+        return data.inputs(self.records, files=self.files, share=self.share, dirty=self.dirty)
 
 
 def cases(sizes: list[int]) -> list[Case]:
@@ -88,9 +91,9 @@ def check_answers() -> None:
     for job in available():
         if job is UPSWELL_JOB:
             continue
-        records = SPARK_SHORT_RECORDS if job.tree else SHORT_RECORDS
+        records, files = SHORT_SPARK if job.tree else SHORT
         for dirty in (0.0, DIRTY):
-            case = Case(records, data.SHARE, dirty)
+            case = Case(records, data.SHARE, dirty, files)
             _, answer = play_all([UPSWELL_JOB, job], case.inputs())
             print(
                 f"{job.name} answers the same: {case.name}: {json.dumps(answer.outcomes)}",
