@@ -92,7 +92,8 @@ def check_answers() -> None:
         if job is UPSWELL_JOB:
             continue
         records, files = SHORT_SPARK if job.tree else SHORT
-        for dirty in (0.0, DIRTY):
+        # Starting Spark takes as long as all the others together, and most of the spoiled input's lines are clean.
+        for dirty in (DIRTY,) if job.tree else (0.0, DIRTY):
             case = Case(records, data.SHARE, dirty, files)
             _, answer = play_all([UPSWELL_JOB, job], case.inputs())
             print(
