@@ -15,7 +15,7 @@ RUST_TARGET := x86_64-unknown-linux-gnu
 # Tests and fuzz targets are no part of the compiled module.
 KERNEL_SOURCES := $(shell find kernel/Cargo.* kernel/build.rs kernel/src -type f)
 PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css')
-ROUNDS := 5
+BENCH_OPTIONS :=
 CARGO_FUZZ_VERSION := 0.13.1
 # Seconds that each fuzz target runs.
 FUZZ_S := 600
@@ -26,8 +26,8 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust coverage mutation trust fuzz fuzz-short sanitize \
-	bench bench-short \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust coverage mutation audit trust \
+	fuzz fuzz-short sanitize bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth \
 	demo wheel pex smoke docs-check clean
 
 help: ## this list
@@ -188,17 +188,31 @@ dist/upswell.pex: .make/wheel constraints.txt
 smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as a stranger's machine would run it
 	@$(BIN)/python tests/smoke.py dist/upswell.pex
 
-bench: .make/build .make/bench ## against Polars, on 20 million records; ROUNDS=n for fewer than 5
-	@$(BIN)/python bench/compare.py --rounds $(ROUNDS) --results bench/RESULTS.md
+# A question's program keeps its figures in bench/results/; the page is made of all that are there.
+BENCH := PYTHONPATH=src .make/bench-venv/bin/python -m
+# Spark is half a gigabyte, and nothing without Java.
+SPARK := $(if $(shell command -v java),.make/bench-spark)
 
-bench-short: .make/build .make/bench ## the same answer as Polars, on a million records, clean and dirty
-	@$(BIN)/python bench/compare.py --records 1000000 --rounds 0 --dirty 0.01
+bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (hours; each has a target of its own)
+	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth)
+	@$(BENCH) bench.report
 
-# Polars has an environment of its own: it is never a dependency of ours.
-.make/bench: .make/venv pyproject.toml
-	@$(PYTHON) -m venv .make/bench-venv
-	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
-	@PIP_CONSTRAINT= .make/bench-venv/bin/python -m pip --quiet install --group bench
+bench-throughput bench-latency bench-sustained bench-memory bench-growth: bench-%: measure-% ## one of them
+	@$(BENCH) bench.report
+
+measure-throughput: $(SPARK)
+
+measure-%: .make/build .make/bench
+	@$(BENCH) bench.$* $(BENCH_OPTIONS)
+
+bench-short: .make/build .make/bench $(SPARK) ## every program's answer equals ours, on few records, clean and dirty
+	@$(BENCH) bench.throughput --short
+
+# The programs that are compared have environments of their own: they are never dependencies of ours.
+.make/bench .make/bench-spark: .make/%: .make/venv pyproject.toml
+	@$(PYTHON) -m venv .make/$*-venv
+	@PIP_CONSTRAINT= .make/$*-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
+	@PIP_CONSTRAINT= .make/$*-venv/bin/python -m pip --quiet install --group $*
 	@touch $@
 
 # Asks PyPI, so it is no part of `make test`. A package that the database does not know is told, and is no failure.
