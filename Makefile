@@ -216,7 +216,6 @@ bench-short: .make/build .make/bench $(SPARK) ## every program's answer equals o
 	@touch $@
 
 # Asks PyPI, so it is no part of `make test`. A package that the database does not know is told, and is no failure.
-.PHONY: audit
 audit: .make/audit ## known vulnerabilities of what is shipped, as far as their databases can be reached
 	@.make/audit-venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 	@if command -v cargo-audit >/dev/null; then cargo audit --file kernel/Cargo.lock; \
