@@ -24,7 +24,7 @@
 //!
 //! # If you change …
 //!
-//! - … the grammar: `scan::parse_line`, then `fast::wide::fields`, `segment.py`, `reference.py` and docs/semantics.md;
+//! - … the grammar: `scan::parse_line`, then `fast::wide::plain_bytes`, `segment.py`, `reference.py` and docs/semantics.md;
 //! - … an outcome or a reason: `reject`, then the reference;
 //! - … what a column or an entry is: `columns`, `shard` and `blob`, and the magic there.
 
