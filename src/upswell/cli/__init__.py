@@ -8,7 +8,6 @@ command parses its words, calls one module below, and prints. Data goes to stdou
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -120,6 +119,8 @@ class Commands(click.Group):
             return _INTERRUPTED
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an exit code
             if debug:
+                import traceback
+
                 traceback.print_exc()
             known = as_upswell_error(error)
             hint = known.hint
