@@ -52,6 +52,7 @@ def test_a_dump_gives_the_segment_back(dials: set[str]) -> None:
     assert len(dials) == len(again)
     assert sorted(dials) == again.sample(10**6)
     assert sorted(dials)[:3] == again.sample(3)
+    assert sorted(dials)[:1] == again.sample(1)
     assert all(dial in again for dial in dials)
     assert "0" + "0" * 15 not in again
     assert (0, 0) == segment.diff(again)

@@ -8,7 +8,7 @@
 //! piece     some bytes of a range, scanned by one thread;  finder: decides what needs no ledger, into findings
 //! progress  lines put together from pieces, in order: where a range stands;  line: one that crosses pieces
 //! process   rounds of pieces: call scans in parallel and merges in order, apply decides per shard in parallel
-//! segment   who is targeted;  rules: which rule fits;  clock: days and zones;  msisdn: digits as numbers
+//! segment   who is targeted;  dials: the lines that say so;  rules: which rule fits;  clock: days and zones;  msisdn: digits as numbers
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept
 //! reject    outcomes, reasons and how a refused line is written down
 //! crc, threads
@@ -24,7 +24,7 @@
 //!
 //! # If you change …
 //!
-//! - … the grammar: `scan::parse_line`, then `fast::wide::fields`, `segment.py`, `reference.py` and docs/semantics.md;
+//! - … the grammar: `scan::parse_line`, then `fast::wide::plain_bytes`, `segment.py`, `reference.py` and docs/semantics.md;
 //! - … an outcome or a reason: `reject`, then the reference;
 //! - … what a column or an entry is: `columns`, `shard` and `blob`, and the magic there.
 
@@ -34,6 +34,7 @@ mod call;
 pub mod clock;
 pub mod columns;
 pub mod crc;
+pub mod dials;
 pub mod fast;
 pub mod finder;
 pub mod findings;

@@ -1,7 +1,7 @@
 //! The grammar: from the bytes of a line to a record or the reason why it is none.
 //!
 //! Pure and plain, without I/O. This file defines what a line means; `fast` only gets to the same answer sooner and
-//! hands every line that is not plain to `parse_line`. If you change the grammar, change `fast::fields` with it; the
+//! hands every line that is not plain to `parse_line`. If you change the grammar, change `fast::plain_bytes` with it; the
 //! tests compare the two on random and hostile bytes.
 //!
 //! Content is a line without its `\n` and without one `\r` before that. A byte-order mark belongs to no line.
@@ -96,32 +96,30 @@ pub fn scan_lines<'s, V: Visitor<'s>>(
     let mut start = from;
     for newline in memchr::memchr_iter(b'\n', &bytes[from..to]) {
         let content = content_of(&bytes[start..from + newline]);
-        scan_line(content, start, day_max, &mut scanned, visitor);
+        let line = parse_line(content, false, day_max);
+        scanned.records += u32::from(matches!(line, Line::Record(_)));
+        tell(visitor, line, start, content.len(), scanned.lines);
+        scanned.lines += 1;
         start = from + newline + 1;
     }
     scanned
 }
 
-/// One line of `scan_lines`.
-pub fn scan_line<'s, V: Visitor<'s>>(
-    content: &[u8],
-    start: usize,
-    day_max: u32,
-    scanned: &mut Scanned,
+/// Tell the visitor of a line that was parsed; `before` counts the lines before it within the bytes scanned.
+pub fn tell<'s, V: Visitor<'s>>(
     visitor: &mut V,
+    line: Line,
+    start: usize,
+    length: usize,
+    before: u32,
 ) {
-    match parse_line(content, false, day_max) {
-        Line::Record(record) => {
-            scanned.records += 1;
-            if visitor.contains(record.msisdn) {
-                visitor.record(start, content.len(), &record);
-            } else {
-                visitor.stranger(record.msisdn, start);
-            }
+    match line {
+        Line::Record(record) if visitor.contains(record.msisdn) => {
+            visitor.record(start, length, &record);
         }
-        other => visitor.other(start, content.len(), scanned.lines, other),
+        Line::Record(record) => visitor.stranger(record.msisdn, start),
+        other => visitor.other(start, length, before, other),
     }
-    scanned.lines += 1;
 }
 
 /// What a line's content is. `first`: it is the first line of its file. A date after `day_max` is `future`.

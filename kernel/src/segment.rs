@@ -1,15 +1,21 @@
 //! The set of targeted msisdns, laid out for a stream of which most records are not in it.
 //!
-//! Two layers, both addressed by the mixed key (see `msisdn`): a filter of 8 to 20 bits a dial, one word and two bits
-//! per key, that is small enough to stay in a near cache and says "surely not" for nearly all strangers; and a table of
-//! cache-line buckets of eight mixed keys, two thirds full, that knows exactly. About 15 bytes a dial together.
+//! Two layers: a filter of 8 to 20 bits a dial, one word and two bits per key, that is small enough to stay in a near
+//! cache and says "surely not" for nearly all strangers; and a table of cache-line buckets of eight mixed keys (see
+//! `msisdn`), two thirds full, that knows exactly. About 15 bytes a dial together.
 //! A full bucket spills into the next one; zero marks a free place (no key mixes to zero).
 
 use crate::crc::crc64;
+use crate::dials::{self, Report};
 use crate::fast;
 use crate::msisdn;
-use crate::scan;
+use crate::threads::{self, lock};
+use std::sync::Mutex;
 
+/// Keys whose words of the filter are asked of memory at once while it is filled.
+const FILLED_AHEAD: usize = 32;
+/// Keys that one thread is to work on at least.
+const THREAD_KEYS_MIN: usize = 1 << 16;
 const BUCKET_KEYS: usize = 8;
 /// Filters up to this many words (512 KiB) get twice the bits per dial: they still stay in a second-level cache.
 const FILTER_WORDS_NEAR: usize = 1 << 16;
@@ -17,7 +23,6 @@ const FILTER_WORDS_MIN: usize = 64;
 const MAGIC: &[u8; 8] = b"UPSWSEG1";
 /// Seven bits of a key each.
 const DIFFERENCE_BYTES_MAX: usize = msisdn::KEY_BITS.div_ceil(7) as usize;
-const ERROR_RAW_BYTES_MAX: usize = 64;
 
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(align(64))]
@@ -42,69 +47,36 @@ pub struct Filter<'a> {
 impl Filter<'_> {
     /// Lets everything pass.
     pub const OPEN: Filter<'static> = Filter {
-        words: &[u64::MAX],
-        shift: msisdn::KEY_BITS,
+        words: &[u64::MAX, u64::MAX],
+        shift: 63,
     };
 
-    /// False when the mixed key is surely not in the set.
+    /// A key as filters see it: its highest bits say which word is its own, two times six low ones which bits of that.
+    /// Less thorough than mixing it, and a good deal quicker.
     #[inline(always)]
-    pub fn may_contain(self, mixed: u64) -> bool {
-        let bits = filter_bits(mixed);
-        self.words[(mixed >> self.shift) as usize] & bits == bits
+    pub fn spread(key: u64) -> u64 {
+        let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
+        product as u64 ^ (product >> 64) as u64
+    }
+
+    /// False when the key that was spread is surely not in the set.
+    #[inline(always)]
+    pub fn may_contain(self, spread: u64) -> bool {
+        let word = self.words[(spread >> self.shift) as usize];
+        word >> (spread & 63) & word >> (spread >> 6 & 63) & 1 != 0
     }
 
     /// Ask memory for what `may_contain` looks at.
     #[inline(always)]
-    pub fn prefetch(self, mixed: u64) {
-        fast::prefetch(self.words, (mixed >> self.shift) as usize);
+    pub fn prefetch(self, spread: u64) {
+        fast::prefetch(self.words, (spread >> self.shift) as usize);
     }
-}
-
-/// What the lines of SEGMENT were.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Lines that should be a dial: all but blank and header lines.
-    pub lines: u64,
-    /// Of those, the ones that are none.
-    pub bad: u64,
-    /// Dials that an earlier line has given.
-    pub duplicates: u64,
-    /// (file, line from 1, reason, first bytes) of the first bad lines.
-    pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
 }
 
 impl Segment {
     /// Parse the contents of SEGMENT's files.
     pub fn parse(files: &[&[u8]], errors_max: usize) -> (Segment, Report) {
-        let mut report = Report::default();
-        let mut mixed = Vec::new();
-        for (file, data) in files.iter().enumerate() {
-            let data = data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data);
-            let data = data.strip_suffix(b"\n").unwrap_or(data);
-            if data.is_empty() {
-                continue;
-            }
-            let mut start = 0;
-            let ends = memchr::memchr_iter(b'\n', data).chain([data.len()]);
-            for (line, end) in ends.enumerate() {
-                let content = scan::content_of(&data[start..end]);
-                start = end + 1;
-                match dial_of(content, line == 0) {
-                    Dial::None => continue,
-                    Dial::Key(key) => mixed.push(msisdn::mix(key)),
-                    Dial::Bad(reason) => {
-                        report.bad += 1;
-                        if report.errors.len() < errors_max {
-                            let raw = &content[..content.len().min(ERROR_RAW_BYTES_MAX)];
-                            report
-                                .errors
-                                .push((file, line as u64 + 1, reason, raw.to_vec()));
-                        }
-                    }
-                }
-                report.lines += 1;
-            }
-        }
+        let (mixed, mut report) = dials::parse(files, errors_max);
         let given = mixed.len();
         let segment = Segment::from_mixed(mixed);
         report.duplicates = (given - segment.len) as u64;
@@ -113,7 +85,7 @@ impl Segment {
 
     /// The set of these mixed keys. Sorting them makes the filling sequential: places follow the order of mixed keys.
     fn from_mixed(mut mixed: Vec<u64>) -> Segment {
-        mixed.sort_unstable();
+        sort(&mut mixed);
         mixed.dedup();
         let len = mixed.len();
         let words = if len / 4 <= FILTER_WORDS_NEAR {
@@ -124,36 +96,23 @@ impl Segment {
         let words = words.next_power_of_two().max(FILTER_WORDS_MIN);
         let mut segment = Segment {
             filter: vec![0; words],
-            filter_shift: msisdn::KEY_BITS - words.trailing_zeros(),
+            filter_shift: u64::BITS - words.trailing_zeros(),
             buckets: vec![Bucket::default(); (len * 3 / 2).div_ceil(BUCKET_KEYS).max(1)],
             len,
         };
-        for key in mixed {
-            segment.filter[(key >> segment.filter_shift) as usize] |= filter_bits(key);
-            let mut at = segment.bucket_of(key);
-            loop {
-                if let Some(free) = segment.buckets[at].0.iter_mut().find(|place| **place == 0) {
-                    *free = key;
-                    break;
-                }
-                at = segment.next(at);
-            }
-        }
+        let (filter, buckets) = (
+            Mutex::new(&mut *segment.filter),
+            Mutex::new(&mut *segment.buckets),
+        );
+        threads::for_each(
+            threads::worth(len / THREAD_KEYS_MIN),
+            2,
+            |task| match task {
+                0 => fill_filter(&mut lock(&filter), segment.filter_shift, &mixed),
+                _ => fill_buckets(&mut lock(&buckets), &mixed),
+            },
+        );
         segment
-    }
-
-    fn next(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.buckets.len() {
-            0
-        } else {
-            bucket + 1
-        }
-    }
-
-    #[inline]
-    fn bucket_of(&self, mixed: u64) -> usize {
-        let scaled = u128::from(mixed << (64 - msisdn::KEY_BITS)) * self.buckets.len() as u128;
-        (scaled >> 64) as usize
     }
 
     /// The first layer.
@@ -168,13 +127,13 @@ impl Segment {
     /// Ask memory for the place in the table of this mixed key.
     #[inline(always)]
     pub fn prefetch(&self, mixed: u64) {
-        fast::prefetch(&self.buckets, self.bucket_of(mixed));
+        fast::prefetch(&self.buckets, bucket_of(&self.buckets, mixed));
     }
 
     /// Whether the mixed key is in the set.
     #[inline]
     pub fn contains(&self, mixed: u64) -> bool {
-        let mut at = self.bucket_of(mixed);
+        let mut at = bucket_of(&self.buckets, mixed);
         loop {
             let bucket = &self.buckets[at].0;
             if bucket
@@ -186,7 +145,7 @@ impl Segment {
             if bucket[BUCKET_KEYS - 1] == 0 {
                 return false;
             }
-            at = self.next(at);
+            at = next(&self.buckets, at);
         }
     }
 
@@ -218,6 +177,11 @@ impl Segment {
 
     /// The `n` smallest dials, as text.
     pub fn sample(&self, n: usize) -> Vec<String> {
+        if n == 1 {
+            // Each run asks for one at its start: a copy of all keys would cost more than the rest of it.
+            let first = self.keys().min_by_key(|key| msisdn::text_order(*key));
+            return first.map(msisdn::digits_of).into_iter().collect();
+        }
         let mut keys: Vec<u64> = self.keys().collect();
         let n = n.min(keys.len());
         if n < keys.len() {
@@ -245,7 +209,7 @@ impl Segment {
     /// A compact form: magic, count, sorted keys as differences of 7 bits a byte, CRC-64.
     pub fn dump(&self) -> Vec<u8> {
         let mut keys: Vec<u64> = self.keys().collect();
-        keys.sort_unstable();
+        sort(&mut keys);
         let mut out = Vec::with_capacity(24 + keys.len() * 2);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&(keys.len() as u64).to_le_bytes());
@@ -299,39 +263,58 @@ fn difference_of(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-#[inline(always)]
-fn filter_bits(mixed: u64) -> u64 {
-    1 << (mixed & 63) | 1 << (mixed >> 6 & 63)
+fn fill_filter(filter: &mut [u64], shift: u32, mixed: &[u64]) {
+    for some in mixed.chunks(FILLED_AHEAD) {
+        let mut spreads = [0; FILLED_AHEAD];
+        for (spread, key) in spreads.iter_mut().zip(some) {
+            *spread = Filter::spread(msisdn::unmix(*key));
+            fast::prefetch(filter, (*spread >> shift) as usize);
+        }
+        for spread in &spreads[..some.len()] {
+            filter[(spread >> shift) as usize] |= 1 << (spread & 63) | 1 << (spread >> 6 & 63);
+        }
+    }
 }
 
-enum Dial {
-    None,
-    Key(u64),
-    Bad(&'static str),
+fn fill_buckets(buckets: &mut [Bucket], mixed: &[u64]) {
+    for key in mixed {
+        let mut at = bucket_of(buckets, *key);
+        loop {
+            if let Some(free) = buckets[at].0.iter_mut().find(|place| **place == 0) {
+                *free = *key;
+                break;
+            }
+            at = next(buckets, at);
+        }
+    }
 }
 
-fn dial_of(content: &[u8], first: bool) -> Dial {
-    // The plain case first; it gives what the general one would.
-    if let Some(key) = msisdn::key_of(content) {
-        return Dial::Key(key);
+#[inline]
+fn bucket_of(buckets: &[Bucket], mixed: u64) -> usize {
+    let scaled = u128::from(mixed << (64 - msisdn::KEY_BITS)) * buckets.len() as u128;
+    (scaled >> 64) as usize
+}
+
+fn next(buckets: &[Bucket], bucket: usize) -> usize {
+    if bucket + 1 == buckets.len() {
+        0
+    } else {
+        bucket + 1
     }
-    if content.len() > scan::LINE_BYTES_MAX {
-        return Dial::Bad("too_long");
-    }
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let (Some(from), Some(to)) = (
-        content.iter().position(|b| !is_space(b)),
-        content.iter().rposition(|b| !is_space(b)),
-    ) else {
-        return Dial::None;
-    };
-    if first && !content.iter().any(u8::is_ascii_digit) {
-        return Dial::None;
-    }
-    match scan::parse_msisdn(scan::unquoted(&content[from..=to])) {
-        Some(key) => Dial::Key(key),
-        None if content.contains(&b',') => Dial::Bad("columns"),
-        None => Dial::Bad("msisdn"),
+}
+
+/// Sort in parallel: a part on each thread, and then all of it by the stable sort, which finds the sorted parts and
+/// merges them.
+fn sort(keys: &mut [u64]) {
+    let threads = threads::worth(keys.len() / THREAD_KEYS_MIN);
+    let part = keys.len().div_ceil(threads).max(1);
+    let parts: Vec<_> = keys.chunks_mut(part).map(Mutex::new).collect();
+    threads::for_each(threads, parts.len(), |task| {
+        lock(&parts[task]).sort_unstable();
+    });
+    if threads > 1 {
+        #[allow(clippy::stable_sort_primitive, reason = "it merges what is sorted")]
+        keys.sort();
     }
 }
 
@@ -358,11 +341,33 @@ mod tests {
         for i in 0..140_000u64 {
             let mixed = msisdn::mix(msisdn::POW10[10] + 100_000_000 + i);
             assert_eq!(i % 7 == 0, segment.contains(mixed));
-            assert!(segment.filter().may_contain(mixed) || i % 7 != 0);
+            assert!(
+                segment
+                    .filter()
+                    .may_contain(Filter::spread(msisdn::unmix(mixed)))
+                    || i % 7 != 0
+            );
         }
         let again = Segment::load(&segment.dump()).expect("undamaged");
         assert_eq!((0, 0), segment.diff(&again));
         assert!(segment.memory_bytes() <= 16 * segment.len());
+    }
+
+    #[test]
+    fn the_filter_refuses_nearly_all_strangers_however_dials_are_given_out() {
+        const DIALS: u64 = 30_000;
+        for stride in [1, 2, 7, 10, 16, 64, 100, 256, 1_000, 1_024, 10_000] {
+            let dial = |i: u64| msisdn::POW10[11] + 20_100_000_000 + i * stride;
+            // Strangers lie between the dials, and behind them.
+            let is_dial = |i: u64| i.is_multiple_of(10) && i < 10 * DIALS;
+            let mixed = (0..10 * DIALS).filter(|i| is_dial(*i));
+            let segment = Segment::from_mixed(mixed.map(|i| msisdn::mix(dial(i))).collect());
+            let strangers = (0..20 * DIALS).filter(|i| !is_dial(*i));
+            let passed =
+                strangers.filter(|i| segment.filter().may_contain(Filter::spread(dial(*i))));
+            let passed = passed.count() as u64;
+            assert!(passed * 40 < 19 * DIALS, "stride {stride}: {passed}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Work on scoped threads. Which thread does what never shows in a result: tasks write to places of their own.
 
+use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,12 @@ pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
             }
         }
     });
+}
+
+/// How many threads are worth their start for work that has that many parts beyond the first.
+pub fn worth(parts: usize) -> usize {
+    let most = thread::available_parallelism().map_or(1, NonZero::get);
+    most.min(parts + 1)
 }
 
 /// Lock, whatever a panic elsewhere left: the panic itself ends the call.

@@ -8,9 +8,7 @@ an error that names it, its source and what to write; so is an unknown key, so t
 for a default.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -196,8 +194,14 @@ def describe(name: str, value: object) -> str:
 
 def suggest(word: str, known: Collection[str]) -> str:
     """'; did you mean "…"?' when a known word is near, otherwise nothing."""
-    near = difflib.get_close_matches(word.replace("-", "_"), known, 1, _SUGGESTION_CUTOFF)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    near = _nearest(word.replace("-", "_"), known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def _nearest(word: str, known: Collection[str]) -> str | None:
+    import difflib  # only a slip needs it, and every start would pay
+
+    return next(iter(difflib.get_close_matches(word, known, 1, _SUGGESTION_CUTOFF)), None)
 
 
 def _flag_origin(name: str) -> str:
@@ -215,10 +219,10 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
         if name in FIELDS:
             found[name] = text
         # Only a near miss is an error: orchestrators set variables such as UPSWELL_PORT.
-        elif near := difflib.get_close_matches(name, FIELDS, 1, _SUGGESTION_CUTOFF):
+        elif near := _nearest(name, FIELDS):
             raise ConfigError(
                 f"unknown environment variable {key}",
-                f"did you mean {ENVIRONMENT_PREFIX}{near[0].upper()}? correct it or unset it",
+                f"did you mean {ENVIRONMENT_PREFIX}{near.upper()}? correct it or unset it",
             )
     return found
 
@@ -233,6 +237,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _load(path: Path, known: Collection[str]) -> dict[str, object]:
+    import tomllib  # most starts have no such file
+
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -6,11 +6,12 @@ same nothing is converted; otherwise a local time that occurs twice is the first
 converted with the offset before the change (``fold=0``).
 """
 
-import importlib.resources
+import io
+import pkgutil
 import struct
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from upswell.errors import ConfigError
@@ -24,8 +25,7 @@ _YEAR_CYCLE = 400  # after as many years the calendar repeats, weekdays too
 @cache
 def zone_names() -> frozenset[str]:
     """Every zone name that ``data_timezone`` and ``rules_timezone`` may have."""
-    text = importlib.resources.files("tzdata").joinpath("zones").read_text("utf-8")
-    return frozenset(text.split())
+    return frozenset(_tz_data("zones").decode().split())
 
 
 @cache
@@ -36,13 +36,14 @@ def load_zone(name: str) -> ZoneInfo:
             f"unknown time zone {mask_digits(repr(name))}",
             "write a name of the tz database, such as Africa/Cairo or UTC",
         )
-    with _open_zone(name) as stream:
-        return ZoneInfo.from_file(stream, key=name)
+    return ZoneInfo.from_file(io.BytesIO(_tz_data(f"zoneinfo/{name}")), key=name)
 
 
-def _open_zone(name: str) -> IO[bytes]:
-    path = importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
-    return path.open("rb")
+def _tz_data(name: str) -> bytes:
+    # By pkgutil: importlib.resources takes as long to import as the rest of this package.
+    content = pkgutil.get_data("tzdata", name)
+    assert content is not None, "a package that is installed has a loader of data"
+    return content
 
 
 def day_of(moment: date) -> int:
@@ -167,8 +168,7 @@ def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
 
 def _listed_transitions(name: str) -> list[datetime]:
     """The UTC moments that a zone's TZif file (RFC 9636) lists: zoneinfo knows them, but does not tell."""
-    with _open_zone(name) as stream:
-        data = stream.read()
+    data = _tz_data(f"zoneinfo/{name}")
     header = struct.Struct(">4s16x6I")
     _, utc, std, leap, times, types, chars = header.unpack_from(data)
     # The first block, with times of 32 bits, is for old readers; the second has the same shape and 64 bits.

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
@@ -49,6 +48,8 @@ def complain(message: str, hint: str = "") -> None:
 
 def show_traceback(error: BaseException) -> None:
     """Say on stderr where in the code an error came from, its cause first, each text on one line and masked."""
+    import traceback  # every start would pay for what only --debug needs
+
     if error.__cause__ is not None:
         show_traceback(error.__cause__)
     if sys.stderr is not None:

@@ -1,0 +1,184 @@
+//! From the bytes of SEGMENT to dials: the grammar of its lines, and their parsing in parallel.
+//!
+//! A file is cut into pieces of whole lines, so that what is found, the numbers of bad lines included, does not depend on
+//! how many threads took them.
+
+use crate::msisdn;
+use crate::scan;
+use crate::threads::{self, lock};
+use std::sync::Mutex;
+
+/// Bytes of SEGMENT that one thread parses at a time.
+const PIECE_BYTES: usize = 1 << 20;
+const ERROR_RAW_BYTES_MAX: usize = 64;
+
+/// What the lines of SEGMENT were.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Lines that should be a dial: all but blank and header lines.
+    pub lines: u64,
+    /// Of those, the ones that are none.
+    pub bad: u64,
+    /// Dials that an earlier line has given.
+    pub duplicates: u64,
+    /// (file, line from 1, reason, first bytes) of the first bad lines.
+    pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
+}
+
+/// The mixed keys of the dials in SEGMENT's files, as they come, and what the lines were but for `duplicates`.
+pub(crate) fn parse(files: &[&[u8]], errors_max: usize) -> (Vec<u64>, Report) {
+    let pieces: Vec<_> = (0..).zip(files).flat_map(cut).collect();
+    let parsed: Vec<Mutex<Parsed>> = pieces.iter().map(|_| Mutex::default()).collect();
+    threads::for_each(
+        threads::worth(pieces.len().saturating_sub(1)),
+        pieces.len(),
+        |task| {
+            *lock(&parsed[task]) = parse_piece(&pieces[task], errors_max);
+        },
+    );
+    let (mut report, mut mixed) = (Report::default(), Vec::new());
+    let mut before = 0;
+    for (piece, parsed) in pieces.iter().zip(parsed) {
+        let parsed = parsed.into_inner().unwrap_or_default();
+        before = if piece.first { 0 } else { before };
+        report.lines += parsed.dials.len() as u64 + parsed.bad;
+        report.bad += parsed.bad;
+        let room = errors_max - report.errors.len();
+        let errors = parsed.errors.into_iter().take(room);
+        report
+            .errors
+            .extend(errors.map(|(line, reason, raw)| (piece.file, before + line + 1, reason, raw)));
+        before += parsed.lines;
+        mixed.extend(parsed.dials);
+    }
+    (mixed, report)
+}
+
+/// Some whole lines of a file of SEGMENT.
+struct Piece<'a> {
+    file: usize,
+    /// It begins the file.
+    first: bool,
+    lines: &'a [u8],
+}
+
+/// What the lines of a piece are.
+#[derive(Default)]
+struct Parsed {
+    /// All of them.
+    lines: u64,
+    /// Mixed keys.
+    dials: Vec<u64>,
+    bad: u64,
+    /// (line from 0, reason, first bytes).
+    errors: Vec<(u64, &'static str, Vec<u8>)>,
+}
+
+/// Cut a file into pieces, none when it holds nothing.
+fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<Piece<'a>> {
+    let data = data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data);
+    let mut rest = data.strip_suffix(b"\n").unwrap_or(data);
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let after = rest.get(PIECE_BYTES..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', after).map_or(rest.len(), |at| PIECE_BYTES + at);
+        pieces.push(Piece {
+            file,
+            first: pieces.is_empty(),
+            lines: &rest[..end],
+        });
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    pieces
+}
+
+fn parse_piece(piece: &Piece, errors_max: usize) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', piece.lines).chain([piece.lines.len()]) {
+        let content = scan::content_of(&piece.lines[start..end]);
+        let line = parsed.lines;
+        (start, parsed.lines) = (end + 1, line + 1);
+        match dial_of(content, piece.first && line == 0) {
+            Dial::None => {}
+            Dial::Key(key) => parsed.dials.push(msisdn::mix(key)),
+            Dial::Bad(reason) => {
+                parsed.bad += 1;
+                if parsed.errors.len() < errors_max {
+                    let raw = &content[..content.len().min(ERROR_RAW_BYTES_MAX)];
+                    parsed.errors.push((line, reason, raw.to_vec()));
+                }
+            }
+        }
+    }
+    parsed
+}
+
+enum Dial {
+    None,
+    Key(u64),
+    Bad(&'static str),
+}
+
+fn dial_of(content: &[u8], first: bool) -> Dial {
+    // The plain case first; it gives what the general one would.
+    if let Some(key) = msisdn::key_of(content) {
+        return Dial::Key(key);
+    }
+    if content.len() > scan::LINE_BYTES_MAX {
+        return Dial::Bad("too_long");
+    }
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let (Some(from), Some(to)) = (
+        content.iter().position(|b| !is_space(b)),
+        content.iter().rposition(|b| !is_space(b)),
+    ) else {
+        return Dial::None;
+    };
+    if first && !content.iter().any(u8::is_ascii_digit) {
+        return Dial::None;
+    }
+    match scan::parse_msisdn(scan::unquoted(&content[from..=to])) {
+        Some(key) => Dial::Key(key),
+        None if content.contains(&b',') => Dial::Bad("columns"),
+        None => Dial::Bad("msisdn"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Segment;
+
+    #[test]
+    fn where_a_large_file_is_cut_never_shows() {
+        const LINES: usize = 400_000;
+        const BAD_EVERY: usize = 997;
+        let mut file = Vec::from(b"DIAL\n".as_slice());
+        for line in 1..LINES {
+            let text = match line % BAD_EVERY {
+                0 => "no dial\n".into(),
+                _ => format!("{:010}\r\n", 7 * line),
+            };
+            file.extend_from_slice(text.as_bytes());
+        }
+        assert!(file.len() > 3 * PIECE_BYTES);
+        let (segment, report) = Segment::parse(&[b"12345\n", &file], LINES);
+        let bad: Vec<u64> = (1..LINES)
+            .filter(|line| line % BAD_EVERY == 0)
+            .map(|line| line as u64 + 1)
+            .collect();
+        let found: Vec<u64> = report.errors.iter().map(|error| error.1).collect();
+        assert_eq!(bad, found);
+        assert_eq!(
+            (LINES as u64, bad.len() as u64, 0),
+            (report.lines, report.bad, report.duplicates)
+        );
+        assert_eq!(LINES - bad.len(), segment.len());
+        let missed = (1..LINES).filter(|line| {
+            let mixed = msisdn::mix(msisdn::POW10[10] + 7 * *line as u64);
+            segment.contains(mixed) == line.is_multiple_of(BAD_EVERY)
+        });
+        assert_eq!(0, missed.count());
+    }
+}
