@@ -31,7 +31,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 	demo wheel pex smoke docs-check clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .make/dev ## the virtual environment in .venv/, with the tools that pyproject.toml pins
 
@@ -77,6 +77,7 @@ lint-python: .make/build
 
 lint-rust:
 	@$(CARGO) fmt $(CARGO_FLAGS) --check -- -l
+	@$(CARGO) fmt --manifest-path kernel/fuzz/Cargo.toml --check -- -l
 	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --all-targets -- -D warnings
 	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --all-targets --features python -- -D warnings
 
@@ -138,7 +139,7 @@ $(FUZZ_TARGETS_PYTHON:%=fuzz-%): fuzz-%: .make/build .make/fuzz-python
 	@$(CARGO) install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root .make/tools
 	@touch $@
 
-.make/fuzz-python: .make/dev
+.make/fuzz-python: .make/dev | .make/build
 	@$(PIP) install --group fuzz
 	@touch $@
 
@@ -230,7 +231,7 @@ audit: .make/audit ## known vulnerabilities of what is shipped, as far as their 
 demo: .make/build ## a tour on generated data
 	@$(BIN)/upswell demo
 
-clean: ## remove what was built, but not .venv/ and bench/data/
+clean: ## remove what was built, but not .venv/, bench/data/ and the counts in .trust/
 	@$(CARGO) clean --quiet $(CARGO_FLAGS)
-	@rm -rf dist .make .demo .fuzz kernel/fuzz/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf dist mutants .make .demo .fuzz kernel/fuzz/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@rm -f src/upswell/*.so

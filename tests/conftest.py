@@ -60,7 +60,6 @@ def trust(request: pytest.FixtureRequest) -> Iterator[counting.Trust]:
         promise=marker.args[0],
         test=request.node.nodeid.removeprefix("tests/"),
         claim=" ".join((request.function.__doc__ or "").split("\n\n")[0].split()),
-        file=request.path,
         release=PROFILE == "slow",
         seed=counting.seed(),
     )

@@ -48,7 +48,7 @@ def keep(module: str, killed: int, tried: int) -> None:
         total=tried,
         wrong=0,
         seed=0,
-        sources=trust.digest(trust.ROOT / "src" / "upswell" / module),
+        sources=trust.digest(),
         commit=trust.commit(),
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         seconds=0,

@@ -1,9 +1,12 @@
 """The first signal ends a run cleanly, the second at once."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,38 @@ def test_an_interrupted_command_leaves_without_a_traceback(tmp_path: Path) -> No
 
     assert 130 == code
     assert "error: interrupted" == narration.strip()
+
+
+def stopped_on_a_terminal(place: Path, stop: Callable[[int, int], object]) -> int:
+    """The exit code of a run on a terminal of its own, once ``stop(process, terminal)`` was done after a commit."""
+    words = write_inputs(place)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(place)
+        os.execve(sys.executable, [sys.executable, "-m", "upswell", *words], clean_environment())
+    until = time.monotonic() + 30
+    while not list(place.glob("out/Twitter/*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    stop(process, terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_on_a_terminal_leaves_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    """The thread that renews the live lines takes no signal."""
+    assert 0 == stopped_on_a_terminal(tmp_path, lambda process, _: os.kill(process, number))
+
+
+def test_a_terminal_that_closes_stops_a_run_cleanly(tmp_path: Path) -> None:
+    """Its hangup is a signal to stop, and that nothing can be shown any more is no error."""
+    assert 0 == stopped_on_a_terminal(tmp_path, lambda _, terminal: os.close(terminal))
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "--debug"]])
+def test_a_full_disk_under_stderr_changes_no_exit_code(tmp_path: Path, words: list[str]) -> None:
+    """A supervisor reads the code, whatever became of the log."""
+    with Path("/dev/full").open("w") as full:
+        code = subprocess.call(
+            [sys.executable, "-m", "upswell", *words], cwd=tmp_path, stderr=full, stdout=full
+        )
+    assert 2 == code

@@ -26,6 +26,7 @@ MIB = 1 << 20
 NAME = "DATA_202004171900.csv"
 """What is hostile comes before the file that must be served."""
 RELEASE = PROFILE == "slow"
+SIZES = "full size" if RELEASE else "small size"
 RECORD = b"0126545098,9,1,20200417193743\n"
 RUN_MIB = 256  # of memory: a run over small files takes about 60
 STATE_MIB = 16  # of disk
@@ -253,7 +254,11 @@ def test_no_bomb_bursts_a_run(trust: Trust, tmp_path: Path) -> None:
     their state says what they are, and the other files are served.
     """
     trust(
-        BOMBS, partial(each, partial(attempt, tmp_path)), case="bombs", sample=len(BOMBS), chunk=1
+        BOMBS,
+        partial(each, partial(attempt, tmp_path)),
+        case=f"bombs of {SIZES}",
+        sample=len(BOMBS),
+        chunk=1,
     )
 
 
@@ -265,7 +270,7 @@ def test_no_mass_bursts_a_run(trust: Trust, tmp_path: Path) -> None:
     trust(
         MASSES,
         partial(each, partial(attempt, tmp_path)),
-        case="masses",
+        case=f"masses of {SIZES}",
         sample=len(MASSES),
         chunk=1,
     )

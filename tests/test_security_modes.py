@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -54,7 +55,7 @@ def attempt(root: Path, case: tuple[int, str, tuple[str, ...]]) -> Iterator[str]
 
     def look(process: int) -> None:
         while not list(place.glob("out/Twitter/NOTIFY*")) and _alive(process):
-            pass
+            time.sleep(0.005)
         assert go("status", *where).code == 0
         seen.update(modes(place))
         os.kill(process, 9 if ending.startswith("killed") else 15)

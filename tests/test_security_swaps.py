@@ -67,14 +67,14 @@ def test_a_link_that_comes_between_check_and_move_is_not_followed(
         "renameat2": lambda: any(own.glob("begun-*")),
     }[call]
     command = [sys.executable, "-m", "upswell", *paths, "--once", "--settle-s", "0"]
-    fault = ["-e", f"trace={call}", "-e", f"inject={call}:delay_enter=400000"]
+    fault = ["-e", f"trace={call}", "-e", f"inject={call}:delay_enter=2000000"]
     with subprocess.Popen(
         ["strace", "-f", "-qq", "-o", "/dev/null", *fault, *command],
         cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE,
     ) as child:  # fmt: skip
         while not seen() and child.poll() is None:
             time.sleep(0.002)
-        time.sleep(0.1)  # the call that follows is entered and held
+        time.sleep(0.2)  # the call that follows is entered and held
         exchange(tmp_path / "out" / "Twitter", tmp_path / "link")
         _, errors = child.communicate(timeout=50)
 

@@ -98,11 +98,16 @@ def copy(place: Path) -> Path:
     return place
 
 
+def plain() -> dict[str, str]:
+    """The environment without what was meant for the campaigns of this run."""
+    return {name: value for name, value in os.environ.items() if name not in ("SEED", "SAMPLE")}
+
+
 def tried(place: Path, tests: Sequence[str]) -> tuple[int, str]:
     """Exit code of the tests in a copy, and the end of what they printed."""
     path = f"{place / 'src'}:{place / 'tests'}"
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(place), *tests],
-        cwd=place, env=os.environ | {"PYTHONPATH": path, "TESTS": "fast"}, capture_output=True, text=True, check=False,
+        cwd=place, env=plain() | {"PYTHONPATH": path, "TESTS": "fast"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, (done.stdout + done.stderr)[-2000:]

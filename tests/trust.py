@@ -45,7 +45,7 @@ class Count(NamedTuple):
     seed: int
     """Of the sample; 0 in a release run."""
     sources: str
-    """Digest of the product's sources, of the test's file and of what tests share."""
+    """Digest of what was tried and of all that tries it."""
     commit: str
     date: str
     seconds: float
@@ -54,11 +54,8 @@ class Count(NamedTuple):
 class Trust:
     """Tries the cases of one test."""
 
-    def __init__(
-        self, promise: str, test: str, claim: str, file: Path, release: bool, seed: int
-    ) -> None:
+    def __init__(self, promise: str, test: str, claim: str, release: bool, seed: int) -> None:
         self._about = promise, test, claim
-        self._file = file
         self._release = release
         self._seed = seed
         self.counts: list[Count] = []
@@ -115,8 +112,7 @@ class Trust:
         done = {
             (count.start, count.covered)
             for count in read()
-            if (count.test, count.sources, count.total)
-            == (self._about[1], digest(self._file), len(cases))
+            if (count.test, count.sources, count.total) == (self._about[1], digest(), len(cases))
             and count.release
             and not count.wrong
         }
@@ -143,12 +139,14 @@ class Trust:
             total,
             wrong,
             0 if self._release else self._seed,
-            digest(self._file),
+            digest(),
             commit(),
             f"{datetime.now(UTC):%Y-%m-%d}",
             round(time.monotonic() - began, 1),
         )
         self.counts.append(count)
+        if not self._release and not {"SAMPLE", "SEED"}.isdisjoint(os.environ):
+            return  # what somebody tries by hand is not what the suite covers
         COUNTS.parent.mkdir(exist_ok=True)
         with COUNTS.open("a") as stream:
             stream.write(json.dumps(count._asdict()) + "\n")
@@ -183,15 +181,20 @@ def read(path: Path = COUNTS) -> Iterator[Count]:
 
 
 @cache
-def digest(test: Path) -> str:
-    """Digest of the product's sources, of this test, and of what tests share but for the counting itself."""
-    shared = sorted((ROOT / "tests").rglob("*.py"))
-    sources = [test, *(path for path in shared if not path.name.startswith(("test_", "trust")))]
-    for place, pattern in (("src", "*.py"), ("kernel/src", "*.rs")):
-        sources += sorted((ROOT / place).rglob(pattern))
+def digest() -> str:
+    """Digest of what is tried and of all that tries it, but for the counting itself."""
+    places = (
+        ("src", "*.py"),
+        ("kernel/src", "*.rs"),
+        ("kernel", "Cargo.*"),
+        ("tests", "*.py"),
+        ("tests", "*.patch"),
+    )
+    sources = [path for place, pattern in places for path in sorted((ROOT / place).rglob(pattern))]
     content = hashlib.sha256()
     for path in sources:
-        content.update(path.read_bytes())
+        if "target" not in path.parts and not path.name.startswith("trust"):
+            content.update(path.read_bytes())
     return content.hexdigest()[:16]
 
 

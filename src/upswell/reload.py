@@ -294,7 +294,10 @@ def describe_problem(problem: Problem) -> str:
 
 
 def _describe_problems(ruleset: Ruleset) -> list[str]:
-    return _first([describe_problem(problem) for problem in ruleset.problems], "lines of RULES")
+    return _first(
+        [describe_problem(problem) for problem in ruleset.problems],
+        "lines of RULES: run upswell check",
+    )
 
 
 def _first(sentences: list[str], noun: str) -> list[str]:

@@ -6,6 +6,7 @@ notifications) afterwards, page by page, up to the last batch of that moment. Ea
 step; none holds a whole msisdn.
 """
 
+import errno
 import hashlib
 import os
 import time
@@ -15,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from upswell.errors import StorageError, UpswellError
-from upswell.filesystem import directory, read_file
+from upswell.filesystem import RECOVERS, directory, read_file
 from upswell.names import parse_begun, parse_staged, rejects_name
 from upswell.privacy import escape
 from upswell.running import holder
@@ -25,6 +26,12 @@ from upswell.view import CommittedBatch, View
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
 _PASSING_S = 0.2  # a run's own names in passing, as of a directory to be moved to its place, last milliseconds
+_NO_FILE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EINVAL,
+}  # nothing there, or no regular file
 _PAGE_ROWS = 20_000  # of notifications, read at once: some 20 ms
 
 
@@ -268,8 +275,10 @@ def _read(place: Path, name: str) -> bytes:
     try:
         with directory(place) as fd:
             return read_file(name, fd)
-    except OSError:
-        return b""
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return b""
+        raise StorageError(f"{escape(str(place / name))}: {error.strerror}", RECOVERS) from error
 
 
 _CHECKS = (_pages, _batches, _log, _notifications, _kept, _beside)

@@ -5,13 +5,14 @@ away, the narration stops and the run goes on. Every value is escaped, so that a
 write to the terminal or forge a line of the log.
 """
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 
 from upswell.cli.show import count, seconds, size
 from upswell.privacy import escape
@@ -128,6 +129,25 @@ def _logfmt(value: object) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+class _Lossy:
+    """A stream that loses what cannot be written: a terminal that was closed is no reason to end a run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 class Live:
     """A few lines that renew themselves at the bottom of a terminal; events scroll above them."""
 
@@ -140,7 +160,8 @@ class Live:
         self._said_batches = 0
         self._started_at = time.monotonic()
         self._marks = [(self._started_at, 0, 0)]
-        self._console = Console(stderr=True, highlight=False, soft_wrap=False)
+        stream = cast("TextIO", _Lossy(sys.stderr))
+        self._console = Console(file=stream, highlight=False, soft_wrap=False)
         self._live = RichLive(
             console=self._console,
             get_renderable=self._picture,

@@ -73,10 +73,12 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
         listener.event("stopping after the batch in hand", signal=name)
 
     stop = threading.Event()
-    with listener, stopping(stop, tell), _private():
+    # The signals first: a thread that the listener starts would take them, and end the process.
+    with stopping(stop, tell), listener:
         from upswell import engine  # a tenth of a second in which a signal should not be lost
 
-        summary = engine.run(settings, listener, stop)
+        with _private():
+            summary = engine.run(settings, listener, stop)
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary

@@ -43,7 +43,7 @@ def complain(message: str, hint: str = "") -> None:
     text = f"{red}error:{plain} {escape(message)}\n"
     if hint:
         text += f"  next: {escape(hint)}\n"
-    _write_to(sys.stderr, text)
+    _tell(text)
 
 
 def show_traceback(error: BaseException) -> None:
@@ -52,10 +52,9 @@ def show_traceback(error: BaseException) -> None:
 
     if error.__cause__ is not None:
         show_traceback(error.__cause__)
-    if sys.stderr is not None:
-        places = "".join(traceback.format_tb(error.__traceback__))
-        text = mask_digits(f"{type(error).__name__}: {error}")
-        _write_to(sys.stderr, f"Traceback (most recent call last):\n{places}{text}\n")
+    places = "".join(traceback.format_tb(error.__traceback__))
+    text = mask_digits(f"{type(error).__name__}: {error}")
+    _tell(f"Traceback (most recent call last):\n{places}{text}\n")
 
 
 def finish(code: int) -> int:
@@ -81,6 +80,16 @@ def _write(text: str) -> None:
         _abandon_stdout()
 
 
+def _tell(text: str) -> None:
+    """Write to stderr. One that cannot be written must not change the exit code, which says the same."""
+    if sys.stderr is None:
+        return
+    try:
+        _write_to(sys.stderr, text)
+    except (OSError, ValueError):
+        sys.stderr = _nowhere()
+
+
 def _write_to(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
@@ -92,7 +101,11 @@ def _write_to(stream: TextIO, text: str) -> None:
 
 def _abandon_stdout() -> None:
     """Let what is still written go nowhere: the reader has left, which is no fault of the command."""
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Nowhere()))
+    sys.stdout = _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return io.TextIOWrapper(io.BufferedWriter(_Nowhere()))
 
 
 class _Nowhere(io.RawIOBase):
