@@ -66,17 +66,17 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
     for file in list_files(path):
         # Not to be held up by a pipe that somebody puts there under this name.
         with missing(file), os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            check_regular(file, os.fstat(stream.fileno()))
+            found = os.fstat(stream.fileno())
+            check_regular(file, found)
             _check_inside(path, file, stream.fileno())
-            content = stream.read(
-                left + 1
-            )  # its size may be another by now than when it was asked for
-            left -= len(content)
-            if left < 0:
-                raise ConfigError(
-                    f"{escape(str(path))} holds more than {bytes_max >> 20:,} MiB",
-                    "is it the right file? Leave out what is no rule and no dial",
-                )
+            # It may have grown since: no more is read than was asked for.
+            content = stream.read(found.st_size) if found.st_size <= left else None
+        if content is None:
+            raise ConfigError(
+                f"{escape(str(path))} holds more than {bytes_max >> 20:,} MiB",
+                "is it the right file? Leave out what is no rule and no dial",
+            )
+        left -= len(content)
         digest.update(struct.pack("<Q", len(content)))
         digest.update(content)
         files.append((file.name, content))
