@@ -10,6 +10,7 @@
 //! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
 //! makes reading them back sequential in memory.
 
+use crate::clock;
 use crate::columns::{Column, Columns};
 use crate::crc::crc64;
 use crate::ledger::Ledger;
@@ -70,16 +71,21 @@ impl<'a> Input<'a> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
+    /// A day. One behind all others would never be over.
+    fn day(&mut self) -> Option<u32> {
+        self.u32().filter(|day| *day <= clock::DAY_MAX)
+    }
+
     fn column(&mut self) -> Option<Column> {
         match self.u8()? {
             b'T' => Some(Column::Total {
                 service: self.u32()?,
                 start_min: self.u16()?,
                 end_min: self.u16()?,
-                day: self.u32()?,
+                day: self.day()?,
             }),
             b'C' => {
-                let day = self.u32()?;
+                let day = self.day()?;
                 let length = self.u32()? as usize;
                 let application = std::str::from_utf8(self.take(length)?).ok()?.into();
                 Some(Column::Cap { application, day })

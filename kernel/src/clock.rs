@@ -5,6 +5,8 @@
 
 const MINUTE_S: i64 = 60;
 const DAY_S: i64 = 86_400;
+/// No record lies on a later day, in whatever zone it is read.
+pub const DAY_MAX: u32 = 100_000_101;
 
 /// Whether `yyyymmdd` is a date of the years 1 to 9999.
 pub fn is_date(date: u32) -> bool {
@@ -104,6 +106,12 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_zone_leads_behind_the_last_day() {
+        let clock = Clock::new(vec![(0, DAY_S - 1)]).expect("ascending");
+        assert_eq!(DAY_MAX, clock.convert(99_991_231, 235_959).0);
+    }
 
     #[test]
     fn days_and_dates_are_inverse_over_all_years() {
