@@ -19,6 +19,8 @@ BENCH_OPTIONS :=
 CARGO_FUZZ_VERSION := 0.13.1
 # Seconds that each fuzz target runs.
 FUZZ_S := 600
+# 0 draws another each time; the short form repeats itself as far as time allows.
+FUZZ_SEED := 0
 FUZZ_TARGETS := $(notdir $(wildcard kernel/fuzz/corpus/*))
 FUZZ_TARGETS_PYTHON := $(notdir $(wildcard tests/fuzz/corpus/*))
 
@@ -111,10 +113,10 @@ trust: .make/build ## every campaign over all of its cases, for hours; goes on w
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) $(FUZZ_TARGETS_PYTHON:%=fuzz-%) ## fuzz each target for FUZZ_S seconds
 
 fuzz-short: ## the same for half a minute each, two at a time
-	@$(MAKE) --no-print-directory --jobs 2 fuzz FUZZ_S=30
+	@$(MAKE) --no-print-directory --jobs 2 fuzz FUZZ_S=30 FUZZ_SEED=1
 
 # What is found is kept in .fuzz/; what breaks a promise goes to the corpus, with its mend.
-FUZZED = -max_total_time=$(FUZZ_S) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+FUZZED = -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_S) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
 	-artifact_prefix=.fuzz/broken-$*- .fuzz/$*
 
 $(FUZZ_TARGETS:%=fuzz-%): fuzz-%: .make/fuzz
