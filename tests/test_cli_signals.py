@@ -18,9 +18,15 @@ from inputs import write_inputs
 class Running:
     """A run for ever, as a process of its own, whose narration can be waited for."""
 
-    def __init__(self, place: Path, *words: str, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        place: Path,
+        *words: str,
+        before: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "upswell"),
+    ) -> None:
         self.process = subprocess.Popen(
-            [*before, sys.executable, "-m", "upswell", *words],
+            [*before, sys.executable, *program, *words],
             cwd=place,
             env=clean_environment(),
             stdout=subprocess.PIPE,
@@ -67,8 +73,10 @@ def test_the_second_signal_leaves_at_once(
     tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
     """The exit code is that of the second signal, whatever the run is doing."""
-    # A long poll: the engine has not looked at the first signal yet when the second comes.
-    run = Running(tmp_path, *write_inputs(tmp_path), "-v", "--poll-s", "20", "--no-watch")
+    # The engine has not looked at the first signal yet when the second comes.
+    program = "from upswell import cli, engine; engine.STOP_CHECK_S = 20; cli.main()"
+    words = [*write_inputs(tmp_path), "-v", "--poll-s", "20", "--no-watch"]
+    run = Running(tmp_path, *words, program=["-c", program])
     run.wait_for("notified=1")
     run.process.send_signal(signal.SIGTERM)
     run.wait_for("signal=SIGTERM")
@@ -162,6 +170,19 @@ def test_a_run_on_a_terminal_leaves_with_0(tmp_path: Path, number: signal.Signal
 def test_a_terminal_that_closes_stops_a_run_cleanly(tmp_path: Path) -> None:
     """Its hangup is a signal to stop, and that nothing can be shown any more is no error."""
     assert 0 == stopped_on_a_terminal(tmp_path, lambda _, terminal: os.close(terminal))
+
+
+def test_a_held_terminal_does_not_hold_up_the_second_signal(tmp_path: Path) -> None:
+    """After Ctrl-S nothing can be written; a run is ended all the same."""
+
+    def hold_and_stop(process: int, terminal: int) -> None:
+        os.write(terminal, b"\x13")
+        time.sleep(0.5)  # until the live lines are stuck
+        os.kill(process, signal.SIGTERM)
+        time.sleep(1)
+        os.kill(process, signal.SIGTERM)
+
+    assert 128 + signal.SIGTERM == stopped_on_a_terminal(tmp_path, hold_and_stop)
 
 
 @pytest.mark.parametrize("words", [["run"], ["run", "--debug"]])

@@ -247,3 +247,18 @@ def test_batch_without_notifications_writes_no_output(world):
     assert 1 == world.sink.begun
     assert {} == recovered(world)
     assert 2 == world.checkpoint.last_batch()
+
+
+def test_state_that_is_older_than_what_is_published_is_refused(tmp_path):
+    """Restored with its mark, it would send again what still lies in OUTPUT."""
+    world = World(tmp_path / "out")
+    with world:
+        world.committer.commit(made(1))
+    shutil.copytree(world.state, tmp_path / "backup")
+    with world:
+        world.committer.commit(made(2))
+    shutil.rmtree(world.state)
+    shutil.copytree(tmp_path / "backup", world.state)
+
+    with world, refused(StorageError, "of batch 2, but the state ends at batch 1"):
+        world.committer.recover()

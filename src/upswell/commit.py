@@ -55,9 +55,11 @@ class Committer:
         """
         self._check_identity()
         last = self.checkpoint.last_batch()
-        if self.sink.begun > last:
+        # The mark may have been restored together with an older state; the files that are still there were not.
+        seen = max([self.sink.begun, *(one.batch for one in self.sink.published())])
+        if seen > last:
             raise StorageError(
-                f"OUTPUT has had notifications of batch {self.sink.begun}, but the state ends at batch {last}: it is"
+                f"OUTPUT has had notifications of batch {seen}, but the state ends at batch {last}: it is"
                 " older, so going on would send them twice",
                 f"was its database changed or restored by hand? Put the newer one back, or {RESTORE_HINT}",
             )

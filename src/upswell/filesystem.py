@@ -52,9 +52,12 @@ def faults(path: Path, kind: type[UpswellError], hint: str) -> Iterator[None]:
         # Calls relative to a descriptor of `path` name what lies in it; all others name a whole path.
         name = error.filename if isinstance(error.filename, str) else ""
         place = path / name if os.sep not in name else name
-        scarce = error.errno in (errno.EMFILE, errno.ENFILE)
-        step = _MORE_FILES if scarce else hint
-        raise kind(f"{escape(str(place))}: {error.strerror}", step) from error
+        raise kind(f"{escape(str(place))}: {error.strerror}", next_step(error, hint)) from error
+
+
+def next_step(error: OSError, otherwise: str) -> str:
+    """What helps against this error: more open files where there are too few, or what usually does."""
+    return _MORE_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else otherwise
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.errors import ConfigError, Locked, StorageError, UpswellError
-from upswell.filesystem import RECOVERS, sync_directory
+from upswell.filesystem import RECOVERS, next_step, sync_directory
 from upswell.privacy import escape
 
 DATABASE = "checkpoint.db"
@@ -214,7 +214,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"{escape(str(error.filename or path))}: {error.strerror}",
-            RECOVERS,
+            next_step(error, RECOVERS),
         ) from error
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
+_WRITE_S = 0.2  # a terminal takes a line in far less
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HANGUP = signal.SIGHUP  # a terminal or an ssh session that went away
 
@@ -33,7 +34,7 @@ def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[Non
             if stop.is_set():
                 _leave(number)
             stop.set()
-            tell(signal.Signals(number).name)
+            _aside(tell, signal.Signals(number).name)
 
     waiter = threading.Thread(target=wait, name="upswell-signals", daemon=True)
     waiter.start()
@@ -56,5 +57,12 @@ def _heeded() -> tuple[signal.Signals, ...]:
 def _leave(number: int) -> None:
     """End the process at once, with the code that a shell reports for this signal."""
     if sys.stderr is not None and sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+        _aside(os.write, sys.stderr.fileno(), _SHOW_CURSOR)
     os._exit(128 + number)
+
+
+def _aside(write: Callable[..., object], *arguments: object) -> None:
+    """Write, but wait for it no longer than a moment: a terminal that is held (Ctrl-S) must not hold up signals."""
+    writer = threading.Thread(target=write, args=arguments, daemon=True)
+    writer.start()
+    writer.join(_WRITE_S)
