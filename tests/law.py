@@ -7,10 +7,11 @@ would, through the checkpoint's read-only view, and knows nothing of the engine.
 import gzip
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 from upswell.batch import LogRange
-from upswell.kernel import Segment
+from upswell.kernel import Ledger, Segment
 from upswell.reference import Record, Reference, Taken, parse_record
 from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules
@@ -128,5 +129,27 @@ def check(
         for file in view.files_in():
             files.update(file.outcomes)
         assert {k: n for k, n in files.items() if n} == dict(reference.counts)
+        same_ledger(reference, view)
     assert list((output / ".upswell" / "staging").iterdir()) == []
     return reference
+
+
+def same_ledger(reference: Reference, view: View) -> None:
+    """Assert that totals, fired occurrences and caps are the reference's, of all that a record may still ask for."""
+    day_open = view.day_open()
+    ledger = Ledger.load(*view.ledger(), day_open, 1)
+    expected = [
+        (*key, reference.totals.get(key, 0), key in reference.fired)
+        for key in sorted(reference.totals.keys() | reference.fired)
+        if last_day(*key) >= day_open
+    ]
+    assert ledger.items() == expected
+    assert ledger.caps() == sorted(cap for cap in reference.caps if cap[2] >= day_open)
+
+
+def last_day(_msisdn: str, _service: int, start_min: int, end_min: int, day: int) -> int:
+    """The last day whose records belong to an occurrence: that of its end."""
+    if start_min < end_min:
+        return day
+    after = date(day // 10_000, day // 100 % 100, day % 100) + timedelta(days=1)
+    return after.year * 10_000 + after.month * 100 + after.day
