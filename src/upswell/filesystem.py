@@ -94,6 +94,16 @@ def create_file(name: str, dir_fd: int, content: bytes, mode: int, gid: int = -1
         disk.close(fd)
 
 
+@contextmanager
+def masked(mask: int) -> Iterator[None]:
+    """Within the block the umask is this one: 0 takes nothing from a mode, 0o077 closes all to others."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def dress(target: Path | int, mode: int, gid: int = -1) -> None:
     """Give a new directory its group (unless negative) and mode, whatever the umask."""
     if gid >= 0:

@@ -27,6 +27,7 @@ from upswell.filesystem import (
     faults,
     list_names,
     lock,
+    masked,
     mounts,
     read_file,
     refuse_network,
@@ -87,7 +88,11 @@ class Sink:
         try:
             with faults(output, OutputUnwritable, "OUTPUT must be a directory that can be written"):
                 sink._open()
-            with faults(sink._own_path, OutputUnwritable, "move what is in its place away"):
+            with faults(
+                sink._own_path,
+                OutputUnwritable,
+                "make it writable, free space, or move what is in its place away",
+            ):
                 sink._open_own()
         except BaseException:
             sink.close()
@@ -105,7 +110,7 @@ class Sink:
         self.close()
 
     def _open(self) -> None:
-        with contextlib.suppress(FileExistsError), _exact_modes():
+        with contextlib.suppress(FileExistsError), masked(0):
             # Killed before it has its mode by itself, it would stay closed to its consumers: who made it is not known.
             disk.mkdir(self.output, _DIRECTORY_MODE)
             dress(self.output, _DIRECTORY_MODE, self._gid)
@@ -345,16 +350,6 @@ class Sink:
             directory(published.directory, self._output_fd) as fd,
         ):
             return read_file(published.name, fd)
-
-
-@contextmanager
-def _exact_modes() -> Iterator[None]:
-    """Within the block no umask takes anything from a mode."""
-    before = os.umask(0)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _group_id(group: str | None) -> int:

@@ -3,11 +3,8 @@
 Owns the run's options and what is printed at its end. The engine does the work.
 """
 
-import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,22 +73,13 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
     # The signals first: a thread that the listener starts would take them, and end the process.
     with stopping(stop, tell), listener:
         from upswell import engine  # a tenth of a second in which a signal should not be lost
+        from upswell.filesystem import masked
 
-        with _private():
+        with masked(0o077):  # what is made is closed to others until it is given its mode
             summary = engine.run(settings, listener, stop)
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Within the block a file or directory is closed to others, and open to us, until it is given its mode."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:
