@@ -4,7 +4,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 import law
+from upswell.batch import Batch
+from upswell.commit import Committer
 from upswell.config import Settings
-from upswell.engine import run
-from upswell.errors import ConfigError, InputMissing, Locked, OutputUnwritable, TooManyRejects
+from upswell.engine import _Run, run
+from upswell.errors import (
+    ConfigError,
+    InputMissing,
+    Locked,
+    OutputUnwritable,
+    StorageError,
+    TooManyRejects,
+)
+from upswell.kernel import Range, Result
 from upswell.summary import Summary
 from upswell.view import View
 
@@ -519,3 +529,42 @@ def test_shards_that_are_folded_give_the_ledger_back(
     place.law()
     with View.open(place.output / ".upswell") as view:
         assert len(view.ledger().bases) > 1
+
+
+def test_a_commit_that_fails_drops_what_was_read_meanwhile(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next batch is read before the commit has ended; when it fails nothing of the next one is true."""
+    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "200")
+    monkeypatch.setattr("upswell.engine.WORK_MS_MAX", 0)
+    generator = random.Random(12)
+    for minute in range(8):
+        place.file(f"2020041709{minute:02}", traffic(generator, 150))
+    reads = threading.Semaphore(0)
+    commit, read = Committer.commit, _Run._read
+
+    def read_and_tell(run: _Run, ranges: Sequence[Range]) -> Result:
+        result = read(run, ranges)
+        reads.release()
+        return result
+
+    def fail_third(committer: Committer, batch: Batch) -> None:
+        # That of this batch was told before; the next one comes while this is waiting.
+        assert reads.acquire(timeout=20)
+        if batch.number == 3:
+            assert reads.acquire(timeout=20), "the next batch is not read meanwhile"
+            raise StorageError("the disk is full", "free some space")
+        commit(committer, batch)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(_Run, "_read", read_and_tell)
+        failing.setattr(Committer, "commit", fail_third)
+        with pytest.raises(StorageError, match="the disk is full"):
+            place.once()
+    with View.open(place.output / ".upswell") as view:
+        assert view.last_batch() == 2
+    place.law()
+    place.once()
+    place.law()
+    with View.open(place.output / ".upswell") as view:
+        assert view.last_batch() > 3

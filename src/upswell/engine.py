@@ -1,15 +1,17 @@
 """The embedded engine: source -> kernel -> commit, for ever or once.
 
 Owns the loop and the wiring of one run, and decides nothing else: which bytes are next is the source's, what they mean
-the kernel's, in which order they become durable and visible the commit's. One batch is in hand at a time; it is
-committed and published before the next one is read, so a stop or a crash between any two lines here loses nothing.
+the kernel's, in which order they become durable and visible the commit's. A batch is committed and published before
+the next one is taken in; while that goes on the kernel may read the next ranges, which touches nothing but its memory
+and the ledger's. So a stop or a crash between any two lines here loses nothing: what was only read is read again.
 """
 
 import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,11 +19,13 @@ from upswell import claim, kernel
 from upswell.adopt import adopt
 from upswell.assembly import assemble, check_sums, folds
 from upswell.batch import STATES, Batch, File, State
+from upswell.beside import beside
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.config import Settings
 from upswell.errors import InputMissing, StorageError, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
+from upswell.memory import keep_freed
 from upswell.privacy import escape
 from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
@@ -30,7 +34,9 @@ from upswell.summary import Observations, Summary
 from upswell.wake import watch
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
-WORK_MS_MAX = 1000  # about as long as a batch may work before its results are worth showing
+WORK_MS_MIN, WORK_MS_MAX = 200, 1000
+"""About as long as a batch may work before its results are worth showing; between the two as long as the commit before
+it took, so that neither waits long for the other."""
 WARNINGS_KEPT = 100  # in the summary; each one is narrated
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
 LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
@@ -53,6 +59,7 @@ def run(settings: Settings, listener: Listener, stop: threading.Event) -> Summar
         UpswellError: with the exit code and the operator's next step. Whatever was committed stays; a restart goes on.
     """
     _check_data(settings.data)
+    keep_freed()
     with (
         Sink.open(settings.output, mode=settings.output_mode, group=settings.output_group) as sink,
         Checkpoint.open(settings.state_dir, kernel.SHARDS) as checkpoint,
@@ -88,6 +95,8 @@ class _Run:
         self.told: set[str] = set()
         """Kinds of observations that were told."""
         self.data_away = False
+        self.commit_s = 0.0
+        """How long the last commit took."""
         self.scanner = kernel.Scanner(
             settings.threads, settings.measure, kernel.Clock(self.zones.shifts())
         )
@@ -188,11 +197,7 @@ class _Run:
         """Take what the listing at the start showed, and end."""
         while self.source.undecided() and not self.stop.wait(0.05):
             pass
-        while not self.stop.is_set():
-            ranges = self.source.ready()
-            if not ranges:
-                break
-            self._take(ranges)
+        self._take_ready(self.stop.is_set)
         if not self.stop.is_set():
             for warning in self.source.finish_once():
                 self._warn(warning)
@@ -208,14 +213,12 @@ class _Run:
                     continue
                 look_s = time.monotonic() - looked_at
                 self._take_reference_change()
-                while (ranges := self.source.ready()) and not self.stop.is_set():
-                    self._take(ranges)
-                    if time.monotonic() - looked_at > max(
-                        self.settings.poll_s, LOOK_SHARE * look_s
-                    ):
-                        break
-                else:
+                look_again_at = looked_at + max(self.settings.poll_s, LOOK_SHARE * look_s)
+                if self._take_ready(partial(self._is_over, look_again_at)):
                     self._idle(wake, look_s)
+
+    def _is_over(self, at: float) -> bool:
+        return self.stop.is_set() or time.monotonic() > at
 
     def _look(self) -> bool:
         """Look at DATA; False when it cannot be listed just now, as a share that is away for a while."""
@@ -252,29 +255,65 @@ class _Run:
         elif not change.accepted:
             self._warn("a change of SEGMENT or RULES was refused: " + "; ".join(change.words))
 
-    def _take(self, ranges: Sequence[Range]) -> None:
-        """One batch: as much of the ranges as one commit should cover, read, decided, committed and published."""
-        result = self.scanner.process(
+    def _take_ready(self, is_over: Callable[[], bool]) -> bool:
+        """Batch after batch until ``is_over`` or nothing is ready; whether nothing was.
+
+        What follows a batch is read while that is committed, and taken in only after it: a commit that fails ends the
+        run, and with it what was only read.
+        """
+        ranges = [] if self.stop.is_set() else self.source.ready()
+        result = self._read(ranges) if ranges else None
+        over = False
+        while result is not None:
+            batch = self._take_in(ranges, result)
+            over = is_over()
+            ahead = [] if over else self.source.ready()
+            if batch is None:
+                self._save_files()
+                following = self._read(ahead) if ahead else None
+            else:
+                following = self._commit(batch, ahead)
+                self._count(batch)
+                names = [wanted.name for wanted in ranges]
+                self.observations.add(result, names, self.reference.ruleset, self.dials)
+            self._progress()
+            ranges, result = ahead, following
+        return not over
+
+    def _read(self, ranges: Sequence[Range]) -> Result:
+        """As much of the ranges as one commit should cover, read and decided."""
+        return self.scanner.process(
             ranges,
             self.reference.segment,
             self.reference.rules,
             self.ledger,
             OUTPUT_BYTES_MAX,
-            WORK_MS_MAX,
+            min(max(WORK_MS_MIN, round(self.commit_s * 1000)), WORK_MS_MAX),
         )
+
+    def _take_in(self, ranges: Sequence[Range], result: Result) -> Batch | None:
+        """The batch of what was read; None when nothing of it was taken."""
         pairs = list(zip(ranges, result.ranges, strict=False))
         check_sums(pairs)
         self.source.advance(pairs)
         if any(scanned.end > wanted.start for wanted, scanned in pairs):
-            batch = self._batch(pairs, result)
+            return self._batch(pairs, result)
+        return None
+
+    def _commit(self, batch: Batch, ahead: Sequence[Range]) -> Result | None:
+        """Commit and publish the batch, and meanwhile read the ranges that follow it, if there are any."""
+
+        def commit() -> None:
+            began = time.monotonic()
             self.committer.commit(batch)
-            self._count(batch)
-            names = [wanted.name for wanted in ranges]
-            self.observations.add(result, names, self.reference.ruleset, self.dials)
             self.checkpoint.release(idle=False)
-        else:
-            self._save_files()
-        self._progress()
+            self.commit_s = time.monotonic() - began
+
+        if not ahead:
+            commit()
+            return None
+        with beside(commit):
+            return self._read(ahead)
 
     def _batch(self, pairs: Sequence[tuple[Range, Scanned]], result: Result) -> Batch:
         day_open = max(wanted.day_open for wanted, scanned in pairs if scanned.end > wanted.start)
