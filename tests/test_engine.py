@@ -535,7 +535,7 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next batch is read before the commit has ended; when it fails nothing of the next one is true."""
-    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "200")
+    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "500")
     monkeypatch.setattr("upswell.engine.WORK_MS_MAX", 0)
     generator = random.Random(12)
     for minute in range(8):
@@ -560,11 +560,11 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
         failing.setattr(_Run, "_read", read_and_tell)
         failing.setattr(Committer, "commit", fail_third)
         with pytest.raises(StorageError, match="the disk is full"):
-            place.once()
+            place.once(threads=2)
     with View.open(place.output / ".upswell") as view:
         assert view.last_batch() == 2
     place.law()
-    place.once()
+    place.once(threads=2)
     place.law()
     with View.open(place.output / ".upswell") as view:
         assert view.last_batch() > 3

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// Bytes of a piece: with what scanning touches it stays within a second-level cache.
 pub const PIECE_BYTES: usize = 256 << 10;
 /// Pieces per thread and round: enough to level out, few enough to stay within a last-level cache.
-const ROUND_PIECES: usize = 16;
+const ROUND_PIECES: usize = 8;
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 

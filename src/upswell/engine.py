@@ -301,7 +301,7 @@ class _Run:
         return None
 
     def _commit(self, batch: Batch, ahead: Sequence[Range]) -> Result | None:
-        """Commit and publish the batch, and meanwhile read the ranges that follow it, if there are any."""
+        """Commit and publish the batch; meanwhile, or after it with one thread, read the ranges that follow it."""
 
         def commit() -> None:
             began = time.monotonic()
@@ -309,9 +309,9 @@ class _Run:
             self.checkpoint.release(idle=False)
             self.commit_s = time.monotonic() - began
 
-        if not ahead:
+        if not ahead or self.settings.threads == 1:
             commit()
-            return None
+            return self._read(ahead) if ahead else None
         with beside(commit):
             return self._read(ahead)
 
