@@ -9,6 +9,8 @@ use crate::threads;
 
 /// Bytes of SEGMENT that one thread parses at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// A dial with its line end has at least as many.
+const LINE_BYTES_MIN: usize = msisdn::DIGITS_MIN + 1;
 const ERROR_RAW_BYTES_MAX: usize = 64;
 
 /// What the lines of SEGMENT were.
@@ -34,7 +36,7 @@ pub(crate) fn parse<T: Default + Send>(
     let pieces: Vec<_> = (0..).zip(files).flat_map(cut).collect();
     let threads = threads::worth(pieces.len());
     let parsed = threads::map(threads, pieces.len(), |at| {
-        let mut dials = Vec::new();
+        let mut dials = Vec::with_capacity(pieces[at].lines.len() / LINE_BYTES_MIN + 1);
         let parsed = parse_piece(&pieces[at], errors_max, &mut dials);
         (parsed, take(&dials))
     });

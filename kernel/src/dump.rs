@@ -6,13 +6,14 @@ use crate::crc::crc64;
 use crate::msisdn;
 use crate::parts::{self, Chunk};
 use crate::segment::Segment;
+use crate::table::keys_of;
 use crate::threads;
 
 const MAGIC: &[u8; 8] = b"UPSWSEG1";
 const HEAD_BYTES: usize = MAGIC.len() + size_of::<u64>();
 /// Seven bits of a key each.
 const DIFFERENCE_BYTES_MAX: usize = msisdn::KEY_BITS.div_ceil(7) as usize;
-/// Keys, or places for them, that one thread takes at a time.
+/// Keys that are laid out at a time when they are loaded.
 const CHUNK_KEYS: usize = 1 << 16;
 /// Keys of a part, about: they are put in order within a second-level cache.
 const PART_KEYS: usize = 1 << 14;
@@ -24,14 +25,12 @@ const DENSE_VALUES: u64 = 256;
 impl Segment {
     /// A compact form that `load` reads.
     pub fn dump(&self) -> Vec<u8> {
-        let stretches = self.table().stretches(CHUNK_KEYS);
-        let keys_of = |at: usize| {
-            let mixed = stretches[at].iter().filter(|mixed| **mixed != 0);
-            mixed.map(|mixed| msisdn::unmix(*mixed))
-        };
+        let stretches = self.table().stretches();
         let count = parts::count_for(self.len(), PART_KEYS);
         // Places follow mixed keys, so a few of each stretch are keys by chance: they say where parts should begin.
-        let some = (0..stretches.len()).flat_map(|at| keys_of(at).take(SAMPLE_KEYS));
+        let some = stretches
+            .iter()
+            .flat_map(|places| keys_of(places).take(SAMPLE_KEYS));
         let mut some: Vec<u64> = some.collect();
         some.sort_unstable();
         let begins: Vec<u64> = (1..count)
@@ -40,7 +39,7 @@ impl Segment {
         let part_of = |key: u64| begins.partition_point(|begin| *begin <= key);
         let threads = threads::worth(stretches.len());
         let chunks = threads::map(threads, stretches.len(), |at| {
-            let keys: Vec<u64> = keys_of(at).collect();
+            let keys: Vec<u64> = keys_of(stretches[at]).collect();
             Chunk::new(&keys, count, part_of, |key| key)
         });
         let written = threads::map(threads, count, |part| {

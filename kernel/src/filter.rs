@@ -80,6 +80,8 @@ pub(crate) fn fill(keys: usize, marks: &[&Chunk<u32>]) -> Vec<u64> {
     let parts: Vec<_> = words.chunks_mut(part_words).map(Mutex::new).collect();
     threads::for_each(threads::worth(marks.len()), parts.len(), |part| {
         let words = &mut **lock(&parts[part]);
+        // Memory that is written before it is read is asked of the system once, and then near.
+        words.fill(0);
         for chunk in marks {
             for mark in chunk.run(part) {
                 words[(u64::from(*mark) >> shift) as usize] |=

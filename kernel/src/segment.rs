@@ -108,7 +108,7 @@ impl Segment {
 
     /// All keys, in no useful order.
     pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        self.table.iter().map(msisdn::unmix)
+        self.table.stretches().into_iter().flat_map(table::keys_of)
     }
 
     /// (dials added, dials removed) from this one to the newer.
@@ -121,8 +121,13 @@ impl Segment {
     /// The `n` smallest dials, as text.
     pub fn sample(&self, n: usize) -> Vec<String> {
         if n == 1 {
-            // Each run asks for one at its start: a copy of all keys would cost more than the rest of it.
-            let first = self.keys().min_by_key(|key| msisdn::text_order(*key));
+            // A run may ask for one while it goes on: a copy of all keys would cost more than the rest.
+            let stretches = self.table.stretches();
+            let firsts = threads::map(threads::worth(stretches.len()), stretches.len(), |at| {
+                table::keys_of(stretches[at]).min_by_key(|key| msisdn::text_order(*key))
+            });
+            let firsts = firsts.into_iter().flatten();
+            let first = firsts.min_by_key(|key| msisdn::text_order(*key));
             return first.map(msisdn::digits_of).into_iter().collect();
         }
         let mut keys: Vec<u64> = self.keys().collect();

@@ -12,6 +12,8 @@ use std::sync::Mutex;
 
 /// Keys of a part, about: their places stay within a second-level cache.
 const PART_KEYS: usize = 1 << 14;
+/// Places that a thread looks through at a time.
+const STRETCH_PLACES: usize = 1 << 16;
 const BUCKET_KEYS: usize = 8;
 const BUCKET_BYTES: usize = BUCKET_KEYS * size_of::<u64>();
 
@@ -57,6 +59,8 @@ impl Table {
         let stretches: Vec<_> = stretches.map(Mutex::new).collect();
         let filled = threads::map(threads::worth(chunks.len()), count, |part| {
             let buckets = &mut **lock(&stretches[part]);
+            // Memory that is written before it is read is asked of the system once, and then near.
+            buckets.fill([0; BUCKET_KEYS]);
             let first = part * part_buckets;
             let mut filled = Filled::default();
             for chunk in chunks {
@@ -131,21 +135,22 @@ impl Table {
         self.len
     }
 
-    /// All mixed keys, in no useful order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        let places = self.buckets().as_flattened().iter();
-        places.copied().filter(|mixed| *mixed != 0)
-    }
-
-    /// The mixed keys by so many places at a time.
-    pub(crate) fn stretches(&self, places: usize) -> Vec<&[u64]> {
-        self.buckets().as_flattened().chunks(places).collect()
+    /// Its places, as many at a time as a thread is to look through.
+    pub(crate) fn stretches(&self) -> Vec<&[u64]> {
+        let places = self.buckets().as_flattened();
+        places.chunks(STRETCH_PLACES).collect()
     }
 
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.places.len() * size_of::<u64>()
     }
+}
+
+/// The keys in some places, in no useful order.
+pub(crate) fn keys_of(places: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    let taken = places.iter().filter(|mixed| **mixed != 0);
+    taken.map(|mixed| msisdn::unmix(*mixed))
 }
 
 /// What became of the keys of a part.
@@ -199,7 +204,10 @@ mod tests {
         let chunks = [mixed(&keys, COUNT), mixed(&keys, COUNT)];
         let table = Table::new(&[&chunks[0], &chunks[1]], COUNT);
         assert_eq!(keys.len(), table.len());
-        assert_eq!(keys.len(), table.iter().count());
+        assert_eq!(
+            keys.len(),
+            table.stretches().into_iter().flat_map(keys_of).count()
+        );
         for key in &keys {
             assert!(table.contains(msisdn::mix(*key)));
         }
