@@ -5,11 +5,12 @@
 
 use crate::msisdn;
 use crate::scan;
-use crate::threads::{self, lock};
-use std::sync::Mutex;
+use crate::threads;
 
 /// Bytes of SEGMENT that one thread parses at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// A dial with its line end has at least as many.
+const LINE_BYTES_MIN: usize = msisdn::DIGITS_MIN + 1;
 const ERROR_RAW_BYTES_MAX: usize = 64;
 
 /// What the lines of SEGMENT were.
@@ -25,23 +26,25 @@ pub struct Report {
     pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
 }
 
-/// The mixed keys of the dials in SEGMENT's files, as they come, and what the lines were but for `duplicates`.
-pub(crate) fn parse(files: &[&[u8]], errors_max: usize) -> (Vec<u64>, Report) {
+/// What `take` makes of the keys of the dials in SEGMENT's files, some at a time and in order, and what the lines were
+/// but for `duplicates`.
+pub(crate) fn parse<T: Default + Send>(
+    files: &[&[u8]],
+    errors_max: usize,
+    take: impl Fn(&[u64]) -> T + Sync,
+) -> (Vec<T>, Report) {
     let pieces: Vec<_> = (0..).zip(files).flat_map(cut).collect();
-    let parsed: Vec<Mutex<Parsed>> = pieces.iter().map(|_| Mutex::default()).collect();
-    threads::for_each(
-        threads::worth(pieces.len().saturating_sub(1)),
-        pieces.len(),
-        |task| {
-            *lock(&parsed[task]) = parse_piece(&pieces[task], errors_max);
-        },
-    );
-    let (mut report, mut mixed) = (Report::default(), Vec::new());
+    let threads = threads::worth(pieces.len());
+    let parsed = threads::map(threads, pieces.len(), |at| {
+        let mut dials = Vec::with_capacity(pieces[at].lines.len() / LINE_BYTES_MIN + 1);
+        let parsed = parse_piece(&pieces[at], errors_max, &mut dials);
+        (parsed, take(&dials))
+    });
+    let (mut report, mut taken) = (Report::default(), Vec::with_capacity(pieces.len()));
     let mut before = 0;
-    for (piece, parsed) in pieces.iter().zip(parsed) {
-        let parsed = parsed.into_inner().unwrap_or_default();
+    for (piece, (parsed, dials)) in pieces.iter().zip(parsed) {
         before = if piece.first { 0 } else { before };
-        report.lines += parsed.dials.len() as u64 + parsed.bad;
+        report.lines += parsed.dials + parsed.bad;
         report.bad += parsed.bad;
         let room = errors_max - report.errors.len();
         let errors = parsed.errors.into_iter().take(room);
@@ -49,9 +52,9 @@ pub(crate) fn parse(files: &[&[u8]], errors_max: usize) -> (Vec<u64>, Report) {
             .errors
             .extend(errors.map(|(line, reason, raw)| (piece.file, before + line + 1, reason, raw)));
         before += parsed.lines;
-        mixed.extend(parsed.dials);
+        taken.push(dials);
     }
-    (mixed, report)
+    (taken, report)
 }
 
 /// Some whole lines of a file of SEGMENT.
@@ -67,8 +70,8 @@ struct Piece<'a> {
 struct Parsed {
     /// All of them.
     lines: u64,
-    /// Mixed keys.
-    dials: Vec<u64>,
+    /// Of those, the ones that are a dial.
+    dials: u64,
     bad: u64,
     /// (line from 0, reason, first bytes).
     errors: Vec<(u64, &'static str, Vec<u8>)>,
@@ -92,7 +95,8 @@ fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<Piece<'a>> {
     pieces
 }
 
-fn parse_piece(piece: &Piece, errors_max: usize) -> Parsed {
+/// What the lines of a piece are; the keys of its dials go to `dials`.
+fn parse_piece(piece: &Piece, errors_max: usize, dials: &mut Vec<u64>) -> Parsed {
     let mut parsed = Parsed::default();
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', piece.lines).chain([piece.lines.len()]) {
@@ -101,7 +105,7 @@ fn parse_piece(piece: &Piece, errors_max: usize) -> Parsed {
         (start, parsed.lines) = (end + 1, line + 1);
         match dial_of(content, piece.first && line == 0) {
             Dial::None => {}
-            Dial::Key(key) => parsed.dials.push(msisdn::mix(key)),
+            Dial::Key(key) => dials.push(key),
             Dial::Bad(reason) => {
                 parsed.bad += 1;
                 if parsed.errors.len() < errors_max {
@@ -111,6 +115,7 @@ fn parse_piece(piece: &Piece, errors_max: usize) -> Parsed {
             }
         }
     }
+    parsed.dials = dials.len() as u64;
     parsed
 }
 

@@ -46,8 +46,8 @@ pub mod wide {
     //! The loop, for registers of 32 and 64 bytes.
 
     use super::{Line, PAD_AFTER, PAD_BEFORE, Record, Scanned, Visitor, scan};
+    use crate::filter::Filter;
     use crate::path::Path;
-    use crate::segment::Filter;
     use crate::{clock, msisdn};
     use std::arch::x86_64::{
         __m128i, __m256i, __m512i, _mm_and_si128, _mm_blend_epi16, _mm_cvtsi128_si64,

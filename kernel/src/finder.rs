@@ -2,12 +2,13 @@
 
 use crate::clock::{self, Clock};
 use crate::columns::{Column, Columns};
+use crate::filter::Filter;
 use crate::findings::{Findings, LINE_UNKNOWN, Reject};
 use crate::path::Path;
 use crate::reject::{LATE, Outcome};
 use crate::rules::{Fit, Rules};
 use crate::scan::{Line, Record, Visitor};
-use crate::segment::{Filter, Segment};
+use crate::segment::Segment;
 use crate::shard::Candidate;
 use crate::threads;
 use std::sync::Mutex;

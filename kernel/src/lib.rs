@@ -8,7 +8,9 @@
 //! piece     some bytes of a range, scanned by one thread;  finder: decides what needs no ledger, into findings
 //! progress  lines put together from pieces, in order: where a range stands;  line: one that crosses pieces
 //! process   rounds of pieces: call scans in parallel and merges in order, apply decides per shard in parallel
-//! segment   who is targeted;  dials: the lines that say so;  rules: which rule fits;  clock: days and zones;  msisdn: digits as numbers
+//! segment   who is targeted;  dials: the lines that say so;  filter, table: its two layers;  parts: many keys for many
+//!           threads;  dump: how it is kept
+//! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept
 //! reject    outcomes, reasons and how a refused line is written down
 //! crc, threads
@@ -35,12 +37,15 @@ pub mod clock;
 pub mod columns;
 pub mod crc;
 pub mod dials;
+mod dump;
 pub mod fast;
+pub mod filter;
 pub mod finder;
 pub mod findings;
 pub mod ledger;
 pub mod line;
 pub mod msisdn;
+mod parts;
 pub mod path;
 pub mod piece;
 pub mod process;
@@ -53,4 +58,5 @@ pub mod rules;
 pub mod scan;
 pub mod segment;
 pub mod shard;
+mod table;
 pub mod threads;

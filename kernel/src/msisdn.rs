@@ -41,14 +41,33 @@ pub fn is_key(key: u64) -> bool {
 
 /// The number that 1 to 15 ASCII digits say; None when another byte is among them.
 pub fn number(digits: &[u8]) -> Option<u64> {
+    let (eights, rest) = digits.as_chunks();
     let mut value = 0;
-    for byte in digits {
+    for eight in eights {
+        value = value * POW10[8] + eight_digits(*eight)?;
+    }
+    for byte in rest {
         if !byte.is_ascii_digit() {
             return None;
         }
         value = value * 10 + u64::from(byte - b'0');
     }
     Some(value)
+}
+
+/// The number that 8 ASCII digits say, all at once; None when another byte is among them.
+fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    let word = u64::from_le_bytes(bytes);
+    // Of each byte the high half must be that of the digits, and stay so when 6 is added: above 9 it would not.
+    let moved = word.wrapping_add(0x0606_0606_0606_0606);
+    if word & HIGH | (moved & HIGH) >> 4 != 0x3333_3333_3333_3333 {
+        return None;
+    }
+    // Neighbours are put together: digits to pairs, pairs to fours, and those to all eight.
+    let pairs = (word & !HIGH).wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
 /// The digits of a key.
@@ -108,6 +127,26 @@ mod tests {
             assert!(key <= MASK && is_key(key));
             assert_eq!(digits, digits_of(key));
             assert_eq!(key, unmix(mix(key)));
+        }
+    }
+
+    #[test]
+    fn a_number_is_digits_and_nothing_else() {
+        for length in 1..=DIGITS_MAX {
+            let digits = &b"987654321012345"[..length];
+            let expected = std::str::from_utf8(digits).expect("ASCII").parse().ok();
+            assert_eq!(expected, number(digits));
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = digits.to_vec();
+                    bytes[at] = byte;
+                    assert_eq!(
+                        byte.is_ascii_digit(),
+                        number(&bytes).is_some(),
+                        "{byte} at {at}"
+                    );
+                }
+            }
         }
     }
 

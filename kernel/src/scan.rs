@@ -7,9 +7,9 @@
 //! Content is a line without its `\n` and without one `\r` before that. A byte-order mark belongs to no line.
 
 use crate::clock;
+use crate::filter::Filter;
 use crate::msisdn;
 use crate::reject::Reason;
-use crate::segment::Filter;
 
 /// Longest content of a line, in bytes.
 pub const LINE_BYTES_MAX: usize = 4096;

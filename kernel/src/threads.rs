@@ -33,10 +33,25 @@ pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
     });
 }
 
-/// How many threads are worth their start for work that has that many parts beyond the first.
+/// What `task(0)` … `task(count - 1)` give, in that order, made as by `for_each`.
+pub fn map<T: Default + Send>(
+    threads: usize,
+    count: usize,
+    task: impl Fn(usize) -> T + Sync,
+) -> Vec<T> {
+    let made: Vec<Mutex<T>> = (0..count).map(|_| Mutex::default()).collect();
+    for_each(threads, count, |index| {
+        let result = task(index);
+        *lock(&made[index]) = result;
+    });
+    let made = made.into_iter().map(Mutex::into_inner);
+    made.map(Result::unwrap_or_default).collect()
+}
+
+/// How many threads are worth their start for work that comes in so many parts.
 pub fn worth(parts: usize) -> usize {
     let most = thread::available_parallelism().map_or(1, NonZero::get);
-    most.min(parts + 1)
+    most.min(parts.max(1))
 }
 
 /// Lock, whatever a panic elsewhere left: the panic itself ends the call.

@@ -8,10 +8,10 @@ import hashlib
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from upswell.errors import ConfigError, InputMissing
 from upswell.privacy import escape
@@ -22,11 +22,26 @@ RULES_BYTES_MAX = (
 SEGMENT_BYTES_MAX = 4 << 30  # over 300 million dials; all is in memory while it is loaded
 
 
-class Contents(NamedTuple):
-    """The contents of one argument: its files by name, and what their stats were."""
+class Contents:
+    """The contents of one argument: its files by name, and the version that they make."""
 
-    files: list[tuple[str, bytes]]
-    version: str
+    def __init__(self, files: list[tuple[str, bytes]]) -> None:
+        """The version is summed up by a thread meanwhile, as that takes as long as reading a large SEGMENT."""
+        self.files = files
+        self._digest = hashlib.sha256()
+        self._summing = threading.Thread(target=self._sum, name="upswell-version")
+        self._summing.start()
+
+    @property
+    def version(self) -> str:
+        """Names the contents; waits until it is known."""
+        self._summing.join()
+        return self._digest.hexdigest()
+
+    def _sum(self) -> None:
+        for _, content in self.files:
+            self._digest.update(struct.pack("<Q", len(content)))
+            self._digest.update(content)
 
 
 def list_files(path: Path) -> list[Path]:
@@ -61,7 +76,6 @@ def read_segment(path: Path) -> Contents:
 
 def _read_files(path: Path, bytes_max: int) -> Contents:
     files = []
-    digest = hashlib.sha256()
     left = bytes_max
     for file in list_files(path):
         # Not to be held up by a pipe that somebody puts there under this name.
@@ -77,10 +91,8 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
                 "is it the right file? Leave out what is no rule and no dial",
             )
         left -= len(content)
-        digest.update(struct.pack("<Q", len(content)))
-        digest.update(content)
         files.append((file.name, content))
-    return Contents(files, digest.hexdigest())
+    return Contents(files)
 
 
 @contextmanager

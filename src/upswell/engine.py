@@ -172,7 +172,6 @@ class _Run:
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""
         self.reference = reference
-        self.dials = reference.segment.sample(1)
         self._event(
             "reference in force",
             rules=len(reference.ruleset.rules),
@@ -275,7 +274,7 @@ class _Run:
                 following = self._commit(batch, ahead)
                 self._count(batch)
                 names = [wanted.name for wanted in ranges]
-                self.observations.add(result, names, self.reference.ruleset, self.dials)
+                self.observations.add(result, names, self.reference.ruleset)
             self._progress()
             ranges, result = ahead, following
         return not over
@@ -365,7 +364,8 @@ class _Run:
             if self.held.get(name) != file.reason:
                 self._warn(f"{name} is held: {file.detail}")
         self.held = {name: file.reason for name, file in held.items()}
-        for kind, sentence in self.observations.sentences(self.summary).items():
+        sentences = self.observations.sentences(self.summary, lambda: self.reference.segment)
+        for kind, sentence in sentences.items():
             if kind not in self.told:
                 self.told.add(kind)
                 self._warn(sentence)

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from upswell.batch import Versions
-from upswell.contents import check_regular, list_files, missing, read_rules, read_segment
+from upswell.contents import (
+    Contents,
+    check_regular,
+    list_files,
+    missing,
+    read_rules,
+    read_segment,
+)
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Rules, Segment, SegmentReport
 from upswell.privacy import escape, mask_digits
@@ -253,13 +260,12 @@ class _Loading(threading.Thread):
 def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> Change:
     """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
     rules_source, segment_source = read_rules(paths[0]), read_segment(paths[1])
-    versions = Versions(rules_source.version, segment_source.version)
-    if before is not None and before.versions == versions:
+    if before is not None and before.versions == _versions(rules_source, segment_source):
         return Change(before, accepted=True, words=[])
     words: list[str] = []
     left_out: list[str] = []
     refusals: list[str] = []
-    if before is not None and before.versions.rules == versions.rules:
+    if before is not None and before.versions.rules == rules_source.version:
         ruleset, rules, rules_content = before.ruleset, before.rules, None
     else:
         ruleset = parse_rules(rules_source.files)
@@ -269,7 +275,8 @@ def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> C
         if before is not None:
             words += _first(describe_change(before.ruleset, ruleset), "changes")
         left_out += _describe_problems(ruleset)
-    if before is not None and before.versions.segment == versions.segment:
+    # The first version of SEGMENT is parsed while it is still summed up.
+    if before is not None and before.versions.segment == segment_source.version:
         segment, segment_content = before.segment, None
     else:
         segment, report = Segment.parse([content for _, content in segment_source.files])
@@ -284,8 +291,13 @@ def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> C
         if before is None:
             raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
         return Change(before, accepted=False, words=refusals)
+    versions = _versions(rules_source, segment_source)
     reference = Reference(ruleset, rules, segment, versions)
     return Change(reference, True, words, left_out, rules_content, segment_content)
+
+
+def _versions(rules: Contents, segment: Contents) -> Versions:
+    return Versions(rules.version, segment.version)
 
 
 def describe_problem(problem: Problem) -> str:

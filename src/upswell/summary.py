@@ -6,11 +6,12 @@ are masked.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from upswell import kernel
 from upswell.batch import STATES
-from upswell.kernel import Result
+from upswell.kernel import Result, Segment
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference import Record, parse_record
 from upswell.rules import Ruleset
@@ -75,8 +76,8 @@ class Observations:
         self._unmatched = ""
         self._dial = ""
 
-    def add(self, result: Result, names: list[str], ruleset: Ruleset, dials: list[str]) -> None:
-        """Take in one batch. ``names``: of the files of the result's ranges; ``dials``: one or more of the segment."""
+    def add(self, result: Result, names: list[str], ruleset: Ruleset) -> None:
+        """Take in one batch. ``names``: of the files of the result's ranges."""
         self._outside_over += result.outside_over
         if result.outside_over_example and not self._outside_example:
             index, byte, raw = result.outside_over_example
@@ -84,10 +85,9 @@ class Observations:
                 raw, f"{names[index]} byte {byte}", ruleset
             )
         self._unmatched = self._unmatched or result.unmatched_example or ""
-        self._dial = self._dial or dials[0]
 
-    def sentences(self, summary: Summary) -> dict[str, str]:
-        """What the operator must hear about the lines so far, by kind."""
+    def sentences(self, summary: Summary, segment: Callable[[], Segment]) -> dict[str, str]:
+        """What the operator must hear about the lines so far, by kind. ``segment``: asked for when a dial is shown."""
         found = {}
         if self._outside_over:
             many = (
@@ -97,6 +97,8 @@ class Observations:
             )
             found["outside_over"] = f"{many}: {self._outside_example}"
         if unmatched := describe_unmatched(summary):
+            # All dials are looked at for it, so it is not sought before somebody must see it, and once.
+            self._dial = self._dial or segment().sample(1)[0]
             found["unmatched"] = (
                 f"{unmatched}: DATA writes dials like"
                 f" {show_format(self._unmatched)}, SEGMENT like {show_format(self._dial)};"

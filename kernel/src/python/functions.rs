@@ -2,9 +2,9 @@
 
 use super::{broken, path_of};
 use crate::fast::{PAD_AFTER, PAD_BEFORE};
+use crate::filter::Filter;
 use crate::reject::REASONS;
 use crate::scan::{self, Line, Record, Visitor};
-use crate::segment::Filter;
 use crate::{crc, msisdn, reader};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
