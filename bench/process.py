@@ -35,12 +35,12 @@ def run(command: list[str], stdout: Path, *, tree: bool = False) -> Run:
         sampler = Tree(child) if tree else None
         _, status, usage = os.wait4(child, 0)
         wall_s = time.perf_counter() - begun
+        cpu_s, peak_mib = (
+            sampler.stop() if sampler else (usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        )
     if status:
         sys.exit(f"bench: {' '.join(command)} failed:\n{log.read_text('utf-8', 'replace')[-4000:]}")
-    if sampler:
-        cpu_s, peak_mib = sampler.stop()
-        return Run(wall_s, cpu_s, peak_mib)
-    return Run(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Run(wall_s, cpu_s, peak_mib)
 
 
 class Tree:

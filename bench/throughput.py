@@ -9,17 +9,16 @@ import argparse
 import json
 from typing import NamedTuple
 
-from bench import data, machine, results
+from bench import data, duration, machine, results
 from bench.answers import Answer
 from bench.jobs import UPSWELL_JOB, Job, available, play, play_all
 from bench.process import Run
 
 ROUNDS = 5
 DIRTY = 0.01
+SHARES = [0.1, 0.01]
 SHORT = (1_000_000, data.FILES)
 """Records and files of ``--short``."""
-SHORT_SPARK = (200_000, 6)
-"""Fewer of both: a state on Spark costs a customer, and a task a file, much more than a line."""
 
 
 class Case(NamedTuple):
@@ -41,20 +40,19 @@ class Case(NamedTuple):
         return data.inputs(self.records, files=self.files, share=self.share, dirty=self.dirty)
 
 
-def cases(sizes: list[int]) -> list[Case]:
-    """All cases of these sizes."""
-    return [
-        Case(records, share, dirty)
-        for records in sizes
-        for share in (0.1, 0.01)
-        for dirty in (0.0, DIRTY)
-    ]
+def cases(sizes: list[int], shares: list[float], dirts: list[float]) -> list[Case]:
+    """Each size with each share of the customers in the segment and each share of odd lines."""
+    return [Case(records, share, dirty) for records in sizes for share in shares for dirty in dirts]
 
 
 def main() -> None:
     """Play the cases, and keep the figures of each as soon as it has been played."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--sizes", type=int, nargs="+", default=[20_000_000, 100_000_000])
+    arguments.add_argument("--shares", type=float, nargs="+", default=SHARES, help="in the segment")
+    arguments.add_argument(
+        "--dirty", type=float, nargs="+", default=[0.0, DIRTY], help="shares of odd lines"
+    )
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument(
         "--spark-rounds", type=int, help="fewer of them for Spark, which takes long"
@@ -66,7 +64,9 @@ def main() -> None:
         check_answers()
         return
     jobs = available(given.jobs)
-    for case in cases(given.sizes):
+    played = cases(given.sizes, given.shares, given.dirty)
+    duration.tell("throughput", seconds(jobs, played, given.rounds, given.spark_rounds))
+    for case in played:
         inputs = case.inputs()
         told = machine.describe()
         play_all(jobs[:1], inputs)  # brings the files into the page cache
@@ -86,12 +86,22 @@ def main() -> None:
             keep(case, jobs, rounds, answer, told)
 
 
+def seconds(jobs: list[Job], played: list[Case], rounds: int, spark_rounds: int | None) -> float:
+    """About how long it takes to play so many rounds of these cases."""
+    return sum(
+        duration.job_s(job.name, case.records)
+        * (min(rounds, spark_rounds) if job.tree and spark_rounds is not None else rounds)
+        for case in played
+        for job in [*jobs, *(jobs[:1] if case.dirty else [])]
+    )
+
+
 def check_answers() -> None:
     """Every program says the same, on clean lines and on spoiled ones."""
     for job in available():
         if job is UPSWELL_JOB:
             continue
-        records, files = SHORT_SPARK if job.tree else SHORT
+        records, files = SHORT
         # Starting Spark takes as long as all the others together, and most of the spoiled input's lines are clean.
         for dirty in (DIRTY,) if job.tree else (0.0, DIRTY):
             case = Case(records, data.SHARE, dirty, files)
