@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.errors import UsageError
-from upswell.listing import show_name
 from upswell.names import published_name
 from upswell.privacy import escape, mask_digits
 from upswell.view import View, decode_name, encode_name
@@ -65,10 +64,11 @@ def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
         StorageError: there is no state, or a damaged one. UsageError: it never had that application, or that file.
     """
     with View.open(state_dir) as view:
-        file = _file_id(view, wanted.file)
+        if wanted.file is not None:
+            view.file(wanted.file)
         last = view.last_batch()
         for group in _groups(view, wanted):
-            yield from _rows_of(view, group, file, wanted.batch, last)
+            yield from _rows_of(view, group, wanted, last)
 
 
 def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
@@ -82,9 +82,7 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
-def _rows_of(
-    view: View, group: _Group, file: int | None, batch: int | None, last: int
-) -> Iterator[Sent]:
+def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
     # The page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
     until = (
         "SELECT max(msisdn) FROM (SELECT msisdn FROM notification WHERE day = ? AND application = ? AND msisdn > ?"
@@ -95,13 +93,14 @@ def _rows_of(
         " JOIN batch ON batch.number = one.batch"
         " JOIN log ON log.batch = one.batch AND log.sequence = one.sequence JOIN file ON file.id = log.file"
         " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
-        " AND (?6 IS NULL OR file.id = ?6) AND (?7 IS NULL OR one.batch = ?7) ORDER BY msisdn"
+        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) ORDER BY msisdn"
     )
+    file = None if wanted.file is None else encode_name(wanted.file)
     place = (group.day, group.application)
     after = ""
     while (end := view.rows(until, (*place, after))[0][0]) is not None:
         for msisdn, number, name, byte, stamp, raw in view.rows(
-            sql, (*place, after, end, last, file, batch)
+            sql, (*place, after, end, last, file, wanted.batch)
         ):
             output = f"{group.directory}/{published_name(number, stamp)}"
             yield Sent(group.day, group.name, msisdn, number, decode_name(name), byte, output, raw)
@@ -124,15 +123,3 @@ def _groups(view: View, wanted: Wanted) -> list[_Group]:
         " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
     )
     return [_Group(*row) for row in view.rows(sql, (wanted.day, name, wanted.batch))]
-
-
-def _file_id(view: View, name: str | None) -> int | None:
-    if name is None:
-        return None
-    found = view.rows("SELECT id FROM file WHERE name = ?", (encode_name(name),))
-    if not found:
-        raise UsageError(
-            f"this state never saw a file {show_name(name)}",
-            "give a name as `upswell status --files` lists it, without its directory",
-        )
-    return int(found[0][0])

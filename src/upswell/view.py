@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
+from upswell.errors import UsageError
+from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
@@ -190,6 +192,16 @@ class View:
             ):
                 file = self._file(row)
                 found[file.name] = file
+        return found
+
+    def file(self, name: str) -> File:
+        """What is known of one name. Raises UsageError when this state never saw it."""
+        found = self.files([name]).get(name)
+        if found is None:
+            raise UsageError(
+                f"this state never saw a file {show_name(name)}",
+                "give a name as `upswell status --files` lists it, without its directory",
+            )
         return found
 
     def files_in(self, state: State | None = None) -> Iterator[File]:

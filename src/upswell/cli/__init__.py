@@ -24,6 +24,7 @@ COMMANDS = {
     "generate": "Make rules, a segment or a stream of data to try things with",
     "status": "Say where a run stands, while it runs and after",
     "sent": "List and count what was notified",
+    "rejects": "List and count what was refused, and give its raw lines back",
     "state": "Verify or describe a state directory",
     "demo": "A full tour on generated data, in under a minute",
 }
