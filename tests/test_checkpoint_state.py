@@ -162,6 +162,21 @@ def test_versions_that_no_batch_used_are_dropped(checkpoint):
         checkpoint.reference("rules", "b")
 
 
+def test_a_refused_edit_is_kept_until_it_is_repaired(checkpoint):
+    """One at a time, with the moment of its own first refusal; told again it writes nothing."""
+    sql = "SELECT words, at FROM edit WHERE kind = 'refused'"
+    checkpoint.set_refused("")
+    assert [] == checkpoint.rows(sql)
+    checkpoint.set_refused("line 1")
+    first = checkpoint.rows(sql)
+    checkpoint.set_refused("line 1")
+    assert first == checkpoint.rows(sql)
+    checkpoint.set_refused("line 2")
+    assert ["line 2"] == [words for words, _ in checkpoint.rows(sql)]
+    checkpoint.set_refused("")
+    assert [] == checkpoint.rows(sql)
+
+
 def test_adopted_state_begins_after_what_it_adopts(tmp_path):
     """Batch numbers go on after those in OUTPUT, and the caps are the first delta."""
     with World(tmp_path / "out") as world:

@@ -153,11 +153,25 @@ class Checkpoint(View):
                 " ON CONFLICT(kind, version) DO UPDATE SET note = excluded.note, taken_at = excluded.taken_at",
                 (kind, version, content, hashlib.sha256(content).digest(), _text(note), _now()),
             )
+            self._put_edit(kind, version, note)
             self._put_meta({f"{kind}_version": version})
             self._db.execute(
                 "DELETE FROM reference WHERE kind = ? AND version <> ? AND first_batch IS NULL",
                 (kind, version),
             )
+
+    def set_refused(self, words: str) -> None:
+        """Keep why the edit on disk was refused, for others to see, until another is; "": it was repaired.
+
+        In a small transaction, unless that is known already.
+        """
+        known = self.rows("SELECT words FROM edit WHERE kind = 'refused'")
+        if known == ([(_text(words),)] if words else []):
+            return
+        with self._transaction():
+            self._db.execute("DELETE FROM edit WHERE kind = 'refused'")
+            if words:
+                self._put_edit("refused", "", words)
 
     def append(self, batch: Batch, staged: Sequence[Staged]) -> None:
         """Commit a batch: from here on everything in it is true. Its staged files and rejects must be durable.
@@ -246,6 +260,12 @@ class Checkpoint(View):
             "INSERT INTO meta VALUES (?, ?, ?)"
             " ON CONFLICT(key) DO UPDATE SET value = excluded.value, seal = excluded.seal",
             [(key, _text(value), seal(key, _text(value))) for key, value in values.items()],
+        )
+
+    def _put_edit(self, kind: str, version: str, words: str) -> None:
+        self._db.execute(
+            "INSERT INTO edit(kind, version, first_batch, words, at) VALUES (?, ?, ?, ?, ?)",
+            (kind, version, self.last_batch() + 1, _text(words), _now()),
         )
 
     def _put_files(self, files: Iterable[File]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from upswell import kernel
 from upswell.batch import File, LogRange, State
+from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder
@@ -106,6 +107,7 @@ def look(state_dir: Path) -> Status:
         counts, late_files = view.file_states(), view.late_files()
         days, notified = view.notified_days(), view.notified()
         today = Today(days[-1], view.notified(days[-1])) if days else None
+        refused = refusal(view)
         notable = {state: found for state in NOTABLE if (found := _some(view, state))}
         reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
     summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
@@ -114,6 +116,8 @@ def look(state_dir: Path) -> Status:
     summary.notifications = Counter(notified)
     summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
+    if refused:
+        summary.warnings.append(f"the last edit of SEGMENT or RULES is refused: {refused.words}")
     return Status(
         state_dir=state_dir,
         meta=meta,

@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Say where a run stands, while it runs and after",
     "sent": "List and count what was notified",
     "rejects": "List and count what was refused, and give its raw lines back",
+    "history": "Show every edit of the rules and the segment, and what came of it",
     "state": "Verify or describe a state directory",
     "demo": "A full tour on generated data, in under a minute",
 }

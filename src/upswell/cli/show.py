@@ -43,6 +43,11 @@ def seconds(s: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def moment(at: str) -> str:
+    """A moment (UTC, ISO 8601) to the second: 2020-04-17 19:37:43 UTC."""
+    return f"{at[:19].replace('T', ' ')} UTC"
+
+
 def plural(n: int, noun: str) -> str:
     """A count with its noun: 1 file, 2 files, 3 batches."""
     if n == 1:

@@ -62,7 +62,7 @@ def command(as_json: bool, with_files: bool, with_log: bool, **given: Any) -> in
 
 def describe(found: "Status") -> list[str]:
     """The status in words and columns."""
-    from upswell.cli.show import describe_summary
+    from upswell.cli.show import describe_summary, moment
     from upswell.zones import date_of
 
     today = None
@@ -73,7 +73,7 @@ def describe(found: "Status") -> list[str]:
     lines += _resume(found)
     lines += ["", "Reference in force"]
     lines += [
-        f"  {one.kind:<8} {one.version[:12]}  since {one.taken_at[:19].replace('T', ' ')} UTC"
+        f"  {one.kind:<8} {one.version[:12]}  since {moment(one.taken_at)}"
         f"{'  ' + one.note[:_NOTE_CHARS_MAX] if one.note else ''}"
         for one in found.references
     ] or ["  none yet"]
