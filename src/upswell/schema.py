@@ -122,6 +122,7 @@ MIGRATIONS = (
                 FROM reference ORDER BY taken_at, id""",
         ),
     ),
+    Migration("stamps", ("CREATE INDEX file_stamp ON file(stamp)",)),
 )
 
 

@@ -70,6 +70,7 @@ def describe(found: "Status") -> list[str]:
         today = (f"{date_of(found.today.day)}, the newest day", found.today.notifications)
     lines = describe_summary(found.summary, title=_title(found), today=today)
     lines += _notable(found)
+    lines += _out_of_step(found)
     lines += _resume(found)
     lines += ["", "Reference in force"]
     lines += [
@@ -107,6 +108,37 @@ def _notable(found: "Status") -> list[str]:
     if found.late_files:
         lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
     return ["", "Files to know about", *lines] if lines else []
+
+
+def _out_of_step(found: "Status") -> list[str]:
+    """What is not as the cadence has it: missing, silent, late and unusual files."""
+    from upswell.cadence import LOOK_BACK_DAYS
+    from upswell.cli.show import count, plural, seconds
+    from upswell.status import NAMED_FILES_MAX
+
+    arrivals, lines = found.arrivals, []
+    if found.silent_s is not None:
+        lines.append(f"  silent: nothing has come or grown for {seconds(found.silent_s)}")
+    for sentences in (
+        [
+            f"missing {gap.first}: 1 file"
+            if gap.files == 1
+            else f"missing {gap.first} to {gap.last}: {plural(gap.files, 'file')}"
+            for gap in arrivals.gaps
+        ],
+        [f"late {name}: it came after a file with a higher stamp" for name in arrivals.late],
+        [
+            f"unusual {one.name}: {count(one.bytes)} bytes, the usual size is {count(one.median_bytes)}"
+            for one in arrivals.unusual
+        ],
+    ):
+        if more := len(sentences[:-NAMED_FILES_MAX]):
+            lines.append(f"  {sentences[0].split()[0]} … {more:,} earlier ones: --json has all")
+        lines += [f"  {sentence}" for sentence in sentences[-NAMED_FILES_MAX:]]
+    if not lines:
+        return []
+    expected = f"a file every {seconds(found.cadence_s)}" if found.cadence_s else "no cadence"
+    return ["", f"Out of step ({expected}, the last {LOOK_BACK_DAYS} days)", *lines]
 
 
 def _why(file: "File") -> str:

@@ -1,0 +1,220 @@
+"""Whether the files keep time: missing stamps, silence, late arrivals, and files of unusual size.
+
+Owns what each of these means (docs/operations.md, "Is every file in?") and which of them a run has told. It decides
+nothing about a file and changes nothing; what it finds is for people. It looks back LOOK_BACK_DAYS from the newest
+file that is done, so that a look costs the same however old a state is.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from upswell.batch import File, State
+from upswell.view import View, decode_name
+from upswell.zones import load_zone, stamp_time
+
+CADENCE_S = 60  # a file a minute, as the names have it
+LOOK_BACK_DAYS = 7
+SILENT_CADENCES = 5  # fewer, and a file that is a little late would be taken for an outage
+UNUSUAL_RATIO = 10  # day and night differ by less from one hour to the next
+MEDIAN_FILES = 60  # an hour of files a minute
+MEDIAN_FILES_MIN = 10  # with fewer nobody knows what is usual
+TOLD_MAX = 10  # of each kind at a time: a log must not be filled by a cadence that is set wrong
+_PAGE_ROWS = 5000
+
+
+class Gap(NamedTuple):
+    """Stamps, one after the other, that no file has."""
+
+    first: str
+    last: str
+    files: int
+    """How many were to be expected."""
+
+
+class Unusual(NamedTuple):
+    """A file much larger or smaller than those before it."""
+
+    name: str
+    bytes: int
+    """Of its content, uncompressed."""
+    median_bytes: int
+    """Of the MEDIAN_FILES files before it."""
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """How the files came, in the order of their stamps."""
+
+    gaps: list[Gap] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """Files whose first range followed a range with a higher stamp."""
+    unusual: list[Unusual] = field(default_factory=list)
+    changed_ns: int = 0
+    """When a file was last changed, as its mtime says; 0 when there is none."""
+
+
+class _Row(NamedTuple):
+    stamp: str
+    id: int
+    name: str
+    state: State
+    offset: int
+    late: bool
+    mtime_ns: int
+
+
+def look(view: View, cadence_s: int, timezone: str) -> Arrivals:
+    """How the files of a state came.
+
+    Args:
+        view: of the state; it is asked page by page.
+        cadence_s: seconds between two files; 0: none is expected, so none is missing.
+        timezone: that the stamps are written in: an hour that its clocks skip is no gap.
+    """
+    found = Arrivals()
+    sizes: deque[int] = deque()
+    ordered: list[int] = []  # the same sizes, ascending
+    before = ""
+    for row in _rows(view):
+        found.changed_ns = max(found.changed_ns, row.mtime_ns)
+        if row.late:
+            found.late.append(row.name)
+        if cadence_s and before and (gap := _gap(before, row.stamp, cadence_s, timezone)):
+            found.gaps.append(gap)
+        before = row.stamp
+        if row.state != "done":
+            continue
+        if len(sizes) >= MEDIAN_FILES_MIN:
+            median = ordered[len(ordered) // 2]
+            if row.offset > median * UNUSUAL_RATIO or row.offset * UNUSUAL_RATIO < median:
+                found.unusual.append(Unusual(row.name, row.offset, median))
+        sizes.append(row.offset)
+        insort(ordered, row.offset)
+        if len(sizes) > MEDIAN_FILES:
+            del ordered[bisect_left(ordered, sizes.popleft())]
+    return found
+
+
+def silent_s(now_s: float, moved_s: float, cadence_s: int) -> float | None:
+    """For how many seconds nothing has moved, when that is silence; None otherwise."""
+    passed_s = now_s - moved_s
+    return passed_s if cadence_s and passed_s > SILENT_CADENCES * cadence_s else None
+
+
+class Cadence:
+    """What a run tells about its files, each thing once. For one run, in its own thread."""
+
+    def __init__(self, view: View, cadence_s: int, timezone: str, now_s: float) -> None:
+        """What an earlier run has seen is not told again."""
+        self._view = view
+        self._cadence_s = cadence_s
+        self._timezone = timezone
+        self._moved_s = now_s
+        self._silent = False
+        self._due = False
+        known = look(view, cadence_s, timezone)
+        self._gaps = known.gaps
+        self._named = {*known.late, *(one.name for one in known.unusual)}
+
+    def see(self, files: Iterable[File], now_s: float) -> None:
+        """Take note of files whose rows changed."""
+        for file in files:
+            self._moved_s, self._silent = now_s, False
+            self._due = self._due or file.state == "done"
+
+    def news(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
+        """Events that were not told yet. Call it when the rows are saved.
+
+        Files are looked at only when one has become done since the last call, so at most about once a cadence.
+        """
+        silent = silent_s(now_s, self._moved_s, self._cadence_s)
+        if silent is not None and not self._silent:
+            self._silent = True
+            yield "silence", {"seconds": round(silent), "cadence_s": self._cadence_s}
+        if not self._due:
+            return
+        self._due = False
+        found = look(self._view, self._cadence_s, self._timezone)
+        gaps = [gap for gap in found.gaps if not self._is_told(gap)]
+        late = [name for name in found.late if name not in self._named]
+        unusual = [one for one in found.unusual if one.name not in self._named]
+        self._gaps = found.gaps
+        self._named = {*found.late, *(one.name for one in found.unusual)}
+        yield from _first("gap", [gap._asdict() for gap in gaps])
+        yield from _first("late file", [{"file": name} for name in late])
+        yield from _first(
+            "file of unusual size",
+            [
+                {"file": one.name, "bytes": one.bytes, "median_bytes": one.median_bytes}
+                for one in unusual
+            ],
+        )
+
+    def _is_told(self, gap: Gap) -> bool:
+        """Whether it was a gap, or a part of one, at the last look."""
+        return any(told.first <= gap.first and gap.last <= told.last for told in self._gaps)
+
+
+def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
+    """The newest of a kind, oldest first, and how many more there are."""
+    if more := len(found[:-TOLD_MAX]):
+        yield event, {"more": more, "see": "upswell status"}
+    for fields in found[-TOLD_MAX:]:
+        yield event, fields
+
+
+def _rows(view: View) -> Iterator[_Row]:
+    """The files of the last days up to the newest that is done, by stamp, ignored ones left out.
+
+    Their seals are not checked: nothing is decided by them.
+    """
+    # The plus keeps SQLite from sorting all that are done.
+    newest = view.rows("SELECT stamp FROM file WHERE +state = 'done' ORDER BY stamp DESC LIMIT 1")
+    if not newest:
+        return
+    ((last,),) = newest
+    sql = (
+        'SELECT stamp, id, name, state, "offset", late, mtime_ns FROM file WHERE (stamp, id) > (?, ?) AND stamp <= ?'
+        f" AND state <> 'ignored' ORDER BY stamp, id LIMIT {_PAGE_ROWS}"
+    )
+    after = (_days_before(last), 0)
+    while rows := view.rows(sql, (*after, last)):
+        for stamp, number, name, state, offset, late, mtime_ns in rows:
+            yield _Row(stamp, number, decode_name(name), state, offset, bool(late), mtime_ns)
+        after = rows[-1][:2]
+
+
+def _days_before(stamp: str) -> str:
+    try:
+        return _stamp(stamp_time(stamp) - timedelta(days=LOOK_BACK_DAYS))
+    except OverflowError:  # in the first days of the year 1
+        return ""
+
+
+def _gap(before: str, after: str, cadence_s: int, timezone: str) -> Gap | None:
+    """What is missing between two neighbouring stamps."""
+    start = stamp_time(before)
+    # Nearly all neighbours are one cadence apart, or fewer, on any clock.
+    if (stamp_time(after) - start).total_seconds() < 2 * cadence_s:
+        return None
+    zone = load_zone(timezone)
+    began_s = start.replace(tzinfo=zone).timestamp()
+    ended_s = stamp_time(after).replace(tzinfo=zone).timestamp()
+    missing = [
+        stamp
+        for step in range(1, int((ended_s - began_s) // cadence_s))
+        # An hour that the clock repeats has the same names again: they are not expected twice.
+        if before
+        < (stamp := _stamp(datetime.fromtimestamp(began_s + step * cadence_s, zone)))
+        < after
+    ]
+    return Gap(missing[0], missing[-1], len(missing)) if missing else None
+
+
+def _stamp(moment: datetime) -> str:
+    # Not by strftime, which does not fill the year with zeros everywhere.
+    return f"{moment.year:04}{moment.month:02}{moment.day:02}{moment.hour:02}{moment.minute:02}"
