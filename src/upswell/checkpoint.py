@@ -23,7 +23,7 @@ from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
-from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, to_signed
+from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
 
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more
@@ -276,12 +276,12 @@ class Checkpoint(View):
                 to_signed(file.inode), file.size, file.mtime_ns, file.offset, file.newlines, to_signed(file.digest),
                 file.tail, file.content_bytes, to_signed(file.content_digest),
                 None if file.first_record is None else to_signed(file.first_record), int(file.late),
-                file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons),
+                file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons), file.repeats,
             )  # fmt: skip
             ((ids[file.name],),) = self._db.execute(
                 f"INSERT INTO file({FILE_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)"
                 f" ON CONFLICT(name) DO UPDATE SET {_FILE_UPDATES} RETURNING id",
-                (*values, seal(*values)),
+                (*values, seal_file(values)),
             ).fetchall()
         return ids
 

@@ -56,6 +56,10 @@ class Status:
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
     """Files that a restart goes on with, newest first, at most NAMED_FILES_MAX."""
+    repeats: int
+    """How often files were delivered again under their names with the same content."""
+    repeated: list[File]
+    """The newest of these files, at most NAMED_FILES_MAX."""
     late_files: int
     cadence_s: int
     arrivals: Arrivals
@@ -109,6 +113,13 @@ class Status:
             "resume": [
                 {"file": file.name, "byte": file.offset, "size": file.size} for file in self.reading
             ],
+            "duplicates": {
+                "by_content": self.summary.files["duplicate"],
+                "by_name": self.repeats,
+                "repeated": [
+                    {"name": file.name, "repeats": file.repeats} for file in self.repeated
+                ],
+            },
             "late_files": self.late_files,
             "cadence": {
                 "cadence_s": self.cadence_s,
@@ -133,6 +144,7 @@ def look(state_dir: Path) -> Status:
             meta, last, totals = view.meta(), view.last(), view.totals()
             versions, known = view.current_versions(), view.references()
             counts, late_files = view.file_states(), view.late_files()
+            repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
             days, notified = view.notified_days(), view.notified()
             today = Today(days[-1], view.notified(days[-1])) if days else None
             refused = refusal(view)
@@ -161,6 +173,8 @@ def look(state_dir: Path) -> Status:
         ],
         notable=notable,
         reading=reading,
+        repeats=repeats,
+        repeated=repeated,
         late_files=late_files,
         cadence_s=cadence_s,
         arrivals=arrivals,

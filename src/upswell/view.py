@@ -23,7 +23,7 @@ from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, stora
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
-    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons"
+    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons, repeats"
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
@@ -225,6 +225,15 @@ class View:
         """Files whose first range followed a range with a higher stamp."""
         return int(self.rows("SELECT count(*) FROM file WHERE late")[0][0])
 
+    def repeated(self, files_max: int) -> list[File]:
+        """The newest files that were delivered again under their names, by stamp."""
+        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
+        return [self._file(row) for row in self.rows(sql, (files_max,))][::-1]
+
+    def repeats(self) -> int:
+        """How often files were delivered again under their names, all together."""
+        return int(self.rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
+
     def find_first_record(self, crc: int) -> list[File]:
         """The files of which something was taken and whose first record has this CRC."""
         sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE first_record = ?"
@@ -353,7 +362,7 @@ class View:
     def _file(self, row: tuple[Any, ...]) -> File:
         *values, sealed = row
         name = decode_name(values[0])
-        self._check(sealed == seal(*values), "the row of a file")
+        self._check(sealed == seal_file(values), "the row of a file")
         values[0] = name
         for at in _UNSIGNED:
             values[at] = None if values[at] is None else to_unsigned(values[at])
@@ -361,6 +370,11 @@ class View:
         for at in _COUNTS:
             values[at] = json.loads(values[at])
         return File(*values)
+
+
+def seal_file(values: Sequence[object]) -> int:
+    """The seal of a file's row: its last value, the repeats, counts once there are any, as older rows have none."""
+    return seal(*values) if values[-1] else seal(*values[:-1])
 
 
 def encode_name(name: str) -> str | bytes:

@@ -105,6 +105,10 @@ def _notable(found: "Status") -> list[str]:
             lines.append(f"  {state} {name}: {why}" if why else f"  {state} {name}")
         if total > len(files):
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
+    for file in found.repeated:
+        lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
+    if more := found.repeats - sum(file.repeats for file in found.repeated):
+        lines.append(f"  repeated … {more:,} times more, of other files: --files lists them")
     if found.late_files:
         lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
     return ["", "Files to know about", *lines] if lines else []
@@ -151,6 +155,11 @@ def _why(file: "File") -> str:
     return words
 
 
+def _again(file: "File") -> str:
+    times = "once" if file.repeats == 1 else f"{file.repeats:,} times"
+    return f"delivered again {times}, with the same content"
+
+
 def _resume(found: "Status") -> list[str]:
     if not found.reading:
         return []
@@ -169,6 +178,8 @@ def _describe_files(files: list["File"]) -> list[str]:
         said = [f"{name}={n:,}" for name, n in file.outcomes.items()]
         if file.state not in ("done", "reading"):
             said.append(_why(file))
+        if file.repeats:
+            said.append(_again(file))
         late = " late" if file.late else ""
         lines.append(
             f"  {file.name:<{wide}}  {file.state:<9} {file.offset:>12,} bytes {file.lines:>9,} lines{late}"
