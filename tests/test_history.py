@@ -80,6 +80,22 @@ def test_effects_add_up_to_the_state(upswell: Upswell, tmp_path: Path) -> None:
     assert "+0 dials, -1" == found["edits"][-1]["words"]
 
 
+def test_pages_hide_no_batch(
+    upswell: Upswell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the length of a page, each batch is counted under one edit of each kind."""
+    paths = write_inputs(tmp_path)
+    for minute, rules in enumerate((RULES, CHEAP, CHEAP, RULES), 40):
+        rewrite(tmp_path, rules)
+        deliver(tmp_path, minute, minute)
+        upswell(*paths, "--once")
+    whole = looked(upswell)
+    monkeypatch.setattr(history, "_PAGE_ROWS", 1)
+
+    assert whole == looked(upswell)
+    assert [1, 4, 2, 1] == [edit["batches"] for edit in whole["edits"]]
+
+
 def test_people_see_when_what_and_how_much(upswell: Upswell, tmp_path: Path) -> None:
     """A line with time and effect, and one with the diff in words."""
     paths = write_inputs(tmp_path)

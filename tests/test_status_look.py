@@ -207,7 +207,19 @@ def test_nothing_is_said_to_hold_what_is_not_there(tmp_path: Path) -> None:
     assert None is holder(tmp_path)
 
 
-@pytest.mark.parametrize("words", [("status",), ("state", "show"), ("state", "verify")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("state", "show"),
+        ("state", "verify"),
+        ("sent",),
+        ("sent", "--list"),
+        ("rejects",),
+        ("rejects", "--list"),
+        ("history",),
+    ],
+)
 def test_looking_changes_nothing(upswell: Upswell, tmp_path: Path, words: tuple[str, ...]) -> None:
     """The state's files are as they were; SQLite alone may put its own beside them."""
     upswell(*write_inputs(tmp_path), "--once")

@@ -5,13 +5,13 @@ first one scanned with it up to the next edit of the same kind, so the effects o
 so do those of all segments.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.view import CommittedBatch, View
+from upswell.view import View
+
+_PAGE_ROWS = 20_000  # of batches, summed up at once: some 20 ms
 
 
 class Refusal(NamedTuple):
@@ -65,10 +65,9 @@ def look(state_dir: Path) -> History:
         with view.snapshot():
             refused, last = refusal(view), view.last_batch()
             edits = _edits(view)
-        history = History(edits, refused)
-        batches = takewhile(lambda batch: batch.number <= last, view.batches())
-        _add_up([history.of("rules"), history.of("segment")], batches)
-    return history
+        for edit in edits:
+            _add_up(view, edit, last)
+    return History(edits, refused)
 
 
 def refusal(view: View) -> Refusal | None:
@@ -85,16 +84,21 @@ def _edits(view: View) -> list[Edit]:
     return [Edit(*row) for row in view.rows(sql)]
 
 
-def _add_up(kinds: Iterable[list[Edit]], batches: Iterator[CommittedBatch]) -> None:
-    """Give each batch to the edit of each kind under which it was scanned."""
-    following = [iter(edits) for edits in kinds]
-    current = [next(edits, None) for edits in following]
-    for batch in batches:
-        for at, edits in enumerate(following):
-            edit = current[at]
-            while edit and edit.until_batch is not None and edit.until_batch <= batch.number:
-                edit = current[at] = next(edits, None)
-            if edit:
-                edit.batches += 1
-                edit.lines += batch.lines
-                edit.notifications += batch.outcomes.get("notified", 0)
+def _add_up(view: View, edit: Edit, last: int) -> None:
+    """Sum over the batches that were scanned under an edit, up to this one.
+
+    Their seals are not checked, which `upswell state verify` does: it would take twenty times as long.
+    """
+    # CAST takes the digits at the beginning of a text; not every SQLite knows JSON.
+    at = """instr(outcomes, '"notified":')"""
+    notified = f"CASE WHEN {at} THEN CAST(substr(outcomes, {at} + 11) AS INTEGER) ELSE 0 END"
+    sql = (
+        f"SELECT count(*), coalesce(sum(lines), 0), coalesce(sum({notified}), 0) FROM batch"
+        " WHERE number >= ? AND number < ?"
+    )
+    end = last + 1 if edit.until_batch is None else edit.until_batch
+    for first in range(edit.first_batch, end, _PAGE_ROWS):
+        ((batches, lines, notifications),) = view.rows(sql, (first, min(first + _PAGE_ROWS, end)))
+        edit.batches += batches
+        edit.lines += lines
+        edit.notifications += notifications

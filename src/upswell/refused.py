@@ -108,9 +108,17 @@ def count(state_dir: Path, wanted: Wanted) -> Counts:
             )
             if lines:
                 found.by_file[file.name] = lines
-        for name, dropped in _dropped(view):
+    found.dropped = count_dropped(state_dir, wanted)
+    return found
+
+
+def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
+    """By file: lines, rejected or late, beyond what is written of one file. Errors as ``count``."""
+    found = Counter[str]()
+    with View.open(state_dir) as view:
+        for name, lines in _dropped(view):
             if _is_in(name, wanted):
-                found.dropped[name] += dropped
+                found[name] += lines
     return found
 
 

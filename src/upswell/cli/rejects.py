@@ -1,6 +1,7 @@
 """``upswell rejects``: what was refused, listed, counted, or given back as raw lines."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -57,16 +58,15 @@ def command(listed: bool, raw: bool, as_csv: bool, as_json: bool, **given: Any) 
             "--raw writes bytes that a terminal might obey: send them to a file, as in --raw > fixed.csv"
         )
     state_dir = options.state_dir(given)
-    found = refused.count(state_dir, wanted)
     if not listed and not raw:
-        _count(found, wanted, form)
+        _count(refused.count(state_dir, wanted), wanted, form)
         return 0
     kept = refused.Kept(state_dir, wanted)
     if raw:
         say_bytes(reject.raw + b"\n" for reject in kept)
     else:
         say_all(_lines(kept, form))
-    note(*_left_out(kept, found, raw=raw))
+    note(*_left_out(kept, refused.count_dropped(state_dir, wanted), raw=raw))
     return 0
 
 
@@ -83,14 +83,14 @@ def _lines(kept: "Kept", form: tables.Form) -> Iterator[str]:
             yield f"{file}:{line}  byte {byte:,}  {reason}  {shown}"
 
 
-def _left_out(kept: "Kept", found: "Counts", *, raw: bool) -> Iterator[str]:
+def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str]:
     """What the reader of the lines does not see, in sentences."""
     from upswell.cli.show import plural
 
-    if dropped := found.dropped.total():
+    if dropped:
         yield (
-            f"counted but not kept (rejects_max_bytes_per_file): {plural(dropped, 'line')} of"
-            f" {plural(len(found.dropped), 'file')}, to be found in DATA alone"
+            f"counted but not kept (rejects_max_bytes_per_file): {plural(dropped.total(), 'line')} of"
+            f" {plural(len(dropped), 'file')}, to be found in DATA alone"
         )
     if kept.removed:
         yield f"left out what stood in {plural(kept.removed, 'reject file')} that somebody deleted"
