@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batches import SHARDS
 from conftest import Upswell
-from inputs import inside, write, write_inputs
+from inputs import LONG_AGO_S, inside, write, write_inputs
 from upswell import cadence, status
 from upswell.batch import File, State
 from upswell.cadence import Arrivals, Cadence, Gap, Unusual
@@ -64,7 +64,9 @@ def test_a_gap_is_every_stamp_that_no_file_has(tmp_path: Path) -> None:
         File("notes.txt", "ignored"),
     ]  # fmt: skip
 
-    assert [Gap(stamp(2), stamp(2), 1), Gap(stamp(5), stamp(6), 2)] == looked(tmp_path, rows).gaps
+    assert [Gap(stamp(2), stamp(2), 1, stamp(3)), Gap(stamp(5), stamp(6), 2, stamp(7))] == looked(
+        tmp_path, rows
+    ).gaps
 
 
 @given(st.sets(st.integers(0, 300), min_size=1), st.sampled_from([60, 120, 300]))
@@ -86,7 +88,7 @@ def test_a_file_off_the_beat_is_no_gap(tmp_path: Path) -> None:
     rows = [file(minute) for minute in (0, 5, 14, 15, 20)]
 
     assert [] == looked(tmp_path, rows, 300).gaps
-    assert [Gap(stamp(25), stamp(25), 1)] == looked(tmp_path, [file(31)], 300).gaps
+    assert [Gap(stamp(25), stamp(25), 1, stamp(31))] == looked(tmp_path, [file(31)], 300).gaps
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,9 @@ def test_only_the_last_days_are_looked_at(tmp_path: Path) -> None:
     day = 24 * 60
     rows = [file(0), file(10 * day), file(10 * day + 2)]
 
-    assert [Gap(stamp(10 * day + 1), stamp(10 * day + 1), 1)] == looked(tmp_path, rows).gaps
+    assert [Gap(stamp(10 * day + 1), stamp(10 * day + 1), 1, stamp(10 * day + 2))] == looked(
+        tmp_path, rows
+    ).gaps
     assert [] == looked(tmp_path, [file("000101010000")], 0).gaps
 
 
@@ -115,7 +119,7 @@ def test_pages_hide_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cadence, "_PAGE_ROWS", 2)
     twins = [File(f"DATA_{stamp(3)}.csv.gz", "done", stamp(3)), file(3)]
 
-    assert [Gap(stamp(2), stamp(2), 1)] == looked(
+    assert [Gap(stamp(2), stamp(2), 1, stamp(3))] == looked(
         tmp_path, [file(0), file(1), *twins, file(4)]
     ).gaps
 
@@ -196,13 +200,18 @@ def test_the_cadence_is_a_setting(upswell: Upswell, tmp_path: Path, words: tuple
 
 
 def test_a_run_tells_each_thing_once(upswell: Upswell, tmp_path: Path) -> None:
-    """A gap when it appears, no part of it again when a late file fills some of it, and nothing at a restart."""
+    """A gap when it appears, no part of it when a late file fills some of it, and nothing at a restart or a repeat."""
     paths = write_inputs(tmp_path)
     deliver(tmp_path, 41)
     first = upswell(*paths, "--once").stderr
     deliver(tmp_path, 39)
     second = upswell(*paths, "--once").stderr
     deliver(tmp_path, 42)
+    write(
+        tmp_path / "data" / f"DATA_{stamp(41)}.csv",
+        "0999999999,1,41,20200417190000\n",
+        LONG_AGO_S + 1,
+    )
     third = upswell(*paths, "--once").stderr
 
     assert f"event=gap first={stamp(38)} last={stamp(40)} files=3" in first

@@ -392,6 +392,18 @@ def test_another_inode_alone_is_no_repeat(done: Arrivals) -> None:
     assert 0 == done.row(name(1)).repeats
 
 
+def test_a_copy_that_is_given_its_old_time_is_no_repeat(arrivals: Arrivals) -> None:
+    """Until a file is done it may still be under delivery, as by a tool that sets its time last."""
+    arrivals.write(1, records(0, 4))
+    assert [(name(1), 0, 4 * LINE)] == arrivals.turn()
+    arrivals.touch(name(1), age_s=100)
+    arrivals.write(2, record(90), age_s=9)
+    arrivals.turn()
+
+    assert ("done", "") == arrivals.state(name(1))
+    assert 0 == arrivals.row(name(1)).repeats
+
+
 def test_other_content_under_the_name_is_no_repeat(done: Arrivals) -> None:
     """It is held."""
     done.wait()

@@ -33,6 +33,8 @@ class Gap(NamedTuple):
     last: str
     files: int
     """How many were to be expected."""
+    followed_by: str
+    """The stamp of the file that came instead."""
 
 
 class Unusual(NamedTuple):
@@ -67,19 +69,20 @@ class _Row(NamedTuple):
     mtime_ns: int
 
 
-def look(view: View, cadence_s: int, timezone: str) -> Arrivals:
+def look(view: View, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
     """How the files of a state came.
 
     Args:
         view: of the state; it is asked page by page.
         cadence_s: seconds between two files; 0: none is expected, so none is missing.
         timezone: that the stamps are written in: an hour that its clocks skip is no gap.
+        since: a stamp: files before it are left out, as those before the last LOOK_BACK_DAYS are.
     """
     found = Arrivals()
     sizes: deque[int] = deque()
     ordered: list[int] = []  # the same sizes, ascending
     before = ""
-    for row in _rows(view):
+    for row in _rows(view, since):
         found.changed_ns = max(found.changed_ns, row.mtime_ns)
         if row.late:
             found.late.append(row.name)
@@ -106,57 +109,55 @@ def silent_s(now_s: float, moved_s: float, cadence_s: int) -> float | None:
 
 
 class Cadence:
-    """What a run tells about its files, each thing once. For one run, in its own thread."""
+    """What a run tells about its files, each thing once: when the file that shows it is done. For its own thread."""
 
     def __init__(self, view: View, cadence_s: int, timezone: str, now_s: float) -> None:
-        """What an earlier run has seen is not told again."""
         self._view = view
         self._cadence_s = cadence_s
         self._timezone = timezone
         self._moved_s = now_s
         self._silent = False
-        self._due = False
-        known = look(view, cadence_s, timezone)
-        self._gaps = known.gaps
-        self._named = {*known.late, *(one.name for one in known.unusual)}
+        self._done: dict[str, File] = {}
 
     def see(self, files: Iterable[File], now_s: float) -> None:
         """Take note of files whose rows changed."""
         for file in files:
             self._moved_s, self._silent = now_s, False
-            self._due = self._due or file.state == "done"
+            if (
+                file.state == "done" and not file.repeats
+            ):  # a file that came again was told of when it came first
+                self._done[file.name] = file
 
     def news(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
         """Events that were not told yet. Call it when the rows are saved.
 
-        Files are looked at only when one has become done since the last call, so at most about once a cadence.
+        It reads the files that have become done since the last call, and those that tell what is usual.
         """
         silent = silent_s(now_s, self._moved_s, self._cadence_s)
         if silent is not None and not self._silent:
             self._silent = True
             yield "silence", {"seconds": round(silent), "cadence_s": self._cadence_s}
-        if not self._due:
+        if not self._done:
             return
-        self._due = False
-        found = look(self._view, self._cadence_s, self._timezone)
-        gaps = [gap for gap in found.gaps if not self._is_told(gap)]
-        late = [name for name in found.late if name not in self._named]
-        unusual = [one for one in found.unusual if one.name not in self._named]
-        self._gaps = found.gaps
-        self._named = {*found.late, *(one.name for one in found.unusual)}
-        yield from _first("gap", [gap._asdict() for gap in gaps])
-        yield from _first("late file", [{"file": name} for name in late])
+        done, self._done = self._done, {}
+        oldest = min(file.stamp for file in done.values())
+        found = look(self._view, self._cadence_s, self._timezone, _before(self._view, oldest))
+        # A late file leaves of a gap what was told before.
+        ends = {file.stamp for file in done.values() if not file.late}
+        yield from _first("gap", [_fields(gap) for gap in found.gaps if gap.followed_by in ends])
+        yield from _first("late file", [{"file": name} for name in found.late if name in done])
         yield from _first(
             "file of unusual size",
             [
                 {"file": one.name, "bytes": one.bytes, "median_bytes": one.median_bytes}
-                for one in unusual
+                for one in found.unusual
+                if one.name in done
             ],
         )
 
-    def _is_told(self, gap: Gap) -> bool:
-        """Whether it was a gap, or a part of one, at the last look."""
-        return any(told.first <= gap.first and gap.last <= told.last for told in self._gaps)
+
+def _fields(gap: Gap) -> dict[str, object]:
+    return {"first": gap.first, "last": gap.last, "files": gap.files}
 
 
 def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
@@ -167,7 +168,17 @@ def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, di
         yield event, fields
 
 
-def _rows(view: View) -> Iterator[_Row]:
+def _before(view: View, stamp: str) -> str:
+    """The stamp from which on files tell what is usual for the one with this stamp."""
+    sql = (
+        "SELECT stamp FROM file WHERE stamp < ? AND stamp >= ? AND +state = 'done'"
+        f" ORDER BY stamp DESC LIMIT {MEDIAN_FILES}"
+    )
+    rows = view.rows(sql, (stamp, _days_before(stamp)))
+    return str(rows[-1][0]) if rows else ""
+
+
+def _rows(view: View, since: str) -> Iterator[_Row]:
     """The files of the last days up to the newest that is done, by stamp, ignored ones left out.
 
     Their seals are not checked: nothing is decided by them.
@@ -181,7 +192,7 @@ def _rows(view: View) -> Iterator[_Row]:
         'SELECT stamp, id, name, state, "offset", late, mtime_ns FROM file WHERE (stamp, id) > (?, ?) AND stamp <= ?'
         f" AND state <> 'ignored' ORDER BY stamp, id LIMIT {_PAGE_ROWS}"
     )
-    after = (_days_before(last), 0)
+    after = (max(since, _days_before(last)), 0)
     while rows := view.rows(sql, (*after, last)):
         for stamp, number, name, state, offset, late, mtime_ns in rows:
             yield _Row(stamp, number, decode_name(name), state, offset, bool(late), mtime_ns)
@@ -214,7 +225,7 @@ def _gap(before: str, after: str, cadence_s: int, timezone: str) -> Gap | None:
         < (stamp := _stamp(datetime.fromtimestamp(began_s + step * cadence_s, zone)))
         < after
     ]
-    return Gap(missing[0], missing[-1], len(missing)) if missing else None
+    return Gap(missing[0], missing[-1], len(missing), after) if missing else None
 
 
 def _stamp(moment: datetime) -> str:

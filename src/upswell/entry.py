@@ -69,7 +69,7 @@ class Entry:
     failed_look: int = 0
     """The look after which reading it failed: it is left alone until the next one."""
     rewritten: bool = False
-    """Whether it was written since something was taken of it, and did not grow: it may have been delivered again."""
+    """Whether it was written since it was done, and did not grow: it may have been delivered again."""
     exhausted: tuple[int, bool] | None = None
     """(end, final) of the range in which nothing more can be taken; None when the next one is worth reading."""
     shifted: bool = False
@@ -123,8 +123,9 @@ class Entry:
             if not grew:
                 self.verified_at = NEVER
             # The inode alone says nothing: some network file systems give a file another one at each mount. Nor does
-            # the size on disk of a compressed file.
-            self.rewritten |= written and (not grew or file.compressed)
+            # the size on disk of a compressed file. Before it is done a copy may only just be given its old time.
+            if file.state == "done" and written and (not grew or file.compressed):
+                self.rewritten = True
 
     def stat_now(self) -> Stat | None:
         """How the file looks at this moment; None when it cannot be seen."""
