@@ -25,9 +25,9 @@ from batches import (
 from upswell.batch import STATES, DroppedRejects, File
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, Locked, OutputUnwritable, StorageError, UpswellError
-from upswell.schema import BUSY_S, open_writer
+from upswell.schema import BUSY_S, open_writer, seal
 from upswell.verify import verify
-from upswell.view import View
+from upswell.view import View, seal_file
 
 
 @pytest.fixture
@@ -160,6 +160,41 @@ def test_versions_that_no_batch_used_are_dropped(checkpoint):
     assert b"dials" == checkpoint.reference("segment", "a")
     with refused(StorageError, "missing"):
         checkpoint.reference("rules", "b")
+
+
+def test_files_that_came_again_are_found(checkpoint):
+    """By stamp, the newest of them, with the sum over all; rows without a repeat are sealed as they always were."""
+    rows = [
+        File(f"DATA_20200417000{at}.csv", "done", f"20200417000{at}", repeats=at)
+        for at in (2, 0, 3, 1)
+    ]
+    checkpoint.save_files(rows)
+    assert [2, 3] == [file.repeats for file in checkpoint.repeated(2)]
+    assert 6 == checkpoint.repeats()
+    assert rows[1] == checkpoint.file(rows[1].name)
+    assert seal("name", 1) == seal_file(("name", 1, 0))
+    assert seal("name", 1, 2) == seal_file(("name", 1, 2))
+
+
+def test_a_name_that_was_never_seen_is_told(checkpoint):
+    """With the way to those that were."""
+    with refused(UpswellError, "never saw a file notes.txt"):
+        checkpoint.file("notes.txt")
+
+
+def test_a_refused_edit_is_kept_until_it_is_repaired(checkpoint):
+    """One at a time, with the moment of its own first refusal; told again it writes nothing."""
+    sql = "SELECT words, at FROM edit WHERE kind = 'refused'"
+    checkpoint.set_refused("")
+    assert [] == checkpoint.rows(sql)
+    checkpoint.set_refused("line 1")
+    first = checkpoint.rows(sql)
+    checkpoint.set_refused("line 1")
+    assert first == checkpoint.rows(sql)
+    checkpoint.set_refused("line 2")
+    assert ["line 2"] == [words for words, _ in checkpoint.rows(sql)]
+    checkpoint.set_refused("")
+    assert [] == checkpoint.rows(sql)
 
 
 def test_adopted_state_begins_after_what_it_adopts(tmp_path):

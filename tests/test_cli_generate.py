@@ -80,12 +80,8 @@ def test_the_demo_gives_the_whole_tour(
     ):
         assert words in text
     steps = re.findall(r"^  (\S.*)$", text.partition("What to try next\n")[2], re.MULTILINE)
-    steps = [
-        step
-        for step in steps
-        if step.startswith(("upswell check", "upswell status", "upswell state", "head"))
-    ]
-    assert 4 == len(steps)
+    steps = [step for step in steps if re.match("upswell (check|status|state|sent|rejects) ", step)]
+    assert 5 == len(steps)
     for step in steps:
         command = re.sub("^upswell", f"{sys.executable} -m upswell", step)
         subprocess.run(

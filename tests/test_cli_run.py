@@ -86,7 +86,7 @@ def test_the_next_steps_of_the_summary_work(upswell: Upswell, tmp_path: Path) ->
     text = upswell(*paths[:3], "my out", "--once").stdout
     steps = re.findall(r"^  (\S.*?)  +\S", text.partition("\nNext\n")[2], re.MULTILINE)
 
-    assert 3 == len(steps)
+    assert 4 == len(steps)
     for step in steps:
         command = re.sub("^upswell", f"{sys.executable} -m upswell", step)
         subprocess.run(

@@ -50,6 +50,8 @@ BAD = [
     ("settle_s", "-1"),
     ("poll_s", "0"),
     ("log_interval_s", "soon"),
+    ("cadence_s", "90"),
+    ("cadence_s", "172800"),
     ("rejects_max_bytes_per_file", "64MB"),
     ("output_mode", "0777"),
     ("output_mode", "0440"),

@@ -1,5 +1,7 @@
 """The same content under a new name is taken once; what only looks alike is read."""
 
+import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -312,3 +314,101 @@ def test_a_copy_waits_for_a_file_that_cannot_be_read_just_now(
     arrivals.turn()
     assert [(name(1), 0, 2 * LINE), (name(1), 2 * LINE, 4 * LINE)] == arrivals.log
     assert ("duplicate", "content") == arrivals.state(name(2))
+
+
+def test_the_same_name_with_the_same_content_is_counted(done: Arrivals) -> None:
+    """Moved in anew or written over in place, each delivery counts once, and nothing is taken again."""
+    done.wait()
+    done.move_in(1, records(0, 4))
+    assert [] == done.turn()
+    assert (1, "done") == (done.row(name(1)).repeats, done.row(name(1)).state)
+
+    done.wait()
+    done.write(1, records(0, 4))
+    assert [] == [*done.turn(), *done.turn()]
+    assert (2, "done") == (done.row(name(1)).repeats, done.row(name(1)).state)
+
+
+def test_a_delivery_that_is_seen_half_done_counts_once(done: Arrivals) -> None:
+    """A file that is written over is shorter for a while."""
+    done.wait()
+    done.write(1, records(0, 2))
+    assert [] == done.turn()
+    assert ("held", "shrank") == done.state(name(1))
+
+    done.append(1, records(2, 2))
+    assert [] == done.turn()
+    assert 1 == done.row(name(1)).repeats
+
+
+def test_a_delivery_while_nobody_runs_is_counted(done: Arrivals) -> None:
+    """Also that of a file that had been taken away."""
+    done.wait()
+    done.path(1).unlink()
+    done.turn()
+    done.write(1, records(0, 4))
+    done.restart()
+
+    assert [] == done.turn()
+    assert 1 == done.row(name(1)).repeats
+    done.restart()
+    assert [] == done.turn()
+    assert 1 == done.row(name(1)).repeats
+
+
+def test_a_compressed_file_that_came_again_is_counted(arrivals: Arrivals) -> None:
+    """Its content is what is compared, however it is compressed."""
+    arrivals.write_gzip(1, records(0, 4), age_s=9)
+    arrivals.write(2, record(90), age_s=9)
+    arrivals.turn()
+    arrivals.wait()
+    arrivals.write(1, gzip.compress(records(0, 4), 1, mtime=7), suffix="csv.gz")
+
+    assert [] == arrivals.turn()
+    assert 1 == arrivals.row(name(1, "csv.gz")).repeats
+
+
+def test_growth_is_no_repeat(done: Arrivals) -> None:
+    """A file that is replaced by a longer one that begins alike brings something new, and so does one that grows."""
+    done.wait()
+    done.move_in(1, records(0, 6))
+    assert [(name(1), 4 * LINE, 6 * LINE)] == done.turn()
+    done.wait()
+    done.append(1, records(6, 2))
+    assert [(name(1), 6 * LINE, 8 * LINE)] == done.turn()
+    done.wait()
+    done.turn()
+
+    assert 0 == done.row(name(1)).repeats
+
+
+def test_another_inode_alone_is_no_repeat(done: Arrivals) -> None:
+    """Some network file systems give their files new ones at each mount."""
+    changed_ns = done.path(1).stat().st_mtime_ns
+    done.move_in(1, records(0, 4))
+    os.utime(done.path(1), ns=(changed_ns, changed_ns))
+
+    assert [] == done.turn()
+    assert 0 == done.row(name(1)).repeats
+
+
+def test_a_copy_that_is_given_its_old_time_is_no_repeat(arrivals: Arrivals) -> None:
+    """Until a file is done it may still be under delivery, as by a tool that sets its time last."""
+    arrivals.write(1, records(0, 4))
+    assert [(name(1), 0, 4 * LINE)] == arrivals.turn()
+    arrivals.touch(name(1), age_s=100)
+    arrivals.write(2, record(90), age_s=9)
+    arrivals.turn()
+
+    assert ("done", "") == arrivals.state(name(1))
+    assert 0 == arrivals.row(name(1)).repeats
+
+
+def test_other_content_under_the_name_is_no_repeat(done: Arrivals) -> None:
+    """It is held."""
+    done.wait()
+    done.move_in(1, records(10, 4))
+
+    assert [] == done.turn()
+    assert ("held", "changed") == done.state(name(1))
+    assert 0 == done.row(name(1)).repeats

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Upswell, clean_environment
-from inputs import RECORDS, inside, write, write_inputs
+from inputs import LONG_AGO_S, RECORDS, inside, write, write_inputs
 from upswell import kernel, status
-from upswell.batch import State
+from upswell.batch import File, State
 from upswell.checkpoint import Checkpoint
+from upswell.cli.status import describe
 from upswell.running import holder
 from upswell.view import View
 
@@ -67,6 +68,45 @@ def test_notable_files_are_named_with_reason_and_next_step(
     assert "held DATA_202004171939.csv.gz: its gzip data is broken" in text
     assert "ignored notes.txt: only DATA_yyyyMMddHHmm.csv" in text
     assert "! 1 file is held: " in text
+
+
+def test_duplicates_by_content_and_by_name_are_counted(upswell: Upswell, tmp_path: Path) -> None:
+    """Each copy under another name with the file that it repeats, and how often a name came again."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    for minute in (38, 39):
+        write(tmp_path / "data" / f"DATA_2020041719{minute}.csv", RECORDS)
+    for at in (1, 2):
+        write(tmp_path / "data" / "DATA_202004171937.csv", RECORDS, LONG_AGO_S + at)
+        upswell(*paths, "--once")
+    text = upswell("status", "--output", "out").stdout
+    listed = upswell("status", "--output", "out", "--files").stdout
+    found = json.loads(upswell("status", "--output", "out", "--json").stdout)
+
+    assert {
+        "by_content": 2,
+        "by_name": 2,
+        "repeated": [{"name": "DATA_202004171937.csv", "repeats": 2}],
+    } == found["duplicates"]
+    assert 7 == found["lines"]
+    assert "duplicate DATA_202004171939.csv: the content of DATA_202004171937.csv" in text
+    again = "delivered again 2 times, with the same content"
+    assert f"repeated DATA_202004171937.csv: {again}" in text
+    assert again in listed
+
+
+def test_of_many_repeats_the_newest_are_named(tmp_path: Path) -> None:
+    """All are counted."""
+    with Checkpoint.open(tmp_path / "state", kernel.SHARDS) as checkpoint:
+        checkpoint.save_files(
+            File(f"DATA_2020041719{at}.csv", "done", f"2020041719{at}", repeats=2)
+            for at in range(10, 25)
+        )
+        found = status.look(tmp_path / "state")
+
+    assert (30, 10) == (found.repeats, len(found.repeated))
+    assert "DATA_202004171924.csv" == found.repeated[-1].name
+    assert any("10 times more, of other files" in line for line in describe(found))
 
 
 def test_files_lists_every_file(upswell: Upswell, tmp_path: Path) -> None:
@@ -167,7 +207,19 @@ def test_nothing_is_said_to_hold_what_is_not_there(tmp_path: Path) -> None:
     assert None is holder(tmp_path)
 
 
-@pytest.mark.parametrize("words", [("status",), ("state", "show"), ("state", "verify")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("state", "show"),
+        ("state", "verify"),
+        ("sent",),
+        ("sent", "--list"),
+        ("rejects",),
+        ("rejects", "--list"),
+        ("history",),
+    ],
+)
 def test_looking_changes_nothing(upswell: Upswell, tmp_path: Path, words: tuple[str, ...]) -> None:
     """The state's files are as they were; SQLite alone may put its own beside them."""
     upswell(*write_inputs(tmp_path), "--once")

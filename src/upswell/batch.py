@@ -50,6 +50,8 @@ class File:
     """Lines taken, by outcome (those above zero)."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Rejected lines, by reason (those above zero)."""
+    repeats: int = 0
+    """How often it was delivered again under its name with the same content."""
 
     @property
     def compressed(self) -> bool:

@@ -25,7 +25,7 @@ from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
-from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, to_signed
+from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
 
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more
@@ -156,11 +156,25 @@ class Checkpoint(View):
                 " ON CONFLICT(kind, version) DO UPDATE SET note = excluded.note, taken_at = excluded.taken_at",
                 (kind, version, content, hashlib.sha256(content).digest(), _text(note), _now()),
             )
+            self._put_edit(kind, version, note)
             self._put_meta({f"{kind}_version": version})
             self._db.execute(
                 "DELETE FROM reference WHERE kind = ? AND version <> ? AND first_batch IS NULL",
                 (kind, version),
             )
+
+    def set_refused(self, words: str) -> None:
+        """Keep why the edit on disk was refused, for others to see, until another is; "": it was repaired.
+
+        In a small transaction, unless that is known already.
+        """
+        known = self.rows("SELECT words FROM edit WHERE kind = 'refused'")
+        if known == ([(_text(words),)] if words else []):
+            return
+        with self._transaction():
+            self._db.execute("DELETE FROM edit WHERE kind = 'refused'")
+            if words:
+                self._put_edit("refused", "", words)
 
     def append(self, batch: Batch, staged: Sequence[Staged]) -> None:
         """Commit a batch: from here on everything in it is true. Its staged files and rejects must be durable.
@@ -251,6 +265,12 @@ class Checkpoint(View):
             [(key, _text(value), seal(key, _text(value))) for key, value in values.items()],
         )
 
+    def _put_edit(self, kind: str, version: str, words: str) -> None:
+        self._db.execute(
+            "INSERT INTO edit(kind, version, first_batch, words, at) VALUES (?, ?, ?, ?, ?)",
+            (kind, version, self.last_batch() + 1, _text(words), _now()),
+        )
+
     def _put_files(self, files: Iterable[File]) -> dict[str, int]:
         ids = {}
         for file in files:
@@ -259,12 +279,12 @@ class Checkpoint(View):
                 to_signed(file.inode), file.size, file.mtime_ns, file.offset, file.newlines, to_signed(file.digest),
                 file.tail, file.content_bytes, to_signed(file.content_digest),
                 None if file.first_record is None else to_signed(file.first_record), int(file.late),
-                file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons),
+                file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons), file.repeats,
             )  # fmt: skip
             ((ids[file.name],),) = self._db.execute(
                 f"INSERT INTO file({FILE_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)"
                 f" ON CONFLICT(name) DO UPDATE SET {_FILE_UPDATES} RETURNING id",
-                (*values, seal(*values)),
+                (*values, seal_file(values)),
             ).fetchall()
         return ids
 

@@ -38,7 +38,8 @@ def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
 def claim(settings: Settings, checkpoint: Checkpoint) -> None:
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
-    checkpoint.set_meta({**fixed(settings), **paths})
+    told = {"cadence_s": str(settings.cadence_s)}  # those who look on must expect the same files
+    checkpoint.set_meta({**fixed(settings), **paths, **told})
 
 
 def since(settings: Settings, checkpoint: Checkpoint) -> str | None:

@@ -58,6 +58,8 @@ class Settings:
     max_stamp_ahead_days: int = 1
     settle_s: float = 2.0
     poll_s: float = 1.0
+    cadence_s: int = 60
+    """Between the stamps of two files; 0: none is expected."""
     rejects_max_bytes_per_file: int = 64 * MIB
     output_mode: int = 0o640
     output_group: str | None = None

@@ -20,6 +20,7 @@ from upswell.adopt import adopt
 from upswell.assembly import assemble, check_sums, folds
 from upswell.batch import STATES, Batch, File, State
 from upswell.beside import beside
+from upswell.cadence import Cadence
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.config import Settings
@@ -121,6 +122,7 @@ class _Run:
             clock=time.time,
         )
         self.ledger = kernel.Ledger()
+        self.cadence = Cadence(checkpoint, settings.cadence_s, self.zones.data, time.time())
 
     def run(self) -> Summary:
         if self.new and self.settings.adopt:
@@ -353,6 +355,7 @@ class _Run:
         """Take note of files whose rows changed: a run that ends counts them, one for ever shows those in DATA."""
         if self.settings.once:
             self.touched.update((file.name, file.state) for file in files)
+        self.cadence.see(files, time.time())
         for file in files:
             if file.state == "gone" and file.offset:
                 self._warn(f"{file.name} went after {file.offset:,} bytes of it were taken")
@@ -369,6 +372,8 @@ class _Run:
             if kind not in self.told:
                 self.told.add(kind)
                 self._warn(sentence)
+        for event, fields in self.cadence.news(time.time()):
+            self._event(event, **fields)
 
     def _progress(self) -> None:
         summary = self.summary

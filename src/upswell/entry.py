@@ -68,6 +68,8 @@ class Entry:
     """Whether it was opened and judged at least once."""
     failed_look: int = 0
     """The look after which reading it failed: it is left alone until the next one."""
+    rewritten: bool = False
+    """Whether it was written since it was done, and did not grow: it may have been delivered again."""
     exhausted: tuple[int, bool] | None = None
     """(end, final) of the range in which nothing more can be taken; None when the next one is worth reading."""
     shifted: bool = False
@@ -109,6 +111,7 @@ class Entry:
         grew = seen.inode == self.inode and seen.size > self.size
         if (seen.size, seen.mtime_ns) != (self.size, self.mtime_ns):
             self.since = now
+        written = seen.mtime_ns != self.mtime_ns
         self.size, self.mtime_ns, self.inode = seen
         file.size, file.mtime_ns, file.inode = seen
         # What was known of the whole content belongs to the old stat; a restart must not believe it either.
@@ -119,6 +122,10 @@ class Entry:
             self.unverified = True
             if not grew:
                 self.verified_at = NEVER
+            # The inode alone says nothing: some network file systems give a file another one at each mount. Nor does
+            # the size on disk of a compressed file. Before it is done a copy may only just be given its old time.
+            if file.state == "done" and written and (not grew or file.compressed):
+                self.rewritten = True
 
     def stat_now(self) -> Stat | None:
         """How the file looks at this moment; None when it cannot be seen."""

@@ -39,7 +39,7 @@ class Staged(NamedTuple):
     @property
     def published_name(self) -> str:
         """Its name in the application's directory."""
-        return f"NOTIFY_{self.batch:010d}_{self.stamp}.csv"
+        return published_name(self.batch, self.stamp)
 
 
 class StagedName(NamedTuple):
@@ -61,6 +61,11 @@ def parse_staged(name: str) -> StagedName | None:
     """What the name says, or None when it is not one of ours."""
     match = _STAGED.fullmatch(name)
     return StagedName(int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def published_name(batch: int, stamp: str) -> str:
+    """The name of a batch's file in an application's directory."""
+    return f"NOTIFY_{batch:010d}_{stamp}.csv"
 
 
 def parse_published(name: str) -> PublishedName | None:

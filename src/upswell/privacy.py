@@ -15,6 +15,7 @@ _FIRST_FIELD_RUN = re.compile("[0-9]{5,}")
 _TIMESTAMP = "(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{6}(?![0-9])"
 _OTHER_FIELD_RUN = re.compile(f"(?<![0-9])(?!{_TIMESTAMP})[0-9]{{9,}}")
 _LONG_RUN = re.compile("[0-9]{7,}")
+_STEERING = ("=", "+", "-", "@", '"')  # with these a spreadsheet begins a formula, or a quoted cell
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
@@ -52,6 +53,12 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escape_char(char) for char in text)
+
+
+def cell(text: str) -> str:
+    r"""The text as a cell of a table that somebody may open in a spreadsheet: a first ``=`` becomes ``\x3d``."""
+    text = escape(text)
+    return f"\\x{ord(text[0]):02x}{text[1:]}" if text.startswith(_STEERING) else text
 
 
 def _escape_char(char: str) -> str:

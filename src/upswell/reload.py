@@ -50,6 +50,9 @@ class Kept(Protocol):
     ) -> None:
         """Keep this version and make it the current one of its kind."""
 
+    def set_refused(self, words: str) -> None:
+        """Keep why what is on disk was refused; "": nothing is."""
+
     def reference(self, kind: str, version: str) -> bytes:
         """The content of a kept version."""
 
@@ -180,7 +183,7 @@ class Reload:
             if self._decided == ():
                 return None
             self._decided = ()
-            return Change(self.current, accepted=False, words=[error.message])
+            return self._keep(Change(self.current, accepted=False, words=[error.message]))
         self._loading = _Loading(self._looked, self._paths, self.current, self._accept)
         self._loading.start()
         return None
@@ -201,6 +204,7 @@ class Reload:
             self._kept.add_reference("rules", versions.rules, change.rules_content, note)
         if change.segment_content is not None:
             self._kept.add_reference("segment", versions.segment, change.segment_content, note)
+        self._kept.set_refused("" if change.accepted else "; ".join(change.words))
         self.current = change.reference
         return change
 

@@ -5,6 +5,8 @@ Owns the look at the lock file that ``filesystem.lock`` takes. It takes no lock 
 
 import fcntl
 import os
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from upswell.filesystem import HOLDER_BYTES_MAX, LOCK_NAME
@@ -26,3 +28,12 @@ def holder(state_dir: Path) -> str | None:
     finally:
         os.close(fd)
     return None
+
+
+def started_at(holder: str) -> datetime | None:
+    """Since when it holds the lock, as ``holder`` gave it; None when it does not say."""
+    found = re.search(r"since (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", holder)
+    try:
+        return datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None

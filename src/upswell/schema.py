@@ -108,6 +108,24 @@ MIGRATIONS = (
             " STRICT",
         ),
     ),
+    Migration(
+        "answers",
+        (
+            # What a version was taken over again for is lost in `reference`, and a refused edit never came there.
+            """CREATE TABLE edit(
+                id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'refused')),
+                version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
+            ) STRICT""",
+            """INSERT INTO edit(kind, version, first_batch, words, at)
+                SELECT kind, version, coalesce(first_batch, (SELECT max(number) + 1 FROM batch),
+                    (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'first_batch'), 1), note, taken_at
+                FROM reference ORDER BY taken_at, id""",
+            "CREATE INDEX file_stamp ON file(stamp)",
+            # Not part of a row's seal while it is 0, so that the rows of before keep theirs.
+            "ALTER TABLE file ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
+            "CREATE INDEX file_repeats ON file(repeats) WHERE repeats > 0",
+        ),
+    ),
 )
 
 

@@ -229,6 +229,10 @@ class Source:
     def _finish(self, entry: Entry) -> None:
         """All that is there was taken: the file is done when nobody writes to it and a newer one exists."""
         file = entry.file
+        if entry.rewritten and not entry.unverified:
+            entry.rewritten = False
+            file.repeats += 1
+            self._roster.mark(file)
         over = not self._once and self._admission.still(entry) and self._has_newer(file)
         if file.state != "done" and not over:
             self._roster.set(entry, state_of(file))
@@ -274,6 +278,7 @@ class Source:
                 self._log_newest = max(self._log_newest, planned.stamp)
                 self._roster.mark(entry.file)
                 self._roster.set(entry, "reading")
+                entry.rewritten = False  # it brought something new
             if planned.start == 0:
                 entry.verified_at = self._roster.now
             if scanned.problem is None and scanned.inode != entry.inode:

@@ -14,11 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import kernel
+from upswell import cadence, kernel
 from upswell.batch import File, LogRange, State
+from upswell.cadence import CADENCE_S, Arrivals
+from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape
-from upswell.running import holder
+from upswell.running import holder, started_at
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import CommittedBatch, ReferenceVersion, View
 
@@ -54,7 +56,14 @@ class Status:
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
     """Files that a restart goes on with, newest first, at most NAMED_FILES_MAX."""
+    repeats: int
+    """How often files were delivered again under their names with the same content."""
+    repeated: list[File]
+    """The newest of these files, at most NAMED_FILES_MAX."""
     late_files: int
+    cadence_s: int
+    arrivals: Arrivals
+    """Of the last days."""
     looked_at: datetime
 
     @property
@@ -63,6 +72,17 @@ class Status:
         if self.last is None:
             return None
         return (self.looked_at - datetime.fromisoformat(self.last.committed_at)).total_seconds()
+
+    @property
+    def silent_s(self) -> float | None:
+        """For how long nothing has come or grown, when somebody runs it and that is silence; None otherwise."""
+        began = started_at(self.holder or "")
+        if began is None:
+            return None
+        moved_s = max(began.timestamp(), self.arrivals.changed_ns / 1e9)
+        if self.last is not None:
+            moved_s = max(moved_s, datetime.fromisoformat(self.last.committed_at).timestamp())
+        return cadence.silent_s(self.looked_at.timestamp(), moved_s, self.cadence_s)
 
     def to_json(self) -> dict[str, object]:
         """The object of a run's summary, over the whole state, and what only a state knows."""
@@ -93,27 +113,51 @@ class Status:
             "resume": [
                 {"file": file.name, "byte": file.offset, "size": file.size} for file in self.reading
             ],
+            "duplicates": {
+                "by_content": self.summary.files["duplicate"],
+                "by_name": self.repeats,
+                "repeated": [
+                    {"name": file.name, "repeats": file.repeats} for file in self.repeated
+                ],
+            },
             "late_files": self.late_files,
+            "cadence": {
+                "cadence_s": self.cadence_s,
+                "gaps": [gap._asdict() for gap in self.arrivals.gaps],
+                "missing_files": sum(gap.files for gap in self.arrivals.gaps),
+                "silent_s": None if self.silent_s is None else round(self.silent_s, 1),
+                "late": self.arrivals.late,
+                "unusual": [one._asdict() for one in self.arrivals.unusual],
+            },
             "settings": self.meta,
         }
 
 
 def look(state_dir: Path) -> Status:
     """Where the run of this state stands. Raises StorageError when there is no state, or a damaged one."""
-    with View.open(state_dir) as view, view.snapshot():
-        meta, last, totals = view.meta(), view.last(), view.totals()
-        versions, known = view.current_versions(), view.references()
-        counts, late_files = view.file_states(), view.late_files()
-        days, notified = view.notified_days(), view.notified()
-        today = Today(days[-1], view.notified(days[-1])) if days else None
-        notable = {state: found for state in NOTABLE if (found := _some(view, state))}
-        reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
+    with View.open(state_dir) as view:
+        # Before the moment that all else is of: page by page it holds nobody up.
+        settings = view.meta()
+        cadence_s = int(settings.get("cadence_s", CADENCE_S))
+        arrivals = cadence.look(view, cadence_s, settings.get("data_timezone", "UTC"))
+        with view.snapshot():
+            meta, last, totals = view.meta(), view.last(), view.totals()
+            versions, known = view.current_versions(), view.references()
+            counts, late_files = view.file_states(), view.late_files()
+            repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
+            days, notified = view.notified_days(), view.notified()
+            today = Today(days[-1], view.notified(days[-1])) if days else None
+            refused = refusal(view)
+            notable = {state: found for state in NOTABLE if (found := _some(view, state))}
+            reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
     summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
     summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
     summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
     summary.notifications = Counter(notified)
     summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
+    if refused:
+        summary.warnings.append(f"the last edit of SEGMENT or RULES is refused: {refused.words}")
     return Status(
         state_dir=state_dir,
         meta=meta,
@@ -129,7 +173,11 @@ def look(state_dir: Path) -> Status:
         ],
         notable=notable,
         reading=reading,
+        repeats=repeats,
+        repeated=repeated,
         late_files=late_files,
+        cadence_s=cadence_s,
+        arrivals=arrivals,
         looked_at=datetime.now(UTC),
     )
 

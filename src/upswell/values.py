@@ -71,6 +71,17 @@ def _real(low: float, high: float, unit: str = "") -> Callable[[object], float]:
     return parse
 
 
+def _cadence(raw: object) -> int:
+    message = "a number of seconds that are whole minutes, at most a day (86400), or 0: no file is expected"
+    try:
+        value = _whole(0, 86400)(raw)
+    except ValueError:
+        raise ValueError(message) from None
+    if value % 60:
+        raise ValueError(message)
+    return value
+
+
 def _size(raw: object) -> int:
     units = {"": 1, "B": 1, "KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB}
     text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
@@ -142,6 +153,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "keep_days": _whole(1, 366),
     "max_stamp_ahead_days": _whole(0, 36500),
     "settle_s": _real(0, 3600, " of seconds"),
+    "cadence_s": _cadence,
     "poll_s": _real(0.05, 3600, " of seconds"),
     "rejects_max_bytes_per_file": _size,
     "output_mode": _mode,

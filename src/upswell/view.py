@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
+from upswell.errors import UsageError
+from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
-    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons"
+    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons, repeats"
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
@@ -192,6 +194,16 @@ class View:
                 found[file.name] = file
         return found
 
+    def file(self, name: str) -> File:
+        """What is known of one name. Raises UsageError when this state never saw it."""
+        found = self.files([name]).get(name)
+        if found is None:
+            raise UsageError(
+                f"this state never saw a file {show_name(name)}",
+                "give a name as `upswell status --files` lists it, without its directory",
+            )
+        return found
+
     def files_in(self, state: State | None = None) -> Iterator[File]:
         """The files in this state, or all, in no promised order."""
         sql = f"SELECT {FILE_COLUMNS}, seal, id FROM file WHERE id > ?"
@@ -212,6 +224,15 @@ class View:
     def late_files(self) -> int:
         """Files whose first range followed a range with a higher stamp."""
         return int(self.rows("SELECT count(*) FROM file WHERE late")[0][0])
+
+    def repeated(self, files_max: int) -> list[File]:
+        """The newest files that were delivered again under their names, by stamp."""
+        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
+        return [self._file(row) for row in self.rows(sql, (files_max,))][::-1]
+
+    def repeats(self) -> int:
+        """How often files were delivered again under their names, all together."""
+        return int(self.rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
 
     def find_first_record(self, crc: int) -> list[File]:
         """The files of which something was taken and whose first record has this CRC."""
@@ -341,7 +362,7 @@ class View:
     def _file(self, row: tuple[Any, ...]) -> File:
         *values, sealed = row
         name = decode_name(values[0])
-        self._check(sealed == seal(*values), "the row of a file")
+        self._check(sealed == seal_file(values), "the row of a file")
         values[0] = name
         for at in _UNSIGNED:
             values[at] = None if values[at] is None else to_unsigned(values[at])
@@ -349,6 +370,11 @@ class View:
         for at in _COUNTS:
             values[at] = json.loads(values[at])
         return File(*values)
+
+
+def seal_file(values: Sequence[object]) -> int:
+    """The seal of a file's row: its last value, the repeats, counts once there are any, as older rows have none."""
+    return seal(*values) if values[-1] else seal(*values[:-1])
 
 
 def encode_name(name: str) -> str | bytes:

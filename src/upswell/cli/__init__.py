@@ -23,6 +23,9 @@ COMMANDS = {
     "check": "Lint rules, segment, configuration, directories, state and data before a run",
     "generate": "Make rules, a segment or a stream of data to try things with",
     "status": "Say where a run stands, while it runs and after",
+    "sent": "List and count what was notified",
+    "rejects": "List and count what was refused, and give its raw lines back",
+    "history": "Show every edit of the rules and the segment, and what came of it",
     "state": "Verify or describe a state directory",
     "demo": "A full tour on generated data, in under a minute",
 }

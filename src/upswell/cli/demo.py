@@ -161,10 +161,8 @@ def _next(place: Path) -> list[str]:
         (f"upswell check {paths}", "how rules, segment and data were understood"),
         (f"upswell status --output {at}/output --files", "where it stands, file by file"),
         (f"upswell state verify --output {at}/output", "whether the state is sound"),
-        (
-            f"head {at}/output/.upswell/rejects/*",
-            "refused lines: file, line, byte, length, reason, content",
-        ),
+        (f"upswell sent --output {at}/output", "what was notified, by day and application"),
+        (f"upswell rejects --output {at}/output", "what was refused, by reason and by file"),
         (f"rm -r {at}", "remove the tour"),
     ]
     return [

@@ -47,6 +47,13 @@ _RUNNING = (
     _value("settle_s", "S", "Seconds a file must stay unchanged to be still [2]."),
     _value("poll_s", "S", "Seconds between two looks at DATA [1]."),
     click.option(
+        "--cadence-s",
+        "--cadence",
+        "cadence_s",
+        metavar="S",
+        help="Seconds between the stamps of two files: tells which are missing; 0: none is expected [60].",
+    ),
+    click.option(
         "--watch/--no-watch",
         default=None,
         help="Be woken by changes in DATA, or poll only [watch].",

@@ -101,11 +101,9 @@ def _next(summary: "Summary", settings: "Settings") -> list[str]:
         where = f"--state {quote(str(settings.state))}"
     steps = [(f"upswell status {where} --files", "where the run stands, file by file")]
     if summary.outcomes["rejected"] or summary.outcomes["late"]:
-        rejects = quote(str(settings.state_dir / "rejects"))
-        steps.append(
-            (f"head {rejects}/*", "refused lines: file, line, byte, length, reason, content")
-        )
+        steps.append((f"upswell rejects {where}", "what was refused, by reason and by file"))
     if summary.notifications:
+        steps.append((f"upswell sent {where}", "what was notified, by day and application"))
         steps.append((f"ls {output}", "the notifications, a directory per application"))
     if not summary.lines:
         words = " ".join(

@@ -43,6 +43,11 @@ def seconds(s: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def moment(at: str) -> str:
+    """A moment (UTC, ISO 8601) to the second: 2020-04-17 19:37:43 UTC."""
+    return f"{at[:19].replace('T', ' ')} UTC"
+
+
 def plural(n: int, noun: str) -> str:
     """A count with its noun: 1 file, 2 files, 3 batches."""
     if n == 1:
@@ -80,20 +85,21 @@ def _notifications(by_application: Mapping[str, int], title: str) -> list[str]:
     if not by_application:
         return ["", title, "  none"]
     rows = [(name, n, "") for name, n in sorted(by_application.items())]
-    return ["", title, *_columns([*rows, ("= all", sum(by_application.values()), "")])]
+    return ["", title, *columns([*rows, ("= all", sum(by_application.values()), "")])]
 
 
 def _outcomes(outcomes: Mapping[str, int], lines: int) -> list[str]:
     rows = [(name, n, OUTCOME_WORDS.get(name, "")) for name, n in outcomes.items()]
-    return ["", "Lines by outcome", *_columns([*rows, ("= lines read", lines, "")])]
+    return ["", "Lines by outcome", *columns([*rows, ("= lines read", lines, "")])]
 
 
 def _table(title: str, values: Mapping[str, int], words: Mapping[str, str]) -> list[str]:
     rows = [(name, n, words.get(name, "")) for name, n in values.items() if n]
-    return ["", title, *_columns(rows)] if rows else []
+    return ["", title, *columns(rows)] if rows else []
 
 
-def _columns(rows: list[tuple[str, int, str]]) -> list[str]:
+def columns(rows: list[tuple[str, int, str]]) -> list[str]:
+    """Rows of a name, a count and words, aligned."""
     wide = max(len(name) for name, _, _ in rows)
     digits = max(len(count(n)) for _, n, _ in rows)
     return [f"  {name:<{wide}}  {count(n):>{digits}}  {words}".rstrip() for name, n, words in rows]

@@ -62,7 +62,7 @@ def command(as_json: bool, with_files: bool, with_log: bool, **given: Any) -> in
 
 def describe(found: "Status") -> list[str]:
     """The status in words and columns."""
-    from upswell.cli.show import describe_summary
+    from upswell.cli.show import describe_summary, moment
     from upswell.zones import date_of
 
     today = None
@@ -70,10 +70,11 @@ def describe(found: "Status") -> list[str]:
         today = (f"{date_of(found.today.day)}, the newest day", found.today.notifications)
     lines = describe_summary(found.summary, title=_title(found), today=today)
     lines += _notable(found)
+    lines += _out_of_step(found)
     lines += _resume(found)
     lines += ["", "Reference in force"]
     lines += [
-        f"  {one.kind:<8} {one.version[:12]}  since {one.taken_at[:19].replace('T', ' ')} UTC"
+        f"  {one.kind:<8} {one.version[:12]}  since {moment(one.taken_at)}"
         f"{'  ' + one.note[:_NOTE_CHARS_MAX] if one.note else ''}"
         for one in found.references
     ] or ["  none yet"]
@@ -104,9 +105,44 @@ def _notable(found: "Status") -> list[str]:
             lines.append(f"  {state} {name}: {why}" if why else f"  {state} {name}")
         if total > len(files):
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
+    for file in found.repeated:
+        lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
+    if more := found.repeats - sum(file.repeats for file in found.repeated):
+        lines.append(f"  repeated … {more:,} times more, of other files: --files lists them")
     if found.late_files:
         lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
     return ["", "Files to know about", *lines] if lines else []
+
+
+def _out_of_step(found: "Status") -> list[str]:
+    """What is not as the cadence has it: missing, silent, late and unusual files."""
+    from upswell.cadence import LOOK_BACK_DAYS
+    from upswell.cli.show import count, plural, seconds
+    from upswell.status import NAMED_FILES_MAX
+
+    arrivals, lines = found.arrivals, []
+    if found.silent_s is not None:
+        lines.append(f"  silent: nothing has come or grown for {seconds(found.silent_s)}")
+    for sentences in (
+        [
+            f"missing {gap.first}: 1 file"
+            if gap.files == 1
+            else f"missing {gap.first} to {gap.last}: {plural(gap.files, 'file')}"
+            for gap in arrivals.gaps
+        ],
+        [f"late {name}: it came after a file with a higher stamp" for name in arrivals.late],
+        [
+            f"unusual {one.name}: {count(one.bytes)} bytes, the usual size is {count(one.median_bytes)}"
+            for one in arrivals.unusual
+        ],
+    ):
+        if more := len(sentences[:-NAMED_FILES_MAX]):
+            lines.append(f"  {sentences[0].split()[0]} … {more:,} earlier ones: --json has all")
+        lines += [f"  {sentence}" for sentence in sentences[-NAMED_FILES_MAX:]]
+    if not lines:
+        return []
+    expected = f"a file every {seconds(found.cadence_s)}" if found.cadence_s else "no cadence"
+    return ["", f"Out of step ({expected}, the last {LOOK_BACK_DAYS} days)", *lines]
 
 
 def _why(file: "File") -> str:
@@ -117,6 +153,11 @@ def _why(file: "File") -> str:
     if file.state == "gone":
         return f"{words or 'deleted'}, read up to byte {file.offset:,}"
     return words
+
+
+def _again(file: "File") -> str:
+    times = "once" if file.repeats == 1 else f"{file.repeats:,} times"
+    return f"delivered again {times}, with the same content"
 
 
 def _resume(found: "Status") -> list[str]:
@@ -137,6 +178,8 @@ def _describe_files(files: list["File"]) -> list[str]:
         said = [f"{name}={n:,}" for name, n in file.outcomes.items()]
         if file.state not in ("done", "reading"):
             said.append(_why(file))
+        if file.repeats:
+            said.append(_again(file))
         late = " late" if file.late else ""
         lines.append(
             f"  {file.name:<{wide}}  {file.state:<9} {file.offset:>12,} bytes {file.lines:>9,} lines{late}"

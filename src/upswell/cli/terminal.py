@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 import click
@@ -17,6 +18,7 @@ from upswell.privacy import escape, mask_digits
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Context settings of every command."""
+_LINES_AT_ONCE = 500
 
 
 def color(stream: TextIO) -> bool:
@@ -33,6 +35,31 @@ def say_json(value: object) -> None:
     """Write one JSON object on one line of stdout."""
     # ASCII: an object must not depend on the locale, nor carry a control byte to a terminal.
     _write(json.dumps(value, ensure_ascii=True, default=str) + "\n")
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Write many lines to stdout as they come, made safe for a terminal, until the reader goes away."""
+    rest = iter(lines)
+    while some := list(islice(rest, _LINES_AT_ONCE)):
+        say(*some)
+        if isinstance(sys.stdout, _Abandoned):
+            return
+
+
+def say_bytes(pieces: Iterable[bytes]) -> None:
+    """Write bytes to stdout as they are, for a file or a program; never to a terminal."""
+    for piece in pieces:
+        try:
+            sys.stdout.buffer.write(piece)
+        except BrokenPipeError:
+            _abandon_stdout()
+            return
+
+
+def note(*lines: str) -> None:
+    """Say on stderr what the reader of stdout must know, too."""
+    for line in lines:
+        _tell(f"note: {escape(line)}\n")
 
 
 def complain(message: str, hint: str = "") -> None:
@@ -105,7 +132,11 @@ def _abandon_stdout() -> None:
 
 
 def _nowhere() -> TextIO:
-    return io.TextIOWrapper(io.BufferedWriter(_Nowhere()))
+    return _Abandoned(io.BufferedWriter(_Nowhere()))
+
+
+class _Abandoned(io.TextIOWrapper):
+    """A stream whose reader has left."""
 
 
 class _Nowhere(io.RawIOBase):

@@ -1,0 +1,125 @@
+"""What was notified: the notifications of a state, listed, filtered and counted, while it runs and after.
+
+Owns the reads behind ``upswell sent``. It changes nothing and holds nothing: rows come page by page, each a brief look,
+so that millions of them neither fill the memory nor hold up a run. All of one answer is as of its first look: what is
+committed since is left out, and what was committed never changes.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.errors import UsageError
+from upswell.names import published_name
+from upswell.privacy import escape, mask_digits
+from upswell.view import View, decode_name, encode_name
+
+_PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
+_NAMES_MAX = 20  # in a message
+
+
+class Sent(NamedTuple):
+    """One notification: the record that was emitted, where it came from and where it went."""
+
+    day: int
+    """In the rules' time zone, yyyymmdd."""
+    application: str
+    msisdn: str
+    batch: int
+    file: str
+    """In DATA."""
+    byte: int
+    """Where its line begins in the file, uncompressed."""
+    output: str
+    """The file that it was published in, relative to OUTPUT."""
+    raw: bytes
+    """The record without its line end."""
+
+
+class Wanted(NamedTuple):
+    """Which notifications are asked for; None: all."""
+
+    day: int | None = None
+    application: str | None = None
+    file: str | None = None
+    batch: int | None = None
+
+
+class _Group(NamedTuple):
+    """The notifications of one day and application: they lie together in the database."""
+
+    day: int
+    application: int
+    name: str
+    directory: str
+    lines: int
+
+
+def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
+    """The notifications that are wanted, by day, then application, then msisdn.
+
+    Raises:
+        StorageError: there is no state, or a damaged one. UsageError: it never had that application, or that file.
+    """
+    with View.open(state_dir) as view:
+        if wanted.file is not None:
+            view.file(wanted.file)
+        last = view.last_batch()
+        for group in _groups(view, wanted):
+            yield from _rows_of(view, group, wanted, last)
+
+
+def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
+    """Notifications by day and application, ascending; what has none is absent. Errors as ``rows``.
+
+    Without a file or a batch nothing is counted: each commit keeps these sums.
+    """
+    if wanted.file is None and wanted.batch is None:
+        with View.open(state_dir) as view:
+            return {(group.day, group.name): group.lines for group in _groups(view, wanted)}
+    return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
+
+
+def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
+    # The page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
+    until = (
+        "SELECT max(msisdn) FROM (SELECT msisdn FROM notification WHERE day = ? AND application = ? AND msisdn > ?"
+        f" ORDER BY msisdn LIMIT {_PAGE_ROWS})"
+    )
+    sql = (
+        "SELECT msisdn, one.batch, file.name, byte, batch.stamp, raw FROM notification AS one"
+        " JOIN batch ON batch.number = one.batch"
+        " JOIN log ON log.batch = one.batch AND log.sequence = one.sequence JOIN file ON file.id = log.file"
+        " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
+        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) ORDER BY msisdn"
+    )
+    file = None if wanted.file is None else encode_name(wanted.file)
+    place = (group.day, group.application)
+    after = ""
+    while (end := view.rows(until, (*place, after))[0][0]) is not None:
+        for msisdn, number, name, byte, stamp, raw in view.rows(
+            sql, (*place, after, end, last, file, wanted.batch)
+        ):
+            output = f"{group.directory}/{published_name(number, stamp)}"
+            yield Sent(group.day, group.name, msisdn, number, decode_name(name), byte, output, raw)
+        after = end
+
+
+def _groups(view: View, wanted: Wanted) -> list[_Group]:
+    """The days and applications that may hold what is wanted."""
+    known = view.applications()
+    name = wanted.application and unicodedata.normalize("NFC", wanted.application)
+    if name is not None and name not in known:
+        some = ", ".join(escape(each) for each in sorted(known)[:_NAMES_MAX])
+        raise UsageError(
+            f"this state never had an application {mask_digits(name)!r}",
+            f"it knows {some}" if some else "nothing was notified yet",
+        )
+    sql = (
+        "SELECT day, id, name, directory, lines FROM notified_total JOIN application ON id = application"
+        " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
+        " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
+    )
+    return [_Group(*row) for row in view.rows(sql, (wanted.day, name, wanted.batch))]
