@@ -97,25 +97,40 @@ impl Ledger {
         self.shards.iter().map(Shard::memory_bytes).sum()
     }
 
-    fn live(&self) -> impl Iterator<Item = (u64, &Column, u64)> {
-        self.shards
-            .iter()
-            .enumerate()
-            .flat_map(move |(index, shard)| {
-                shard
-                    .entries(&self.columns)
-                    .filter_map(move |(key, value)| {
-                        let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
-                        let column = self.columns.defined[column_of(key) as usize].as_ref()?;
-                        Some((msisdn::unmix(mixed), column, value))
-                    })
-            })
+    /// What lives, of all or of one msisdn by its key.
+    fn live(&self, only: Option<u64>) -> impl Iterator<Item = (u64, &Column, u64)> {
+        let shards = only.map_or(0..SHARDS, |key| {
+            let shard = shard_of(msisdn::mix(key));
+            shard..shard + 1
+        });
+        let of_shard = move |index: usize| {
+            self.shards[index]
+                .entries(&self.columns)
+                .filter_map(move |(key, value)| {
+                    let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
+                    let column = self.columns.defined[column_of(key) as usize].as_ref()?;
+                    Some((msisdn::unmix(mixed), column, value))
+                })
+        };
+        shards
+            .flat_map(of_shard)
+            .filter(move |(key, ..)| only.is_none_or(|only| only == *key))
     }
 
     /// All totals, sorted.
     pub fn items(&self) -> Vec<Item> {
+        self.items_of(None)
+    }
+
+    /// All caps (msisdn, application, day), sorted.
+    pub fn caps(&self) -> Vec<(String, String, u32)> {
+        self.caps_of(None)
+    }
+
+    /// As `items`: of one msisdn by its key, or all.
+    pub fn items_of(&self, only: Option<u64>) -> Vec<Item> {
         let mut items: Vec<Item> = self
-            .live()
+            .live(only)
             .filter_map(|(key, column, value)| match *column {
                 Column::Total {
                     service,
@@ -141,10 +156,10 @@ impl Ledger {
         items
     }
 
-    /// All caps (msisdn, application, day), sorted.
-    pub fn caps(&self) -> Vec<(String, String, u32)> {
+    /// As `caps`: of one msisdn by its key, or all.
+    pub fn caps_of(&self, only: Option<u64>) -> Vec<(String, String, u32)> {
         let mut caps: Vec<_> = self
-            .live()
+            .live(only)
             .filter_map(|(key, column, _)| match column {
                 Column::Cap { application, day } => {
                     Some((msisdn::digits_of(key), application.to_string(), *day))

@@ -10,6 +10,7 @@
 //! process   rounds of pieces: call scans in parallel and merges in order, apply decides per shard in parallel
 //! segment   who is targeted;  dials: the lines that say so;  rules: which rule fits;  clock: days and zones;  msisdn: digits as numbers
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept
+//! search    lines that hold some digits, for questions about one msisdn
 //! reject    outcomes, reasons and how a refused line is written down
 //! crc, threads
 //! python    the only folder that knows Python
@@ -51,6 +52,7 @@ pub mod reader;
 pub mod reject;
 pub mod rules;
 pub mod scan;
+pub mod search;
 pub mod segment;
 pub mod shard;
 pub mod threads;
