@@ -145,9 +145,7 @@ class Ledger:
     def entries(self) -> tuple[int, int]:
         """(live totals, live caps)."""
     def memory_bytes(self) -> int: ...
-    def items(
-        self, msisdn: str | None = None
-    ) -> list[tuple[str, int, int, int, int, int, bool]]:
+    def items(self, msisdn: str | None = None) -> list[tuple[str, int, int, int, int, int, bool]]:
         """(msisdn, service, start_min, end_min, occurrence day, total, fired), sorted; all, or those of one msisdn.
 
         All only for small ledgers. With measure "session" only fired occurrences are here, total 0.

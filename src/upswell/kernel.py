@@ -209,9 +209,12 @@ def parse_lines(data: bytes, first: bool, day_max: int, path: str) -> list[Parse
 
 
 def search(path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str) -> Found:
-    """The lines up to the last of ``cuts`` (where ranges ended, ascending) that hold the digits. Errors as ``digest``."""
+    """The lines that hold the digits, up to the last of ``cuts``: where ranges ended. Errors as ``digest``."""
     hits, crc, length = _kernel.search(path, compressed, cuts, msisdn)
     return Found(
-        [Hit(byte, newlines, bytes([last] if last else []), line) for byte, newlines, last, line in hits],
+        [
+            Hit(byte, newlines, bytes([last] if last else []), line)
+            for byte, newlines, last, line in hits
+        ],
         Digest(crc, length),
     )
