@@ -7,6 +7,8 @@
 use crate::columns::{COLUMN_BITS, Column, Columns};
 use crate::msisdn;
 use crate::shard::{FIRED, REST_BITS, SHARDS, Shard, column_of, key_of, shard_of};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Shards cleaned of dead entries after each call: a day's end is worked off within some seconds.
 const SWEEP_SHARDS: usize = 16;
@@ -95,6 +97,39 @@ impl Ledger {
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         self.shards.iter().map(Shard::memory_bytes).sum()
+    }
+
+    /// The highest totals of a service and window that are not above the threshold and have not fired, highest first.
+    pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Item> {
+        let mut found = BinaryHeap::new();
+        for (key, column, value) in self.live(None) {
+            if let Column::Total {
+                service,
+                start_min,
+                end_min,
+                day,
+            } = *column
+                && (service, start_min, end_min) == window
+                && value <= threshold
+            {
+                // What has fired is above every threshold here. Of equal totals the first msisdn is the nearest.
+                found.push(Reverse((
+                    value,
+                    Reverse((msisdn::text_order(key), key, day)),
+                )));
+                if found.len() > most {
+                    found.pop();
+                }
+            }
+        }
+        let (service, start_min, end_min) = window;
+        let nearest = found.into_sorted_vec().into_iter();
+        nearest
+            .map(|Reverse((total, Reverse((_, key, day))))| {
+                let digits = msisdn::digits_of(key);
+                (digits, service, start_min, end_min, day, total, false)
+            })
+            .collect()
     }
 
     /// What lives, of all or of one msisdn by its key.

@@ -145,6 +145,13 @@ class Ledger:
     def entries(self) -> tuple[int, int]:
         """(live totals, live caps)."""
     def memory_bytes(self) -> int: ...
+    def nearest(
+        self, window: tuple[int, int, int], threshold: int, most: int
+    ) -> list[tuple[str, int, int, int, int, int, bool]]:
+        """As items: the highest totals of (service, start_min, end_min) that are not above the threshold.
+
+        At most so many, the highest first; what has fired is not among them.
+        """
     def items(self, msisdn: str | None = None) -> list[tuple[str, int, int, int, int, int, bool]]:
         """(msisdn, service, start_min, end_min, occurrence day, total, fired), sorted; all, or those of one msisdn.
 

@@ -85,6 +85,16 @@ impl PyLedger {
         self.0.memory_bytes()
     }
 
+    fn nearest(
+        &self,
+        py: Python<'_>,
+        window: (u32, u16, u16),
+        threshold: u64,
+        most: usize,
+    ) -> Vec<Item> {
+        py.detach(|| self.0.nearest(window, threshold, most))
+    }
+
     #[pyo3(signature = (msisdn = None))]
     fn items(&self, msisdn: Option<&str>) -> PyResult<Vec<Item>> {
         Ok(self.0.items_of(msisdn.map(key_of).transpose()?))
