@@ -1,13 +1,17 @@
 """What other rules would have sent is what a run under them sends, and asking has no side effects."""
 
+import random
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import law
 from replays import RULES, files, past, state, traffic
 from test_engine import DIALS, Place, record
+from upswell.cli import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
 from upswell.reference import Record, Reference, Taken, parse_record
@@ -100,8 +104,6 @@ def test_it_is_what_a_fresh_run_under_these_rules_sends(
     place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files that are all there, read by two runs under two sets of rules: what if and what is are the same."""
-    import random
-
     generator = random.Random(seed)
     for minute in range(4):
         place.file(f"2020041710{minute:02}", traffic(generator, 200))
@@ -192,3 +194,50 @@ def test_what_cannot_be_read_is_told(place: Place) -> None:
         whatif(state(place), [other(place, b"x\n")])
     with pytest.raises(UsageError, match="another"):
         whatif(state(place), [])
+
+
+def asked(place: Place, *words: str | Path, code: int = 0) -> str:
+    """What the command prints."""
+    done = CliRunner().invoke(commands, ["whatif", *map(str, words), "--output", str(place.output)])
+    assert code == done.exit_code, done.stderr
+    return done.stdout
+
+
+def test_the_command_shows_dials_only_when_they_are_asked_for(place: Place) -> None:
+    """Counts, hours, the nearest and a curve for people; whole dials with --list alone."""
+    place.file("202004171000", record(0, 1, 100, "100000") + record(1, 1, 90, "100000"))
+    place.once()
+    rules = other(place, b"1,Twitter,8,20,99\n")
+
+    shown = asked(place, "--rules", rules, "--day", "2020-04-17")
+    assert "Twitter  0 -> 1 notifications; customers: 1 gained, 0 lost" in shown
+    assert "Twitter by hour: 10h 0->1" in shown
+    assert "8-20: 0100•••001 with 90 of 99" in shown
+    assert "99           1  ####################<\n" in shown
+    assert not {DIALS[0], DIALS[1]} & set(re.findall("[0-9]{5,}", shown))
+    assert f"  Twitter + {DIALS[0]}\n" in asked(place, "--rules", rules, "--list", "--no-curve")
+    assert "0 -> 0" not in asked(place, "--rules", rules, "--day", "20200416..20200416")
+    assert "" == asked(place, "--rules", rules, "--day", "20200417..20200416", code=2)
+
+
+def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
+    """Charts without scripts, dials or addresses; a name out of RULES stays text; nothing is overwritten."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    rules = other(
+        place, b"1,<script>alert(1)</script>,8,20,99\n1,<script>alert(1)</script>,20,22,9\n"
+    )
+    report = place.root / "report.html"
+
+    asked(place, "--rules", rules, "--report", report)
+
+    page = report.read_text("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert 3 == page.count("<svg ")
+    assert "x 0.25" in page
+    assert [] == re.findall("https?:|src=|href=", page)
+    assert DIALS[0] not in page
+    report.write_text("mine")
+    asked(place, "--rules", rules, "--report", report, code=73)
+    assert "mine" == report.read_text("utf-8")

@@ -53,6 +53,10 @@ class Point(NamedTuple):
     """None when the application's rules have several."""
     notifications: int
 
+    def label(self) -> str:
+        """The threshold, or the factor when there are several."""
+        return f"x {self.factor:g}" if self.threshold is None else f"{self.threshold:,}"
+
 
 @dataclass
 class Scenario:

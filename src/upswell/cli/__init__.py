@@ -24,6 +24,7 @@ COMMANDS = {
     "generate": "Make rules, a segment or a stream of data to try things with",
     "status": "Say where a run stands, while it runs and after",
     "explain": "Tell why a customer was notified or not, from the kept files",
+    "whatif": "Count what other rules, or another segment, would have sent",
     "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
     "state": "Verify or describe a state directory",
     "demo": "A full tour on generated data, in under a minute",
