@@ -106,6 +106,37 @@ def test_a_search_finds_what_a_plain_one_finds(tmp_path: Path, cut: int) -> None
         kernel.search(bytes(plain), False, cuts, "x")
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_day_of_a_story_is_that_of_the_whole(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that can have no part in the day are not looked at, and its lines, decisions and proof are the same."""
+    past(place, seed, monkeypatch)
+    for dial in DIALS[:6]:
+        whole = explain(state(place), dial)
+        for day in (20200417, 20200418):
+            alone = explain(state(place), dial, day=day)
+            expected = [entry.to_json() for entry in whole.entries if entry.day == day]
+            assert expected == [entry.to_json() for entry in alone.entries if entry.day]
+            assert ([], []) == (alone.differences, alone.unproven)
+
+
+def test_the_ledger_can_be_asked_for_one_msisdn(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Totals and caps of one are those that the list of all holds."""
+    past(place, 1, monkeypatch)
+    with View.open(state(place)) as view:
+        ledger = kernel.Ledger.load(*view.ledger(), 0, 1)
+
+    assert ledger.items() and ledger.caps()
+    assert ledger.items() == [item for dial in DIALS for item in ledger.items(dial)]
+    assert ledger.caps() == [cap for dial in DIALS for cap in ledger.caps(dial)]
+    assert [] == ledger.items("99999")
+    with pytest.raises(ValueError, match="msisdn"):
+        ledger.items("x")
+
+
 def reasons(place: Place, dial: int) -> list[str]:
     """Why, line by line."""
     return [entry.why for entry in story(place, dial).entries]
@@ -157,6 +188,7 @@ def test_a_story_may_be_about_one_application_or_day(place: Place) -> None:
     assert [1, 2, 3] == volumes()
     assert [2, 3] == volumes(about="WhatsApp") == volumes(about="02")
     assert [1, 2] == volumes(day=20200417)
+    assert [3] == volumes(day=20200418)
     with pytest.raises(UsageError, match="Watsapp"):
         story(place, 0, about="Watsapp")
     with pytest.raises(UsageError, match="no msisdn"):
@@ -252,3 +284,12 @@ def test_the_command_reads_the_msisdn_from_stdin(
     told = CliRunner().invoke(commands, [*words, "--json"], input="0126545098\n")
     assert 1 == told.exit_code
     assert not json.loads(told.stdout)["proven"]
+    shown = CliRunner().invoke(commands, ["explain", "0126545098", "--output", "out"]).stdout
+    place = "(DATA_202004171937.csv byte 32, batch 1): the replay says so"
+    assert f"  ! 2020-04-17 Twitter: 0126545098,1,315,20200417193743 {place}" in shown
+    (tmp_path / "data" / "DATA_202004171937.csv").unlink()
+    shown = CliRunner().invoke(commands, ["explain", "0126545098", "--output", "out"]).stdout
+    assert "  none\n\nNot proven\n  ? DATA_202004171937.csv is no longer in DATA" in shown
+    named = CliRunner().invoke(commands, ["explain", "01265450x8", "--output", "out"])
+    assert 2 == named.exit_code
+    assert "01265450" not in named.stderr

@@ -1,14 +1,19 @@
 """Reconcile proves a sound run, while it runs and after, and names the place of each difference."""
 
 import gzip
+import json
+import random
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from replays import RULES, database, files, past, state
+from replays import RULES, database, files, past, state, traffic
 from test_engine import Place, record, wait_for
+from upswell import engine
+from upswell.cli import commands
 from upswell.reconcile import Reconciled, reconcile
 
 
@@ -53,6 +58,56 @@ def test_a_run_is_proven_while_it_runs(place: Place) -> None:
         packed.unlink()
 
         assert ([], []) == (found(place).differences, found(place).unproven)
+
+
+def test_a_run_that_commits_meanwhile_is_no_difference(place: Place) -> None:
+    """Looked at again and again while files grow and batches are committed: each look is of one moment."""
+    generator = random.Random(5)
+    place.file("202004171000", record(0, 1, 9, "100000"))
+    with place.running(poll_s=0.01):
+        for number in range(25):
+            with (place.data / f"DATA_2020041710{number // 10:02}.csv").open("ab") as stream:
+                stream.write(traffic(generator, 40))
+            told = found(place) if place.heard.lines else Reconciled()
+            assert ([], []) == (told.differences, told.unproven)
+
+
+def test_a_compressed_file_of_many_batches_is_proven(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read on over batches, members added to it with an unterminated line between, or unpacked since."""
+    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "5")
+    monkeypatch.setattr(engine, "OUTPUT_BYTES_MAX", 1)
+    first = b"".join(record(dial, 1, 200, "100000") for dial in range(20))[:-1]
+    second = b"\n" + b"".join(record(dial, 2, 200, "100000") for dial in range(20))
+    path = place.data / "DATA_202004171000.csv.gz"
+    place.write(path, gzip.compress(first))
+    place.once()
+    place.write(path, gzip.compress(first) + gzip.compress(second), 1_600_000_001)
+    place.once()
+
+    told = found(place)
+    assert ([], [], 40) == (told.differences, told.unproven, told.outcomes["notified"])
+    assert told.batches > 5
+    path.with_suffix("").write_bytes(first + second)
+    path.unlink()
+    assert ([], []) == (found(place).differences, found(place).unproven)
+
+
+def test_a_state_without_a_batch_is_proven(place: Place) -> None:
+    """There is nothing to compare before the first commit."""
+    place.once()
+
+    assert Reconciled() == found(place)
+
+
+def test_an_output_that_was_moved_with_its_state_is_found(place: Place) -> None:
+    """The state within OUTPUT, wherever that is now."""
+    small_past(place)
+    place.output = place.output.rename(place.root / "elsewhere")
+    published(place).unlink()
+
+    assert {"in_output": 1, "taken_away": 1} == found(place).days[20200417].where
 
 
 def test_a_consumer_may_take_files(place: Place) -> None:
@@ -170,6 +225,44 @@ def test_a_tampered_file_row_is_found(place: Place) -> None:
 
     told = "\n".join(found(place).differences)
     assert "DATA_202004171000.csv: counted otherwise than it is read again: counted 0 and 1" in told
+
+
+def test_what_is_about_to_be_published_is_no_difference(place: Place) -> None:
+    """A batch that was committed, and whose file has not been moved yet."""
+    small_past(place)
+    name = sorted((place.output / "Twitter").iterdir())[1]
+    name.rename(state(place) / "staging" / f"{name.name[7:17]}_1_{name.name[18:]}")
+
+    assert {"in_output": 1, "waiting": 1} == found(place).days[20200417].where
+    assert [] == found(place).differences
+
+
+def asked(place: Place, *words: str | Path, code: int = 0) -> str:
+    """What the command prints."""
+    words_ = ["reconcile", "--output", str(place.output), *map(str, words)]
+    done = CliRunner().invoke(commands, words_)
+    assert code == done.exit_code, done.stderr
+    return done.stdout
+
+
+def test_the_command_says_what_fits_and_what_does_not(place: Place) -> None:
+    """Exit code 0 when everything fits or cannot be proven, and 1 with the place when something differs."""
+    small_past(place)
+    assert "2020-04-17  2 notifications = 2 in OUTPUT\n\nEverything fits." in asked(
+        place, "--files"
+    )
+    assert "no notifications" in asked(place, "--day", "2020-04-16")
+    archive = place.data.rename(place.root / "archive")
+    assert [] == json.loads(asked(place, "--data", archive, "--json"))["differences"]
+    (archive / "DATA_202004171001.csv").rename(place.root / "away")
+    assert "? DATA_202004171001.csv (bytes 0 to 64) is no longer in DATA" in (
+        asked(place, "--data", archive)
+    )
+    published(place).write_bytes(b"")
+    told = asked(place, "--data", archive, code=1)
+    assert "! Twitter/NOTIFY_0000000001_202004171000.csv line 1: not what was published" in told
+    asked(place, code=66)
+    asked(place, "--day", "yesterday", code=2)
 
 
 def test_caps_that_were_taken_over_are_thought_of(place: Place) -> None:

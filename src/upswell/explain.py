@@ -11,24 +11,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import StorageError, UsageError
 from upswell.filesystem import RECOVERS
-from upswell.ledgers import Key, unlike, unlike_caps
 from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.privacy import mask_digits
 from upswell.published import Where, where
 from upswell.reference import Line
-from upswell.replay import Past, References, remember
+from upswell.replay import Days, Past, References, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
 from upswell.story import Lines, Told
-from upswell.view import View
+from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
 
-Sent = tuple[int, str, int, int, int, bytes]
-"""Day, application, batch, sequence, byte and raw line of a notification of the customer."""
+Sent = tuple[int, str, int, str, int, bytes]
+"""Day, application, batch, file, byte and raw line of a notification of the customer."""
 _SILENCES = ("counted", "capped", "late", "outside_window", "no_rule", "not_in_segment")
 """Outcomes in the order in which they explain a silence: the one that came furthest first."""
 
@@ -126,7 +126,7 @@ def explain(
         state_dir: the state's directory.
         msisdn: 5 to 15 digits, with or without a leading ``+``.
         about: an application or a service: the records of others are left out, refused lines are not.
-        day: records of other days are left out. The comparison with the state is about all of them.
+        day: only records of this day, and of the state only the notifications of this day.
         data: where the files are, if they were moved.
 
     Raises:
@@ -139,32 +139,36 @@ def explain(
     with View.open(state_dir) as view:
         past = remember(view, data)
         services = None if about is None else _services(view, about)
-        return _Explaining(view, past, digits).run(services, day)
+        return _Explaining(view, past, digits, day).run(services)
 
 
 class _Explaining:
     """One story, from the first line to the comparison."""
 
-    def __init__(self, view: View, past: Past, msisdn: str) -> None:
+    def __init__(self, view: View, past: Past, msisdn: str, day: int | None) -> None:
         self.view = view
         self.past = past
-        self.lines = Lines(view, past, msisdn)
+        self.day = day
+        self.lines = Lines(view, past, msisdn, None if day is None else Days(day, day))
         self.found = Explanation(msisdn)
         self.notified: dict[tuple[str, int], Line] = {}
         """By application and day."""
         self.fired: dict[tuple[int, int, int], Line] = {}
         """By service and window: the last notification."""
 
-    def run(self, services: set[int] | None, day: int | None) -> Explanation:
+    def run(self, services: set[int] | None) -> Explanation:
         entries = [self._entry(told) for told in self.lines.told()]
         self._membership()
         self._compare([entry for entry in entries if entry.told.line.outcome == "notified"])
         self.found.entries = [
             entry
             for entry in entries
-            if (day is None or entry.day in (0, day)) and _is_about(entry, services)
+            if (not entry.day or self._is_asked(entry.day)) and _is_about(entry, services)
         ]
         return self.found
+
+    def _is_asked(self, day: int) -> bool:
+        return self.day in (None, day)
 
     def _entry(self, told: Told) -> Entry:
         record, line = told.line.record, told.line
@@ -237,9 +241,11 @@ class _Explaining:
         """Hold the story against the state; quote the state where files are lost."""
         again = set[Sent]()
         for entry in notified:
+            if not self._is_asked(entry.day):
+                continue
             taken, line = entry.told.taken, entry.told.line
             again.add(
-                (entry.day, entry.application, taken.batch, taken.sequence, line.byte, line.content)
+                (entry.day, entry.application, taken.batch, line.file, line.byte, line.content)
             )
         kept = set(self._kept())
         if self._unproven():
@@ -253,7 +259,8 @@ class _Explaining:
             )
             for sent in sorted(rows)
         ]
-        self._compare_ledger()
+        if self.day is None:
+            self._compare_ledger()
 
     def _unproven(self) -> bool:
         for name, why in sorted(self.lines.lost.items()):
@@ -267,14 +274,15 @@ class _Explaining:
     def _kept(self) -> Iterator[Sent]:
         """The customer's notifications as the state keeps them."""
         ids = {name: number for number, name in self.past.applications.items()}
-        for day, name in self.past.notified:
+        for day, name in filter(lambda key: self._is_asked(key[0]), self.past.notified):
             rows = self.view.rows(
-                "SELECT batch, sequence, byte, raw FROM notification"
-                " WHERE day = ? AND application = ? AND msisdn = ? AND batch <= ?",
+                "SELECT notification.batch, name, byte, raw FROM notification"
+                " LEFT JOIN log USING(batch, sequence) LEFT JOIN file ON file.id = log.file"
+                " WHERE day = ? AND application = ? AND msisdn = ? AND notification.batch <= ?",
                 (day, ids.get(name, -1), self.found.msisdn, self.past.last_batch),
             )
-            for row in rows:
-                yield (day, name, *row)
+            for batch, file, byte, raw in rows:
+                yield day, name, batch, decode_name(file or "?"), byte, raw
 
     def _compare_ledger(self) -> None:
         day_open = self.past.last.day_open if self.past.last else 0
@@ -290,8 +298,8 @@ class _Explaining:
             if _last_day(key) >= day_open
         }
         caps = {cap for cap in reference.caps if cap[2] >= day_open}
-        self.found.differences += unlike(kept, again)
-        self.found.differences += unlike_caps(set(ledger.caps(self.found.msisdn)), caps)
+        self.found.differences += of_totals(kept, again)
+        self.found.differences += of_caps(set(ledger.caps(self.found.msisdn)), caps)
 
 
 def _services(view: View, about: str) -> set[int]:
@@ -326,9 +334,9 @@ def _name(one: Staged) -> str:
 
 
 def _quote(sent: Sent) -> str:
-    day, application, batch, _, byte, raw = sent
+    day, application, batch, file, byte, raw = sent
     text = raw.decode("ascii", "backslashreplace")
-    return f"{date_of(day)} {application}: {text} (byte {byte:,}, batch {batch})"
+    return f"{date_of(day)} {application}: {text} ({show_name(file)} byte {byte:,}, batch {batch})"
 
 
 _WHERE: dict[Where, str] = {

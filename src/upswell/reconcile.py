@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.batch import File, LogRange
+from upswell.differences import of_counts, of_ledgers, of_notifications
 from upswell.errors import StorageError
 from upswell.filesystem import RECOVERS
 from upswell.kernel import OUTCOMES, REASONS
-from upswell.ledgers import differences
 from upswell.listing import show_name
 from upswell.names import Staged
-from upswell.privacy import escape, mask
+from upswell.privacy import escape
 from upswell.published import Row, Where, first_unlike, notifications, read, strangers, where
 from upswell.replay import Days, Past, References, Replay, batches, remember
 from upswell.rules import directory_name
@@ -27,7 +27,6 @@ from upswell.view import View
 from upswell.zones import date_of
 
 DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
-_ROWS_TOLD_MAX = 5  # of one batch
 _HASH_MASK = (1 << 64) - 1
 _DECIDED_BY_LEDGER = ("capped", "counted", "notified")
 
@@ -188,7 +187,7 @@ class _Reconciliation:
             +outcomes,
             +reasons,
         ):
-            told = _unlike(Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons)
+            told = of_counts(Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons)
             self.hanging.append(
                 (number, f"batch {number} is counted otherwise than replayed: {told}")
             )
@@ -302,16 +301,7 @@ class _Reconciliation:
             if batch[0].batch == number:
                 sequences = {taken.sequence: taken.file for taken in batch}
                 break
-        for rows, words in (
-            (kept - again, "held by the state alone"),
-            (again - kept, "missing in the state"),
-        ):
-            for day, name, msisdn, sequence, byte, _ in sorted(rows)[:_ROWS_TOLD_MAX]:
-                place = show_name(sequences.get(sequence, "?"))
-                yield (
-                    f"batch {number}, {place} byte {byte}: the notification of {mask(msisdn)} for {escape(name)} on"
-                    f" {date_of(day)} is {words}"
-                )
+        yield from of_notifications(number, kept, again, sequences)
 
     def _files(self) -> None:
         """Compare each file's row with its lines."""
@@ -324,7 +314,7 @@ class _Reconciliation:
             if known != (place.newlines, place.tail, +self.reasons[name]) or not self._same(
                 file, again
             ):
-                told = _unlike(Counter(file.outcomes), again)
+                told = of_counts(Counter(file.outcomes), again)
                 self.found.differences.append(
                     f"{show_name(name)}: counted otherwise than it is read again: {told}"
                 )
@@ -345,7 +335,7 @@ class _Reconciliation:
             return
         known = (totals.batches, totals.lines, +Counter(totals.outcomes))
         if known != (found.batches, found.lines, +found.outcomes):
-            told = _unlike(Counter(totals.outcomes), found.outcomes)
+            told = of_counts(Counter(totals.outcomes), found.outcomes)
             found.differences.append(
                 f"the state's running totals are not those of its replay: {told}"
             )
@@ -359,16 +349,10 @@ class _Reconciliation:
         except ValueError as error:
             raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
         self.replay.ledger.drop_before(self.past.last.day_open)
-        self._keep(differences(ledger, self.replay.ledger))
+        self._keep(of_ledgers(ledger, self.replay.ledger))
 
 
 def _without_ledger(outcomes: Counter[str]) -> Counter[str]:
     merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED_BY_LEDGER})
     merged["decided"] = sum(outcomes[name] for name in _DECIDED_BY_LEDGER)
     return merged
-
-
-def _unlike(kept: Counter[str], again: Counter[str]) -> str:
-    """The counts that differ: "notified 3 and 2"."""
-    names = [name for name in (*OUTCOMES, *REASONS) if kept[name] != again[name]]
-    return ", ".join(f"{name} {kept[name]:,} and {again[name]:,}" for name in names) or "other sums"

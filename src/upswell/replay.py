@@ -19,6 +19,7 @@ from upswell.privacy import escape
 from upswell.reference import Measure
 from upswell.reload import compile_rules, unpack_rules
 from upswell.rules import Ruleset, parse_rules
+from upswell.sink import STAGING
 from upswell.view import CommittedBatch, LedgerParts, Totals, View
 from upswell.zones import Zones, add_days, day_max_of, day_of, day_open_of, stamp_time
 
@@ -101,7 +102,10 @@ def remember(view: View, data: Path | None = None) -> Past:
     return Past(
         state_dir=view.state_dir,
         data=place,
-        output=Path(meta.get("output", "")),
+        # It may have been moved together with the state since the last run.
+        output=view.state_dir.absolute().parent
+        if (view.state_dir / STAGING).is_dir()
+        else Path(meta.get("output", "")),
         measure="session" if meta.get("measure") == "session" else "total",
         keep_days=int(meta.get("keep_days", "2")),
         zones=Zones(meta.get("data_timezone", "UTC"), meta.get("rules_timezone", "UTC")),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from upswell.batch import File, LogRange
 from upswell.kernel import Hit, Ledger, search
 from upswell.reference import Line, Reference, Taken
-from upswell.replay import Past, References, batches, threads
+from upswell.replay import Days, Past, References, batches, threads
 from upswell.rules import Rule
 from upswell.view import View
 
@@ -33,8 +33,10 @@ class Told(NamedTuple):
 class Lines:
     """The lines of one msisdn, decided in log order."""
 
-    def __init__(self, view: View, past: Past, msisdn: str) -> None:
+    def __init__(self, view: View, past: Past, msisdn: str, days: Days | None = None) -> None:
+        """With ``days``, files that can have no part in these days are left out."""
         self.view = view
+        self.days = days
         self.past = past
         self.msisdn = msisdn
         self.reference = Reference(past.measure, past.keep_days, past.zones)
@@ -48,7 +50,7 @@ class Lines:
     def told(self) -> Iterator[Told]:
         """Each line in log order. Lines of files that are lost are not among them."""
         hits = self._search()
-        for taken in chain.from_iterable(batches(self.view, self.past)):
+        for taken in chain.from_iterable(batches(self.view, self.past, self.days)):
             mine = hits.get(taken.file, [])
             while mine and mine[-1].byte < taken.end:
                 yield from self._decide(taken, mine.pop())
@@ -62,7 +64,7 @@ class Lines:
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
         cuts: defaultdict[str, list[int]] = defaultdict(list)
-        for taken in chain.from_iterable(batches(self.view, self.past)):
+        for taken in chain.from_iterable(batches(self.view, self.past, self.days)):
             cuts[taken.file].append(taken.end)
         files = [self.past.files[name] for name in cuts]
         with ThreadPoolExecutor(threads()) as pool:
