@@ -7,6 +7,8 @@
 use crate::columns::{COLUMN_BITS, Column, Columns};
 use crate::msisdn;
 use crate::shard::{FIRED, REST_BITS, SHARDS, Shard, column_of, key_of, shard_of};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Shards cleaned of dead entries after each call: a day's end is worked off within some seconds.
 const SWEEP_SHARDS: usize = 16;
@@ -97,25 +99,73 @@ impl Ledger {
         self.shards.iter().map(Shard::memory_bytes).sum()
     }
 
-    fn live(&self) -> impl Iterator<Item = (u64, &Column, u64)> {
-        self.shards
-            .iter()
-            .enumerate()
-            .flat_map(move |(index, shard)| {
-                shard
-                    .entries(&self.columns)
-                    .filter_map(move |(key, value)| {
-                        let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
-                        let column = self.columns.defined[column_of(key) as usize].as_ref()?;
-                        Some((msisdn::unmix(mixed), column, value))
-                    })
+    /// The highest totals of a service and window that are not above the threshold and have not fired, highest first.
+    pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Item> {
+        let mut found = BinaryHeap::new();
+        for (key, column, value) in self.live(None) {
+            if let Column::Total {
+                service,
+                start_min,
+                end_min,
+                day,
+            } = *column
+                && (service, start_min, end_min) == window
+                && value <= threshold
+            {
+                // What has fired is above every threshold here. Of equal totals the first msisdn is the nearest.
+                found.push(Reverse((
+                    value,
+                    Reverse((msisdn::text_order(key), key, day)),
+                )));
+                if found.len() > most {
+                    found.pop();
+                }
+            }
+        }
+        let (service, start_min, end_min) = window;
+        let nearest = found.into_sorted_vec().into_iter();
+        nearest
+            .map(|Reverse((total, Reverse((_, key, day))))| {
+                let digits = msisdn::digits_of(key);
+                (digits, service, start_min, end_min, day, total, false)
             })
+            .collect()
+    }
+
+    /// What lives, of all or of one msisdn by its key.
+    fn live(&self, only: Option<u64>) -> impl Iterator<Item = (u64, &Column, u64)> {
+        let shards = only.map_or(0..SHARDS, |key| {
+            let shard = shard_of(msisdn::mix(key));
+            shard..shard + 1
+        });
+        let of_shard = move |index: usize| {
+            self.shards[index]
+                .entries(&self.columns)
+                .filter_map(move |(key, value)| {
+                    let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
+                    let column = self.columns.defined[column_of(key) as usize].as_ref()?;
+                    Some((msisdn::unmix(mixed), column, value))
+                })
+        };
+        shards
+            .flat_map(of_shard)
+            .filter(move |(key, ..)| only.is_none_or(|only| only == *key))
     }
 
     /// All totals, sorted.
     pub fn items(&self) -> Vec<Item> {
+        self.items_of(None)
+    }
+
+    /// All caps (msisdn, application, day), sorted.
+    pub fn caps(&self) -> Vec<(String, String, u32)> {
+        self.caps_of(None)
+    }
+
+    /// As `items`: of one msisdn by its key, or all.
+    pub fn items_of(&self, only: Option<u64>) -> Vec<Item> {
         let mut items: Vec<Item> = self
-            .live()
+            .live(only)
             .filter_map(|(key, column, value)| match *column {
                 Column::Total {
                     service,
@@ -141,10 +191,10 @@ impl Ledger {
         items
     }
 
-    /// All caps (msisdn, application, day), sorted.
-    pub fn caps(&self) -> Vec<(String, String, u32)> {
+    /// As `caps`: of one msisdn by its key, or all.
+    pub fn caps_of(&self, only: Option<u64>) -> Vec<(String, String, u32)> {
         let mut caps: Vec<_> = self
-            .live()
+            .live(only)
             .filter_map(|(key, column, _)| match column {
                 Column::Cap { application, day } => {
                     Some((msisdn::digits_of(key), application.to_string(), *day))

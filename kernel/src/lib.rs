@@ -12,6 +12,7 @@
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept
+//! search    lines that hold some digits, for questions about one msisdn
 //! reject    outcomes, reasons and how a refused line is written down
 //! crc, threads
 //! python    the only folder that knows Python
@@ -56,6 +57,7 @@ pub mod reader;
 pub mod reject;
 pub mod rules;
 pub mod scan;
+pub mod search;
 pub mod segment;
 pub mod shard;
 mod table;

@@ -233,7 +233,7 @@ pub fn read_at(file: &File, position: u64, buffer: &mut [u8]) -> io::Result<usiz
 }
 
 /// Call `visit` with the bytes [start, end) in order, as far as there are any, until it says false.
-fn read_through(
+pub(crate) fn read_through(
     path: &[u8],
     compressed: bool,
     (start, end): (u64, u64),

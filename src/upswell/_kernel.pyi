@@ -33,6 +33,7 @@ __all__ = [
     "digest",
     "first_record",
     "parse_lines",
+    "search",
 ]
 
 VERSION: Final[str]
@@ -144,13 +145,20 @@ class Ledger:
     def entries(self) -> tuple[int, int]:
         """(live totals, live caps)."""
     def memory_bytes(self) -> int: ...
-    def items(self) -> list[tuple[str, int, int, int, int, int, bool]]:
-        """(msisdn, service, start_min, end_min, occurrence day, total, fired), sorted.
+    def nearest(
+        self, window: tuple[int, int, int], threshold: int, most: int
+    ) -> list[tuple[str, int, int, int, int, int, bool]]:
+        """As items: the highest totals of (service, start_min, end_min) that are not above the threshold.
 
-        For tests and verify on small states. With measure "session" only fired occurrences are here, total 0.
+        At most so many, the highest first; what has fired is not among them.
         """
-    def caps(self) -> list[tuple[str, str, int]]:
-        """(msisdn, application, day), sorted: for tests and verify on small states."""
+    def items(self, msisdn: str | None = None) -> list[tuple[str, int, int, int, int, int, bool]]:
+        """(msisdn, service, start_min, end_min, occurrence day, total, fired), sorted; all, or those of one msisdn.
+
+        All only for small ledgers. With measure "session" only fired occurrences are here, total 0.
+        """
+    def caps(self, msisdn: str | None = None) -> list[tuple[str, str, int]]:
+        """(msisdn, application, day), sorted: all, for small ledgers, or those of one msisdn."""
 
 @final
 class Scanner:
@@ -298,4 +306,15 @@ def parse_lines(
 
     For tests and `check`. kind is "record", "blank", "header" or a reason. `path` is one of PATHS. `first`:
     data is the start of a file.
+    """
+
+def search(
+    path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str
+) -> tuple[list[tuple[int, int, int, bytes]], int, int]:
+    """Lines within the bytes up to the last of `cuts` that hold the digits of msisdn, wherever in the line.
+
+    Gives (byte, line ends before it, last byte of the line that it continues or 0, its bytes with the line end) each,
+    the CRC-64/NVME of what was read, and how many bytes that was. `cuts` are the ends of the ranges that were taken,
+    ascending: a line ends there, too. Of a line that is too long the beginning is given. Errors as digest; ValueError
+    also when the caller broke this contract.
     """

@@ -39,6 +39,8 @@ __all__ = (
     "Clock",
     "Digest",
     "FirstRecord",
+    "Found",
+    "Hit",
     "Ledger",
     "ParsedLine",
     "Range",
@@ -53,6 +55,7 @@ __all__ = (
     "digest",
     "first_record",
     "parse_lines",
+    "search",
 )
 
 
@@ -132,6 +135,25 @@ class ParsedLine(NamedTuple):
     timestamp: str
 
 
+class Hit(NamedTuple):
+    """A line that holds the digits of an msisdn, wherever."""
+
+    byte: int
+    newlines: int
+    """Line ends before it."""
+    continues: bytes
+    """The last byte of the line that it continues, when that one was taken unterminated; else empty."""
+    line: bytes
+    """With its line end; the beginning alone of a line that is too long."""
+
+
+class Found(NamedTuple):
+    """What a search through a file gave."""
+
+    hits: list[Hit]
+    digest: Digest
+
+
 class Scanner:
     """Reads ranges and turns them into outcomes; keeps buffers and open decompressors between calls."""
 
@@ -184,3 +206,15 @@ def check_gzip(path: bytes, bytes_max: int) -> CheckedGzip:
 def parse_lines(data: bytes, first: bool, day_max: int, path: str) -> list[ParsedLine]:
     """Each line of data by the scanner path ``path``; ``first``: data is the start of a file."""
     return [ParsedLine(*line) for line in _kernel.parse_lines(data, first, day_max, path)]
+
+
+def search(path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str) -> Found:
+    """The lines that hold the digits, up to the last of ``cuts``: where ranges ended. Errors as ``digest``."""
+    hits, crc, length = _kernel.search(path, compressed, cuts, msisdn)
+    return Found(
+        [
+            Hit(byte, newlines, bytes([last] if last else []), line)
+            for byte, newlines, last, line in hits
+        ],
+        Digest(crc, length),
+    )

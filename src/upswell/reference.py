@@ -167,6 +167,13 @@ class Reference:
             lines.append(line)
         return lines
 
+    def resume(self, file: str, newlines: int, tail: bytes) -> None:
+        """Go on with a file behind so many line ends, as if all before had been taken and told nothing.
+
+        ``tail``: the last byte of an unterminated line that was taken; empty when a line starts there.
+        """
+        self._places[file] = _Place(newlines, tail)
+
     def _split(self, taken: Taken) -> Iterator[Line]:
         """The lines of a range, those already decided whose outcome follows from their place alone."""
         place = self._places.get(taken.file, _Place())

@@ -5,9 +5,10 @@ use crate::fast::{PAD_AFTER, PAD_BEFORE};
 use crate::filter::Filter;
 use crate::reject::REASONS;
 use crate::scan::{self, Line, Record, Visitor};
-use crate::{crc, msisdn, reader};
+use crate::{crc, msisdn, reader, search as lines};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
@@ -153,4 +154,29 @@ pub(super) fn check_gzip(
         checked.digest,
         checked.detail,
     ))
+}
+
+#[pyfunction]
+pub(super) fn search<'py>(
+    py: Python<'py>,
+    path: PyBackedBytes,
+    compressed: bool,
+    cuts: Vec<u64>,
+    msisdn: &str,
+) -> PyResult<(Vec<(u64, u64, u8, Bound<'py, PyBytes>)>, u64, u64)> {
+    if msisdn::key_of(msisdn.as_bytes()).is_none() || !cuts.is_sorted() {
+        return Err(broken("search wants 5 to 15 digits and ascending cuts"));
+    }
+    let found = py
+        .detach(|| lines::search(&path, compressed, &cuts, msisdn.as_bytes()))
+        .map_err(read_error)?;
+    let hits = found.hits.into_iter().map(|hit| {
+        (
+            hit.byte,
+            hit.newlines,
+            hit.continues,
+            PyBytes::new(py, &hit.line),
+        )
+    });
+    Ok((hits.collect(), found.digest, found.bytes))
 }

@@ -29,7 +29,7 @@ fn path_of(name: &str) -> PyResult<Path> {
 mod _kernel {
     use super::Path;
     #[pymodule_export]
-    use super::functions::{check_gzip, crc64, digest, first_record, parse_lines};
+    use super::functions::{check_gzip, crc64, digest, first_record, parse_lines, search};
     #[pymodule_export]
     use super::reference::{PyClock, PyRules, PySegment, SegmentReport};
     #[pymodule_export]

@@ -20,6 +20,10 @@ fn check_shard(index: usize) -> PyResult<()> {
     }
 }
 
+fn key_of(msisdn: &str) -> PyResult<u64> {
+    msisdn::key_of(msisdn.as_bytes()).ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))
+}
+
 #[pymethods]
 impl PyLedger {
     #[new]
@@ -62,10 +66,8 @@ impl PyLedger {
     }
 
     fn add_cap(&mut self, msisdn: &str, application: &str, day: u32) -> PyResult<()> {
-        let key = msisdn::key_of(msisdn.as_bytes())
-            .ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))?;
         self.0
-            .add_cap(key, application, day)
+            .add_cap(key_of(msisdn)?, application, day)
             .ok_or_else(|| broken("too many open applications and days"))
     }
 
@@ -83,11 +85,23 @@ impl PyLedger {
         self.0.memory_bytes()
     }
 
-    fn items(&self) -> Vec<Item> {
-        self.0.items()
+    fn nearest(
+        &self,
+        py: Python<'_>,
+        window: (u32, u16, u16),
+        threshold: u64,
+        most: usize,
+    ) -> Vec<Item> {
+        py.detach(|| self.0.nearest(window, threshold, most))
     }
 
-    fn caps(&self) -> Vec<(String, String, u32)> {
-        self.0.caps()
+    #[pyo3(signature = (msisdn = None))]
+    fn items(&self, msisdn: Option<&str>) -> PyResult<Vec<Item>> {
+        Ok(self.0.items_of(msisdn.map(key_of).transpose()?))
+    }
+
+    #[pyo3(signature = (msisdn = None))]
+    fn caps(&self, msisdn: Option<&str>) -> PyResult<Vec<(String, String, u32)>> {
+        Ok(self.0.caps_of(msisdn.map(key_of).transpose()?))
     }
 }

@@ -26,6 +26,9 @@ COMMANDS = {
     "sent": "List and count what was notified",
     "rejects": "List and count what was refused, and give its raw lines back",
     "history": "Show every edit of the rules and the segment, and what came of it",
+    "explain": "Tell why a customer was notified or not, from the kept files",
+    "whatif": "Count what other rules, or another segment, would have sent",
+    "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
     "state": "Verify or describe a state directory",
     "demo": "A full tour on generated data, in under a minute",
 }

@@ -70,6 +70,7 @@ _PLACE = (
     click.option("--config", metavar="FILE", help="Settings file instead of ./upswell.toml."),
 )
 
+DATA = click.option("--data", metavar="DIR", help="Where DATA's files are kept, if not in DATA.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON object to stdout.")
 
 
@@ -101,6 +102,16 @@ def existing_run(function: Any) -> Any:
     ):
         function = option(function)
     return function
+
+
+def day(text: str) -> int:
+    """The day that words such as 2020-04-17 or 20200417 name. Raises click.BadParameter."""
+    from upswell.zones import day_of, stamp_time
+
+    try:
+        return day_of(stamp_time(text.replace("-", "") + "0000"))
+    except ValueError:
+        raise click.BadParameter("write a day as 2020-04-17 or 20200417") from None
 
 
 def state_dir(given: Mapping[str, Any]) -> Path:

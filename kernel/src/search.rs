@@ -1,0 +1,225 @@
+//! The lines of a file that hold some digits, wherever in the line: for questions about one msisdn.
+//!
+//! A file is gone through once, in bounded memory, at the speed of a search for bytes. What a line means is not decided
+//! here. Lines end as they were taken: at `\n`, and where a range ended, which may be within a line.
+
+use crate::crc::crc64;
+use crate::reader::read_through;
+use crate::scan::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr_iter, memrchr};
+use std::io;
+
+/// Kept bytes of a line: the longest that is not too long, with mark and line end, and one more.
+const KEPT_BYTES: usize = LINE_BYTES_MAX + 6;
+
+/// A line that holds the digits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Where it starts.
+    pub byte: u64,
+    /// Line ends before it.
+    pub newlines: u64,
+    /// The last byte of the line that it continues, when that one was taken unterminated; else 0.
+    pub continues: u8,
+    /// With its line end; the beginning alone of a line that is too long.
+    pub line: Vec<u8>,
+}
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In order.
+    pub hits: Vec<Hit>,
+    /// CRC-64/NVME of the bytes read.
+    pub digest: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// Search the bytes up to the last of `cuts`, the ends of the ranges that were taken, ascending.
+pub fn search(path: &[u8], compressed: bool, cuts: &[u64], digits: &[u8]) -> io::Result<Found> {
+    let mut search = Search {
+        finder: Finder::new(digits),
+        found: Found::default(),
+        newlines: 0,
+        continues: 0,
+        open: Vec::new(),
+        open_bytes: 0,
+        open_hit: false,
+        last: Vec::new(),
+    };
+    let mut cuts = cuts.iter().copied().peekable();
+    let end = cuts.clone().last().unwrap_or_default();
+    read_through(path, compressed, (0, end), |mut chunk| {
+        search.found.digest = crc64(chunk, search.found.digest);
+        while let Some(&cut) = cuts.peek()
+            && cut <= search.found.bytes + chunk.len() as u64
+        {
+            let (before, after) = chunk.split_at((cut - search.found.bytes) as usize);
+            search.take(before);
+            search.cut();
+            chunk = after;
+            cuts.next();
+        }
+        search.take(chunk);
+        true
+    })?;
+    search.cut();
+    Ok(search.found)
+}
+
+struct Search<'a> {
+    finder: Finder<'a>,
+    /// Its bytes are where the search stands.
+    found: Found,
+    newlines: u64,
+    /// As in `Hit`, of the line that is open or begins next.
+    continues: u8,
+    /// The first bytes of the line whose end is not reached yet.
+    open: Vec<u8>,
+    open_bytes: u64,
+    open_hit: bool,
+    /// Its last bytes, one less than the digits: they may go on in the next chunk.
+    last: Vec<u8>,
+}
+
+impl Search<'_> {
+    fn take(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        if self.open_bytes > 0 || self.continues != 0 {
+            let Some(newline) = memchr(b'\n', rest) else {
+                self.extend(rest);
+                return;
+            };
+            self.extend(&rest[..=newline]);
+            self.close();
+            self.newlines += 1;
+            self.continues = 0;
+            rest = &rest[newline + 1..];
+        }
+        let whole = memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
+        self.take_whole(&rest[..whole]);
+        self.extend(&rest[whole..]);
+    }
+
+    /// Take whole lines.
+    fn take_whole(&mut self, bytes: &[u8]) {
+        let lines = |bytes: &[u8]| memchr_iter(b'\n', bytes).count() as u64;
+        let mut from = 0;
+        while let Some(at) = self.finder.find(&bytes[from..]).map(|at| from + at) {
+            let start = memrchr(b'\n', &bytes[from..at]).map_or(from, |newline| from + newline + 1);
+            let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
+            self.newlines += lines(&bytes[from..start]);
+            self.found.hits.push(Hit {
+                byte: self.found.bytes + start as u64,
+                newlines: self.newlines,
+                continues: 0,
+                line: bytes[start..end.min(start + KEPT_BYTES)].to_vec(),
+            });
+            self.newlines += 1;
+            from = end;
+        }
+        self.newlines += lines(&bytes[from..]);
+        self.found.bytes += bytes.len() as u64;
+    }
+
+    /// Add to the open line.
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = KEPT_BYTES - self.open.len();
+        self.open.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.open_bytes += bytes.len() as u64;
+        self.found.bytes += bytes.len() as u64;
+        if !self.open_hit {
+            let overlap = self.finder.needle().len() - 1;
+            self.last
+                .extend_from_slice(&bytes[..bytes.len().min(overlap)]);
+            self.open_hit =
+                self.finder.find(&self.last).is_some() || self.finder.find(bytes).is_some();
+            self.last
+                .extend_from_slice(&bytes[bytes.len().min(overlap)..]);
+            self.last.drain(..self.last.len().saturating_sub(overlap));
+        }
+    }
+
+    /// The open line ends here.
+    fn close(&mut self) {
+        if self.open_hit {
+            self.found.hits.push(Hit {
+                byte: self.found.bytes - self.open_bytes,
+                newlines: self.newlines,
+                continues: self.continues,
+                line: self.open.clone(),
+            });
+        }
+        self.open.clear();
+        self.last.clear();
+        self.open_bytes = 0;
+        self.open_hit = false;
+    }
+
+    /// A range ends here, and with it a line whose end has not come.
+    fn cut(&mut self) {
+        // After a byte-order mark alone the first line has yet to begin.
+        let mark = self.found.bytes == BYTE_ORDER_MARK.len() as u64 && self.open == BYTE_ORDER_MARK;
+        let last = self.open.last().copied().unwrap_or(self.continues);
+        self.close();
+        self.continues = if mark { 0 } else { last };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn lines(content: &[u8], cuts: &[u64]) -> Vec<(u64, u64, u8, Vec<u8>)> {
+        let name = format!("upswell-search-{}-{:p}", std::process::id(), content);
+        let path = std::env::temp_dir().join(name);
+        let mut file = std::fs::File::create(&path).expect("a file");
+        file.write_all(content).expect("written");
+        let found = search(path.as_os_str().as_encoded_bytes(), false, cuts, b"12345");
+        std::fs::remove_file(&path).expect("removed");
+        let found = found.expect("read");
+        assert_eq!(cuts.last().copied().unwrap_or_default(), found.bytes);
+        assert_eq!(crc64(&content[..found.bytes as usize], 0), found.digest);
+        let hits = found.hits.into_iter();
+        hits.map(|hit| (hit.byte, hit.newlines, hit.continues, hit.line))
+            .collect()
+    }
+
+    #[test]
+    fn lines_that_hold_the_digits_are_found_with_their_place() {
+        let content = b"12345,a\nb\n\nx12345y12345\r\nlast 12345";
+        let expected = vec![
+            (0, 0, 0, b"12345,a\n".to_vec()),
+            (11, 3, 0, b"x12345y12345\r\n".to_vec()),
+            (25, 4, 0, b"last 12345".to_vec()),
+        ];
+        assert_eq!(expected, lines(content, &[content.len() as u64]));
+        assert_eq!(expected, lines(content, &[8, 10, 25, content.len() as u64]));
+    }
+
+    #[test]
+    fn a_range_ends_a_line_and_what_follows_continues_it() {
+        let content = b"a 12345\rb 12345\n12345\n";
+        let expected = vec![
+            (0, 0, 0, b"a 12345\r".to_vec()),
+            (8, 0, b'\r', b"b 12345\n".to_vec()),
+            (16, 1, 0, b"12345\n".to_vec()),
+        ];
+        assert_eq!(expected, lines(content, &[8, 22]));
+    }
+
+    #[test]
+    fn digits_are_found_across_chunks_and_long_lines_are_cut() {
+        for shift in 0..8 {
+            let mut content = vec![b'x'; (256 << 10) - shift];
+            content.extend_from_slice(b"12345\n12345\n");
+            let found = lines(&content, &[content.len() as u64]);
+            assert_eq!(2, found.len());
+            assert_eq!(KEPT_BYTES, found[0].3.len());
+            assert_eq!((content.len() as u64 - 6, 1), (found[1].0, found[1].1));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+"""What was published, as the state keeps it, and what OUTPUT still holds of it, looked at from outside.
+
+Owns the look at notifications and published files for those who ask after a run. It writes nothing, follows no link
+and takes no lock: a consumer may take a file, and a run may publish one, between two calls.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from upswell.errors import StorageError
+from upswell.filesystem import RECOVERS, directory, list_names, read_file
+from upswell.names import PublishedName, Staged, parse_published
+from upswell.privacy import escape
+from upswell.sink import OWN_DIRECTORY, STAGING
+from upswell.view import View
+
+Where = Literal["in_output", "changed", "taken_away", "waiting"]
+"""There as it was published; there with other bytes; taken by the consumer; staged, and not published yet."""
+
+
+_ANY_DAY = 99991231
+Row = tuple[int, str, str, int, int, bytes]
+"""Day, application, msisdn, sequence of the range, byte and raw line of a notification."""
+_PAGE_ROWS = 20_000  # read at once: some 20 ms
+
+
+def notifications(
+    view: View, names: Mapping[int, str], day: int | None = None
+) -> Iterator[tuple[int, Row]]:
+    """Every notification that the state keeps, with its batch: of a day, or all. ``names``: applications by id."""
+    sql = (
+        "SELECT day, application, msisdn, batch, sequence, byte, raw FROM notification"
+        " WHERE (day, application, msisdn) > (?, ?, ?) AND day <= ?"
+        f" ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
+    )
+    after: tuple[object, ...] = (day or -1, -1, "")
+    while rows := view.rows(sql, (*after, day or _ANY_DAY)):
+        for of_day, application, msisdn, batch, sequence, byte, raw in rows:
+            yield batch, (of_day, names.get(application, "?"), msisdn, sequence, byte, raw)
+        after = rows[-1][:3]
+
+
+def where(output: Path, one: Staged) -> Where:
+    """Where a published file is now. Raises StorageError when that cannot be known."""
+    content = read(output, one)
+    if content is None and (output / OWN_DIRECTORY / STAGING / one.staged_name).exists():
+        return "waiting"
+    # It may have been published between the two looks.
+    content = read(output, one) if content is None else content
+    if content is None:
+        return "taken_away"
+    return "in_output" if hashlib.sha256(content).digest() == one.digest else "changed"
+
+
+def read(output: Path, one: Staged) -> bytes | None:
+    """The content of a published file; None when it is not there. Raises StorageError as ``where``."""
+    place = output / one.directory
+    try:
+        with directory(place) as fd:
+            return read_file(one.published_name, fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(
+            f"{escape(str(place / one.published_name))}: {error.strerror}", RECOVERS
+        ) from error
+
+
+def first_unlike(expected: bytes, found: bytes) -> int:
+    """The number of the first line, from 1, in which two contents differ."""
+    pairs = zip(expected.split(b"\n"), found.split(b"\n"), strict=False)
+    shorter = min(expected.count(b"\n"), found.count(b"\n")) + 1
+    return next((line for line, (one, other) in enumerate(pairs, 1) if one != other), shorter)
+
+
+def strangers(
+    output: Path, known: Collection[tuple[int, str]], first_batch: int, last_batch: int
+) -> Iterator[str]:
+    """Names of files that look published by one of these batches, though none of them (batch, directory) was."""
+    for place in _names(output):
+        for name in _names(output / place) if place != OWN_DIRECTORY else ():
+            parsed: PublishedName | None = parse_published(name)
+            if parsed is None or not first_batch <= parsed.batch <= last_batch:
+                continue
+            if (parsed.batch, place) not in known:
+                yield f"{place}/{name}"
+
+
+def _names(place: Path) -> list[str]:
+    """The names in a directory; none where there is no directory that can be listed."""
+    try:
+        with directory(place) as fd:
+            return list_names(fd)
+    except OSError:
+        return []

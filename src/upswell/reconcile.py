@@ -1,0 +1,358 @@
+"""Whether everything fits together: DATA, the log, the state and OUTPUT, held against a fresh replay.
+
+Owns the comparisons behind ``upswell reconcile``. It only reads, and may run beside a run: it speaks of the state as
+it was when it began. A difference names its place. What cannot be proven, because DATA no longer holds what the run
+took, is told apart from a difference. No sentence holds a whole msisdn.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.batch import File, LogRange
+from upswell.differences import of_counts, of_ledgers, of_notifications
+from upswell.errors import StorageError
+from upswell.filesystem import RECOVERS
+from upswell.kernel import OUTCOMES, REASONS
+from upswell.listing import show_name
+from upswell.names import Staged
+from upswell.privacy import escape
+from upswell.published import Row, Where, first_unlike, notifications, read, strangers, where
+from upswell.replay import Days, Past, References, Replay, batches, remember
+from upswell.rules import directory_name
+from upswell.view import View
+from upswell.zones import date_of
+
+DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
+_HASH_MASK = (1 << 64) - 1
+_DECIDED_BY_LEDGER = ("capped", "counted", "notified")
+
+
+@dataclass(slots=True)
+class Day:
+    """The notifications of one day."""
+
+    notifications: int = 0
+    where: Counter[Where] = field(default_factory=Counter)
+    """The lines of files that are in OUTPUT, were changed there or taken away, or wait to be published."""
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What fits, and what does not."""
+
+    last_batch: int = 0
+    batches: int = 0
+    lines: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    files: dict[str, Counter[str]] = field(default_factory=dict)
+    """By file: the outcomes of its lines, of what was read again."""
+    days: dict[int, Day] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    """What could not be looked at, a sentence each."""
+
+    def to_json(self) -> dict[str, object]:
+        """One object: counts, then the days and files, then what differs."""
+        return {
+            "last_batch": self.last_batch,
+            "batches": self.batches,
+            "lines": self.lines,
+            "outcomes": {name: self.outcomes[name] for name in OUTCOMES},
+            "days": [
+                {"day": day, "notifications": of_day.notifications, **dict(of_day.where)}
+                for day, of_day in sorted(self.days.items())
+            ],
+            "files": [
+                {"file": name, "lines": outcomes.total(), "outcomes": +outcomes}
+                for name, outcomes in sorted(self.files.items())
+            ],
+            "unproven": self.unproven,
+            "differences": self.differences,
+        }
+
+
+class _Sum(NamedTuple):
+    """A set of notifications in two numbers, whatever their order."""
+
+    rows: int = 0
+    hashes: int = 0
+
+    def plus(self, row: Row) -> "_Sum":
+        return _Sum(self.rows + 1, (self.hashes + hash(row)) & _HASH_MASK)
+
+
+def reconcile(state_dir: Path, *, data: Path | None = None, day: int | None = None) -> Reconciled:
+    """Replay the log and compare. ``day``: only what has to do with the notifications of that day.
+
+    Raises StorageError when there is no state or its rows are damaged, InputMissing without DATA.
+    """
+    with View.open(state_dir) as view:
+        return _Reconciliation(view, remember(view, data), day).run()
+
+
+class _Reconciliation:
+    """One comparison, from the first batch to the last."""
+
+    def __init__(self, view: View, past: Past, day: int | None) -> None:
+        self.view = view
+        self.past = past
+        self.day = day
+        self.days = None if day is None else Days(day, day)
+        self.references = References(view)
+        self.rows = view.batches()
+        self.replay = Replay(past, self.references)
+        self.found = Reconciled(last_batch=past.last_batch)
+        self.reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.first_ranges: dict[str, int] = {}
+        """By file: the batch of its first range."""
+        self.sums: defaultdict[int, _Sum] = defaultdict(_Sum)
+        self.hanging: list[tuple[int, str]] = []
+        """Differences that prove something only if all before their batch could be read."""
+        self.staged: set[tuple[int, str]] = set()
+
+    def run(self) -> Reconciled:
+        past = self.past
+        for batch in batches(self.view, self.past, self.days):
+            self._take(batch)
+        proven = self._lost()
+        self._notifications(proven)
+        self._files()
+        if self.day is None:
+            self._keep(
+                f"{escape(name)}: no batch published this file"
+                for name in strangers(past.output, self.staged, past.first_batch, past.last_batch)
+            )
+            self._totals(proven)
+            self._ledger(proven)
+        self._keep(sentence for number, sentence in self.hanging if number < proven)
+        return self.found
+
+    def _keep(self, sentences: Iterator[str]) -> None:
+        """Note differences, as many of one kind as one can read."""
+        for number, sentence in enumerate(sentences):
+            if number == DIFFERENCES_MAX:
+                self.found.differences.append("and more of this kind")
+                break
+            self.found.differences.append(sentence)
+
+    def _take(self, batch: list[LogRange]) -> None:
+        """Replay a batch, and compare it with its row and with what it published."""
+        number = batch[0].batch
+        outcomes, reasons, lines = Counter[str](), Counter[str](), 0
+        outputs: defaultdict[str, list[bytes]] = defaultdict(list)
+        by_day: Counter[tuple[str, int]] = Counter()
+        for taken in batch:
+            self.first_ranges.setdefault(taken.file, number)
+        for step in self.replay.take(batch):
+            for taken, scanned in step.pairs:
+                some = Counter(dict(zip(OUTCOMES, scanned.outcomes, strict=True)))
+                why = Counter(dict(zip(REASONS, scanned.rejects, strict=True)))
+                self.found.files.setdefault(taken.file, Counter()).update(some)
+                self.reasons[taken.file].update(why)
+                outcomes, reasons, lines = outcomes + some, reasons + why, lines + scanned.lines
+                if sum(some.values()) != scanned.lines:
+                    self.found.differences.append(
+                        f"{show_name(taken.file)}: its lines are not the sum of their outcomes"
+                    )
+            names = step.rules.applications
+            for application, content in step.result.outputs:
+                outputs[directory_name(names[application])].append(content)
+            for day, application, msisdn, index, byte, raw in step.result.notifications:
+                name, sequence = names[application], step.pairs[index][0].sequence
+                if self.day in (None, day):
+                    row = (day, name, msisdn, sequence, byte, raw)
+                    self.sums[number] = self.sums[number].plus(row)
+                by_day[directory_name(name), day] += 1
+        self.found.batches += 1
+        self.found.lines += lines
+        self.found.outcomes.update(outcomes)
+        if self.day is None:
+            self._batch_row(number, lines, outcomes, reasons)
+        elif not any(day == self.day for _, day in by_day):
+            return
+        self._published(number, outputs, by_day)
+
+    def _batch_row(
+        self, number: int, lines: int, outcomes: Counter[str], reasons: Counter[str]
+    ) -> None:
+        row = next((row for row in self.rows if row.number >= number), None)
+        if row is None or row.number != number:
+            self.hanging.append((number, f"batch {number} is in the log and nowhere else"))
+        elif (row.lines, +Counter(row.outcomes), +Counter(row.reasons)) != (
+            lines,
+            +outcomes,
+            +reasons,
+        ):
+            told = of_counts(Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons)
+            self.hanging.append(
+                (number, f"batch {number} is counted otherwise than replayed: {told}")
+            )
+
+    def _published(
+        self, number: int, outputs: dict[str, list[bytes]], by_day: Counter[tuple[str, int]]
+    ) -> None:
+        """Compare what the batch published with the replay, and OUTPUT with what the batch published."""
+        staged = {one.directory: one for one in self.view.staged(number).values()}
+        self.staged.update((number, place) for place in staged)
+        for place in sorted(staged.keys() | outputs.keys()):
+            content = b"".join(outputs.get(place, ()))
+            one = staged.get(place)
+            if one is None or one.digest != hashlib.sha256(content).digest():
+                what = f"what batch {number} published for {escape(place)}"
+                self.hanging.append((number, f"{what} is not what its replay gives"))
+            if one is not None:
+                self._look(one, {day: n for (name, day), n in by_day.items() if name == place})
+
+    def _look(self, one: Staged, by_day: dict[int, int]) -> None:
+        """Look for a published file, which must hold what was committed, and count its lines by day."""
+        found = where(self.past.output, one)
+        for day, lines in by_day.items():
+            if self.day in (None, day):
+                self.found.days.setdefault(day, Day()).where[found] += lines
+        if found == "changed":
+            ids = [
+                number
+                for number, name in self.past.applications.items()
+                if directory_name(name) == one.directory
+            ]
+            expected = b"".join(self.view.notified_lines(one.batch, number) for number in ids)
+            content = read(self.past.output, one) or b""
+            has, had = content.count(b"\n"), expected.count(b"\n")
+            self.found.differences.append(
+                f"{escape(one.directory)}/{one.published_name} line {first_unlike(expected, content)}: not what was"
+                f" published (it has {has:,} lines, and had {had:,})"
+            )
+
+    def _lost(self) -> int:
+        """Tell which files are no longer what was taken; the first batch that hangs on one of them."""
+        proven = self.past.last_batch + 1
+        for name, why in sorted(self.replay.lost.items()):
+            file = self.past.files[name]
+            sentence = f"{show_name(name)} (bytes 0 to {file.offset:,}) {why}"
+            self.found.files.pop(name, None)
+            if self.past.place(name) is None:
+                self.found.unproven.append(sentence)
+            else:
+                self.found.differences.append(sentence)
+            proven = min(proven, self.first_ranges[name])
+        if not self.past.adopted_known:
+            self.found.unproven.append(
+                "the state was begun over another's OUTPUT, and no longer knows all the caps that it took over"
+            )
+            proven = 0
+        if proven <= self.past.last_batch:
+            self.found.unproven.append(
+                f"notifications and totals from batch {max(proven, self.past.first_batch)} on hang on that"
+            )
+        return proven
+
+    def _kept_rows(self) -> Iterator[tuple[int, Row]]:
+        """The notifications of the state with their batches, of the day or all."""
+        for batch, row in notifications(self.view, self.past.applications, self.day):
+            if batch <= self.past.last_batch:
+                yield batch, row
+
+    def _notifications(self, proven: int) -> None:
+        """Compare the state's notifications with the replay's, and with its own count of them."""
+        sums: defaultdict[int, _Sum] = defaultdict(_Sum)
+        counted = Counter[tuple[int, str]]()
+        for batch, row in self._kept_rows():
+            sums[batch] = sums[batch].plus(row)
+            counted[row[0], row[1]] += 1
+            self.found.days.setdefault(row[0], Day()).notifications += 1
+        for day, application in sorted(counted.keys() | self.past.notified.keys()):
+            told, rows = self.past.notified.get((day, application), 0), counted[day, application]
+            if told != rows and self.day in (None, day):
+                self.found.differences.append(
+                    f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
+                    f" {rows:,}"
+                )
+        unlike = [
+            number
+            for number in sorted(sums.keys() | self.sums.keys())
+            if sums[number] != self.sums[number] and number < proven
+        ]
+        if unlike:
+            self._keep(self._unlike_rows(unlike[0]))
+            self.found.differences += [
+                f"the notifications of batch {number} are not those of its replay"
+                for number in unlike[1:DIFFERENCES_MAX]
+            ]
+
+    def _unlike_rows(self, number: int) -> Iterator[str]:
+        """Where the notifications of a batch differ from its replay; it takes a second replay."""
+        kept = {row for batch, row in self._kept_rows() if batch == number}
+        again: set[Row] = set()
+        sequences = {}
+        replay = Replay(self.past, self.references)
+        for batch in batches(self.view, self.past, self.days):
+            for step in replay.take(batch):
+                if batch[0].batch != number:
+                    continue
+                names = step.rules.applications
+                for day, application, msisdn, index, byte, raw in step.result.notifications:
+                    if self.day in (None, day):
+                        sequence = step.pairs[index][0].sequence
+                        again.add((day, names[application], msisdn, sequence, byte, raw))
+            if batch[0].batch == number:
+                sequences = {taken.sequence: taken.file for taken in batch}
+                break
+        yield from of_notifications(number, kept, again, sequences)
+
+    def _files(self) -> None:
+        """Compare each file's row with its lines."""
+        for name, again in sorted(self.found.files.items()):
+            file = self.past.files[name]
+            place = self.replay.place(name)
+            if place.byte != file.offset:
+                continue  # not all of it belongs to the day
+            known = (file.newlines, file.tail, +Counter(file.reasons))
+            if known != (place.newlines, place.tail, +self.reasons[name]) or not self._same(
+                file, again
+            ):
+                told = of_counts(Counter(file.outcomes), again)
+                self.found.differences.append(
+                    f"{show_name(name)}: counted otherwise than it is read again: {told}"
+                )
+
+    def _same(self, file: File, again: Counter[str]) -> bool:
+        """Whether the outcomes are the same; with lost files before, those that hang on totals only in sum."""
+        known = Counter(file.outcomes)
+        if sum(known.values()) != file.lines:
+            return False
+        if self.replay.lost or not self.past.adopted_known:
+            known, again = _without_ledger(known), _without_ledger(again)
+        return +known == +again
+
+    def _totals(self, proven: int) -> None:
+        """Compare the running totals of the state with the replay."""
+        totals, found = self.past.totals, self.found
+        if proven <= self.past.last_batch:
+            return
+        known = (totals.batches, totals.lines, +Counter(totals.outcomes))
+        if known != (found.batches, found.lines, +found.outcomes):
+            told = of_counts(Counter(totals.outcomes), found.outcomes)
+            found.differences.append(
+                f"the state's running totals are not those of its replay: {told}"
+            )
+
+    def _ledger(self, proven: int) -> None:
+        """Compare totals, fired occurrences and caps with those of the replay, a shard at a time."""
+        if proven <= self.past.last_batch or self.past.last is None:
+            return
+        try:
+            ledger = self.past.ledger()
+        except ValueError as error:
+            raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
+        self.replay.ledger.drop_before(self.past.last.day_open)
+        self._keep(of_ledgers(ledger, self.replay.ledger))
+
+
+def _without_ledger(outcomes: Counter[str]) -> Counter[str]:
+    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED_BY_LEDGER})
+    merged["decided"] = sum(outcomes[name] for name in _DECIDED_BY_LEDGER)
+    return merged

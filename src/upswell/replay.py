@@ -1,0 +1,315 @@
+"""The log of ranges once more, over the files that are kept: what a state says, worked out anew.
+
+Owns the way from a state's log back to outcomes, notifications and totals, by the kernel and a ledger of its own. It
+writes nothing and holds no transaction open while it reads files, so a run may go on meanwhile. The invariant: bytes
+that are not those which the run took are told in ``lost``, never guessed; nothing that hangs on them is a proof.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.batch import File, LogRange, Versions
+from upswell.errors import InputMissing
+from upswell.kernel import SHARDS, Clock, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
+from upswell.listing import look_at
+from upswell.privacy import escape
+from upswell.reference import Measure
+from upswell.reload import compile_rules, unpack_rules
+from upswell.rules import Ruleset, parse_rules
+from upswell.sink import STAGING
+from upswell.view import CommittedBatch, LedgerParts, Totals, View
+from upswell.zones import Zones, add_days, day_max_of, day_of, day_open_of, stamp_time
+
+OUTPUT_BYTES_MAX = 32 << 20  # of notifications in memory at once, as in a run
+WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
+SUFFIX = ".gz"
+
+
+class Past(NamedTuple):
+    """What a state said at one moment, and where its files are."""
+
+    state_dir: Path
+    data: Path
+    output: Path
+    measure: Measure
+    keep_days: int
+    zones: Zones
+    first_batch: int
+    last: CommittedBatch | None
+    files: dict[str, File]
+    """By name, those of which something was taken."""
+    totals: Totals
+    notified: dict[tuple[int, str], int]
+    """Notifications by day and application, as the state counts them."""
+    applications: dict[int, str]
+    """By id."""
+    parts: LedgerParts
+    adopted: LedgerParts
+    """The caps that the state was begun with."""
+    adopted_known: bool
+    """False: the state was begun over another's OUTPUT so long ago that it no longer knows all those caps."""
+
+    @property
+    def last_batch(self) -> int:
+        """The number of the last batch of that moment; 0 when there was none."""
+        return self.last.number if self.last else 0
+
+    def place(self, name: str) -> tuple[bytes, bool] | None:
+        """Where a file's content is kept, and whether compressed: under its name, or packed or unpacked since."""
+        twin = name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name + SUFFIX
+        for kept in (name, twin):
+            path = os.fsencode(self.data / kept)
+            if look_at(path) is not None:
+                return path, kept.endswith(SUFFIX)
+        return None
+
+    def ledger(self) -> Ledger:
+        """The ledger as the state holds it."""
+        return Ledger.load(*self.parts, self.last.day_open if self.last else 0, threads())
+
+
+def threads() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def remember(view: View, data: Path | None = None) -> Past:
+    """What the state says now. ``data``: where the files are, if they were moved.
+
+    Raises StorageError when the state is damaged, InputMissing when DATA is not there.
+    """
+    with view.snapshot():
+        meta, last, parts = view.meta(), view.last(), view.ledger()
+        files = {file.name: file for file in view.files_in() if file.offset}
+        totals, names = (
+            view.totals(),
+            {number: name for name, number in view.applications().items()},
+        )
+        counted = view.rows("SELECT day, application, lines FROM notified_total")
+    first = int(meta.get("first_batch", "1"))
+    adopted = [(batch, delta) for batch, delta in parts.deltas if batch < first]
+    # A delta goes once each shard has a base: before that, one that is not there never was.
+    known = "first_batch" not in meta or bool(adopted) or len(parts.bases) < SHARDS
+    place = data or Path(meta.get("data", ""))
+    if not place.is_dir():
+        raise InputMissing(
+            f"{escape(str(place))}: there is no such directory",
+            "name where the files are with --data",
+        )
+    return Past(
+        state_dir=view.state_dir,
+        data=place,
+        # It may have been moved together with the state since the last run.
+        output=view.state_dir.absolute().parent
+        if (view.state_dir / STAGING).is_dir()
+        else Path(meta.get("output", "")),
+        measure="session" if meta.get("measure") == "session" else "total",
+        keep_days=int(meta.get("keep_days", "2")),
+        zones=Zones(meta.get("data_timezone", "UTC"), meta.get("rules_timezone", "UTC")),
+        first_batch=first,
+        last=last,
+        files=files,
+        totals=totals,
+        notified={(day, names.get(number, "?")): lines for day, number, lines in counted},
+        applications=names,
+        parts=parts,
+        adopted=LedgerParts([], adopted),
+        adopted_known=known,
+    )
+
+
+class Days(NamedTuple):
+    """The days that are asked about, both included."""
+
+    first: int
+    last: int
+
+
+def batches(view: View, past: Past, days: Days | None = None) -> Iterator[list[LogRange]]:
+    """The log of the past, the ranges of one batch at a time.
+
+    With ``days``, what can have no part in a notification of these days is left out: files of earlier stamps, and all
+    that came when these days were closed.
+    """
+    log = takewhile(lambda taken: taken.batch <= past.last_batch, view.log())
+    for _, ranges in groupby(log, key=lambda taken: taken.batch):
+        batch = list(ranges)
+        if days is not None:
+            if day_open_of(batch[0].newest_stamp, past.keep_days, past.zones) > days.last:
+                return
+            # A window over midnight opens a day before, a record may be a day ahead of its stamp, and so may a zone.
+            first = add_days(days.first, -3)
+            batch = [taken for taken in batch if day_of(stamp_time(taken.stamp)) >= first]
+        if batch:
+            yield batch
+
+
+class References:
+    """The versions of rules and segment that the log names; of each kind the one that was asked for last is kept."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._rules: tuple[str, Ruleset, Rules] | None = None
+        self._segment: tuple[str, Segment] | None = None
+
+    def rules(self, version: str) -> tuple[Ruleset, Rules]:
+        """The rules of this version, for people and for the kernel."""
+        if self._rules is None or self._rules[0] != version:
+            ruleset = parse_rules(unpack_rules(self._view.reference("rules", version)))
+            self._rules = version, ruleset, compile_rules(ruleset)
+        return self._rules[1:]
+
+    def segment(self, version: str) -> Segment:
+        """The segment of this version."""
+        if self._segment is None or self._segment[0] != version:
+            self._segment = version, Segment.load(self._view.reference("segment", version))
+        return self._segment[1]
+
+
+class Step(NamedTuple):
+    """What came of some ranges of a batch, in order; a range may take several steps."""
+
+    pairs: list[tuple[LogRange, Scanned]]
+    rules: Rules
+    result: Result
+
+
+class Place(NamedTuple):
+    """Where a file's next range continues."""
+
+    byte: int = 0
+    newlines: int = 0
+    digest: int = 0
+    tail: int = 0
+
+
+class Replay:
+    """One pass over the log, with the references of the log or with others; several may go side by side."""
+
+    def __init__(
+        self,
+        past: Past,
+        references: References,
+        *,
+        rules: Rules | None = None,
+        segment: Segment | None = None,
+    ) -> None:
+        self.ledger = Ledger.load(*past.adopted, 0, threads())
+        self.day_open = 0
+        self.lost: dict[str, str] = {}
+        """By file: why its bytes are not those that the run took."""
+        self._past = past
+        self._references = references
+        self._rules = rules
+        self._segment = segment
+        self._scanner = Scanner(threads(), past.measure, Clock(past.zones.shifts()))
+        self._places: dict[str, Place] = {}
+        self._files: dict[str, tuple[bytes, bool] | None] = {}
+        self._left: LogRange | None = None
+        """Of which an unterminated line is left."""
+
+    def take(self, batch: Sequence[LogRange]) -> Iterator[Step]:
+        """Read a batch's ranges again; all steps must be taken before the next batch.
+
+        Raises StorageError when a reference is damaged.
+        """
+        rules, segment = self._reference(batch[0].versions)
+        day_open = max(self._day_open(taken) for taken in batch)
+        rest = [taken for taken in batch if taken.file not in self.lost]
+        while rest and (asked := self._call(rest)):
+            result = self._scanner.process(
+                [found for _, found in asked],
+                segment,
+                rules,
+                self.ledger,
+                OUTPUT_BYTES_MAX,
+                WORK_MS_MAX,
+            )
+            scans = list(zip(asked, result.ranges, strict=False))
+            yield Step([(taken, scanned) for (taken, _), scanned in scans], rules, result)
+            for (taken, found), scanned in scans:
+                self._advance(taken, found, scanned)
+            rest = [
+                taken
+                for taken in rest
+                if taken.file not in self.lost and self.place(taken.file).byte < taken.end
+            ]
+        if day_open > self.day_open:
+            self.day_open = day_open
+            self.ledger.drop_before(day_open)
+
+    def place(self, name: str) -> Place:
+        """Where a file stands."""
+        return self._places.get(name, Place())
+
+    def _reference(self, versions: Versions) -> tuple[Rules, Segment]:
+        rules = self._rules or self._references.rules(versions.rules)[1]
+        return rules, self._segment or self._references.segment(versions.segment)
+
+    def _day_open(self, taken: LogRange) -> int:
+        return day_open_of(taken.newest_stamp, self._past.keep_days, self._past.zones)
+
+    def _call(self, rest: Sequence[LogRange]) -> list[tuple[LogRange, Range]]:
+        """What one call is asked for: the ranges up to the first of a compressed file that goes on in a later batch.
+
+        The kernel keeps a decompressor unless the range is to be the last of its file. It may then leave an
+        unterminated line, which has to be asked for before anything that follows.
+        """
+        asked = []
+        for taken in rest:
+            kept = self._kept(taken.file)
+            if kept is None:
+                self.lost[taken.file] = _PROBLEMS["gone"]
+                continue
+            goes_on = kept[1] and taken.end < self._past.files[taken.file].offset
+            final = not goes_on or taken == self._left
+            asked.append((taken, self._range(taken, kept, final)))
+            if not final:
+                break
+        return asked
+
+    def _kept(self, name: str) -> tuple[bytes, bool] | None:
+        if name not in self._files:
+            self._files[name] = self._past.place(name)
+        return self._files[name]
+
+    def _range(self, taken: LogRange, kept: tuple[bytes, bool], final: bool) -> Range:
+        at = self.place(taken.file)
+        return Range(
+            name=taken.file,
+            path=kept[0],
+            compressed=kept[1],
+            start=at.byte,
+            end=taken.end,
+            final=final,
+            tail=at.tail,
+            newlines=at.newlines,
+            digest=at.digest,
+            day_max=day_max_of(taken.stamp),
+            day_open=self._day_open(taken),
+            rejects_left_bytes=0,
+        )
+
+    def _advance(self, taken: LogRange, asked: Range, scanned: Scanned) -> None:
+        name = taken.file
+        self._places[name] = Place(scanned.end, scanned.newlines, scanned.digest, scanned.tail)
+        file = self._past.files[name]
+        if scanned.problem:
+            self.lost[name] = _PROBLEMS.get(scanned.problem, scanned.problem_detail)
+        elif scanned.end == file.offset and scanned.digest != file.digest:
+            self.lost[name] = _PROBLEMS["changed"]
+        elif scanned.complete and scanned.end < taken.end:
+            if asked.final:
+                self.lost[name] = _PROBLEMS["short"]
+            self._left = taken
+
+
+_PROBLEMS: Mapping[str, str] = {
+    "gone": "is no longer in DATA",
+    "short": "is shorter than what was taken of it",
+    "changed": "holds other bytes than were taken of it",
+    "not_regular": "is no regular file any more",
+}

@@ -1,0 +1,310 @@
+"""What other rules, or another segment, would have sent: a replay of the kept files beside that of what was in force.
+
+Owns the scenarios, their counts, and the curve of notifications over thresholds. It has no side effects: every scenario
+has a ledger of its own in memory, and nothing of it is kept. All scenarios are replayed side by side, batch by batch,
+so that a file is read from the disk once. The order is that of the log, never sorted again.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.contents import read_rules, read_segment
+from upswell.errors import ConfigError, UsageError
+from upswell.kernel import Segment
+from upswell.listing import show_name
+from upswell.privacy import escape
+from upswell.reference import Record, parse_record
+from upswell.reload import compile_rules, describe_problem
+from upswell.replay import Days, Past, References, Replay, Step, batches, remember
+from upswell.rules import Rule, Ruleset, parse_rules
+from upswell.view import View
+from upswell.zones import Zones
+
+AS_IT_WAS = "as it was"
+FACTORS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 4.0)
+"""Of the thresholds, for the curve; 1 is the scenario itself."""
+THRESHOLD_MAX = 10**15 - 1
+NEAREST_MAX = 5  # of an application
+_ANY_DAY = 99991231
+
+
+class Near(NamedTuple):
+    """A total that came near to its threshold and did not exceed it."""
+
+    application: str
+    msisdn: str
+    day: int
+    """On which the window opened."""
+    window: str
+    total: int
+    threshold: int
+
+
+class Point(NamedTuple):
+    """One point of an application's curve."""
+
+    factor: float
+    """Of the scenario's thresholds."""
+    threshold: int | None
+    """None when the application's rules have several."""
+    notifications: int
+
+    def label(self) -> str:
+        """The threshold, or the factor when there are several."""
+        return f"x {self.factor:g}" if self.threshold is None else f"{self.threshold:,}"
+
+
+@dataclass
+class Scenario:
+    """What one set of rules sent, or would have sent."""
+
+    name: str
+    hours: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Notifications by application and hour of the record."""
+    sent: defaultdict[str, set[tuple[int, str]]] = field(default_factory=lambda: defaultdict(set))
+    """By application: day and msisdn of each notification."""
+    nearest: list[Near] = field(default_factory=list)
+
+    @cached_property
+    def customers(self) -> dict[str, set[str]]:
+        """By application: the msisdns that were notified."""
+        return {name: {msisdn for _, msisdn in sent} for name, sent in self.sent.items()}
+
+    def notifications(self, application: str) -> int:
+        """How many notifications an application has."""
+        return len(self.sent.get(application, ()))
+
+    def gained(self, application: str, before: "Scenario") -> set[str]:
+        """Customers that this one notifies and ``before`` does not."""
+        mine, theirs = self.customers.get(application, set()), before.customers
+        return mine - theirs.get(application, set())
+
+    def add(self, step: Step, zones: Zones, days: Days) -> None:
+        """Count a step's notifications of these days."""
+        names = step.rules.applications
+        for day, application, msisdn, _, _, raw in step.result.notifications:
+            if days.first <= day <= days.last:
+                self.sent[names[application]].add((day, msisdn))
+                self.hours[names[application], _hour(raw, zones)] += 1
+
+
+@dataclass(slots=True)
+class WhatIf:
+    """Scenarios side by side; the first is what was in force."""
+
+    scenarios: list[Scenario] = field(default_factory=list)
+    curves: dict[str, list[Point]] = field(default_factory=dict)
+    """By application, of the second scenario."""
+    notes: list[str] = field(default_factory=list)
+    """What the reader must know, a sentence each."""
+
+    @property
+    def applications(self) -> list[str]:
+        """Every application that any of them notifies, in order of name."""
+        return sorted({name for scenario in self.scenarios for name in scenario.sent})
+
+    def to_json(self, *, listed: bool) -> dict[str, object]:
+        """As one object; ``listed``: with the dials that are gained and lost."""
+        first, *others = self.scenarios
+        return {
+            "scenarios": [
+                {
+                    "name": scenario.name,
+                    "applications": {
+                        name: _json(scenario, first, name, listed) for name in self.applications
+                    },
+                    "nearest": [
+                        near._asdict() if listed else near._replace(msisdn="")._asdict()
+                        for near in scenario.nearest
+                    ],
+                }
+                for scenario in (first, *others)
+            ],
+            "curves": {
+                name: [point._asdict() for point in points] for name, points in self.curves.items()
+            },
+            "notes": self.notes,
+        }
+
+
+def _json(scenario: Scenario, first: Scenario, name: str, listed: bool) -> dict[str, object]:
+    gained, lost = scenario.gained(name, first), first.gained(name, scenario)
+    return {
+        "notifications": scenario.notifications(name),
+        "hours": {hour: n for (of, hour), n in sorted(scenario.hours.items()) if of == name},
+        "gained": sorted(gained) if listed else len(gained),
+        "lost": sorted(lost) if listed else len(lost),
+    }
+
+
+def whatif(
+    state_dir: Path,
+    rules: Sequence[Path],
+    *,
+    segment: Path | None = None,
+    days: Days | None = None,
+    data: Path | None = None,
+    curve: bool = True,
+) -> WhatIf:
+    """Replay the kept files as it was, and once for each of ``rules``, all with ``segment`` when it is given.
+
+    Args:
+        state_dir: the state's directory.
+        rules: each a file or a directory, as the RULES of a run. Empty: only the segment is another.
+        segment: as the SEGMENT of a run. None: the versions that were in force.
+        days: count the notifications of these days alone.
+        data: where the files are, if they were moved.
+        curve: also replay the first of ``rules`` with its thresholds multiplied by each of FACTORS.
+
+    Raises:
+        UsageError: nothing is to be another. ConfigError: rules or segment have no good line. InputMissing: a path is
+        not there. StorageError: there is no state, or it is damaged.
+    """
+    if not rules and segment is None:
+        raise UsageError("what should be another?", "name --rules NEW, --segment NEW or both")
+    found = WhatIf()
+    rulesets = [_load_rules(path, found) for path in rules]
+    dials = None if segment is None else _load_segment(segment, found)
+    with View.open(state_dir) as view:
+        past = remember(view, data)
+        references = References(view)
+        was = _Case(Scenario(AS_IT_WAS), Replay(past, references))
+        others = [
+            _case(str(path), past, references, ruleset, dials)
+            for path, ruleset in zip(rules, rulesets, strict=True)
+        ] or [_case("the same rules", past, references, None, dials)]
+        scaled = [
+            _case(str(factor), past, references, _scale(rulesets[0], factor), dials)
+            for factor in (FACTORS if curve and rulesets else ())
+        ]
+        wanted = days or Days(0, _ANY_DAY)
+        for batch in batches(view, past, days):
+            for case in (was, *others, *scaled):
+                for step in case.replay.take(batch):
+                    case.scenario.add(step, past.zones, wanted)
+        last = _last_rules(past, references)
+    for case, ruleset in zip(others, rulesets or [last], strict=True):
+        case.scenario.nearest = list(_nearest(case.replay, ruleset, wanted))
+    found.scenarios = [case.scenario for case in (was, *others)]
+    if scaled:
+        found.curves = _curves(rulesets[0], [others[0].scenario, *(c.scenario for c in scaled)])
+    _tell(found, past, was.replay, wanted)
+    return found
+
+
+class _Case(NamedTuple):
+    scenario: Scenario
+    replay: Replay
+
+
+def _load_rules(path: Path, found: WhatIf) -> Ruleset:
+    ruleset = parse_rules(read_rules(path).files)
+    if not ruleset.rules:
+        raise ConfigError(f"{escape(str(path))} has no usable rule", "run: upswell check")
+    found.notes += [f"left out: {describe_problem(problem)}" for problem in ruleset.problems[:10]]
+    return ruleset
+
+
+def _load_segment(path: Path, found: WhatIf) -> Segment:
+    segment, report = Segment.parse([content for _, content in read_segment(path).files])
+    if not len(segment):
+        raise ConfigError(f"{escape(str(path))} has no dial", "run: upswell check")
+    if report.bad:
+        found.notes.append(f"{report.bad:,} lines of {escape(str(path))} are no dial")
+    return segment
+
+
+def _case(
+    name: str,
+    past: Past,
+    references: References,
+    ruleset: Ruleset | None,
+    segment: Segment | None,
+) -> _Case:
+    rules = None if ruleset is None else compile_rules(ruleset)
+    return _Case(Scenario(name), Replay(past, references, rules=rules, segment=segment))
+
+
+def _scale(ruleset: Ruleset, factor: float) -> Ruleset:
+    rules = (rule._replace(threshold=_scaled(rule.threshold, factor)) for rule in ruleset.rules)
+    return Ruleset(tuple(rules), ())
+
+
+def _scaled(threshold: int, factor: float) -> int:
+    return min(round(threshold * factor), THRESHOLD_MAX)
+
+
+def _curves(ruleset: Ruleset, scenarios: Sequence[Scenario]) -> dict[str, list[Point]]:
+    """The curve of each application: ``scenarios`` are those of the factor 1 and of FACTORS."""
+    steps = sorted(zip((1.0, *FACTORS), scenarios, strict=True), key=lambda step: step[0])
+    curves = {}
+    for name in ruleset.applications():
+        own = {rule.threshold for rule in ruleset.rules if rule.application == name}
+        curves[name] = [
+            Point(
+                factor,
+                _scaled(max(own), factor) if len(own) == 1 else None,
+                scenario.notifications(name),
+            )
+            for factor, scenario in steps
+        ]
+    return curves
+
+
+def _last_rules(past: Past, references: References) -> Ruleset:
+    return references.rules(past.last.versions.rules)[0] if past.last else Ruleset((), ())
+
+
+def _nearest(replay: Replay, ruleset: Ruleset, days: Days) -> Iterator[Near]:
+    """The totals of each application that came nearest, of the windows that are still open at the end."""
+    by_application: defaultdict[str, list[tuple[float, Near]]] = defaultdict(list)
+    for rule in ruleset.rules:
+        window = (rule.service, rule.start_min, rule.end_min)
+        for item in replay.ledger.nearest(window, rule.threshold, 10 * NEAREST_MAX):
+            if days.first <= item[4] <= days.last:
+                near = _near(rule, item)
+                by_application[rule.application].append((-near.total / (near.threshold or 1), near))
+    for _, some in sorted(by_application.items()):
+        yield from (near for _, near in sorted(some)[:NEAREST_MAX])
+
+
+def _near(rule: Rule, item: tuple[str, int, int, int, int, int, bool]) -> Near:
+    msisdn, _, _, _, day, total, _ = item
+    return Near(rule.application, msisdn, day, rule.window(), total, rule.threshold)
+
+
+def _tell(found: WhatIf, past: Past, replay: Replay, days: Days) -> None:
+    """Say what the replay could not read, and whether it gives what was sent."""
+    found.notes += [
+        f"{show_name(name)} {why}: counts of all scenarios lack what hangs on it"
+        for name, why in sorted(replay.lost.items())
+    ]
+    if not past.adopted_known:
+        found.notes.append(
+            "the caps that this state took over are no longer known: counts may be too high"
+        )
+    counted: Counter[str] = Counter()
+    for (day, application), lines in past.notified.items():
+        if days.first <= day <= days.last:
+            counted[application] += lines
+    again = {name: len(sent) for name, sent in found.scenarios[0].sent.items()}
+    if dict(+counted) != again and not replay.lost and past.adopted_known:
+        found.notes.append(
+            "what was sent is not what its replay gives: `upswell reconcile` says where they differ"
+        )
+
+
+def _hour(raw: bytes, zones: Zones) -> int:
+    return _hour_of(raw.rsplit(b",", 1)[1].strip(b'"'), zones)
+
+
+@lru_cache(maxsize=1 << 16)
+def _hour_of(timestamp: bytes, zones: Zones) -> int:
+    """The hour in the rules' zone of a record's timestamp."""
+    record = parse_record(b"00000,0,0," + timestamp, _ANY_DAY)
+    assert isinstance(record, Record), "a notification is a record"
+    return zones.convert(record.moment).minute // 60

@@ -1,0 +1,107 @@
+"""Runs with a past worth telling: random traffic with faults, growth, compressed files and changes of the reference.
+
+Used by the tests of what replays a log. Everything is drawn out of a seed.
+"""
+
+import gzip
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from test_engine import DIALS, LONG_AGO_S, Place
+from upswell import engine
+from upswell.schema import seal
+
+DAYS = ("20200417", "20200418")
+ODD = (
+    b"\n",
+    b"x,1\n",
+    b"msisdn,service\n",
+    b"0100000000,1,5,20200417100000\n",
+    b"+01000000001,1,50,20200417100000\r\n",
+    b'"01000000002","3","90","20200417230000"\n',
+    b"01000000003,1,5x,20200417100000\n",
+    b"01000000004 ,1,50,20200417100000\n",
+    b"01000000005,1,50,20200430100000\n",
+    b"901000000006,1,50,20200417100000\n",
+    b"01000000007" + b"9" * 5000 + b"\n",
+    b"01000000008,1,50,20200410100000\n",
+)
+RULES = (
+    b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Night,22,6,300\n",
+    b"1,Twitter,8,20,99\n2,WhatsApp,9,18,120\n3,Night,22,6,300\n4,Twitter,0,24,150\n",
+    b"1,Twitter,8,12,60\n1,Twitter,12,20,147\n3,Late night,22,6,200\n",
+)
+
+
+def traffic(generator: random.Random, lines: int) -> bytes:
+    """Random records of a day and the next, some of strangers, some of them odd, the last one perhaps unterminated."""
+    made = []
+    for _ in range(lines):
+        dial = generator.choice([*DIALS[:12], "01999999999"])
+        moment = (
+            f"{generator.choice(DAYS)}{generator.randrange(24):02}{generator.randrange(60):02}00"
+        )
+        line = f"{dial},{generator.randrange(1, 6)},{generator.randrange(120)},{moment}\n".encode()
+        made.append(line if generator.random() > 0.1 else generator.choice(ODD))
+    content = b"".join(made)
+    return content if generator.random() > 0.3 else content[: -generator.randrange(1, 8)]
+
+
+def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some runs, one after another, each over new, grown and compressed files, now and then under other rules."""
+    generator = random.Random(seed)
+    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", str(generator.choice([64, 500, 4000])))
+    monkeypatch.setattr(engine, "OUTPUT_BYTES_MAX", generator.choice([200, 1 << 20]))
+    grown: dict[str, bytes] = {}
+    for number in range(generator.randrange(2, 5)):
+        for _ in range(generator.randrange(1, 3)):
+            minute = generator.randrange(60)
+            day = DAYS[min(number // 2, 1)]
+            name, content = f"DATA_{day}10{minute:02}.csv", traffic(generator, 80)
+            if generator.random() < 0.2 and not (place.data / f"{name}.gz").exists():
+                place.write(place.data / f"{name}.gz", gzip.compress(content))
+            else:
+                mark = b"\xef\xbb\xbf" if generator.random() < 0.3 and name not in grown else b""
+                grown[name] = grown.get(name, b"") + mark + content
+                place.write(place.data / name, grown[name], LONG_AGO_S + number)
+        if generator.random() < 0.5:
+            place.write(
+                place.root / "rules" / "RULES.csv", generator.choice(RULES), LONG_AGO_S + number
+            )
+        if generator.random() < 0.3:
+            dials = generator.sample(DIALS, 15)
+            segment = "\n".join(dials).encode() + b"\n"
+            place.write(place.root / "segment" / "SEGMENT.csv", segment, LONG_AGO_S + number)
+        place.once()
+    place.law()
+
+
+def files(place: Place) -> dict[str, bytes]:
+    """Everything in OUTPUT and the state, by path: to see that nothing was written."""
+    return {
+        str(path.relative_to(place.output)): path.read_bytes()
+        for path in sorted(place.output.rglob("*"))
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+@contextmanager
+def database(place: Place) -> Iterator[sqlite3.Connection]:
+    """The state's database, for somebody who changes it and knows how rows are sealed."""
+    db = sqlite3.connect(place.output / ".upswell" / "checkpoint.db")
+    db.create_function("seal", -1, lambda *values: seal(*values))
+    try:
+        with db:
+            yield db
+    finally:
+        db.close()
+
+
+def state(place: Place) -> Path:
+    """The state directory."""
+    return place.output / ".upswell"

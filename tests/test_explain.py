@@ -1,0 +1,295 @@
+"""Explain tells of each customer what the run decided, from the kept files alone, and when the state says otherwise."""
+
+import gzip
+import itertools
+import json
+import sqlite3
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import law
+from inputs import inside, write_inputs
+from replays import RULES, database, files, past, state
+from test_engine import DIALS, Place, record
+from upswell import kernel
+from upswell.cli import commands
+from upswell.errors import UsageError
+from upswell.explain import Explanation, explain
+from upswell.kernel import Segment
+from upswell.reference import Line, Reference, Taken
+from upswell.reload import unpack_rules
+from upswell.rules import directory_name, parse_rules
+from upswell.view import View
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Fresh directories with a segment and rules."""
+    return Place(tmp_path)
+
+
+def story(place: Place, dial: int, **asked: str | int) -> Explanation:
+    """The story of one of DIALS."""
+    return explain(state(place), DIALS[dial], **asked)
+
+
+def lines_of_all(place: Place) -> dict[str, list[Line]]:
+    """Every record by its msisdn, in log order, as the reference decides it when it is fed the whole log."""
+    reference = Reference()
+    found = defaultdict(list)
+    with View.open(state(place)) as view:
+        for taken in view.log():
+            rules = parse_rules(unpack_rules(view.reference("rules", taken.versions.rules))).rules
+            dials = Segment.load(view.reference("segment", taken.versions.segment))
+            data = law.content(place.data / taken.file)[taken.start : taken.end]
+            some = Taken(taken.file, taken.start, data, taken.stamp, taken.newest_stamp)
+            for line in reference.take(some, frozenset(dials.sample(len(dials))), rules):
+                if line.record is not None:
+                    found[line.record.msisdn].append(line)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_story_is_what_the_run_decided(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every customer: the same lines and outcomes, the run's notifications, and a proof; nothing is written."""
+    past(place, seed, monkeypatch)
+    before, expected = files(place), lines_of_all(place)
+    sent: defaultdict[str, bytes] = defaultdict(bytes)
+    for dial in DIALS:
+        told = explain(state(place), dial)
+        assert expected[dial] == [e.told.line for e in told.entries if e.told.line.record]
+        assert ([], [], []) == (told.differences, told.unproven, told.quoted)
+        for entry in told.entries:
+            if entry.output:
+                sent[directory_name(entry.application)] += entry.told.line.content + b"\n"
+                path = place.output / entry.output.removesuffix(" (still in OUTPUT)")
+                assert entry.told.line.content in path.read_bytes().splitlines()
+
+    published = law.published(place.output)
+    assert {name: sorted(lines.splitlines()) for name, lines in sent.items()} == {
+        name: sorted(lines.splitlines()) for name, lines in published.items()
+    }
+    assert before == files(place)
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 7))
+def test_a_search_finds_what_a_plain_one_finds(tmp_path: Path, cut: int) -> None:
+    """Places, line numbers and digest, wherever ranges ended, plain and compressed."""
+    content = b"".join(
+        b"%s,1,%d,x\r\n" % (dial.encode(), number)
+        for number, dial in enumerate(itertools.islice(itertools.cycle(DIALS[:3]), 9))
+    )
+    plain, packed = tmp_path / "plain", tmp_path / "packed.gz"
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    cuts = [cut, len(content)] if cut else [len(content)]
+    pieces = [content[:cut], content[cut:]]
+    expected = []
+    at = newlines = 0
+    for piece in pieces:
+        for line in piece.splitlines(keepends=True):
+            if DIALS[1].encode() in line:
+                expected.append((at, newlines, line))
+            at += len(line)
+            newlines += line.endswith(b"\n")
+    for path in (plain, packed):
+        found = kernel.search(bytes(path), path == packed, cuts, DIALS[1])
+        assert expected == [(hit.byte, hit.newlines, hit.line) for hit in found.hits]
+        assert (kernel.crc64(content), len(content)) == found.digest
+    with pytest.raises(ValueError, match="digits"):
+        kernel.search(bytes(plain), False, cuts, "x")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_day_of_a_story_is_that_of_the_whole(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that can have no part in the day are not looked at, and its lines, decisions and proof are the same."""
+    past(place, seed, monkeypatch)
+    for dial in DIALS[:6]:
+        whole = explain(state(place), dial)
+        for day in (20200417, 20200418):
+            alone = explain(state(place), dial, day=day)
+            expected = [entry.to_json() for entry in whole.entries if entry.day == day]
+            assert expected == [entry.to_json() for entry in alone.entries if entry.day]
+            assert ([], []) == (alone.differences, alone.unproven)
+
+
+def test_the_ledger_can_be_asked_for_one_msisdn(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Totals and caps of one are those that the list of all holds."""
+    past(place, 1, monkeypatch)
+    with View.open(state(place)) as view:
+        ledger = kernel.Ledger.load(*view.ledger(), 0, 1)
+
+    assert ledger.items() and ledger.caps()
+    assert ledger.items() == [item for dial in DIALS for item in ledger.items(dial)]
+    assert ledger.caps() == [cap for dial in DIALS for cap in ledger.caps(dial)]
+    assert [] == ledger.items("99999")
+    with pytest.raises(ValueError, match="msisdn"):
+        ledger.items("x")
+
+
+def reasons(place: Place, dial: int) -> list[str]:
+    """Why, line by line."""
+    return [entry.why for entry in story(place, dial).entries]
+
+
+def test_each_silence_has_its_reason(place: Place) -> None:
+    """Below the threshold, outside the hours, without a rule, notified before, late, refused, not in the segment."""
+    place.file(
+        "202004171000",
+        record(0, 1, 132, "100000")
+        + record(0, 2, 500, "193000")
+        + record(0, 2, 500, "190000")
+        + record(0, 9, 500, "193000")
+        + record(0, 1, 132, "091455")
+        + record(0, 1, 132, "101500")
+        + record(0, 1, 132, "100000", "20200415")
+        + f"{DIALS[0]},1,5x,20200417100000\n".encode()
+        + b"019999999999,1,500,20200417100000\n",
+    )
+    place.once()
+
+    told = reasons(place, 0)
+    assert [
+        "total 132 of 147 in 8-20",
+        "hour 19:30 is outside 9-18",
+        "hour 19 is outside 9-18",
+        "no rule for service 9",
+    ] == told[:4]
+    assert told[4].startswith("total 264 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
+    assert [
+        "already notified at 09:14 (DATA_202004171000.csv:5)",
+        "2020-04-15 was closed already: too late to be counted",
+        "refused: volume, the third field is no whole number of up to 15 digits",
+    ] == told[5:]
+    (stranger,) = explain(state(place), "+019999999999").entries
+    assert stranger.why.startswith("not in the segment (version ")
+
+
+def test_a_story_may_be_about_one_application_or_day(place: Place) -> None:
+    """Records of others are left out; a name that no rule ever had is a slip."""
+    place.file("202004171000", record(0, 1, 1, "100000") + record(0, 2, 2, "100000"))
+    place.file("202004181000", record(0, 2, 3, "100000", "20200418"))
+    place.once()
+
+    def volumes(**asked: str | int) -> list[int]:
+        entries = story(place, 0, **asked).entries
+        return [entry.told.line.record.volume for entry in entries if entry.told.line.record]
+
+    assert [1, 2, 3] == volumes()
+    assert [2, 3] == volumes(about="WhatsApp") == volumes(about="02")
+    assert [1, 2] == volumes(day=20200417)
+    assert [3] == volumes(day=20200418)
+    with pytest.raises(UsageError, match="Watsapp"):
+        story(place, 0, about="Watsapp")
+    with pytest.raises(UsageError, match="no msisdn"):
+        explain(state(place), "12")
+
+
+def test_a_segment_that_changed_is_told(place: Place) -> None:
+    """In it, taken out, and back: each change with its batch, and the records between them."""
+    segment = place.root / "segment" / "SEGMENT.csv"
+    for number, dials in enumerate((DIALS, DIALS[1:], DIALS)):
+        place.write(segment, "\n".join(dials).encode() + b"\n", 1_600_000_000 + number)
+        place.file(f"20200417100{number}", record(0, 1, 10 + number, "100000"))
+        place.once()
+
+    told = story(place, 0)
+    assert [(1, True), (2, False), (3, True)] == [
+        (batch, is_in) for batch, _, is_in in told.segment
+    ]
+    assert ["counted", "not_in_segment", "counted"] == [e.told.line.outcome for e in told.entries]
+    assert [(20200417, "Twitter", "total 22 of 147 in 8-20")] == list(told.verdicts())
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM notification", "the replay says so, and the state does not"),
+        (
+            "UPDATE notification SET raw = CAST(raw || '0' AS BLOB)",
+            "the state says so, and the replay does not",
+        ),
+        ("DELETE FROM ledger_delta", "the total of 0100•••000, service 1, of 2020-04-17 is 0"),
+    ],
+)
+def test_a_state_that_says_otherwise_is_a_difference(
+    place: Place, statement: str, words: str
+) -> None:
+    """A notification or a total that the kept files do not give."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    with database(place) as db:
+        db.execute(statement)
+
+    assert words in "\n".join(story(place, 0).differences)
+
+
+def test_what_is_gone_is_quoted(place: Place) -> None:
+    """A file that is gone or changed: the state's word is given as that, and nothing is called proven."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.file("202004171001", record(0, 2, 200, "100000"))
+    place.once()
+    (place.data / "DATA_202004171000.csv").unlink()
+    path = place.data / "DATA_202004171001.csv"
+    place.write(path, path.read_bytes().replace(b",200,", b",300,"))
+
+    told = story(place, 0)
+    assert ([], []) == (told.entries, told.differences)
+    assert ["20200417 WhatsApp", "20200417 Twitter"] == [
+        " ".join((each[:10].replace("-", ""), each[11:].partition(":")[0]))
+        for each in reversed(told.quoted)
+    ]
+    assert "DATA_202004171000.csv is no longer in DATA: its lines are not told" == told.unproven[0]
+    assert "DATA_202004171001.csv holds other bytes" in told.unproven[1]
+
+
+def test_caps_that_were_taken_over_explain_a_silence(place: Place) -> None:
+    """Notified by another state that this one took over."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    place.write(place.root / "rules" / "RULES.csv", RULES[1])
+    place.once(state=place.root / "second", adopt=True)
+
+    told = explain(place.root / "second", DIALS[0])
+    assert ["already notified, before this state began or by a file that is gone"] == [
+        entry.why for entry in told.entries
+    ]
+    assert ([], []) == (told.differences, told.unproven)
+
+
+def test_the_command_reads_the_msisdn_from_stdin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With - no list of processes shows it; the exit code is 0 when the state says the same, and 1 when not."""
+    upswell = inside(tmp_path, monkeypatch)
+    upswell(*write_inputs(tmp_path), "--once")
+    words = ["explain", "-", "Twitter", "--output", "out"]
+
+    told = CliRunner().invoke(commands, words, input="0126545098\n")
+    assert 0 == told.exit_code
+    assert "Customer 0126545098" in told.stdout
+    assert "The state says the same." in told.stdout
+    with closing(sqlite3.connect(tmp_path / "out" / ".upswell" / "checkpoint.db")) as db, db:
+        db.execute("DELETE FROM notification")
+    told = CliRunner().invoke(commands, [*words, "--json"], input="0126545098\n")
+    assert 1 == told.exit_code
+    assert not json.loads(told.stdout)["proven"]
+    shown = CliRunner().invoke(commands, ["explain", "0126545098", "--output", "out"]).stdout
+    place = "(DATA_202004171937.csv byte 32, batch 1): the replay says so"
+    assert f"  ! 2020-04-17 Twitter: 0126545098,1,315,20200417193743 {place}" in shown
+    (tmp_path / "data" / "DATA_202004171937.csv").unlink()
+    shown = CliRunner().invoke(commands, ["explain", "0126545098", "--output", "out"]).stdout
+    assert "  none\n\nNot proven\n  ? DATA_202004171937.csv is no longer in DATA" in shown
+    named = CliRunner().invoke(commands, ["explain", "01265450x8", "--output", "out"])
+    assert 2 == named.exit_code
+    assert "01265450" not in named.stderr

@@ -1,0 +1,297 @@
+"""Reconcile proves a sound run, while it runs and after, and names the place of each difference."""
+
+import gzip
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from replays import RULES, database, files, past, state, traffic
+from test_engine import Place, record, wait_for
+from upswell import engine
+from upswell.cli import commands
+from upswell.reconcile import Reconciled, reconcile
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Fresh directories with a segment and rules."""
+    return Place(tmp_path)
+
+
+def found(place: Place, day: int | None = None) -> Reconciled:
+    """What reconcile finds."""
+    return reconcile(state(place), day=day)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_sound_run_is_proven(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came, grew or changed: the replay is the run, for all days and for each, and nothing is written."""
+    past(place, seed, monkeypatch)
+    before = files(place)
+
+    whole = found(place)
+
+    assert ([], []) == (whole.differences, whole.unproven)
+    assert whole.lines == sum(whole.outcomes.values())
+    assert whole.outcomes["notified"] == sum(day.notifications for day in whole.days.values())
+    assert whole.outcomes["notified"] == sum(day.where["in_output"] for day in whole.days.values())
+    for day, of_day in whole.days.items():
+        alone = found(place, day)
+        assert ([], [], {day: of_day}) == (alone.differences, alone.unproven, alone.days)
+    assert before == files(place)
+
+
+def test_a_run_is_proven_while_it_runs(place: Place) -> None:
+    """Beside a run that commits, and what was packed or unpacked since is the same content."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    packed = place.write(
+        place.data / "DATA_202004171001.csv.gz", gzip.compress(record(1, 1, 200, "100100"))
+    )
+    with place.running():
+        wait_for(lambda: place.heard.lines == 2, "both files")
+        (place.data / "DATA_202004171001.csv").write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
+
+        assert ([], []) == (found(place).differences, found(place).unproven)
+
+
+def test_a_run_that_commits_meanwhile_is_no_difference(place: Place) -> None:
+    """Looked at again and again while files grow and batches are committed: each look is of one moment."""
+    generator = random.Random(5)
+    place.file("202004171000", record(0, 1, 9, "100000"))
+    with place.running(poll_s=0.01):
+        for number in range(25):
+            with (place.data / f"DATA_2020041710{number // 10:02}.csv").open("ab") as stream:
+                stream.write(traffic(generator, 40))
+            told = found(place) if place.heard.lines else Reconciled()
+            assert ([], []) == (told.differences, told.unproven)
+
+
+def test_a_compressed_file_of_many_batches_is_proven(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read on over batches, members added to it with an unterminated line between, or unpacked since."""
+    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "5")
+    monkeypatch.setattr(engine, "OUTPUT_BYTES_MAX", 1)
+    first = b"".join(record(dial, 1, 200, "100000") for dial in range(20))[:-1]
+    second = b"\n" + b"".join(record(dial, 2, 200, "100000") for dial in range(20))
+    path = place.data / "DATA_202004171000.csv.gz"
+    place.write(path, gzip.compress(first))
+    place.once()
+    place.write(path, gzip.compress(first) + gzip.compress(second), 1_600_000_001)
+    place.once()
+
+    told = found(place)
+    assert ([], [], 40) == (told.differences, told.unproven, told.outcomes["notified"])
+    assert told.batches > 5
+    path.with_suffix("").write_bytes(first + second)
+    path.unlink()
+    assert ([], []) == (found(place).differences, found(place).unproven)
+
+
+def test_a_state_without_a_batch_is_proven(place: Place) -> None:
+    """There is nothing to compare before the first commit."""
+    place.once()
+
+    assert Reconciled() == found(place)
+
+
+def test_an_output_that_was_moved_with_its_state_is_found(place: Place) -> None:
+    """The state within OUTPUT, wherever that is now."""
+    small_past(place)
+    place.output = place.output.rename(place.root / "elsewhere")
+    published(place).unlink()
+
+    assert {"in_output": 1, "taken_away": 1} == found(place).days[20200417].where
+
+
+def test_a_consumer_may_take_files(place: Place) -> None:
+    """What was taken out of OUTPUT is counted, and is no difference."""
+    place.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 200, "100000"))
+    place.once()
+    shutil.rmtree(place.output / "Twitter")
+
+    told = found(place)
+
+    assert [] == told.differences
+    assert {"taken_away": 2} == told.days[20200417].where
+
+
+def small_past(place: Place) -> None:
+    """Two files in two batches, with a notification of each."""
+    for minute in range(2):
+        place.file(
+            f"20200417100{minute}", record(minute, 1, 200, "100000") + record(9, 1, 9, "100000")
+        )
+        place.once()
+
+
+def test_a_changed_byte_in_a_kept_file_is_found(place: Place) -> None:
+    """A volume that somebody changed since: the file is named with its bytes, and what hangs on it is no proof."""
+    small_past(place)
+    path = place.data / "DATA_202004171000.csv"
+    place.write(path, path.read_bytes().replace(b",9,", b",8,"))
+
+    told = found(place)
+
+    assert ["DATA_202004171000.csv (bytes 0 to 64) holds other bytes than were taken of it"] == (
+        told.differences
+    )
+    assert "batch 1 on" in told.unproven[0]
+
+
+def test_a_file_that_became_shorter_is_found(place: Place) -> None:
+    """The end of a file is missing."""
+    small_past(place)
+    path = place.data / "DATA_202004171001.csv"
+    place.write(path, path.read_bytes()[:40])
+
+    (told,) = found(place).differences
+    assert "DATA_202004171001.csv (bytes 0 to 64) is shorter" in told
+
+
+def test_a_file_that_is_gone_is_told_and_not_guessed(place: Place) -> None:
+    """What is older is proven, what hangs on the missing file is not, and nothing else is compared with a guess."""
+    small_past(place)
+    (place.data / "DATA_202004171001.csv").unlink()
+
+    told = found(place)
+
+    assert [] == told.differences
+    assert "DATA_202004171001.csv (bytes 0 to 64) is no longer in DATA" == told.unproven[0]
+    assert "from batch 2 on" in told.unproven[1]
+
+
+def published(place: Place) -> Path:
+    """The first file of Twitter."""
+    return sorted((place.output / "Twitter").iterdir())[0]
+
+
+def test_a_missing_line_in_output_is_found(place: Place) -> None:
+    """The file and the line in which it differs are named."""
+    place.file("202004171000", b"".join(record(dial, 1, 200, "100000") for dial in range(3)))
+    place.once()
+    lines = published(place).read_bytes().splitlines(keepends=True)
+    published(place).write_bytes(lines[0] + lines[2])
+
+    (told,) = found(place).differences
+    assert re.fullmatch(r"Twitter/NOTIFY_0000000001_\d+\.csv line 2: .* 2 lines, and had 3\)", told)
+
+
+def test_a_file_that_no_batch_published_is_found(place: Place) -> None:
+    """A name of ours that was put there by hand."""
+    small_past(place)
+    (place.output / "WhatsApp").mkdir()
+    shutil.copy(published(place), place.output / "WhatsApp" / published(place).name)
+
+    (told,) = found(place).differences
+    assert told.startswith("WhatsApp/NOTIFY_0000000001_") and "no batch published" in told
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE notification SET raw = CAST(raw || '0' AS BLOB)", "held by the state alone"),
+        ("UPDATE notification SET msisdn = '01000000015' WHERE batch = 1", "missing in the state"),
+        ("DELETE FROM notification WHERE batch = 2", "holds 1"),
+        ("UPDATE notified_total SET lines = lines + 1", "counts 3 notifications and holds 2"),
+        ("UPDATE total SET value = value + 1 WHERE name = 'counted'", "counted 3 and 2"),
+        ("UPDATE staged SET digest = x'00' WHERE batch = 2", "what batch 2 published"),
+        ("DELETE FROM ledger_delta WHERE batch = 2", "service 1, of 2020-04-17 is 9 in the state"),
+    ],
+)
+def test_a_tampered_state_is_found(place: Place, statement: str, words: str) -> None:
+    """Each row that says something else than the replay is named."""
+    small_past(place)
+    with database(place) as db:
+        db.execute(statement)
+
+    assert words in "\n".join(found(place).differences)
+
+
+def test_a_tampered_file_row_is_found(place: Place) -> None:
+    """A count of a file that was changed together with its seal."""
+    small_past(place)
+    with database(place) as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(file)")][1:-1]
+        named = ", ".join(f'"{column}"' for column in columns)
+        db.execute("""UPDATE file SET outcomes = '{"notified":2}' WHERE id = 1""")
+        db.execute(f"UPDATE file SET seal = seal({named}) WHERE id = 1")
+
+    told = "\n".join(found(place).differences)
+    assert "DATA_202004171000.csv: counted otherwise than it is read again: counted 0 and 1" in told
+
+
+def test_what_is_about_to_be_published_is_no_difference(place: Place) -> None:
+    """A batch that was committed, and whose file has not been moved yet."""
+    small_past(place)
+    name = sorted((place.output / "Twitter").iterdir())[1]
+    name.rename(state(place) / "staging" / f"{name.name[7:17]}_1_{name.name[18:]}")
+
+    assert {"in_output": 1, "waiting": 1} == found(place).days[20200417].where
+    assert [] == found(place).differences
+
+
+def asked(place: Place, *words: str | Path, code: int = 0) -> str:
+    """What the command prints."""
+    words_ = ["reconcile", "--output", str(place.output), *map(str, words)]
+    done = CliRunner().invoke(commands, words_)
+    assert code == done.exit_code, done.stderr
+    return done.stdout
+
+
+def test_the_command_says_what_fits_and_what_does_not(place: Place) -> None:
+    """Exit code 0 when everything fits or cannot be proven, and 1 with the place when something differs."""
+    small_past(place)
+    assert "2020-04-17  2 notifications = 2 in OUTPUT\n\nEverything fits." in asked(
+        place, "--files"
+    )
+    assert "no notifications" in asked(place, "--day", "2020-04-16")
+    archive = place.data.rename(place.root / "archive")
+    assert [] == json.loads(asked(place, "--data", archive, "--json"))["differences"]
+    (archive / "DATA_202004171001.csv").rename(place.root / "away")
+    assert "? DATA_202004171001.csv (bytes 0 to 64) is no longer in DATA" in (
+        asked(place, "--data", archive)
+    )
+    published(place).write_bytes(b"")
+    told = asked(place, "--data", archive, code=1)
+    assert "! Twitter/NOTIFY_0000000001_202004171000.csv line 1: not what was published" in told
+    asked(place, code=66)
+    asked(place, "--day", "yesterday", code=2)
+
+
+def test_caps_that_were_taken_over_are_thought_of(place: Place) -> None:
+    """A state that was begun over another's OUTPUT, capped by what stood there, is proven."""
+    small_past(place)
+    place.write(place.root / "rules" / "RULES.csv", RULES[1])
+    place.once(state=place.root / "second", adopt=True)
+
+    told = reconcile(place.root / "second")
+
+    assert ([], []) == (told.differences, told.unproven)
+    assert 2 == told.outcomes["capped"]
+
+
+def test_caps_that_are_no_longer_known_are_no_proof(place: Place) -> None:
+    """When the state has folded what it took over into bases that have moved on, it is said."""
+    small_past(place)
+    place.once(state=place.root / "second", adopt=True)
+    place.output = place.root
+    (place.root / ".upswell").symlink_to(place.root / "second")
+    with database(place) as db:
+        db.execute("DELETE FROM ledger_delta")
+        blob = b""
+        for shard in range(256):
+            db.execute(
+                "INSERT INTO ledger_base VALUES (?, 3, ?, seal(?, 3, ?))",
+                (shard, blob, shard, blob),
+            )
+
+    told = reconcile(place.root / "second")
+    assert "no longer knows all the caps" in told.unproven[0]
+    assert [] == told.differences
