@@ -77,6 +77,7 @@ def _generated(name: str, kind: str, *options: str) -> Path:
     target = DATA / name
     with made(target) as partial:
         if partial:
+            print(f"bench: making {name}, to be kept", flush=True)
             command = [str(UPSWELL), "generate", kind, str(partial), "--seed", str(SEED), *options]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return target
@@ -135,6 +136,7 @@ def _spoiled(clean: Path, ratio: float) -> Path:
         chance = random.Random(SEED)
         if not partial:
             return target
+        print(f"bench: making {target.name}, to be kept", flush=True)
         for index, file in enumerate(sorted(clean.iterdir())):
             lines = file.read_text("utf-8").splitlines()
             for at in chance.sample(range(len(lines)), int(len(lines) * ratio)):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import data, machine, results
+from bench import data, duration, machine, results
 from bench.jobs import UPSWELL_JOB, play
 from bench.process import run
 from bench.service import marked, serving, with_marked
@@ -38,6 +38,10 @@ CHOSEN = 1_000
 """Dials of every segment that do use something, so that what is found stays the same."""
 FILES = 30
 """Fed to a run with many names."""
+FED_S = 6.0
+"""Of one round at one number of names: a start, and the files."""
+PREPARED_S = 90.0
+"""Making the states of all numbers of names."""
 NAMES_A_BATCH = 1_000
 SERIES = ("dials", "rules", "threads", "lines", "names")
 
@@ -51,6 +55,7 @@ def main() -> None:
     arguments.add_argument("--largest", type=int, default=10_000_000, help="dials, lines and names")
     arguments.add_argument("--left", type=int, default=LEFT, help="files left in DATA")
     given = arguments.parse_args()
+    duration.tell("growth", seconds(given.series, given.rounds, given.records, given.left))
     for series in given.series:
         told = machine.describe() | {"records": given.records}
         if series == "names":
@@ -60,6 +65,19 @@ def main() -> None:
             points = measure_runs(dict(plays(series, given.records, given.largest)), given.rounds)
         results.save("growth", series, told | {"points": points})
         print(f"{series}: measured", flush=True)
+
+
+def seconds(names: list[str], rounds: int, records: int, left: int) -> float:
+    """About how long these series take."""
+    runs = {"dials": len(DIALS), "rules": len(RULES), "threads": len(THREADS), "lines": len(LINES)}
+    starts_s = {"dials": 4.0, "rules": 1.0, "threads": 1.0, "lines": 6.0}
+    played = sum(
+        runs[name] * (rounds + 1) * (starts_s[name] + duration.job_s("Upswell", records))
+        for name in names
+        if name in runs
+    )
+    fed = rounds * len(NAMES) * FED_S + PREPARED_S + left / 1000 if "names" in names else 0.0
+    return played + fed
 
 
 def plays(

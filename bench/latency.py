@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import data, machine, results
+from bench import data, duration, machine, results
 from bench.service import Service, count_lines, marked, overlap, serving, with_marked
 
 FILES = 1_000
@@ -22,6 +22,8 @@ LINES = 1_000
 LINES_PERIOD_S = 0.05
 LINES_BESIDE = 100
 """Ordinary lines written together with each marked one."""
+AROUND_S = 15
+"""Starting and stopping twice."""
 Feed = Callable[[Path, list[Path], int], list[float]]
 """Of the working directory, the files to feed from and how many marked records: the moment of each."""
 
@@ -33,6 +35,7 @@ def main() -> None:
     arguments.add_argument("--records", type=int, default=RECORDS, help="in a file")
     arguments.add_argument("--lines", type=int, default=LINES, help="of the file that grows")
     given = arguments.parse_args()
+    duration.tell("latency", given.files * PERIOD_S + given.lines * LINES_PERIOD_S + AROUND_S)
     inputs = data.inputs(given.files * given.records, files=given.files)
     for case, feed, count in (
         (f"a file a second of {given.records:,} records", feed_files, given.files),

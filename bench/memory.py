@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import data, machine, results
+from bench import data, duration, machine, results
 from bench.jobs import UPSWELL_JOB, play
 from bench.process import memory_kib, run
 from bench.service import Service, marked, serving, with_marked
@@ -29,6 +29,10 @@ ROUNDS = 5
 COMMITS = 30
 COMMIT_RECORDS = 1_000
 SIZES = (2_000_000, 20_000_000, 100_000_000)
+STATE_MILLION_S = 8.0
+"""For each million dials, writing and taking the records that make the totals included."""
+RESTART_S = 8.0
+"""A restart and its commits."""
 HOUR = "20260105100000"
 """All of the services that are used have their hours then."""
 
@@ -49,6 +53,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     given = arguments.parse_args()
+    duration.tell("memory", seconds(given.dials, given.rounds, given.sizes))
     marks = given.rounds + COMMITS * given.rounds
     told = machine.describe()
     states = {}
@@ -71,6 +76,12 @@ def main() -> None:
     peaks = [(size, play(UPSWELL_JOB, data.inputs(size))[0].peak_mib) for size in given.sizes]
     results.save("memory", "input", told | {"peaks_mib": peaks})
     print(json.dumps({"input": peaks}))
+
+
+def seconds(dials: int, rounds: int, sizes: list[int]) -> float:
+    """About how long it takes: the state is made, started on in rounds, and the sizes are read."""
+    runs_s = sum(duration.job_s("Upswell", size) for size in sizes)
+    return STATE_MILLION_S * dials / 1e6 + 2 * rounds * RESTART_S + runs_s
 
 
 def make(dials: int, marks: int) -> State:

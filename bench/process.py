@@ -36,9 +36,7 @@ def run(command: list[str], stdout: Path, *, tree: bool = False) -> Run:
         _, status, usage = os.wait4(child, 0)
         wall_s = time.perf_counter() - begun
         cpu_s, peak_mib = (
-            sampler.stop()
-            if sampler
-            else (usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+            sampler.stop() if sampler else (usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
         )
     if status:
         sys.exit(f"bench: {' '.join(command)} failed:\n{log.read_text('utf-8', 'replace')[-4000:]}")

@@ -28,12 +28,17 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
-from grammar import BLANK, KEEP_DAYS, LINE_BYTES_MAX, RECORD
+from grammar import BLANK, KEEP_DAYS, LINE_BYTES_MAX, RECORD, TIME
 
 TOLD = ("rejected+header", "blank", "no_rule", "outside_window", "late")
 INSIDE = "inside"
+PLAIN = (
+    "^[0-9]{5,15},[0-9]{1,9},[0-9]{1,15},20[0-9]{2}(?:(?:0[13578]|1[02])(?:0[1-9]|[12][0-9]|3[01])"
+    f"|(?:0[469]|11)(?:0[1-9]|[12][0-9]|30)|02(?:0[1-9]|1[0-9]|2[0-8])){TIME}$"
+)
+"""Most records: without quotes or a plus, and of a day that every year of this century has."""
 BUCKETS = 64
-PLACE = ["path", "block"]
+PLACE = ["file", "block"]
 ROW = ["dial", "service", "start", "opened", "application", "day", "volume", "threshold", "raw"]
 
 
@@ -72,28 +77,45 @@ class Accounts(StatefulProcessor):
 
 
 def date(text: Column) -> Column:
-    """Eight digits as a date, null when there is no such one; a tenth of the price of a pattern."""
+    """Eight digits as a date, null when there is no such one; for a fraction of the price of a pattern."""
     parts = (text.substr(1, 4), text.substr(5, 2), text.substr(7, 2))
     return f.concat_ws("-", *parts).try_cast("date")
 
 
 def read_lines(spark: SparkSession, data: Path) -> DataFrame:
-    """The lines of the files as they come: whether each is a record, its day, and its dial."""
+    """The lines of the files as they come, each with the date of its file."""
     text = spark.readStream.text(str(data), lineSep="\n", pathGlobFilter="DATA_*.csv")
     value = f.col("value")
     raw = f.when(value.endswith("\r"), f.expr("left(value, length(value) - 1)")).otherwise(value)
-    bare = f.when(f.contains("raw", f.lit('"')), f.translate("raw", '"', "")).otherwise(f.col("raw"))
-    file_day = date(f.substring_index("path", "/DATA_", -1))
+    return text.select(
+        raw.alias("raw"),
+        f.col("_metadata.file_name").alias("file"),
+        f.col("_metadata.file_block_start").alias("block"),
+    ).withColumn("stamp", f.col("file").substr(6, 8))
+
+
+def glance(lines: DataFrame, segment: DataFrame) -> DataFrame:
+    """All lines but those that are plainly a record of somebody who is not in the segment."""
+    plain = f.col("raw").rlike(PLAIN) & (f.col("raw").substr(-14, 8) <= f.col("stamp"))
     return (
-        text.select(
-            raw.alias("raw"),
-            f.col("_metadata.file_path").alias("path"),
-            f.col("_metadata.file_block_start").alias("block"),
-        )
-        .withColumn("short", f.octet_length("raw") <= LINE_BYTES_MAX)
+        lines.withColumn("plain", plain)
+        .withColumn("dial", f.substring_index("raw", ",", 1))
+        .join(f.broadcast(segment), "dial", "left")
+        .where("NOT plain OR chosen")
+        .drop("plain", "dial", "chosen")
+    )
+
+
+def look_closer(lines: DataFrame) -> DataFrame:
+    """The lines with whether each is a record, its day, and its dial."""
+    bare = f.when(f.contains("raw", f.lit('"')), f.translate("raw", '"', "")).otherwise(
+        f.col("raw")
+    )
+    return (
+        lines.withColumn("short", f.octet_length("raw") <= LINE_BYTES_MAX)
         .withColumn("bare", f.when(f.col("short") & f.col("raw").rlike(RECORD), bare))
         .withColumn("day", date(f.substring_index("bare", ",", -1)))
-        .withColumn("file_day", file_day)
+        .withColumn("file_day", date(f.col("stamp")))
         .withColumn(
             "record",
             f.coalesce(f.col("day").between("0001-01-01", f.date_add("file_day", 1)), f.lit(False)),
@@ -110,7 +132,8 @@ def decide(lines: DataFrame, segment: DataFrame, rules: DataFrame) -> DataFrame:
 
     That is an outcome, or that it lies inside a window.
     """
-    mine = lines.join(f.broadcast(segment), "dial", "left").where("NOT record OR chosen")
+    seen = look_closer(glance(lines, segment))
+    mine = seen.join(f.broadcast(segment), "dial", "left").where("NOT record OR chosen")
     fields = f.split("bare", ",")
     record = mine.withColumn("fields", f.when(f.col("record"), fields)).withColumn(
         "service", f.col("fields")[1].cast("int")
@@ -191,9 +214,7 @@ def run(given: argparse.Namespace, work: str) -> dict[str, object]:
         decided.where(f.col("outcome") == INSIDE)
         .withColumn("bucket", f.pmod(f.hash("dial"), f.lit(BUCKETS)))
         .groupBy("bucket")
-        .transformWithStateInPandas(
-            Accounts(), "application string, raw string", "append", "None"
-        )
+        .transformWithStateInPandas(Accounts(), "application string, raw string", "append", "None")
     )
     query = (
         sent.writeStream.format("text")

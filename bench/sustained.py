@@ -2,6 +2,7 @@
 
 The generator takes a core of its own and so decides the rate. A pause is how long a file waited from its appearance to
 the last notification file of the batch that took it: generator, reload, commit and whatever else there was included.
+What the disk's syncs took of it is told beside, as ``latency`` does: the generator's own files go to the same disk.
 Files are moved out of DATA when they are old, as an operator would; at the end every line must have been taken.
 """
 
@@ -12,12 +13,14 @@ import shutil
 import subprocess
 import sys
 import time
+from bisect import bisect_left
+from operator import itemgetter
 from pathlib import Path
 
-from bench import data, machine, results
+from bench import data, duration, machine, results
 from bench.machine import UPSWELL
 from bench.process import memory_kib
-from bench.service import Service, serving
+from bench.service import Service, overlap, serving
 
 SECONDS = 600
 RECORDS = 100_000
@@ -27,6 +30,8 @@ RELOAD_S = 60.0
 KEPT_S = 10.0
 """Longer than a file needs to be still, and so to be done."""
 PAUSE_MS_MAX = 200.0
+AROUND_S = 30
+"""Starting, and looking at what was measured."""
 FILES_MAX = 1_000_000
 
 
@@ -38,6 +43,7 @@ def main() -> None:
     arguments.add_argument("--reload-s", type=float, default=RELOAD_S)
     arguments.add_argument("--records", type=int, default=RECORDS, help="in a file")
     given = arguments.parse_args()
+    duration.tell("sustained", given.seconds + AROUND_S)
     told = machine.describe()
     work = data.DATA / "sustained"
     shutil.rmtree(work, ignore_errors=True)
@@ -50,7 +56,7 @@ def main() -> None:
     feed = Feed(inputs, segment, given.reload_s)
     command = [str(UPSWELL), "generate", "data", str(inputs.data), "--files", str(FILES_MAX)]
     command += ["--records", str(given.records), "--customers", str(given.customers)]
-    with serving(inputs, work, watched=(inputs.data,)) as service:
+    with serving(inputs, work, traced=True, watched=(inputs.data,)) as service:
         generator = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             feed.run(service, generator, given.seconds)
@@ -137,14 +143,16 @@ def evaluate(service: Service, feed: Feed, work: Path, records: int) -> dict[str
     for line in log.stdout.splitlines():
         taken = json.loads(line)
         batches[taken["file"]] = taken["batch"]
-    waits = [
-        (
-            round(one.moment - feed.begun, 3),
-            round(1000 * (published[batches[one.path.name]] - one.moment), 2),
-        )
-        for one in files
-        if batches[one.path.name] in published
-    ]
+    syncs = service.syncs()
+    waits, beyond_ms = [], []
+    for one in files:
+        end = published.get(batches[one.path.name])
+        if end is not None:
+            near = syncs[bisect_left(syncs, one.moment, key=itemgetter(1)) :]
+            near = near[: bisect_left(near, end, key=itemgetter(0))]
+            waits.append((round(one.moment - feed.begun, 3), round(1000 * (end - one.moment), 2)))
+            disk_s = overlap(one.moment, end, near)
+            beyond_ms.append(round(waits[-1][1] - 1000 * disk_s, 2))
     in_force = service.log().count('event="reference in force"')
     if in_force < len(feed.reloads):
         sys.exit(f"bench: {in_force} versions in force after {len(feed.reloads)} reloads")
@@ -159,6 +167,10 @@ def evaluate(service: Service, feed: Feed, work: Path, records: int) -> dict[str
         "p99_ms": results.percentile(waits_ms, 0.99),
         "most_ms": max(waits_ms),
         "pauses": sum(wait_ms > PAUSE_MS_MAX for wait_ms in waits_ms),
+        "p50_beyond_disk_ms": results.percentile(beyond_ms, 0.5),
+        "p99_beyond_disk_ms": results.percentile(beyond_ms, 0.99),
+        "most_beyond_disk_ms": max(beyond_ms),
+        "batches": len(set(batches.values())),
         "waits": waits,
         "memory": [(round(at, 1), round(mib, 1)) for at, mib in feed.memory],
     }

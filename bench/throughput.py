@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import NamedTuple
 
-from bench import data, machine, results
+from bench import data, duration, machine, results
 from bench.answers import Answer
 from bench.jobs import UPSWELL_JOB, Job, available, play, play_all
 from bench.process import Run
@@ -66,6 +66,7 @@ def main() -> None:
         check_answers()
         return
     jobs = available(given.jobs)
+    duration.tell("throughput", seconds(jobs, cases(given.sizes), given.rounds, given.spark_rounds))
     for case in cases(given.sizes):
         inputs = case.inputs()
         told = machine.describe()
@@ -84,6 +85,16 @@ def main() -> None:
             print(f"{case.name}, round {number + 1}: {walls}", flush=True)
         if answer:
             keep(case, jobs, rounds, answer, told)
+
+
+def seconds(jobs: list[Job], played: list[Case], rounds: int, spark_rounds: int | None) -> float:
+    """About how long it takes to play so many rounds of these cases."""
+    return sum(
+        duration.job_s(job.name, case.records)
+        * (min(rounds, spark_rounds) if job.tree and spark_rounds is not None else rounds)
+        for case in played
+        for job in [*jobs, *(jobs[:1] if case.dirty else [])]
+    )
 
 
 def check_answers() -> None:
