@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import duration
 from bench.machine import UPSWELL
 
 DATA = Path(__file__).parent / "data"
@@ -57,12 +58,12 @@ def inputs(
 def segment(customers: int, share: float) -> Path:
     """SEGMENT: this share of the customers."""
     people = ("--customers", str(customers), "--share", str(share))
-    return _generated(f"segment-{customers}-{share:g}", "segment", *people)
+    return _generated(f"segment-{customers}-{share:g}", "segment", customers, *people)
 
 
 def rules_of(services: int) -> Path:
     """RULES: one for each of so many services."""
-    return _generated(f"rules-{services}", "rules", "--services", str(services))
+    return _generated(f"rules-{services}", "rules", services, "--services", str(services))
 
 
 def _data(records_per_file: int, files: int, customers: int, services: int) -> Path:
@@ -70,14 +71,14 @@ def _data(records_per_file: int, files: int, customers: int, services: int) -> P
     # All on one day: the programs that are compared refuse what is after midnight in a window over midnight.
     people = ("--customers", str(customers), "--services", str(services))
     name = f"data-{records_per_file}x{files}-{customers}-{services}"
-    return _generated(name, "data", *size, *people)
+    return _generated(name, "data", records_per_file * files, *size, *people)
 
 
-def _generated(name: str, kind: str, *options: str) -> Path:
+def _generated(name: str, kind: str, lines: int, *options: str) -> Path:
     target = DATA / name
     with made(target) as partial:
         if partial:
-            print(f"bench: making {name}, to be kept", flush=True)
+            duration.tell_made(name, lines)
             command = [str(UPSWELL), "generate", kind, str(partial), "--seed", str(SEED), *options]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return target
@@ -136,8 +137,9 @@ def _spoiled(clean: Path, ratio: float) -> Path:
         chance = random.Random(SEED)
         if not partial:
             return target
-        print(f"bench: making {target.name}, to be kept", flush=True)
-        for index, file in enumerate(sorted(clean.iterdir())):
+        files = sorted(clean.iterdir())
+        duration.tell_made(target.name, len(files) * count_lines(files[0]))
+        for index, file in enumerate(files):
             lines = file.read_text("utf-8").splitlines()
             for at in chance.sample(range(len(lines)), int(len(lines) * ratio)):
                 lines[at] = chance.choice(SPOILS)(lines[at].split(","))
@@ -147,6 +149,11 @@ def _spoiled(clean: Path, ratio: float) -> Path:
             (partial / file.name).write_text(text, "utf-8", newline="\n")
             age(partial / file.name)
     return target
+
+
+def count_lines(file: Path) -> int:
+    """The lines of a file that ends in a line end."""
+    return file.read_bytes().count(b"\n")
 
 
 def age(path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import data, duration, machine, results
-from bench.service import Service, count_lines, marked, overlap, serving, with_marked
+from bench.service import Service, marked, overlap, serving, with_marked
 
 FILES = 1_000
 RECORDS = 100_000
@@ -65,7 +65,7 @@ def measure(inputs: data.Inputs, feed: Feed, count: int) -> tuple[list[float], l
         arrived = feed(work, sources, count)
         service.wait_for(count - 1)
         service.stop()
-    service.check_lines(sum(count_lines(file) for file in live.data.iterdir()))
+    service.check_lines(sum(data.count_lines(file) for file in live.data.iterdir()))
     appeared, syncs = service.marks(), service.syncs()
     total_ms, beyond_ms = [], []
     for number, begin in enumerate(arrived):

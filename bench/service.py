@@ -189,11 +189,6 @@ def with_marked(segment: Path, target: Path, count: int) -> Path:
     return target
 
 
-def count_lines(file: Path) -> int:
-    """The lines of a file that ends in a line end."""
-    return file.read_bytes().count(b"\n")
-
-
 def overlap(begin: float, end: float, spans: list[tuple[float, float]]) -> float:
     """How much of [begin, end] lies in the spans."""
     return sum(max(0.0, min(end, till) - max(begin, since)) for since, till in spans)

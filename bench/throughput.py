@@ -16,6 +16,7 @@ from bench.process import Run
 
 ROUNDS = 5
 DIRTY = 0.01
+SHARES = [0.1, 0.01]
 SHORT = (1_000_000, data.FILES)
 """Records and files of ``--short``."""
 SHORT_SPARK = (200_000, 6)
@@ -41,20 +42,19 @@ class Case(NamedTuple):
         return data.inputs(self.records, files=self.files, share=self.share, dirty=self.dirty)
 
 
-def cases(sizes: list[int]) -> list[Case]:
-    """All cases of these sizes."""
-    return [
-        Case(records, share, dirty)
-        for records in sizes
-        for share in (0.1, 0.01)
-        for dirty in (0.0, DIRTY)
-    ]
+def cases(sizes: list[int], shares: list[float], dirts: list[float]) -> list[Case]:
+    """Each size with each share of the customers in the segment and each share of odd lines."""
+    return [Case(records, share, dirty) for records in sizes for share in shares for dirty in dirts]
 
 
 def main() -> None:
     """Play the cases, and keep the figures of each as soon as it has been played."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--sizes", type=int, nargs="+", default=[20_000_000, 100_000_000])
+    arguments.add_argument("--shares", type=float, nargs="+", default=SHARES, help="in the segment")
+    arguments.add_argument(
+        "--dirty", type=float, nargs="+", default=[0.0, DIRTY], help="shares of odd lines"
+    )
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument(
         "--spark-rounds", type=int, help="fewer of them for Spark, which takes long"
@@ -66,8 +66,9 @@ def main() -> None:
         check_answers()
         return
     jobs = available(given.jobs)
-    duration.tell("throughput", seconds(jobs, cases(given.sizes), given.rounds, given.spark_rounds))
-    for case in cases(given.sizes):
+    played = cases(given.sizes, given.shares, given.dirty)
+    duration.tell("throughput", seconds(jobs, played, given.rounds, given.spark_rounds))
+    for case in played:
         inputs = case.inputs()
         told = machine.describe()
         play_all(jobs[:1], inputs)  # brings the files into the page cache
