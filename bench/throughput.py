@@ -19,8 +19,6 @@ DIRTY = 0.01
 SHARES = [0.1, 0.01]
 SHORT = (1_000_000, data.FILES)
 """Records and files of ``--short``."""
-SHORT_SPARK = (200_000, 6)
-"""Fewer of both: a state on Spark costs a customer, and a task a file, much more than a line."""
 
 
 class Case(NamedTuple):
@@ -103,7 +101,7 @@ def check_answers() -> None:
     for job in available():
         if job is UPSWELL_JOB:
             continue
-        records, files = SHORT_SPARK if job.tree else SHORT
+        records, files = SHORT
         # Starting Spark takes as long as all the others together, and most of the spoiled input's lines are clean.
         for dirty in (DIRTY,) if job.tree else (0.0, DIRTY):
             case = Case(records, data.SHARE, dirty, files)
