@@ -54,12 +54,15 @@ def details(question: str, cases: Cases) -> list[str]:
         return [line for series, figures in cases.items() for line in sizes(series, figures)]
     if question == "sustained":
         rows = [
-            [case, f"{figures['files']:,}", f"{figures['p50_ms']:.0f}", f"{figures['p99_ms']:.0f}",
-             f"{figures['most_ms']:.0f}", str(figures["pauses"]),
+            [case, name, f"{figures['files']:,}",
+             *(f"{figures[f'{word}{part}_ms']:.0f}" for word in ("p50", "p99", "most")),
+             "" if part else str(figures["pauses"]),
              f"{len(figures['reloads_s'])} of {figures['dials']:,}"]
             for case, figures in cases.items()
+            for part, name in (("", "in all"), ("_beyond_disk", "beyond the disk's syncs"))
         ]  # fmt: skip
         head = [
+            "",
             "",
             "files",
             "wait p50, ms",
