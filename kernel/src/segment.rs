@@ -1,7 +1,7 @@
 //! The set of targeted msisdns, laid out for a stream of which most records are not in it.
 //!
 //! Two layers: a `filter` that says "surely not" for nearly all strangers, and a `table` that knows exactly. About 15
-//! bytes a dial together. Both are filled part by part of the table's order.
+//! bytes a dial together. Both are filled in `parts`, by as many threads as there are cores.
 
 use crate::dials::{self, Report};
 use crate::filter::{self, Filter};
