@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from replays import RULES, database, files, past, state, traffic
-from test_engine import Place, record, wait_for
+from test_engine import DIALS, Place, record, wait_for
 from upswell import engine
 from upswell.cli import commands
 from upswell.reconcile import Reconciled, reconcile
@@ -93,6 +93,18 @@ def test_a_compressed_file_of_many_batches_is_proven(
     path.with_suffix("").write_bytes(first + second)
     path.unlink()
     assert ([], []) == (found(place).differences, found(place).unproven)
+
+
+def test_a_batch_of_many_days_is_proven_for_each(place: Place) -> None:
+    """A file that can have no part in the day is left out, though it published in the same batch."""
+    for day in ("05", "11", "12"):
+        place.file(f"202004{day}1000", record(1, 1, 200, "100000", f"202004{day}"))
+    place.once(keep_days=20)
+
+    for day in (20200405, 20200411, 20200412):
+        told = found(place, day)
+        assert ([], [], [day]) == (told.differences, told.unproven, list(told.days))
+        assert (1, {"in_output": 1}) == (told.days[day].notifications, told.days[day].where)
 
 
 def test_a_state_without_a_batch_is_proven(place: Place) -> None:
@@ -207,12 +219,14 @@ def test_a_file_that_no_batch_published_is_found(place: Place) -> None:
     ],
 )
 def test_a_tampered_state_is_found(place: Place, statement: str, words: str) -> None:
-    """Each row that says something else than the replay is named."""
+    """Each row that says something else than the replay is named, without a whole msisdn."""
     small_past(place)
     with database(place) as db:
         db.execute(statement)
 
-    assert words in "\n".join(found(place).differences)
+    told = "\n".join(found(place).differences)
+    assert words in told
+    assert not [dial for dial in DIALS if dial in told]
 
 
 def test_a_tampered_file_row_is_found(place: Place) -> None:

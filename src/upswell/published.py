@@ -68,11 +68,15 @@ def read(output: Path, one: Staged) -> bytes | None:
         ) from error
 
 
-def first_unlike(expected: bytes, found: bytes) -> int:
-    """The number of the first line, from 1, in which two contents differ."""
+def describe_change(one: Staged, expected: bytes, found: bytes) -> str:
+    """The first line, from 1, in which a published file differs from what was published, in words."""
     pairs = zip(expected.split(b"\n"), found.split(b"\n"), strict=False)
-    shorter = min(expected.count(b"\n"), found.count(b"\n")) + 1
-    return next((line for line, (one, other) in enumerate(pairs, 1) if one != other), shorter)
+    has, had = found.count(b"\n"), expected.count(b"\n")
+    line = next((at for at, (old, new) in enumerate(pairs, 1) if old != new), min(has, had) + 1)
+    return (
+        f"{escape(one.directory)}/{one.published_name} line {line}: not what was published (it has {has:,} lines, and"
+        f" had {had:,})"
+    )
 
 
 def strangers(

@@ -20,7 +20,7 @@ from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.privacy import escape
-from upswell.published import Row, Where, first_unlike, notifications, read, strangers, where
+from upswell.published import Row, Where, describe_change, notifications, read, strangers, where
 from upswell.replay import Days, Past, References, Replay, batches, remember
 from upswell.rules import directory_name
 from upswell.view import View
@@ -113,12 +113,14 @@ class _Reconciliation:
         self.hanging: list[tuple[int, str]] = []
         """Differences that prove something only if all before their batch could be read."""
         self.staged: set[tuple[int, str]] = set()
+        self.changed: list[Staged] = []
 
     def run(self) -> Reconciled:
         past = self.past
         for batch in batches(self.view, self.past, self.days):
             self._take(batch)
         proven = self._lost()
+        self._keep(self._where_changed())
         self._notifications(proven)
         self._files()
         if self.day is None:
@@ -149,8 +151,9 @@ class _Reconciliation:
             self.first_ranges.setdefault(taken.file, number)
         for step in self.replay.take(batch):
             for taken, scanned in step.pairs:
-                some = Counter(dict(zip(OUTCOMES, scanned.outcomes, strict=True)))
-                why = Counter(dict(zip(REASONS, scanned.rejects, strict=True)))
+                # Without the zeros: there may be a million files.
+                some = +Counter(dict(zip(OUTCOMES, scanned.outcomes, strict=True)))
+                why = +Counter(dict(zip(REASONS, scanned.rejects, strict=True)))
                 self.found.files.setdefault(taken.file, Counter()).update(some)
                 self.reasons[taken.file].update(why)
                 outcomes, reasons, lines = outcomes + some, reasons + why, lines + scanned.lines
@@ -201,7 +204,8 @@ class _Reconciliation:
         for place in sorted(staged.keys() | outputs.keys()):
             content = b"".join(outputs.get(place, ()))
             one = staged.get(place)
-            if one is None or one.digest != hashlib.sha256(content).digest():
+            whole = self.day is None  # of a day, not all files of the batch are read
+            if whole and (one is None or one.digest != hashlib.sha256(content).digest()):
                 what = f"what batch {number} published for {escape(place)}"
                 self.hanging.append((number, f"{what} is not what its replay gives"))
             if one is not None:
@@ -214,18 +218,12 @@ class _Reconciliation:
             if self.day in (None, day):
                 self.found.days.setdefault(day, Day()).where[found] += lines
         if found == "changed":
-            ids = [
-                number
-                for number, name in self.past.applications.items()
-                if directory_name(name) == one.directory
-            ]
-            expected = b"".join(self.view.notified_lines(one.batch, number) for number in ids)
-            content = read(self.past.output, one) or b""
-            has, had = content.count(b"\n"), expected.count(b"\n")
-            self.found.differences.append(
-                f"{escape(one.directory)}/{one.published_name} line {first_unlike(expected, content)}: not what was"
-                f" published (it has {has:,} lines, and had {had:,})"
-            )
+            self.changed.append(one)
+
+    def _where_changed(self) -> Iterator[str]:
+        for one in self.changed:
+            expected = self.view.notified_lines(one.batch, one.application)
+            yield describe_change(one, expected, read(self.past.output, one) or b"")
 
     def _lost(self) -> int:
         """Tell which files are no longer what was taken; the first batch that hangs on one of them."""
