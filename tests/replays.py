@@ -8,13 +8,17 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from test_engine import DIALS, LONG_AGO_S, Place
 from upswell import engine
+from upswell.reference import Reference
 from upswell.schema import seal
+from upswell.view import View
+from upswell.zones import Zones
 
 DAYS = ("20200417", "20200418")
 ODD = (
@@ -53,8 +57,19 @@ def traffic(generator: random.Random, lines: int) -> bytes:
 
 
 def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some runs, one after another, each over new, grown and compressed files, now and then under other rules."""
+    """Some runs, one after another, each over new, grown and compressed files, now and then under other rules.
+
+    Time zones, measure and open days are drawn, too.
+    """
     generator = random.Random(seed)
+    if generator.random() < 0.5:
+        place.settings = replace(
+            place.settings,
+            measure=generator.choice(["total", "session"]),
+            data_timezone="Africa/Cairo",
+            rules_timezone=generator.choice(["UTC", "Asia/Tokyo"]),
+            keep_days=generator.choice([1, 2, 3]),
+        )
     monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", str(generator.choice([64, 500, 4000])))
     monkeypatch.setattr(engine, "OUTPUT_BYTES_MAX", generator.choice([200, 1 << 20]))
     grown: dict[str, bytes] = {}
@@ -79,6 +94,16 @@ def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             place.write(place.root / "segment" / "SEGMENT.csv", segment, LONG_AGO_S + number)
         place.once()
     place.law()
+
+
+def untaught(view: View) -> Reference:
+    """The reference with the state's settings, before it was fed anything."""
+    meta = view.meta()
+    return Reference(
+        "session" if meta["measure"] == "session" else "total",
+        int(meta["keep_days"]),
+        Zones(meta["data_timezone"], meta["rules_timezone"]),
+    )
 
 
 def files(place: Place) -> dict[str, bytes]:

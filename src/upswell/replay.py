@@ -128,17 +128,20 @@ class Days(NamedTuple):
     last: int
 
 
-def batches(view: View, past: Past, days: Days | None = None) -> Iterator[list[LogRange]]:
+def batches(
+    view: View, past: Past, days: Days | None = None, *, late: bool = False
+) -> Iterator[list[LogRange]]:
     """The log of the past, the ranges of one batch at a time.
 
     With ``days``, what can have no part in a notification of these days is left out: files of earlier stamps, and all
-    that came when these days were closed.
+    that came when these days were closed; but with ``late`` that is told, too.
     """
     log = takewhile(lambda taken: taken.batch <= past.last_batch, view.log())
     for _, ranges in groupby(log, key=lambda taken: taken.batch):
         batch = list(ranges)
         if days is not None:
-            if day_open_of(batch[0].newest_stamp, past.keep_days, past.zones) > days.last:
+            day_open = day_open_of(batch[0].newest_stamp, past.keep_days, past.zones)
+            if day_open > days.last and not late:
                 return
             # A window over midnight opens a day before, a record may be a day ahead of its stamp, and so may a zone.
             first = add_days(days.first, -3)

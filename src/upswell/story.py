@@ -34,7 +34,7 @@ class Lines:
     """The lines of one msisdn, decided in log order."""
 
     def __init__(self, view: View, past: Past, msisdn: str, days: Days | None = None) -> None:
-        """With ``days``, files that can have no part in these days are left out."""
+        """With ``days``, files that can have no record of these days are left out."""
         self.view = view
         self.days = days
         self.past = past
@@ -50,10 +50,13 @@ class Lines:
     def told(self) -> Iterator[Told]:
         """Each line in log order. Lines of files that are lost are not among them."""
         hits = self._search()
-        for taken in chain.from_iterable(batches(self.view, self.past, self.days)):
+        for taken in self._log():
             mine = hits.get(taken.file, [])
             while mine and mine[-1].byte < taken.end:
                 yield from self._decide(taken, mine.pop())
+
+    def _log(self) -> Iterator[LogRange]:
+        return chain.from_iterable(batches(self.view, self.past, self.days, late=True))
 
     def joins(self, version: str) -> bool:
         """Whether the customer is in this version of the segment."""
@@ -64,7 +67,7 @@ class Lines:
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
         cuts: defaultdict[str, list[int]] = defaultdict(list)
-        for taken in chain.from_iterable(batches(self.view, self.past, self.days)):
+        for taken in self._log():
             cuts[taken.file].append(taken.end)
         files = [self.past.files[name] for name in cuts]
         with ThreadPoolExecutor(threads()) as pool:
