@@ -27,6 +27,14 @@ RULES = (
     "1,Twitter,8,20,300\n2,WhatsApp,9,18,200\n3,Night,22,6,400\n",
     "1,Twitter,8,20,200\n2,WhatsApp,9,18,300\n",
 )
+SMALL_BATCHES = """
+from upswell import engine
+from upswell.cli import main
+engine.WORK_MS_MAX = 0
+main()
+"""
+"""A run whose batches are a round of pieces each, so that most are read while another is committed."""
+PIECE_BYTES = "200"  # of those
 QUICK = ("--settle-s", "0.1", "--poll-s", "0.05")
 LONG_AGO_S = 1_600_000_000
 WAIT_S = 60.0  # for what takes a fraction of a second on an idle machine
@@ -54,12 +62,14 @@ class Surroundings:
 
     # The run
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        """A run for ever, or with ``--once`` one over what is there."""
+    def start(self, *options: str, small: bool = False) -> subprocess.Popen[str]:
+        """A run for ever, or with ``--once`` one over what is there; ``small``: with batches of few lines."""
         paths = map(str, (self.data, self.segment, self.rules, self.output))
+        program = ("-c", SMALL_BATCHES) if small else ("-m", "upswell")
+        pieces = {"UPSWELL_KERNEL_PIECE_BYTES": PIECE_BYTES} if small else {}
         return subprocess.Popen(
-            [sys.executable, "-m", "upswell", *paths, *QUICK, *options],
-            env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [sys.executable, *program, *paths, *QUICK, *options],
+            env=clean_environment() | pieces, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def wait_until_locked(self, process: subprocess.Popen[str]) -> None:

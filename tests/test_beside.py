@@ -1,6 +1,7 @@
 """A call beside a block is over, and its error heard, before anything follows the block."""
 
 import threading
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ def test_what_follows_the_block_finds_the_call_done() -> None:
 
     def call() -> None:
         assert inside.wait(10)
+        time.sleep(0.05)  # so that a block that did not wait would be seen to
         done.append("call")
 
     with beside(call):

@@ -193,11 +193,12 @@ def test_totals_and_caps_survive_a_restart(place: Place) -> None:
     seed=strategies.integers(0, 2**32),
     runs=strategies.integers(1, 4),
     threads=strategies.integers(1, 3),
+    small=strategies.booleans(),
 )
 def test_any_split_over_runs_obeys_the_law(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, runs: int, threads: int
+    tmp_path_factory: pytest.TempPathFactory, seed: int, runs: int, threads: int, small: bool
 ) -> None:
-    """Random files over random days, taken in several runs, some arriving late."""
+    """Random files over random days, taken in several runs, in large batches or in small ones, some arriving late."""
     place = Place(tmp_path_factory.mktemp("place"))
     generator = random.Random(seed)
     for _ in range(runs):
@@ -207,7 +208,11 @@ def test_any_split_over_runs_obeys_the_law(
             if (place.data / f"DATA_{stamp}.csv").exists():
                 continue  # what was taken must stay, for the law to be replayed over it
             place.file(stamp, traffic(generator, generator.randrange(60), day))
-        place.once(threads=threads)
+        with pytest.MonkeyPatch.context() as limits:
+            if small:
+                limits.setenv("UPSWELL_KERNEL_PIECE_BYTES", "40")
+                limits.setattr("upswell.engine.WORK_MS_MAX", 0)
+            place.once(threads=threads)
 
     place.law()
 

@@ -40,7 +40,9 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path, trust: 
 
 def _live_and_die(around: Surroundings, chance: random.Random) -> None:
     """One run and its end: in start-up, at work, or while it is paused."""
-    process = around.start("--threads", chance.choice(("1", "2")))
+    # In every other one most batches are read while another is committed.
+    small = chance.random() < 0.5
+    process = around.start("--threads", "2" if small else chance.choice(("1", "2")), small=small)
     if chance.random() < 0.2:
         time.sleep(chance.random() * 0.3)
     else:

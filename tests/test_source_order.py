@@ -1,5 +1,6 @@
 """Ranges come in arrival order, bounded, and say what their scan must know before it."""
 
+import gzip
 from datetime import datetime
 from pathlib import Path
 
@@ -303,3 +304,37 @@ def test_backlog_and_counts(arrivals: Arrivals) -> None:
     arrivals.take()
 
     assert (0, 0) == arrivals.source.backlog()
+
+
+def test_while_a_batch_is_in_hand_nothing_is_opened(arrivals: Arrivals) -> None:
+    """What was opened before is offered, in order, and nothing behind a file that was not: a held one is no hindrance."""
+    arrivals.write(1, record(1))
+    arrivals.write(2, gzip.compress(record(2)))
+    for minute in (3, 5):
+        arrivals.write(minute, record(minute))
+    first, *rest = ranges(arrivals)
+    assert [name(1), name(3), name(5)] == [planned.name for planned in (first, *rest)]
+    arrivals.read([first])
+
+    assert rest == arrivals.source.ready(opened=True)
+
+    arrivals.write(4, record(4))
+    arrivals.source.look()
+    assert rest[:1] == arrivals.source.ready(opened=True)
+    assert [name(3), name(4), name(5)] == [planned.name for planned in arrivals.source.ready()]
+
+
+def test_what_may_repeat_another_file_is_compared_with_no_batch_in_hand(arrivals: Arrivals) -> None:
+    """A suspect, and a taken part that must be read again, wait for the next time that files are opened."""
+    arrivals.write(1, records(0, 2))
+    arrivals.turn()
+    arrivals.write(2, record(0))
+    arrivals.write(3, record(3))
+    assert [name(3)] == [planned.name for planned in ranges(arrivals)]
+    assert ("waiting", "suspect") == arrivals.state(name(2))
+    assert [] == arrivals.source.ready(opened=True)
+
+    arrivals.append(1, record(4))
+    arrivals.source.look()
+    assert [] == arrivals.source.ready(opened=True)
+    assert [name(1), name(3)] == [planned.name for planned in arrivals.source.ready()]

@@ -262,23 +262,25 @@ class _Run:
         What follows a batch is read while that is committed, and taken in only after it: a commit that fails ends the
         run, and with it what was only read.
         """
-        ranges = [] if self.stop.is_set() else self.source.ready()
-        result = self._read(ranges) if ranges else None
-        over = False
-        while result is not None:
-            batch = self._take_in(ranges, result)
-            over = is_over()
-            ahead = [] if over else self.source.ready()
-            if batch is None:
-                self._save_files()
-                following = self._read(ahead) if ahead else None
-            else:
-                following = self._commit(batch, ahead)
-                self._count(batch)
-                names = [wanted.name for wanted in ranges]
-                self.observations.add(result, names, self.reference.ruleset)
-            self._progress()
-            ranges, result = ahead, following
+        over = self.stop.is_set()
+        while not over and (ranges := self.source.ready()):
+            following: Result | None = self._read(ranges)
+            while following is not None:
+                result, following = following, None
+                batch = self._take_in(ranges, result)
+                over = is_over()
+                # A batch in hand must not wait until other files have been opened and compared.
+                ahead = [] if over else self.source.ready(opened=True)
+                if batch is None:
+                    self._save_files()
+                    following = self._read(ahead) if ahead else None
+                else:
+                    following = self._commit(batch, ahead)
+                    self._count(batch)
+                    names = [wanted.name for wanted in ranges]
+                    self.observations.add(result, names, self.reference.ruleset)
+                self._progress()
+                ranges = ahead
         return not over
 
     def _read(self, ranges: Sequence[Range]) -> Result:

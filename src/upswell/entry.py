@@ -140,6 +140,14 @@ class Entry:
             return False
         return now - self.since >= settle_s or now - self.mtime_ns / 1e9 >= settle_s
 
+    @property
+    def must_be_opened(self) -> bool:
+        """Whether its content may have to be read before more of it is offered: as it looks now, or as a repeat."""
+        searched = self._searched == self.stat or (self.file.offset and self.file.first_record)
+        whole = self.whole or not self.file.compressed
+        examined = self.examined and searched and whole and not self.unverified
+        return not examined or self.file.reason == "suspect"
+
     def verify_due(self, now: float) -> bool:
         """Whether the taken part is to be compared before more is taken.
 

@@ -154,16 +154,22 @@ class Source:
 
     # What may be taken
 
-    def ready(self) -> list[Range]:
+    def ready(self, *, opened: bool = False) -> list[Range]:
         """The ranges that may be taken now, in arrival order, bounded in number and bytes; empty when there is none.
 
         Opens the files that content decides about, each once for a stat. May be called again without a look: what was
         taken is offered no more, the rest again. A file that grew since the look is offered up to the size seen then.
+
+        With ``opened`` it opens nothing, which may take long: it ends before the first file that has to be opened.
         """
         ranges: list[Range] = []
         planned_bytes = 0
         began = time.monotonic()
         for entry in self._in_order():
+            if opened and entry.state == "held":
+                continue
+            if opened and entry.must_be_opened:
+                break
             planned = self._plan(entry)
             if planned is None:
                 continue
