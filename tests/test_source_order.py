@@ -307,7 +307,7 @@ def test_backlog_and_counts(arrivals: Arrivals) -> None:
 
 
 def test_while_a_batch_is_in_hand_nothing_is_opened(arrivals: Arrivals) -> None:
-    """What was opened before is offered, in order, and nothing behind a file that was not: a held one is no hindrance."""
+    """What was opened before is offered, in order, and nothing behind a file that was not."""
     arrivals.write(1, record(1))
     arrivals.write(2, gzip.compress(record(2)))
     for minute in (3, 5):

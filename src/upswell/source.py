@@ -166,8 +166,6 @@ class Source:
         planned_bytes = 0
         began = time.monotonic()
         for entry in self._in_order():
-            if opened and entry.state == "held":
-                continue
             if opened and entry.must_be_opened:
                 break
             planned = self._plan(entry)
