@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from upswell.config import FIELDS, gather, state_of
+from upswell.config import FIELDS, cadence_of, gather, state_of
 
 Decorator = Callable[[Any], Any]
 
@@ -23,6 +23,11 @@ def _value(name: str, metavar: str, text: str) -> Decorator:
 
 def _flag(name: str, text: str) -> Decorator:
     return click.option("--" + name.replace("_", "-"), name, is_flag=True, default=None, help=text)
+
+
+def cadence(text: str) -> Decorator:
+    """The option that sets the cadence."""
+    return click.option("--cadence-s", "--cadence", "cadence_s", metavar="S", help=text)
 
 
 _MEANING = (
@@ -48,12 +53,8 @@ _RUNNING = (
     _value("max_reject_ratio", "R", "With --once: exit 65 when more than R (0 to 1) is rejected."),
     _value("settle_s", "S", "Seconds a file must stay unchanged to be still [2]."),
     _value("poll_s", "S", "Seconds between two looks at DATA [1]."),
-    click.option(
-        "--cadence-s",
-        "--cadence",
-        "cadence_s",
-        metavar="S",
-        help="Seconds between the stamps of two files: tells which are missing; 0: none is expected [60].",
+    cadence(
+        "Seconds between the stamps of two files: tells which are missing; 0: none is expected [60]."
     ),
     click.option(
         "--watch/--no-watch",
@@ -140,6 +141,13 @@ def state_dir(given: Mapping[str, Any]) -> Path:
     """The state directory that ``existing_run``'s options, a variable or upswell.toml name."""
     config = given.get("config")
     return state_of(gather(fields(given), Path(config) if config else None, beside_rules=False))
+
+
+def told_cadence_s(given: Mapping[str, Any]) -> int | None:
+    """The cadence that a flag or a variable names, for a look at a run; None: that of the run itself."""
+    config = given.get("config")
+    gathered = gather(fields(given), Path(config) if config else None, beside_rules=False)
+    return cadence_of(gathered)
 
 
 def fields(given: Mapping[str, Any]) -> dict[str, object]:
