@@ -1,7 +1,10 @@
 """Whether the files keep time: missing stamps, silence, late files and unusual sizes, in ``status`` and in the log."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,6 +202,24 @@ def test_the_cadence_is_a_setting(upswell: Upswell, tmp_path: Path, words: tuple
     assert "Out of step" not in upswell("status", "--output", "out").stdout
 
 
+def test_a_look_with_another_cadence(upswell: Upswell, tmp_path: Path) -> None:
+    """A flag before a variable before what the run was told; upswell.toml is for runs."""
+    paths = write_inputs(tmp_path)
+    deliver(tmp_path, 41)
+    upswell(*paths, "--once", "--cadence-s", "120")
+
+    def missing(*words: str, **variables: str) -> tuple[int, int]:
+        text = upswell("status", "--output", "out", "--json", *words, **variables).stdout
+        found = json.loads(text)["cadence"]
+        return found["cadence_s"], found["missing_files"]
+
+    write(tmp_path / "upswell.toml", "cadence_s = 0\n")
+    assert (120, 1) == missing()
+    assert (60, 3) == missing(UPSWELL_CADENCE_S="60")
+    assert (0, 0) == missing("--cadence-s", "0", UPSWELL_CADENCE_S="60")
+    assert "cadence_s" in upswell("status", "--output", "out", "--cadence-s", "1", code=2).stderr
+
+
 def test_a_run_tells_each_thing_once(upswell: Upswell, tmp_path: Path) -> None:
     """A gap when it appears, no part of it when a late file fills some of it, and nothing at a restart or a repeat."""
     paths = write_inputs(tmp_path)
@@ -249,6 +270,60 @@ def test_silence_is_told_once_until_something_moves(tmp_path: Path) -> None:
 
     assert [[], ["silence"], [], [], ["silence"]] == told
     assert None is cadence.silent_s(9e9, 0.0, 0)
+
+
+def test_another_inode_is_no_news(tmp_path: Path) -> None:
+    """As a share that is mounted again gives: no late file or size is told twice, and silence goes on."""
+    rows = [file(at) for at in range(cadence.MEDIAN_FILES_MIN)]
+    rows += [file(20, size=9999), file(15, late=True), file(21, "held"), file(22, "duplicate")]
+    with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
+        watch = Cadence(checkpoint, 60, "UTC", 1000.0)
+        watch.see(rows, 1000.0)
+        checkpoint.save_files(rows)
+        first = [event for event, _ in watch.news(1000.0)]
+        again = [replace(row, inode=row.inode + 1, mtime_ns=2) for row in rows]
+        watch.see(again, 1400.0)
+        checkpoint.save_files(again)
+        then = [event for event, _ in watch.news(1400.0)]
+        watch.see([replace(again[-2], state="done")], 1500.0)
+
+        assert ["gap", "late file", "file of unusual size"] == first
+        assert ["silence"] == then
+        assert [again[-2].name] == list(watch._done)
+
+
+def test_a_restart_over_other_inodes_tells_nothing(upswell: Upswell, tmp_path: Path) -> None:
+    """A run over the same files, each of which is another on disk, has no news of them."""
+    paths = write_inputs(tmp_path)
+    deliver(tmp_path, 41)
+    upswell(*paths, "--once")
+    deliver(tmp_path, 39)
+    upswell(*paths, "--once")
+    for path in sorted((tmp_path / "data").iterdir()):
+        shutil.copy2(path, tmp_path / "copy")
+        (tmp_path / "copy").replace(path)
+    told = upswell(*paths, "--once").stderr
+
+    assert "event=gap" not in told
+    assert "late file" not in told
+
+
+@pytest.mark.parametrize(("minute", "words"), [(37, "nonsense"), (38, "2020041719!!")])
+def test_a_stamp_that_is_none_is_a_damaged_state(
+    upswell: Upswell, tmp_path: Path, minute: int, words: str
+) -> None:
+    """``status`` ends as at any other damage, with the way on."""
+    paths = write_inputs(tmp_path)
+    deliver(tmp_path, 38)
+    deliver(tmp_path, 39)
+    upswell(*paths, "--once")
+    with closing(sqlite3.connect(tmp_path / "out" / ".upswell" / "checkpoint.db")) as db, db:
+        name = f"DATA_{stamp(minute)}.csv"
+        assert 1 == db.execute("UPDATE file SET stamp = ? WHERE name = ?", (words, name)).rowcount
+    told = upswell("status", "--output", "out", code=74).stderr
+
+    assert "is damaged: the row of a file" in told
+    assert "upswell state verify" in told
 
 
 def test_status_tells_of_silence_only_while_somebody_runs_it(

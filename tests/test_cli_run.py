@@ -209,6 +209,38 @@ def test_a_full_disk_under_stdout_is_an_io_error(tmp_path: Path) -> None:
     assert 1 == len(list((tmp_path / "out" / "Twitter").iterdir()))
 
 
+READS = (
+    ("status",), ("status", "--json"), ("sent",), ("sent", "--list"), ("rejects", "--list"), ("rejects", "--raw"),
+    ("history",), ("state", "show"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", READS)
+def test_a_full_stdout_of_a_read_command_is_told_as_that(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Nothing was to be committed: the next step is about where the answer goes, once, and the code is 74."""
+    upswell = [sys.executable, "-m", "upswell"]
+    environment = clean_environment()
+    subprocess.run(
+        [*upswell, *write_inputs(tmp_path), "--once"], cwd=tmp_path, env=environment, check=True
+    )
+    for place, code in (("/dev/full", 74), ("&-", 0)):
+        command = f'exec "$@" >{place}'
+        done = subprocess.run(
+            ["bash", "-c", command, "bash", *upswell, *words, "--output", "out"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+        assert code == done.returncode, done.stderr
+        assert bool(code) == (
+            "error: cannot write to standard output: No space left" in done.stderr
+        )
+        assert bool(code) == ("make room where it is sent to" in done.stderr)
+        assert "committed" not in done.stderr
+        assert "rror" not in done.stderr.replace("error: cannot write", "", 1)
+
+
 def run_on_terminal(command: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
     """The exit code of a command on a terminal of its own, and all that it wrote there."""
     pid, terminal = pty.fork()

@@ -17,8 +17,9 @@ from faults.workloads import Run
 from inputs import write
 from trust import Trust
 from upswell.errors import UpswellError
+from upswell.stored import Totals
 from upswell.verify import verify
-from upswell.view import Totals, View
+from upswell.view import View
 
 RUN = Run("damaged", lines=0, now={})
 """Over the files that are written here."""

@@ -14,7 +14,7 @@ import pytest
 from batches import SHARDS
 from conftest import Upswell, clean_environment
 from inputs import DIALS, LONG_AGO_S, RULES, inside, write, write_inputs
-from upswell import history, schema
+from upswell import history, schema, view
 from upswell.checkpoint import Checkpoint
 
 CHEAP = RULES.replace("147", "99")
@@ -78,6 +78,24 @@ def test_effects_add_up_to_the_state(upswell: Upswell, tmp_path: Path) -> None:
         assert status["lines"] == sum(edit["lines"] for edit in edits)
         assert status["outcomes"]["notified"] == sum(edit["notifications"] for edit in edits)
     assert "+0 dials, -1" == found["edits"][-1]["words"]
+
+
+def test_an_edit_of_both_files_is_told_apart(upswell: Upswell, tmp_path: Path) -> None:
+    """Each kind has the words of its own change, also of what was left out, though both were taken at once."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    rewrite(tmp_path, CHEAP + "4,Maps,25,3,1\n")
+    dials = ["0999999999", *DIALS[:2], "no dial"]
+    write(tmp_path / "segment" / "SEGMENT.csv", "\n".join(dials), LONG_AGO_S + 1)
+    told = upswell(*paths, "--once", "--accept-reference").stderr
+    rules, segment = (edit["words"] for edit in looked(upswell)["edits"][-2:])
+
+    assert rules.startswith("Twitter 147 -> 99")
+    assert "line 4" in rules
+    assert "dials" not in rules
+    assert segment.startswith("+1 dials, -1; 1 SEGMENT lines are no dial")
+    assert "Twitter 147 -> 99" in told
+    assert "+1 dials, -1" in told
 
 
 def test_pages_hide_no_batch(
@@ -168,6 +186,7 @@ def test_a_state_of_before_keeps_its_versions(
     with monkeypatch.context() as older:
         older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
         older.setattr(Checkpoint, "_put_edit", lambda *_: None)
+        older.setattr(view, "BATCH_COLUMNS", view.BATCH_COLUMNS.removesuffix(", rejects_digest"))
         with Checkpoint.open(state, SHARDS) as checkpoint:
             checkpoint.adopt(6, b"")
             checkpoint.add_reference("rules", "r1", b"rules", "the words")

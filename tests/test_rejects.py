@@ -12,9 +12,11 @@ import pytest
 from child import run
 from conftest import Upswell, clean_environment
 from inputs import inside, write, write_inputs
-from upswell import refused
+from upswell import kernel, refused, schema
+from upswell.checkpoint import Checkpoint
 from upswell.errors import StorageError
 from upswell.refused import Kept, Wanted
+from upswell.view import BATCH_COLUMNS
 
 FIRST = (
     b"0126545098,1,315,20200417193743\n"
@@ -105,6 +107,16 @@ def test_late_records_come_only_when_asked_for(two_files: Upswell) -> None:
     assert "1 record; see --reason late" in two_files("rejects", "--output", "out").stdout
 
 
+def test_late_records_are_not_called_refused(two_files: Upswell) -> None:
+    """Asked for alone they have a title of their own, also when there is none."""
+    found = two_files("rejects", "--output", "out", "--reason", "late").stdout
+    none = two_files("rejects", "--output", "out", "--reason", "late", "--day", "2020-04-17").stdout
+
+    assert found.startswith("Late records\n  late   1  ")
+    assert "No record was late.\n" == none
+    assert "efused" not in found
+
+
 def test_people_see_reason_meaning_and_file(two_files: Upswell) -> None:
     """The summary explains each reason; a row begins with file and line."""
     text = two_files("rejects", "--output", "out").stdout
@@ -181,9 +193,11 @@ def test_what_is_not_kept_is_told(upswell: Upswell, tmp_path: Path) -> None:
     assert 100 == found["lines"]
     assert {"DATA_202004171937.csv": 100 - len(rows)} == found["not_kept"]
     assert 0 < len(rows) < 100
-    assert "counted but not kept" in done.stderr
+    assert "counted but not kept, of all reasons" in done.stderr
     assert f"{100 - len(rows)} lines of 1 file" in done.stderr
-    assert f"{100 - len(rows)} lines" in upswell("rejects", "--output", "out").stdout
+    text = upswell("rejects", "--output", "out", "--reason", "msisdn").stdout
+    assert text.startswith("Nothing was refused.\n\nCounted but not kept, of all reasons")
+    assert f"{100 - len(rows)} lines" in text
 
 
 def test_a_reject_file_that_is_gone_or_changed_is_told(two_files: Upswell, tmp_path: Path) -> None:
@@ -197,6 +211,42 @@ def test_a_reject_file_that_is_gone_or_changed_is_told(two_files: Upswell, tmp_p
     assert "1 reject file that somebody deleted" in done.stderr
     assert f"left out {second.name}: it was changed after it was written" in done.stderr
     assert 5 == counted(two_files)["lines"]
+
+
+def test_a_reject_file_altered_at_the_same_length_is_told(
+    two_files: Upswell, tmp_path: Path
+) -> None:
+    """One byte of another value, and none of its lines is passed on as what stood in DATA; verify tells it, too."""
+    first, _ = sorted((tmp_path / "out" / ".upswell" / "rejects").iterdir())
+    first.write_bytes(first.read_bytes().replace(b"many", b"MANY"))
+    words = f"{first.name}: it was changed after it was written"
+    listing = two_files("rejects", "--output", "out", "--list")
+
+    assert f"left out {words}" in listing.stderr
+    assert "MANY" not in listing.stdout
+    assert f"left out {words}" in two_files("rejects", "--output", "out", "--raw").stderr
+    assert (
+        f"{first.name} was changed after it was written"
+        in two_files("state", "verify", "--output", "out", code=1).stdout
+    )
+
+
+def test_of_an_older_state_the_length_is_compared_and_that_is_said(
+    two_files: Upswell, tmp_path: Path
+) -> None:
+    """Its batches have no digest, and their rows the seal that they always had."""
+    with Checkpoint.open(tmp_path / "out" / ".upswell", kernel.SHARDS) as checkpoint:
+        rows = checkpoint.rows(f"SELECT {BATCH_COLUMNS} FROM batch")
+        for row in rows:
+            sealed = schema.seal(*row[:-1], checkpoint.meta()["state_id"])
+            checkpoint.rows(
+                "UPDATE batch SET rejects_digest = '', seal = ? WHERE number = ?", (sealed, row[0])
+            )
+    done = two_files("rejects", "--output", "out", "--list")
+
+    assert 5 == len(done.stdout.splitlines())
+    assert "by their length alone: 2 reject files that an older version wrote" in done.stderr
+    assert "sound" in two_files("state", "verify", "--output", "out").stdout
 
 
 def test_a_line_that_no_run_wrote_is_an_error() -> None:

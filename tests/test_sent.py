@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,7 +116,7 @@ def test_a_name_that_was_never_seen_is_told(two_days: Upswell) -> None:
     wrong = two_days("sent", "--output", "out", "--application", "Twiter", code=2).stderr
 
     assert "never had an application 'Twiter'" in wrong
-    assert "it knows Twitter, Youtube" in wrong
+    assert "it knows Twitter, WhatsApp, Youtube" in wrong
     assert "never saw a file" in two_days("sent", "--output", "out", "--file", "x", code=2).stderr
     assert "2020-04-17" in two_days("sent", "--output", "out", "--day", "17/4", code=2).stderr
     assert "exclude" in two_days("sent", "--output", "out", "--csv", "--json", code=2).stderr
@@ -126,6 +128,63 @@ def test_nothing_notified_is_said(upswell: Upswell, tmp_path: Path) -> None:
 
     assert "Nothing was notified.\n" == upswell("sent", "--output", "out").stdout
     assert "" == upswell("sent", "--output", "out", "--list").stdout
+
+
+def test_an_application_that_has_rules_but_no_notification_is_known(two_days: Upswell) -> None:
+    """Its answer is that nothing was notified; a name out of no version of RULES is still a slip."""
+    words = ("sent", "--output", "out", "--application")
+
+    assert "Nothing was notified.\n" == two_days(*words, "WhatsApp").stdout
+    assert "" == two_days(*words, "WhatsApp", "--list").stdout
+    assert "it knows Twitter, WhatsApp, Youtube" in two_days(*words, "B", code=2).stderr
+
+
+def test_an_escape_in_an_unknown_name_is_shown_once(two_days: Upswell) -> None:
+    """As it is written everywhere else."""
+    told = two_days("sent", "--output", "out", "--application", "A\x1b[2J", code=2).stderr
+
+    assert r"an application 'A\x1b[2J'" in told
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "10000000000", "9" * 23])
+def test_a_batch_that_cannot_be_is_a_slip(two_days: Upswell, number: str) -> None:
+    """Batches have one to ten digits; what is no such number is a usage error."""
+    told = two_days("sent", "--output", "out", "--batch", number, code=2).stderr
+
+    assert "--batch" in told
+
+
+@pytest.mark.parametrize("command", ["sent", "rejects"])
+@pytest.mark.parametrize("day", ["", "17/4", "2-0-2-0-0417", "20200417--", "2020-02-30"])
+def test_a_day_that_is_none_is_a_slip(two_days: Upswell, command: str, day: str) -> None:
+    """Also an empty one: it never means all days. The message names the option and shows how a day is written."""
+    told = two_days(command, "--output", "out", "--day", day, code=2).stderr
+
+    assert "--day" in told
+    assert "2020-04-17" in told
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM log WHERE batch = 1",
+        "DELETE FROM file WHERE name = 'DATA_202004171937.csv'",
+        "DELETE FROM batch WHERE number = 1",
+        "UPDATE notification SET raw = CAST('0999999999,1,1,' AS BLOB) WHERE batch = 1",
+        "UPDATE notification SET msisdn = '0999999999' WHERE batch = 1",
+    ],
+)
+def test_a_row_that_the_state_does_not_bear_out_is_listed_and_told(
+    two_days: Upswell, tmp_path: Path, damage: str
+) -> None:
+    """No notification is dropped in silence: the list has all three, and ends as that of a damaged state."""
+    with closing(sqlite3.connect(tmp_path / "out" / ".upswell" / "checkpoint.db")) as db, db:
+        db.execute(damage)
+    done = two_days("sent", "--output", "out", "--list", code=74)
+
+    assert 3 == len(done.stdout.splitlines())
+    assert "1 of its notifications have lost their place" in done.stderr
+    assert "0999999999" not in done.stderr
 
 
 def test_rows_that_do_not_fit_one_page_are_all_there(

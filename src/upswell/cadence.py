@@ -7,13 +7,14 @@ file that is done, so that a look costs the same however old a state is.
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from upswell.batch import File, State
-from upswell.view import View, decode_name
+from upswell.schema import damaged
+from upswell.view import View, decode_name, encode_name
 from upswell.zones import load_zone, stamp_time
 
 CADENCE_S = 60  # a file a minute, as the names have it
@@ -24,6 +25,7 @@ MEDIAN_FILES = 60  # an hour of files a minute
 MEDIAN_FILES_MIN = 10  # with fewer nobody knows what is usual
 TOLD_MAX = 10  # of each kind at a time: a log must not be filled by a cadence that is set wrong
 _PAGE_ROWS = 5000
+_NAMES_PER_QUERY = 500
 
 
 class Gap(NamedTuple):
@@ -59,6 +61,13 @@ class Arrivals:
     """When a file was last changed, as its mtime says; 0 when there is none."""
 
 
+class _Done(NamedTuple):
+    """What is kept of a file until its news are told."""
+
+    stamp: str
+    late: bool
+
+
 class _Row(NamedTuple):
     stamp: str
     id: int
@@ -77,6 +86,9 @@ def look(view: View, cadence_s: int, timezone: str, since: str = "") -> Arrivals
         cadence_s: seconds between two files; 0: none is expected, so none is missing.
         timezone: that the stamps are written in: an hour that its clocks skip is no gap.
         since: a stamp: files before it are left out, as those before the last LOOK_BACK_DAYS are.
+
+    Raises:
+        StorageError: a row's stamp is none.
     """
     found = Arrivals()
     sizes: deque[int] = deque()
@@ -117,16 +129,22 @@ class Cadence:
         self._timezone = timezone
         self._moved_s = now_s
         self._silent = False
-        self._done: dict[str, File] = {}
+        self._done: dict[str, _Done] = {}
 
-    def see(self, files: Iterable[File], now_s: float) -> None:
-        """Take note of files whose rows changed."""
+    def see(self, files: Sequence[File], now_s: float) -> None:
+        """Take note of files whose rows changed. Call it before the rows are saved.
+
+        A row that differs in nothing that tells of content is none: a share that is mounted again may give each file
+        another inode.
+        """
+        before = _places(self._view, [file.name for file in files])
         for file in files:
-            self._moved_s, self._silent = now_s, False
-            if (
-                file.state == "done" and not file.repeats
-            ):  # a file that came again was told of when it came first
-                self._done[file.name] = file
+            state, *_ = known = before.get(file.name, ("",))
+            if known != (file.state, file.offset, file.size, file.repeats):
+                self._moved_s, self._silent = now_s, False
+            # A file that came again was told of when it came first.
+            if file.state == "done" and state != "done" and not file.repeats:
+                self._done[file.name] = _Done(file.stamp, file.late)
 
     def news(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
         """Events that were not told yet. Call it when the rows are saved.
@@ -168,6 +186,17 @@ def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, di
         yield event, fields
 
 
+def _places(view: View, names: Sequence[str]) -> dict[str, tuple[object, ...]]:
+    """State, offset, size and repeats of those of these files that are known, their seals unchecked."""
+    found: dict[str, tuple[object, ...]] = {}
+    for at in range(0, len(names), _NAMES_PER_QUERY):
+        some = [encode_name(name) for name in names[at : at + _NAMES_PER_QUERY]]
+        marks = ",".join("?" * len(some))
+        sql = f'SELECT name, state, "offset", size, repeats FROM file WHERE name IN ({marks})'
+        found.update((decode_name(name), tuple(place)) for name, *place in view.rows(sql, some))
+    return found
+
+
 def _before(view: View, stamp: str) -> str:
     """The stamp from which on files tell what is usual for the one with this stamp."""
     sql = (
@@ -188,6 +217,7 @@ def _rows(view: View, since: str) -> Iterator[_Row]:
     if not newest:
         return
     ((last,),) = newest
+    _check_stamp(view, last)
     sql = (
         'SELECT stamp, id, name, state, "offset", late, mtime_ns FROM file WHERE (stamp, id) > (?, ?) AND stamp <= ?'
         f" AND state <> 'ignored' ORDER BY stamp, id LIMIT {_PAGE_ROWS}"
@@ -195,8 +225,16 @@ def _rows(view: View, since: str) -> Iterator[_Row]:
     after = (max(since, _days_before(last)), 0)
     while rows := view.rows(sql, (*after, last)):
         for stamp, number, name, state, offset, late, mtime_ns in rows:
+            _check_stamp(view, stamp)
             yield _Row(stamp, number, decode_name(name), state, offset, bool(late), mtime_ns)
         after = rows[-1][:2]
+
+
+def _check_stamp(view: View, stamp: str) -> None:
+    try:
+        stamp_time(stamp)
+    except ValueError:
+        raise damaged(view.path, "the row of a file") from None
 
 
 def _days_before(stamp: str) -> str:

@@ -189,6 +189,7 @@ class Checkpoint(View):
                 number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, versions.rules, versions.segment,
                 batch.lines, sum(taken.end - taken.start for taken in batch.ranges), len(batch.rejects),
                 _json(batch.outcomes), _json(batch.reasons), _now(),
+                hashlib.sha256(batch.rejects).hexdigest() if batch.rejects else "",
             )  # fmt: skip
             self._db.execute(
                 f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",

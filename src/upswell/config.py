@@ -181,6 +181,17 @@ def state_of(gathered: Gathered) -> Path:
     return output / STATE_NAME
 
 
+def cadence_of(gathered: Gathered) -> int | None:
+    """The cadence that a flag or a variable gives; None without both.
+
+    What a file says is for runs: each tells its state with which cadence it went, whoever set it.
+    """
+    told = (_flag_origin("cadence_s"), ENVIRONMENT_PREFIX + "CADENCE_S")
+    if gathered.origins.get("cadence_s") not in told:
+        return None
+    return cast("int", gathered.values["cadence_s"])
+
+
 def describe(name: str, value: object) -> str:
     """A setting's value as it would be written."""
     if value is None:

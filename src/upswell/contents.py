@@ -26,16 +26,26 @@ class Contents:
     """The contents of one argument: its files by name, and the version that they make."""
 
     def __init__(self, files: list[tuple[str, bytes]]) -> None:
-        """The version is summed up by a thread meanwhile, as that takes as long as reading a large SEGMENT."""
+        """The version is summed up by a thread meanwhile, as that takes as long as reading a large SEGMENT.
+
+        Where the system gives no thread it is summed up here: for that no run has to end.
+        """
         self.files = files
         self._digest = hashlib.sha256()
-        self._summing = threading.Thread(target=self._sum, name="upswell-version")
-        self._summing.start()
+        self._summing: threading.Thread | None = threading.Thread(
+            target=self._sum, name="upswell-version"
+        )
+        try:
+            self._summing.start()
+        except RuntimeError:
+            self._sum()
+            self._summing = None
 
     @property
     def version(self) -> str:
         """Names the contents; waits until it is known."""
-        self._summing.join()
+        if self._summing is not None:
+            self._summing.join()
         return self._digest.hexdigest()
 
     def _sum(self) -> None:

@@ -350,8 +350,8 @@ class _Run:
     def _save_files(self) -> None:
         changed, left = self.source.changed(), self.source.untaken_left()
         if changed or left:
-            self.checkpoint.save_files(changed, left)
             self._touch(changed)
+            self.checkpoint.save_files(changed, left)
 
     def _touch(self, files: Sequence[File]) -> None:
         """Take note of files whose rows changed: a run that ends counts them, one for ever shows those in DATA."""

@@ -20,6 +20,7 @@ from upswell.errors import StorageError
 from upswell.filesystem import directory, read_file
 from upswell.listing import read_name
 from upswell.names import rejects_name
+from upswell.rejects import is_as_written
 from upswell.view import View, decode_name, encode_name
 
 LATE = "late"
@@ -77,7 +78,7 @@ class Counts:
     late: int = 0
     """Late records of the same files, which are no rejects."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """By file: lines, rejected or late, beyond what is written of one file."""
+    """By file: lines beyond what is written of one file, rejected or late: for which reason is not known."""
 
     @property
     def reasons(self) -> Counter[str]:
@@ -130,6 +131,8 @@ class Kept:
         """Reject files that somebody has deleted, as is allowed."""
         self.changed: list[str] = []
         """Reject files that are left out because they are not as they were written, each with the reason."""
+        self.undigested = 0
+        """Reject files that an older version wrote, of which nothing but the length is known."""
         self.cut = 0
         """Lines given of which only the beginning is kept."""
         self._state_dir = state_dir
@@ -140,14 +143,14 @@ class Kept:
         with View.open(self._state_dir) as view:
             if self._wanted.file is not None:
                 view.file(self._wanted.file)
-            for batch, length in _batches(view, self._wanted):
-                for row in io.BytesIO(self._read(rejects_name(batch), length)):
+            for batch, length, digest in _batches(view, self._wanted):
+                for row in io.BytesIO(self._read(rejects_name(batch), length, digest)):
                     reject = parse(row, batch)
                     if self._wanted.has(reject.reason) and _is_in(reject.file, self._wanted):
                         self.cut += reject.cut
                         yield reject
 
-    def _read(self, name: str, length: int) -> bytes:
+    def _read(self, name: str, length: int, digest: str) -> bytes:
         try:
             with directory(self._state_dir / "rejects") as fd:
                 content = read_file(name, fd)
@@ -157,7 +160,8 @@ class Kept:
         except OSError as error:
             self.changed.append(f"{name}: {error.strerror}")
             return b""
-        if len(content) == length:
+        if is_as_written(content, length, digest):
+            self.undigested += not digest
             return content
         self.changed.append(f"{name}: it was changed after it was written")
         return b""
@@ -216,11 +220,12 @@ def _dropped(view: View) -> Iterator[tuple[str, int]]:
         after = rows[-1][:2]
 
 
-def _batches(view: View, wanted: Wanted) -> Iterator[tuple[int, int]]:
-    """(number, length of its reject file) of the batches that may have kept something wanted."""
+def _batches(view: View, wanted: Wanted) -> Iterator[tuple[int, int, str]]:
+    """(number, length and digest of its reject file) of the batches that may have kept something wanted."""
     first, last = view.first_batch(), view.last_batch()
     sql = (
-        "SELECT number, rejects_bytes FROM batch WHERE number >= ?1 AND number < ?1 + ?2 AND number <= ?3"
+        "SELECT number, rejects_bytes, rejects_digest FROM batch"
+        " WHERE number >= ?1 AND number < ?1 + ?2 AND number <= ?3"
         " AND rejects_bytes > 0 AND EXISTS (SELECT 1 FROM log JOIN file ON file.id = log.file"
         " WHERE log.batch = number AND (?4 IS NULL OR file.name = ?4)"
         " AND (?5 IS NULL OR substr(file.stamp, 1, 8) = ?5)) ORDER BY number"

@@ -60,6 +60,16 @@ class Kept(Protocol):
         """The versions in force at the last stop, or None at the first start."""
 
 
+class Taken(NamedTuple):
+    """A version of the rules or the segment that is new."""
+
+    kind: Literal["rules", "segment"]
+    version: str
+    content: bytes
+    note: str
+    """What it changed and what of it was left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What came of loading: a reference to go on with, or the refusal of what is on disk."""
@@ -71,9 +81,8 @@ class Change:
     """The diff of what was taken, or the reasons of what was refused."""
     left_out: list[str] = field(default_factory=list)
     """Lines that are not part of what was taken, in words."""
-    rules_content: bytes | None = None
-    """For the checkpoint, when the rules are new."""
-    segment_content: bytes | None = None
+    taken: list[Taken] = field(default_factory=list)
+    """For the checkpoint: what of it is new."""
 
 
 Look = tuple[tuple[str, int, int, int], ...]
@@ -185,7 +194,10 @@ class Reload:
             self._decided = ()
             return self._keep(Change(self.current, accepted=False, words=[error.message]))
         self._loading = _Loading(self._looked, self._paths, self.current, self._accept)
-        self._loading.start()
+        try:
+            self._loading.start()
+        except RuntimeError:  # the system gives no thread: it is tried again
+            self._loading = None
         return None
 
     def _take(self, change: Change) -> Change:
@@ -199,11 +211,8 @@ class Reload:
         return self._keep(change)
 
     def _keep(self, change: Change) -> Change:
-        versions, note = change.reference.versions, "; ".join(change.words + change.left_out)
-        if change.rules_content is not None:
-            self._kept.add_reference("rules", versions.rules, change.rules_content, note)
-        if change.segment_content is not None:
-            self._kept.add_reference("segment", versions.segment, change.segment_content, note)
+        for taken in change.taken:
+            self._kept.add_reference(*taken)
         self._kept.set_refused("" if change.accepted else "; ".join(change.words))
         self.current = change.reference
         return change
@@ -269,35 +278,38 @@ def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> C
     words: list[str] = []
     left_out: list[str] = []
     refusals: list[str] = []
+    taken: list[Taken] = []
     if before is not None and before.versions.rules == rules_source.version:
-        ruleset, rules, rules_content = before.ruleset, before.rules, None
+        ruleset, rules = before.ruleset, before.rules
     else:
         ruleset = parse_rules(rules_source.files)
         refusals += _rules_refusals(ruleset, first=before is None or accept)
         rules = compile_rules(ruleset)
-        rules_content = pack_rules(rules_source.files)
         if before is not None:
             words += _first(describe_change(before.ruleset, ruleset), "changes")
         left_out += _describe_problems(ruleset)
+        content, note = pack_rules(rules_source.files), "; ".join(words + left_out)
+        taken.append(Taken("rules", rules_source.version, content, note))
     # The first version of SEGMENT is parsed while it is still summed up.
     if before is not None and before.versions.segment == segment_source.version:
-        segment, segment_content = before.segment, None
+        segment = before.segment
     else:
         segment, report = Segment.parse([content for _, content in segment_source.files])
         old = before.segment if before is not None else None
         refusals += _segment_refusals(old, segment, report, first=before is None or accept)
-        segment_content = segment.dump()
-        if old is not None:
-            added, removed = old.diff(segment)
-            words.append(f"+{added:,} dials, -{removed:,}")
-        left_out += _segment_problems(report, [name for name, _ in segment_source.files])
+        problems = _segment_problems(report, [name for name, _ in segment_source.files])
+        change = _segment_change(old, segment)
+        note = "; ".join(change + problems)
+        taken.append(Taken("segment", segment_source.version, segment.dump(), note))
+        words += change
+        left_out += problems
     if refusals:
         if before is None:
             raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
         return Change(before, accepted=False, words=refusals)
     versions = _versions(rules_source, segment_source)
     reference = Reference(ruleset, rules, segment, versions)
-    return Change(reference, True, words, left_out, rules_content, segment_content)
+    return Change(reference, True, words, left_out, taken)
 
 
 def _versions(rules: Contents, segment: Contents) -> Versions:
@@ -346,6 +358,13 @@ def _segment_refusals(
         if removed > len(old) * LOST_DIALS_MAX_RATIO:
             refusals.append(f"SEGMENT lost {removed:,} of {len(old):,} dials (over half)")
     return refusals
+
+
+def _segment_change(old: Segment | None, new: Segment) -> list[str]:
+    if old is None:
+        return []
+    added, removed = old.diff(new)
+    return [f"+{added:,} dials, -{removed:,}"]
 
 
 def _segment_problems(report: SegmentReport, names: list[str]) -> list[str]:

@@ -20,7 +20,8 @@ from upswell.reference import Measure
 from upswell.reload import compile_rules, unpack_rules
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
-from upswell.view import CommittedBatch, LedgerParts, Totals, View
+from upswell.stored import CommittedBatch, LedgerParts, Totals
+from upswell.view import View
 from upswell.zones import Zones, add_days, day_max_of, day_of, day_open_of, stamp_time
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications in memory at once, as in a run

@@ -124,6 +124,8 @@ MIGRATIONS = (
             # Not part of a row's seal while it is 0, so that the rows of before keep theirs.
             "ALTER TABLE file ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
             "CREATE INDEX file_repeats ON file(repeats) WHERE repeats > 0",
+            # The same with a batch's row while it is empty.
+            "ALTER TABLE batch ADD COLUMN rejects_digest TEXT NOT NULL DEFAULT ''",
         ),
     ),
 )

@@ -2,7 +2,8 @@
 
 Owns the reads behind ``upswell sent``. It changes nothing and holds nothing: rows come page by page, each a brief look,
 so that millions of them neither fill the memory nor hold up a run. All of one answer is as of its first look: what is
-committed since is left out, and what was committed never changes.
+committed since is left out, and what was committed never changes. A row that the rest of the state does not bear out is
+listed like the others, and the list ends with the error of a damaged state.
 """
 
 import unicodedata
@@ -14,6 +15,10 @@ from typing import NamedTuple
 from upswell.errors import UsageError
 from upswell.names import published_name
 from upswell.privacy import escape, mask_digits
+from upswell.reload import unpack_rules
+from upswell.rules import parse_rules
+from upswell.schema import damaged
+from upswell.segment import parse_msisdn, unquote
 from upswell.view import View, decode_name, encode_name
 
 _PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
@@ -29,13 +34,19 @@ class Sent(NamedTuple):
     msisdn: str
     batch: int
     file: str
-    """In DATA."""
+    """In DATA; empty when the log, or that file's row, is gone."""
     byte: int
     """Where its line begins in the file, uncompressed."""
     output: str
-    """The file that it was published in, relative to OUTPUT."""
+    """The file that it was published in, relative to OUTPUT; empty when the batch's row is gone."""
     raw: bytes
     """The record without its line end."""
+
+    @property
+    def unsound(self) -> bool:
+        """Whether its places are lost, or the record is another customer's: no run wrote it so."""
+        dial = parse_msisdn(unquote(self.raw.partition(b",")[0]))
+        return dial != self.msisdn or not (self.file and self.output)
 
 
 class Wanted(NamedTuple):
@@ -61,14 +72,23 @@ def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
     """The notifications that are wanted, by day, then application, then msisdn.
 
     Raises:
-        StorageError: there is no state, or a damaged one. UsageError: it never had that application, or that file.
+        StorageError: there is no state, or a damaged one; at the end when a row is unsound. UsageError: it never had
+            that application, or that file.
     """
+    unsound = 0
     with View.open(state_dir) as view:
         if wanted.file is not None:
             view.file(wanted.file)
         last = view.last_batch()
         for group in _groups(view, wanted):
-            yield from _rows_of(view, group, wanted, last)
+            for row in _rows_of(view, group, wanted, last):
+                unsound += row.unsound
+                yield row
+        if unsound:
+            what = (
+                "have lost their place in DATA or OUTPUT, or have another dial than their records"
+            )
+            raise damaged(view.path, f"{unsound:,} of its notifications {what}")
 
 
 def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
@@ -90,32 +110,35 @@ def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[S
     )
     sql = (
         "SELECT msisdn, one.batch, file.name, byte, batch.stamp, raw FROM notification AS one"
-        " JOIN batch ON batch.number = one.batch"
-        " JOIN log ON log.batch = one.batch AND log.sequence = one.sequence JOIN file ON file.id = log.file"
+        " LEFT JOIN batch ON batch.number = one.batch"
+        " LEFT JOIN log ON log.batch = one.batch AND log.sequence = one.sequence LEFT JOIN file ON file.id = log.file"
         " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
         " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) ORDER BY msisdn"
     )
-    file = None if wanted.file is None else encode_name(wanted.file)
+    only = None if wanted.file is None else encode_name(wanted.file)
     place = (group.day, group.application)
     after = ""
     while (end := view.rows(until, (*place, after))[0][0]) is not None:
         for msisdn, number, name, byte, stamp, raw in view.rows(
-            sql, (*place, after, end, last, file, wanted.batch)
+            sql, (*place, after, end, last, only, wanted.batch)
         ):
-            output = f"{group.directory}/{published_name(number, stamp)}"
-            yield Sent(group.day, group.name, msisdn, number, decode_name(name), byte, output, raw)
+            output = f"{group.directory}/{published_name(number, stamp)}" if stamp else ""
+            file = "" if name is None else decode_name(name)
+            yield Sent(group.day, group.name, msisdn, number, file, byte, output, raw)
         after = end
 
 
 def _groups(view: View, wanted: Wanted) -> list[_Group]:
     """The days and applications that may hold what is wanted."""
-    known = view.applications()
     name = wanted.application and unicodedata.normalize("NFC", wanted.application)
-    if name is not None and name not in known:
+    if name is not None and name not in view.applications():
+        known = _ruled(view)
+        if name in known:
+            return []
         some = ", ".join(escape(each) for each in sorted(known)[:_NAMES_MAX])
         raise UsageError(
-            f"this state never had an application {mask_digits(name)!r}",
-            f"it knows {some}" if some else "nothing was notified yet",
+            f"this state never had an application '{mask_digits(name)}'",
+            f"it knows {some}" if some else "it has no rules yet",
         )
     sql = (
         "SELECT day, id, name, directory, lines FROM notified_total JOIN application ON id = application"
@@ -123,3 +146,12 @@ def _groups(view: View, wanted: Wanted) -> list[_Group]:
         " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
     )
     return [_Group(*row) for row in view.rows(sql, (wanted.day, name, wanted.batch))]
+
+
+def _ruled(view: View) -> set[str]:
+    """Every application of a version of RULES that is kept, or that was notified."""
+    versions = [one.version for one in view.references() if one.kind == "rules"]
+    contents = (unpack_rules(view.reference("rules", version)) for version in versions)
+    return set(view.applications()).union(
+        *(parse_rules(content).applications() for content in contents)
+    )

@@ -21,8 +21,9 @@ from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder, started_at
+from upswell.stored import CommittedBatch, ReferenceVersion
 from upswell.summary import Summary, describe_unmatched
-from upswell.view import CommittedBatch, ReferenceVersion, View
+from upswell.view import View
 
 NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
 """States whose files are named, those that need someone first."""
@@ -133,12 +134,16 @@ class Status:
         }
 
 
-def look(state_dir: Path) -> Status:
-    """Where the run of this state stands. Raises StorageError when there is no state, or a damaged one."""
+def look(state_dir: Path, cadence_s: int | None = None) -> Status:
+    """Where the run of this state stands; with None, by the cadence that it was told.
+
+    Raises StorageError when there is no state, or a damaged one.
+    """
     with View.open(state_dir) as view:
         # Before the moment that all else is of: page by page it holds nobody up.
         settings = view.meta()
-        cadence_s = int(settings.get("cadence_s", CADENCE_S))
+        if cadence_s is None:
+            cadence_s = int(settings.get("cadence_s", CADENCE_S))
         arrivals = cadence.look(view, cadence_s, settings.get("data_timezone", "UTC"))
         with view.snapshot():
             meta, last, totals = view.meta(), view.last(), view.totals()

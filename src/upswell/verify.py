@@ -19,10 +19,12 @@ from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, directory, read_file
 from upswell.names import parse_begun, parse_staged, rejects_name
 from upswell.privacy import escape
+from upswell.rejects import is_as_written
 from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
 from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
-from upswell.view import CommittedBatch, View
+from upswell.stored import CommittedBatch
+from upswell.view import View
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
 _PASSING_S = 0.2  # a run's own names in passing, as of a directory to be moved to its place, last milliseconds
@@ -247,8 +249,11 @@ def _beside(view: View) -> Iterator[str]:
 
 def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
     path = view.state_dir / "rejects" / rejects_name(batch.number)
+    content = _read(path.parent, path.name)
+    if is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
+        return
     # Operators may delete reject files once they have looked at them.
-    if path.exists() and path.stat().st_size != batch.rejects_bytes:
+    if os.path.lexists(path):
         yield f"{escape(str(path))} was changed after it was written: restore it, or delete it once it was looked at"
 
 

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
 from upswell.errors import UsageError
@@ -20,6 +20,7 @@ from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
+from upswell.stored import CommittedBatch, LedgerParts, ReferenceVersion, Totals
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -27,7 +28,7 @@ FILE_COLUMNS = (
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
-    " reasons, committed_at"
+    " reasons, committed_at, rejects_digest"
 )
 _COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
 _UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
@@ -35,56 +36,6 @@ _LATE = _COLUMNS.index("late")
 _COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
-
-
-class CommittedBatch(NamedTuple):
-    """What one commit made true, in numbers."""
-
-    number: int
-    stamp: str
-    newest_stamp: str
-    """The newest stamp of the log up to its last range."""
-    day_open: int
-    versions: Versions
-    lines: int
-    bytes: int
-    """Uncompressed bytes of DATA that it took."""
-    rejects_bytes: int
-    """Length of its reject file; 0 when it has none."""
-    outcomes: dict[str, int]
-    reasons: dict[str, int]
-    committed_at: str
-    """UTC, ISO 8601."""
-
-
-class Totals(NamedTuple):
-    """Sums over all batches; names that never occurred are absent."""
-
-    batches: int
-    lines: int
-    bytes: int
-    outcomes: dict[str, int]
-    reasons: dict[str, int]
-
-
-class LedgerParts(NamedTuple):
-    """The ledger as stored: what ``Ledger.load`` takes."""
-
-    bases: list[tuple[int, bytes]]
-    deltas: list[tuple[int, bytes]]
-
-
-class ReferenceVersion(NamedTuple):
-    """One version of the rules or the segment that was in force."""
-
-    kind: str
-    version: str
-    note: str
-    taken_at: str
-    first_batch: int | None
-    """The first batch scanned with it; None when no batch was yet."""
-    length: int
-    """Bytes of its content."""
 
 
 class View:
@@ -329,8 +280,8 @@ class View:
             deltas.append((batch, content))
         return LedgerParts(bases, deltas)
 
-    def seal_batch(self, values: Iterable[object]) -> int:
-        """The seal of a batch's row in this state.
+    def seal_batch(self, values: Sequence[object]) -> int:
+        """The seal of a batch's row in this state: its last value counts once there is one, as older rows have none.
 
         The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
         sound, but never published here.
@@ -338,7 +289,7 @@ class View:
         if self._state_id is None:
             found = self.rows("SELECT value FROM meta WHERE key = ?", (STATE_ID,))
             self._state_id = tuple(value for (value,) in found)
-        return seal(*values, *self._state_id)
+        return seal(*(values if values[-1] else values[:-1]), *self._state_id)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
@@ -353,10 +304,10 @@ class View:
         *values, sealed = row
         self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, rules, segment, *numbers = values
-        lines, taken, rejects, outcomes, reasons, at = numbers
+        lines, taken, rejects, outcomes, reasons, at, digest = numbers
         return CommittedBatch(
             number, stamp, newest, day_open, Versions(rules, segment), lines, taken, rejects,
-            json.loads(outcomes), json.loads(reasons), at,
+            json.loads(outcomes), json.loads(reasons), at, digest,
         )  # fmt: skip
 
     def _file(self, row: tuple[Any, ...]) -> File:

@@ -1,16 +1,18 @@
 """The options that set a run's settings, each written once for every command that takes it.
 
-Owns their names and help. It parses nothing: values go to ``upswell.config`` as they were written,
-so that a flag, a variable and a key of upswell.toml are judged by one grammar with one message.
+Owns their names and help, and the grammar of a day. It parses nothing else: values go to
+``upswell.config`` as they were written, so that a flag, a variable and a key of upswell.toml are
+judged by one grammar with one message.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from upswell.config import FIELDS, gather, state_of
+from upswell.config import FIELDS, cadence_of, gather, state_of
 
 Decorator = Callable[[Any], Any]
 
@@ -21,6 +23,11 @@ def _value(name: str, metavar: str, text: str) -> Decorator:
 
 def _flag(name: str, text: str) -> Decorator:
     return click.option("--" + name.replace("_", "-"), name, is_flag=True, default=None, help=text)
+
+
+def cadence(text: str) -> Decorator:
+    """The option that sets the cadence."""
+    return click.option("--cadence-s", "--cadence", "cadence_s", metavar="S", help=text)
 
 
 _MEANING = (
@@ -46,12 +53,8 @@ _RUNNING = (
     _value("max_reject_ratio", "R", "With --once: exit 65 when more than R (0 to 1) is rejected."),
     _value("settle_s", "S", "Seconds a file must stay unchanged to be still [2]."),
     _value("poll_s", "S", "Seconds between two looks at DATA [1]."),
-    click.option(
-        "--cadence-s",
-        "--cadence",
-        "cadence_s",
-        metavar="S",
-        help="Seconds between the stamps of two files: tells which are missing; 0: none is expected [60].",
+    cadence(
+        "Seconds between the stamps of two files: tells which are missing; 0: none is expected [60]."
     ),
     click.option(
         "--watch/--no-watch",
@@ -104,20 +107,47 @@ def existing_run(function: Any) -> Any:
     return function
 
 
-def day(text: str) -> int:
-    """The day that words such as 2020-04-17 or 20200417 name. Raises click.BadParameter."""
-    from upswell.zones import day_of, stamp_time
+def day(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Callback of an option that takes a day, such as 2020-04-17 or 20200417."""
+    return None if text is None else _parse_day(text)
+
+
+def days(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Callback of an option that takes a day or, as D1..D2, some days, both included."""
+    if text is None:
+        return None
+    first, dots, last = text.partition("..")
+    asked = _parse_day(first), _parse_day(last if dots else first)
+    if asked[1] < asked[0]:
+        raise click.BadParameter("the second day is before the first")
+    return asked
+
+
+def _parse_day(text: str) -> int:
+    from upswell.zones import date_of
 
     try:
-        return day_of(stamp_time(text.replace("-", "") + "0000"))
+        if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}", text):
+            raise ValueError(text)
+        number = int(text.replace("-", ""))
+        date_of(number)
     except ValueError:
-        raise click.BadParameter("write a day as 2020-04-17 or 20200417") from None
+        # Eight digits as an example would be masked, as all that may be a dial is.
+        raise click.BadParameter("write a day as 2020-04-17, with or without the dashes") from None
+    return number
 
 
 def state_dir(given: Mapping[str, Any]) -> Path:
     """The state directory that ``existing_run``'s options, a variable or upswell.toml name."""
     config = given.get("config")
     return state_of(gather(fields(given), Path(config) if config else None, beside_rules=False))
+
+
+def told_cadence_s(given: Mapping[str, Any]) -> int | None:
+    """The cadence that a flag or a variable names, for a look at a run; None: that of the run itself."""
+    config = given.get("config")
+    gathered = gather(fields(given), Path(config) if config else None, beside_rules=False)
+    return cadence_of(gathered)
 
 
 def fields(given: Mapping[str, Any]) -> dict[str, object]:

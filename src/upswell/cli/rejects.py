@@ -39,7 +39,7 @@ _RAW = "Write the raw lines alone, byte for byte, to be corrected and delivered 
     ),
 )
 @options.existing_run
-@click.option("--day", metavar="DAY", callback=tables.day, help=_BY_DAY)
+@click.option("--day", metavar="DAY", callback=options.day, help=_BY_DAY)
 @click.option("--file", metavar="NAME", help="Only of this file of DATA.")
 @click.option("--reason", type=click.Choice([*REASON_WORDS, "late"]), help=_BY_REASON)
 @click.option("--list", "listed", is_flag=True, help="List the lines, msisdns whole.")
@@ -89,13 +89,17 @@ def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str
 
     if dropped:
         yield (
-            f"counted but not kept (rejects_max_bytes_per_file): {plural(dropped.total(), 'line')} of"
-            f" {plural(len(dropped), 'file')}, to be found in DATA alone"
+            "counted but not kept, of all reasons (rejects_max_bytes_per_file):"
+            f" {plural(dropped.total(), 'line')} of {plural(len(dropped), 'file')}, to be found in DATA alone"
         )
     if kept.removed:
         yield f"left out what stood in {plural(kept.removed, 'reject file')} that somebody deleted"
     for what in kept.changed:
         yield f"left out {what}"
+    if kept.undigested:
+        yield (
+            f"compared by their length alone: {plural(kept.undigested, 'reject file')} that an older version wrote"
+        )
     if raw and kept.cut:
         yield (
             f"not whole: {plural(kept.cut, 'line')} too long to be kept beyond the first 4096 bytes"
@@ -133,7 +137,7 @@ def _describe(found: "Counts", wanted: "Wanted") -> Iterator[str]:
     words = REASON_WORDS | {"late": OUTCOME_WORDS["late"]}
     if found.lines:
         by_reason = [(reason, n, words[reason]) for reason, n in found.reasons.items()]
-        yield "Lines refused, by reason"
+        yield "Late records" if wanted.reason == "late" else "Lines refused, by reason"
         yield from columns([*by_reason, ("= all", found.lines, "")])
         files = sorted(found.by_file.items(), key=lambda item: (-item[1].total(), item[0]))
         yield from ("", "By file")
@@ -146,11 +150,11 @@ def _describe(found: "Counts", wanted: "Wanted") -> Iterator[str]:
         if len(files) > _FILES_SHOWN_MAX:
             yield f"  … and {plural(len(files) - _FILES_SHOWN_MAX, 'more file')}: --csv has all"
     else:
-        yield "Nothing was refused."
+        yield "No record was late." if wanted.reason == "late" else "Nothing was refused."
     if dropped := found.dropped.total():
         yield from (
             "",
-            f"Counted but not kept (rejects_max_bytes_per_file): {plural(dropped, 'line')}",
+            f"Counted but not kept, of all reasons (rejects_max_bytes_per_file): {plural(dropped, 'line')}",
         )
         yield from columns([(show_name(file), n, "") for file, n in found.dropped.items()])
     if found.late and wanted.reason is None:

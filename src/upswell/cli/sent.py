@@ -6,6 +6,7 @@ import click
 
 from upswell.cli import options, tables
 from upswell.cli.terminal import Command, say, say_all, say_json
+from upswell.names import BATCH_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +34,10 @@ _COLUMNS = ("day", "application", "msisdn", "batch", "file", "byte", "output", "
     ),
 )
 @options.existing_run
-@click.option("--day", metavar="DAY", callback=tables.day, help="Only of this day.")
+@click.option("--day", metavar="DAY", callback=options.day, help="Only of this day.")
 @click.option("--application", metavar="NAME", help="Only of this application.")
 @click.option("--file", metavar="NAME", help="Only out of this file of DATA.")
-@click.option("--batch", metavar="N", type=click.IntRange(1), help="Only of this batch.")
+@click.option("--batch", metavar="N", type=click.IntRange(1, BATCH_MAX), help="Only of this batch.")
 @click.option("--list", "listed", is_flag=True, help="List the notifications, msisdns whole.")
 @tables.forms
 def command(listed: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
@@ -58,7 +59,8 @@ def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
     from upswell.zones import date_of
 
     values = (
-        (row.day, row.application, row.msisdn, row.batch, row.file, row.byte, row.output, row.raw.decode("ascii"))
+        (row.day, row.application, row.msisdn, row.batch, row.file, row.byte, row.output,
+         row.raw.decode("ascii", "backslashreplace"))
         for row in rows(state_dir, wanted)
     )  # fmt: skip
     if form == "csv":

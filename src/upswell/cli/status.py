@@ -32,6 +32,9 @@ EXAMPLES = (
     ),
 )
 @options.existing_run
+@options.cadence(
+    "Look with another cadence than the run's: seconds between the stamps of two files; 0: none is expected."
+)
 @options.JSON
 @click.option("--files", "with_files", is_flag=True, help="List every file.")
 @click.option("--log", "with_log", is_flag=True, help="Print the log of ranges in commit order.")
@@ -50,7 +53,7 @@ def command(as_json: bool, with_files: bool, with_log: bool, **given: Any) -> in
                     f"{taken.batch:>10} {taken.sequence:>6}  {taken.file}  {taken.start}..{taken.end}"
                 )
         return 0
-    found = status.look(state_dir)
+    found = status.look(state_dir, options.told_cadence_s(given))
     listed = list(status.files(state_dir)) if with_files else []
     if as_json:
         extra = {"file_list": [status.file_json(file) for file in listed]} if with_files else {}

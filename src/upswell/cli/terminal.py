@@ -9,11 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any, TextIO
 
 import click
 
+from upswell.errors import StorageError
 from upswell.privacy import escape, mask_digits
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -39,21 +39,31 @@ def say_json(value: object) -> None:
 
 def say_all(lines: Iterable[str]) -> None:
     """Write many lines to stdout as they come, made safe for a terminal, until the reader goes away."""
-    rest = iter(lines)
-    while some := list(islice(rest, _LINES_AT_ONCE)):
+    some: list[str] = []
+    try:
+        for line in lines:
+            some.append(line)
+            if len(some) == _LINES_AT_ONCE:
+                say(*some)
+                some = []
+                if isinstance(sys.stdout, _Abandoned):
+                    return
+    finally:  # also what came before an error
         say(*some)
-        if isinstance(sys.stdout, _Abandoned):
-            return
 
 
 def say_bytes(pieces: Iterable[bytes]) -> None:
     """Write bytes to stdout as they are, for a file or a program; never to a terminal."""
     for piece in pieces:
+        if sys.stdout is None:
+            continue  # what is found on the way is still noted on stderr
         try:
             sys.stdout.buffer.write(piece)
         except BrokenPipeError:
             _abandon_stdout()
             return
+        except OSError as error:
+            raise _stdout_failed(error) from error
 
 
 def note(*lines: str) -> None:
@@ -92,9 +102,9 @@ def finish(code: int) -> int:
     except BrokenPipeError:
         _abandon_stdout()
     except OSError as error:
-        complain(f"cannot write to standard output: {error.strerror}")
-        _abandon_stdout()
-        return code or 74
+        failed = _stdout_failed(error)
+        complain(failed.message, failed.hint)
+        return code or failed.exit_code
     return code
 
 
@@ -105,6 +115,17 @@ def _write(text: str) -> None:
         _write_to(sys.stdout, text)
     except BrokenPipeError:
         _abandon_stdout()
+    except OSError as error:
+        raise _stdout_failed(error) from error
+
+
+def _stdout_failed(error: OSError) -> StorageError:
+    """The error for a stdout that takes nothing more; what is still written goes nowhere."""
+    _abandon_stdout()
+    return StorageError(
+        f"cannot write to standard output: {error.strerror}",
+        "make room where it is sent to, or send it elsewhere",
+    )
 
 
 def _tell(text: str) -> None:
@@ -127,7 +148,7 @@ def _write_to(stream: TextIO, text: str) -> None:
 
 
 def _abandon_stdout() -> None:
-    """Let what is still written go nowhere: the reader has left, which is no fault of the command."""
+    """Let what is still written go nowhere."""
     sys.stdout = _nowhere()
 
 

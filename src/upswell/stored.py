@@ -1,0 +1,61 @@
+"""What a state's rows say, as values: a batch, the sums over all of them, the ledger, a reference version.
+
+Owns their shape; does nothing. ``view`` makes them out of rows whose seals fit. A file's row is ``batch.File``, a range
+of the log ``batch.LogRange``.
+"""
+
+from typing import NamedTuple
+
+from upswell.batch import Versions
+
+
+class CommittedBatch(NamedTuple):
+    """What one commit made true, in numbers."""
+
+    number: int
+    stamp: str
+    newest_stamp: str
+    """The newest stamp of the log up to its last range."""
+    day_open: int
+    versions: Versions
+    lines: int
+    bytes: int
+    """Uncompressed bytes of DATA that it took."""
+    rejects_bytes: int
+    """Length of its reject file; 0 when it has none."""
+    outcomes: dict[str, int]
+    reasons: dict[str, int]
+    committed_at: str
+    """UTC, ISO 8601."""
+    rejects_digest: str
+    """SHA-256 of its reject file, hex; "" when it has none, or when an older version wrote it."""
+
+
+class Totals(NamedTuple):
+    """Sums over all batches; names that never occurred are absent."""
+
+    batches: int
+    lines: int
+    bytes: int
+    outcomes: dict[str, int]
+    reasons: dict[str, int]
+
+
+class LedgerParts(NamedTuple):
+    """The ledger as stored: what ``Ledger.load`` takes."""
+
+    bases: list[tuple[int, bytes]]
+    deltas: list[tuple[int, bytes]]
+
+
+class ReferenceVersion(NamedTuple):
+    """One version of the rules or the segment that was in force."""
+
+    kind: str
+    version: str
+    note: str
+    taken_at: str
+    first_batch: int | None
+    """The first batch scanned with it; None when no batch was yet."""
+    length: int
+    """Bytes of its content."""
