@@ -36,13 +36,13 @@ EXAMPLES = (
 @click.argument("about", required=False, metavar="[ABOUT]")
 @options.existing_run
 @options.DATA
-@click.option("--day", metavar="DAY", help="Only records of a day.")
+@click.option("--day", metavar="DAY", callback=options.day, help="Only records of a day.")
 @options.JSON
 def command(
     msisdn: str,
     about: str | None,
     as_json: bool,
-    day: str | None,
+    day: int | None,
     data: str | None,
     **given: Any,
 ) -> int:
@@ -53,7 +53,7 @@ def command(
         options.state_dir(given),
         sys.stdin.readline().strip() if msisdn == "-" else msisdn,
         about=about,
-        day=options.day(day) if day else None,
+        day=day,
         data=Path(data) if data else None,
     )
     if as_json:

@@ -1,9 +1,11 @@
 """The options that set a run's settings, each written once for every command that takes it.
 
-Owns their names and help. It parses nothing: values go to ``upswell.config`` as they were written,
-so that a flag, a variable and a key of upswell.toml are judged by one grammar with one message.
+Owns their names and help, and the grammar of a day. It parses nothing else: values go to
+``upswell.config`` as they were written, so that a flag, a variable and a key of upswell.toml are
+judged by one grammar with one message.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,14 +106,34 @@ def existing_run(function: Any) -> Any:
     return function
 
 
-def day(text: str) -> int:
-    """The day that words such as 2020-04-17 or 20200417 name. Raises click.BadParameter."""
-    from upswell.zones import day_of, stamp_time
+def day(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Callback of an option that takes a day, such as 2020-04-17 or 20200417."""
+    return None if text is None else _parse_day(text)
+
+
+def days(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Callback of an option that takes a day or, as D1..D2, some days, both included."""
+    if text is None:
+        return None
+    first, dots, last = text.partition("..")
+    asked = _parse_day(first), _parse_day(last if dots else first)
+    if asked[1] < asked[0]:
+        raise click.BadParameter("the second day is before the first")
+    return asked
+
+
+def _parse_day(text: str) -> int:
+    from upswell.zones import date_of
 
     try:
-        return day_of(stamp_time(text.replace("-", "") + "0000"))
+        if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}", text):
+            raise ValueError(text)
+        number = int(text.replace("-", ""))
+        date_of(number)
     except ValueError:
-        raise click.BadParameter("write a day as 2020-04-17 or 20200417") from None
+        # Eight digits as an example would be masked, as all that may be a dial is.
+        raise click.BadParameter("write a day as 2020-04-17, with or without the dashes") from None
+    return number
 
 
 def state_dir(given: Mapping[str, Any]) -> Path:

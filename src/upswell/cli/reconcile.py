@@ -32,11 +32,16 @@ EXAMPLES = (
 )
 @options.existing_run
 @options.DATA
-@click.option("--day", metavar="DAY", help="Only what has to do with the notifications of a day.")
+@click.option(
+    "--day",
+    metavar="DAY",
+    callback=options.day,
+    help="Compare and show only what has to do with the notifications of a day.",
+)
 @click.option("--files", "with_files", is_flag=True, help="List every file.")
 @options.JSON
 def command(
-    as_json: bool, with_files: bool, day: str | None, data: str | None, **given: Any
+    as_json: bool, with_files: bool, day: int | None, data: str | None, **given: Any
 ) -> int:
     """Print what fits and what does not."""
     from upswell.reconcile import reconcile
@@ -44,7 +49,7 @@ def command(
     found = reconcile(
         options.state_dir(given),
         data=Path(data) if data else None,
-        day=options.day(day) if day else None,
+        day=day,
     )
     if as_json:
         say_json(found.to_json())

@@ -39,7 +39,7 @@ _RAW = "Write the raw lines alone, byte for byte, to be corrected and delivered 
     ),
 )
 @options.existing_run
-@click.option("--day", metavar="DAY", callback=tables.day, help=_BY_DAY)
+@click.option("--day", metavar="DAY", callback=options.day, help=_BY_DAY)
 @click.option("--file", metavar="NAME", help="Only of this file of DATA.")
 @click.option("--reason", type=click.Choice([*REASON_WORDS, "late"]), help=_BY_REASON)
 @click.option("--list", "listed", is_flag=True, help="List the lines, msisdns whole.")

@@ -33,7 +33,7 @@ _COLUMNS = ("day", "application", "msisdn", "batch", "file", "byte", "output", "
     ),
 )
 @options.existing_run
-@click.option("--day", metavar="DAY", callback=tables.day, help="Only of this day.")
+@click.option("--day", metavar="DAY", callback=options.day, help="Only of this day.")
 @click.option("--application", metavar="NAME", help="Only of this application.")
 @click.option("--file", metavar="NAME", help="Only out of this file of DATA.")
 @click.option("--batch", metavar="N", type=click.IntRange(1), help="Only of this batch.")

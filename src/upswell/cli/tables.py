@@ -36,18 +36,6 @@ def form(as_csv: bool, as_json: bool) -> Form:
     return "csv" if as_csv else "json" if as_json else "text"
 
 
-def day(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    """Callback of an option that takes a day, such as 2020-04-17 or 20200417."""
-    if text is None:
-        return None
-    from upswell.zones import day_of, stamp_time
-
-    try:
-        return day_of(stamp_time(text.replace("-", "") + "0000"))
-    except ValueError:
-        raise click.BadParameter("write a day as 2020-04-17 or 20200417") from None
-
-
 def as_csv(names: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """The header and the rows as lines of CSV (RFC 4180, UTF-8, lines that end in a line feed)."""
     yield _csv_line(names)

@@ -10,7 +10,6 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.replay import Days
     from upswell.whatif import WhatIf
 
 _BAR_CHARS = 40
@@ -39,7 +38,13 @@ EXAMPLES = (
     "--rules", "new_rules", metavar="NEW", multiple=True, help="Other RULES; may be repeated."
 )
 @click.option("--segment", "new_segment", metavar="NEW", help="Another SEGMENT, for all of them.")
-@click.option("--day", metavar="D1[..D2]", help="Only notifications of a day, or of some days.")
+@click.option(
+    "--day",
+    "days",
+    metavar="D1[..D2]",
+    callback=options.days,
+    help="Count only notifications of a day, or of some days.",
+)
 @click.option("--list", "listed", is_flag=True, help="List the dials gained and lost, whole.")
 @click.option("--curve/--no-curve", default=True, help="Try other thresholds, too [curve].")
 @click.option("--report", metavar="FILE.html", help="Also write a page with charts, without dials.")
@@ -49,7 +54,7 @@ EXAMPLES = (
 def command(
     new_rules: Sequence[str],
     new_segment: str | None,
-    day: str | None,
+    days: tuple[int, int] | None,
     listed: bool,
     curve: bool,
     report: str | None,
@@ -58,13 +63,14 @@ def command(
     **given: Any,
 ) -> int:
     """Print what would have been sent."""
+    from upswell.replay import Days
     from upswell.whatif import whatif
 
     found = whatif(
         options.state_dir(given),
         [Path(path) for path in new_rules],
         segment=Path(new_segment) if new_segment else None,
-        days=_days(day) if day else None,
+        days=Days(*days) if days else None,
         data=Path(data) if data else None,
         curve=curve,
     )
@@ -78,17 +84,6 @@ def command(
     else:
         say(*_describe(found, listed))
     return 0
-
-
-def _days(text: str) -> "Days":
-    """The days that D1 or D1..D2 names."""
-    from upswell.replay import Days
-
-    first, _, last = text.partition("..")
-    days = Days(options.day(first), options.day(last or first))
-    if days.last < days.first:
-        raise click.BadParameter("the second day is before the first")
-    return days
 
 
 def _describe(found: "WhatIf", listed: bool) -> list[str]:
