@@ -147,6 +147,7 @@ def test_a_file_that_grew_later_is_compared_for_an_earlier_day(place: Place) -> 
     path = place.file("202004171000", first)
     place.once()
     place.file("202004201000", record(2, 1, 200, "100000", "20200420"))
+    place.once()
     place.write(path, first + later, LONG_AGO_S + 1)
     place.once()
     place.write(path, first.replace(b",200,", b",300,") + later, LONG_AGO_S + 1)
