@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import random
 import re
 import sqlite3
 from collections import defaultdict
@@ -298,6 +299,31 @@ def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
     assert "already notified at 10:01 (DATA_202004171001.csv:2)" == second.entries[1].why
     assert 1 == len(first.quoted)
     assert ([], [], []) == (second.quoted, first.differences, second.differences)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_told_behind_a_loss_is_true(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever file is gone: each outcome that is told is the one that was, and none is called a difference."""
+    past(place, seed, monkeypatch)
+    before = {dial: outcomes(place, dial) for dial in DIALS[:12]}
+    random.Random(seed).choice(sorted(place.data.iterdir())).unlink()
+
+    for dial, known in before.items():
+        told = explain(state(place), dial)
+        assert [] == told.differences
+        assert {"not_proven"} >= {
+            outcome
+            for place_of, outcome in outcomes(place, dial).items()
+            if outcome != known[place_of]
+        }
+
+
+def outcomes(place: Place, dial: str) -> dict[tuple[str, int], str]:
+    """What is told of each line, by file and byte."""
+    entries = explain(state(place), dial).entries
+    return {(entry.told.line.file, entry.told.line.byte): entry.outcome for entry in entries}
 
 
 def test_what_came_before_a_loss_is_held_against_the_state(place: Place) -> None:

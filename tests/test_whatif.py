@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import law
-from replays import RULES, files, nights, past, state, traffic, untaught
+from replays import RULES, database, files, nights, past, state, traffic, untaught
 from test_engine import DIALS, Place, record
 from upswell.cli import commands
 from upswell.errors import ConfigError, UsageError
@@ -246,6 +246,16 @@ def test_what_cannot_be_read_is_told(place: Place) -> None:
         whatif(state(place), [other(place, b"x\n")])
     with pytest.raises(UsageError, match="another"):
         whatif(state(place), [])
+
+
+def test_the_ledger_of_the_state_is_not_asked(place: Place) -> None:
+    """It may be of gigabytes, and what if begins with an empty one."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    with database(place) as db:
+        db.execute("UPDATE ledger_delta SET content = x'00'")
+
+    assert "" == notes(place)
 
 
 def asked(place: Place, *words: str | Path, code: int = 0) -> str:
