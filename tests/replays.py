@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from test_engine import DIALS, LONG_AGO_S, Place
+from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import engine
 from upswell.reference import Reference
 from upswell.schema import seal
@@ -130,3 +130,14 @@ def database(place: Place) -> Iterator[sqlite3.Connection]:
 def state(place: Place) -> Path:
     """The state directory."""
     return place.output / ".upswell"
+
+
+def nights(place: Place) -> list[int]:
+    """A run over seven nights, of which each total hangs on the cap of the night before; the days that they touch."""
+    place.write(place.root / "rules" / "RULES.csv", b"1,A,22,6,100\n")
+    days = list(range(20260105, 20260113))
+    for day in days:
+        lines = record(0, 1, 60, "010000", str(day)) + record(0, 1, 60, "230000", str(day))
+        place.file(f"{day}2330", lines)
+    place.once()
+    return days

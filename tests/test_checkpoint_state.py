@@ -222,6 +222,19 @@ def test_adopted_state_begins_after_what_it_adopts(tmp_path):
         assert [] == verify(world.state)
 
 
+def test_adopted_caps_stay_for_good(tmp_path):
+    """However often all shards are folded, a replay can begin with them; they are not what a fold is weighed by."""
+    with World(tmp_path / "out") as world:
+        world.checkpoint.adopt(3, b"caps")
+        for number in range(4, 10):
+            world.committer.commit(made(number))
+        sizes = world.checkpoint.ledger_sizes()
+        assert [3, 7, 8, 9] == [batch for batch, _ in world.checkpoint.ledger().deltas]
+    with World(tmp_path / "out") as world:
+        assert sizes == world.checkpoint.ledger_sizes()
+        assert (3 * 7, "4") == (sizes.deltas, world.checkpoint.meta()["adopted_bytes"])
+
+
 def test_files_are_private_whatever_the_umask(tmp_path):
     """Directories 0700, files 0600, those that SQLite or a reader creates too."""
     old = os.umask(0)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from conftest import Upswell, clean_environment
 from inputs import inside, write, write_inputs
-from upswell.cli import as_upswell_error
+from upswell.cli import as_upswell_error, commands
 from upswell.errors import UpswellError
 
 
@@ -254,3 +255,23 @@ def test_an_unreadable_input_is_66(upswell: Upswell, tmp_path: Path) -> None:
     (tmp_path / "rules").chmod(0o700)
 
     assert "Permission denied" in message
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "yesterday",
+        "2-0-2-0-0-4-17",
+        "20200417--",
+        "2020-02-30",
+        "20200417..",
+        "\u0662\u0660\u0662\u0660-04-17",
+    ],
+)
+def test_a_day_that_is_none_is_a_slip_in_every_command(word: str) -> None:
+    """Nothing is guessed or left out: the option is named, and an example that is not masked."""
+    for words in (["explain", "0126545098"], ["reconcile"], ["sent"], ["rejects"], ["whatif"]):
+        done = CliRunner().invoke(commands, [*words, "--day", word, "--output", "out"])
+        assert 2 == done.exit_code, words
+        assert "'--day': write a day as 2020-04-17, with or without the dashes" in done.stderr

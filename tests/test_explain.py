@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import random
 import re
 import sqlite3
 from collections import defaultdict
@@ -14,16 +15,18 @@ from click.testing import CliRunner
 
 import law
 from inputs import inside, write_inputs
-from replays import RULES, database, files, past, state, untaught
-from test_engine import DIALS, Place, record
+from replays import RULES, database, files, nights, past, state, untaught
+from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import kernel
 from upswell.cli import commands
+from upswell.cli.explain import _from_stdin
 from upswell.errors import UsageError
-from upswell.explain import Explanation, explain
+from upswell.explain import explain
 from upswell.kernel import Segment
 from upswell.reference import Line, Taken
 from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules
+from upswell.story import Explanation
 from upswell.view import View
 
 
@@ -56,9 +59,7 @@ def lines_of_all(place: Place) -> dict[str, list[Line]]:
                     found[line.record.msisdn].append(line)
                     continue
                 for dial in DIALS:
-                    if re.search(
-                        rb"(?<![0-9])%b(?![0-9])|^[\"+]*%b" % (2 * (dial.encode(),)), line.content
-                    ):
+                    if re.search(rb"(?<![0-9])%b(?![0-9])" % dial.encode(), line.content):
                         found[dial].append(line)
     return found
 
@@ -125,7 +126,7 @@ def test_a_search_finds_what_a_plain_one_finds(tmp_path: Path, cut: int) -> None
 def test_a_day_of_a_story_is_that_of_the_whole(
     place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files that can have no record of the day are not looked at; its lines, decisions and proof are the same."""
+    """Its lines, decisions and proof are the same."""
     past(place, seed, monkeypatch)
     for dial in DIALS[:6]:
         whole = explain(state(place), dial)
@@ -269,6 +270,146 @@ def test_what_is_gone_is_quoted(place: Place) -> None:
     assert "DATA_202004171001.csv holds other bytes" in told.unproven[1]
 
 
+def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
+    """Behind a file that is gone: sent is what the state holds, capped what came after that, the rest is not proven."""
+    place.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 100, "100000"))
+    place.file("202004171001", record(0, 1, 300, "100100") + record(1, 1, 100, "100100"))
+    place.file("202004171002", record(1, 1, 400, "100200") + record(0, 9, 1, "100200"))
+    place.once()
+    before = [entry.outcome for dial in (0, 1) for entry in story(place, dial).entries]
+    assert ["notified", "capped", "no_rule", "counted", "notified", "capped"] == before
+    (place.data / "DATA_202004171000.csv").unlink()
+
+    first, second = story(place, 0), story(place, 1)
+
+    assert ["not_proven", "no_rule"] == [entry.outcome for entry in first.entries]
+    assert (
+        "not proven: what came before is lost; total 300 of 147 in 8-20 without the lost lines"
+        == first.entries[0].why
+    )
+    assert ["not_proven", False] == [
+        first.to_json()["lines"][0][name] for name in ("outcome", "proven")
+    ]
+    assert ["notified", "capped"] == [entry.outcome for entry in second.entries]
+    assert re.fullmatch(
+        r"by the state's word sent to Twitter/NOTIFY_\S+ \(still in OUTPUT\);"
+        r" total 100 of 147 in 8-20 without the lost lines",
+        second.entries[0].why,
+    )
+    assert "already notified at 10:01 (DATA_202004171001.csv:2)" == second.entries[1].why
+    assert 1 == len(first.quoted)
+    assert ([], [], []) == (second.quoted, first.differences, second.differences)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_told_behind_a_loss_is_true(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever file is gone: each outcome that is told is the one that was, and none is called a difference."""
+    past(place, seed, monkeypatch)
+    before = {dial: outcomes(place, dial) for dial in DIALS[:12]}
+    random.Random(seed).choice(sorted(place.data.iterdir())).unlink()
+
+    for dial, known in before.items():
+        told = explain(state(place), dial)
+        assert [] == told.differences
+        assert {"not_proven"} >= {
+            outcome
+            for place_of, outcome in outcomes(place, dial).items()
+            if outcome != known[place_of]
+        }
+
+
+def outcomes(place: Place, dial: str) -> dict[tuple[str, int], str]:
+    """What is told of each line, by file and byte."""
+    entries = explain(state(place), dial).entries
+    return {(entry.told.line.file, entry.told.line.byte): entry.outcome for entry in entries}
+
+
+def test_what_came_before_a_loss_is_held_against_the_state(place: Place) -> None:
+    """A notification that was taken out of the state is a difference, though a later file is gone."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.file("202004171001", record(1, 1, 200, "100000"))
+    place.once()
+    (place.data / "DATA_202004171001.csv").unlink()
+    with database(place) as db:
+        db.execute("DELETE FROM notification")
+
+    assert ["notified"] == [entry.outcome for entry in story(place, 0).entries]
+    assert "the replay says so, and the state does not" in story(place, 0).differences[0]
+
+
+def test_a_cap_names_the_notification_that_it_comes_from(place: Place) -> None:
+    """That of the same night, with its date, and under the name that was notified."""
+    night = "235900"
+    place.file("202004170000", record(0, 3, 400, night))
+    place.once()
+    rules = place.root / "rules" / "RULES.csv"
+    place.write(rules, b"3,Late night,22,6,300\n", LONG_AGO_S + 1)
+    place.file("202004180000", record(0, 3, 1, "010000", "20200418"))
+    place.file("202004180001", record(0, 3, 500, night, "20200418"))
+    place.file("202004180002", record(0, 3, 2, "010000", "20200418"))
+    place.once()
+
+    told = [entry.why for entry in story(place, 0).entries]
+    cause = "2020-04-17 23:59 (DATA_202004170000.csv:1)"
+    assert f"already notified as Night at {cause}" == told[1]
+    assert told[2].startswith("total 500 exceeds 300: sent to Late night/")
+    assert "already notified at 23:59 (DATA_202004180001.csv:1)" == told[3]
+
+
+def test_a_verdict_is_where_the_day_ended(place: Place) -> None:
+    """The last of counted and capped, not the first kind of them."""
+    place.file("202004170000", record(0, 3, 400, "235900"))
+    place.file(
+        "202004180000",
+        record(0, 3, 10, "230000", "20200418") + record(0, 3, 1, "010000", "20200418"),
+    )
+    place.once()
+
+    (_, (day, name, why)) = story(place, 0).verdicts()
+    assert (20200418, "Night") == (day, name)
+    assert "already notified at 2020-04-17 23:59 (DATA_202004170000.csv:1)" == why
+
+
+def test_times_are_told_in_the_zone_of_the_rules_too(place: Place) -> None:
+    """When that is another than DATA's, beside the time of the record."""
+    place.file("202004171000", record(0, 1, 200, "220000"))
+    place.once(data_timezone="UTC", rules_timezone="Asia/Tokyo")
+
+    (entry,) = story(place, 0).entries
+    assert "2020-04-18 07:00" == entry.rules_time
+    words = ["explain", DIALS[0], "--output", str(place.output)]
+    shown = CliRunner().invoke(commands, words).stdout
+    assert "2020-04-17 22:00:00 (2020-04-18 07:00 for the rules)" in shown
+
+
+def test_a_short_msisdn_is_not_found_within_other_numbers(place: Place) -> None:
+    """Five digits that stand in timestamps, volumes and longer dials, and once for themselves."""
+    place.file(
+        "202004171000",
+        record(0, 1, 1, "041710", "20200417")
+        + b"0100000000,1,20200417,20200417100000\n"
+        + b"x 120041 x\n+20041,1,5x,20200417100000\n20041\n20041999,1,5,2020041710000x\n",
+    )
+    place.once()
+
+    told = explain(state(place), "20041")
+    assert [4, 5] == [entry.told.line.line for entry in told.entries]
+
+
+def test_a_day_of_a_chain_of_nights_is_decided_as_in_the_whole(place: Place) -> None:
+    """What is capped on a day hangs on the night before, and that on the one before it."""
+    days = nights(place)
+    whole = story(place, 0)
+    assert {"counted", "notified", "capped"} == {entry.outcome for entry in whole.entries}
+    for day in days:
+        alone = story(place, 0, day=day)
+        expected = [entry.to_json() for entry in whole.entries if entry.day == day]
+        assert expected == [entry.to_json() for entry in alone.entries]
+        assert ([], []) == (alone.differences, alone.unproven)
+
+
 def test_caps_that_were_taken_over_explain_a_silence(place: Place) -> None:
     """Notified by another state that this one took over."""
     place.file("202004171000", record(0, 1, 200, "100000"))
@@ -277,9 +418,7 @@ def test_caps_that_were_taken_over_explain_a_silence(place: Place) -> None:
     place.once(state=place.root / "second", adopt=True)
 
     told = explain(place.root / "second", DIALS[0])
-    assert ["already notified, before this state began or by a file that is gone"] == [
-        entry.why for entry in told.entries
-    ]
+    assert ["already notified, before this state began"] == [entry.why for entry in told.entries]
     assert ([], []) == (told.differences, told.unproven)
 
 
@@ -291,6 +430,10 @@ def test_the_command_reads_the_msisdn_from_stdin(
     upswell(*write_inputs(tmp_path), "--once")
     words = ["explain", "-", "Twitter", "--output", "out"]
 
+    with monkeypatch.context() as closed:
+        closed.setattr("sys.stdin", None)
+        with pytest.raises(UsageError, match="stdin is closed"):
+            _from_stdin()
     told = CliRunner().invoke(commands, words, input="0126545098\n")
     assert 0 == told.exit_code
     assert "Customer 0126545098" in told.stdout

@@ -2,20 +2,27 @@
 
 import gzip
 import json
+import os
 import random
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from replays import RULES, database, files, past, state, traffic
-from test_engine import DIALS, Place, record, wait_for
+from replays import RULES, database, files, nights, past, state, traffic
+from test_engine import DIALS, LONG_AGO_S, Place, record, wait_for
 from upswell import engine
 from upswell.cli import commands
+from upswell.kernel import SHARDS, Ledger
+from upswell.published import strangers
 from upswell.reconcile import Reconciled, reconcile
-from upswell.view import FILE_COLUMNS
+from upswell.replay import Days, References, Replay, batches, remember, unread
+from upswell.schema import seal
+from upswell.view import FILE_COLUMNS, View
+from upswell.whatif import whatif
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ def test_a_compressed_file_of_many_batches_is_proven(
 
 
 def test_a_batch_of_many_days_is_proven_for_each(place: Place) -> None:
-    """A file that can have no part in the day is left out, though it published in the same batch."""
+    """Only what has to do with the day is told, though a batch published of other days, too."""
     for day in ("05", "11", "12"):
         place.file(f"202004{day}1000", record(1, 1, 200, "100000", f"202004{day}"))
     place.once(keep_days=20)
@@ -105,6 +112,53 @@ def test_a_batch_of_many_days_is_proven_for_each(place: Place) -> None:
         told = found(place, day)
         assert ([], [], [day]) == (told.differences, told.unproven, list(told.days))
         assert (1, {"in_output": 1}) == (told.days[day].notifications, told.days[day].where)
+
+
+def test_a_day_of_a_chain_of_nights_is_proven(place: Place) -> None:
+    """Each night's total hangs on the cap of the night before: every day alone fits, as the whole does."""
+    days = nights(place)
+    assert ([], []) == (found(place).differences, found(place).unproven)
+    for day in days:
+        told = found(place, day)
+        assert ([], []) == (told.differences, told.unproven)
+        assert found(place).days.get(day) == told.days.get(day)
+
+
+def test_a_day_is_proven_by_files_of_earlier_stamps_too(place: Place) -> None:
+    """A file that stamps and days would leave out has a part in the caps of the day."""
+    place.write(place.root / "rules" / "RULES.csv", b"1,A,0,24,100\n")
+    for stamp, volume, day, time_of_day in (
+        ("202601102359", 150, "20260110", "235900"),
+        ("202601110000", 10, "20260110", "235959"),
+        ("202601140000", 150, "20260114", "000000"),
+    ):
+        place.file(stamp, record(1, 1, volume, time_of_day, day))
+    place.once()
+
+    for day in (20260110, 20260114):
+        told = found(place, day)
+        assert ([], []) == (told.differences, told.unproven)
+        assert 1 == told.days[day].notifications
+
+
+def test_a_file_that_grew_later_is_compared_for_an_earlier_day(place: Place) -> None:
+    """Taken, appended and taken again after the day was closed, then rewritten at its beginning."""
+    first, later = record(0, 1, 200, "100000"), record(1, 1, 200, "100000", "20200420")
+    path = place.file("202004171000", first)
+    place.once()
+    place.file("202004201000", record(2, 1, 200, "100000", "20200420"))
+    place.once()
+    place.write(path, first + later, LONG_AGO_S + 1)
+    place.once()
+    place.write(path, first.replace(b",200,", b",300,") + later, LONG_AGO_S + 1)
+
+    told = found(place, 20200417)
+    assert ["DATA_202004171000.csv (bytes 0 to 66) holds other bytes than were taken of it"] == (
+        told.differences
+    )
+    rules = place.write(place.root / "other.csv", b"1,Twitter,8,20,60\n")
+    asked = whatif(state(place), [rules], days=Days(20200417, 20200417), curve=False)
+    assert "DATA_202004171000.csv holds other bytes" in asked.notes[0]
 
 
 def test_a_state_without_a_batch_is_proven(place: Place) -> None:
@@ -180,6 +234,33 @@ def test_a_file_that_is_gone_is_told_and_not_guessed(place: Place) -> None:
     assert "from batch 2 on" in told.unproven[1]
 
 
+def test_a_file_of_another_name_is_not_taken_for_one_that_is_gone(place: Place) -> None:
+    """A compressed file of the same stamp, of which something was taken, too, says nothing of a plain one."""
+    path = place.file("202004171000", record(0, 1, 200, "100000"))
+    place.write(place.data / "DATA_202004171000.csv.gz", gzip.compress(record(1, 1, 200, "100000")))
+    place.once()
+    path.unlink()
+
+    told = found(place)
+    assert [] == told.differences
+    assert "DATA_202004171000.csv (bytes 0 to 33) is no longer in DATA" == told.unproven[0]
+
+
+def test_a_name_that_cannot_be_looked_at_is_no_difference(place: Place) -> None:
+    """A loop of links in the place of DATA: nothing is known of its bytes."""
+    small_past(place)
+    with View.open(state(place)) as view:
+        known = remember(view)
+        loop = place.root / "loop"
+        loop.symlink_to(loop)
+        replay = Replay(known._replace(data=loop), References(view))
+        for batch in batches(view, known):
+            assert [] == list(replay.take(batch))
+
+    assert {True} == {unread(why) for why in replay.lost.values()}
+    assert {"cannot be read: Too many levels of symbolic links"} == set(replay.lost.values())
+
+
 def published(place: Place) -> Path:
     """The first file of Twitter."""
     return sorted((place.output / "Twitter").iterdir())[0]
@@ -204,6 +285,69 @@ def test_a_file_that_no_batch_published_is_found(place: Place) -> None:
 
     (told,) = found(place).differences
     assert told.startswith("WhatsApp/NOTIFY_0000000001_") and "no batch published" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "is_stranger"),
+    [
+        ("NOTIFY_0000000000_202004171000.csv", True),
+        ("NOTIFY_0000000001_202004171001.csv", True),
+        ("NOTIFY_0000000003_202004171001.csv", True),
+        ("NOTIFY_9999999999_202004171001.csv", True),
+        ("NOTIFY_1_202004171001.csv", False),
+    ],
+)
+def test_every_name_that_no_batch_published_is_found(
+    place: Place, name: str, is_stranger: bool
+) -> None:
+    """Of a known batch with another stamp, of batch 0, and of batches that are still to come."""
+    small_past(place)
+    shutil.copy(published(place), place.output / "Twitter" / name)
+
+    expected = [f"Twitter/{name}: no batch published this file"] if is_stranger else []
+    assert expected == found(place).differences
+
+
+def test_what_is_published_meanwhile_is_no_stranger(place: Place) -> None:
+    """A batch after the moment that is spoken of; and what another state published before this one."""
+    small_past(place)
+    with View.open(state(place)) as view:
+        known = {f"Twitter/{path.name}" for path in (place.output / "Twitter").iterdir()}
+        assert [] == list(strangers(view, place.output, set(), 1, 0))
+        assert [] == list(strangers(view, place.output, set(), 3, 2))
+        assert sorted(known) == list(strangers(view, place.output, set(), 1, 2))
+
+
+@pytest.mark.parametrize("kind", ["link", "directory", "pipe", "linked directory", "no directory"])
+def test_what_stands_in_the_place_of_a_published_file_is_told(place: Place, kind: str) -> None:
+    """No file at all, or none that can be trusted, is a difference with its place, and the rest is compared."""
+    small_past(place)
+    path = published(place)
+    away = place.root / "away"
+    if "directory" in kind and kind != "directory":
+        path.parent.rename(away)
+        if kind == "linked directory":
+            path.parent.symlink_to(away)
+        else:
+            path.parent.write_bytes(b"")
+    else:
+        path.rename(away)
+        if kind == "link":
+            path.symlink_to(away)
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+
+    told = found(place)
+    assert (
+        f"Twitter/{path.name}: a link or something that is no file stands in its place"
+        == told.differences[0]
+    )
+    assert 2 == told.days[20200417].notifications
+    assert 2 == sum(told.days[20200417].where.values())
+    words = ["explain", DIALS[0], "--output", str(place.output)]
+    assert "(changed since)" in CliRunner().invoke(commands, words).stdout
 
 
 @pytest.mark.parametrize(
@@ -290,6 +434,29 @@ def test_caps_that_were_taken_over_are_thought_of(place: Place) -> None:
 
     assert ([], []) == (told.differences, told.unproven)
     assert 2 == told.outcomes["capped"]
+
+
+def test_taking_over_an_output_without_caps_is_proven(place: Place) -> None:
+    """Though the state keeps no change of the ledger for it, and a base of every shard."""
+    small_past(place)
+    shutil.rmtree(place.output / "Twitter")
+    place.once(state=place.root / "second", adopt=True)
+    with sqlite3.connect(place.root / "second" / "checkpoint.db") as db:
+        assert [("0",)] == db.execute(
+            "SELECT value FROM meta WHERE key = 'adopted_bytes'"
+        ).fetchall()
+        db.create_function("seal", -1, lambda *values: seal(*values))
+        db.execute("DELETE FROM ledger_delta")
+        for shard in range(SHARDS):
+            blob = Ledger().shard(shard)
+            db.execute(
+                "INSERT INTO ledger_base VALUES (?, 9, ?, seal(?, 9, ?))",
+                (shard, blob, shard, blob),
+            )
+    db.close()
+
+    with View.open(place.root / "second") as view:
+        assert remember(view).adopted_known
 
 
 def test_caps_that_are_no_longer_known_are_no_proof(place: Place) -> None:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import law
-from replays import RULES, files, past, state, traffic, untaught
+from replays import RULES, database, files, nights, past, state, traffic, untaught
 from test_engine import DIALS, Place, record
 from upswell.cli import commands
 from upswell.errors import ConfigError, UsageError
@@ -165,7 +165,7 @@ def test_the_nearest_totals_are_those_that_just_missed(place: Place) -> None:
 def test_days_count_what_the_whole_counts_of_them(
     place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leaving out what can have no part in a day changes nothing of that day."""
+    """A day alone is counted as it is among all days."""
     past(place, seed, monkeypatch)
     whole = whatif(state(place), [other(place)], curve=False)
     for day in (20200416, 20200417, 20200418, 20200419):
@@ -175,6 +175,53 @@ def test_days_count_what_the_whole_counts_of_them(
                 {name: sum(d == day for d, _ in some) for name, some in all_days.sent.items()}
             )
             assert +expected == Counter({name: len(some) for name, some in one.sent.items()})
+
+
+def test_a_day_of_a_chain_of_nights_counts_what_the_whole_counts_of_it(place: Place) -> None:
+    """Each night's total hangs on the cap of the night before."""
+    days = nights(place)
+    whole = whatif(state(place), [other(place, b"1,A,22,6,100\n")], curve=False)
+    assert 3 < whole.scenarios[1].notifications("A") < len(days)
+    for day in days:
+        told = whatif(
+            state(place), [other(place, b"1,A,22,6,100\n")], days=Days(day, day), curve=False
+        )
+        expected = {one for one in whole.scenarios[1].sent["A"] if one[0] == day}
+        assert [expected, expected] == [one.sent["A"] for one in told.scenarios]
+        assert [] == told.notes
+
+
+def test_who_was_notified_that_day_is_not_near_to_it(place: Place) -> None:
+    """A total of a second window does not count, once the application has notified the customer."""
+    place.file(
+        "202004171000",
+        record(0, 1, 90, "070000") + record(0, 1, 200, "100000") + record(1, 1, 80, "070000"),
+    )
+    place.once()
+    told = whatif(state(place), [other(place, b"1,Twitter,0,8,98\n1,Twitter,8,20,98\n")])
+
+    assert [(DIALS[1], "0-8")] == [(near.msisdn, near.window) for near in told.scenarios[1].nearest]
+
+
+def test_thresholds_that_come_to_the_same_are_one_point(place: Place) -> None:
+    """A threshold of one cannot be a quarter of it."""
+    place.file("202004171000", record(0, 1, 100, "100000"))
+    place.once()
+    told = whatif(state(place), [other(place, b"1,Twitter,8,20,1\n")])
+
+    assert [(0, 0.25), (1, 1), (2, 1.5), (4, 4)] == [
+        (point.threshold, point.factor) for point in told.curves["Twitter"]
+    ]
+
+
+def test_lines_that_are_left_out_are_counted(place: Place) -> None:
+    """The first ones are told, of the others how many there are."""
+    place.file("202004171000", record(0, 1, 100, "100000"))
+    place.once()
+    told = whatif(state(place), [other(place, OTHER + b"x\n" * 30)], curve=False)
+
+    assert 11 == len(told.notes)
+    assert told.notes[-1].startswith("left out: 20 more lines of ")
 
 
 def notes(place: Place, **asked: object) -> str:
@@ -201,6 +248,16 @@ def test_what_cannot_be_read_is_told(place: Place) -> None:
         whatif(state(place), [])
 
 
+def test_the_ledger_of_the_state_is_not_asked(place: Place) -> None:
+    """It may be of gigabytes, and what if begins with an empty one."""
+    place.file("202004171000", record(0, 1, 200, "100000"))
+    place.once()
+    with database(place) as db:
+        db.execute("UPDATE ledger_delta SET content = x'00'")
+
+    assert "" == notes(place)
+
+
 def asked(place: Place, *words: str | Path, code: int = 0) -> str:
     """What the command prints."""
     done = CliRunner().invoke(commands, ["whatif", *map(str, words), "--output", str(place.output)])
@@ -222,7 +279,15 @@ def test_the_command_shows_dials_only_when_they_are_asked_for(place: Place) -> N
     assert not {DIALS[0], DIALS[1]} & set(re.findall("[0-9]{5,}", shown))
     assert f"  Twitter + {DIALS[0]}\n" in asked(place, "--rules", rules, "--list", "--no-curve")
     assert "0 -> 0" not in asked(place, "--rules", rules, "--day", "20200416..20200416")
-    assert "" == asked(place, "--rules", rules, "--day", "20200417..20200416", code=2)
+    for word in (
+        "20200417..20200416",
+        "",
+        "20200417..",
+        "..20200417",
+        "2-0-2-0-0-4-17",
+        "20200417--",
+    ):
+        assert "" == asked(place, "--rules", rules, "--day", word, code=2)
 
 
 def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
@@ -246,3 +311,24 @@ def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
     report.write_text("mine")
     asked(place, "--rules", rules, "--report", report, code=73)
     assert "mine" == report.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("", 2, "'--report'"),
+        ("data", 73, "is there already"),
+        ("away/report.html", 73, "away/report.html: No such file or directory"),
+        ("rules/RULES.csv/report.html", 73, "Not a directory"),
+    ],
+)
+def test_the_place_of_the_report_is_looked_at_first(
+    place: Place, monkeypatch: pytest.MonkeyPatch, name: str, code: int, words: str
+) -> None:
+    """Before anything is replayed, and the hint is about the report: there is not even a state here."""
+    monkeypatch.chdir(place.root)
+    rules = other(place)
+    arguments = ["whatif", "--rules", str(rules), "--output", str(place.output), "--report", name]
+    done = CliRunner().invoke(commands, arguments)
+    assert (code, True) == (done.exit_code, words in done.stderr), done.stderr
+    assert "--start" not in done.stderr

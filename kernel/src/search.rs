@@ -1,5 +1,6 @@
 //! The lines of a file that hold some digits, wherever in the line: for questions about one msisdn.
 //!
+//! Digits beside them make another number: the few of a short msisdn stand in many a timestamp.
 //! A file is gone through once, in bounded memory, at the speed of a search for bytes. What a line means is not decided
 //! here. Lines end as they were taken: at `\n`, and where a range ended, which may be within a line.
 
@@ -80,11 +81,24 @@ struct Search<'a> {
     open: Vec<u8>,
     open_bytes: u64,
     open_hit: bool,
-    /// Its last bytes, one less than the digits: they may go on in the next chunk.
+    /// Its last bytes, one more than the digits: these, or a digit beside them, may come with the next chunk.
     last: Vec<u8>,
 }
 
 impl Search<'_> {
+    /// Where in the bytes the digits stand, with no digit beside them.
+    fn find(&self, bytes: &[u8], mut from: usize) -> Option<usize> {
+        let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+        while let Some(at) = self.finder.find(&bytes[from..]).map(|at| from + at) {
+            let (before, after) = (at.checked_sub(1), at + self.finder.needle().len());
+            if !before.is_some_and(is_digit) && !is_digit(after) {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+        None
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         if self.open_bytes > 0 || self.continues != 0 {
@@ -107,7 +121,7 @@ impl Search<'_> {
     fn take_whole(&mut self, bytes: &[u8]) {
         let lines = |bytes: &[u8]| memchr_iter(b'\n', bytes).count() as u64;
         let mut from = 0;
-        while let Some(at) = self.finder.find(&bytes[from..]).map(|at| from + at) {
+        while let Some(at) = self.find(bytes, from) {
             let start = memrchr(b'\n', &bytes[from..at]).map_or(from, |newline| from + newline + 1);
             let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
             self.newlines += lines(&bytes[from..start]);
@@ -130,21 +144,26 @@ impl Search<'_> {
         self.open.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.open_bytes += bytes.len() as u64;
         self.found.bytes += bytes.len() as u64;
-        if !self.open_hit {
-            let overlap = self.finder.needle().len() - 1;
-            self.last
-                .extend_from_slice(&bytes[..bytes.len().min(overlap)]);
-            self.open_hit =
-                self.finder.find(&self.last).is_some() || self.finder.find(bytes).is_some();
-            self.last
-                .extend_from_slice(&bytes[bytes.len().min(overlap)..]);
-            self.last.drain(..self.last.len().saturating_sub(overlap));
-        }
+        let cut = self.last_is_cut(bytes.len());
+        self.last.extend_from_slice(bytes);
+        // What stands at the very end may go on: `close` asks for it.
+        let end = self.last.len() - self.finder.needle().len().min(self.last.len());
+        self.open_hit |= self
+            .find(&self.last, usize::from(cut))
+            .is_some_and(|at| at < end);
+        let kept = self.finder.needle().len() + 1;
+        self.last.drain(..self.last.len().saturating_sub(kept));
+    }
+
+    /// Whether `last` begins within the open line, of whose bytes so many are not in it yet.
+    fn last_is_cut(&self, more: usize) -> bool {
+        self.open_bytes > (self.last.len() + more) as u64
     }
 
     /// The open line ends here.
     fn close(&mut self) {
-        if self.open_hit {
+        let cut = usize::from(self.last_is_cut(0));
+        if self.open_hit || self.find(&self.last, cut).is_some() {
             self.found.hits.push(Hit {
                 byte: self.found.bytes - self.open_bytes,
                 newlines: self.newlines,
@@ -162,7 +181,7 @@ impl Search<'_> {
     fn cut(&mut self) {
         // After a byte-order mark alone the first line has yet to begin.
         let mark = self.found.bytes == BYTE_ORDER_MARK.len() as u64 && self.open == BYTE_ORDER_MARK;
-        let last = self.open.last().copied().unwrap_or(self.continues);
+        let last = self.last.last().copied().unwrap_or(self.continues);
         self.close();
         self.continues = if mark { 0 } else { last };
     }
@@ -209,6 +228,39 @@ mod tests {
             (16, 1, 0, b"12345\n".to_vec()),
         ];
         assert_eq!(expected, lines(content, &[8, 22]));
+    }
+
+    #[test]
+    fn digits_within_a_longer_number_are_not_found_wherever_a_range_or_a_chunk_ends() {
+        let content = b"012345\n123456\n1234512345\n12345 612345\n";
+        let found = vec![(25, 3, 0, b"12345 612345\n".to_vec())];
+        assert_eq!(found, lines(content, &[content.len() as u64]));
+        for shift in 0..16 {
+            for (line, expected) in [
+                (&b"9123456,"[..], 0),
+                (b"9,12345,", 1),
+                (b"9,123456", 0),
+                (b"9,912345", 0),
+                (b"9 x12345", 1),
+            ] {
+                let mut content = vec![b'x'; (256 << 10) - shift];
+                content.extend_from_slice(line);
+                let end = content.len() as u64;
+                assert_eq!(expected, lines(&content, &[end]).len());
+                content.push(b'\n');
+                assert_eq!(expected, lines(&content, &[end + 1]).len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_continues_a_long_line_knows_its_true_last_byte() {
+        let mut content = vec![b'x'; 2 * KEPT_BYTES];
+        content.extend_from_slice(b"\r");
+        let cut = content.len() as u64;
+        content.extend_from_slice(b"12345\n");
+        let found = lines(&content, &[cut, cut + 6]);
+        assert_eq!(vec![(cut, 0, b'\r', b"12345\n".to_vec())], found);
     }
 
     #[test]

@@ -42,7 +42,7 @@ class LedgerSizes(NamedTuple):
     bases: int
     """Bytes of all bases."""
     deltas: int
-    """Bytes of the deltas that a restart would load."""
+    """Bytes of the deltas that a restart would load, but for adopted caps."""
     oldest_shards: list[int]
     """Every shard, the one with the oldest base (or none) first."""
 
@@ -62,8 +62,12 @@ class Checkpoint(View):
                 "SELECT shard, batch, length(content) FROM ledger_base"
             )
         }
+        # Not the adopted caps, which stay: no fold makes them go.
         self._deltas: dict[int, int] = dict(
-            self.rows("SELECT batch, length(content) FROM ledger_delta")
+            self.rows(
+                "SELECT batch, length(content) FROM ledger_delta WHERE batch >= ?",
+                (self.first_batch(),),
+            )
         )
 
     # A writer needs to know the shards; nobody opens one through the type of its base.
@@ -99,26 +103,30 @@ class Checkpoint(View):
             disk.close(self._lock_fd)
 
     def set_meta(self, values: Mapping[str, str]) -> None:
-        """Set these entries of ``meta``, in a small transaction. ``first_batch`` and ``*_version`` are ours."""
+        """Set these entries of ``meta``, in a small transaction.
+
+        ``first_batch``, ``adopted_bytes`` and ``*_version`` are ours.
+        """
         with self._transaction():
             self._put_meta(values)
 
     def adopt(self, last_batch: int, delta: bytes) -> None:
         """Begin after the batches of an OUTPUT that another state wrote; ``delta`` holds the caps read out of it.
 
-        Before the first commit only. A crash leaves the adoption done or not begun.
+        They are kept for good: a replay of the log begins with them. Before the first commit only. A crash leaves the
+        adoption done or not begun.
         """
         if self.last() is not None:
             raise UpswellError("a state that has batches cannot adopt others")
         with self._transaction():
-            self._put_meta({"first_batch": str(last_batch + 1)})
+            self._put_meta({"first_batch": str(last_batch + 1), "adopted_bytes": str(len(delta))})
             self._db.execute("DELETE FROM ledger_delta")
             if delta:
                 self._db.execute(
                     "INSERT INTO ledger_delta VALUES (?, ?, ?)",
                     (last_batch, delta, seal(last_batch, delta)),
                 )
-        self._deltas = {last_batch: len(delta)} if delta else {}
+        self._deltas = {}
 
     def application_ids(self, names: Iterable[str]) -> dict[str, int]:
         """The ids of these applications; new ones get theirs in a small transaction. An id is for ever."""
@@ -339,7 +347,8 @@ class Checkpoint(View):
             bases[shard] = (number, len(content))
         if len(bases) == self._shards:
             oldest = min(at for at, _ in bases.values())
-            self._db.execute("DELETE FROM ledger_delta WHERE batch <= ?", (oldest,))
+            unneeded = (self.first_batch(), oldest)
+            self._db.execute("DELETE FROM ledger_delta WHERE batch BETWEEN ? AND ?", unneeded)
             deltas = {at: length for at, length in deltas.items() if at > oldest}
         return bases, deltas
 

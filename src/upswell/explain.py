@@ -6,110 +6,26 @@ be. This is an explicit look-up: the msisdn is shown whole, but in the sentences
 """
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import StorageError, UsageError
 from upswell.filesystem import RECOVERS
 from upswell.listing import show_name
-from upswell.names import Staged
 from upswell.privacy import mask_digits
-from upswell.published import Where, where
-from upswell.reference import Line
-from upswell.replay import Days, Past, References, remember
+from upswell.published import Where, published_place, where
+from upswell.reference import Line, Record
+from upswell.replay import Past, References, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
-from upswell.story import Lines, Told
+from upswell.story import Entry, Explanation, Lines, Told
 from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
 
 Sent = tuple[int, str, int, str, int, bytes]
 """Day, application, batch, file, byte and raw line of a notification of the customer."""
-_SILENCES = ("counted", "capped", "late", "outside_window", "no_rule", "not_in_segment")
-"""Outcomes in the order in which they explain a silence: the one that came furthest first."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """A line of the customer with its meaning in words."""
-
-    told: Told
-    day: int
-    """In the rules' zone; 0 for a line that is no record."""
-    minute: int
-    application: str
-    """Empty when its service has no rule, or there is no service."""
-    why: str
-    output: str = ""
-    """The file that its notification went to, within OUTPUT, and where that is now."""
-
-    def to_json(self) -> dict[str, object]:
-        """As one object."""
-        line, record = self.told.line, self.told.line.record
-        return {
-            "file": line.file,
-            "line": line.line,
-            "byte": line.byte,
-            "batch": self.told.taken.batch,
-            "raw": line.content.decode("ascii", "backslashreplace"),
-            "service": record.service if record else None,
-            "application": self.application or None,
-            "day": self.day or None,
-            "outcome": line.outcome,
-            "reason": line.reason or None,
-            "total": line.total if line.outcome in ("counted", "notified") else None,
-            "threshold": line.rule.threshold if line.rule else None,
-            "why": self.why,
-            "output": self.output or None,
-        }
-
-
-@dataclass(slots=True)
-class Explanation:
-    """The story, and whether it is the state's."""
-
-    msisdn: str
-    segment: list[tuple[int, str, bool]] = field(default_factory=list)
-    """(first batch, version, whether the customer is in it) wherever that changed."""
-    entries: list[Entry] = field(default_factory=list)
-    quoted: list[str] = field(default_factory=list)
-    """Notifications that the state tells of, and no kept file."""
-    unproven: list[str] = field(default_factory=list)
-    differences: list[str] = field(default_factory=list)
-
-    def verdicts(self) -> Iterator[tuple[int, str, str]]:
-        """(day, application or service, what came of it), by day: a notification, or the reason of the silence."""
-        grouped: defaultdict[tuple[int, str], list[Entry]] = defaultdict(list)
-        for entry in self.entries:
-            if record := entry.told.line.record:
-                grouped[entry.day, entry.application or f"service {record.service}"].append(entry)
-        for (day, name), entries in sorted(grouped.items()):
-            ranked = ("notified", *_SILENCES)
-            best = min(ranked.index(entry.told.line.outcome) for entry in entries)
-            last = [entry for entry in entries if entry.told.line.outcome == ranked[best]][-1]
-            yield day, name, last.why
-
-    def to_json(self) -> dict[str, object]:
-        """As one object."""
-        return {
-            "msisdn": self.msisdn,
-            "segment": [
-                {"first_batch": batch, "version": version, "in_segment": joined}
-                for batch, version, joined in self.segment
-            ],
-            "lines": [entry.to_json() for entry in self.entries],
-            "verdicts": [
-                {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
-            ],
-            "quoted": self.quoted,
-            "proven": not self.unproven and not self.differences,
-            "unproven": self.unproven,
-            "differences": self.differences,
-        }
 
 
 def explain(
@@ -137,7 +53,7 @@ def explain(
     if digits is None:
         raise UsageError("that is no msisdn", "write 5 to 15 digits, or - to read them from stdin")
     with View.open(state_dir) as view:
-        past = remember(view, data)
+        past = remember(view, data, ledger=day is None)
         services = None if about is None else _services(view, about)
         return _Explaining(view, past, digits, day).run(services)
 
@@ -149,17 +65,18 @@ class _Explaining:
         self.view = view
         self.past = past
         self.day = day
-        self.lines = Lines(view, past, msisdn, None if day is None else Days(day, day))
+        self.lines = Lines(view, past, msisdn)
         self.found = Explanation(msisdn)
+        self.kept = set(self._kept())
         self.notified: dict[tuple[str, int], Line] = {}
         """By application and day."""
-        self.fired: dict[tuple[int, int, int], Line] = {}
-        """By service and window: the last notification."""
+        self.fired: dict[Key, Line] = {}
+        """By occurrence."""
 
     def run(self, services: set[int] | None) -> Explanation:
         entries = [self._entry(told) for told in self.lines.told()]
         self._membership()
-        self._compare([entry for entry in entries if entry.told.line.outcome == "notified"])
+        self._compare(entries)
         self.found.entries = [
             entry
             for entry in entries
@@ -174,15 +91,50 @@ class _Explaining:
         record, line = told.line.record, told.line
         if record is None:
             words = REASON_WORDS.get(line.reason, line.outcome)
-            return Entry(told, 0, 0, "", f"refused: {line.reason}, {words}")
+            return Entry(told, 0, 0, "", line.outcome, f"refused: {line.reason}, {words}")
         day, minute = self.past.zones.convert(record.moment)
-        entry = Entry(told, day, minute, told.rules[0].application if told.rules else "", "")
-        if line.outcome == "notified" and line.rule:
-            entry.output = self._output(told.taken.batch, line.rule.application)
-            self.notified[line.rule.application, day] = line
-            self.fired[line.rule.service, line.rule.start_min, line.rule.end_min] = line
+        entry = Entry(
+            told, day, minute, told.rules[0].application if told.rules else "", line.outcome
+        )
+        if self.past.zones.data != self.past.zones.rules:
+            entry.rules_time = f"{date_of(day)} {minute // 60:02}:{minute % 60:02}"
+        if line.rule:
+            entry.outcome = self._outcome(entry, line.rule)
+            if entry.outcome == "notified":
+                entry.output = self._output(told.taken.batch, line.rule.application)
+                self.notified[line.rule.application, day] = line
+                self.fired[self._occurrence(entry, line.rule)] = line
         entry.why = self._why(entry)
         return entry
+
+    def _outcome(self, entry: Entry, rule: Rule) -> str:
+        """The outcome of a record; behind lost bytes only what the state's notifications say of it, too."""
+        if entry.told.proven or entry.outcome == "late":
+            return entry.outcome
+        if self._sent(entry) in self.kept:
+            return "notified"
+        return "capped" if self._is_capped(entry, rule) else "not_proven"
+
+    def _is_capped(self, entry: Entry, rule: Rule) -> bool:
+        """Whether a notification that is certain stood in a record's way."""
+        cap = (self.found.msisdn, rule.application, entry.day)
+        return self._before(entry, rule) is not None or cap in self.lines.adopted
+
+    def _before(self, entry: Entry, rule: Rule) -> Line | None:
+        """The notification that a record came too late for."""
+        return self.notified.get((rule.application, entry.day)) or self.fired.get(
+            self._occurrence(entry, rule)
+        )
+
+    def _occurrence(self, entry: Entry, rule: Rule) -> Key:
+        over_midnight = rule.end_min < rule.start_min and entry.minute < rule.end_min
+        opened = add_days(entry.day, -1) if over_midnight else entry.day
+        return self.found.msisdn, rule.service, rule.start_min, rule.end_min, opened
+
+    def _sent(self, entry: Entry) -> Sent:
+        """An entry as the state would keep its notification."""
+        taken, line = entry.told.taken, entry.told.line
+        return (entry.day, entry.application, taken.batch, line.file, line.byte, line.content)
 
     def _why(self, entry: Entry) -> str:
         """What became of a record, in words."""
@@ -191,14 +143,27 @@ class _Explaining:
             return f"not in the segment (version {entry.told.taken.versions.segment[:12]})"
         if rule is None:
             return self._without_rule(entry)
-        if line.outcome == "late":
+        if entry.outcome == "late":
             return f"{date_of(entry.day)} was closed already: too late to be counted"
-        if line.outcome == "capped":
+        if entry.outcome == "capped":
             return self._capped(entry, rule)
         measured = "volume" if self.past.measure == "session" else "total"
-        if line.outcome == "counted":
+        if not entry.told.proven:
+            return self._after_loss(entry, rule, measured)
+        if entry.outcome == "counted":
             return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}"
         return f"{measured} {line.total:,} exceeds {rule.threshold:,}: sent to {entry.output}"
+
+    def _after_loss(self, entry: Entry, rule: Rule, measured: str) -> str:
+        """Of a record that the state says was sent, or of which nobody can say it."""
+        line = entry.told.line
+        known = ""
+        if line.outcome != "capped":
+            without = "" if measured == "volume" else " without the lost lines"
+            known = f"; {measured} {line.total:,} of {rule.threshold:,} in {rule.window()}{without}"
+        if entry.outcome == "notified":
+            return f"by the state's word sent to {entry.output}{known}"
+        return f"not proven: what came before is lost{known}"
 
     def _without_rule(self, entry: Entry) -> str:
         if not entry.told.rules:
@@ -209,57 +174,48 @@ class _Explaining:
         return f"hour {hour}{f':{minute:02}' if minute else ''} is outside {windows}"
 
     def _capped(self, entry: Entry, rule: Rule) -> str:
-        before = self.notified.get((rule.application, entry.day))
-        if before is None:
-            before = self.fired.get((rule.service, rule.start_min, rule.end_min))
-        if before is None or before.record is None:
-            return "already notified, before this state began or by a file that is gone"
-        at = before.record.moment
-        return f"already notified at {at:%H:%M} ({show_name(before.file)}:{before.line})"
+        before, record = self._before(entry, rule), entry.told.line.record
+        if before is None or before.record is None or before.rule is None or record is None:
+            return "already notified, before this state began"
+        name = before.rule.application
+        named = "" if name == rule.application else f" as {name}"
+        at = f"{_moment(before.record, record)} ({show_name(before.file)}:{before.line})"
+        return f"already notified{named} at {at}"
 
     def _output(self, batch: int, application: str) -> str:
         """The file that holds a notification, and where it is now."""
         place = directory_name(application)
         staged = [one for one in self.view.staged(batch).values() if one.directory == place]
         return (
-            f"{_name(staged[0])} ({_WHERE[where(self.past.output, staged[0])]})" if staged else "?"
+            f"{published_place(staged[0])} ({_WHERE[where(self.past.output, staged[0])]})"
+            if staged
+            else "?"
         )
 
     def _membership(self) -> None:
-        changes = self.view.rows(
-            "SELECT number, segment_version FROM (SELECT number, segment_version,"
-            " lag(segment_version) OVER (ORDER BY number) AS before FROM batch WHERE number <= ?)"
-            " WHERE before IS NOT segment_version ORDER BY number",
-            (self.past.last_batch,),
-        )
-        for batch, version in changes:
+        for batch, version in self.lines.segments:
             joined = self.lines.joins(version)
             if not self.found.segment or self.found.segment[-1][2] != joined:
                 self.found.segment.append((batch, version, joined))
 
-    def _compare(self, notified: list[Entry]) -> None:
+    def _compare(self, entries: list[Entry]) -> None:
         """Hold the story against the state; quote the state where files are lost."""
-        again = set[Sent]()
-        for entry in notified:
-            if not self._is_asked(entry.day):
-                continue
-            taken, line = entry.told.taken, entry.told.line
-            again.add(
-                (entry.day, entry.application, taken.batch, line.file, line.byte, line.content)
-            )
-        kept = set(self._kept())
-        if self._unproven():
-            self.found.quoted += [_quote(sent) for sent in sorted(kept - again)]
-            return
+        told = [entry for entry in entries if entry.told.line.record and self._is_asked(entry.day)]
+        proven = {self._sent(entry) for entry in told if entry.told.proven}
+        again = {self._sent(entry) for entry in told if entry.outcome == "notified"}
+        kept = {sent for sent in self.kept if self._is_asked(sent[0])}
+        unproven = self._unproven()
+        state_alone = {sent for sent in kept - again if not unproven or sent in proven}
+        self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_alone)]
         self.found.differences += [
             f"{_quote(sent)}: {words}"
             for rows, words in (
-                (kept - again, "the state says so, and the replay does not"),
+                (state_alone, "the state says so, and the replay does not"),
                 (again - kept, "the replay says so, and the state does not"),
             )
             for sent in sorted(rows)
         ]
-        if self.day is None:
+        if self.day is None and not unproven:
             self._compare_ledger()
 
     def _unproven(self) -> bool:
@@ -274,7 +230,7 @@ class _Explaining:
     def _kept(self) -> Iterator[Sent]:
         """The customer's notifications as the state keeps them."""
         ids = {name: number for number, name in self.past.applications.items()}
-        for day, name in filter(lambda key: self._is_asked(key[0]), self.past.notified):
+        for day, name in self.past.notified:
             rows = self.view.rows(
                 "SELECT notification.batch, name, byte, raw FROM notification"
                 " LEFT JOIN log USING(batch, sequence) LEFT JOIN file ON file.id = log.file"
@@ -329,8 +285,10 @@ def _last_day(key: Key) -> int:
     return day if start_min < end_min else add_days(day, 1)
 
 
-def _name(one: Staged) -> str:
-    return f"{one.directory}/{one.published_name}"
+def _moment(of: Record, beside: Record) -> str:
+    """The time of a record, with its date when another record that is told of is of another day."""
+    form = "%H:%M" if of.moment.date() == beside.moment.date() else "%Y-%m-%d %H:%M"
+    return of.moment.strftime(form)
 
 
 def _quote(sent: Sent) -> str:

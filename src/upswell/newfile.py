@@ -34,6 +34,21 @@ def make_directory(path: Path) -> None:
             raise OutputUnwritable(f"{escape(str(path))}: is not a directory", hint) from error
 
 
+def refuse_taken(target: Path) -> None:
+    """Refuse a place where a file cannot be made, before the work that it is to hold. Raises OutputUnwritable."""
+    with disk_errors(target):
+        if os.path.lexists(target):
+            raise OutputUnwritable(
+                f"{escape(str(target))}: is there already", "remove it, or choose another name"
+            )
+        os.lstat(f"{target.parent}/")  # so that it must be a directory
+        if not os.access(target.parent, os.W_OK):
+            raise OutputUnwritable(
+                f"{escape(str(target))}: its directory cannot be written",
+                "check the path and its permissions",
+            )
+
+
 def write_file(target: Path, pieces: Iterable[bytes]) -> None:
     """Write a file under a temporary name, then give it its own.
 

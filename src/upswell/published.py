@@ -4,6 +4,7 @@ Owns the look at notifications and published files for those who ask after a run
 and takes no lock: a consumer may take a file, and a run may publish one, between two calls.
 """
 
+import errno
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -42,20 +43,48 @@ def notifications(
         after = rows[-1][:3]
 
 
+class _NotAFile(Exception):
+    """A link, a directory or the like stands in the place of a published file, or of its directory."""
+
+
+_NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO)
+
+
 def where(output: Path, one: Staged) -> Where:
     """Where a published file is now. Raises StorageError when that cannot be known."""
-    content = read(output, one)
-    if content is None and (output / OWN_DIRECTORY / STAGING / one.staged_name).exists():
-        return "waiting"
-    # It may have been published between the two looks.
-    content = read(output, one) if content is None else content
+    try:
+        content = _read(output, one)
+        if content is None and (output / OWN_DIRECTORY / STAGING / one.staged_name).exists():
+            return "waiting"
+        # It may have been published between the two looks.
+        content = _read(output, one) if content is None else content
+    except _NotAFile:
+        return "changed"
     if content is None:
         return "taken_away"
     return "in_output" if hashlib.sha256(content).digest() == one.digest else "changed"
 
 
-def read(output: Path, one: Staged) -> bytes | None:
-    """The content of a published file; None when it is not there. Raises StorageError as ``where``."""
+def describe_change(output: Path, one: Staged, expected: bytes | None) -> str:
+    """How a published file differs from what was published, in words.
+
+    ``expected``: what was published; the first line, from 1, in which it differs is told when that is known.
+    """
+    name = f"{escape(one.directory)}/{one.published_name}"
+    try:
+        found = _read(output, one) or b""
+    except _NotAFile:
+        return f"{name}: a link or something that is no file stands in its place"
+    if expected is None:
+        return f"{name}: not what was published"
+    pairs = zip(expected.split(b"\n"), found.split(b"\n"), strict=False)
+    has, had = found.count(b"\n"), expected.count(b"\n")
+    line = next((at for at, (old, new) in enumerate(pairs, 1) if old != new), min(has, had) + 1)
+    return f"{name} line {line}: not what was published (it has {has:,} lines, and had {had:,})"
+
+
+def _read(output: Path, one: Staged) -> bytes | None:
+    """The content of a published file; None when it is not there. Raises _NotAFile, or StorageError as ``where``."""
     place = output / one.directory
     try:
         with directory(place) as fd:
@@ -63,33 +92,34 @@ def read(output: Path, one: Staged) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in _NOT_A_FILE:
+            raise _NotAFile from None
         raise StorageError(
             f"{escape(str(place / one.published_name))}: {error.strerror}", RECOVERS
         ) from error
 
 
-def describe_change(one: Staged, expected: bytes, found: bytes) -> str:
-    """The first line, from 1, in which a published file differs from what was published, in words."""
-    pairs = zip(expected.split(b"\n"), found.split(b"\n"), strict=False)
-    has, had = found.count(b"\n"), expected.count(b"\n")
-    line = next((at for at, (old, new) in enumerate(pairs, 1) if old != new), min(has, had) + 1)
-    return (
-        f"{escape(one.directory)}/{one.published_name} line {line}: not what was published (it has {has:,} lines, and"
-        f" had {had:,})"
-    )
+def published_place(one: Staged) -> str:
+    """The place of a published file within OUTPUT."""
+    return f"{one.directory}/{one.published_name}"
 
 
 def strangers(
-    output: Path, known: Collection[tuple[int, str]], first_batch: int, last_batch: int
+    view: View, output: Path, known: Collection[str], first_batch: int, last_batch: int
 ) -> Iterator[str]:
-    """Names of files that look published by one of these batches, though none of them (batch, directory) was."""
-    for place in _names(output):
-        for name in _names(output / place) if place != OWN_DIRECTORY else ():
+    """Places of files that look as published, though no batch published them, and no state before this one did.
+
+    ``known``: the places of the files of all batches up to the last one; a run may have published others meanwhile.
+    """
+    for application in _names(output):
+        for name in _names(output / application) if application != OWN_DIRECTORY else ():
             parsed: PublishedName | None = parse_published(name)
-            if parsed is None or not first_batch <= parsed.batch <= last_batch:
+            if parsed is None or 0 < parsed.batch < first_batch:
                 continue
-            if (parsed.batch, place) not in known:
-                yield f"{place}/{name}"
+            place = f"{application}/{name}"
+            newer = view.staged(parsed.batch).values() if parsed.batch > last_batch else ()
+            if place not in known and place not in map(published_place, newer):
+                yield place
 
 
 def _names(place: Path) -> list[str]:

@@ -20,8 +20,16 @@ from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.privacy import escape
-from upswell.published import Row, Where, describe_change, notifications, read, strangers, where
-from upswell.replay import Days, Past, References, Replay, batches, remember
+from upswell.published import (
+    Row,
+    Where,
+    describe_change,
+    notifications,
+    published_place,
+    strangers,
+    where,
+)
+from upswell.replay import Past, References, Replay, batches, remember, unread
 from upswell.rules import directory_name
 from upswell.view import View
 from upswell.zones import date_of
@@ -86,12 +94,12 @@ class _Sum(NamedTuple):
 
 
 def reconcile(state_dir: Path, *, data: Path | None = None, day: int | None = None) -> Reconciled:
-    """Replay the log and compare. ``day``: only what has to do with the notifications of that day.
+    """Replay the log and compare. ``day``: tell only of the notifications of that day, and of all files of DATA.
 
     Raises StorageError when there is no state or its rows are damaged, InputMissing without DATA.
     """
     with View.open(state_dir) as view:
-        return _Reconciliation(view, remember(view, data), day).run()
+        return _Reconciliation(view, remember(view, data, ledger=day is None), day).run()
 
 
 class _Reconciliation:
@@ -101,7 +109,6 @@ class _Reconciliation:
         self.view = view
         self.past = past
         self.day = day
-        self.days = None if day is None else Days(day, day)
         self.references = References(view)
         self.rows = view.batches()
         self.replay = Replay(past, self.references)
@@ -112,21 +119,25 @@ class _Reconciliation:
         self.sums: defaultdict[int, _Sum] = defaultdict(_Sum)
         self.hanging: list[tuple[int, str]] = []
         """Differences that prove something only if all before their batch could be read."""
-        self.staged: set[tuple[int, str]] = set()
-        self.changed: list[Staged] = []
+        self.staged: set[str] = set()
+        """Places of published files within OUTPUT."""
+        self.changed: list[str] = []
+        """How files of OUTPUT differ, as many as are told, and one more."""
 
     def run(self) -> Reconciled:
         past = self.past
-        for batch in batches(self.view, self.past, self.days):
+        for batch in batches(self.view, self.past):
             self._take(batch)
         proven = self._lost()
-        self._keep(self._where_changed())
+        self._keep(iter(self.changed))
         self._notifications(proven)
         self._files()
         if self.day is None:
             self._keep(
                 f"{escape(name)}: no batch published this file"
-                for name in strangers(past.output, self.staged, past.first_batch, past.last_batch)
+                for name in strangers(
+                    self.view, past.output, self.staged, past.first_batch, past.last_batch
+                )
             )
             self._totals(proven)
             self._ledger(proven)
@@ -175,8 +186,6 @@ class _Reconciliation:
         self.found.outcomes.update(outcomes)
         if self.day is None:
             self._batch_row(number, lines, outcomes, reasons)
-        elif not any(day == self.day for _, day in by_day):
-            return
         self._published(number, outputs, by_day)
 
     def _batch_row(
@@ -200,30 +209,31 @@ class _Reconciliation:
     ) -> None:
         """Compare what the batch published with the replay, and OUTPUT with what the batch published."""
         staged = {one.directory: one for one in self.view.staged(number).values()}
-        self.staged.update((number, place) for place in staged)
+        self.staged.update(map(published_place, staged.values()))
         for place in sorted(staged.keys() | outputs.keys()):
+            of_place = {day: n for (name, day), n in by_day.items() if name == place}
+            if self.day is not None and self.day not in of_place:
+                continue
             content = b"".join(outputs.get(place, ()))
             one = staged.get(place)
-            whole = self.day is None  # of a day, not all files of the batch are read
-            if whole and (one is None or one.digest != hashlib.sha256(content).digest()):
+            same = one is not None and one.digest == hashlib.sha256(content).digest()
+            if not same:
                 what = f"what batch {number} published for {escape(place)}"
                 self.hanging.append((number, f"{what} is not what its replay gives"))
             if one is not None:
-                self._look(one, {day: n for (name, day), n in by_day.items() if name == place})
+                self._look(one, of_place, content if same else None)
 
-    def _look(self, one: Staged, by_day: dict[int, int]) -> None:
-        """Look for a published file, which must hold what was committed, and count its lines by day."""
+    def _look(self, one: Staged, by_day: dict[int, int], content: bytes | None) -> None:
+        """Look for a published file, which must hold what was committed, and count its lines by day.
+
+        ``content``: that, when the replay gives it.
+        """
         found = where(self.past.output, one)
         for day, lines in by_day.items():
             if self.day in (None, day):
                 self.found.days.setdefault(day, Day()).where[found] += lines
-        if found == "changed":
-            self.changed.append(one)
-
-    def _where_changed(self) -> Iterator[str]:
-        for one in self.changed:
-            expected = self.view.notified_lines(one.batch, one.application)
-            yield describe_change(one, expected, read(self.past.output, one) or b"")
+        if found == "changed" and len(self.changed) <= DIFFERENCES_MAX:
+            self.changed.append(describe_change(self.past.output, one, content))
 
     def _lost(self) -> int:
         """Tell which files are no longer what was taken; the first batch that hangs on one of them."""
@@ -232,7 +242,7 @@ class _Reconciliation:
             file = self.past.files[name]
             sentence = f"{show_name(name)} (bytes 0 to {file.offset:,}) {why}"
             self.found.files.pop(name, None)
-            if self.past.place(name) is None:
+            if unread(why):
                 self.found.unproven.append(sentence)
             else:
                 self.found.differences.append(sentence)
@@ -287,7 +297,7 @@ class _Reconciliation:
         again: set[Row] = set()
         sequences = {}
         replay = Replay(self.past, self.references)
-        for batch in batches(self.view, self.past, self.days):
+        for batch in batches(self.view, self.past):
             for step in replay.take(batch):
                 if batch[0].batch != number:
                     continue
@@ -306,12 +316,9 @@ class _Reconciliation:
         for name, again in sorted(self.found.files.items()):
             file = self.past.files[name]
             place = self.replay.place(name)
-            if place.byte != file.offset:
-                continue  # not all of it belongs to the day
-            known = (file.newlines, file.tail, +Counter(file.reasons))
-            if known != (place.newlines, place.tail, +self.reasons[name]) or not self._same(
-                file, again
-            ):
+            known = (file.offset, file.newlines, file.tail, +Counter(file.reasons))
+            found = (place.byte, place.newlines, place.tail, +self.reasons[name])
+            if known != found or not self._same(file, again):
                 told = of_counts(Counter(file.outcomes), again)
                 self.found.differences.append(
                     f"{show_name(name)}: counted otherwise than it is read again: {told}"

@@ -22,7 +22,7 @@ from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
 from upswell.stored import CommittedBatch, LedgerParts, Totals
 from upswell.view import View
-from upswell.zones import Zones, add_days, day_max_of, day_of, day_open_of, stamp_time
+from upswell.zones import Zones, day_max_of, day_open_of
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications in memory at once, as in a run
 WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
@@ -48,6 +48,7 @@ class Past(NamedTuple):
     applications: dict[int, str]
     """By id."""
     parts: LedgerParts
+    """The ledger; empty when it was not asked for."""
     adopted: LedgerParts
     """The caps that the state was begun with."""
     adopted_known: bool
@@ -59,9 +60,13 @@ class Past(NamedTuple):
         return self.last.number if self.last else 0
 
     def place(self, name: str) -> tuple[bytes, bool] | None:
-        """Where a file's content is kept, and whether compressed: under its name, or packed or unpacked since."""
+        """Where a file's content is kept, and whether compressed: under its name, or packed or unpacked since.
+
+        OSError when that cannot be known.
+        """
         twin = name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name + SUFFIX
-        for kept in (name, twin):
+        # A twin of which something was taken, too, is a file of its own.
+        for kept in (name,) if twin in self.files else (name, twin):
             path = os.fsencode(self.data / kept)
             if look_at(path) is not None:
                 return path, kept.endswith(SUFFIX)
@@ -77,23 +82,30 @@ def threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def remember(view: View, data: Path | None = None) -> Past:
-    """What the state says now. ``data``: where the files are, if they were moved.
+def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Past:
+    """What the state says now. ``data``: where the files are, if they were moved. ``ledger``: whether it is needed.
 
     Raises StorageError when the state is damaged, InputMissing when DATA is not there.
     """
     with view.snapshot():
-        meta, last, parts = view.meta(), view.last(), view.ledger()
-        files = {file.name: file for file in view.files_in() if file.offset}
-        totals, names = (
-            view.totals(),
-            {number: name for name, number in view.applications().items()},
-        )
+        meta, last, totals = view.meta(), view.last(), view.totals()
+        first = int(meta.get("first_batch", "1"))
+        rows = view.ledger_rows() if ledger else view.ledger_rows(first - 1)
+        ((shards,),) = view.rows("SELECT count(*) FROM ledger_base")
+        taken_rows = view.taken_rows()
+        names = {number: name for name, number in view.applications().items()}
         counted = view.rows("SELECT day, application, lines FROM notified_total")
-    first = int(meta.get("first_batch", "1"))
+    # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
+    files = {file.name: file for file in view.files_of(taken_rows)}
+    parts = view.ledger_of(*rows)
     adopted = [(batch, delta) for batch, delta in parts.deltas if batch < first]
-    # A delta goes once each shard has a base: before that, one that is not there never was.
-    known = "first_batch" not in meta or bool(adopted) or len(parts.bases) < SHARDS
+    # States of before kept the delta only until each shard had a base.
+    known = (
+        "first_batch" not in meta
+        or bool(adopted)
+        or meta.get("adopted_bytes") == "0"
+        or shards < SHARDS
+    )
     place = data or Path(meta.get("data", ""))
     if not place.is_dir():
         raise InputMissing(
@@ -128,27 +140,20 @@ class Days(NamedTuple):
     first: int
     last: int
 
+    def has(self, day: int) -> bool:
+        """Whether a day is one of them."""
+        return self.first <= day <= self.last
 
-def batches(
-    view: View, past: Past, days: Days | None = None, *, late: bool = False
-) -> Iterator[list[LogRange]]:
+
+def batches(view: View, past: Past) -> Iterator[list[LogRange]]:
     """The log of the past, the ranges of one batch at a time.
 
-    With ``days``, what can have no part in a notification of these days is left out: files of earlier stamps, and all
-    that came when these days were closed; but with ``late`` that is told, too.
+    All of it, whatever days are asked about: a night's total hangs on the cap of the night before, and so on without
+    an end, and a file is only known to be the one that was taken when all that was taken of it is read.
     """
     log = takewhile(lambda taken: taken.batch <= past.last_batch, view.log())
     for _, ranges in groupby(log, key=lambda taken: taken.batch):
-        batch = list(ranges)
-        if days is not None:
-            day_open = day_open_of(batch[0].newest_stamp, past.keep_days, past.zones)
-            if day_open > days.last and not late:
-                return
-            # A window over midnight opens a day before, a record may be a day ahead of its stamp, and so may a zone.
-            first = add_days(days.first, -3)
-            batch = [taken for taken in batch if day_of(stamp_time(taken.stamp)) >= first]
-        if batch:
-            yield batch
+        yield list(ranges)
 
 
 class References:
@@ -266,7 +271,6 @@ class Replay:
         for taken in rest:
             kept = self._kept(taken.file)
             if kept is None:
-                self.lost[taken.file] = _PROBLEMS["gone"]
                 continue
             goes_on = kept[1] and taken.end < self._past.files[taken.file].offset
             final = not goes_on or taken == self._left
@@ -276,8 +280,15 @@ class Replay:
         return asked
 
     def _kept(self, name: str) -> tuple[bytes, bool] | None:
+        """Where a file is; None when it is lost."""
         if name not in self._files:
-            self._files[name] = self._past.place(name)
+            try:
+                self._files[name] = self._past.place(name)
+            except OSError as error:
+                self._files[name] = None
+                self.lost[name] = f"{_UNREADABLE}: {error.strerror}"
+        if self._files[name] is None:
+            self.lost.setdefault(name, GONE)
         return self._files[name]
 
     def _range(self, taken: LogRange, kept: tuple[bytes, bool], final: bool) -> Range:
@@ -301,7 +312,9 @@ class Replay:
         name = taken.file
         self._places[name] = Place(scanned.end, scanned.newlines, scanned.digest, scanned.tail)
         file = self._past.files[name]
-        if scanned.problem:
+        if scanned.problem == "unreadable":
+            self.lost[name] = f"{_UNREADABLE}: {scanned.problem_detail}"
+        elif scanned.problem:
             self.lost[name] = _PROBLEMS.get(scanned.problem, scanned.problem_detail)
         elif scanned.end == file.offset and scanned.digest != file.digest:
             self.lost[name] = _PROBLEMS["changed"]
@@ -311,9 +324,18 @@ class Replay:
             self._left = taken
 
 
+GONE = "is no longer in DATA"
+SHORT = "is shorter than what was taken of it"
+CHANGED = "holds other bytes than were taken of it"
+_UNREADABLE = "cannot be read"
 _PROBLEMS: Mapping[str, str] = {
-    "gone": "is no longer in DATA",
-    "short": "is shorter than what was taken of it",
-    "changed": "holds other bytes than were taken of it",
+    "gone": GONE,
+    "short": SHORT,
+    "changed": CHANGED,
     "not_regular": "is no regular file any more",
 }
+
+
+def unread(why: str) -> bool:
+    """Whether a file is lost because it could not be read, so that nothing is known of its bytes."""
+    return why == GONE or why.startswith(_UNREADABLE)

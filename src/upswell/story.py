@@ -1,24 +1,29 @@
 """The lines of one customer, found in the kept files and decided anew by the reference.
 
 Owns the way from a msisdn to its lines with their outcomes, in log order. The kernel only finds the lines; what they
-mean is decided by ``reference.py`` alone, so what is told here was not told by the code that ran. It writes nothing.
+mean is decided by ``reference.py`` alone, so what is told here was not told by the code that ran. Owns the values of a
+story as well, in which each line has words. It writes nothing.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
 from upswell.batch import File, LogRange
 from upswell.kernel import Hit, Ledger, search
 from upswell.reference import Line, Reference, Taken
-from upswell.replay import Days, Past, References, batches, threads
+from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches, threads
 from upswell.rules import Rule
 from upswell.view import View
 
-_CHANGED = "holds other bytes than were taken of it"
+_FAR = ("counted", "capped", "not_proven")
+"""Outcomes of records that came to a ledger, and were not sent: the last of them tells where the day ended."""
+_NEARER = ("late", "outside_window", "no_rule", "not_in_segment")
+"""The others, in the order in which they explain a silence: the one that came furthest first."""
 
 
 class Told(NamedTuple):
@@ -28,35 +33,43 @@ class Told(NamedTuple):
     line: Line
     rules: tuple[Rule, ...]
     """Those of its service, as they were in force."""
+    proven: bool
+    """False: bytes are lost that came before it, so what hangs on totals and caps may have been otherwise."""
 
 
 class Lines:
     """The lines of one msisdn, decided in log order."""
 
-    def __init__(self, view: View, past: Past, msisdn: str, days: Days | None = None) -> None:
-        """With ``days``, files that can have no record of these days are left out."""
+    def __init__(self, view: View, past: Past, msisdn: str) -> None:
         self.view = view
-        self.days = days
         self.past = past
         self.msisdn = msisdn
         self.reference = Reference(past.measure, past.keep_days, past.zones)
-        self.reference.caps.update(Ledger.load(*past.adopted, 0, 1).caps(msisdn))
+        self.adopted = frozenset(Ledger.load(*past.adopted, 0, 1).caps(msisdn))
+        """The caps that the state was begun with."""
+        self.reference.caps.update(self.adopted)
         self.lost: dict[str, str] = {}
         """By file: why its bytes are not those that the run took."""
         self.member: dict[str, bool] = {}
         """By version of the segment: whether the customer is in it."""
+        self.segments: list[tuple[int, str]] = []
+        """The versions of the segment as they came into force, each with the first batch of it."""
         self._references = References(view)
 
     def told(self) -> Iterator[Told]:
         """Each line in log order. Lines of files that are lost are not among them."""
         hits = self._search()
+        proven = self.past.adopted_known
         for taken in self._log():
+            proven = proven and taken.file not in self.lost
+            if not self.segments or self.segments[-1][1] != taken.versions.segment:
+                self.segments.append((taken.batch, taken.versions.segment))
             mine = hits.get(taken.file, [])
             while mine and mine[-1].byte < taken.end:
-                yield from self._decide(taken, mine.pop())
+                yield from self._decide(taken, mine.pop(), proven)
 
     def _log(self) -> Iterator[LogRange]:
-        return chain.from_iterable(batches(self.view, self.past, self.days, late=True))
+        return chain.from_iterable(batches(self.view, self.past))
 
     def joins(self, version: str) -> bool:
         """Whether the customer is in this version of the segment."""
@@ -75,22 +88,22 @@ class Lines:
             return {file.name: hits for file, hits in zip(files, found, strict=True) if hits}
 
     def _search_file(self, file: File, cuts: list[int]) -> list[Hit]:
-        place = self.past.place(file.name)
-        if place is None:
-            self.lost[file.name] = "is no longer in DATA"
-            return []
         try:
-            found = search(*place, cuts, self.msisdn)
+            place = self.past.place(file.name)
+            found = None if place is None else search(*place, cuts, self.msisdn)
         except (OSError, ValueError) as error:
             self.lost[file.name] = getattr(error, "strerror", None) or str(error)
             return []
+        if found is None:
+            self.lost[file.name] = GONE
+            return []
         if found.digest.bytes < cuts[-1]:
-            self.lost[file.name] = "is shorter than what was taken of it"
-        elif cuts[-1] == file.offset and found.digest.crc != file.digest:
-            self.lost[file.name] = _CHANGED
+            self.lost[file.name] = SHORT
+        elif cuts[-1] != file.offset or found.digest.crc != file.digest:
+            self.lost[file.name] = CHANGED
         return [] if file.name in self.lost else found.hits[::-1]
 
-    def _decide(self, taken: LogRange, hit: Hit) -> Iterator[Told]:
+    def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
         rules = self._references.rules(taken.versions.rules)[0].rules
         segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
         self.reference.resume(taken.file, hit.newlines, hit.continues)
@@ -98,14 +111,96 @@ class Lines:
         for line in self.reference.take(again, segment, rules):
             if self._is_mine(line):
                 service = line.record.service if line.record else None
-                yield Told(taken, line, tuple(rule for rule in rules if rule.service == service))
+                of_service = tuple(rule for rule in rules if rule.service == service)
+                yield Told(taken, line, of_service, proven)
 
     def _is_mine(self, line: Line) -> bool:
         """Whether it is a record of the customer, or a refused line that may have been meant for one."""
         if line.record is not None:
             return line.record.msisdn == self.msisdn
         digits = self.msisdn.encode()
-        return (
-            re.search(rb"(?<![0-9])%b(?![0-9])|^[\"+]*%b" % (digits, digits), line.content)
-            is not None
-        )
+        return re.search(rb"(?<![0-9])%b(?![0-9])" % digits, line.content) is not None
+
+
+@dataclass(slots=True)
+class Entry:
+    """A line of the customer with its meaning in words."""
+
+    told: Told
+    day: int
+    """In the rules' zone; 0 for a line that is no record."""
+    minute: int
+    application: str
+    """Empty when its service has no rule, or there is no service."""
+    outcome: str
+    """That of the line, or ``not_proven`` when it hangs on bytes that are lost."""
+    why: str = ""
+    rules_time: str = ""
+    """Of a record: day and minute in the rules' zone, when that is another than DATA's."""
+    output: str = ""
+    """The file that its notification went to, within OUTPUT, and where that is now."""
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        line, record = self.told.line, self.told.line.record
+        return {
+            "file": line.file,
+            "line": line.line,
+            "byte": line.byte,
+            "batch": self.told.taken.batch,
+            "raw": line.content.decode("ascii", "backslashreplace"),
+            "service": record.service if record else None,
+            "application": self.application or None,
+            "day": self.day or None,
+            "rules_time": self.rules_time or None,
+            "outcome": self.outcome,
+            "reason": line.reason or None,
+            "total": line.total if line.outcome in ("counted", "notified") else None,
+            "proven": self.told.proven,
+            "threshold": line.rule.threshold if line.rule else None,
+            "why": self.why,
+            "output": self.output or None,
+        }
+
+
+@dataclass(slots=True)
+class Explanation:
+    """The story, and whether it is the state's."""
+
+    msisdn: str
+    segment: list[tuple[int, str, bool]] = field(default_factory=list)
+    """(first batch, version, whether the customer is in it) wherever that changed."""
+    entries: list[Entry] = field(default_factory=list)
+    quoted: list[str] = field(default_factory=list)
+    """Notifications that the state tells of, and no kept file."""
+    unproven: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    def verdicts(self) -> Iterator[tuple[int, str, str]]:
+        """(day, application or service, what came of it), by day: a notification, or the reason of the silence."""
+        grouped: defaultdict[tuple[int, str], list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            if record := entry.told.line.record:
+                grouped[entry.day, entry.application or f"service {record.service}"].append(entry)
+        for (day, name), entries in sorted(grouped.items()):
+            ranked: list[tuple[str, ...]] = [("notified",), _FAR, *((each,) for each in _NEARER)]
+            best = next(some for some in ranked if any(entry.outcome in some for entry in entries))
+            yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {
+            "msisdn": self.msisdn,
+            "segment": [
+                {"first_batch": batch, "version": version, "in_segment": joined}
+                for batch, version, joined in self.segment
+            ],
+            "lines": [entry.to_json() for entry in self.entries],
+            "verdicts": [
+                {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
+            ],
+            "quoted": self.quoted,
+            "proven": not self.unproven and not self.differences,
+            "unproven": self.unproven,
+            "differences": self.differences,
+        }

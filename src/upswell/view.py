@@ -36,6 +36,7 @@ _LATE = _COLUMNS.index("late")
 _COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
+_ANY_BATCH = 2**62
 
 
 class View:
@@ -167,6 +168,14 @@ class View:
                 yield self._file(row[:-1])
             after = rows[-1][-1]
 
+    def taken_rows(self) -> list[Any]:
+        """What ``files_of`` takes, of all files of which something was taken: quick to fetch, slower to check."""
+        return self.rows(f'SELECT {FILE_COLUMNS}, seal FROM file WHERE "offset" > 0')
+
+    def files_of(self, rows: Iterable[Any]) -> Iterator[File]:
+        """The files that these rows hold."""
+        return map(self._file, rows)
+
     def file_states(self) -> dict[State, int]:
         """Files by state, every state."""
         counts = dict(self.rows("SELECT state, count(*) FROM file GROUP BY state"))
@@ -266,16 +275,25 @@ class View:
 
     def ledger(self) -> LedgerParts:
         """The ledger's bases (in no order) and deltas (in commit order), each with its batch."""
+        return self.ledger_of(*self.ledger_rows())
+
+    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any]]:
+        """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
+        return (
+            self.rows("SELECT shard, batch, content, seal FROM ledger_base WHERE batch <= ?", (batch_max,)),
+            self.rows(
+                "SELECT batch, content, seal FROM ledger_delta WHERE batch <= ? ORDER BY batch", (batch_max,)
+            ),
+        )  # fmt: skip
+
+    def ledger_of(self, base_rows: list[Any], delta_rows: list[Any]) -> LedgerParts:
+        """The ledger that these rows hold."""
         bases = []
-        for shard, batch, content, sealed in self.rows(
-            "SELECT shard, batch, content, seal FROM ledger_base"
-        ):
+        for shard, batch, content, sealed in base_rows:
             self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
             bases.append((batch, content))
         deltas = []
-        for batch, content, sealed in self.rows(
-            "SELECT batch, content, seal FROM ledger_delta ORDER BY batch"
-        ):
+        for batch, content, sealed in delta_rows:
             self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
             deltas.append((batch, content))
         return LedgerParts(bases, deltas)

@@ -6,7 +6,7 @@ so that a file is read from the disk once. The order is that of the log, never s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ FACTORS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 4.0)
 """Of the thresholds, for the curve; 1 is the scenario itself."""
 THRESHOLD_MAX = 10**15 - 1
 NEAREST_MAX = 5  # of an application
+_PROBLEMS_MAX = 10  # lines of a RULES file that are told one by one
 _ANY_DAY = 99991231
 
 
@@ -87,7 +88,7 @@ class Scenario:
         """Count a step's notifications of these days."""
         names = step.rules.applications
         for day, application, msisdn, _, _, raw in step.result.notifications:
-            if days.first <= day <= days.last:
+            if days.has(day):
                 self.sent[names[application]].add((day, msisdn))
                 self.hours[names[application], _hour(raw, zones)] += 1
 
@@ -156,7 +157,7 @@ def whatif(
         state_dir: the state's directory.
         rules: each a file or a directory, as the RULES of a run. Empty: only the segment is another.
         segment: as the SEGMENT of a run. None: the versions that were in force.
-        days: count the notifications of these days alone.
+        days: count the notifications of these days alone; the whole log is replayed all the same.
         data: where the files are, if they were moved.
         curve: also replay the first of ``rules`` with its thresholds multiplied by each of FACTORS.
 
@@ -170,7 +171,7 @@ def whatif(
     rulesets = [_load_rules(path, found) for path in rules]
     dials = None if segment is None else _load_segment(segment, found)
     with View.open(state_dir) as view:
-        past = remember(view, data)
+        past = remember(view, data, ledger=False)
         references = References(view)
         was = _Case(Scenario(AS_IT_WAS), Replay(past, references))
         others = [
@@ -178,20 +179,24 @@ def whatif(
             for path, ruleset in zip(rules, rulesets, strict=True)
         ] or [_case("the same rules", past, references, None, dials)]
         scaled = [
-            _case(str(factor), past, references, _scale(rulesets[0], factor), dials)
+            _Scaled(_replay(past, references, _scale(rulesets[0], factor), dials))
             for factor in (FACTORS if curve and rulesets else ())
         ]
         wanted = days or Days(0, _ANY_DAY)
-        for batch in batches(view, past, days):
-            for case in (was, *others, *scaled):
+        for batch in batches(view, past):
+            for case in (was, *others):
                 for step in case.replay.take(batch):
                     case.scenario.add(step, past.zones, wanted)
+            for point in scaled:
+                for step in point.replay.take(batch):
+                    point.add(step, wanted)
         last = _last_rules(past, references)
     for case, ruleset in zip(others, rulesets or [last], strict=True):
         case.scenario.nearest = list(_nearest(case.replay, ruleset, wanted))
     found.scenarios = [case.scenario for case in (was, *others)]
     if scaled:
-        found.curves = _curves(rulesets[0], [others[0].scenario, *(c.scenario for c in scaled)])
+        itself = {name: len(sent) for name, sent in others[0].scenario.sent.items()}
+        found.curves = _curves(rulesets[0], [itself, *(point.notifications for point in scaled)])
     _tell(found, past, was.replay, wanted)
     return found
 
@@ -201,11 +206,31 @@ class _Case(NamedTuple):
     replay: Replay
 
 
+@dataclass(slots=True)
+class _Scaled:
+    """A point of the curve: counts alone, since nobody asks who."""
+
+    replay: Replay
+    notifications: Counter[str] = field(default_factory=Counter)
+    """By application."""
+
+    def add(self, step: Step, days: Days) -> None:
+        names = step.rules.applications
+        for day, application, *_ in step.result.notifications:
+            if days.has(day):
+                self.notifications[names[application]] += 1
+
+
 def _load_rules(path: Path, found: WhatIf) -> Ruleset:
     ruleset = parse_rules(read_rules(path).files)
     if not ruleset.rules:
         raise ConfigError(f"{escape(str(path))} has no usable rule", "run: upswell check")
-    found.notes += [f"left out: {describe_problem(problem)}" for problem in ruleset.problems[:10]]
+    problems = ruleset.problems
+    found.notes += [f"left out: {describe_problem(each)}" for each in problems[:_PROBLEMS_MAX]]
+    if len(problems) > _PROBLEMS_MAX:
+        found.notes.append(
+            f"left out: {len(problems) - _PROBLEMS_MAX:,} more lines of {escape(str(path))}"
+        )
     return ruleset
 
 
@@ -225,8 +250,14 @@ def _case(
     ruleset: Ruleset | None,
     segment: Segment | None,
 ) -> _Case:
+    return _Case(Scenario(name), _replay(past, references, ruleset, segment))
+
+
+def _replay(
+    past: Past, references: References, ruleset: Ruleset | None, segment: Segment | None
+) -> Replay:
     rules = None if ruleset is None else compile_rules(ruleset)
-    return _Case(Scenario(name), Replay(past, references, rules=rules, segment=segment))
+    return Replay(past, references, rules=rules, segment=segment)
 
 
 def _scale(ruleset: Ruleset, factor: float) -> Ruleset:
@@ -238,20 +269,21 @@ def _scaled(threshold: int, factor: float) -> int:
     return min(round(threshold * factor), THRESHOLD_MAX)
 
 
-def _curves(ruleset: Ruleset, scenarios: Sequence[Scenario]) -> dict[str, list[Point]]:
-    """The curve of each application: ``scenarios`` are those of the factor 1 and of FACTORS."""
-    steps = sorted(zip((1.0, *FACTORS), scenarios, strict=True), key=lambda step: step[0])
+def _curves(ruleset: Ruleset, counts: Sequence[Mapping[str, int]]) -> dict[str, list[Point]]:
+    """The curve of each application: ``counts`` of notifications are those of the factor 1 and of FACTORS.
+
+    Factors that come to the same threshold are one point.
+    """
+    steps = list(zip((1.0, *FACTORS), counts, strict=True))
     curves = {}
     for name in ruleset.applications():
         own = {rule.threshold for rule in ruleset.rules if rule.application == name}
-        curves[name] = [
-            Point(
-                factor,
-                _scaled(max(own), factor) if len(own) == 1 else None,
-                scenario.notifications(name),
-            )
-            for factor, scenario in steps
-        ]
+        points: dict[float, Point] = {}
+        for factor, count in steps:
+            threshold = _scaled(max(own), factor) if len(own) == 1 else None
+            place = factor if threshold is None else threshold
+            points.setdefault(place, Point(factor, threshold, count.get(name, 0)))
+        curves[name] = [point for _, point in sorted(points.items())]
     return curves
 
 
@@ -265,8 +297,10 @@ def _nearest(replay: Replay, ruleset: Ruleset, days: Days) -> Iterator[Near]:
     for rule in ruleset.rules:
         window = (rule.service, rule.start_min, rule.end_min)
         for item in replay.ledger.nearest(window, rule.threshold, 10 * NEAREST_MAX):
-            if days.first <= item[4] <= days.last:
-                near = _near(rule, item)
+            near = _near(rule, item)
+            # Who was notified that day missed nothing.
+            cap = near.msisdn, near.application, near.day
+            if days.has(near.day) and cap not in replay.ledger.caps(near.msisdn):
                 by_application[rule.application].append((-near.total / (near.threshold or 1), near))
     for _, some in sorted(by_application.items()):
         yield from (near for _, near in sorted(some)[:NEAREST_MAX])
@@ -289,7 +323,7 @@ def _tell(found: WhatIf, past: Past, replay: Replay, days: Days) -> None:
         )
     counted: Counter[str] = Counter()
     for (day, application), lines in past.notified.items():
-        if days.first <= day <= days.last:
+        if days.has(day):
             counted[application] += lines
     again = {name: len(sent) for name, sent in found.scenarios[0].sent.items()}
     if dict(+counted) != again and not replay.lost and past.adopted_known:

@@ -10,7 +10,9 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.explain import Entry, Explanation
+    from upswell.story import Entry, Explanation
+
+_LINE_BYTES_MAX = 1000  # of a msisdn on stdin, which may be anything
 
 EXAMPLES = (
     "upswell explain 0126545098 --output out/",
@@ -51,7 +53,7 @@ def command(
 
     found = explain(
         options.state_dir(given),
-        sys.stdin.readline().strip() if msisdn == "-" else msisdn,
+        _from_stdin() if msisdn == "-" else msisdn,
         about=about,
         day=day,
         data=Path(data) if data else None,
@@ -61,6 +63,14 @@ def command(
     else:
         say(*_describe(found))
     return 1 if found.differences else 0
+
+
+def _from_stdin() -> str:
+    from upswell.errors import UsageError
+
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", "give it a msisdn, or write one in the place of -")
+    return sys.stdin.buffer.readline(_LINE_BYTES_MAX).strip().decode("utf-8", "replace")
 
 
 def _describe(found: "Explanation") -> list[str]:
@@ -96,7 +106,8 @@ def _line(entry: "Entry") -> str:
     if record is None:
         return f"{place}  {line.content[:120].decode('ascii', 'backslashreplace')}  {entry.why}"
     name = f" {entry.application}" if entry.application else ""
+    in_rules_zone = f" ({entry.rules_time} for the rules)" if entry.rules_time else ""
     return (
-        f"{place}  {record.moment:%Y-%m-%d %H:%M:%S}  service {record.service}{name}"
+        f"{place}  {record.moment:%Y-%m-%d %H:%M:%S}{in_rules_zone}  service {record.service}{name}"
         f"  volume {record.volume:,}  {entry.why}"
     )

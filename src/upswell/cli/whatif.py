@@ -22,6 +22,12 @@ EXAMPLES = (
 )
 
 
+def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | None:
+    if text == "":
+        raise click.BadParameter("write the name of a file")
+    return None if text is None else Path(text)
+
+
 @click.command(
     "whatif",
     cls=Command,
@@ -47,7 +53,12 @@ EXAMPLES = (
 )
 @click.option("--list", "listed", is_flag=True, help="List the dials gained and lost, whole.")
 @click.option("--curve/--no-curve", default=True, help="Try other thresholds, too [curve].")
-@click.option("--report", metavar="FILE.html", help="Also write a page with charts, without dials.")
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    callback=_report,
+    help="Also write a page with charts, without dials.",
+)
 @options.existing_run
 @options.DATA
 @options.JSON
@@ -57,15 +68,18 @@ def command(
     days: tuple[int, int] | None,
     listed: bool,
     curve: bool,
-    report: str | None,
+    report: Path | None,
     as_json: bool,
     data: str | None,
     **given: Any,
 ) -> int:
     """Print what would have been sent."""
+    from upswell.newfile import refuse_taken, write_file
     from upswell.replay import Days
     from upswell.whatif import whatif
 
+    if report:
+        refuse_taken(report)
     found = whatif(
         options.state_dir(given),
         [Path(path) for path in new_rules],
@@ -75,10 +89,9 @@ def command(
         curve=curve,
     )
     if report:
-        from upswell.newfile import write_file
         from upswell.report import render
 
-        write_file(Path(report), [render(found).encode()])
+        write_file(report, [render(found).encode()])
     if as_json:
         say_json(found.to_json(listed=listed))
     else:
