@@ -1,4 +1,4 @@
-//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards.
+//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards. `loading` reads them.
 //!
 //! A blob is self-contained, little endian:
 //!
@@ -14,14 +14,12 @@ use crate::clock;
 use crate::columns::{Column, Columns};
 use crate::crc::crc64;
 use crate::ledger::Ledger;
-use crate::shard::{SHARDS, Shard, column_of, with_column};
+use crate::shard::{SHARDS, column_of, with_column};
 use crate::threads;
 use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"UPSWLDG1";
-const ENTRY_BYTES: usize = 16;
-/// Stands for a column that is closed, among the numbers of a blob's columns.
-const CLOSED: u32 = 0;
+pub(crate) const ENTRY_BYTES: usize = 16;
 /// Below so many changed entries, threads cost more than they give.
 const INLINE_ENTRIES: usize = 20_000;
 
@@ -148,15 +146,15 @@ impl<'a> Writer<'a> {
 }
 
 /// What a blob holds, checked in its shape but not yet in its sum.
-struct Blob<'a> {
-    columns: Vec<Column>,
+pub(crate) struct Blob<'a> {
+    pub(crate) columns: Vec<Column>,
     /// The entries of each shard; of a base, of its own alone.
-    entries: Vec<&'a [u8]>,
-    shard: Option<usize>,
+    pub(crate) entries: Vec<&'a [u8]>,
+    pub(crate) shard: Option<usize>,
 }
 
 impl<'a> Blob<'a> {
-    fn read(bytes: &'a [u8]) -> Option<Blob<'a>> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Blob<'a>> {
         let (body, _) = bytes.split_last_chunk::<8>()?;
         let mut input = Input(body);
         if input.take(MAGIC.len())? != MAGIC {
@@ -187,7 +185,7 @@ impl<'a> Blob<'a> {
     }
 }
 
-fn is_whole(blob: &[u8]) -> bool {
+pub(crate) fn is_whole(blob: &[u8]) -> bool {
     blob.split_last_chunk::<8>()
         .is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
 }
@@ -237,139 +235,12 @@ impl Ledger {
         }
         writer.finish(b"D", &counts)
     }
-
-    /// The ledger of (batch, base blob) of any shards and (batch, delta blob) in commit order, without what can receive
-    /// no record of `day_open` or later. Err says which blob is damaged.
-    pub fn load(
-        bases: &[(u64, &[u8])],
-        deltas: &[(u64, &[u8])],
-        day_open: u32,
-        threads: usize,
-    ) -> Result<Ledger, String> {
-        let blobs: Vec<&(u64, &[u8])> = bases.iter().chain(deltas).collect();
-        let damaged = Mutex::new(None);
-        threads::for_each(threads, blobs.len(), |index| {
-            if !is_whole(blobs[index].1) {
-                *threads::lock(&damaged) = Some(index);
-            }
-        });
-        let name = |index: usize| {
-            let kind = if index < bases.len() { "base" } else { "delta" };
-            format!("the {kind} blob of batch {} is damaged", blobs[index].0)
-        };
-        if let Some(index) = *threads::lock(&damaged) {
-            return Err(name(index));
-        }
-        let mut ledger = Ledger::default();
-        let mut base_of: Vec<Option<Source>> = Vec::new();
-        base_of.resize_with(SHARDS, || None);
-        let mut sources = Vec::new();
-        for (index, (batch, bytes)) in blobs.iter().enumerate() {
-            let blob = Blob::read(bytes).ok_or_else(|| name(index))?;
-            if blob.shard.is_some() != (index < bases.len()) {
-                return Err(name(index));
-            }
-            let numbers = ledger
-                .open_columns(&blob.columns, day_open)
-                .ok_or("too many open columns")?;
-            let source = Source {
-                batch: *batch,
-                numbers,
-                entries: blob.entries,
-            };
-            match blob.shard {
-                Some(shard)
-                    if base_of[shard]
-                        .as_ref()
-                        .is_none_or(|other| other.batch < *batch) =>
-                {
-                    base_of[shard] = Some(source);
-                }
-                Some(_) => {}
-                None => sources.push(source),
-            }
-        }
-        ledger
-            .fill(&base_of, &sources, threads)
-            .ok_or("a ledger blob names an unknown column")?;
-        Ok(ledger)
-    }
-
-    /// The numbers of a blob's columns in this ledger, `CLOSED` for those that are over.
-    fn open_columns(&mut self, columns: &[Column], day_open: u32) -> Option<Vec<u32>> {
-        columns
-            .iter()
-            .map(|column| {
-                let open = column.last_day() >= day_open;
-                let number = if open {
-                    self.columns.number(column)?
-                } else {
-                    CLOSED
-                };
-                if open && matches!(column, Column::Cap { .. }) {
-                    self.columns.share(number);
-                }
-                Some(number)
-            })
-            .collect()
-    }
-
-    fn fill(
-        &mut self,
-        base_of: &[Option<Source>],
-        deltas: &[Source],
-        threads: usize,
-    ) -> Option<()> {
-        let columns = &self.columns;
-        let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
-        let sound = Mutex::new(Some(()));
-        threads::for_each(threads, SHARDS, |index| {
-            let mut shard = threads::lock(&shards[index]);
-            let base = base_of[index].as_ref();
-            let newer = deltas
-                .iter()
-                .filter(|delta| base.is_none_or(|base| base.batch < delta.batch));
-            let parts: Vec<(&Source, &[u8])> =
-                (base.map(|base| (base, base.entries[0])).into_iter())
-                    .chain(newer.map(|delta| (delta, delta.entries[index])))
-                    .collect();
-            let base_entries = base.map_or(0, |base| base.entries[0].len() / ENTRY_BYTES);
-            shard.reserve(columns, base_entries);
-            for (source, entries) in parts {
-                if source.apply(&mut shard, columns, entries).is_none() {
-                    *threads::lock(&sound) = None;
-                }
-            }
-        });
-        sound.into_inner().ok()?
-    }
-}
-
-/// The entries of a blob, with its columns in the numbers of the ledger.
-struct Source<'a> {
-    batch: u64,
-    numbers: Vec<u32>,
-    entries: Vec<&'a [u8]>,
-}
-
-impl Source<'_> {
-    fn apply(&self, shard: &mut Shard, columns: &Columns, entries: &[u8]) -> Option<()> {
-        for entry in entries.chunks_exact(ENTRY_BYTES) {
-            let (key, value) = entry.split_first_chunk::<8>()?;
-            let key = u64::from_le_bytes(*key);
-            let value = u64::from_le_bytes(value.try_into().ok()?);
-            let number = *self.numbers.get(column_of(key) as usize)?;
-            if number != CLOSED {
-                shard.set(columns, with_column(key, number), value, false);
-            }
-        }
-        Some(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loading::Loading;
     use crate::msisdn;
     use crate::shard::{Applied, Candidate, shard_of};
 
@@ -435,8 +306,14 @@ mod tests {
             .iter()
             .map(|(batch, blob)| (*batch, blob.as_slice()))
             .collect();
-        for threads in [1, 2] {
-            let loaded = Ledger::load(&bases, &deltas, 0, threads).expect("whole");
+        let backwards: Vec<(u64, &[u8])> = bases.iter().rev().copied().collect();
+        let orders = [(&bases, bases.len()), (&bases, 7), (&backwards, 100)];
+        for (threads, (bases, at_once)) in [1, 2, 2].into_iter().zip(orders) {
+            let mut loading = Loading::new(&deltas, 0, threads).expect("whole");
+            for some in bases.chunks(at_once) {
+                loading.add(some).expect("whole");
+            }
+            let loaded = loading.finish().expect("known columns");
             assert_eq!(ledger.items(), loaded.items());
             assert_eq!(ledger.caps(), loaded.caps());
             assert_eq!(ledger.entries(), loaded.entries());

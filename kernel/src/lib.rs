@@ -11,7 +11,7 @@
 //! segment   who is targeted;  dials: the lines that say so;  filter, table: its two layers;  parts: many keys for many
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
-//! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept
+//! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept;  loading: and read again
 //! search    lines that hold some digits, for questions about one msisdn
 //! reject    outcomes, reasons and how a refused line is written down
 //! crc, threads
@@ -45,6 +45,7 @@ pub mod finder;
 pub mod findings;
 pub mod ledger;
 pub mod line;
+pub mod loading;
 pub mod msisdn;
 mod parts;
 pub mod path;

@@ -9,7 +9,7 @@ Long calls release the GIL. Objects are not to be used from two threads at once,
 Clock (immutable).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Self, final
 
 __all__ = [
@@ -119,12 +119,14 @@ class Ledger:
     def __new__(cls) -> Self: ...
     @staticmethod
     def load(
-        bases: Sequence[tuple[int, bytes]],
+        bases: Iterable[tuple[int, bytes]],
         deltas: Sequence[tuple[int, bytes]],
         day_open: int,
         threads: int,
     ) -> Ledger:
         """The ledger of a checkpoint: (batch, base blob) in any order, (batch, delta blob) in commit order.
+
+        Bases are taken some at a time and not kept.
 
         A delta says nothing about a shard whose base is of its batch or a later one. What can receive no
         record of day_open or later is left out. ValueError when a blob is damaged (each carries a checksum).

@@ -185,9 +185,9 @@ class _Run:
     def _load_ledger(self) -> None:
         last = self.checkpoint.last()
         self.day_open = last.day_open if last else 0
-        parts = self.checkpoint.ledger()
+        bases, deltas = self.checkpoint.ledger_bases(), self.checkpoint.ledger_deltas()
         try:
-            self.ledger = kernel.Ledger.load(*parts, self.day_open, self.settings.threads)
+            self.ledger = kernel.Ledger.load(bases, deltas, self.day_open, self.settings.threads)
         except ValueError as error:
             raise StorageError(
                 f"the ledger in {self.settings.state_dir} is damaged: {error}",

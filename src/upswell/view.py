@@ -275,28 +275,25 @@ class View:
 
     def ledger(self) -> LedgerParts:
         """The ledger's bases (in no order) and deltas (in commit order), each with its batch."""
-        return self.ledger_of(*self.ledger_rows())
+        return LedgerParts(list(self.ledger_bases()), self.ledger_deltas())
 
-    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any]]:
-        """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
-        return (
-            self.rows("SELECT shard, batch, content, seal FROM ledger_base WHERE batch <= ?", (batch_max,)),
-            self.rows(
-                "SELECT batch, content, seal FROM ledger_delta WHERE batch <= ? ORDER BY batch", (batch_max,)
-            ),
-        )  # fmt: skip
+    def ledger_bases(self) -> Iterator[tuple[int, bytes]]:
+        """The ledger's bases, each with its batch, read one by one: together they are as large as the ledger."""
+        with storage_errors(self.path):
+            rows = self._db.execute("SELECT shard, batch, content, seal FROM ledger_base")
+            for shard, batch, content, sealed in rows:
+                self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
+                yield batch, content
 
-    def ledger_of(self, base_rows: list[Any], delta_rows: list[Any]) -> LedgerParts:
-        """The ledger that these rows hold."""
-        bases = []
-        for shard, batch, content, sealed in base_rows:
-            self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
-            bases.append((batch, content))
+    def ledger_deltas(self) -> list[tuple[int, bytes]]:
+        """The ledger's deltas in commit order, each with its batch."""
         deltas = []
-        for batch, content, sealed in delta_rows:
+        for batch, content, sealed in self.rows(
+            "SELECT batch, content, seal FROM ledger_delta ORDER BY batch"
+        ):
             self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
             deltas.append((batch, content))
-        return LedgerParts(bases, deltas)
+        return deltas
 
     def seal_batch(self, values: Sequence[object]) -> int:
         """The seal of a batch's row in this state: its last value counts once there is one, as older rows have none.

@@ -2,6 +2,7 @@
 
 use super::broken;
 use crate::ledger::{Item, Ledger};
+use crate::loading::{Kept, Loading};
 use crate::msisdn;
 use crate::shard::SHARDS;
 use pyo3::prelude::*;
@@ -11,6 +12,16 @@ use pyo3::types::PyBytes;
 #[pyclass(name = "Ledger", module = "upswell._kernel")]
 #[derive(Default)]
 pub(super) struct PyLedger(pub(super) Ledger);
+
+/// Bases that are in memory at once while they are loaded: some for each thread.
+const LOADED_AT_ONCE: usize = 16;
+
+fn slices(blobs: &[(u64, PyBackedBytes)]) -> Vec<Kept<'_>> {
+    blobs
+        .iter()
+        .map(|(batch, blob)| (*batch, &**blob))
+        .collect()
+}
 
 fn check_shard(index: usize) -> PyResult<()> {
     if index < SHARDS {
@@ -34,20 +45,27 @@ impl PyLedger {
     #[staticmethod]
     fn load(
         py: Python<'_>,
-        bases: Vec<(u64, PyBackedBytes)>,
+        bases: &Bound<'_, PyAny>,
         deltas: Vec<(u64, PyBackedBytes)>,
         day_open: u32,
         threads: usize,
     ) -> PyResult<PyLedger> {
-        fn slices(blobs: &[(u64, PyBackedBytes)]) -> Vec<(u64, &[u8])> {
-            blobs
-                .iter()
-                .map(|(batch, blob)| (*batch, &**blob))
-                .collect()
+        let deltas = slices(&deltas);
+        let loading = py.detach(|| Loading::new(&deltas, day_open, threads));
+        let mut loading = loading.map_err(broken)?;
+        let mut bases = bases.try_iter()?;
+        loop {
+            let some: Vec<(u64, PyBackedBytes)> = bases
+                .by_ref()
+                .take(LOADED_AT_ONCE)
+                .map(|base| base?.extract())
+                .collect::<PyResult<_>>()?;
+            if some.is_empty() {
+                break;
+            }
+            py.detach(|| loading.add(&slices(&some))).map_err(broken)?;
         }
-        py.detach(|| Ledger::load(&slices(&bases), &slices(&deltas), day_open, threads))
-            .map(PyLedger)
-            .map_err(broken)
+        py.detach(|| loading.finish()).map(PyLedger).map_err(broken)
     }
 
     fn shard<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
