@@ -275,25 +275,43 @@ class View:
 
     def ledger(self) -> LedgerParts:
         """The ledger's bases (in no order) and deltas (in commit order), each with its batch."""
-        return LedgerParts(list(self.ledger_bases()), self.ledger_deltas())
+        return self.ledger_of(*self.ledger_rows())
+
+    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any]]:
+        """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
+        return (
+            self.rows("SELECT shard, batch, content, seal FROM ledger_base WHERE batch <= ?", (batch_max,)),
+            self.rows(
+                "SELECT batch, content, seal FROM ledger_delta WHERE batch <= ? ORDER BY batch", (batch_max,)
+            ),
+        )  # fmt: skip
+
+    def ledger_of(self, base_rows: list[Any], delta_rows: list[Any]) -> LedgerParts:
+        """The ledger that these rows hold."""
+        return LedgerParts(
+            [self._base(row) for row in base_rows], [self._delta(row) for row in delta_rows]
+        )
 
     def ledger_bases(self) -> Iterator[tuple[int, bytes]]:
         """The ledger's bases, each with its batch, read one by one: together they are as large as the ledger."""
         with storage_errors(self.path):
-            rows = self._db.execute("SELECT shard, batch, content, seal FROM ledger_base")
-            for shard, batch, content, sealed in rows:
-                self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
-                yield batch, content
+            for row in self._db.execute("SELECT shard, batch, content, seal FROM ledger_base"):
+                yield self._base(row)
 
     def ledger_deltas(self) -> list[tuple[int, bytes]]:
         """The ledger's deltas in commit order, each with its batch."""
-        deltas = []
-        for batch, content, sealed in self.rows(
-            "SELECT batch, content, seal FROM ledger_delta ORDER BY batch"
-        ):
-            self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
-            deltas.append((batch, content))
-        return deltas
+        sql = "SELECT batch, content, seal FROM ledger_delta ORDER BY batch"
+        return [self._delta(row) for row in self.rows(sql)]
+
+    def _base(self, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
+        shard, batch, content, sealed = row
+        self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
+        return batch, content
+
+    def _delta(self, row: tuple[int, bytes, int]) -> tuple[int, bytes]:
+        batch, content, sealed = row
+        self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
+        return batch, content
 
     def seal_batch(self, values: Sequence[object]) -> int:
         """The seal of a batch's row in this state: its last value counts once there is one, as older rows have none.
