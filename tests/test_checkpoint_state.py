@@ -106,6 +106,8 @@ def test_batch_is_true_in_every_table(tmp_path):
         assert {"columns": 3} == totals.reasons
         assert dropped == state.dropped_rejects(2)
         assert [1, 2, 3] == [batch.number for batch in state.batches()]
+        taken = [file for file in state.files_in() if file.offset]
+        assert taken == list(state.files_of(state.taken_rows()))
         assert VERSIONS == state.current_versions()
         assert [1, 1] == [version.first_batch for version in state.references()]
         assert [] == verify(world.state)

@@ -10,7 +10,7 @@ import stat
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from upswell.errors import ConfigError, InputMissing
@@ -20,26 +20,27 @@ RULES_BYTES_MAX = (
     64 << 20
 )  # of the argument's files together: over a million rules, which load in some seconds
 SEGMENT_BYTES_MAX = 4 << 30  # over 300 million dials; all is in memory while it is loaded
+THREAD_BYTES_MIN = 1 << 20  # less is summed up sooner than a thread starts
 
 
 class Contents:
     """The contents of one argument: its files by name, and the version that they make."""
 
     def __init__(self, files: list[tuple[str, bytes]]) -> None:
-        """The version is summed up by a thread meanwhile, as that takes as long as reading a large SEGMENT.
+        """The version of a large SEGMENT is summed up by a thread meanwhile, as that takes as long as reading it.
 
         Where the system gives no thread it is summed up here: for that no run has to end.
         """
         self.files = files
         self._digest = hashlib.sha256()
-        self._summing: threading.Thread | None = threading.Thread(
-            target=self._sum, name="upswell-version"
-        )
-        try:
-            self._summing.start()
-        except RuntimeError:
+        self._summing: threading.Thread | None = None
+        if sum(len(content) for _, content in files) >= THREAD_BYTES_MIN:
+            summing = threading.Thread(target=self._sum, name="upswell-version")
+            with suppress(RuntimeError):
+                summing.start()
+                self._summing = summing
+        if self._summing is None:
             self._sum()
-            self._summing = None
 
     @property
     def version(self) -> str:
