@@ -9,7 +9,7 @@ from pathlib import Path
 from batches import SHARDS
 from inputs import LONG_AGO_S, RULES, write, write_inputs
 from upswell.checkpoint import Checkpoint
-from upswell.contents import read_segment
+from upswell.contents import THREAD_BYTES_MIN, read_segment
 from upswell.reload import Change, Reload
 
 WAIT_S = 30.0
@@ -35,8 +35,8 @@ def waited_for(reload: Reload) -> Change:
 
 
 def test_a_version_is_summed_up_without_a_thread(tmp_path: Path) -> None:
-    """It is the same as with one."""
-    path = write(tmp_path / "SEGMENT.csv", "0126545098\n")
+    """It is the same as with one, which a large SEGMENT gets."""
+    path = write(tmp_path / "SEGMENT.csv", "0126545098\n" * (THREAD_BYTES_MIN // 11 + 1))
     with no_thread():
         found = read_segment(path)
 
