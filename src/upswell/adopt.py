@@ -14,9 +14,7 @@ from upswell.names import BATCH_MAX
 from upswell.reference import Record, parse_record
 from upswell.rules import directory_name
 from upswell.sink import Sink
-from upswell.zones import Zones
-
-_ANY_DAY = 99991231
+from upswell.zones import DAY_MAX, Zones
 
 
 class Adopted(NamedTuple):
@@ -55,7 +53,7 @@ def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
         last_batch = max(last_batch, published.batch)
         application = application_of(published.directory)
         for line in sink.read(published).split(b"\n")[:-1]:
-            record = parse_record(line, _ANY_DAY)
+            record = parse_record(line, DAY_MAX)
             if application is not None and isinstance(record, Record):
                 ledger.add_cap(record.msisdn, application, zones.convert(record.moment).day)
                 notifications += 1

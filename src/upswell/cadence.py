@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from upswell.batch import File, State
 from upswell.schema import damaged
-from upswell.view import View, decode_name, encode_name
+from upswell.view import View, decode_name
 from upswell.zones import load_zone, stamp_time
 
-CADENCE_S = 60  # a file a minute, as the names have it
 LOOK_BACK_DAYS = 7
 SILENT_CADENCES = 5  # fewer, and a file that is a little late would be taken for an outage
 UNUSUAL_RATIO = 10  # day and night differ by less from one hour to the next
@@ -25,7 +24,6 @@ MEDIAN_FILES = 60  # an hour of files a minute
 MEDIAN_FILES_MIN = 10  # with fewer nobody knows what is usual
 TOLD_MAX = 10  # of each kind at a time: a log must not be filled by a cadence that is set wrong
 _PAGE_ROWS = 5000
-_NAMES_PER_QUERY = 500
 
 
 class Gap(NamedTuple):
@@ -137,13 +135,14 @@ class Cadence:
         A row that differs in nothing that tells of content is none: a share that is mounted again may give each file
         another inode.
         """
-        before = _places(self._view, [file.name for file in files])
+        before = self._view.places(file.name for file in files)
         for file in files:
-            state, *_ = known = before.get(file.name, ("",))
+            known = before.get(file.name)
             if known != (file.state, file.offset, file.size, file.repeats):
                 self._moved_s, self._silent = now_s, False
             # A file that came again was told of when it came first.
-            if file.state == "done" and state != "done" and not file.repeats:
+            is_new = known is None or known.state != "done"
+            if file.state == "done" and is_new and not file.repeats:
                 self._done[file.name] = _Done(file.stamp, file.late)
 
     def news(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
@@ -184,17 +183,6 @@ def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, di
         yield event, {"more": more, "see": "upswell status"}
     for fields in found[-TOLD_MAX:]:
         yield event, fields
-
-
-def _places(view: View, names: Sequence[str]) -> dict[str, tuple[object, ...]]:
-    """State, offset, size and repeats of those of these files that are known, their seals unchecked."""
-    found: dict[str, tuple[object, ...]] = {}
-    for at in range(0, len(names), _NAMES_PER_QUERY):
-        some = [encode_name(name) for name in names[at : at + _NAMES_PER_QUERY]]
-        marks = ",".join("?" * len(some))
-        sql = f'SELECT name, state, "offset", size, repeats FROM file WHERE name IN ({marks})'
-        found.update((decode_name(name), tuple(place)) for name, *place in view.rows(sql, some))
-    return found
 
 
 def _before(view: View, stamp: str) -> str:

@@ -23,6 +23,7 @@ from upswell.errors import OutputUnwritable, StorageError, UpswellError
 from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
 from upswell.names import Staged
 from upswell.privacy import escape
+from upswell.rejects import digest_of
 from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
@@ -197,7 +198,7 @@ class Checkpoint(View):
                 number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, versions.rules, versions.segment,
                 batch.lines, sum(taken.end - taken.start for taken in batch.ranges), len(batch.rejects),
                 _json(batch.outcomes), _json(batch.reasons), _now(),
-                hashlib.sha256(batch.rejects).hexdigest() if batch.rejects else "",
+                digest_of(batch.rejects),
             )  # fmt: skip
             self._db.execute(
                 f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",

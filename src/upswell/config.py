@@ -22,13 +22,15 @@ from upswell.zones import Zones
 CONFIG_NAME = "upswell.toml"
 STATE_NAME = ".upswell"
 ENVIRONMENT_PREFIX = "UPSWELL_"
+CADENCE_S = 60  # a file a minute, as the names have it
 PATHS = ("data", "segment", "rules", "output")
 RULES_KEYS = ("data_timezone", "rules_timezone", "measure", "keep_days")
 """What ``upswell.toml`` beside the rules may say: settings that belong to the rules' meaning."""
 _SUGGESTION_CUTOFF = 0.8  # below it a guess misleads more than it helps
 
 
-def _threads_default() -> int:
+def threads_default() -> int:
+    """As many as there are processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -43,7 +45,7 @@ class Settings:
     state: Path | None = None
     """None: ``.upswell`` in OUTPUT. See state_dir."""
     once: bool = False
-    threads: int = field(default_factory=_threads_default)
+    threads: int = field(default_factory=threads_default)
     since: str | None = None
     """A stamp yyyyMMddHHmm, or "now": older files are skipped."""
     adopt: bool = False
@@ -58,7 +60,7 @@ class Settings:
     max_stamp_ahead_days: int = 1
     settle_s: float = 2.0
     poll_s: float = 1.0
-    cadence_s: int = 60
+    cadence_s: int = CADENCE_S
     """Between the stamps of two files; 0: none is expected."""
     rejects_max_bytes_per_file: int = 64 * MIB
     output_mode: int = 0o640

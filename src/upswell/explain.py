@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from upswell.differences import Key, of_caps, of_totals
-from upswell.errors import StorageError, UsageError
-from upswell.filesystem import RECOVERS
+from upswell.errors import UsageError
+from upswell.history import rulesets
 from upswell.listing import show_name
 from upswell.privacy import mask_digits
 from upswell.published import Where, published_place, where
 from upswell.reference import Line, Record
-from upswell.replay import Past, References, remember
+from upswell.replay import CAPS_FORGOTTEN, Past, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
 from upswell.story import Entry, Explanation, Lines, Told
@@ -222,9 +222,7 @@ class _Explaining:
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
         if not self.past.adopted_known:
-            self.found.unproven.append(
-                "the state was begun over another's OUTPUT, and no longer knows all the caps that it took over"
-            )
+            self.found.unproven.append(CAPS_FORGOTTEN)
         return bool(self.found.unproven)
 
     def _kept(self) -> Iterator[Sent]:
@@ -242,10 +240,7 @@ class _Explaining:
 
     def _compare_ledger(self) -> None:
         day_open = self.past.last.day_open if self.past.last else 0
-        try:
-            ledger = self.past.ledger()
-        except ValueError as error:
-            raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
+        ledger = self.past.ledger()
         kept = {item[:5]: item[5:] for item in ledger.items(self.found.msisdn)}
         reference = self.lines.reference
         again: dict[Key, tuple[int, bool]] = {
@@ -262,9 +257,8 @@ def _services(view: View, about: str) -> set[int]:
     """The services that were asked about, by number or by an application's name in any version of the rules."""
     if is_digits(about.encode(), 1, 9):
         return {int(about)}
-    references, name = References(view), unicodedata.normalize("NFC", about)
-    versions = [one.version for one in view.references() if one.kind == "rules"]
-    rules = [rule for version in versions for rule in references.rules(version)[0].rules]
+    name = unicodedata.normalize("NFC", about)
+    rules = [rule for ruleset in rulesets(view) for rule in ruleset.rules]
     if found := {rule.service for rule in rules if rule.application == name}:
         return found
     raise UsageError(

@@ -16,12 +16,12 @@ from upswell.names import PublishedName, Staged, parse_published
 from upswell.privacy import escape
 from upswell.sink import OWN_DIRECTORY, STAGING
 from upswell.view import View
+from upswell.zones import DAY_MAX
 
 Where = Literal["in_output", "changed", "taken_away", "waiting"]
 """There as it was published; there with other bytes; taken by the consumer; staged, and not published yet."""
 
 
-_ANY_DAY = 99991231
 Row = tuple[int, str, str, int, int, bytes]
 """Day, application, msisdn, sequence of the range, byte and raw line of a notification."""
 _PAGE_ROWS = 20_000  # read at once: some 20 ms
@@ -37,7 +37,7 @@ def notifications(
         f" ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
     )
     after: tuple[object, ...] = (day or -1, -1, "")
-    while rows := view.rows(sql, (*after, day or _ANY_DAY)):
+    while rows := view.rows(sql, (*after, day or DAY_MAX)):
         for of_day, application, msisdn, batch, sequence, byte, raw in rows:
             yield batch, (of_day, names.get(application, "?"), msisdn, sequence, byte, raw)
         after = rows[-1][:3]
@@ -70,7 +70,7 @@ def describe_change(output: Path, one: Staged, expected: bytes | None) -> str:
 
     ``expected``: what was published; the first line, from 1, in which it differs is told when that is known.
     """
-    name = f"{escape(one.directory)}/{one.published_name}"
+    name = escape(published_place(one))
     try:
         found = _read(output, one) or b""
     except _NotAFile:

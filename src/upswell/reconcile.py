@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 from upswell.batch import File, LogRange
 from upswell.differences import of_counts, of_ledgers, of_notifications
-from upswell.errors import StorageError
-from upswell.filesystem import RECOVERS
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
 from upswell.names import Staged
@@ -29,7 +27,16 @@ from upswell.published import (
     strangers,
     where,
 )
-from upswell.replay import Past, References, Replay, batches, remember, unread
+from upswell.replay import (
+    CAPS_FORGOTTEN,
+    Past,
+    References,
+    Replay,
+    Step,
+    batches,
+    remember,
+    unread,
+)
 from upswell.rules import directory_name
 from upswell.view import View
 from upswell.zones import date_of
@@ -175,10 +182,9 @@ class _Reconciliation:
             names = step.rules.applications
             for application, content in step.result.outputs:
                 outputs[directory_name(names[application])].append(content)
-            for day, application, msisdn, index, byte, raw in step.result.notifications:
-                name, sequence = names[application], step.pairs[index][0].sequence
+            for row in _rows(step):
+                day, name, *_ = row
                 if self.day in (None, day):
-                    row = (day, name, msisdn, sequence, byte, raw)
                     self.sums[number] = self.sums[number].plus(row)
                 by_day[directory_name(name), day] += 1
         self.found.batches += 1
@@ -248,9 +254,7 @@ class _Reconciliation:
                 self.found.differences.append(sentence)
             proven = min(proven, self.first_ranges[name])
         if not self.past.adopted_known:
-            self.found.unproven.append(
-                "the state was begun over another's OUTPUT, and no longer knows all the caps that it took over"
-            )
+            self.found.unproven.append(CAPS_FORGOTTEN)
             proven = 0
         if proven <= self.past.last_batch:
             self.found.unproven.append(
@@ -299,13 +303,8 @@ class _Reconciliation:
         replay = Replay(self.past, self.references)
         for batch in batches(self.view, self.past):
             for step in replay.take(batch):
-                if batch[0].batch != number:
-                    continue
-                names = step.rules.applications
-                for day, application, msisdn, index, byte, raw in step.result.notifications:
-                    if self.day in (None, day):
-                        sequence = step.pairs[index][0].sequence
-                        again.add((day, names[application], msisdn, sequence, byte, raw))
+                if batch[0].batch == number:
+                    again.update(row for row in _rows(step) if self.day in (None, row[0]))
             if batch[0].batch == number:
                 sequences = {taken.sequence: taken.file for taken in batch}
                 break
@@ -349,12 +348,16 @@ class _Reconciliation:
         """Compare totals, fired occurrences and caps with those of the replay, a shard at a time."""
         if proven <= self.past.last_batch or self.past.last is None:
             return
-        try:
-            ledger = self.past.ledger()
-        except ValueError as error:
-            raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
+        ledger = self.past.ledger()
         self.replay.ledger.drop_before(self.past.last.day_open)
         self._keep(of_ledgers(ledger, self.replay.ledger))
+
+
+def _rows(step: Step) -> Iterator[Row]:
+    """The notifications of a step, as the state would keep them."""
+    names = step.rules.applications
+    for day, application, msisdn, index, byte, raw in step.result.notifications:
+        yield day, names[application], msisdn, step.pairs[index][0].sequence, byte, raw
 
 
 def _without_ledger(outcomes: Counter[str]) -> Counter[str]:

@@ -52,6 +52,11 @@ class Rejects:
         return 0
 
 
+def digest_of(content: bytes) -> str:
+    """What a state keeps of a reject file beside its length: SHA-256, hex; "" when there is no file."""
+    return hashlib.sha256(content).hexdigest() if content else ""
+
+
 def is_as_written(content: bytes, length: int, digest: str) -> bool:
     """Whether a reject file is the one that its batch wrote; without a digest, as of older states, by the length."""
-    return len(content) == length and digest in ("", hashlib.sha256(content).hexdigest())
+    return len(content) == length and digest in ("", digest_of(content))

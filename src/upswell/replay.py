@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.batch import File, LogRange, Versions
-from upswell.errors import InputMissing
+from upswell.config import threads_default
+from upswell.errors import InputMissing, StorageError
+from upswell.filesystem import RECOVERS
 from upswell.kernel import SHARDS, Clock, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
 from upswell.listing import look_at
 from upswell.privacy import escape
@@ -73,13 +75,12 @@ class Past(NamedTuple):
         return None
 
     def ledger(self) -> Ledger:
-        """The ledger as the state holds it."""
-        return Ledger.load(*self.parts, self.last.day_open if self.last else 0, threads())
-
-
-def threads() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+        """The ledger as the state holds it. Raises StorageError when it is damaged."""
+        day_open = self.last.day_open if self.last else 0
+        try:
+            return Ledger.load(*self.parts, day_open, threads_default())
+        except ValueError as error:
+            raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
 
 
 def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Past:
@@ -206,7 +207,7 @@ class Replay:
         rules: Rules | None = None,
         segment: Segment | None = None,
     ) -> None:
-        self.ledger = Ledger.load(*past.adopted, 0, threads())
+        self.ledger = Ledger.load(*past.adopted, 0, threads_default())
         self.day_open = 0
         self.lost: dict[str, str] = {}
         """By file: why its bytes are not those that the run took."""
@@ -214,7 +215,7 @@ class Replay:
         self._references = references
         self._rules = rules
         self._segment = segment
-        self._scanner = Scanner(threads(), past.measure, Clock(past.zones.shifts()))
+        self._scanner = Scanner(threads_default(), past.measure, Clock(past.zones.shifts()))
         self._places: dict[str, Place] = {}
         self._files: dict[str, tuple[bytes, bool] | None] = {}
         self._left: LogRange | None = None
@@ -328,6 +329,9 @@ GONE = "is no longer in DATA"
 SHORT = "is shorter than what was taken of it"
 CHANGED = "holds other bytes than were taken of it"
 _UNREADABLE = "cannot be read"
+CAPS_FORGOTTEN = (
+    "the state was begun over another's OUTPUT, and no longer knows all the caps that it took over"
+)
 _PROBLEMS: Mapping[str, str] = {
     "gone": GONE,
     "short": SHORT,

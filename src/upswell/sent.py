@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.errors import UsageError
+from upswell.history import rulesets
 from upswell.names import published_name
 from upswell.privacy import escape, mask_digits
-from upswell.reload import unpack_rules
-from upswell.rules import parse_rules
 from upswell.schema import damaged
 from upswell.segment import parse_msisdn, unquote
 from upswell.view import View, decode_name, encode_name
@@ -150,8 +149,4 @@ def _groups(view: View, wanted: Wanted) -> list[_Group]:
 
 def _ruled(view: View) -> set[str]:
     """Every application of a version of RULES that is kept, or that was notified."""
-    versions = [one.version for one in view.references() if one.kind == "rules"]
-    contents = (unpack_rules(view.reference("rules", version)) for version in versions)
-    return set(view.applications()).union(
-        *(parse_rules(content).applications() for content in contents)
-    )
+    return set(view.applications()).union(*(each.applications() for each in rulesets(view)))

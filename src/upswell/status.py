@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from upswell import cadence, kernel
 from upswell.batch import File, LogRange, State
-from upswell.cadence import CADENCE_S, Arrivals
+from upswell.cadence import Arrivals
+from upswell.config import CADENCE_S
 from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape

@@ -6,7 +6,7 @@ of the log ``batch.LogRange``.
 
 from typing import NamedTuple
 
-from upswell.batch import Versions
+from upswell.batch import State, Versions
 
 
 class CommittedBatch(NamedTuple):
@@ -29,6 +29,15 @@ class CommittedBatch(NamedTuple):
     """UTC, ISO 8601."""
     rejects_digest: str
     """SHA-256 of its reject file, hex; "" when it has none, or when an older version wrote it."""
+
+
+class Place(NamedTuple):
+    """Where a file stands, as far as that tells of its content."""
+
+    state: State
+    offset: int
+    size: int
+    repeats: int
 
 
 class Totals(NamedTuple):

@@ -14,9 +14,10 @@ from itertools import chain
 from typing import NamedTuple
 
 from upswell.batch import File, LogRange
+from upswell.config import threads_default
 from upswell.kernel import Hit, Ledger, search
 from upswell.reference import Line, Reference, Taken
-from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches, threads
+from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
 from upswell.view import View
 
@@ -83,7 +84,7 @@ class Lines:
         for taken in self._log():
             cuts[taken.file].append(taken.end)
         files = [self.past.files[name] for name in cuts]
-        with ThreadPoolExecutor(threads()) as pool:
+        with ThreadPoolExecutor(threads_default()) as pool:
             found = pool.map(lambda file: self._search_file(file, cuts[file.name]), files)
             return {file.name: hits for file, hits in zip(files, found, strict=True) if hits}
 

@@ -15,7 +15,7 @@ from upswell.kernel import Result, Segment
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference import Record, parse_record
 from upswell.rules import Ruleset
-from upswell.zones import Zones
+from upswell.zones import DAY_MAX, Zones
 
 MATCHED_MIN_RATIO = 0.001  # below it something is wrong with the formats, not with the customers
 MATCHED_SAMPLE_RECORDS = 10_000
@@ -107,7 +107,7 @@ class Observations:
         return found
 
     def _describe_outside(self, raw: bytes, where: str, ruleset: Ruleset) -> str:
-        record = parse_record(raw, 99991231)
+        record = parse_record(raw, DAY_MAX)
         if not isinstance(record, Record):
             return f"{mask_line(raw)} in {where}"
         rules = [rule for rule in ruleset.rules if rule.service == record.service]

@@ -20,7 +20,7 @@ from upswell.listing import show_name
 from upswell.names import Staged
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
-from upswell.stored import CommittedBatch, LedgerParts, ReferenceVersion, Totals
+from upswell.stored import CommittedBatch, LedgerParts, Place, ReferenceVersion, Totals
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -37,6 +37,8 @@ _COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
 _ANY_BATCH = 2**62
+_BASES = "SELECT shard, batch, content, seal FROM ledger_base"
+_DELTAS = "SELECT batch, content, seal FROM ledger_delta"
 
 
 class View:
@@ -134,17 +136,21 @@ class View:
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
         """What is known of these names; unknown ones are absent."""
+        files = map(self._file, self._named(f"{FILE_COLUMNS}, seal", names))
+        return {file.name: file for file in files}
+
+    def places(self, names: Iterable[str]) -> dict[str, Place]:
+        """Where these names stand, quickly: their seals are not checked. Unknown ones are absent."""
+        rows = self._named('name, state, "offset", size, repeats', names)
+        return {decode_name(name): Place(*place) for name, *place in rows}
+
+    def _named(self, columns: str, names: Iterable[str]) -> Iterator[Any]:
+        """These columns of the rows of these names."""
         wanted = [encode_name(name) for name in names]
-        found = {}
         for at in range(0, len(wanted), _NAMES_PER_QUERY):
             some = wanted[at : at + _NAMES_PER_QUERY]
             marks = ",".join("?" * len(some))
-            for row in self.rows(
-                f"SELECT {FILE_COLUMNS}, seal FROM file WHERE name IN ({marks})", some
-            ):
-                file = self._file(row)
-                found[file.name] = file
-        return found
+            yield from self.rows(f"SELECT {columns} FROM file WHERE name IN ({marks})", some)
 
     def file(self, name: str) -> File:
         """What is known of one name. Raises UsageError when this state never saw it."""
@@ -280,11 +286,9 @@ class View:
     def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any]]:
         """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
         return (
-            self.rows("SELECT shard, batch, content, seal FROM ledger_base WHERE batch <= ?", (batch_max,)),
-            self.rows(
-                "SELECT batch, content, seal FROM ledger_delta WHERE batch <= ? ORDER BY batch", (batch_max,)
-            ),
-        )  # fmt: skip
+            self.rows(f"{_BASES} WHERE batch <= ?", (batch_max,)),
+            self.rows(f"{_DELTAS} WHERE batch <= ? ORDER BY batch", (batch_max,)),
+        )
 
     def ledger_of(self, base_rows: list[Any], delta_rows: list[Any]) -> LedgerParts:
         """The ledger that these rows hold."""
@@ -295,13 +299,12 @@ class View:
     def ledger_bases(self) -> Iterator[tuple[int, bytes]]:
         """The ledger's bases, each with its batch, read one by one: together they are as large as the ledger."""
         with storage_errors(self.path):
-            for row in self._db.execute("SELECT shard, batch, content, seal FROM ledger_base"):
+            for row in self._db.execute(_BASES):
                 yield self._base(row)
 
     def ledger_deltas(self) -> list[tuple[int, bytes]]:
         """The ledger's deltas in commit order, each with its batch."""
-        sql = "SELECT batch, content, seal FROM ledger_delta ORDER BY batch"
-        return [self._delta(row) for row in self.rows(sql)]
+        return [self._delta(row) for row in self.rows(f"{_DELTAS} ORDER BY batch")]
 
     def _base(self, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
         shard, batch, content, sealed = row

@@ -22,7 +22,7 @@ from upswell.reload import compile_rules, describe_problem
 from upswell.replay import Days, Past, References, Replay, Step, batches, remember
 from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.view import View
-from upswell.zones import Zones
+from upswell.zones import DAY_MAX, Zones
 
 AS_IT_WAS = "as it was"
 FACTORS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 4.0)
@@ -30,7 +30,6 @@ FACTORS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 4.0)
 THRESHOLD_MAX = 10**15 - 1
 NEAREST_MAX = 5  # of an application
 _PROBLEMS_MAX = 10  # lines of a RULES file that are told one by one
-_ANY_DAY = 99991231
 
 
 class Near(NamedTuple):
@@ -182,7 +181,7 @@ def whatif(
             _Scaled(_replay(past, references, _scale(rulesets[0], factor), dials))
             for factor in (FACTORS if curve and rulesets else ())
         ]
-        wanted = days or Days(0, _ANY_DAY)
+        wanted = days or Days(0, DAY_MAX)
         for batch in batches(view, past):
             for case in (was, *others):
                 for step in case.replay.take(batch):
@@ -339,6 +338,6 @@ def _hour(raw: bytes, zones: Zones) -> int:
 @lru_cache(maxsize=1 << 16)
 def _hour_of(timestamp: bytes, zones: Zones) -> int:
     """The hour in the rules' zone of a record's timestamp."""
-    record = parse_record(b"00000,0,0," + timestamp, _ANY_DAY)
+    record = parse_record(b"00000,0,0," + timestamp, DAY_MAX)
     assert isinstance(record, Record), "a notification is a record"
     return zones.convert(record.moment).minute // 60

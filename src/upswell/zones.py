@@ -19,6 +19,8 @@ from upswell.privacy import mask_digits
 
 FIRST_TRANSITION_YEAR = 1800  # tz data knows no change of offset before it
 LAST_TRANSITION_YEAR = 2100  # a record this far ahead is `future` or in a held file long before
+DAY_MAX = 99991231
+"""No date is after it."""
 _YEAR_CYCLE = 400  # after as many years the calendar repeats, weekdays too
 
 

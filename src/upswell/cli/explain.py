@@ -74,6 +74,7 @@ def _from_stdin() -> str:
 
 
 def _describe(found: "Explanation") -> list[str]:
+    from upswell.cli.show import describe_proof
     from upswell.zones import date_of
 
     lines = [f"Customer {found.msisdn}", "", "Segment"]
@@ -89,13 +90,7 @@ def _describe(found: "Explanation") -> list[str]:
         lines += [f"  {date_of(day)}  {name}: {why}" for day, name, why in verdicts]
     if found.quoted:
         lines += ["", "The state says so, without proof", *(f"  {each}" for each in found.quoted)]
-    if found.unproven:
-        lines += ["", "Not proven", *(f"  ? {sentence}" for sentence in found.unproven)]
-    if found.differences:
-        lines += ["", "Differences", *(f"  ! {sentence}" for sentence in found.differences)]
-    elif not found.unproven:
-        lines += ["", "The state says the same."]
-    return lines
+    return lines + describe_proof(found.unproven, found.differences, "The state says the same.")
 
 
 def _line(entry: "Entry") -> str:

@@ -59,7 +59,7 @@ def command(
 
 
 def _describe(found: "Reconciled", with_files: bool) -> list[str]:
-    from upswell.cli.show import plural
+    from upswell.cli.show import describe_proof, plural
     from upswell.listing import show_name
     from upswell.zones import date_of
 
@@ -81,13 +81,7 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
         )
     if not found.days:
         lines.append("  no notifications")
-    if found.unproven:
-        lines += ["", "Not proven", *(f"  ? {sentence}" for sentence in found.unproven)]
-    if found.differences:
-        lines += ["", "Differences", *(f"  ! {sentence}" for sentence in found.differences)]
-    elif not found.unproven:
-        lines += ["", "Everything fits."]
-    return lines
+    return lines + describe_proof(found.unproven, found.differences, "Everything fits.")
 
 
 _WHERE = {

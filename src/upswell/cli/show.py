@@ -4,7 +4,7 @@ Owns the text of the summary that ``run --once``, ``status`` and ``demo`` print,
 written. It prints nothing itself: every function returns lines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
@@ -69,6 +69,16 @@ def describe_summary(
     if summary.warnings:
         lines += ["", "Warnings", *(f"  ! {sentence}" for sentence in summary.warnings)]
     return lines
+
+
+def describe_proof(unproven: Sequence[str], differences: Sequence[str], proven: str) -> list[str]:
+    """How a proof ended, as lines: what is open, what differs, or that nothing is and does."""
+    lines = []
+    if unproven:
+        lines += ["", "Not proven", *(f"  ? {sentence}" for sentence in unproven)]
+    if differences:
+        lines += ["", "Differences", *(f"  ! {sentence}" for sentence in differences)]
+    return lines or ["", proven]
 
 
 def run_title(summary: "Summary") -> str:
