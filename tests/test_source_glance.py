@@ -1,6 +1,5 @@
 """Names that the watcher tells of are looked at alone, and need not wait for the end of a look at all names."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,10 +154,10 @@ def test_a_name_that_cannot_be_seen_is_left_to_later(
 def test_a_directory_that_is_away_ends_the_look(arrivals: Arrivals) -> None:
     """Nothing changes then, and a later look goes on."""
     away = arrivals.data.with_name("away")
-    os.rename(arrivals.data, away)
+    arrivals.data.rename(away)
     with pytest.raises(InputMissing):
         steps(arrivals, 1)
-    os.rename(away, arrivals.data)
+    away.rename(arrivals.data)
 
     assert [] == finish(arrivals, steps(arrivals, 1))
     assert FILES - 1 == arrivals.source.counts()["done"]

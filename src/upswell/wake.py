@@ -5,7 +5,6 @@ truth, so a missed or a false one costs at most a poll. Where the system offers 
 watches left) polling alone remains.
 """
 
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,7 +74,7 @@ def _watch(data: Path, wake: Wake, stop: threading.Event) -> None:
             recursive=False,
             ignore_permission_denied=True,
         ):
-            wake.tell(os.path.basename(path) for _, path in changes)
+            wake.tell(Path(path).name for _, path in changes)
     except (OSError, RuntimeError):
         # No watches left, or a file system without them: the poll goes on alone.
         return
