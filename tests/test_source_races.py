@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arrivals import Arrivals, name, record, records
-from upswell import kernel
+from upswell import kernel, roster
 
 LINE = len(record(0))
 
@@ -147,7 +148,9 @@ def test_deleted_between_look_and_decision(arrivals: Arrivals) -> None:
 Step = tuple[str, int, int]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["append", "append", "append", "turn", "wait", "restart", "copy", "again"]),
+        st.sampled_from(
+            ["append", "append", "append", "turn", "glance", "wait", "restart", "copy", "again"]
+        ),
         st.integers(0, 3),
         st.integers(1, 60),
     ),
@@ -157,8 +160,8 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_every_byte_is_taken_once(steps: list[Step]) -> None:
-    """Whatever the order of writes, looks, restarts, copies and deliveries of the same content again."""
-    with TemporaryDirectory() as directory:
+    """Whatever the order of writes, looks, glances, restarts, copies and deliveries of the same content again."""
+    with TemporaryDirectory() as directory, mock.patch.object(roster, "STEP_FILES", 1):
         story = Story(Path(directory))
         for verb, at, amount in steps:
             story.step(verb, at, amount)
@@ -189,6 +192,8 @@ class Story:
             self.arrivals.append(minute, content[written : self.written[minute]])
         elif verb == "turn":
             self.arrivals.turn()
+        elif verb == "glance":
+            self.glance(minute, amount)
         elif verb == "wait":
             self.arrivals.wait(amount / 10)
         elif verb == "restart":
@@ -199,6 +204,19 @@ class Story:
             self.arrivals.write(copied, content, age_s=amount % 5)
         elif verb == "again" and written:
             self.arrivals.move_in(minute, content[:written])
+
+    def glance(self, minute: int, steps: int) -> None:
+        """A name is told of in the middle of a look."""
+        if not self.arrivals.source._roster.looks:
+            self.arrivals.turn()
+        look = self.arrivals.source.look_in_steps()
+        for _ in zip(range(steps % 5), look, strict=False):
+            pass
+        self.arrivals.source.glance([name(minute)])
+        self.arrivals.take()
+        for _ in look:
+            pass
+        self.arrivals.take()
 
     def end(self) -> None:
         """All writers finish, newer files come, and time passes; then everything must be accounted for."""

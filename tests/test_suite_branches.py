@@ -17,7 +17,7 @@ MEASURED = [
     "tests/test_status_verify.py", "tests/test_claim.py", "tests/test_assembly.py", "tests/test_engine.py",
     *(f"tests/test_sink_{what}.py" for what in ("files", "refusals")),
     *(f"tests/test_source_{what}.py" for what in (
-        "duplicates", "growth", "gzip", "identity", "names", "once", "order", "races", "roster",
+        "duplicates", "glance", "growth", "gzip", "identity", "names", "once", "order", "races", "roster",
     )),
 ]  # fmt: skip
 LONG = [

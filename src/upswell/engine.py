@@ -32,7 +32,7 @@ from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
 from upswell.source import Source
 from upswell.summary import Observations, Summary
-from upswell.wake import watch
+from upswell.wake import Wake, watch
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
@@ -204,27 +204,37 @@ class _Run:
                 self._warn(warning)
 
     def _run_forever(self) -> None:
-        wake = threading.Event()
-        with watch(self.settings.data, wake, enabled=self.settings.watch):
+        with watch(self.settings.data, enabled=self.settings.watch) as wake:
             while not self.stop.is_set():
-                looked_at = time.monotonic()
-                wake.clear()
-                if not self._look():
+                began = time.monotonic()
+                if not self._look(wake):
                     self.stop.wait(self.settings.poll_s)
                     continue
-                look_s = time.monotonic() - looked_at
-                self._take_reference_change()
-                look_again_at = looked_at + max(self.settings.poll_s, LOOK_SHARE * look_s)
-                if self._take_ready(partial(self._is_over, look_again_at)):
-                    self._idle(wake, look_s)
+                look_s = time.monotonic() - began
+                look_again_at = began + max(self.settings.poll_s, LOOK_SHARE * look_s)
+                while self._turn(look_again_at) and self._idle(wake, look_again_at):
+                    self.source.glance(wake.take())
+
+    def _turn(self, until: float) -> bool:
+        """Take what is ready; whether all of it was, before it was time to look again."""
+        self._take_reference_change()
+        return self._take_ready(partial(self._is_over, until))
 
     def _is_over(self, at: float) -> bool:
         return self.stop.is_set() or time.monotonic() > at
 
-    def _look(self) -> bool:
-        """Look at DATA; False when it cannot be listed just now, as a share that is away for a while."""
+    def _look(self, wake: Wake) -> bool:
+        """Look at DATA; False when it cannot be listed just now, as a share that is away for a while.
+
+        In a directory of many names that takes its time: what the watcher tells of meanwhile does not wait for it.
+        """
         try:
-            self.source.look()
+            for _ in self.source.look_in_steps():
+                if self.stop.is_set():
+                    break
+                if wake.wait(0):
+                    self.source.glance(wake.take())
+                    self._turn(time.monotonic() + self.settings.poll_s)
         except InputMissing as error:
             if not self.data_away:
                 self._warn(f"{error.message}: {error.hint}; it is tried again")
@@ -233,17 +243,16 @@ class _Run:
         self.data_away = False
         return True
 
-    def _idle(self, wake: threading.Event, look_s: float) -> None:
-        """Nothing is ready: save what is known, and wait for a change, a poll or a stop."""
+    def _idle(self, wake: Wake, until: float) -> bool:
+        """Nothing is ready: save what is known, and wait for names, the next look or a stop; whether there are names."""
         self._save_files()
         self._tell()
         self.checkpoint.release(idle=True)
         self._progress()
-        until = time.monotonic() + self.settings.poll_s
-        while not self.stop.is_set() and not wake.wait(STOP_CHECK_S) and time.monotonic() < until:
-            pass
-        # In a directory of many names a look is dear: a busy writer must not cause one after another.
-        self.stop.wait(look_s)
+        while not self.stop.is_set() and time.monotonic() < until:
+            if wake.wait(STOP_CHECK_S):
+                return True
+        return False
 
     def _take_reference_change(self) -> None:
         change = self.reload.poll()

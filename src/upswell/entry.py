@@ -42,6 +42,10 @@ class Settled:
         self.size, self.mtime_ns, self.inode = seen
         self.look = look
 
+    def looks_like(self, seen: Stat) -> bool:
+        """Whether its stat is the same."""
+        return (self.size, self.mtime_ns, self.inode) == seen
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -100,6 +104,10 @@ class Entry:
         """How it looked last."""
         return Stat(self.size, self.mtime_ns, self.inode)
 
+    def looks_like(self, seen: Stat) -> bool:
+        """Whether its stat is the same."""
+        return self.stat == seen
+
     @property
     def end(self) -> int:
         """Uncompressed bytes it holds, as far as it is known."""
@@ -117,6 +125,7 @@ class Entry:
         # What was known of the whole content belongs to the old stat; a restart must not believe it either.
         file.content_bytes = file.content_digest = 0
         self.retry_at = NEVER
+        self.failed_look = 0
         self.exhausted = None
         if file.offset:
             self.unverified = True

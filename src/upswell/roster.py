@@ -8,8 +8,8 @@ hundred thousand taken files costs little; a row leaves memory only once the che
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from upswell.listing import Stat, look_at, read_name, scan
 from upswell.twins import FirstRecords
 
 RETRY_S = 60.0  # how often a file held for its stamp or a read error is looked at again
+STEP_FILES = 500  # names between two steps of a look: a few milliseconds
 FORGET_FILES_MAX = 1000  # rows compared with the checkpoint in one look, so that a look stays short
 
 RETRIED = frozenset(("ahead", "unreadable"))
@@ -31,6 +32,18 @@ _IGNORED = {
     "stamp": "its name holds no real date and time",
     "not_regular": "it is a link, directory or special file: only regular files are read",
 }
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a scan has found so far."""
+
+    present: int = 0
+    """Names that were known."""
+    moved: dict[str, Stat] = field(default_factory=dict)
+    """Names that are new or whose stat differs."""
+    odd: dict[str, str] = field(default_factory=dict)
+    """Names that are no DATA files, with the reason."""
 
 
 class KnownFiles(Protocol):
@@ -83,37 +96,85 @@ class Roster:
         Raises:
             InputMissing: DATA cannot be listed; nothing has changed then, and a later look may go on.
         """
-        self.looks = look = self.looks + 1
+        self.looks += 1
+        found = _Found()
+        for name, seen in scan(self._data):
+            self._compare(found, name, seen)
+        self._set_now(now)
+        if found.present < len(self._seen):
+            self._take_out()
+        self._take_in(found.moved)
+        self._ignore(found.odd)
+        self._finish_look()
+
+    def look_in_steps(self, clock: Callable[[], float]) -> Iterator[None]:
+        """As ``look``, but between two steps of some names ``glance`` and all that follows a look may be called.
+
+        So a new file need not wait for the end of a long scan. What the scan finds is looked at once more at its end:
+        what was done meanwhile may be newer than what it saw.
+        """
+        self.looks += 1
+        found = _Found()
+        for at, (name, seen) in enumerate(scan(self._data), 1):
+            self._compare(found, name, seen)
+            if at % STEP_FILES == 0:
+                yield
+        self._take_out()
+        self.glance(found.moved, clock())
+        self._ignore({name: why for name, why in found.odd.items() if name not in self._seen})
+        self._finish_look()
+
+    def glance(self, names: Iterable[str], now: float) -> None:
+        """Look at these names and at the active files alone, each by its own stat.
+
+        It sees no names that are no DATA files: they are left to the next look.
+        """
+        self._set_now(now)
         moved: dict[str, Stat] = {}
-        odd: dict[str, str] = {}
-        present = 0
-        for name, found in scan(self._data):
+        for name in sorted({*names, *self.active}):
             seen = self._seen.get(name)
-            regular = stat.S_ISREG(found.st_mode)
-            if seen is not None and regular:
-                present += 1
-                seen.look = look
-                if (
-                    seen.mtime_ns == found.st_mtime_ns
-                    and seen.size == found.st_size
-                    and seen.inode == found.st_ino
-                ):
-                    continue
-            reason = "" if seen is not None else read_name(name)[1]
-            if reason or not regular:
-                odd[name] = reason or "not_regular"
-            else:
-                moved[name] = Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+            if seen is None and read_name(name)[1]:
+                continue
+            try:
+                found = look_at(self._path(name))
+            except OSError:
+                continue  # it is not known to be gone, nor to have changed
+            if found is None:
+                if seen is not None:
+                    self._leave(name, seen)
+            elif seen is None or not seen.looks_like(found):
+                moved[name] = found
+        self._take_in(moved)
+        self._forget()
+
+    def _compare(self, found: "_Found", name: str, shown: os.stat_result) -> None:
+        """Take note of a name that a scan shows."""
+        seen = self._seen.get(name)
+        regular = stat.S_ISREG(shown.st_mode)
+        if seen is not None and regular:
+            found.present += 1
+            seen.look = self.looks
+            if (
+                seen.mtime_ns == shown.st_mtime_ns
+                and seen.size == shown.st_size
+                and seen.inode == shown.st_ino
+            ):
+                return
+        reason = "" if seen is not None else read_name(name)[1]
+        if reason or not regular:
+            found.odd[name] = reason or "not_regular"
+        else:
+            found.moved[name] = Stat(shown.st_size, shown.st_mtime_ns, shown.st_ino)
+
+    def _set_now(self, now: float) -> None:
         self.now = now
         for entry in self.active.values():
             # A clock that was set back must not make a file wait until it has caught up.
             entry.since = min(entry.since, now)
             if entry.retry_at > now + RETRY_S:
                 entry.retry_at = NEVER
-        if present < len(self._seen):
-            self._take_out()
-        self._take_in(moved)
-        self._ignore(odd)
+
+    def _finish_look(self) -> None:
         if not self._missed:
             self._miss()
         self._forget()

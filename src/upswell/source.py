@@ -8,12 +8,12 @@ Invariants: no byte is offered again once ``advance`` has heard that it was take
 bytes; nothing of a file is offered before it is known to be whole (when compressed), no duplicate and, where something
 of it was taken before, unchanged.
 
-A turn of the engine is ``look`` and then, while there is something: ``ready``, the kernel, ``advance`` and a commit of
+A turn of the engine is a look or a glance and then, while there is something: ``ready``, the kernel, ``advance`` and a commit of
 the rows that ``changed`` gives.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +106,26 @@ class Source:
         self._roster.look(self._clock() if now is None else now)
         self._admission.judge_stamps()
         self._newest = self._roster.newest()
+
+    def look_in_steps(self) -> Iterator[None]:
+        """As ``look``, but between two steps a turn of ``glance``, ``ready`` and ``advance`` may be taken.
+
+        Raises:
+            InputMissing: DATA cannot be listed; what was glanced at stays.
+        """
+        yield from self._roster.look_in_steps(self._clock)
+        self._admission.judge_stamps()
+        self._newest = self._roster.newest()
+
+    def glance(self, names: Collection[str]) -> None:
+        """Look at these names, and at the files that are not settled, alone. Not before the first ``look``.
+
+        What a look would find of them this finds, too, except names that are no DATA files.
+        """
+        self._roster.glance(names, self._clock())
+        self._admission.judge_stamps()
+        newer = (name for name in names if self._roster.counts_as_newer(name))
+        self._newest = max((self._newest, *newer))
 
     def changed(self) -> list[File]:
         """Copies of the rows that changed since this was last called, for the next commit (or ``save_files``).

@@ -1,11 +1,12 @@
-"""Wakes the engine when something happens in DATA.
+"""Wakes the engine when something happens in DATA, and tells which names it happened to.
 
-Owns the watcher's thread. A wake-up is only a hint: the directory scan is the truth, so a missed or a false one costs
-at most a poll. Where the system offers no watching (a network directory, no watches left) polling alone remains.
+Owns the watcher's thread and the names that nobody has asked for yet. A name is only a hint: the directory scan is the
+truth, so a missed or a false one costs at most a poll. Where the system offers no watching (a network directory, no
+watches left) polling alone remains.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +15,38 @@ STEP_MS = 1
 STOP_CHECK_MS = 200
 
 
+class Wake:
+    """The names in DATA that something happened to since they were last taken. One thread tells, another takes."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._lock = threading.Lock()
+        self._names: set[str] = set()
+
+    def tell(self, names: Iterable[str]) -> None:
+        """Something happened to these names."""
+        with self._lock:
+            self._names.update(names)
+            self._told.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until there is a name, at most so long; whether there is one."""
+        return self._told.wait(timeout_s)
+
+    def take(self) -> set[str]:
+        """The names told of; they are forgotten then."""
+        with self._lock:
+            names, self._names = self._names, set()
+            self._told.clear()
+            return names
+
+
 @contextmanager
-def watch(data: Path, wake: threading.Event, *, enabled: bool) -> Iterator[None]:
-    """Set ``wake`` whenever a name in ``data`` appears, grows or goes, until the block ends."""
+def watch(data: Path, *, enabled: bool) -> Iterator[Wake]:
+    """Told whenever a name in ``data`` appears, grows or goes, until the block ends; never when not ``enabled``."""
+    wake = Wake()
     if not enabled:
-        yield
+        yield wake
         return
     stop = threading.Event()
     thread = threading.Thread(
@@ -26,16 +54,16 @@ def watch(data: Path, wake: threading.Event, *, enabled: bool) -> Iterator[None]
     )
     thread.start()
     try:
-        yield
+        yield wake
     finally:
         stop.set()
 
 
-def _watch(data: Path, wake: threading.Event, stop: threading.Event) -> None:
+def _watch(data: Path, wake: Wake, stop: threading.Event) -> None:
     from watchfiles import watch as watch_files  # imported late: a run --once never needs it
 
     try:
-        for _ in watch_files(
+        for changes in watch_files(
             data,
             watch_filter=None,
             debounce=DEBOUNCE_MS,
@@ -46,7 +74,7 @@ def _watch(data: Path, wake: threading.Event, stop: threading.Event) -> None:
             recursive=False,
             ignore_permission_denied=True,
         ):
-            wake.set()
+            wake.tell(Path(path).name for _, path in changes)
     except (OSError, RuntimeError):
         # No watches left, or a file system without them: the poll goes on alone.
         return
