@@ -244,7 +244,7 @@ class _Run:
         return True
 
     def _idle(self, wake: Wake, until: float) -> bool:
-        """Nothing is ready: save what is known, and wait for names, the next look or a stop; whether there are names."""
+        """Nothing is ready: save what is known, wait for names, the next look or a stop; whether names came."""
         self._save_files()
         self._tell()
         self.checkpoint.release(idle=True)

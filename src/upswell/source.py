@@ -8,8 +8,8 @@ Invariants: no byte is offered again once ``advance`` has heard that it was take
 bytes; nothing of a file is offered before it is known to be whole (when compressed), no duplicate and, where something
 of it was taken before, unchanged.
 
-A turn of the engine is a look or a glance and then, while there is something: ``ready``, the kernel, ``advance`` and a commit of
-the rows that ``changed`` gives.
+A turn of the engine is a look or a glance and then, while there is something: ``ready``, the kernel, ``advance`` and a
+commit of the rows that ``changed`` gives.
 """
 
 import time
