@@ -42,10 +42,6 @@ class Settled:
         self.size, self.mtime_ns, self.inode = seen
         self.look = look
 
-    def looks_like(self, seen: Stat) -> bool:
-        """Whether its stat is the same."""
-        return (self.size, self.mtime_ns, self.inode) == seen
-
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -71,7 +67,7 @@ class Entry:
     examined: bool = False
     """Whether it was opened and judged at least once."""
     failed_look: int = 0
-    """The look after which reading it failed: it is left alone until the next one."""
+    """The look after which reading it failed: it is left alone until the next one, or until its stat changes."""
     rewritten: bool = False
     """Whether it was written since it was done, and did not grow: it may have been delivered again."""
     exhausted: tuple[int, bool] | None = None
@@ -103,10 +99,6 @@ class Entry:
     def stat(self) -> Stat:
         """How it looked last."""
         return Stat(self.size, self.mtime_ns, self.inode)
-
-    def looks_like(self, seen: Stat) -> bool:
-        """Whether its stat is the same."""
-        return self.stat == seen
 
     @property
     def end(self) -> int:

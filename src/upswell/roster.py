@@ -38,8 +38,6 @@ _IGNORED = {
 class _Found:
     """What a scan has found so far."""
 
-    present: int = 0
-    """Names that were known."""
     moved: dict[str, Stat] = field(default_factory=dict)
     """Names that are new or whose stat differs."""
     odd: dict[str, str] = field(default_factory=dict)
@@ -101,8 +99,7 @@ class Roster:
         for name, seen in scan(self._data):
             self._compare(found, name, seen)
         self._set_now(now)
-        if found.present < len(self._seen):
-            self._take_out()
+        self._take_out()
         self._take_in(found.moved)
         self._ignore(found.odd)
         self._finish_look()
@@ -142,7 +139,7 @@ class Roster:
             if found is None:
                 if seen is not None:
                     self._leave(name, seen)
-            elif seen is None or not seen.looks_like(found):
+            elif seen is None or (seen.size, seen.mtime_ns, seen.inode) != found:
                 moved[name] = found
         self._take_in(moved)
         self._forget()
@@ -152,7 +149,6 @@ class Roster:
         seen = self._seen.get(name)
         regular = stat.S_ISREG(shown.st_mode)
         if seen is not None and regular:
-            found.present += 1
             seen.look = self.looks
             if (
                 seen.mtime_ns == shown.st_mtime_ns

@@ -104,8 +104,7 @@ class Source:
             InputMissing: DATA cannot be listed; nothing has changed then, and a later look may go on.
         """
         self._roster.look(self._clock() if now is None else now)
-        self._admission.judge_stamps()
-        self._newest = self._roster.newest()
+        self._judge_names()
 
     def look_in_steps(self) -> Iterator[None]:
         """As ``look``, but between two steps a turn of ``glance``, ``ready`` and ``advance`` may be taken.
@@ -114,6 +113,10 @@ class Source:
             InputMissing: DATA cannot be listed; what was glanced at stays.
         """
         yield from self._roster.look_in_steps(self._clock)
+        self._judge_names()
+
+    def _judge_names(self) -> None:
+        """After a look: what the names alone decide."""
         self._admission.judge_stamps()
         self._newest = self._roster.newest()
 
