@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from test_engine import DIALS, LONG_AGO_S, Place, record
-from upswell import engine
+from upswell import compute
 from upswell.reference import Reference
 from upswell.schema import seal
 from upswell.view import View
@@ -71,7 +71,7 @@ def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             keep_days=generator.choice([1, 2, 3]),
         )
     monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", str(generator.choice([64, 500, 4000])))
-    monkeypatch.setattr(engine, "OUTPUT_BYTES_MAX", generator.choice([200, 1 << 20]))
+    monkeypatch.setattr(compute, "OUTPUT_BYTES_MAX", generator.choice([200, 1 << 20]))
     grown: dict[str, bytes] = {}
     for number in range(generator.randrange(2, 5)):
         for _ in range(generator.randrange(1, 3)):

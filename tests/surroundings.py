@@ -28,9 +28,9 @@ RULES = (
     "1,Twitter,8,20,200\n2,WhatsApp,9,18,300\n",
 )
 SMALL_BATCHES = """
-from upswell import engine
+from upswell import compute
 from upswell.cli import main
-engine.WORK_MS_MAX = 0
+compute.WORK_MS_MAX = 0
 main()
 """
 """A run whose batches are a round of pieces each, so that most are read while another is committed."""

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 import law
 from upswell.batch import Batch
 from upswell.commit import Committer
+from upswell.compute import Read
 from upswell.config import Settings
 from upswell.engine import _Run, run
 from upswell.errors import (
@@ -25,7 +26,7 @@ from upswell.errors import (
     StorageError,
     TooManyRejects,
 )
-from upswell.kernel import Range, Result
+from upswell.kernel import Range
 from upswell.summary import Summary
 from upswell.view import View
 
@@ -211,7 +212,7 @@ def test_any_split_over_runs_obeys_the_law(
         with pytest.MonkeyPatch.context() as limits:
             if small:
                 limits.setenv("UPSWELL_KERNEL_PIECE_BYTES", "40")
-                limits.setattr("upswell.engine.WORK_MS_MAX", 0)
+                limits.setattr("upswell.compute.WORK_MS_MAX", 0)
             place.once(threads=threads)
 
     place.law()
@@ -541,14 +542,14 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
 ) -> None:
     """The next batch is read before the commit has ended; when it fails nothing of the next one is true."""
     monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "500")
-    monkeypatch.setattr("upswell.engine.WORK_MS_MAX", 0)
+    monkeypatch.setattr("upswell.compute.WORK_MS_MAX", 0)
     generator = random.Random(12)
     for minute in range(8):
         place.file(f"2020041709{minute:02}", traffic(generator, 150))
     reads = threading.Semaphore(0)
     commit, read = Committer.commit, _Run._read
 
-    def read_and_tell(run: _Run, ranges: Sequence[Range]) -> Result:
+    def read_and_tell(run: _Run, ranges: Sequence[Range]) -> Read:
         result = read(run, ranges)
         reads.release()
         return result

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from replays import RULES, database, files, nights, past, state, traffic
 from test_engine import DIALS, LONG_AGO_S, Place, record, wait_for
-from upswell import engine
+from upswell import compute
 from upswell.cli import commands
 from upswell.kernel import SHARDS, Ledger
 from upswell.published import strangers
@@ -85,7 +85,7 @@ def test_a_compressed_file_of_many_batches_is_proven(
 ) -> None:
     """Read on over batches, members added to it with an unterminated line between, or unpacked since."""
     monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "5")
-    monkeypatch.setattr(engine, "OUTPUT_BYTES_MAX", 1)
+    monkeypatch.setattr(compute, "OUTPUT_BYTES_MAX", 1)
     first = b"".join(record(dial, 1, 200, "100000") for dial in range(20))[:-1]
     second = b"\n" + b"".join(record(dial, 2, 200, "100000") for dial in range(20))
     path = place.data / "DATA_202004171000.csv.gz"

@@ -5,6 +5,7 @@ ledger are written anew. It reads and writes nothing.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from upswell import kernel
 from upswell.batch import Batch, DroppedRejects, File, LogRange, Output, Versions
@@ -16,6 +17,15 @@ FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hu
 
 Pairs = Sequence[tuple[Range, Scanned]]
 """What was asked of the kernel, and what it took of it."""
+
+
+class LedgerChange(NamedTuple):
+    """What a batch stores of the ledger."""
+
+    delta: bytes = b""
+    """Its change, in the checkpoint."""
+    folds: Sequence[tuple[int, bytes]] = ()
+    """(shard, base blob) that are written anew there."""
 
 
 def check_sums(pairs: Pairs) -> None:
@@ -40,8 +50,7 @@ def assemble(
     applications: Sequence[str],
     versions: Versions,
     files: Sequence[File],
-    delta: bytes,
-    folds: Sequence[tuple[int, bytes]],
+    ledger: LedgerChange,
     day_open: int,
 ) -> Batch:
     """The batch of what was taken. A range keeps its index in ``pairs`` as its sequence: notifications count by it."""
@@ -72,8 +81,8 @@ def assemble(
             for at, (_, scanned) in taken
             if scanned.rejects_dropped
         ],
-        delta=delta,
-        folds=folds,
+        delta=ledger.delta,
+        folds=ledger.folds,
         day_open=day_open,
         lines=sum(scanned.lines for scanned in scans),
         outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for scanned in scans]),

@@ -1,9 +1,10 @@
-"""The embedded engine: source -> kernel -> commit, for ever or once.
+"""The loop of a run: source -> kernel -> commit, for ever or once.
 
-Owns the loop and the wiring of one run, and decides nothing else: which bytes are next is the source's, what they mean
-the kernel's, in which order they become durable and visible the commit's. A batch is committed and published before
-the next one is taken in; while that goes on the kernel may read the next ranges, which touches nothing but its memory
-and the ledger's. So a stop or a crash between any two lines here loses nothing: what was only read is read again.
+Owns the loop and the wiring of one run, and decides nothing else: which bytes are next is the source's, where they are
+computed ``compute``'s, what they mean the kernel's, in which order they become durable and visible the commit's. A
+batch is committed and published before the next one is taken in; while that goes on the next ranges may be read, which
+touches nothing that a commit vouches for. So a stop or a crash between any two lines here loses nothing: what was only
+read is read again.
 """
 
 import stat
@@ -11,20 +12,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from upswell import claim, kernel
 from upswell.adopt import adopt
-from upswell.assembly import assemble, check_sums, folds
+from upswell.assembly import assemble, check_sums
 from upswell.batch import STATES, Batch, File, State
 from upswell.beside import beside
 from upswell.cadence import Cadence
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
+from upswell.compute import Compute, Embedded, Read
 from upswell.config import Settings
-from upswell.errors import InputMissing, StorageError, TooManyRejects
+from upswell.errors import InputMissing, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
 from upswell.privacy import escape
@@ -34,10 +37,6 @@ from upswell.source import Source
 from upswell.summary import Observations, Summary
 from upswell.wake import Wake, watch
 
-OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
-WORK_MS_MIN, WORK_MS_MAX = 200, 1000
-"""About as long as a batch may work before its results are worth showing; between the two as long as the commit before
-it took, so that neither waits long for the other."""
 WARNINGS_KEPT = 100  # in the summary; each one is narrated
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
 LOOK_SHARE = 4  # in a backlog, looking at DATA again takes at most one part in so many
@@ -53,8 +52,19 @@ class Listener(Protocol):
         """Called after every commit and every idle look."""
 
 
-def run(settings: Settings, listener: Listener, stop: threading.Event) -> Summary:
+def run(
+    settings: Settings,
+    listener: Listener,
+    stop: threading.Event,
+    compute: Callable[[Settings, Checkpoint], Compute] = Embedded,
+) -> Summary:
     """Run until ``stop`` is set or, with ``settings.once``, until what is there has been taken.
+
+    Args:
+        settings: of the run.
+        listener: hears what it does.
+        stop: set it to end the run after the batch in hand.
+        compute: makes what computes the batches, for this state.
 
     Raises:
         UpswellError: with the exit code and the operator's next step. Whatever was committed stays; a restart goes on.
@@ -64,8 +74,9 @@ def run(settings: Settings, listener: Listener, stop: threading.Event) -> Summar
     with (
         Sink.open(settings.output, mode=settings.output_mode, group=settings.output_group) as sink,
         Checkpoint.open(settings.state_dir, kernel.SHARDS) as checkpoint,
+        closing(compute(settings, checkpoint)) as place,
     ):
-        return _Run(settings, listener, stop, sink, checkpoint).run()
+        return _Run(settings, listener, stop, sink, checkpoint, place).run()
 
 
 class _Run:
@@ -78,6 +89,7 @@ class _Run:
         stop: threading.Event,
         sink: Sink,
         checkpoint: Checkpoint,
+        compute: Compute,
     ) -> None:
         self.new = claim.check(settings, checkpoint, sink)
         self.settings = settings
@@ -85,6 +97,7 @@ class _Run:
         self.stop = stop
         self.sink = sink
         self.checkpoint = checkpoint
+        self.compute = compute
         self.committer = Committer(checkpoint, sink)
         self.summary = Summary()
         self.observations = Observations(settings.zones)
@@ -98,9 +111,6 @@ class _Run:
         self.data_away = False
         self.commit_s = 0.0
         """How long the last commit took."""
-        self.scanner = kernel.Scanner(
-            settings.threads, settings.measure, kernel.Clock(self.zones.shifts())
-        )
         self.source = Source(
             settings.data,
             checkpoint,
@@ -121,7 +131,7 @@ class _Run:
             check=sink.check_directories,
             clock=time.time,
         )
-        self.ledger = kernel.Ledger()
+        self.day_open = 0
         self.cadence = Cadence(checkpoint, settings.cadence_s, self.zones.data, time.time())
 
     def run(self) -> Summary:
@@ -136,7 +146,8 @@ class _Run:
         if not self._start_reference():
             return self._finish()
         claim.claim(self.settings, self.checkpoint)
-        self._load_ledger()
+        self.day_open = self.checkpoint.day_open()
+        self.compute.begin()
         self.source.verify_taken()
         if self.settings.once:
             self._run_once()
@@ -181,18 +192,6 @@ class _Run:
             rules_version=reference.versions.rules[:12],
             segment_version=reference.versions.segment[:12],
         )
-
-    def _load_ledger(self) -> None:
-        last = self.checkpoint.last()
-        self.day_open = last.day_open if last else 0
-        bases, deltas = self.checkpoint.ledger_bases(), self.checkpoint.ledger_deltas()
-        try:
-            self.ledger = kernel.Ledger.load(bases, deltas, self.day_open, self.settings.threads)
-        except ValueError as error:
-            raise StorageError(
-                f"the ledger in {self.settings.state_dir} is damaged: {error}",
-                "run: upswell state verify; then restore a backup, or begin anew with --adopt",
-            ) from error
 
     def _run_once(self) -> None:
         """Take what the listing at the start showed, and end."""
@@ -276,10 +275,10 @@ class _Run:
         run, and with it what was only read.
         """
         over = self.stop.is_set()
-        while not over and (ranges := self.source.ready()):
-            following: Result | None = self._read(ranges)
+        while not over and (ready := self.source.ready()):
+            following: Read | None = self._read(ready)
             while following is not None:
-                result, following = following, None
+                (ranges, result), following = following, None
                 batch = self._take_in(ranges, result)
                 over = is_over()
                 # A batch in hand must not wait until other files have been opened and compared.
@@ -293,19 +292,11 @@ class _Run:
                     names = [wanted.name for wanted in ranges]
                     self.observations.add(result, names, self.reference.ruleset)
                 self._progress()
-                ranges = ahead
         return not over
 
-    def _read(self, ranges: Sequence[Range]) -> Result:
+    def _read(self, ranges: Sequence[Range]) -> Read:
         """As much of the ranges as one commit should cover, read and decided."""
-        return self.scanner.process(
-            ranges,
-            self.reference.segment,
-            self.reference.rules,
-            self.ledger,
-            OUTPUT_BYTES_MAX,
-            min(max(WORK_MS_MIN, round(self.commit_s * 1000)), WORK_MS_MAX),
-        )
+        return self.compute.read(ranges, self.reference, self.commit_s)
 
     def _take_in(self, ranges: Sequence[Range], result: Result) -> Batch | None:
         """The batch of what was read; None when nothing of it was taken."""
@@ -316,16 +307,17 @@ class _Run:
             return self._batch(pairs, result)
         return None
 
-    def _commit(self, batch: Batch, ahead: Sequence[Range]) -> Result | None:
+    def _commit(self, batch: Batch, ahead: Sequence[Range]) -> Read | None:
         """Commit and publish the batch; meanwhile, or after it with one thread, read the ranges that follow it."""
 
         def commit() -> None:
             began = time.monotonic()
             self.committer.commit(batch)
+            self.compute.committed()
             self.checkpoint.release(idle=False)
             self.commit_s = time.monotonic() - began
 
-        if not ahead or self.settings.threads == 1:
+        if not ahead or not self.compute.beside:
             commit()
             return self._read(ahead) if ahead else None
         with beside(commit):
@@ -333,10 +325,8 @@ class _Run:
 
     def _batch(self, pairs: Sequence[tuple[Range, Scanned]], result: Result) -> Batch:
         day_open = max(wanted.day_open for wanted, scanned in pairs if scanned.end > wanted.start)
-        if day_open > self.day_open:
-            self.day_open = day_open
-            self.ledger.drop_before(day_open)
-        files, delta = self.source.changed(), result.delta
+        self.day_open = max(self.day_open, day_open)
+        files = self.source.changed()
         self._touch(files)
         return assemble(
             self.checkpoint.last_batch() + 1,
@@ -345,8 +335,7 @@ class _Run:
             applications=self.reference.rules.applications,
             versions=self.reference.versions,
             files=files,
-            delta=delta,
-            folds=folds(self.ledger, self.checkpoint.ledger_sizes(), len(delta)),
+            ledger=self.compute.change(result, self.day_open),
             day_open=self.day_open,
         )
 

@@ -138,7 +138,7 @@ class Run:
         )
         with contextlib.ExitStack() as limits:
             limits.enter_context(patch.dict(os.environ, UPSWELL_KERNEL_PIECE_BYTES=PIECE_BYTES))
-            for name, value in {"engine.WORK_MS_MAX": 0, **self.limits}.items():
+            for name, value in {"compute.WORK_MS_MAX": 0, **self.limits}.items():
                 limits.enter_context(patch(f"upswell.{name}", value))
             return engine.run(settings, Silence(), threading.Event())
 
@@ -233,7 +233,7 @@ ALL: tuple[Workload, ...] = (
         "applications",
         lines=60,
         now={FIRST: traffic(13, 60, services=10), "rules/RULES.csv": MANY_RULES},
-        limits={"sink._OPEN_MAX": 4, "engine.WORK_MS_MAX": 60_000},
+        limits={"sink._OPEN_MAX": 4, "compute.WORK_MS_MAX": 60_000},
     ),
     Run(
         "days",  # the second day's file closes no day yet, the last one does, and the one between is late
