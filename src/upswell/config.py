@@ -45,6 +45,17 @@ class Settings:
     state: Path | None = None
     """None: ``.upswell`` in OUTPUT. See state_dir."""
     once: bool = False
+    engine: Literal["embedded", "spark"] = "embedded"
+    master: str = "local[*]"
+    """Of Spark: local[N], local[*] or spark://HOST:PORT[,HOST:PORT]."""
+    shards: int = 16
+    """Of the ledger on Spark: a power of two, 1 to 256."""
+    split_bytes: int = 64 * MIB
+    """Of a file that one task on Spark reads."""
+    batch_bytes: int = 1024 * MIB
+    """Of files that one batch on Spark covers."""
+    pex: Path | None = None
+    """Shipped to Spark's executors, and their Python. None: this process's Python, at the same path on every node."""
     threads: int = field(default_factory=threads_default)
     since: str | None = None
     """A stamp yyyyMMddHHmm, or "now": older files are skipped."""
@@ -157,7 +168,7 @@ def gather(
     own = config if config is not None else Path(CONFIG_NAME)
     if config is not None or _is_file(own):
         values = _load(own, FIELDS)
-        for name in (*PATHS, "state"):
+        for name in (*PATHS, "state", "pex"):
             if isinstance(written := values.get(name), str) and written:
                 values[name] = str(own.parent / written)
         _merge(found, values, lambda _: str(own), ConfigError)
@@ -197,9 +208,8 @@ def cadence_of(gathered: Gathered) -> int | None:
 def describe(name: str, value: object) -> str:
     """A setting's value as it would be written."""
     if value is None:
-        return {"state": "OUTPUT/.upswell", "rules_timezone": "the same as data_timezone"}.get(
-            name, "not set"
-        )
+        words = {"state": "OUTPUT/.upswell", "rules_timezone": "the same as data_timezone"}
+        return words.get(name, "not set")
     if name == "output_mode":
         return f"0{value:o}"
     if isinstance(value, bool):

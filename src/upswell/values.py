@@ -13,6 +13,8 @@ from pathlib import Path
 from upswell.zones import load_zone, stamp_time
 
 MIB = 1024 * 1024
+_HOST = r"[a-zA-Z0-9._-]+:[0-9]{1,5}"
+_MASTER = rf"local(\[([1-9][0-9]{{0,3}}|\*)\])?|spark://{_HOST}(,{_HOST})*"
 
 
 def _path(raw: object) -> Path:
@@ -91,6 +93,37 @@ def _size(raw: object) -> int:
     return int(match[1]) * units[match[2].upper()]
 
 
+def _size_of_something(raw: object) -> int:
+    if value := _size(raw):
+        return value
+    raise ValueError("a number of bytes such as 67108864 or 64MiB, at least 1")
+
+
+def _engine(raw: object) -> str:
+    if raw not in ("embedded", "spark"):
+        raise ValueError('"embedded" or "spark"')
+    return str(raw)
+
+
+def _master(raw: object) -> str:
+    if isinstance(raw, str) and re.fullmatch(_MASTER, raw):
+        return raw
+    raise ValueError(
+        "local[N], local[*] or spark://HOST:PORT, with more of ,HOST:PORT for masters in reserve"
+    )
+
+
+def _shards(raw: object) -> int:
+    message = "a power of two from 1 to 256"
+    try:
+        value = _whole(1, 256)(raw)
+    except ValueError:
+        raise ValueError(message) from None
+    if value & (value - 1):
+        raise ValueError(message)
+    return value
+
+
 def _mode(raw: object) -> int:
     message = 'an octal file mode such as "0640": at least 0600, at most 0666'
     if isinstance(raw, str):
@@ -142,6 +175,12 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "output": _path,
     "state": _path,
     "once": _bool,
+    "engine": _engine,
+    "master": _master,
+    "shards": _shards,
+    "split_bytes": _size_of_something,
+    "batch_bytes": _size_of_something,
+    "pex": _path,
     "threads": _whole(1, 1024),
     "since": _since,
     "adopt": _bool,

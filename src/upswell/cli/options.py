@@ -68,6 +68,17 @@ _RUNNING = (
     _value("log_interval_s", "S", "Seconds between two progress lines in a log [10]."),
 )
 
+_SPARK = (
+    _value("engine", "embedded|spark", "Compute in this process, or on Apache Spark [embedded]."),
+    _value("master", "URL", "Spark's master: local[N], local[*], spark://HOST:PORT [local[*]]."),
+    _value(
+        "shards", "N", "Spark: parts of the ledger, a power of two; a state keeps its own [16]."
+    ),
+    _value("split_bytes", "SIZE", "Spark: bytes of a file that one task reads [64MiB]."),
+    _value("batch_bytes", "SIZE", "Spark: bytes of files that one batch covers [1GiB]."),
+    _value("pex", "FILE", "Spark: upswell.pex, sent to the executors as their Python."),
+)
+
 _PLACE = (
     _value("state", "DIR", "Directory of the checkpoint and the rejects [OUTPUT/.upswell]."),
     click.option("--config", metavar="FILE", help="Settings file instead of ./upswell.toml."),
@@ -91,7 +102,7 @@ def paths(*, output_required_word: str = "[OUTPUT]") -> Decorator:
 
 def settings(function: Any) -> Any:
     """Every option of a run but its paths, ``--once`` and ``--json``."""
-    for option in reversed((*_PLACE, *_MEANING, *_RUNNING)):
+    for option in reversed((*_PLACE, *_MEANING, *_RUNNING, *_SPARK)):
         function = option(function)
     return function
 
