@@ -10,6 +10,7 @@ error (it is a counted outcome); these are for bad set-up and for faults of the 
       InputMissing          66  an input path is missing or unreadable
       OutputUnwritable      73  OUTPUT cannot be created or written
       StorageError          74  I/O error, disk full, damaged state
+      SparkFailed           74  Spark could not compute a batch
       Locked                75  another run holds the lock
       ConfigError           78  configuration, RULES or SEGMENT unusable
 """
@@ -52,6 +53,12 @@ class OutputUnwritable(UpswellError):
 
 class StorageError(UpswellError):
     """An I/O error, a full disk or a damaged state: the process stops, the restart recovers."""
+
+    exit_code = 74
+
+
+class SparkFailed(UpswellError):
+    """Spark could not compute a batch: nothing of it is committed, the restart reads it again."""
 
     exit_code = 74
 

@@ -1,0 +1,159 @@
+"""What Spark runs on its executors: the tasks of a job, each behind a look at whether this node sees what it must.
+
+Owns the form in which a reference travels, and the proof that DATA and the ledger's directory are the driver's. A file
+that is missing on a node whose DATA is not the driver's must never be taken for one that is gone: so every task looks
+first, and raises NotShared. What a task means is ``tasks``'; nothing here touches a byte of it. Whatever is raised is
+tried again by Spark, on another executor if there is one, and ends the job after some times.
+"""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from upswell.kernel import Rules, Segment
+from upswell.tasks import (
+    DamagedShard,
+    Job,
+    ShardReport,
+    ShardTask,
+    Split,
+    SplitReport,
+    scan,
+    step,
+)
+
+
+class NotShared(Exception):
+    """A directory on this node is not the driver's; the message names both and the reason."""
+
+
+class Damage(NamedTuple):
+    """A shard's file is missing or damaged: told and not raised, since no other executor would find it whole."""
+
+    words: str
+
+
+class Place(NamedTuple):
+    """A directory as the driver sees it."""
+
+    path: str
+    inode: int
+    """The same on every node of a shared file system."""
+
+    @classmethod
+    def of(cls, path: Path) -> "Place":
+        """The directory as it is here and now. OSError when it cannot be seen."""
+        return cls(str(path.absolute()), path.stat().st_ino)
+
+    def look(self) -> None:
+        """Raise NotShared when this node sees another directory there, or none."""
+        try:
+            inode = Path(self.path).stat().st_ino
+        except OSError as error:
+            raise NotShared(f"{socket.gethostname()}: {self.path}: {error.strerror}") from error
+        if inode != self.inode:
+            raise NotShared(
+                f"{socket.gethostname()}: {self.path}: another directory than the driver's"
+            )
+
+
+class Reference:
+    """The segment and the rules of one batch, as they are sent to executors: each worker makes them once."""
+
+    def __init__(self, segment: Segment, rules: Sequence[tuple[int, str, int, int, int]]) -> None:
+        self.segment = segment
+        self.rules = Rules(rules)
+        self._rules = tuple(map(tuple, rules))
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return _received, (self.segment.dump(), self._rules)
+
+
+def _received(dump: bytes, rules: Sequence[tuple[int, str, int, int, int]]) -> Reference:
+    return Reference(Segment.load(dump), rules)
+
+
+class Sent(NamedTuple):
+    """What all tasks of a job are given."""
+
+    job: Job
+    data: Place
+    ledger: Place
+    shards: Mapping[int, ShardTask]
+    """The shards that have files."""
+
+
+class Shared(Protocol):
+    """What Spark broadcasts: the reference comes to a worker once, and stays until another is asked for."""
+
+    @property
+    def value(self) -> Reference:
+        """The reference, fetched and made at the first call."""
+
+
+def scan_split(
+    sent: Sent, shared: Shared, split: Split
+) -> Iterator[tuple[int, bytes | SplitReport]]:
+    """``tasks.scan``, where DATA is the driver's."""
+    sent.data.look()
+    yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
+
+
+def step_shards(
+    sent: Sent, shared: Shared, rows: Iterable[tuple[int, bytes | SplitReport]]
+) -> Iterator[SplitReport | ShardReport | Damage]:
+    """``tasks.step`` for each shard among the rows, one after the other; reports of splits are passed on."""
+    blobs: dict[int, list[bytes]] = {}
+    for shard, row in rows:
+        if isinstance(row, bytes):
+            blobs.setdefault(shard, []).append(row)
+        else:
+            yield row
+    if blobs:
+        sent.ledger.look()
+    for shard in sorted(blobs):
+        task = sent.shards.get(shard, ShardTask(shard, ()))
+        try:
+            report = step(sent.job, task, blobs.pop(shard), shared.value.rules)
+        except DamagedShard as damaged:
+            yield Damage(str(damaged))
+            return
+        if report is not None:
+            yield report
+
+
+class Answer(NamedTuple):
+    """What one executor says of the places."""
+
+    executor: str
+    reply: str
+    """The name of the file that it wrote into the ledger's directory."""
+    fault: str
+    """Why it does not share the driver's directories; empty when it does."""
+
+
+def try_places(data: Place, ledger: Place, token: str, pause_s: float) -> Answer:
+    """Whether this node reads what the driver wrote, and writes what the driver can read.
+
+    The driver's file ``token`` must be seen in the ledger's directory, and an empty file is left beside it. The pause
+    leaves to other executors what else is to be tried.
+    """
+    host = socket.gethostname()
+    executor = f"{host}, process {os.getppid()}"
+    time.sleep(pause_s)
+    try:
+        data.look()
+        ledger.look()
+        os.scandir(data.path).close()
+        Path(ledger.path, token).stat()
+        reply = Path(ledger.path, f"{token}-{secrets.token_hex(4)}")
+        reply.touch(mode=0o600, exist_ok=False)
+    except NotShared as error:
+        return Answer(executor, "", str(error))
+    except OSError as error:
+        return Answer(executor, "", f"{host}: {error.filename}: {error.strerror}")
+    return Answer(executor, reply.name, "")

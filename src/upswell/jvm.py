@@ -1,0 +1,186 @@
+"""Java and Spark on this machine: found, held against what was tested, and one JVM for the life of a run.
+
+Owns how the JVM is started, so that it lives exactly as long as this process needs it: in a session of its own and deaf
+to the signals that ask a run to stop, since the batch in hand needs it until it is committed; and with a pipe to its
+stdin, at whose end it ends, so that a driver that is killed leaves none behind. What it says goes into a file of the
+state. It knows nothing of jobs.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from upswell.errors import ConfigError, SparkFailed
+
+JAVA_MIN = 17
+SPARK_TESTED = "4.3"
+LOG_NAME = "spark.log"
+"""In the state's directory."""
+_INSTALL_JAVA = f"install Java {JAVA_MIN} or later (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
+_INSTALL_SPARK = (
+    "pip install 'upswell[spark]', or set SPARK_HOME to an installation of Spark " + SPARK_TESTED
+)
+DRIVER_MEMORY = "2g"
+"""Of the JVM beside the driver, where Spark's own settings say nothing: it passes on what a batch reports."""
+_START_S = 60  # of a JVM, which takes three on an idle machine
+_STOP_S = 10  # in which it may tell its executors to end
+_DEAF = """trap '' INT TERM HUP; exec "$@\""""
+
+
+def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
+    """The program that Spark's scripts would start, and its version. Raises ConfigError."""
+    home = environ.get("JAVA_HOME")
+    found = shutil.which("java", path=str(Path(home, "bin")) if home else environ.get("PATH"))
+    if found is None:
+        where = f"JAVA_HOME={home} has no bin/java" if home else "there is no java on PATH"
+        raise ConfigError(f"Spark needs Java, and {where}", _INSTALL_JAVA)
+    told = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(?:1\.)?(\d+)', told)
+    if version is None or int(version[1]) < JAVA_MIN:
+        words = f"is version {version[1]}" if version else "does not tell its version"
+        raise ConfigError(
+            f"Spark needs Java {JAVA_MIN} or later, and {found} {words}", _INSTALL_JAVA
+        )
+    return Path(found), int(version[1])
+
+
+def find_spark(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
+    """Spark's home, and its version. Raises ConfigError.
+
+    SPARK_HOME, or else the package pyspark of this Python, or else what holds the spark-submit that is on PATH.
+    """
+    home = _home(environ)
+    if home is None:
+        raise ConfigError("Spark was not found", _INSTALL_SPARK)
+    jar = next(Path(home, "jars").glob("spark-core_*.jar"), None)
+    if jar is None:
+        raise ConfigError(
+            f"{home} is no installation of Spark: it has no jars/spark-core", _INSTALL_SPARK
+        )
+    version = jar.stem.rpartition("-")[2]
+    if not version.startswith(f"{SPARK_TESTED}."):
+        raise ConfigError(
+            f"{home} is Spark {version}, and only {SPARK_TESTED} was tested", _INSTALL_SPARK
+        )
+    return home, version
+
+
+def _home(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("SPARK_HOME"):
+        return Path(named)
+    package = importlib.util.find_spec("pyspark")
+    if package is not None and package.origin:
+        return Path(package.origin).parent
+    submit = shutil.which("spark-submit", path=environ.get("PATH"))
+    if submit is None:
+        return None
+    prefix = Path(submit).resolve().parent.parent
+    return next(prefix.glob("lib/python3*/site-packages/pyspark"), prefix)
+
+
+def import_pyspark(home: Path) -> Any:
+    """The module pyspark that belongs to this Spark."""
+    if importlib.util.find_spec("pyspark") is None:
+        library = home / "python" / "lib"
+        sys.path += [str(found) for found in sorted(library.glob("*.zip"))]
+    return importlib.import_module("pyspark")
+
+
+@contextmanager
+def jvm(home: Path, log: Path, address: str) -> Iterator[Any]:
+    """A JVM with Spark at this address, and the way to it: what ``SparkContext(gateway=…)`` takes.
+
+    What it says is appended to ``log``. Raises SparkFailed.
+    """
+    with tempfile.TemporaryDirectory(prefix="upswell-") as place:
+        told = Path(place, "gateway")
+        process = _start(home, log, told, address)
+        try:
+            gateway = _connect(process, told, log)
+            try:
+                yield gateway
+            finally:
+                _disconnect(gateway)
+        finally:
+            _end(process)
+
+
+def _start(home: Path, log: Path, told: Path, address: str) -> "subprocess.Popen[bytes]":
+    defaults = {"SPARK_DRIVER_MEMORY": DRIVER_MEMORY, "SPARK_LOCAL_IP": address}
+    environ = (
+        defaults
+        | os.environ
+        | {
+            "SPARK_HOME": str(home),
+            "SPARK_CONNECT_MODE": "0",
+            "_PYSPARK_DRIVER_CONN_INFO_PATH": str(told),
+            "LOG4J_CONFIGURATION_FILE": Path(__file__).with_name("log4j2.properties").as_uri(),
+            "SPARK_LOG": str(log.absolute()),
+            # What lies in the directory that a run was started in is no module.
+            "PYTHONSAFEPATH": "1",
+        }
+    )
+    words = ["sh", "-c", _DEAF, "sh", str(home / "bin" / "spark-submit"), "pyspark-shell"]
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            words,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
+def _connect(process: "subprocess.Popen[bytes]", told: Path, log: Path) -> Any:
+    """Wait until the JVM has told its port, and connect as Spark's Python does."""
+    late = time.monotonic() + _START_S
+    while not told.exists():
+        if process.poll() is not None or time.monotonic() > late:
+            raise SparkFailed("the JVM of Spark did not start", f"see the end of {log}")
+        time.sleep(0.02)
+    port, secret = _read_told(told.read_bytes())
+    # Spark's own door for a JVM that was started before. The secret is no one's but ours.
+    os.environ.update(PYSPARK_GATEWAY_PORT=str(port), PYSPARK_GATEWAY_SECRET=secret)
+    try:
+        return importlib.import_module("pyspark.java_gateway").launch_gateway()
+    finally:
+        del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
+
+
+def _read_told(content: bytes) -> tuple[int, str]:
+    """(port, secret) out of the file that a gateway writes: two whole numbers of four bytes, the second a length."""
+    port, length = struct.unpack_from(">ii", content)
+    return port, content[8 : 8 + length].decode("utf-8")
+
+
+def _disconnect(gateway: Any) -> None:
+    context = importlib.import_module("pyspark").SparkContext
+    context._gateway = context._jvm = None
+    with suppress(Exception):
+        gateway.shutdown()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Close its stdin, at whose end it ends; kill what does not."""
+    assert process.stdin is not None, "it was made with a pipe"
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

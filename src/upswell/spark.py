@@ -1,0 +1,268 @@
+"""Runs the tasks of a batch on Apache Spark: one ordinary job of two stages for each attempt.
+
+Owns the session, which reference the executors hold, and what Spark's failures mean to an operator. Spark moves bytes
+and starts tasks; it keeps no progress of ours, so that none of its directories matters to a restart. A job that fails,
+is cut off or runs twice has changed nothing: what its tasks wrote means nothing until a commit names it.
+"""
+
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from upswell import executor, jvm
+from upswell.config import Settings
+from upswell.errors import SparkFailed, StorageError
+from upswell.executor import Place
+from upswell.privacy import escape, mask_digits
+from upswell.reload import Reference
+from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport
+
+PROBE = "probe-"
+"""Names in the ledger's directory that only a start uses."""
+EXECUTORS_S = 60
+"""How long a start waits for an executor, and a job for one when all are lost."""
+_LOCAL_TRIES = 4  # of a task, as on a cluster
+_PROBE_PAUSE_S = 0.1
+_ANSWER_S = 5  # of a master
+_SHARE = "give every node the same file system at the same path, then start again"
+_AGAIN = (
+    "nothing of the batch is committed: start again when Spark is well; its own words are in {log}"
+)
+
+
+class SparkRunner:
+    """A session of Spark, for the life of a run."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start the JVM and connect to the master. Raises ConfigError and SparkFailed."""
+        self._log = settings.state_dir / jvm.LOG_NAME
+        self._data = self._ledger = Place("", 0)
+        self._versions: object = None
+        self._shared: Any = None
+        self._stack = ExitStack()
+        try:
+            self._context = self._stack.enter_context(_session(settings, self._log))
+            self._wait_for_executors()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def check(self, data: Path, ledger: Path) -> None:
+        """See that executors share DATA and the ledger's directory with this driver. Raises StorageError.
+
+        Leaves nothing behind; a crash leaves empty files, which the next call removes.
+        """
+        self._data, self._ledger = Place.of(data), Place.of(ledger)
+        for left in ledger.glob(f"{PROBE}*"):
+            left.unlink()
+        token = ledger / f"{PROBE}{secrets.token_hex(8)}"
+        token.touch(mode=0o600)
+        tries = 2 * self._context.defaultParallelism
+        ask = partial(_answer, self._data, self._ledger, token.name, _PROBE_PAUSE_S)
+        try:
+            with self._failing():
+                answers = self._context.parallelize(range(tries), tries).map(ask).collect()
+            faults = [each.fault for each in answers if each.fault]
+            faults += [
+                f"{each.executor}: {ledger}: what it wrote is not seen by the driver, {socket.gethostname()}"
+                for each in answers
+                if each.reply and not (ledger / each.reply).exists()
+            ]
+        finally:
+            for left in ledger.glob(f"{PROBE}*"):
+                left.unlink()
+        if faults:
+            raise StorageError(f"not shared by all nodes: {escape(faults[0])}", _SHARE)
+
+    def run(
+        self,
+        job: Job,
+        splits: Sequence[Split],
+        shards: Mapping[int, ShardTask],
+        reference: Reference,
+    ) -> list[SplitReport | ShardReport]:
+        """Scan the splits and step the shards that they bear on. Raises StorageError and SparkFailed."""
+        sent = executor.Sent(job, self._data, self._ledger, shards)
+        shared = self._share(reference)
+        context = self._context
+        # A task costs as much as a megabyte: no more of them than can run at once.
+        steps = min(job.shards, context.defaultParallelism)
+        with self._failing():
+            context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
+            found = (
+                context.parallelize(splits, len(splits))
+                .flatMap(partial(executor.scan_split, sent, shared))
+                .partitionBy(steps, int)
+                .mapPartitions(partial(executor.step_shards, sent, shared))
+                .collect()
+            )
+        for each in found:
+            if isinstance(each, executor.Damage):
+                raise StorageError(
+                    f"the ledger in {job.ledger} is damaged: {each.words}",
+                    "run: upswell state verify; then restore a backup, or begin anew with --adopt",
+                )
+        return found
+
+    def close(self) -> None:
+        """Give the executors back and end the JVM. Again is nothing."""
+        self._stack.close()
+
+    def _share(self, reference: Reference) -> Any:
+        """The reference as executors know it; the one before is taken from them."""
+        if reference.versions != self._versions:
+            if self._shared is not None:
+                self._shared.destroy()
+            sent = executor.Reference(reference.segment, list(reference.ruleset.rules))
+            with self._failing():
+                self._shared = self._context.broadcast(sent)
+            self._versions = reference.versions
+        return self._shared
+
+    def _wait_for_executors(self) -> None:
+        until = time.monotonic() + EXECUTORS_S
+        with self._failing():
+            while not _executors(self._context):
+                if time.monotonic() > until:
+                    raise SparkFailed(
+                        f"Spark gave no executor within {EXECUTORS_S} s",
+                        "see the master's page: does it have workers, with free cores and memory?",
+                    )
+                time.sleep(0.1)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn what Spark and the way to it report into our error."""
+        from py4j.protocol import Py4JJavaError
+
+        try:
+            yield
+        except Py4JJavaError as error:
+            words = reason(str(error.java_exception.getMessage()))
+            hint = _SHARE if "NotShared" in str(error) else _AGAIN.format(log=self._log)
+            raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
+        except _lost() as error:
+            raise SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=self._log)) from error
+
+
+def reason(message: str) -> str:
+    """What a failed job's message says to people: the error that a task raised, or else its first line."""
+    raised = re.findall(
+        r"^\s*(?:[a-z_]+\.)*([A-Z]\w+): (.+)$", message.partition("\n\tat ")[0], re.MULTILINE
+    )
+    words = f"{raised[-1][0]}: {raised[-1][1]}" if raised else message.splitlines()[0]
+    return escape(mask_digits(words))
+
+
+def _answer(data: Place, ledger: Place, token: str, pause_s: float, _: int) -> executor.Answer:
+    return executor.try_places(data, ledger, token, pause_s)
+
+
+def _executors(context: Any) -> int:
+    """How many there are; the driver is one where there is no cluster."""
+    known = context._jsc.sc().getExecutorMemoryStatus().size()
+    return int(known) - _is_cluster(context.master)
+
+
+@contextmanager
+def _session(settings: Settings, log: Path) -> Iterator[Any]:
+    """A JVM and a SparkContext in it, for the master that the settings name."""
+    address = _own_address(settings.master)
+    jvm.find_java()
+    home, _ = jvm.find_spark()
+    pyspark = jvm.import_pyspark(home)
+    # What its way to the JVM logs when that dies is told by our own error.
+    logging.getLogger("py4j").addHandler(logging.NullHandler())
+    logging.getLogger("py4j").propagate = False
+    before = signal.getsignal(signal.SIGINT)
+    with jvm.jvm(home, log, address) as gateway:
+        conf = pyspark.SparkConf(_jvm=gateway.jvm)
+        _configure(conf, settings, address)
+        try:
+            context = pyspark.SparkContext(gateway=gateway, conf=conf)
+        finally:
+            signal.signal(signal.SIGINT, before)  # Spark's own would cancel the batch in hand
+        try:
+            context.pythonExec = _python(context, settings)
+            yield context
+        finally:
+            with warnings.catch_warnings(action="ignore"), suppress(*_lost()):
+                context.stop()
+
+
+def _configure(conf: Any, settings: Settings, address: str) -> None:
+    """What a session needs; the rest is as Spark's own spark-defaults.conf has it, such as the memory of executors."""
+    master = settings.master
+    if master.startswith("local["):
+        master = f"{master[:-1]},{_LOCAL_TRIES}]"
+    conf.setAll(
+        {
+            "spark.master": master,
+            "spark.app.name": "upswell",
+            "spark.python.daemon.module": "upswell.daemon",
+            "spark.ui.showConsoleProgress": "false",
+            # All nodes read the same files: there is no nearer place that a task should wait for.
+            "spark.locality.wait": "0s",
+        }.items()
+    )
+    if settings.pex is not None and _is_cluster(master):
+        major, minor = sys.version_info[:2]
+        conf.set("spark.executorEnv.PEX_INTERPRETER", "1")
+        # Spark wants the same version on both sides.
+        conf.set("spark.executorEnv.PEX_PYTHON", f"python{major}.{minor}")
+    for name, value in {
+        "spark.driver.host": address,
+        "spark.ui.enabled": "false",
+        # The reports of a batch are as large as its rejects and notifications are: batch_bytes bounds them.
+        "spark.driver.maxResultSize": "0",
+        # What a shuffle leaves on disk goes when the JVM collects its garbage, which an idle one seldom does.
+        "spark.cleaner.periodicGC.interval": "10min",
+    }.items():
+        conf.setIfMissing(name, value)
+
+
+def _python(context: Any, settings: Settings) -> str:
+    """The Python of the executors: the PEX that is sent to them, or what every node has at the same path."""
+    if settings.pex is None or not _is_cluster(settings.master):
+        return os.environ.get("PYSPARK_PYTHON") or sys.executable
+    context.addFile(settings.pex.absolute().as_uri())
+    return f"./{settings.pex.name}"
+
+
+def _is_cluster(master: str) -> bool:
+    return master.startswith("spark://")
+
+
+def _own_address(master: str) -> str:
+    """The address by which executors reach this process: the one from which the master is reached."""
+    if not _is_cluster(master):
+        return "127.0.0.1"
+    faults = []
+    for place in master.removeprefix("spark://").split(","):
+        host, _, port = place.rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), _ANSWER_S) as way:
+                return str(way.getsockname()[0])
+        except (OSError, OverflowError) as error:
+            faults.append(f"{place}: {error}")
+    raise SparkFailed(
+        f"no master of Spark answers: {'; '.join(faults)}", "start it, or correct --master"
+    )
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    """What is raised when the JVM, or the way to it, has gone."""
+    from py4j.protocol import Py4JError
+
+    return Py4JError, OSError, EOFError
