@@ -12,6 +12,7 @@ from upswell.batch import Batch, DroppedRejects, File, LogRange, Output, Version
 from upswell.checkpoint import LedgerSizes
 from upswell.errors import UpswellError
 from upswell.kernel import Ledger, Range, Result, Scanned
+from upswell.tasks import ShardFile
 
 FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hundredths of a second
 
@@ -26,6 +27,8 @@ class LedgerChange(NamedTuple):
     """Its change, in the checkpoint."""
     folds: Sequence[tuple[int, bytes]] = ()
     """(shard, base blob) that are written anew there."""
+    shard_files: Sequence[ShardFile] = ()
+    """Of a ledger in files, those that were written."""
 
 
 def check_sums(pairs: Pairs) -> None:
@@ -83,6 +86,7 @@ def assemble(
         ],
         delta=ledger.delta,
         folds=ledger.folds,
+        shard_files=ledger.shard_files,
         day_open=day_open,
         lines=sum(scanned.lines for scanned in scans),
         outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for scanned in scans]),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from upswell.tasks import ShardFile
+
 State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
 STATES: tuple[State, ...] = get_args(State)
 
@@ -132,6 +134,8 @@ class Batch:
     """The ledger's change, empty when there is none."""
     folds: Sequence[tuple[int, bytes]]
     """(shard, base blob that holds this batch too)."""
+    shard_files: Sequence[ShardFile]
+    """The same, of a ledger in files: those that the batch's tasks wrote. A base replaces what its shard had."""
     day_open: int
     """First open day after this batch."""
     lines: int

@@ -26,6 +26,7 @@ from upswell.privacy import escape
 from upswell.rejects import digest_of
 from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
+from upswell.tasks import ShardFile
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
 
 _GROUP_ROWS = (
@@ -228,7 +229,19 @@ class Checkpoint(View):
                     (number, kind, version),
                 )
             bases, deltas = self._put_ledger(batch)
+            self._put_shard_files(batch.shard_files)
         self._bases, self._deltas = bases, deltas
+
+    def spread(self, files: Sequence[ShardFile]) -> None:
+        """From here on the ledger is in these files, which must be durable, and no more in the database.
+
+        But for the adopted caps, which stay. A crash leaves all of it here or all of it there.
+        """
+        with self._transaction():
+            self._db.execute("DELETE FROM ledger_base")
+            self._db.execute("DELETE FROM ledger_delta WHERE batch >= ?", (self.first_batch(),))
+            self._put_shard_files(files)
+        self._bases, self._deltas = {}, {}
 
     def ledger_sizes(self) -> LedgerSizes:
         """What is stored of the ledger, without reading it."""
@@ -249,6 +262,11 @@ class Checkpoint(View):
                 self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
             finally:
                 self._db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+
+    def copy_to(self, other: sqlite3.Connection) -> None:
+        """Copy the whole database into another, which is then as a reader would see this one now."""
+        with storage_errors(self.path):
+            self._db.backup(other)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -328,6 +346,15 @@ class Checkpoint(View):
             "INSERT INTO total VALUES (?, ?, ?) ON CONFLICT(kind, name) DO UPDATE SET value = value + excluded.value",
             rows,
         )
+
+    def _put_shard_files(self, files: Iterable[ShardFile]) -> None:
+        for file in files:
+            if file.kind == "base":
+                self._db.execute("DELETE FROM shard_file WHERE shard = ?", (file.shard,))
+            values = (*file[:-1], to_signed(file.digest))
+            self._db.execute(
+                "INSERT INTO shard_file VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, seal(*values))
+            )
 
     def _put_ledger(self, batch: Batch) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
         """Write the batch's delta and folds, drop the deltas that no shard needs; what is stored then."""

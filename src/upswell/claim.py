@@ -4,6 +4,7 @@ Owns the entries of the checkpoint's ``meta`` that say so. A state is never join
 of another measure or of other open days; and a new one never sends again what an OUTPUT holds already.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from upswell.checkpoint import Checkpoint
@@ -13,10 +14,27 @@ from upswell.privacy import escape
 from upswell.sink import Sink
 from upswell.zones import load_zone
 
+EMBEDDED, SPARK = "embedded", "spark"
+"""The engines. A state that does not say which has the first."""
+ENGINE_KEYS = ("engine", "spark_shards")
 
-def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
-    """Whether the state is new. Raises ConfigError when it belongs to other settings, or must not begin here."""
+
+def engine_of(shards: int | None) -> dict[str, str]:
+    """What ``meta`` says of the engine of a state: with so many shards of its ledger in files, or without any."""
+    if shards is None:
+        return {"engine": EMBEDDED}
+    return {"engine": SPARK, "spark_shards": str(shards)}
+
+
+def check(
+    settings: Settings, checkpoint: Checkpoint, sink: Sink, pinned: Mapping[str, str]
+) -> bool:
+    """Whether the state is new. Raises ConfigError when it belongs to other settings, or must not begin here.
+
+    ``pinned``: the engine, and what else of it belongs to a state for good.
+    """
     meta = checkpoint.meta()
+    _check_engine(meta, pinned, checkpoint)
     for key, value in fixed(settings).items():
         if meta.get(key, value) != value:
             raise ConfigError(
@@ -35,11 +53,27 @@ def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
     return new
 
 
-def claim(settings: Settings, checkpoint: Checkpoint) -> None:
+def _check_engine(
+    meta: Mapping[str, str], pinned: Mapping[str, str], checkpoint: Checkpoint
+) -> None:
+    if "measure" not in meta and "engine" not in meta:
+        return  # nothing was ever kept in it
+    for key, value in pinned.items():
+        known = meta.get(key, EMBEDDED)
+        if known != value:
+            place = escape(str(checkpoint.state_dir))
+            raise ConfigError(
+                f"{key} is {value} but the state {place} was begun with {known}: each keeps the ledger in its own form",
+                f"set {key} to {known}; or move the state: upswell state export --state {place} FILE, then"
+                " upswell state import FILE --state NEW with the engine and shards that you want",
+            )
+
+
+def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str]) -> None:
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
     told = {"cadence_s": str(settings.cadence_s)}  # those who look on must expect the same files
-    checkpoint.set_meta({**fixed(settings), **paths, **told})
+    checkpoint.set_meta({**fixed(settings), **paths, **told, **pinned})
 
 
 def since(settings: Settings, checkpoint: Checkpoint) -> str | None:

@@ -5,11 +5,12 @@ read changed is true only once ``change`` went into a commit. After a read that 
 and a restart begins from what the checkpoint holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from upswell.assembly import LedgerChange, folds
 from upswell.checkpoint import Checkpoint
+from upswell.claim import engine_of
 from upswell.config import Settings
 from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
@@ -32,8 +33,13 @@ class Read(NamedTuple):
 class Compute(Protocol):
     """Computes batches, one after the other. Calls never overlap; ``read`` may be beside a commit of the one before."""
 
-    beside: bool
-    """Whether reading beside a commit wins time."""
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """The entries of ``meta`` that say how it keeps the ledger: a state's for good."""
+
+    @property
+    def beside(self) -> bool:
+        """Whether reading beside a commit wins time."""
 
     def begin(self) -> None:
         """Take up the ledger where the last commit left it. Once, before the first read.
@@ -66,6 +72,7 @@ class Embedded:
         self._scanner = Scanner(settings.threads, settings.measure, Clock(settings.zones.shifts()))
         self._ledger = Ledger()
         self._day_open = 0
+        self.pinned = engine_of(None)
         self.beside = settings.threads > 1
 
     def begin(self) -> None:

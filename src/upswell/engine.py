@@ -91,7 +91,7 @@ class _Run:
         checkpoint: Checkpoint,
         compute: Compute,
     ) -> None:
-        self.new = claim.check(settings, checkpoint, sink)
+        self.new = claim.check(settings, checkpoint, sink, compute.pinned)
         self.settings = settings
         self.listener = listener
         self.stop = stop
@@ -145,7 +145,7 @@ class _Run:
             self.source.freeze()
         if not self._start_reference():
             return self._finish()
-        claim.claim(self.settings, self.checkpoint)
+        claim.claim(self.settings, self.checkpoint, self.compute.pinned)
         self.day_open = self.checkpoint.day_open()
         self.compute.begin()
         self.source.verify_taken()

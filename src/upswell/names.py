@@ -14,6 +14,8 @@ _STAGED = re.compile(r"([0-9]{10})_([0-9]{1,9})_([0-9]{12})\.csv")
 _PUBLISHED = re.compile(r"NOTIFY_([0-9]{10})_([0-9]{12})\.csv")
 _BEGUN = re.compile(r"begun-([0-9]{10})")
 _REJECTS = re.compile(r"REJECTS_([0-9]{10})\.tsv")
+# What a task has not finished has the same name with more at an end.
+_SHARD = re.compile(r"\.?shard-([0-9]+)-([0-9]+)-([0-9a-f]+)\.(?:base|delta)(?:[.-].*)?")
 
 
 class Staged(NamedTuple):
@@ -94,3 +96,17 @@ def parse_begun(name: str) -> int | None:
     """The batch of a mark, or None when the name is not one of ours."""
     match = _BEGUN.fullmatch(name)
     return int(match[1]) if match else None
+
+
+class ShardName(NamedTuple):
+    """What the name of a shard's file says."""
+
+    shard: int
+    batch: int
+    attempt: str
+
+
+def parse_shard(name: str) -> ShardName | None:
+    """What the name of a shard's file says, finished or not; None when it is not one of ours."""
+    match = _SHARD.fullmatch(name)
+    return ShardName(int(match[1]), int(match[2]), match[3]) if match else None

@@ -29,6 +29,7 @@ from upswell.zones import Zones, day_max_of, day_open_of
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications in memory at once, as in a run
 WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
 SUFFIX = ".gz"
+_LOOKS = 5  # at a ledger in files that a run goes on replacing
 
 
 class Past(NamedTuple):
@@ -88,17 +89,24 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
 
     Raises StorageError when the state is damaged, InputMissing when DATA is not there.
     """
-    with view.snapshot():
-        meta, last, totals = view.meta(), view.last(), view.totals()
-        first = int(meta.get("first_batch", "1"))
-        rows = view.ledger_rows() if ledger else view.ledger_rows(first - 1)
-        ((shards,),) = view.rows("SELECT count(*) FROM ledger_base")
-        taken_rows = view.taken_rows()
-        names = {number: name for name, number in view.applications().items()}
-        counted = view.rows("SELECT day, application, lines FROM notified_total")
-    # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
-    files = {file.name: file for file in view.files_of(taken_rows)}
-    parts = view.ledger_of(*rows)
+    for looks_left in reversed(range(_LOOKS)):
+        with view.snapshot():
+            meta, last, totals = view.meta(), view.last(), view.totals()
+            first = int(meta.get("first_batch", "1"))
+            rows = view.ledger_rows() if ledger else view.ledger_rows(first - 1)
+            ((shards,),) = view.rows("SELECT count(*) FROM ledger_base")
+            taken_rows = view.taken_rows()
+            names = {number: name for name, number in view.applications().items()}
+            counted = view.rows("SELECT day, application, lines FROM notified_total")
+        # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
+        files = {file.name: file for file in view.files_of(taken_rows)}
+        try:
+            parts = view.ledger_of(*rows)
+            break
+        except StorageError:
+            # A ledger in files: a run may have replaced some since.
+            if not looks_left or view.last() == last:
+                raise
     adopted = [(batch, delta) for batch, delta in parts.deltas if batch < first]
     # States of before kept the delta only until each shard had a base.
     known = (

@@ -126,6 +126,12 @@ MIGRATIONS = (
             "CREATE INDEX file_repeats ON file(repeats) WHERE repeats > 0",
             # The same with a batch's row while it is empty.
             "ALTER TABLE batch ADD COLUMN rejects_digest TEXT NOT NULL DEFAULT ''",
+            # The ledger of a run on a cluster lies in files beside the database: those that are named here.
+            """CREATE TABLE shard_file(
+                shard INTEGER NOT NULL, batch INTEGER NOT NULL, kind TEXT NOT NULL CHECK(kind IN ('base', 'delta')),
+                name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, digest INTEGER NOT NULL, seal INTEGER NOT NULL,
+                PRIMARY KEY(shard, batch)
+            ) STRICT, WITHOUT ROWID""",
         ),
     ),
 )
@@ -152,7 +158,7 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
                 _refuse_special(file)
                 file.chmod(0o600)
         unclean = wal.exists() and wal.stat().st_size > 0
-        db = _connect(path, "rw")
+        db = connect(path, "rw")
         try:
             _pragma(db, "page_size", _PAGE_BYTES)
             _check_identity(db, path)
@@ -179,7 +185,7 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
                 f"there is no state in {escape(str(state_dir))}",
                 "check --output or --state; a first run makes the state",
             ) from None
-        db = _connect(path, "ro")
+        db = connect(path, "ro")
         try:
             _check_identity(db, path)
             _pragma(db, "query_only", 1, 1)
@@ -279,7 +285,8 @@ def _check_sqlite() -> None:
         )
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to a database that is there, without any guarantee yet: "ro" or "rw"."""
     uri = f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?mode={mode}"
     return sqlite3.connect(
         uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False

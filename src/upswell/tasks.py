@@ -8,9 +8,10 @@ twice, too late or not to its end harms nobody.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from upswell.kernel import Range, Rules, Segment
+from upswell.kernel import Range, Rules, Segment, crc64
 
 
 class Job(NamedTuple):
@@ -116,11 +117,30 @@ def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> Sha
     raise NotImplementedError
 
 
-def write_shard_file(directory: str, file: ShardFile, blobs: Sequence[bytes]) -> None:
+def write_shard_file(
+    directory: str, shard: int, batch: int, kind: str, attempt: str, blobs: Sequence[bytes]
+) -> ShardFile:
     """Write a shard's file of these blobs; as ``step``."""
-    raise NotImplementedError
+    content = b"".join(len(blob).to_bytes(8, "big") + blob for blob in blobs)
+    name = f"shard-{shard}-{batch}-{attempt}.{kind}"
+    path = Path(directory) / name
+    half = path.with_name(name + ".half")
+    half.write_bytes(content)
+    half.rename(path)
+    return ShardFile(shard, batch, kind, name, len(content), crc64(content))
 
 
 def read_shard_file(directory: str, file: ShardFile) -> list[bytes]:
     """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one. Raises DamagedShard."""
-    raise NotImplementedError
+    try:
+        content = (Path(directory) / file.name).read_bytes()
+    except OSError as error:
+        raise DamagedShard(f"{file.name}: {error.strerror}") from error
+    if (len(content), crc64(content)) != (file.bytes, file.digest):
+        raise DamagedShard(f"{file.name}: its content is another")
+    blobs = []
+    while content:
+        length = int.from_bytes(content[:8], "big")
+        blobs.append(content[8 : 8 + length])
+        content = content[8 + length :]
+    return blobs

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, directory, read_file
-from upswell.names import parse_begun, parse_staged, rejects_name
+from upswell.names import parse_begun, parse_shard, parse_staged, rejects_name
 from upswell.privacy import escape
 from upswell.rejects import is_as_written
 from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
 from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
 from upswell.stored import CommittedBatch
+from upswell.tasks import DamagedShard, read_shard_file
 from upswell.view import View
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
@@ -215,11 +216,27 @@ def _kept(view: View) -> Iterator[str]:
         current = view.current_versions()
         for kind, version in sorted(current._asdict().items()) if current else ():
             view.reference(kind, version)
-    view.ledger()
+    bases, deltas, _ = view.ledger_rows()
+    view.ledger_of(bases, deltas, [])
     used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
     for kind, version in sorted(used):
         view.reference(kind, version)
         yield from ()
+
+
+def _shard_files(view: View) -> Iterator[str]:
+    """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
+    for file in view.shard_files():
+        try:
+            read_shard_file(str(view.ledger_dir), file)
+        except DamagedShard as error:
+            if file in view.shard_files():  # else a run has replaced it meanwhile
+                yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"
+    if view.ledger_dir.is_dir():
+        for path in sorted(view.ledger_dir.iterdir()):
+            # Those of ours that no commit names are of a batch in the making, or go with the next start.
+            if parse_shard(path.name) is None:
+                yield f"{escape(str(path))} is not ours: move it away"
 
 
 def _beside(view: View) -> Iterator[str]:
@@ -286,4 +303,4 @@ def _read(place: Path, name: str) -> bytes:
         raise StorageError(f"{escape(str(place / name))}: {error.strerror}", RECOVERS) from error
 
 
-_CHECKS = (_pages, _batches, _log, _notifications, _kept, _beside)
+_CHECKS = (_pages, _batches, _log, _notifications, _kept, _shard_files, _beside)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
+from upswell import shards
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
 from upswell.errors import UsageError
 from upswell.listing import show_name
@@ -21,6 +22,7 @@ from upswell.names import Staged
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
 from upswell.stored import CommittedBatch, LedgerParts, Place, ReferenceVersion, Totals
+from upswell.tasks import DamagedShard, ShardFile
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -36,9 +38,10 @@ _LATE = _COLUMNS.index("late")
 _COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
-_ANY_BATCH = 2**62
+_ANY_BATCH = _ANY_SHARD = 2**62
 _BASES = "SELECT shard, batch, content, seal FROM ledger_base"
 _DELTAS = "SELECT batch, content, seal FROM ledger_delta"
+_SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, seal FROM shard_file"
 
 
 class View:
@@ -280,26 +283,46 @@ class View:
         return [ReferenceVersion(*row) for row in self.rows(sql)]
 
     def ledger(self) -> LedgerParts:
-        """The ledger's bases (in no order) and deltas (in commit order), each with its batch."""
+        """The ledger's bases (in no order) and deltas (in commit order), each with its batch.
+
+        Whichever engine keeps it. StorageError when it is damaged, or when a run replaced files while they were read.
+        """
         return self.ledger_of(*self.ledger_rows())
 
-    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any]]:
+    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any], list[Any]]:
         """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
         return (
             self.rows(f"{_BASES} WHERE batch <= ?", (batch_max,)),
             self.rows(f"{_DELTAS} WHERE batch <= ? ORDER BY batch", (batch_max,)),
+            self.rows(f"{_SHARD_FILES} WHERE batch <= ? ORDER BY shard, batch", (batch_max,)),
         )
 
-    def ledger_of(self, base_rows: list[Any], delta_rows: list[Any]) -> LedgerParts:
-        """The ledger that these rows hold."""
-        return LedgerParts(
-            [self._base(row) for row in base_rows], [self._delta(row) for row in delta_rows]
-        )
+    def ledger_of(
+        self, base_rows: list[Any], delta_rows: list[Any], file_rows: list[Any]
+    ) -> LedgerParts:
+        """The ledger that these rows hold, and the files that they name."""
+        bases, deltas = map(self._base, base_rows), map(self._delta, delta_rows)
+        try:
+            files = shards.read(self.ledger_dir, [self._shard_file(row) for row in file_rows])
+        except DamagedShard as error:
+            raise damaged(self.path, str(error)) from error
+        return LedgerParts([*bases, *files.bases], [*deltas, *files.deltas])
 
-    def ledger_bases(self) -> Iterator[tuple[int, bytes]]:
-        """The ledger's bases, each with its batch, read one by one: together they are as large as the ledger."""
+    def shard_files(self) -> list[ShardFile]:
+        """The files that hold the ledger of a run on a cluster, by shard, the oldest first; none otherwise."""
+        rows = self.rows(f"{_SHARD_FILES} ORDER BY shard, batch")
+        return [self._shard_file(row) for row in rows]
+
+    @property
+    def ledger_dir(self) -> Path:
+        """The directory of the shard files."""
+        return self.state_dir / shards.DIRECTORY
+
+    def ledger_bases(self, only: range = range(_ANY_SHARD)) -> Iterator[tuple[int, bytes]]:
+        """The ledger's bases of some shards, each with its batch, one by one: together they are as large as it is."""
         with storage_errors(self.path):
-            for row in self._db.execute(_BASES):
+            sql = f"{_BASES} WHERE shard >= ? AND shard < ?"
+            for row in self._db.execute(sql, (only.start, only.stop)):
                 yield self._base(row)
 
     def ledger_deltas(self) -> list[tuple[int, bytes]]:
@@ -315,6 +338,11 @@ class View:
         batch, content, sealed = row
         self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
         return batch, content
+
+    def _shard_file(self, row: tuple[Any, ...]) -> ShardFile:
+        *values, sealed = row
+        self._check(sealed == seal(*values), f"a row of shard {values[0]} of the ledger")
+        return ShardFile._make([*values[:-1], to_unsigned(values[-1])])
 
     def seal_batch(self, values: Sequence[object]) -> int:
         """The seal of a batch's row in this state: its last value counts once there is one, as older rows have none.

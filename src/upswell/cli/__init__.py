@@ -29,7 +29,7 @@ COMMANDS = {
     "explain": "Tell why a customer was notified or not, from the kept files",
     "whatif": "Count what other rules, or another segment, would have sent",
     "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
-    "state": "Verify or describe a state directory",
+    "state": "Verify, describe or move a state directory",
     "demo": "A full tour on generated data, in under a minute",
 }
 """Every command with its line in the help, in order. Command ``x`` is ``command`` in upswell.cli.x."""

@@ -1,4 +1,4 @@
-"""``upswell state``: what a state directory is, and whether it is sound."""
+"""``upswell state``: what a state directory is, whether it is sound, and how it moves."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,12 @@ from upswell.cli.terminal import Command, Group, say, say_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from upswell.transfer import Moved
+
 EXAMPLES = (
     "upswell state verify --output out/",
     "upswell state show --state /var/lib/upswell --json",
+    "upswell state export --output out/ state.upswell",
 )
 
 
@@ -20,10 +23,10 @@ EXAMPLES = (
     "state",
     cls=Group,
     examples=EXAMPLES,
-    help="Verify or describe a state directory; both only read.",
+    help="Verify or describe a state directory, or move a state to another place or engine.",
 )
 def command() -> None:
-    """The two commands on a state."""
+    """The commands on a state."""
 
 
 @command.command(
@@ -99,9 +102,77 @@ def show(as_json: bool, **given: Any) -> int:
     return 0
 
 
+@command.command(
+    "export",
+    cls=Command,
+    examples=("upswell state export --output out/ state.upswell",),
+    help=(
+        "Write a whole state to one new file: what was read and sent, every total and cap, the reference and the"
+        " rejects. No run may use the state meanwhile (75). OUTPUT stays where it is, and belongs to whoever imports"
+        " the file."
+    ),
+)
+@click.argument("file")
+@options.existing_run
+@options.JSON
+def export(file: str, as_json: bool, **given: Any) -> int:
+    """Print what was written."""
+    from pathlib import Path
+
+    from upswell.transfer import export_state
+
+    state_dir = options.state_dir(given)
+    return _moved(export_state(state_dir, Path(file)), f"{state_dir} is in {file}", as_json)
+
+
+@command.command(
+    "import",
+    cls=Command,
+    examples=(
+        "upswell state import state.upswell --state /var/lib/upswell",
+        "upswell state import state.upswell --state /shared/upswell --engine spark --shards 64",
+    ),
+    help=(
+        "Make a new state out of a file that export wrote, for another place or engine. A run with --state DIR goes on"
+        " with it where the exported one stopped, on the same OUTPUT. The old state must not be used any more."
+    ),
+)
+@click.argument("file")
+@click.option("--state", required=True, metavar="DIR", help="The new state's directory.")
+@click.option(
+    "--engine",
+    type=click.Choice(["embedded", "spark"]),
+    default="embedded",
+    help="The engine that will go on with it [embedded].",
+)
+@click.option("--shards", type=int, metavar="N", help="With spark: 1 to 256, a power of two.")
+@options.JSON
+def import_(file: str, state: str, engine: str, shards: int | None, as_json: bool) -> int:
+    """Print what the state was made of."""
+    from pathlib import Path
+
+    from upswell.transfer import import_state, shards_of
+
+    moved = import_state(Path(file), Path(state), shards_of(engine, shards))
+    return _moved(moved, f"{file} is the state {state}", as_json)
+
+
+def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
+    from upswell.cli.show import plural, size
+
+    if as_json:
+        say_json(moved._asdict())
+    else:
+        rejects = plural(moved.reject_files, "reject file")
+        say(f"{sentence}: up to batch {moved.last_batch}, with {rejects}, {size(moved.bytes)}")
+    return 0
+
+
 def _sizes(state_dir: "Path") -> dict[str, int]:
     """Bytes on disk by what they are for."""
-    found = {"database": 0, "rejects": 0}
+    found = {"database": 0, "ledger files": 0, "rejects": 0}
+    for path in (state_dir / "ledger").glob("shard-*"):
+        found["ledger files"] += path.stat().st_size
     for path in state_dir.glob("checkpoint.db*"):
         found["database"] += path.stat().st_size
     for path in (state_dir / "rejects").glob("*.tsv"):

@@ -1,0 +1,276 @@
+"""A batch as one job of many tasks: the driver's half of a run on a cluster.
+
+Owns how ranges are cut into splits, the attempts at a batch, and which files hold the ledger. What a task does is
+``tasks``'s, where it runs the runner's. The loop, the source and the commit are those of every run.
+
+The invariant: whatever a task writes is named by its attempt and counts only once a commit names it. So a task that
+runs twice, late or for a driver that is dead changes nothing; and what a batch gives is a function of its ranges, its
+reference and the files that the commit before named.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from upswell import shards
+from upswell.assembly import LedgerChange
+from upswell.checkpoint import Checkpoint
+from upswell.claim import engine_of
+from upswell.compute import Read
+from upswell.config import Settings
+from upswell.errors import StorageError, UpswellError
+from upswell.kernel import Cut, Range, Result, gather
+from upswell.reload import Reference
+from upswell.reshape import to_files
+from upswell.tasks import (
+    DamagedShard,
+    Job,
+    ShardFile,
+    ShardReport,
+    ShardTask,
+    Split,
+    SplitReport,
+)
+
+SPLIT_BYTES = (
+    64 << 20
+)  # a fraction of a second of a core, so that a task's own cost is small beside it
+BATCH_BYTES = (
+    1 << 30
+)  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
+FOLD_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
+_ATTEMPT_BYTES = 8  # of randomness in an attempt's name
+
+
+class Runner(Protocol):
+    """Runs the tasks of a job somewhere: ``tasks.scan`` of each split, and ``tasks.step`` of each shard over its blobs.
+
+    A task may run again, or twice at once.
+    """
+
+    def check(self, data: Path, ledger: Path) -> None:
+        """Whether both directories are seen, and the second written, from wherever tasks run. UpswellError if not."""
+
+    def run(
+        self,
+        job: Job,
+        splits: Sequence[Split],
+        shards: Mapping[int, ShardTask],
+        reference: Reference,
+    ) -> list[SplitReport | ShardReport]:
+        """What the tasks reported, in any order: one report a split, and one of each shard that got blobs.
+
+        A shard that is not among ``shards`` has no files yet.
+
+        Raises:
+            DamagedShard: a task did. UpswellError: the job cannot be run.
+        """
+
+    def close(self) -> None:
+        """Give up what is held. Again is nothing."""
+
+
+class Spread:
+    """Computes batches as jobs of a runner, over a ledger in files."""
+
+    beside = True
+    """A job leaves the driver idle."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        runner: Runner,
+        *,
+        shards: int,
+        split_bytes: int = SPLIT_BYTES,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
+        """Take nothing up yet.
+
+        Args:
+            settings: of the run.
+            checkpoint: names the files of the ledger.
+            runner: runs the jobs; closed with this.
+            shards: how many tasks share the ledger: a power of two up to kernel.SHARDS, the state's for good.
+            split_bytes: about how much of a file one task reads.
+            batch_bytes: about how much a batch reads. A compressed file is read whole.
+        """
+        self.pinned = engine_of(shards)
+        self._settings = settings
+        self._checkpoint = checkpoint
+        self._runner = runner
+        self._shards = shards
+        self._split_bytes = split_bytes
+        self._batch_bytes = batch_bytes
+        self._ledger_dir = checkpoint.ledger_dir.absolute()
+        self._files: dict[int, tuple[ShardFile, ...]] = {}
+        """By shard: its newest base and the deltas after it, of all that was read, committed or about to be."""
+        self._written: tuple[ShardFile, ...] = ()
+        """By the last read."""
+        self._number = 0
+        """Of the next batch."""
+        self._day_open = 0
+
+    def begin(self) -> None:
+        """As Compute says. A ledger that lies in the database, as of adopted caps, is written to files first.
+
+        A crash leaves files that no commit names: swept here, at the next start.
+        """
+        shards.make(self._ledger_dir)
+        self._runner.check(self._settings.data.absolute(), self._ledger_dir)
+        self._number = self._checkpoint.last_batch() + 1
+        self._day_open = self._checkpoint.day_open()
+        files = self._checkpoint.shard_files()
+        shards.sweep(self._ledger_dir, {file.name for file in files})
+        if not files:
+            files = to_files(self._checkpoint, self._shards, new_attempt())
+            self._checkpoint.spread(files)
+        self._take(files)
+
+    def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
+        """As Compute says: as many ranges as make a batch, in as many attempts as it takes.
+
+        A crash leaves files of an attempt that no commit names.
+        """
+        del commit_s  # a batch is as long as its bytes say
+        batch_bytes = self._batch_bytes
+        asked = first_bytes(ranges, batch_bytes)
+        while True:
+            found = self._attempt(asked, reference)
+            if isinstance(found, Cut):
+                asked = shortened(asked, found, self._split_bytes)
+            elif is_line_longer(ranges, asked, found):
+                batch_bytes *= 2
+                asked = first_bytes(ranges, batch_bytes)
+            else:
+                return Read(asked, found)
+
+    def change(self, result: Result, day_open: int) -> LedgerChange:
+        """As Compute says: the names of the files that the last read wrote."""
+        del result
+        self._number += 1
+        self._day_open = day_open
+        return LedgerChange(shard_files=self._written)
+
+    def committed(self) -> None:
+        """As Compute says: what the batch replaced goes, and what attempts at it left.
+
+        A later batch may be in the making: its files are not looked at.
+        """
+        names = {file.name for file in self._checkpoint.shard_files()}
+        shards.sweep(self._ledger_dir, names, self._checkpoint.last_batch())
+
+    def close(self) -> None:
+        """As Compute says: the runner is closed."""
+        self._runner.close()
+
+    def _attempt(self, asked: Sequence[Range], reference: Reference) -> Result | Cut:
+        """Run the job of a batch once. What it wrote is taken up, or removed when it is of no use."""
+        splits = splits_of(asked, self._split_bytes)
+        job = Job(
+            batch=self._number,
+            attempt=new_attempt(),
+            shards=self._shards,
+            measure=self._settings.measure,
+            shifts=self._settings.zones.shifts(),
+            day_open=self._day_open,
+            ledger=str(self._ledger_dir),
+            fold_bytes_min=FOLD_BYTES_MIN,
+        )
+        tasks = {shard: ShardTask(shard, files) for shard, files in self._files.items()}
+        try:
+            reports = self._runner.run(job, splits, tasks, reference)
+        except DamagedShard as error:
+            raise StorageError(
+                f"the ledger in {self._ledger_dir} is damaged: {error}",
+                "run: upswell state verify; then restore a backup, or begin anew with --adopt",
+            ) from error
+        of_splits = sorted(report for report in reports if isinstance(report, SplitReport))
+        of_shards = sorted(
+            (report for report in reports if isinstance(report, ShardReport)),
+            key=lambda report: report.shard,
+        )
+        _check(splits, of_splits, of_shards)
+        decided = [report.decided for report in of_shards]
+        found = gather(asked, splits, of_splits, decided, reference.rules)
+        if isinstance(found, Cut):
+            shards.discard(self._ledger_dir, job.attempt)
+        else:
+            self._written = tuple(report.written for report in of_shards if report.written)
+            self._take(self._written)
+        return found
+
+    def _take(self, files: Sequence[ShardFile]) -> None:
+        """Take up newer files: a base stands for all that its shard had."""
+        for file in files:
+            before = () if file.kind == "base" else self._files.get(file.shard, ())
+            self._files[file.shard] = (*before, file)
+
+
+def new_attempt() -> str:
+    """A name that no other attempt has."""
+    return secrets.token_hex(_ATTEMPT_BYTES)
+
+
+def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:
+    """The ranges in pieces for one task each, in order. A compressed range is one: it is read from its start."""
+    found = []
+    for sequence, wanted in enumerate(ranges):
+        step = max(wanted.end - wanted.start, 1) if wanted.compressed else split_bytes
+        begins = range(wanted.start, max(wanted.end, wanted.start + 1), step)
+        for part, begin in enumerate(begins):
+            found.append(Split(sequence, part, wanted, begin, min(begin + step, wanted.end)))
+    return found
+
+
+def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:
+    """The first of the ranges, as many as hold so many bytes, the last one up to a nearer end unless compressed."""
+    found = []
+    left = batch_bytes
+    for wanted in ranges:
+        if left <= 0:
+            break
+        if wanted.end - wanted.start > left and not wanted.compressed:
+            wanted = wanted._replace(end=wanted.start + left, final=False)
+        found.append(wanted)
+        left -= wanted.end - wanted.start
+    return found
+
+
+def shortened(asked: Sequence[Range], cut: Cut, split_bytes: int) -> list[Range]:
+    """What to ask for after a split failed in the middle of its range: nothing after its bytes.
+
+    When not even its range's first split came to anything that one is asked for alone, so that the next attempt either
+    takes something or says what the matter is.
+    """
+    failed = asked[cut.sequence]
+    end = cut.end if cut.end > failed.start else min(failed.start + split_bytes, failed.end)
+    return [*asked[: cut.sequence], failed._replace(end=end, final=False)]
+
+
+def is_line_longer(ranges: Sequence[Range], asked: Sequence[Range], result: Result) -> bool:
+    """Whether nothing was taken because the end of a line is beyond the nearer end that was asked for."""
+    last = len(asked) - 1
+    if asked[last].end == ranges[last].end or len(result.ranges) <= last:
+        return False
+    return all(
+        scanned.end == wanted.start and scanned.problem is None
+        for wanted, scanned in zip(asked, result.ranges, strict=True)
+    )
+
+
+def _check(
+    splits: Sequence[Split], of_splits: Sequence[SplitReport], of_shards: Sequence[ShardReport]
+) -> None:
+    """A job that lost or doubled a task is not to be believed in anything."""
+    wanted = [(split.sequence, split.part) for split in splits]
+    found = [(report.sequence, report.part) for report in of_splits]
+    numbers = [report.shard for report in of_shards]
+    if found != wanted or len(set(numbers)) != len(numbers):
+        raise UpswellError(
+            f"a job of {len(wanted)} splits gave {len(found)} reports of them and {len(numbers)} of"
+            f" {len(set(numbers))} shards",
+            "nothing of its batch was committed; please report this",
+        )
