@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 # No deadline: a slow machine is not a failure, and pytest's timeout ends what hangs.
 settings.register_profile("fast", max_examples=40, deadline=None)
+settings.register_profile("spark", max_examples=40, deadline=None)
 settings.register_profile("slow", max_examples=4000, deadline=None)
 settings.load_profile(PROFILE)
 
@@ -36,9 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked slow unless the profile asks for it."""
+    """Skip what is marked slow, or needs a cluster, unless the profile asks for it."""
     if PROFILE != "slow" and item.get_closest_marker("slow"):
         pytest.skip("slow: TESTS=slow, or make trust")
+    if PROFILE != "spark" and item.get_closest_marker("spark"):
+        pytest.skip("spark: TESTS=spark, or make test-spark")
 
 
 def pytest_terminal_summary(

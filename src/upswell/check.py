@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from upswell import jvm
 from upswell.claim import fixed
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
-from upswell.errors import InputMissing, OutputUnwritable, UpswellError
+from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.filesystem import refuse_network
 from upswell.kernel import Segment
 from upswell.lint import (
@@ -106,7 +107,21 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     if output_given:
         _check_output(report, settings, ruleset)
         _check_state(report, settings, rules)
+    if settings.engine == "spark":
+        _check_spark(report, settings)
     return report
+
+
+def _check_spark(report: Report, settings: Settings) -> None:
+    """Say which Java and which Spark a run would use. No master is asked."""
+    try:
+        java, java_version = jvm.find_java()
+        home, version = jvm.find_spark()
+    except ConfigError as error:
+        report.take("engine", error)
+    else:
+        words = f"Spark {version} in {home}, Java {java_version} at {java}"
+        report.add("note", settings.master, f"computes on {words}", "")
 
 
 def _read(report: Report, path: Path, read: Callable[[Path], Contents]) -> Contents | None:

@@ -6,6 +6,7 @@ first, and raises NotShared. What a task means is ``tasks``'; nothing here touch
 tried again by Spark, on another executor if there is one, and ends the job after some times.
 """
 
+import gc
 import os
 import secrets
 import socket
@@ -99,6 +100,7 @@ def scan_split(
     sent: Sent, shared: Shared, split: Split
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
     """``tasks.scan``, where DATA is the driver's."""
+    _settle()
     sent.data.look()
     yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
 
@@ -107,6 +109,7 @@ def step_shards(
     sent: Sent, shared: Shared, rows: Iterable[tuple[int, bytes | SplitReport]]
 ) -> Iterator[SplitReport | ShardReport | Damage]:
     """``tasks.step`` for each shard among the rows, one after the other; reports of splits are passed on."""
+    _settle()
     blobs: dict[int, list[bytes]] = {}
     for shard, row in rows:
         if isinstance(row, bytes):
@@ -124,6 +127,15 @@ def step_shards(
             return
         if report is not None:
             yield report
+
+
+def _settle() -> None:
+    """Take what is loaded by now out of the garbage collection that Spark's worker does after every task.
+
+    It would look through all modules each time, for as long as a task of a small batch takes.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 class Answer(NamedTuple):

@@ -5,6 +5,7 @@ and starts tasks; it keeps no progress of ours, so that none of its directories 
 is cut off or runs twice has changed nothing: what its tasks wrote means nothing until a commit names it.
 """
 
+import importlib
 import logging
 import os
 import re
@@ -21,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from upswell import executor, jvm
+from upswell.checkpoint import Checkpoint
+from upswell.compute import Compute
 from upswell.config import Settings
-from upswell.errors import SparkFailed, StorageError
+from upswell.errors import InputMissing, SparkFailed, StorageError
 from upswell.executor import Place
 from upswell.privacy import escape, mask_digits
 from upswell.reload import Reference
-from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport
+from upswell.spread import Runner, Spread
+from upswell.tasks import DamagedShard, Job, ShardReport, ShardTask, Split, SplitReport
 
 PROBE = "probe-"
 """Names in the ledger's directory that only a start uses."""
@@ -39,6 +43,25 @@ _SHARE = "give every node the same file system at the same path, then start agai
 _AGAIN = (
     "nothing of the batch is committed: start again when Spark is well; its own words are in {log}"
 )
+
+
+def compute(settings: Settings, checkpoint: Checkpoint) -> Compute:
+    """What computes the batches of a run on Spark. Raises ConfigError and SparkFailed."""
+    return spread(settings, checkpoint, SparkRunner(settings))
+
+
+def spread(settings: Settings, checkpoint: Checkpoint, runner: Runner) -> Compute:
+    """The same on a session that is there: the state's own number of shards holds unless another was asked for."""
+    kept = checkpoint.meta().get("spark_shards")
+    chosen = settings.origins.get("shards", "default") != "default"
+    return Spread(
+        settings,
+        checkpoint,
+        runner,
+        shards=settings.shards if chosen or kept is None else int(kept),
+        split_bytes=settings.split_bytes,
+        batch_bytes=settings.batch_bytes,
+    )
 
 
 class SparkRunner:
@@ -92,7 +115,7 @@ class SparkRunner:
         shards: Mapping[int, ShardTask],
         reference: Reference,
     ) -> list[SplitReport | ShardReport]:
-        """Scan the splits and step the shards that they bear on. Raises StorageError and SparkFailed."""
+        """Scan the splits and step the shards that they bear on. Raises DamagedShard and SparkFailed."""
         sent = executor.Sent(job, self._data, self._ledger, shards)
         shared = self._share(reference)
         context = self._context
@@ -100,7 +123,7 @@ class SparkRunner:
         steps = min(job.shards, context.defaultParallelism)
         with self._failing():
             context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
-            found = (
+            found: list[Any] = (
                 context.parallelize(splits, len(splits))
                 .flatMap(partial(executor.scan_split, sent, shared))
                 .partitionBy(steps, int)
@@ -109,10 +132,7 @@ class SparkRunner:
             )
         for each in found:
             if isinstance(each, executor.Damage):
-                raise StorageError(
-                    f"the ledger in {job.ledger} is damaged: {each.words}",
-                    "run: upswell state verify; then restore a backup, or begin anew with --adopt",
-                )
+                raise DamagedShard(each.words)
         return found
 
     def close(self) -> None:
@@ -144,11 +164,9 @@ class SparkRunner:
     @contextmanager
     def _failing(self) -> Iterator[None]:
         """Turn what Spark and the way to it report into our error."""
-        from py4j.protocol import Py4JJavaError
-
         try:
             yield
-        except Py4JJavaError as error:
+        except _py4j().Py4JJavaError as error:
             words = reason(str(error.java_exception.getMessage()))
             hint = _SHARE if "NotShared" in str(error) else _AGAIN.format(log=self._log)
             raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
@@ -178,6 +196,10 @@ def _executors(context: Any) -> int:
 @contextmanager
 def _session(settings: Settings, log: Path) -> Iterator[Any]:
     """A JVM and a SparkContext in it, for the master that the settings name."""
+    if settings.pex is not None and not settings.pex.is_file():
+        raise InputMissing(
+            f"{escape(str(settings.pex))}: no such file", "name upswell.pex with --pex"
+        )
     address = _own_address(settings.master)
     jvm.find_java()
     home, _ = jvm.find_spark()
@@ -263,6 +285,8 @@ def _own_address(master: str) -> str:
 
 def _lost() -> tuple[type[Exception], ...]:
     """What is raised when the JVM, or the way to it, has gone."""
-    from py4j.protocol import Py4JError
+    return _py4j().Py4JError, OSError, EOFError
 
-    return Py4JError, OSError, EOFError
+
+def _py4j() -> Any:
+    return importlib.import_module("py4j.protocol")

@@ -30,6 +30,7 @@ COMMANDS = {
     "whatif": "Count what other rules, or another segment, would have sent",
     "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
     "state": "Verify, describe or move a state directory",
+    "submit": "The same as run on a cluster of Apache Spark, with the PEX as all that is shipped",
     "demo": "A full tour on generated data, in under a minute",
 }
 """Every command with its line in the help, in order. Command ``x`` is ``command`` in upswell.cli.x."""

@@ -107,6 +107,18 @@ def settings(function: Any) -> Any:
     return function
 
 
+def run(function: Any) -> Any:
+    """All that a run is given: the paths, ``--once``, its settings, and how it tells of itself."""
+    function = click.option(
+        "-v", "--verbose", is_flag=True, help="Say something about every batch."
+    )(function)
+    function = settings(JSON(function))
+    function = click.option(
+        "--once", is_flag=True, default=None, help="Take what is there now, and end."
+    )(function)
+    return paths(output_required_word="OUTPUT")(function)
+
+
 def existing_run(function: Any) -> Any:
     """The options that name a run which has a state: ``--output`` or ``--state``."""
     for option in (

@@ -14,7 +14,11 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upswell.checkpoint import Checkpoint
     from upswell.cli.narrate import Narrator
+    from upswell.compute import Compute
     from upswell.config import Settings
     from upswell.summary import Summary
 
@@ -39,18 +43,19 @@ EXAMPLES = (
         " leaves at once. Nothing is lost or sent twice either way."
     ),
 )
-@options.paths(output_required_word="OUTPUT")
-@click.option("--once", is_flag=True, default=None, help="Take what is there now, and end.")
-@options.settings
-@options.JSON
-@click.option("-v", "--verbose", is_flag=True, help="Say something about every batch.")
+@options.run
 def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
     """Run until the end of what is there, or until a signal."""
-    from upswell.cli.narrate import narrator
     from upswell.config import resolve
+
+    return run(resolve(options.fields(given), Path(config) if config else None), as_json, verbose)
+
+
+def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
+    """The run of these settings, and what is said of it; the exit code."""
+    from upswell.cli.narrate import narrator
     from upswell.errors import TooManyRejects
 
-    settings = resolve(options.fields(given), Path(config) if config else None)
     listener = narrator(settings.log_interval_s, verbose=verbose)
     try:
         summary = run_engine(settings, listener)
@@ -75,11 +80,23 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
         from upswell import engine  # a tenth of a second in which a signal should not be lost
         from upswell.filesystem import masked
 
+        compute = _compute(settings)
         with masked(0o077):  # what is made is closed to others until it is given its mode
-            summary = engine.run(settings, listener, stop)
+            summary = engine.run(settings, listener, stop, compute)
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
+
+
+def _compute(settings: "Settings") -> "Callable[[Settings, Checkpoint], Compute]":
+    """Where batches are computed, imported only when it is used."""
+    if settings.engine == "spark":
+        from upswell import spark
+
+        return spark.compute
+    from upswell.compute import Embedded
+
+    return Embedded
 
 
 def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:

@@ -1,0 +1,52 @@
+"""Why Spark's own file sink is not used: what it leaves to a consumer that reads the directory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+JOB = Path(__file__).with_name("file_sink_job.py")
+LONG_MS = 60_000
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
+
+
+def start(tmp_path: Path, sleep_ms: int) -> "subprocess.Popen[bytes]":
+    """The job as a process, its words in a file."""
+    with (tmp_path / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, JOB, tmp_path / "in", tmp_path / "out", str(sleep_ms)],
+            stdout=log,
+            stderr=log,
+        )
+
+
+def lines(output: Path) -> list[str]:
+    """What a consumer reads that takes every file of the directory."""
+    parts = sorted(output.glob("part-*"))
+    return sorted(line for part in parts for line in part.read_text("utf-8").splitlines())
+
+
+def test_a_killed_stream_shows_a_directory_reader_a_line_twice(tmp_path: Path) -> None:
+    """SIGKILL within a batch leaves finished tasks their final names, and the restart adds others."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("one\n", "utf-8")
+    (tmp_path / "in" / "b.txt").write_text("slow\n", "utf-8")
+    job = start(tmp_path, LONG_MS)
+    late = time.monotonic() + 120
+    while "one" not in lines(tmp_path / "out") and time.monotonic() < late:
+        assert job.poll() is None, (tmp_path / "log").read_text("utf-8")
+        time.sleep(0.1)
+    os.kill(job.pid, signal.SIGKILL)
+    job.wait()
+    assert ["one"] == lines(tmp_path / "out")
+
+    assert 0 == start(tmp_path, 0).wait(120)
+
+    assert ["one", "one", "slow"] == lines(tmp_path / "out")
+    logged = (tmp_path / "out" / "_spark_metadata" / "0").read_text("utf-8")
+    assert 2 == logged.count("part-"), "Spark's own log knows only the second"
