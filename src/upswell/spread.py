@@ -74,9 +74,6 @@ class Runner(Protocol):
 class Spread:
     """Computes batches as jobs of a runner, over a ledger in files."""
 
-    beside = True
-    """A job leaves the driver idle."""
-
     def __init__(
         self,
         settings: Settings,
@@ -98,6 +95,8 @@ class Spread:
             batch_bytes: about how much a batch reads. A compressed file is read whole.
         """
         self.pinned = engine_of(shards)
+        # A job leaves the driver idle; but with one thread every call of a run comes in one order.
+        self.beside = settings.threads > 1
         self._settings = settings
         self._checkpoint = checkpoint
         self._runner = runner
@@ -199,6 +198,7 @@ class Spread:
             shards.discard(self._ledger_dir, job.attempt)
         else:
             self._written = tuple(report.written for report in of_shards if report.written)
+            shards.check_seen(self._ledger_dir, self._written)
             self._take(self._written)
         return found
 

@@ -118,22 +118,22 @@ def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> Sha
 
 
 def write_shard_file(
-    directory: str, shard: int, batch: int, kind: str, attempt: str, blobs: Sequence[bytes]
+    directory: Path, shard: int, batch: int, attempt: str, kind: str, blobs: Sequence[bytes]
 ) -> ShardFile:
     """Write a shard's file of these blobs; as ``step``."""
     content = b"".join(len(blob).to_bytes(8, "big") + blob for blob in blobs)
     name = f"shard-{shard}-{batch}-{attempt}.{kind}"
-    path = Path(directory) / name
+    path = directory / name
     half = path.with_name(name + ".half")
     half.write_bytes(content)
     half.rename(path)
     return ShardFile(shard, batch, kind, name, len(content), crc64(content))
 
 
-def read_shard_file(directory: str, file: ShardFile) -> list[bytes]:
+def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
     """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one. Raises DamagedShard."""
     try:
-        content = (Path(directory) / file.name).read_bytes()
+        content = (directory / file.name).read_bytes()
     except OSError as error:
         raise DamagedShard(f"{file.name}: {error.strerror}") from error
     if (len(content), crc64(content)) != (file.bytes, file.digest):
