@@ -48,6 +48,7 @@ class File:
     late: bool = False
     """Its first range followed a range with a higher stamp."""
     rejects_kept_bytes: int = 0
+    """Used up of what may be kept of its rejects: all of it once one did not fit."""
     lines: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     """Lines taken, by outcome (those above zero)."""
