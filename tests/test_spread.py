@@ -22,7 +22,7 @@ from upswell.commit import Committer
 from upswell.engine import run
 from upswell.errors import ConfigError, StorageError, UpswellError
 from upswell.explain import explain
-from upswell.kernel import Range
+from upswell.kernel import Range, crc64
 from upswell.reconcile import reconcile
 from upswell.spread import Spread, first_bytes, splits_of
 from upswell.summary import Summary
@@ -201,7 +201,7 @@ def test_a_line_may_be_longer_than_a_batch(cluster: Cluster) -> None:
     cluster.file("202004171000", record(0, 1, 200, "100000") + long + record(1, 1, 200, "100000"))
     cluster.file("202004171001", long + long[:-1])
     summary = cluster.once()
-    assert (2, 3) == (summary.outcomes["notified"], summary.outcomes["rejected"])
+    assert {"notified": 2, "rejected": 2, "header": 1} == {**+summary.outcomes}
     cluster.law()
 
 
@@ -299,16 +299,21 @@ def test_a_file_may_change_between_two_tasks(
     summary = cluster.once()
 
     assert len(seen) > at
+    with View.open(cluster.state) as view:
+        files = {file.name: file for file in view.files_in()}
+    for minute in (0, 2):
+        assert "done" == files[f"DATA_20200417100{minute}.csv"].state
+    if broken.name in files:  # else it went before anything of it was taken
+        row = files[broken.name]
+        # What came in its place is read like any file when nothing was taken before; never parts of both.
+        candidates = [contents[broken.name], contents[broken.name][::-1]]
+        wholes = [one for one in candidates if row.digest == crc64(one[: row.offset])]
+        contents[broken.name] = wholes[0]
     law.check(
         cluster.data,
         cluster.output,
         remembered=lambda taken: contents[taken.file][taken.start : taken.end],
     )
-    with View.open(cluster.state) as view:
-        files = {file.name: file for file in view.files_in()}
-    for minute in (0, 2):
-        assert "done" == files[f"DATA_20200417100{minute}.csv"].state
-    assert files[broken.name].offset < len(contents[broken.name])
     assert summary.lines == sum(file.lines for file in files.values())
     assert [] == verify(cluster.state)
 
@@ -411,7 +416,7 @@ def test_others_read_the_ledger_in_files(cluster: Cluster) -> None:
     cluster.once()
     found = explain(cluster.state, DIALS[0])
     assert [] == found.differences
-    assert ["counted", "notified"] == [line.outcome for line in found.lines]
+    assert ["counted", "notified"] == [entry.outcome for entry in found.entries]
     assert [] == reconcile(cluster.state).differences
 
 
@@ -450,7 +455,7 @@ def test_a_day_goes_on_over_engines_and_shards(cluster: Cluster) -> None:
         law.check(cluster.data, cluster.output, state=state)
         assert [] == verify(state)
     with View.open(state) as view:
-        assert view.totals().outcomes["capped"] > 100
+        assert view.totals().outcomes["capped"] > 50
         assert 720 == view.totals().lines
 
 
