@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis import given, strategies
 
 import law
 from batches import refused
@@ -31,6 +32,7 @@ from upswell.transfer import export_state, import_state
 from upswell.verify import verify
 from upswell.view import View
 
+MEMORY = Path("/dev/shm")
 SMALL = {"split_bytes": 100, "batch_bytes": 400}
 
 
@@ -91,7 +93,6 @@ def kept(output: Path) -> tuple[object, ...]:
     return law.published(output), files, order, totals[1:], content
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=strategies.integers(0, 2**32),
     runs=strategies.integers(1, 3),
@@ -102,7 +103,6 @@ def kept(output: Path) -> tuple[object, ...]:
     folds=strategies.booleans(),
 )
 def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
-    tmp_path_factory: pytest.TempPathFactory,
     seed: int,
     runs: int,
     shards: int,
@@ -112,48 +112,54 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
     folds: bool,
 ) -> None:
     """Random and hostile files over random days, plain and compressed, tasks in any order, twice, and left over."""
-    cluster = Cluster(
-        tmp_path_factory.mktemp("cluster"),
-        Disorderly(seed),
-        shards=shards,
-        split_bytes=split_bytes,
-        batch_bytes=batch_bytes,
-    )
-    embedded = cluster.embedded()
-    generator = random.Random(seed)
-    limits = {"measure": measure, "rejects_max_bytes_per_file": generator.choice([0, 200, 1 << 20])}
-    for _ in range(runs):
-        for _ in range(generator.randrange(1, 4)):
-            day = f"202004{generator.randrange(15, 20)}"
-            stamp = f"{day}{generator.randrange(24):02}{generator.randrange(60):02}"
-            if list(cluster.data.glob(f"DATA_{stamp}*")):
-                continue  # what was taken must stay, for the law to be replayed over it
-            content = (
-                random_file(generator, generator.randrange(30), 0.4, DIALS)
-                if generator.random() < 0.4
-                else traffic(generator, generator.randrange(40), day)
-            )
-            if generator.random() < 0.2:
-                path = cluster.data / f"DATA_{stamp}.csv.gz"
-                cluster.write(path, gzip.compress(content, mtime=0))
-            else:
-                cluster.file(stamp, content)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("upswell.spread.FOLD_BYTES_MIN", 0 if folds else 1 << 20)
-            if generator.random() < 0.5:
-                patched.setenv("UPSWELL_KERNEL_PIECE_BYTES", "64")
-            threads = generator.randrange(1, 3)
-            cluster.once(threads=threads, **limits)
-        embedded.once(**limits)
+    # In memory: batches are many and small, and a disk takes its time for each of their syncs.
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place:
+        root = Path(place)
+        cluster = Cluster(
+            root,
+            Disorderly(seed),
+            shards=shards,
+            split_bytes=split_bytes,
+            batch_bytes=batch_bytes,
+        )
+        embedded = cluster.embedded()
+        generator = random.Random(seed)
+        limits = {
+            "measure": measure,
+            "rejects_max_bytes_per_file": generator.choice([0, 200, 1 << 20]),
+        }
+        for _ in range(runs):
+            for _ in range(generator.randrange(1, 4)):
+                day = f"202004{generator.randrange(15, 20)}"
+                stamp = f"{day}{generator.randrange(24):02}{generator.randrange(60):02}"
+                if list(cluster.data.glob(f"DATA_{stamp}*")):
+                    continue  # what was taken must stay, for the law to be replayed over it
+                content = (
+                    random_file(generator, generator.randrange(30), 0.4, DIALS)
+                    if generator.random() < 0.4
+                    else traffic(generator, generator.randrange(40), day)
+                )
+                if generator.random() < 0.2:
+                    path = cluster.data / f"DATA_{stamp}.csv.gz"
+                    cluster.write(path, gzip.compress(content, mtime=0))
+                else:
+                    cluster.file(stamp, content)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("upswell.spread.FOLD_BYTES_MIN", 0 if folds else 1 << 20)
+                if generator.random() < 0.5:
+                    patched.setenv("UPSWELL_KERNEL_PIECE_BYTES", "64")
+                threads = generator.randrange(1, 3)
+                cluster.once(threads=threads, **limits)
+            embedded.once(**limits)
 
-    cluster.law()
-    assert kept(embedded.output) == kept(cluster.output)
-    assert [] == verify(cluster.state)
-    with View.open(cluster.state) as view:
-        named = {file.name for file in view.shard_files()}
-    left = {path.name for path in (cluster.state / "ledger").iterdir()} - named
-    cluster.once(**limits)
-    assert named == {path.name for path in (cluster.state / "ledger").iterdir()}, left
+        cluster.law()
+        assert kept(embedded.output) == kept(cluster.output)
+        assert [] == verify(cluster.state)
+        with View.open(cluster.state) as view:
+            named = {file.name for file in view.shard_files()}
+        left = {path.name for path in (cluster.state / "ledger").iterdir()} - named
+        cluster.once(**limits)
+        assert named == {path.name for path in (cluster.state / "ledger").iterdir()}, left
 
 
 def test_a_batch_ends_where_its_bytes_end(cluster: Cluster) -> None:
