@@ -84,7 +84,7 @@ class Reader:
     def run_to_its_end(
         self, ranges: list[kernel.Range], before: Callable[[int], None]
     ) -> tuple[list[kernel.Range], kernel.Result, int]:
-        """The batch, done again as long as it is cut: what was asked for in the end, its result, how often it was cut."""
+        """The batch, done again as long as it is cut: what was asked for at last, its result, how often it was cut."""
         cuts = 0
         while True:
             result = self.tasks.run(ranges, before)
