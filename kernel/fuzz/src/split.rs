@@ -68,7 +68,7 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
         name: "DATA.csv".into(),
         path: file.path().to_vec(),
         end: data.len() as u64,
-        last: split_bytes % 2 == 0,
+        last: split_bytes.is_multiple_of(2),
         day_max: DAY_MAX,
         day_open: DAY_OPEN,
         rejects_left_bytes: left,
