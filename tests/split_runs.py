@@ -1,10 +1,11 @@
-"""How tests compute batches in tasks: cut anywhere, run in any order and more than once, over shard files in a directory."""
+"""How tests compute batches in tasks: cut anywhere, run in any order and more than once, over files of shards."""
 
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kernel_runs import Settings, environment
 from upswell import kernel, tasks
@@ -13,6 +14,9 @@ SCANNED = (
     "end", "complete", "newlines", "digest", "tail", "outcomes", "rejects", "lines", "rejects_kept_bytes",
     "rejects_dropped", "problem", "problem_detail", "inode",
 )  # fmt: skip
+
+
+T = TypeVar("T")
 
 
 class Way(NamedTuple):
@@ -79,11 +83,11 @@ class Batches:
             cuts = [item.start, item.end]
             if not item.compressed:
                 cuts = self.way.cut(self.generator, item.start, item.end)
-            for part, (begin, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+            for part, (begin, end) in enumerate(pairwise(cuts)):
                 found.append(tasks.Split(sequence, part, item, begin, end))
         return found
 
-    def often[T](self, items: Iterable[T]) -> list[T]:
+    def often(self, items: Iterable[T]) -> list[T]:
         """The items in any order, some of them more than once."""
         found = [item for item in items for _ in range(self.generator.choice((1, 1, 1, 2)))]
         self.generator.shuffle(found)
@@ -126,14 +130,15 @@ class Batches:
         for shard in self.often(range(job.shards) if job.shards < 9 else candidates):
             self.generator.shuffle(candidates[shard])
             task = tasks.ShardTask(shard, self.committed.get(shard, ()))
-            told = tasks.step(job, task, candidates[shard], self.rules)
-            assert bool(candidates[shard]) == (told is not None)
-            if told is not None:
-                assert told == stepped.get(shard, told)
-                stepped[shard] = told
-        decided = [told.decided for told in stepped.values()]
-        self.generator.shuffle(decided)
-        result = kernel.gather(ranges, self.often(splits), self.often(reports), decided, self.rules)
+            report = tasks.step(job, task, candidates[shard], self.rules)
+            assert bool(candidates[shard]) == (report is not None)
+            if report is not None:
+                assert report == stepped.get(shard, report)
+                stepped[shard] = report
+        decided = [report.decided for report in stepped.values()]
+        for told in (splits, reports, decided):
+            self.generator.shuffle(told)
+        result = kernel.gather(ranges, splits, reports, decided, self.rules)
         if isinstance(result, kernel.Result):
             self.commit(stepped.values())
         return result

@@ -5,7 +5,6 @@ import random
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from kernel_runs import (
     Driver,
     Settings,
     files_and_calls,
-    random_file,
     settings_strategy,
     stamp_of,
 )
@@ -98,7 +96,7 @@ def test_tasks_give_what_one_scanner_gives(
     compressed: bool,
     seed: int,
 ) -> None:
-    """Any files in any batches, cut down to bytes, in any order of tasks: results and ledgers are those of one scanner."""
+    """Any files in any batches, cut down to bytes, tasks in any order: results and ledger are those of one scanner."""
     files, calls = asked
     with tempfile.TemporaryDirectory() as directory:
         compared = Compared(Path(directory), files, settings, way, random.Random(seed), compressed)

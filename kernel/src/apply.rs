@@ -15,10 +15,8 @@ use std::sync::Mutex;
 const INLINE_LINES: usize = 2_000;
 /// Candidates whose places are asked of memory before they are applied.
 const APPLIED_AHEAD: usize = 16;
-
-/// The outcomes that the ledger decides, by `Applied`.
-pub(crate) const APPLIED_OUTCOMES: [Outcome; 3] =
-    [Outcome::Capped, Outcome::Counted, Outcome::Notified];
+/// The outcomes that the ledger decides, in the order of `Applied`.
+pub(crate) const DECIDED: [Outcome; 3] = [Outcome::Capped, Outcome::Counted, Outcome::Notified];
 
 impl Call<'_> {
     /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
@@ -67,7 +65,7 @@ impl Call<'_> {
         for group in groups {
             let group = group.into_inner().unwrap_or_default();
             for (index, counts) in group.counts {
-                for (outcome, count) in APPLIED_OUTCOMES.into_iter().zip(counts) {
+                for (outcome, count) in DECIDED.into_iter().zip(counts) {
                     self.progress[index].outcomes[outcome as usize] += count;
                 }
             }
@@ -92,8 +90,8 @@ struct Group<'a> {
     shards: &'a mut [Shard],
     /// (piece, candidate), in input order.
     notified: Vec<(usize, Candidate)>,
-    /// Range: capped, counted, notified.
-    counts: Vec<(usize, [u64; 3])>,
+    /// Range: lines by outcome, as `DECIDED` has them.
+    counts: Vec<(usize, [u64; DECIDED.len()])>,
 }
 
 impl Group<'_> {
@@ -112,7 +110,7 @@ impl Group<'_> {
                 .last()
                 .is_none_or(|(range, _)| *range != piece.range)
             {
-                self.counts.push((piece.range, [0; 3]));
+                self.counts.push((piece.range, [0; DECIDED.len()]));
             }
             if let Some(next) = pieces.get(index + 1) {
                 for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {

@@ -119,6 +119,7 @@ struct Kind {
 }
 
 /// Why a blob cannot be read.
+#[derive(Clone, Copy)]
 pub(crate) enum Refused {
     Damaged,
     /// There are more open columns than a ledger can number.

@@ -4,7 +4,7 @@
 //! nothing is taken on trust: the splits of a range must join to the byte, be of one file, and have sent the very
 //! candidates that were decided. Where they do not, the batch is to be computed again, over less: see `Cut`.
 
-use crate::apply::APPLIED_OUTCOMES;
+use crate::apply::DECIDED;
 use crate::process::{Begun, Processed};
 use crate::progress::{Progress, RangeSpec};
 use crate::reject::{encode_into, encoded_bytes, escaped_bytes};
@@ -156,7 +156,7 @@ fn add(
     for (sum, count) in progress.outcomes.iter_mut().zip(report.outcomes) {
         *sum += count;
     }
-    for (outcome, count) in APPLIED_OUTCOMES.into_iter().zip(decided.counts) {
+    for (outcome, count) in DECIDED.into_iter().zip(decided.counts) {
         progress.outcomes[outcome as usize] += count;
     }
     for (sum, count) in progress.reasons.iter_mut().zip(report.reasons) {
@@ -206,7 +206,7 @@ fn add(
 struct Decision {
     /// Sum of the CRCs of their blobs.
     candidates: u64,
-    counts: [u64; APPLIED_OUTCOMES.len()],
+    counts: [u64; DECIDED.len()],
 }
 
 /// What all shards decided.

@@ -1,23 +1,22 @@
 //! One split of a range, scanned without a ledger: what needs one leaves as candidates, shard by shard.
 //!
 //! A split owns the lines that start in [begin, end), wherever they end; so the splits of a range share its lines,
-//! however it is cut, and no task needs to know of another one. Where its lines lie is looked for before they are read:
-//! from the first line start at or after `begin` to the first one at or after `end`. Between the two it is a range as
-//! any other, read and decided by the same code. A line that is longer than some splits is read to its end by its owner
-//! alone: the others find no line start within their bounds, and look no further.
+//! however it is cut, and no task needs to know of another one. Once `lines` has found where its lines lie, they are a
+//! range as any other, read and decided by the same code.
 //!
 //! Memory is bounded by a round of pieces, and by what may be kept of rejects.
 
-use crate::call::{Call, Opened, Paused};
+use crate::call::{Call, Paused};
 use crate::candidates::Writer;
 use crate::clock::Clock;
 use crate::columns::Columns;
 use crate::crc::crc64;
+use crate::lines;
 use crate::path::Path;
 use crate::piece::Piece;
 use crate::process::{Job, Scanner};
 use crate::progress::RangeSpec;
-use crate::reader::{Problem, SHORT, Source};
+use crate::reader::{Problem, SHORT};
 use crate::report::{Report, SplitReject};
 use crate::rules::Rules;
 use crate::segment::Segment;
@@ -26,14 +25,15 @@ use crate::threads::lock;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Bytes read at a time to find a line start: some lines of usual length.
-const LOOK_BYTES: usize = 16 << 10;
 /// Candidates leave once they take as many bytes as so many pieces: often enough for memory, seldom enough that each of
 /// many shards gets more than a few at a time.
 const ROUND_PIECES: usize = 16;
 
 /// Where a split stands in its batch: (range, part of the range).
 pub type Place = (u32, u32);
+
+/// A blob of candidates, with the shard that it is for.
+pub type Sent = (usize, Vec<u8>);
 
 /// A part of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,23 +102,8 @@ impl Splitting {
             report: Report::default(),
         };
         splitting.writers.resize_with(shards, Writer::default);
-        let mut opened = Opened::default();
-        let mut bounds = Ok(Some((begin, end)));
-        if (begin, end) != (range.start, range.end) {
-            let (inode, source) = Source::open(&range.path, range.compressed, begin, None);
-            splitting.report.inode = inode;
-            bounds = source.and_then(|source| {
-                let mut lines = Lines::new(source, range, piece_bytes);
-                let bounds = lines.bounds(begin, end);
-                let source = Some(Ok(lines.source));
-                opened = Opened {
-                    inode,
-                    tried: true,
-                    source,
-                };
-                bounds
-            });
-        }
+        let (opened, bounds) = lines::find(range, begin, end, piece_bytes);
+        splitting.report.inode = opened.inode;
         match bounds {
             Ok(Some(bounds)) => splitting.spec = Some(spec_of(range, bounds)),
             Ok(None) => {}
@@ -128,13 +113,8 @@ impl Splitting {
         Ok(splitting)
     }
 
-    /// Scan on: the next blobs of candidates, each with the shard that it is for. None at the end. Err: the caller broke
-    /// the contract, or there are more open columns than a ledger can number.
-    pub fn round(
-        &mut self,
-        segment: &Segment,
-        rules: &Rules,
-    ) -> Result<Option<Vec<(usize, Vec<u8>)>>, String> {
+    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open columns than a ledger can number.
+    pub fn round(&mut self, segment: &Segment, rules: &Rules) -> Result<Option<Vec<Sent>>, String> {
         let Some(spec) = self.spec.take() else {
             return Ok(None);
         };
@@ -178,7 +158,7 @@ impl Splitting {
         Ok(Some(self.take_blobs()))
     }
 
-    fn take_blobs(&mut self) -> Vec<(usize, Vec<u8>)> {
+    fn take_blobs(&mut self) -> Vec<Sent> {
         let mut blobs = Vec::new();
         for (shard, writer) in self.writers.iter_mut().enumerate() {
             if let Some(blob) = writer.take(self.place) {
@@ -258,67 +238,5 @@ fn send(piece: &Piece, columns: &Columns, writers: &mut [Writer]) {
         let position = piece.position_of(candidate.start);
         let content = piece.content(candidate.start, candidate.length);
         writers[shard_of(candidate.mixed) / of_one].put(columns, candidate, position, content);
-    }
-}
-
-/// Looks for the lines of splits.
-struct Lines<'a> {
-    source: Source,
-    range: &'a RangeSpec,
-    buffer: Vec<u8>,
-}
-
-/// Where a line starts.
-enum Start {
-    At(u64),
-    /// Not within the bounds.
-    Beyond,
-    /// The file ends before it.
-    Short,
-}
-
-impl Lines<'_> {
-    fn new(source: Source, range: &RangeSpec, piece_bytes: usize) -> Lines<'_> {
-        let buffer = vec![0; LOOK_BYTES.min(piece_bytes.max(1))];
-        Lines {
-            source,
-            range,
-            buffer,
-        }
-    }
-
-    /// The bytes of the lines that start in [begin, end); None when there are none.
-    fn bounds(&mut self, begin: u64, end: u64) -> Result<Option<(u64, u64)>, Problem> {
-        let mut from = begin;
-        if begin > self.range.start {
-            match self.first(begin, end)? {
-                Start::At(start) => from = start,
-                Start::Beyond => return Ok(None),
-                Start::Short => return Err(Problem::short(self.range.end)),
-            }
-        }
-        // Where the file ends is met again when its lines are read.
-        let to = match self.first(end, self.range.end)? {
-            Start::At(start) => start,
-            Start::Beyond | Start::Short => self.range.end,
-        };
-        Ok(Some((from, to)))
-    }
-
-    /// The first line start in [from, to): after the first `\n` from the byte before on.
-    fn first(&mut self, from: u64, to: u64) -> Result<Start, Problem> {
-        let mut position = from.saturating_sub(1);
-        while position + 1 < to {
-            let wanted = self.buffer.len().min((to - 1 - position) as usize);
-            let read = self.source.read(position, &mut self.buffer[..wanted])?;
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[..read]) {
-                return Ok(Start::At(position + at as u64 + 1));
-            }
-            if read < wanted {
-                return Ok(Start::Short);
-            }
-            position += read as u64;
-        }
-        Ok(Start::Beyond)
     }
 }

@@ -7,7 +7,7 @@
 //! | notified | of each: bytes after the last position, rule, day, mixed msisdn, content
 //! ```
 
-use crate::apply::{APPLIED_OUTCOMES, decide};
+use crate::apply::{DECIDED, decide};
 use crate::candidates::{Reader, Refused};
 use crate::crc::crc64;
 use crate::ledger::Ledger;
@@ -48,7 +48,7 @@ pub fn step(
             candidates.push(candidate);
             positions.push(position);
         }
-        let mut decided = [0u64; APPLIED_OUTCOMES.len()];
+        let mut decided = [0u64; DECIDED.len()];
         let mut notified = Vec::new();
         let shards = &mut ledger.shards[owned.clone()];
         let columns = &ledger.columns;
@@ -101,7 +101,7 @@ pub(crate) struct Decided<'a> {
     pub(crate) place: Place,
     /// CRC of the blob.
     pub(crate) crc: u64,
-    pub(crate) counts: [u64; APPLIED_OUTCOMES.len()],
+    pub(crate) counts: [u64; DECIDED.len()],
     pub(crate) notified: Vec<Notified<'a>>,
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
     while !input.0.is_empty() {
         let place = (input.small()?, input.small()?);
         let crc = input.u64()?;
-        let mut counts = [0; APPLIED_OUTCOMES.len()];
+        let mut counts = [0; DECIDED.len()];
         for count in &mut counts {
             *count = input.number()?;
         }
