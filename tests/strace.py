@@ -31,6 +31,8 @@ READING = ("openat", "read", "pread64", "getdents64")
 _OF_CONTENT = {"read", "pread64", "write", "pwrite64", "writev", "getdents64"}
 _WORLD = re.compile(r"/[0-9]+-[0-9]+(?=[/>\"])")
 """What tells the copies of one world apart."""
+_ATTEMPT = re.compile(r"(?<=[-.])[0-9a-f]{16}(?=\.)")
+"""What tells attempts at one batch apart."""
 TIMEOUT_S = 50  # of one run of a few commits
 _CALL = re.compile(r"([0-9]+) +([a-z0-9_]+)\((.*)")
 _ROOT = Path(__file__).parent.parent
@@ -69,7 +71,7 @@ class Point(NamedTuple):
         named = re.findall(r'"[^"]*"|<[^>]*>', self.text.rpartition(" = ")[0])
         if self.name in _OF_CONTENT:
             named = named[:1]
-        return _WORLD.sub("", " ".join(named))
+        return _ATTEMPT.sub("", _WORLD.sub("", " ".join(named)))
 
     @property
     def succeeded(self) -> bool:

@@ -78,7 +78,7 @@ def test_sqlite_that_is_too_old_is_refused(state, monkeypatch):
 
 def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
     """Every pragma is read back: a database that cannot keep a write-ahead log is not written."""
-    monkeypatch.setattr(schema, "_connect", lambda *_: sqlite3.connect(":memory:"))
+    monkeypatch.setattr(schema, "connect", lambda *_: sqlite3.connect(":memory:"))
     with refused(StorageError, "does not accept journal_mode = WAL: it says memory"):
         Checkpoint.open(state, SHARDS)
 

@@ -29,8 +29,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def written(world: World, shard: int, batch: int, kind: str, attempt: str = "aa") -> ShardFile:
     """A file that a task wrote."""
     content = [f"{shard} {batch} {kind}".encode()]
-    place = str(world.checkpoint.ledger_dir)
-    return write_shard_file(place, shard, batch, kind, attempt, content)
+    return write_shard_file(world.checkpoint.ledger_dir, shard, batch, attempt, kind, content)
 
 
 def commit(world: World, *files: ShardFile) -> None:

@@ -289,6 +289,20 @@ def test_kept_rejects_add_up(arrivals: Arrivals) -> None:
     assert written == arrivals.row(name(1)).rejects_kept_bytes
 
 
+def test_no_reject_is_kept_after_one_that_did_not_fit(arrivals: Arrivals) -> None:
+    """The first reject that does not fit ends it for its file, however its ranges are cut."""
+    arrivals.restart(rejects_max_bytes_per_file=300)
+    arrivals.write(1, record(0))
+    kept = []
+    for content in (b"short\n", b"n" * 400 + b"\n", b"short\n"):
+        arrivals.append(1, content)
+        arrivals.turn()
+        kept.append(arrivals.row(name(1)).rejects_kept_bytes)
+
+    assert 3 == arrivals.row(name(1)).reasons["columns"]
+    assert [True, False, False] == [each < 300 for each in kept]
+
+
 def test_a_newest_file_that_cannot_be_read_makes_nothing_done(arrivals: Arrivals) -> None:
     """It is opened to learn whether it counts as newer; held, it does not."""
     arrivals.write(1, record(0), age_s=9)

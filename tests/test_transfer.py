@@ -172,7 +172,7 @@ def other_rejects(file: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "kind", "words"),
     [
-        (Path.unlink, InputMissing, "No such file"),
+        (Path.unlink, InputMissing, "no such file"),
         (damaged_header, ConfigError, "was not made by"),
         (damaged_pages, StorageError, "damaged"),
         (newer, ConfigError, "newer version"),

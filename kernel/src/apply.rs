@@ -4,9 +4,7 @@ use crate::call::Call;
 use crate::columns::Columns;
 use crate::findings::GROUPS;
 use crate::ledger::Ledger;
-use crate::msisdn;
 use crate::piece::Piece;
-use crate::process::Notification;
 use crate::reject::{Outcome, encode_into};
 use crate::rules::Rules;
 use crate::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
@@ -17,6 +15,8 @@ use std::sync::Mutex;
 const INLINE_LINES: usize = 2_000;
 /// Candidates whose places are asked of memory before they are applied.
 const APPLIED_AHEAD: usize = 16;
+/// The outcomes that the ledger decides, in the order of `Applied`.
+pub(crate) const DECIDED: [Outcome; 3] = [Outcome::Capped, Outcome::Counted, Outcome::Notified];
 
 impl Call<'_> {
     /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
@@ -65,10 +65,7 @@ impl Call<'_> {
         for group in groups {
             let group = group.into_inner().unwrap_or_default();
             for (index, counts) in group.counts {
-                for (outcome, count) in [Outcome::Capped, Outcome::Counted, Outcome::Notified]
-                    .into_iter()
-                    .zip(counts)
-                {
+                for (outcome, count) in DECIDED.into_iter().zip(counts) {
                     self.progress[index].outcomes[outcome as usize] += count;
                 }
             }
@@ -81,22 +78,9 @@ impl Call<'_> {
     }
 
     fn emit(&mut self, piece: &Piece, candidate: &Candidate) {
-        let application = self.job.rules.rules[candidate.rule as usize].application;
-        let output = self.done.outputs.entry(application).or_default();
+        let place = (piece.range, piece.position_of(candidate.start));
         let content = piece.content(candidate.start, candidate.length);
-        let msisdn = msisdn::unmix(candidate.mixed);
-        self.done.notifications.push(Notification {
-            day: candidate.day,
-            application,
-            msisdn,
-            order: msisdn::text_order(msisdn),
-            range: piece.range,
-            byte: piece.position_of(candidate.start),
-            at: output.len(),
-            length: content.len(),
-        });
-        output.extend_from_slice(content);
-        output.push(b'\n');
+        self.done.emit(self.job.rules, candidate, place, content);
     }
 }
 
@@ -106,8 +90,8 @@ struct Group<'a> {
     shards: &'a mut [Shard],
     /// (piece, candidate), in input order.
     notified: Vec<(usize, Candidate)>,
-    /// Range: capped, counted, notified.
-    counts: Vec<(usize, [u64; 3])>,
+    /// Range: lines by outcome, as `DECIDED` has them.
+    counts: Vec<(usize, [u64; DECIDED.len()])>,
 }
 
 impl Group<'_> {
@@ -126,7 +110,7 @@ impl Group<'_> {
                 .last()
                 .is_none_or(|(range, _)| *range != piece.range)
             {
-                self.counts.push((piece.range, [0; 3]));
+                self.counts.push((piece.range, [0; DECIDED.len()]));
             }
             if let Some(next) = pieces.get(index + 1) {
                 for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
@@ -135,20 +119,23 @@ impl Group<'_> {
             }
             for findings in [&piece.front, &piece.body] {
                 let candidates = findings.of_group(group);
-                for (at, candidate) in candidates.iter().enumerate() {
-                    if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
-                        self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
-                    }
-                    let shard = &mut self.shards[shard_of(candidate.mixed) - first];
-                    let threshold = rules.rules[candidate.rule as usize].threshold;
-                    let applied = shard.apply(columns, candidate, threshold, adds);
-                    if let Some((_, counts)) = self.counts.last_mut() {
-                        counts[applied as usize] += 1;
-                    }
-                    if applied == Applied::Notified {
-                        self.notified.push((index, *candidate));
-                    }
-                }
+                let (counts, notified) = (&mut self.counts, &mut self.notified);
+                decide(
+                    self.shards,
+                    first,
+                    columns,
+                    rules,
+                    candidates,
+                    adds,
+                    |at, applied| {
+                        if let Some((_, counts)) = counts.last_mut() {
+                            counts[applied as usize] += 1;
+                        }
+                        if applied == Applied::Notified {
+                            notified.push((index, candidates[at]));
+                        }
+                    },
+                );
             }
         }
         for shard in &mut *self.shards {
@@ -157,23 +144,40 @@ impl Group<'_> {
     }
 }
 
+/// Decide candidates, in order, in shards of which the first has this number; tell what became of each by its place.
+/// `Shard::set_caps` follows, before columns are asked for anew.
+#[inline]
+pub(crate) fn decide(
+    shards: &mut [Shard],
+    first: usize,
+    columns: &Columns,
+    rules: &Rules,
+    candidates: &[Candidate],
+    adds: bool,
+    mut tell: impl FnMut(usize, Applied),
+) {
+    for (at, candidate) in candidates.iter().enumerate() {
+        if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
+            shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+        }
+        let shard = &mut shards[shard_of(candidate.mixed) - first];
+        let threshold = rules.rules[candidate.rule as usize].threshold;
+        tell(at, shard.apply(columns, candidate, threshold, adds));
+    }
+}
+
 fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
     let mut out = Vec::new();
-    for (findings, newlines) in [
-        (&piece.front, piece.front_newlines),
-        (&piece.body, piece.body_newlines),
-    ] {
-        for reject in findings.rejects.iter().filter(|reject| reject.kept) {
-            encode_into(
-                &mut out,
-                name,
-                newlines + u64::from(reject.line) + 1,
-                piece.position_of(reject.start),
-                reject.length,
-                reject.reason,
-                reject.raw(&piece.bytes),
-            );
-        }
+    for (newlines, byte, reject, raw) in piece.kept_rejects() {
+        encode_into(
+            &mut out,
+            name,
+            newlines + 1,
+            byte,
+            reject.length,
+            reject.reason,
+            raw,
+        );
     }
     out
 }

@@ -10,12 +10,12 @@
 //! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
 //! makes reading them back sequential in memory.
 
-use crate::clock;
 use crate::columns::{Column, Columns};
 use crate::crc::crc64;
 use crate::ledger::Ledger;
 use crate::shard::{SHARDS, column_of, with_column};
 use crate::threads;
+use crate::wire::Input;
 use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"UPSWLDG1";
@@ -47,49 +47,21 @@ pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
     }
 }
 
-/// Takes little-endian values off the front; None at the end of the bytes.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    /// A day. One behind all others would never be over.
-    fn day(&mut self) -> Option<u32> {
-        self.u32().filter(|day| *day <= clock::DAY_MAX)
-    }
-
-    fn column(&mut self) -> Option<Column> {
-        match self.u8()? {
-            b'T' => Some(Column::Total {
-                service: self.u32()?,
-                start_min: self.u16()?,
-                end_min: self.u16()?,
-                day: self.day()?,
-            }),
-            b'C' => {
-                let day = self.day()?;
-                let length = self.u32()? as usize;
-                let application = std::str::from_utf8(self.take(length)?).ok()?.into();
-                Some(Column::Cap { application, day })
-            }
-            _ => None,
+fn column(input: &mut Input) -> Option<Column> {
+    match input.u8()? {
+        b'T' => Some(Column::Total {
+            service: input.u32()?,
+            start_min: input.u16()?,
+            end_min: input.u16()?,
+            day: input.day()?,
+        }),
+        b'C' => {
+            let day = input.day()?;
+            let length = input.u32()? as usize;
+            let application = std::str::from_utf8(input.take(length)?).ok()?.into();
+            Some(Column::Cap { application, day })
         }
+        _ => None,
     }
 }
 
@@ -167,7 +139,7 @@ impl<'a> Blob<'a> {
         };
         let mut columns = Vec::new();
         for _ in 0..input.u32()? {
-            columns.push(input.column()?);
+            columns.push(column(&mut input)?);
         }
         let mut counts = Vec::new();
         for _ in 0..if shard.is_some() { 1 } else { SHARDS } {

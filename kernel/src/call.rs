@@ -38,6 +38,14 @@ pub(crate) struct Call<'a> {
     pub(crate) done: Processed,
 }
 
+/// What a call has done so far, without what it works with.
+#[derive(Default)]
+pub(crate) struct Paused {
+    pub(crate) files: Vec<Mutex<Opened>>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) done: Processed,
+}
+
 impl<'a> Call<'a> {
     /// A call that has not begun.
     pub(crate) fn new(job: &'a Job<'a>, clock: &'a Clock) -> Call<'a> {
@@ -49,6 +57,25 @@ impl<'a> Call<'a> {
             moved: false,
             cut: false,
             done: Processed::default(),
+        }
+    }
+
+    /// A call that goes on where another one was paused.
+    pub(crate) fn resumed(job: &'a Job<'a>, clock: &'a Clock, paused: Paused) -> Call<'a> {
+        Call {
+            files: paused.files,
+            progress: paused.progress,
+            done: paused.done,
+            ..Call::new(job, clock)
+        }
+    }
+
+    /// What it has done so far.
+    pub(crate) fn pause(self) -> Paused {
+        Paused {
+            files: self.files,
+            progress: self.progress,
+            done: self.done,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::parts::{self, Chunk};
 use crate::segment::Segment;
 use crate::table::keys_of;
 use crate::threads;
+use crate::wire::{number_of, put_number};
 
 const MAGIC: &[u8; 8] = b"UPSWSEG1";
 const HEAD_BYTES: usize = MAGIC.len() + size_of::<u64>();
@@ -51,7 +52,7 @@ impl Segment {
         out.extend_from_slice(&(self.len() as u64).to_le_bytes());
         let mut last = 0;
         for part in written.iter().filter(|part| part.first != 0) {
-            put(&mut out, part.first - last);
+            put_number(&mut out, part.first - last);
             out.extend_from_slice(&part.rest);
             last = part.last;
         }
@@ -70,7 +71,7 @@ impl Segment {
         let mut chunks = vec![Vec::new()];
         let (mut key, mut keys) = (0, 0u64);
         while !rest.is_empty() {
-            let (difference, after) = difference_of(rest)?;
+            let (difference, after) = number_of(rest)?;
             (key, rest) = (key + difference, after);
             // What is no dial, or not in order, was never dumped, whatever the checksum says.
             if difference == 0 || !msisdn::is_key(key) {
@@ -109,7 +110,7 @@ impl Part {
         };
         let mut rest = Vec::with_capacity(keys.len() * 2);
         for pair in keys.windows(2) {
-            put(&mut rest, pair[1] - pair[0]);
+            put_number(&mut rest, pair[1] - pair[0]);
         }
         Part {
             first: *first,
@@ -145,28 +146,6 @@ fn order(keys: &mut [u64]) {
     }
 }
 
-/// Write a difference of two keys.
-fn put(out: &mut Vec<u8>, mut difference: u64) {
-    while difference >= 128 {
-        out.push(difference as u8 | 128);
-        difference >>= 7;
-    }
-    out.push(difference as u8);
-}
-
-/// A difference of two keys, as `put` writes it, and what follows it.
-fn difference_of(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut difference = 0;
-    for (at, byte) in bytes.iter().enumerate().take(DIFFERENCE_BYTES_MAX) {
-        difference |= u64::from(byte & 127) << (7 * at);
-        if byte & 128 == 0 {
-            // There is one way to write a number: its last byte is zero only when it is its first.
-            return (*byte != 0 || at == 0).then_some((difference, &bytes[at + 1..]));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,9 +160,9 @@ mod tests {
         assert!(parts::count_for(keys.len(), PART_KEYS) > 2);
         let mut expected = MAGIC.to_vec();
         expected.extend_from_slice(&(keys.len() as u64).to_le_bytes());
-        put(&mut expected, keys[0]);
+        put_number(&mut expected, keys[0]);
         for pair in keys.windows(2) {
-            put(&mut expected, pair[1] - pair[0]);
+            put_number(&mut expected, pair[1] - pair[0]);
         }
         let crc = crc64(&expected, 0);
         expected.extend_from_slice(&crc.to_le_bytes());

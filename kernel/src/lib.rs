@@ -12,16 +12,18 @@
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept;  loading: and read again
+//! split     a part of a range, scanned without a ledger;  lines: where its lines lie;  candidates: what leaves for a ledger
+//! step      what the ledger decides of them;  report: what else a split was;  gather: the result made of both
 //! search    lines that hold some digits, for questions about one msisdn
 //! reject    outcomes, reasons and how a refused line is written down
-//! crc, threads
+//! crc, threads, wire: how values are written into blobs
 //! python    the only folder that knows Python
 //! ```
 //!
 //! # Invariants
 //!
 //! - A result, the delta's bytes included, depends on the bytes, the reference and the ledger alone: never on threads, on where pieces are cut, on
-//!   where a call stops, or on the CPU.
+//!   where a call stops, or on the CPU. Nor does what is gathered depend on where splits are cut, or on when their tasks run.
 //! - Memory is bounded by the round, the segment and the live totals, whatever the input holds.
 //! - Bad data is a value. An `Err` means that the caller broke the contract of `_kernel.pyi`.
 //!
@@ -34,6 +36,7 @@
 mod apply;
 pub mod blob;
 mod call;
+mod candidates;
 pub mod clock;
 pub mod columns;
 pub mod crc;
@@ -43,8 +46,10 @@ pub mod fast;
 pub mod filter;
 pub mod finder;
 pub mod findings;
+pub mod gather;
 pub mod ledger;
 pub mod line;
+mod lines;
 pub mod loading;
 pub mod msisdn;
 mod parts;
@@ -56,10 +61,14 @@ pub mod progress;
 mod python;
 pub mod reader;
 pub mod reject;
+mod report;
 pub mod rules;
 pub mod scan;
 pub mod search;
 pub mod segment;
 pub mod shard;
+pub mod split;
+pub mod step;
 mod table;
 pub mod threads;
+mod wire;

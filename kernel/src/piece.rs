@@ -10,7 +10,7 @@
 use crate::crc::crc64;
 use crate::fast::{PAD_AFTER, PAD_BEFORE};
 use crate::finder::{Context, Days, Finder, Remembered};
-use crate::findings::Findings;
+use crate::findings::{Findings, Reject};
 use crate::reader::Problem;
 use crate::scan::{LINE_BYTES_MAX, Line, Visitor};
 
@@ -89,6 +89,22 @@ impl Piece {
             Some(offset) => self.position + offset as u64,
             None => self.front_position,
         }
+    }
+
+    /// The rejects that are kept, in order: line ends in the file before each, its position, and what is kept of it.
+    pub(crate) fn kept_rejects(&self) -> impl Iterator<Item = (u64, u64, &Reject, &[u8])> {
+        let parts = [
+            (&self.front, self.front_newlines),
+            (&self.body, self.body_newlines),
+        ];
+        parts.into_iter().flat_map(move |(findings, newlines)| {
+            let kept = findings.rejects.iter().filter(|reject| reject.kept);
+            kept.map(move |reject| {
+                let newlines = newlines + u64::from(reject.line);
+                let byte = self.position_of(reject.start);
+                (newlines, byte, reject, reject.raw(&self.bytes))
+            })
+        })
     }
 
     /// The content at this place of the buffer.

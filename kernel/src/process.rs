@@ -9,14 +9,17 @@
 
 use crate::call::{Call, Opened};
 use crate::clock::Clock;
+use crate::columns::Columns;
 use crate::finder::Context;
 use crate::ledger::Ledger;
+use crate::msisdn;
 use crate::path::Path;
 use crate::piece::Piece;
 use crate::progress::{Progress, RangeSpec};
 use crate::reader::{Gzip, Problem, Source};
 use crate::rules::Rules;
 use crate::segment::Segment;
+use crate::shard::Candidate;
 use crate::threads::lock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -26,6 +29,8 @@ use std::time::{Duration, Instant};
 pub const PIECE_BYTES: usize = 256 << 10;
 /// Pieces per thread and round: enough to level out, few enough to stay within a last-level cache.
 const ROUND_PIECES: usize = 8;
+/// What a caller is told when there are more open columns than a ledger can number.
+pub(crate) const COLUMNS_FULL: &str = "too many open windows and days for one ledger";
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 
@@ -84,6 +89,37 @@ impl Processed {
     /// Bytes of output and rejects.
     pub(crate) fn bytes(&self) -> u64 {
         (self.rejects.len() + self.outputs.values().map(Vec::len).sum::<usize>()) as u64
+    }
+
+    /// Note what the ledger has decided to notify, in input order. Its content is at that (range, position).
+    pub(crate) fn emit(
+        &mut self,
+        rules: &Rules,
+        candidate: &Candidate,
+        (range, byte): (usize, u64),
+        content: &[u8],
+    ) {
+        let application = rules.rules[candidate.rule as usize].application;
+        let output = self.outputs.entry(application).or_default();
+        let msisdn = msisdn::unmix(candidate.mixed);
+        self.notifications.push(Notification {
+            day: candidate.day,
+            application,
+            msisdn,
+            order: msisdn::text_order(msisdn),
+            range,
+            byte,
+            at: output.len(),
+            length: content.len(),
+        });
+        output.extend_from_slice(content);
+        output.push(b'\n');
+    }
+
+    /// Put what was noted in input order into the order of notifications.
+    pub(crate) fn order(&mut self) {
+        self.notifications
+            .sort_unstable_by_key(|n| (n.day, n.application, n.order));
     }
 }
 
@@ -169,8 +205,7 @@ impl Scanner {
                 done.ranges.push(Begun { progress, inode });
             }
         }
-        done.notifications
-            .sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        done.order();
         done.delta = ledger.take_delta(self.threads);
         ledger.sweep();
         Ok(done)
@@ -207,11 +242,9 @@ impl Scanner {
             let begins = index == call.progress.len();
             if begins {
                 call.progress.push(Progress::new(spec));
-                let opened = self
-                    .gzips
-                    .remove(&spec.path)
-                    .map(|gzip| Ok(Source::Gzip(gzip)));
-                lock(&call.files[index]).source = opened;
+                if let Some(gzip) = self.gzips.remove(&spec.path) {
+                    lock(&call.files[index]).source = Some(Ok(Source::Gzip(gzip)));
+                }
             }
             let progress = &mut call.progress[index];
             let mut once = begins;
@@ -231,15 +264,19 @@ impl Scanner {
         pieces
     }
 
-    /// One round. Gives the pieces that were read and do not count.
-    fn round(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Piece>, String> {
+    /// Read, scan and merge the pieces of the next round: those that count, and those that do not.
+    pub(crate) fn read(
+        &mut self,
+        call: &mut Call,
+        columns: &mut Columns,
+    ) -> Result<(Vec<Piece>, Vec<Piece>), String> {
         let pieces = self.plan(call);
         let context = Context {
             path: self.path,
             segment: call.job.segment,
             rules: call.job.rules,
             clock: call.clock,
-            columns: Mutex::new(&mut ledger.columns),
+            columns: Mutex::new(columns),
         };
         let pieces = call.scan(&context, pieces, self.threads);
         let (pieces, rest) = call.merge(&context, pieces, &mut self.pool);
@@ -247,10 +284,21 @@ impl Scanner {
             .iter()
             .any(|piece| piece.front.columns_full || piece.body.columns_full)
         {
-            return Err("too many open windows and days for one ledger".into());
+            return Err(COLUMNS_FULL.into());
         }
-        call.apply(ledger, &pieces, self.threads, self.adds);
+        Ok((pieces, rest))
+    }
+
+    /// Keep the buffers of pieces for others.
+    pub(crate) fn recycle(&mut self, pieces: Vec<Piece>) {
         self.pool.extend(pieces);
+    }
+
+    /// One round. Gives the pieces that were read and do not count.
+    fn round(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Piece>, String> {
+        let (pieces, rest) = self.read(call, &mut ledger.columns)?;
+        call.apply(ledger, &pieces, self.threads, self.adds);
+        self.recycle(pieces);
         Ok(rest)
     }
 }

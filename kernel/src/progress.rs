@@ -132,7 +132,7 @@ impl Progress {
         self.crc = combine(self.crc, piece.crc, piece.len as u64);
         self.count(spec, piece);
         if piece.problem.is_some() || piece.len < piece.wanted {
-            let short = || Problem::new("short", format!("the file ends before byte {}", spec.end));
+            let short = || Problem::short(spec.end);
             self.problem = Some(piece.problem.take().unwrap_or_else(short));
             self.complete = true;
         } else if piece.position + piece.len as u64 >= spec.end {
@@ -219,8 +219,6 @@ impl Progress {
         }
     }
 
-    /// Keep each reject that, as it is written down, fits into what is left: a rule that does not depend on where pieces
-    /// are cut.
     fn keep_rejects(
         &mut self,
         spec: &RangeSpec,
@@ -238,15 +236,34 @@ impl Progress {
                 reject.length,
                 reject.reason,
                 reject.written as usize,
-            ) as u64;
-            if self.kept_bytes + bytes <= spec.rejects_left_bytes {
-                self.kept_bytes += bytes;
-                continue;
-            }
-            reject.kept = false;
-            let dropped = self.dropped.get_or_insert((0, from, from));
-            dropped.0 += 1;
-            dropped.2 = from + reject.length;
+            );
+            reject.kept = self.keep(spec, bytes as u64, (from, from + reject.length));
         }
+    }
+
+    /// Whether a reject at [from, to) is kept that takes so many bytes as it is written down. The first that does not fit
+    /// into what is left ends it for all after it: so some bytes of a range can say what may be kept of them without
+    /// knowing how many rejects come before.
+    pub(crate) fn keep(&mut self, spec: &RangeSpec, bytes: u64, (from, to): (u64, u64)) -> bool {
+        if self.dropped.is_none() && self.kept_bytes + bytes <= spec.rejects_left_bytes {
+            self.kept_bytes += bytes;
+            return true;
+        }
+        self.drop_rejects((1, from, to));
+        false
+    }
+
+    /// Count rejects (lines, from, to) whose bytes are not kept.
+    pub(crate) fn drop_rejects(&mut self, (lines, from, to): (u64, u64, u64)) {
+        let dropped = self.dropped.get_or_insert((0, from, to));
+        dropped.0 += lines;
+        dropped.2 = to;
+    }
+
+    /// Add a part of the range that was read elsewhere, up to `taken`: its line ends, its CRC, and the tail at its end.
+    pub(crate) fn append(&mut self, taken: u64, newlines: u64, crc: u64, tail: u8) {
+        self.digest.before = combine(self.digest.before, crc, taken - self.taken);
+        self.newlines += newlines;
+        (self.taken, self.tail) = (taken, tail);
     }
 }

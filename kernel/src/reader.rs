@@ -18,10 +18,14 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Compressed bytes per read.
 const COMPRESSED_BYTES: usize = 64 << 10;
 
+/// The slugs of problems.
+pub(crate) const PROBLEMS: [&str; 5] = ["gone", "unreadable", SHORT, "not_regular", "broken"];
+pub(crate) const SHORT: &str = "short";
+
 /// Why a range cannot be read on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// gone, unreadable, short, `not_regular` or broken.
+    /// One of `PROBLEMS`.
     pub slug: &'static str,
     /// In words.
     pub detail: String,
@@ -36,13 +40,18 @@ impl Problem {
         }
     }
 
+    /// The file ends before a byte that was to be read.
+    pub(crate) fn short(end: u64) -> Problem {
+        Problem::new(SHORT, format!("the file ends before byte {end}"))
+    }
+
     fn of(error: &io::Error) -> Problem {
         let slug = match (error.kind(), error.raw_os_error()) {
             (ErrorKind::NotFound, _) => "gone",
             (_, Some(libc::ELOOP | libc::ENXIO)) => "not_regular",
             (ErrorKind::InvalidData, None) => "broken",
             // Decompression wants more than there is.
-            (ErrorKind::UnexpectedEof, None) => "short",
+            (ErrorKind::UnexpectedEof, None) => SHORT,
             _ => "unreadable",
         };
         Problem::new(slug, error.to_string())

@@ -59,7 +59,7 @@ pub struct Shard {
 }
 
 /// A record that passed every check which needs no ledger.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Candidate {
     /// Mixed msisdn.
     pub mixed: u64,

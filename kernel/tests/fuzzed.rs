@@ -44,3 +44,8 @@ fn every_stored_ledger_of_the_corpus_loads_or_is_refused() {
 fn every_call_over_the_corpus_adds_up() {
     assert!(try_all("process", fuzzed::process::attempt) > 10);
 }
+
+#[test]
+fn every_split_of_the_corpus_joins_or_is_refused() {
+    assert!(try_all("split", fuzzed::split::attempt) > 10);
+}

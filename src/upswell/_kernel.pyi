@@ -10,7 +10,9 @@ Clock (immutable).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Self, final
+from typing import Final, Self, TypeAlias, final
+
+_Range: TypeAlias = tuple[str, bytes, bool, int, int, bool, int, int, int, int, int, int]
 
 __all__ = [
     "LINE_BYTES_MAX",
@@ -28,12 +30,15 @@ __all__ = [
     "Scanner",
     "Segment",
     "SegmentReport",
+    "Splitting",
     "check_gzip",
     "crc64",
     "digest",
     "first_record",
+    "gather",
     "parse_lines",
     "search",
+    "step",
 ]
 
 VERSION: Final[str]
@@ -174,7 +179,7 @@ class Scanner:
         """measure: "total" or "session"."""
     def process(
         self,
-        ranges: Sequence[tuple[str, bytes, bool, int, int, bool, int, int, int, int, int, int]],
+        ranges: Sequence[_Range],
         segment: Segment,
         rules: Rules,
         ledger: Ledger,
@@ -190,14 +195,43 @@ class Scanner:
         tail: 0 start is the start of a line; 1 it continues a line that was taken unterminated; 2 likewise and
         that line ended in "\r".
         newlines, digest: of the bytes before start. day_max: a later date as written is `future`. day_open: an
-        earlier day is `late`. rejects_left_bytes: a reject is kept when, encoded, it fits into what is left.
+        earlier day is `late`. rejects_left_bytes: rejects are kept until one, encoded, does not fit into what is left.
         Stops early, between two pieces, when output and rejects exceed output_bytes_max or the work lasted
         work_ms_max (always after at least one piece with progress).
         """
 
 @final
+class Splitting:
+    """Scans one split of a range, in rounds: what needs no ledger is decided, the rest leaves as candidates.
+
+    Its blobs and its report are for step and gather alone. UPSWELL_KERNEL_PIECE_BYTES sets the size of its pieces, too.
+    """
+
+    def __new__(
+        cls,
+        range: _Range,
+        place: tuple[int, int],
+        begin: int,
+        end: int,
+        shards: int,
+        clock: Clock,
+        segment: Segment,
+        rules: Rules,
+    ) -> Self:
+        """The lines of the range that start in [begin, end), which is not empty unless the range is.
+
+        place: (index of the range, index of the split in it); a split begins the range when it is the first, and
+        only then. A compressed range is one split. Candidates are for `shards` shards, a power of two up to SHARDS:
+        shard k of them is the kernel's SHARDS / shards consecutive ones from k * SHARDS / shards.
+        """
+    def round(self) -> list[tuple[int, bytes]] | None:
+        """Scan on: (shard, blob of candidates) for shards that got any. None at the end."""
+    def report(self) -> bytes:
+        """What the split was, once the rounds are over."""
+
+@final
 class Result:
-    """What a call of process gives. Each bytes or list is made when it is asked for: ask once."""
+    """What a call of process or gather gives. Each bytes or list is made when it is asked for: ask once."""
 
     @property
     def ranges(self) -> list[Scanned]:
@@ -223,7 +257,7 @@ class Result:
         """
     @property
     def delta(self) -> bytes:
-        """The ledger's delta of this call (as take_delta)."""
+        """The ledger's delta of this call (as take_delta); empty of gather."""
     @property
     def outside_over(self) -> int:
         """Records outside their hours whose own volume is above a threshold of their service."""
@@ -265,7 +299,10 @@ class Scanned:
         """Bytes of Result.rejects that are of this range."""
     @property
     def rejects_dropped(self) -> tuple[int, int, int] | None:
-        """(lines, from byte, to byte) of rejects beyond rejects_left_bytes: counted, not kept."""
+        """(lines, from byte, to byte) of rejects beyond rejects_left_bytes: counted, not kept.
+
+        They are all rejects from the first that did not fit on.
+        """
     @property
     def problem(self) -> str | None:
         """Why it ended before its end, or None.
@@ -299,6 +336,34 @@ def check_gzip(path: bytes, bytes_max: int) -> tuple[str, int, int, str]:
 
     verdict is "whole", "incomplete", "broken" or "too_large". Bounded memory; several members are one file.
     OSError when it cannot be read.
+    """
+
+def step(
+    ledger: Ledger,
+    shard: int,
+    shards: int,
+    measure: str,
+    rules: Rules,
+    blobs: Sequence[bytes],
+) -> bytes:
+    """Apply candidates to one of `shards` shards of the ledger, and report what was decided.
+
+    The blobs of a batch, in any order: they are applied in input order. ValueError when one is damaged or is for
+    another shard; the ledger is of no use then.
+    """
+
+def gather(
+    ranges: Sequence[_Range],
+    parts: Sequence[tuple[int, int, int, int, bytes]],
+    decided: Sequence[bytes],
+    rules: Rules,
+) -> Result | tuple[int, int]:
+    """What process gives for the ranges, out of the reports of all their splits and of the shards with candidates.
+
+    parts: (index of the range, index of the split in it, begin, end, report) in this order; decided: in any order.
+    (index of a range, byte) when splits do not join, because a file failed or changed between two of them: nothing
+    counts then, and the batch is to be computed again with this range ended at that byte, and no range after it.
+    ValueError when a report is damaged or missing.
     """
 
 def parse_lines(

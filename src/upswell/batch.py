@@ -6,9 +6,10 @@ everything that one commit makes true at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from upswell.tasks import ShardFile
+if TYPE_CHECKING:  # the kernel comes with it, which not everybody needs who names a state
+    from upswell.tasks import ShardFile
 
 State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
 STATES: tuple[State, ...] = get_args(State)
@@ -47,6 +48,7 @@ class File:
     late: bool = False
     """Its first range followed a range with a higher stamp."""
     rejects_kept_bytes: int = 0
+    """Used up of what may be kept of its rejects: all of it once one did not fit."""
     lines: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     """Lines taken, by outcome (those above zero)."""
@@ -134,7 +136,7 @@ class Batch:
     """The ledger's change, empty when there is none."""
     folds: Sequence[tuple[int, bytes]]
     """(shard, base blob that holds this batch too)."""
-    shard_files: Sequence[ShardFile]
+    shard_files: "Sequence[ShardFile]"
     """The same, of a ledger in files: those that the batch's tasks wrote. A base replaces what its shard had."""
     day_open: int
     """First open day after this batch."""

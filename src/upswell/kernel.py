@@ -5,7 +5,8 @@ the border as plain tuples, and nothing else: no state, no I/O of its own. An ex
 module and nothing heavier.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from upswell import _kernel
@@ -25,6 +26,7 @@ from upswell._kernel import (
     Segment,
     SegmentReport,
     crc64,
+    step,
 )
 
 __all__ = (
@@ -37,6 +39,7 @@ __all__ = (
     "VERSION",
     "CheckedGzip",
     "Clock",
+    "Cut",
     "Digest",
     "FirstRecord",
     "Found",
@@ -50,12 +53,15 @@ __all__ = (
     "Scanner",
     "Segment",
     "SegmentReport",
+    "Splitting",
     "check_gzip",
     "crc64",
     "digest",
     "first_record",
+    "gather",
     "parse_lines",
     "search",
+    "step",
 )
 
 
@@ -154,6 +160,15 @@ class Found(NamedTuple):
     digest: Digest
 
 
+class Cut(NamedTuple):
+    """How to compute a batch again whose splits do not join: with a range ended early, and no range after it."""
+
+    sequence: int
+    """Index of the range."""
+    end: int
+    """Where it is to end: between its start and the end that it had."""
+
+
 class Scanner:
     """Reads ranges and turns them into outcomes; keeps buffers and open decompressors between calls."""
 
@@ -181,6 +196,57 @@ class Scanner:
             output_bytes_max,
             work_ms_max,
         )
+
+
+class Splitting:
+    """Scans one split of a range, in rounds; see ``_kernel.Splitting``."""
+
+    def __init__(
+        self,
+        item: Range,
+        place: tuple[int, int],
+        bounds: tuple[int, int],
+        shards: int,
+        clock: Clock,
+        segment: Segment,
+        rules: Rules,
+    ) -> None:
+        self._splitting = _kernel.Splitting(
+            _value_of(item), place, *bounds, shards, clock, segment, rules
+        )
+
+    def rounds(self) -> Iterator[tuple[int, bytes]]:
+        """(shard, blob of candidates), as far as there are any."""
+        while (blobs := self._splitting.round()) is not None:
+            yield from blobs
+
+    def report(self) -> bytes:
+        """What the split was, once the rounds are over."""
+        return self._splitting.report()
+
+
+def gather(
+    ranges: Sequence[Range],
+    splits: Iterable[tuple[int, int, Range, int, int]],
+    split_reports: Iterable[tuple[int, int, bytes]],
+    shard_reports: Sequence[bytes],
+    rules: Rules,
+) -> Result | Cut:
+    """The result of a batch that was computed in tasks: what ``Scanner.process`` gives, field by field, but no delta.
+
+    Splits are (sequence, part, range, begin, end), their reports (sequence, part, report): as ``tasks`` has them, in
+    any order. A Cut says that nothing of it counts, because a file failed or changed between two splits.
+
+    Raises:
+        ValueError: a report is damaged, or missing.
+    """
+    reports = {(sequence, part): report for sequence, part, report in split_reports}
+    parts = [
+        (sequence, part, begin, end, reports.get((sequence, part), b""))
+        for sequence, part, _, begin, end in sorted(splits, key=itemgetter(0, 1))
+    ]
+    found = _kernel.gather([_value_of(item) for item in ranges], parts, shard_reports, rules)
+    return Cut(*found) if isinstance(found, tuple) else found
 
 
 def digest(path: bytes, compressed: bool, start: int, end: int, initial: int) -> Digest:

@@ -44,5 +44,5 @@ def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
         own = kernel_shards(number, shards)
         ledger = whole or Ledger.load(view.ledger_bases(own), [], day_open, threads)
         blobs = [ledger.shard(shard) for shard in own]
-        files.append(write_shard_file(str(view.ledger_dir), number, batch, "base", attempt, blobs))
+        files.append(write_shard_file(view.ledger_dir, number, batch, attempt, "base", blobs))
     return files

@@ -6,6 +6,7 @@ ever ask for it.
 """
 
 import contextlib
+import errno
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ DIRECTORY = "ledger"
 SHARD_COUNTS = tuple(1 << power for power in range(SHARDS.bit_length()))
 """How many shards a ledger in files may have: each holds as many of the kernel's."""
 
+_SHARED = "the directory must be one file system, shared by the driver and all executors; then start again"
+
 
 def make(ledger_dir: Path) -> None:
     """Make the directory when it is missing; durable then, and closed to others."""
@@ -49,9 +52,21 @@ def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
     parts = LedgerParts([], [])
     # Deltas in commit order; those of one batch are of different shards.
     for file in sorted(files, key=lambda file: file.batch):
-        blobs = [(file.batch, blob) for blob in read_shard_file(str(ledger_dir), file)]
+        blobs = [(file.batch, blob) for blob in read_shard_file(ledger_dir, file)]
         (parts.bases if file.kind == "base" else parts.deltas).extend(blobs)
     return parts
+
+
+def check_seen(ledger_dir: Path, files: Sequence[ShardFile]) -> None:
+    """Whether the driver sees what tasks wrote, in its full length: a name that leads nowhere is not to be committed.
+
+    Raises StorageError.
+    """
+    with faults(ledger_dir, StorageError, _SHARED), directory(ledger_dir) as fd:
+        for file in files:
+            found = disk.stat(file.name, dir_fd=fd, follow_symlinks=False)
+            if found.st_size != file.bytes:
+                raise OSError(errno.EIO, f"has {found.st_size} of {file.bytes} bytes", file.name)
 
 
 def sweep(ledger_dir: Path, keep: Collection[str], batch_max: int = BATCH_MAX) -> int:

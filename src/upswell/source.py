@@ -373,7 +373,9 @@ def _count(file: File, planned: Range, scanned: Scanned) -> None:
     file.newlines = scanned.newlines
     file.digest = scanned.digest
     file.tail = scanned.tail
-    file.rejects_kept_bytes += scanned.rejects_kept_bytes
+    # Once one did not fit, none of the file is kept any more: wherever its ranges are cut.
+    kept_bytes = scanned.rejects_kept_bytes
+    file.rejects_kept_bytes += planned.rejects_left_bytes if scanned.rejects_dropped else kept_bytes
     file.lines += scanned.lines
     for names, counts, total in (
         (kernel.OUTCOMES, scanned.outcomes, file.outcomes),

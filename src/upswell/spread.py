@@ -74,9 +74,6 @@ class Runner(Protocol):
 class Spread:
     """Computes batches as jobs of a runner, over a ledger in files."""
 
-    beside = True
-    """A job leaves the driver idle."""
-
     def __init__(
         self,
         settings: Settings,
@@ -98,6 +95,8 @@ class Spread:
             batch_bytes: about how much a batch reads. A compressed file is read whole.
         """
         self.pinned = engine_of(shards)
+        # A job leaves the driver idle; but with one thread every call of a run comes in one order.
+        self.beside = settings.threads > 1
         self._settings = settings
         self._checkpoint = checkpoint
         self._runner = runner
@@ -140,7 +139,7 @@ class Spread:
         while True:
             found = self._attempt(asked, reference)
             if isinstance(found, Cut):
-                asked = shortened(asked, found, self._split_bytes)
+                asked = shortened(asked, found)
             elif is_line_longer(ranges, asked, found):
                 batch_bytes *= 2
                 asked = first_bytes(ranges, batch_bytes)
@@ -199,6 +198,7 @@ class Spread:
             shards.discard(self._ledger_dir, job.attempt)
         else:
             self._written = tuple(report.written for report in of_shards if report.written)
+            shards.check_seen(self._ledger_dir, self._written)
             self._take(self._written)
         return found
 
@@ -239,15 +239,11 @@ def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:
     return found
 
 
-def shortened(asked: Sequence[Range], cut: Cut, split_bytes: int) -> list[Range]:
-    """What to ask for after a split failed in the middle of its range: nothing after its bytes.
-
-    When not even its range's first split came to anything that one is asked for alone, so that the next attempt either
-    takes something or says what the matter is.
-    """
+def shortened(asked: Sequence[Range], cut: Cut) -> list[Range]:
+    """What to ask for when the splits of a range do not join: what is before the cut, and nothing after it."""
     failed = asked[cut.sequence]
-    end = cut.end if cut.end > failed.start else min(failed.start + split_bytes, failed.end)
-    return [*asked[: cut.sequence], failed._replace(end=end, final=False)]
+    final = failed.final and cut.end == failed.end
+    return [*asked[: cut.sequence], failed._replace(end=cut.end, final=final)]
 
 
 def is_line_longer(ranges: Sequence[Range], asked: Sequence[Range], result: Result) -> bool:

@@ -2,16 +2,25 @@
 
 Owns the values that pass between a driver and its executors, and the files of shards: their names, their content, when
 one is written anew. It never decides what a line is: that is the kernel's, whose blobs pass through here unread. It
-knows no engine, so that whatever moves bytes can run it: the kernel, durable files and the standard library are all it
-imports. Whatever a task writes is named by its attempt, and means nothing until a commit names it: a task that is run
-twice, too late or not to its end harms nobody.
+knows no engine, so that whatever moves bytes can run it, and imports no more than the kernel and durable files. What a
+task writes is named by its attempt, and means nothing until a commit names it: a task that is run twice, too late or
+not to its end harms nobody.
 """
 
+import secrets
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.kernel import Range, Rules, Segment, crc64
+from upswell import disk, filesystem, kernel
+from upswell.kernel import SHARDS, Clock, Ledger, Range, Rules, Segment, Splitting
+
+KINDS = ("base", "delta")
+"""Of a shard's files: all that lives in it, or what a batch changed."""
+UNREADY = ".unready"
+"""Ends the name of a file that is being written."""
+_LENGTH = struct.Struct("<Q")  # before each blob in a file
 
 
 class Job(NamedTuple):
@@ -56,7 +65,7 @@ class ShardFile(NamedTuple):
     shard: int
     batch: int
     kind: str
-    """"base": all that lives in the shard; "delta": what the batch changed."""
+    """One of KINDS."""
     name: str
     bytes: int
     digest: int
@@ -101,7 +110,12 @@ def scan(
 
     Never raises on data: that the file has vanished or cannot be read is in the report. Reads, and writes nothing.
     """
-    raise NotImplementedError
+    place = split.sequence, split.part
+    splitting = Splitting(
+        split.range, place, (split.begin, split.end), job.shards, Clock(job.shifts), segment, rules
+    )
+    yield from splitting.rounds()
+    yield job.shards, SplitReport(*place, splitting.report())
 
 
 def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> ShardReport | None:
@@ -114,33 +128,75 @@ def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> Sha
         DamagedShard: a file of the shard is missing or damaged.
         OSError: the ledger's directory cannot be read or written.
     """
-    raise NotImplementedError
+    candidates = list(blobs)
+    if not candidates:
+        return None
+    ledger = _load(job, task)
+    decided = kernel.step(ledger, task.shard, job.shards, job.measure, rules, candidates)
+    delta = ledger.take_delta()
+    if not delta:
+        return ShardReport(task.shard, decided, None)
+    kind, content = "delta", [delta]
+    sizes = {kind: sum(file.bytes for file in task.files if file.kind == kind) for kind in KINDS}
+    if sizes["delta"] + len(delta) > max(job.fold_bytes_min, sizes["base"] // 2):
+        ledger.drop_before(job.day_open)
+        kind, content = "base", [ledger.shard(index) for index in kernel_shards(job, task.shard)]
+    written = write_shard_file(Path(job.ledger), task.shard, job.batch, job.attempt, kind, content)
+    return ShardReport(task.shard, decided, written)
+
+
+def kernel_shards(job: Job, shard: int) -> range:
+    """The kernel's shards that a shard of the job holds."""
+    each = SHARDS // job.shards
+    return range(shard * each, (shard + 1) * each)
+
+
+def _load(job: Job, task: ShardTask) -> Ledger:
+    """The ledger of a shard before the batch, closed days and all: a record of this batch may still be of one."""
+    blobs = [
+        (file.kind, file.batch, blob)
+        for file in task.files
+        for blob in read_shard_file(Path(job.ledger), file)
+    ]
+    bases = [(batch, blob) for kind, batch, blob in blobs if kind == "base"]
+    deltas = [(batch, blob) for kind, batch, blob in blobs if kind == "delta"]
+    try:
+        return Ledger.load(bases, deltas, 0, 1)
+    except ValueError as error:
+        raise DamagedShard(f"shard {task.shard}: {error}") from error
 
 
 def write_shard_file(
-    directory: str, shard: int, batch: int, kind: str, attempt: str, blobs: Sequence[bytes]
+    directory: Path, shard: int, batch: int, attempt: str, kind: str, blobs: Sequence[bytes]
 ) -> ShardFile:
-    """Write a shard's file of these blobs; as ``step``."""
-    content = b"".join(len(blob).to_bytes(8, "big") + blob for blob in blobs)
-    name = f"shard-{shard}-{batch}-{attempt}.{kind}"
-    path = Path(directory) / name
-    half = path.with_name(name + ".half")
-    half.write_bytes(content)
-    half.rename(path)
-    return ShardFile(shard, batch, kind, name, len(content), crc64(content))
+    """Write a file of a shard; whole and durable when this returns. A crash before leaves it whole, or not there.
+
+    The blobs are the kernel's: a base for each of its shards that the shard holds, or one delta. Another task may be
+    writing the same file, of the same content: the last one to be ready takes the name.
+    """
+    name = f"shard-{shard:03}-{batch:010}-{attempt}.{kind}"
+    content = b"".join(part for blob in blobs for part in (_LENGTH.pack(len(blob)), blob))
+    unready = f"{name}.{secrets.token_hex(8)}{UNREADY}"
+    with filesystem.directory(directory) as fd:
+        filesystem.create_file(unready, fd, content, 0o600)
+        disk.rename(unready, name, src_dir_fd=fd, dst_dir_fd=fd)
+        disk.fsync(fd)
+    return ShardFile(shard, batch, kind, name, len(content), kernel.crc64(content))
 
 
-def read_shard_file(directory: str, file: ShardFile) -> list[bytes]:
+def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
     """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one. Raises DamagedShard."""
     try:
-        content = (Path(directory) / file.name).read_bytes()
+        with filesystem.directory(directory) as fd:
+            content = filesystem.read_file(file.name, fd)
     except OSError as error:
         raise DamagedShard(f"{file.name}: {error.strerror}") from error
-    if (len(content), crc64(content)) != (file.bytes, file.digest):
-        raise DamagedShard(f"{file.name}: its content is another")
-    blobs = []
-    while content:
-        length = int.from_bytes(content[:8], "big")
-        blobs.append(content[8 : 8 + length])
-        content = content[8 + length :]
+    if (len(content), kernel.crc64(content)) != (file.bytes, file.digest):
+        raise DamagedShard(f"{file.name}: its content is not what was written")
+    blobs, at = [], 0
+    while at < len(content):
+        at += _LENGTH.size
+        length = _LENGTH.unpack_from(content, at - _LENGTH.size)[0]
+        blobs.append(content[at : at + length])
+        at += length
     return blobs

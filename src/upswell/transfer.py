@@ -156,12 +156,12 @@ def _name(half: Path, final: Path) -> int:
         file = disk.open(half.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd)
         try:
             disk.fsync(file)
-            length = disk.stat(file).st_size
         finally:
             disk.close(file)
         disk.rename_new(half.name, fd, final.name, fd)
         disk.fsync(fd)
-    return length
+        # Read back: an export that is not there could be found out when its state is gone.
+        return disk.stat(final.name, dir_fd=fd).st_size
 
 
 def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
@@ -188,14 +188,13 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
 
 def _check_header(file: Path) -> None:
     """Whether it is a database that export made, without asking SQLite, which would not say so of another file."""
-    try:
-        with file.open("rb") as opened:
-            header = opened.read(_HEADER_BYTES)
-    except OSError as error:
+    if not file.is_file():
         raise InputMissing(
-            f"{escape(str(file))}: {error.strerror}",
-            "name a file that `upswell state export` wrote",
-        ) from error
+            f"{escape(str(file))}: there is no such file",
+            "name one that `upswell state export` wrote",
+        )
+    with faults(file, StorageError, RECOVERS), file.open("rb") as opened:
+        header = opened.read(_HEADER_BYTES)
     if header[:16] != _MAGIC or int.from_bytes(header[68:72]) != EXPORT_ID:
         raise ConfigError(
             f"{escape(str(file))} was not made by `upswell state export`",

@@ -228,7 +228,7 @@ def _shard_files(view: View) -> Iterator[str]:
     """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
     for file in view.shard_files():
         try:
-            read_shard_file(str(view.ledger_dir), file)
+            read_shard_file(view.ledger_dir, file)
         except DamagedShard as error:
             if file in view.shard_files():  # else a run has replaced it meanwhile
                 yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"

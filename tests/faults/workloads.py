@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,9 +19,15 @@ from unittest.mock import patch
 import law
 from batches import expected_output
 from faults import workload
+from in_process import InProcess
 from upswell import engine
+from upswell.checkpoint import Checkpoint
+from upswell.compute import Compute, Embedded
 from upswell.config import Settings
+from upswell.schema import DATABASE
+from upswell.spread import Spread
 from upswell.summary import Summary
+from upswell.transfer import export_state, import_state
 
 LONG_AGO_S = 1_600_000_000
 DIALS = [f"01000000{index:02}" for index in range(6)]
@@ -110,6 +116,8 @@ class Run:
     state_elsewhere: bool = False
     adopts: bool = False
     """The state of the earlier run is lost."""
+    compute: Callable[[Settings, Checkpoint], Compute] = Embedded
+    """Where its batches are computed."""
 
     def prepare(self, inputs: Path, world: Path) -> None:
         world.mkdir()
@@ -140,7 +148,7 @@ class Run:
             limits.enter_context(patch.dict(os.environ, UPSWELL_KERNEL_PIECE_BYTES=PIECE_BYTES))
             for name, value in {"compute.WORK_MS_MAX": 0, **self.limits}.items():
                 limits.enter_context(patch(f"upswell.{name}", value))
-            return engine.run(settings, Silence(), threading.Event())
+            return engine.run(settings, Silence(), threading.Event(), self.compute)
 
     def judge(self, inputs: Path, world: Path, taken: Taken) -> list[str]:
         # The names of these applications are those of their directories.
@@ -190,6 +198,51 @@ REFERENCE = {"segment/SEGMENT.csv": SEGMENT, "rules/RULES.csv": RULES}
 FIRST, SECOND, THIRD = (f"data/DATA_20200417194{minute}.csv" for minute in range(3))
 PLAIN = {FIRST: traffic(7), SECOND: traffic(8), THIRD: traffic(9)}
 LONG = traffic(10, 24)
+
+
+def on_a_cluster(settings: Settings, checkpoint: Checkpoint) -> Compute:
+    """Jobs of a few small splits, three batches or more a run, whose tasks run in this process."""
+    return Spread(settings, checkpoint, InProcess(), shards=2, split_bytes=150, batch_bytes=500)
+
+
+class Moves:
+    """A state is moved from the embedded engine to a cluster, which then goes on with it."""
+
+    name = "moved"
+
+    def prepare(self, inputs: Path, world: Path) -> None:
+        BEFORE.prepare(inputs, world)
+        BEFORE.run(inputs, world)
+        write(inputs, PLAIN)
+
+    def run(self, inputs: Path, world: Path) -> object:
+        file, state = world / "file", self.state(world)
+        if not (state / DATABASE).exists():
+            if not file.exists():
+                export_state(world / "out" / ".upswell", file)
+            import_state(file, state, 2)
+        return AFTER.run(inputs, world)
+
+    def judge(self, inputs: Path, world: Path, taken: Taken) -> list[str]:
+        return AFTER.judge(inputs, world, taken)
+
+    def state(self, world: Path) -> Path:
+        return AFTER.state(world)
+
+    def to_adopt(self, inputs: Path) -> set[str]:
+        del inputs
+        return set()
+
+
+BEFORE = Run("before", lines=12, now={FIRST: PLAIN[FIRST]})
+AFTER = Run(
+    "after",
+    lines=36,
+    now=PLAIN,
+    state_elsewhere=True,
+    compute=on_a_cluster,
+    limits={"spread.FOLD_BYTES_MIN": 0},
+)
 ALL: tuple[Workload, ...] = (
     ByHand(),
     Run("files", lines=36, now=PLAIN),
@@ -255,6 +308,17 @@ ALL: tuple[Workload, ...] = (
         settings={"adopt": True, "since": "202004171941"},
         adopts=True,
     ),
+    replace(AFTER, name="cluster", before={FIRST: PLAIN[FIRST]}),
+    Run(
+        "cluster adopted",
+        lines=24,
+        before={FIRST: PLAIN[FIRST]},
+        now=PLAIN,
+        settings={"adopt": True, "since": "202004171941"},
+        adopts=True,
+        compute=on_a_cluster,
+    ),
+    Moves(),
     Run(
         "twins",
         lines=24,

@@ -8,6 +8,7 @@ pub mod blob;
 pub mod gzip;
 pub mod process;
 pub mod scan;
+pub mod split;
 
 use std::fs;
 use std::path::PathBuf;

@@ -11,6 +11,7 @@
 mod functions;
 mod reference;
 mod scanner;
+mod split;
 mod state;
 
 use crate::path::Path;
@@ -34,6 +35,8 @@ mod _kernel {
     use super::reference::{PyClock, PyRules, PySegment, SegmentReport};
     #[pymodule_export]
     use super::scanner::{PyResultOf, PyScanner, Scanned};
+    #[pymodule_export]
+    use super::split::{PySplitting, gather, step};
     #[pymodule_export]
     use super::state::PyLedger;
     use crate::reject::{OUTCOMES, REASONS};

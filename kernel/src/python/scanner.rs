@@ -22,6 +22,30 @@ fn variable<T>(name: &str, default: T, parse: impl Fn(&str) -> PyResult<T>) -> P
     }
 }
 
+pub(super) fn path_in_force() -> PyResult<Path> {
+    variable(PATH_VARIABLE, Path::available()[0], path_of)
+}
+
+pub(super) fn piece_bytes_in_force() -> PyResult<usize> {
+    variable(PIECE_BYTES_VARIABLE, process::PIECE_BYTES, |text| {
+        text.parse()
+            .map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
+    })
+}
+
+pub(super) fn clock_of(clock: &PyClock) -> PyResult<Clock> {
+    Clock::new(clock.0.clone()).ok_or_else(|| broken("the clock's shifts do not ascend"))
+}
+
+/// Whether the measure adds volumes up.
+pub(super) fn adds_of(measure: &str) -> PyResult<bool> {
+    match measure {
+        "total" => Ok(true),
+        "session" => Ok(false),
+        _ => Err(broken(format!("{measure:?} is no measure"))),
+    }
+}
+
 #[pyclass(frozen, module = "upswell._kernel")]
 pub(super) struct Scanned {
     #[pyo3(get)]
@@ -100,6 +124,24 @@ pub(super) struct PyResultOf {
     #[pyo3(get)]
     ranges: Vec<Py<Scanned>>,
     done: Processed,
+}
+
+impl PyResultOf {
+    pub(super) fn new(py: Python<'_>, mut done: Processed) -> PyResult<PyResultOf> {
+        let ranges = std::mem::take(&mut done.ranges)
+            .into_iter()
+            .map(|begun| {
+                Py::new(
+                    py,
+                    Scanned {
+                        inode: begun.inode,
+                        progress: begun.progress,
+                    },
+                )
+            })
+            .collect::<PyResult<_>>()?;
+        Ok(PyResultOf { ranges, done })
+    }
 }
 
 #[pymethods]
@@ -181,6 +223,17 @@ type RangeTuple = (
     u64,
 );
 
+/// What Python says of a range.
+pub(super) struct RangeSpecOf(pub(super) RangeSpec);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for RangeSpecOf {
+    type Error = PyErr;
+
+    fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<RangeSpecOf> {
+        spec_of(&range).map(RangeSpecOf)
+    }
+}
+
 fn spec_of(range: &Bound<'_, PyAny>) -> PyResult<RangeSpec> {
     let (
         name,
@@ -224,24 +277,12 @@ pub(super) struct PyScanner(Scanner);
 impl PyScanner {
     #[new]
     fn new(threads: usize, measure: &str, clock: &PyClock) -> PyResult<PyScanner> {
-        let adds = match measure {
-            "total" => true,
-            "session" => false,
-            _ => return Err(broken(format!("{measure:?} is no measure"))),
-        };
-        let clock = Clock::new(clock.0.clone())
-            .ok_or_else(|| broken("the clock's shifts do not ascend"))?;
-        let path = variable(PATH_VARIABLE, Path::available()[0], path_of)?;
-        let piece_bytes = variable(PIECE_BYTES_VARIABLE, process::PIECE_BYTES, |text| {
-            text.parse()
-                .map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
-        })?;
         Ok(PyScanner(Scanner::new(
             threads,
-            adds,
-            clock,
-            path,
-            piece_bytes,
+            adds_of(measure)?,
+            clock_of(clock)?,
+            path_in_force()?,
+            piece_bytes_in_force()?,
         )))
     }
 
@@ -249,14 +290,14 @@ impl PyScanner {
     fn process(
         &mut self,
         py: Python<'_>,
-        ranges: Vec<Bound<'_, PyAny>>,
+        ranges: Vec<RangeSpecOf>,
         segment: &PySegment,
         rules: &PyRules,
         ledger: &mut PyLedger,
         output_bytes_max: u64,
         work_ms_max: u64,
     ) -> PyResult<PyResultOf> {
-        let ranges = ranges.iter().map(spec_of).collect::<PyResult<Vec<_>>>()?;
+        let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
         let job = Job {
             ranges: &ranges,
             segment: &segment.0,
@@ -265,21 +306,9 @@ impl PyScanner {
             work_max: Duration::from_millis(work_ms_max),
         };
         let (scanner, ledger) = (&mut self.0, &mut ledger.0);
-        let mut done = py
+        let done = py
             .detach(|| scanner.process(&job, ledger))
             .map_err(broken)?;
-        let ranges = std::mem::take(&mut done.ranges)
-            .into_iter()
-            .map(|begun| {
-                Py::new(
-                    py,
-                    Scanned {
-                        inode: begun.inode,
-                        progress: begun.progress,
-                    },
-                )
-            })
-            .collect::<PyResult<_>>()?;
-        Ok(PyResultOf { ranges, done })
+        PyResultOf::new(py, done)
     }
 }

@@ -1,0 +1,149 @@
+//! Batches computed in tasks: what they give is what one scanner gives, and what cannot be of a task is refused.
+
+use super::scan::{DAY_MAX, DAY_OPEN, rules, segment};
+use super::{Temporary, controls};
+use std::time::Duration;
+use upswell_kernel::clock::Clock;
+use upswell_kernel::gather::{Gathered, Part, gather};
+use upswell_kernel::ledger::{Item, Ledger};
+use upswell_kernel::path::Path;
+use upswell_kernel::process::{Job, Processed, Scanner};
+use upswell_kernel::progress::RangeSpec;
+use upswell_kernel::shard::SHARDS;
+use upswell_kernel::split::{Split, Splitting};
+use upswell_kernel::step::step;
+
+/// What a split reports that has no lines.
+const NOTHING: [u8; 51] = [0; 51];
+
+/// Four control bytes (what it is, size of pieces, of splits, limit of rejects), then a blob, a report or a file.
+pub fn attempt(input: &[u8]) {
+    let ([kind, pieces, splits, rejects], data) = controls(input);
+    match kind % 4 {
+        0 => blob(data),
+        1 => {
+            reports(data, &[]);
+            reports(&NOTHING, &[]);
+        }
+        2 => reports(&NOTHING, data),
+        _ => file(
+            data,
+            usize::from(pieces) + 1,
+            u64::from(splits) + 1,
+            match rejects {
+                255 => u64::MAX,
+                rejects => u64::from(rejects) * 16,
+            },
+        ),
+    }
+}
+
+/// What a shard refuses, or decides in a way that can be read again.
+fn blob(data: &[u8]) {
+    let (mut ledger, rules) = (Ledger::default(), rules());
+    if let Ok(report) = step(&mut ledger, 0..SHARDS, &rules, true, &[data]) {
+        reports(&NOTHING, &report);
+        ledger.take_delta(1);
+        ledger.items();
+        ledger.caps();
+    }
+}
+
+/// What is refused in the place of reports, or gathered.
+fn reports(split: &[u8], shard: &[u8]) {
+    let part = Part {
+        place: (0, 0),
+        begin: 0,
+        end: 0,
+        report: split,
+    };
+    let ranges = [RangeSpec::default()];
+    let gathered = gather(&ranges, &[part], &[shard], &rules());
+    assert!(gathered.is_ok() || !shard.is_empty() || split != NOTHING);
+}
+
+fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
+    let file = Temporary::new(data);
+    let range = RangeSpec {
+        name: "DATA.csv".into(),
+        path: file.path().to_vec(),
+        end: data.len() as u64,
+        last: split_bytes.is_multiple_of(2),
+        day_max: DAY_MAX,
+        day_open: DAY_OPEN,
+        rejects_left_bytes: left,
+        ..RangeSpec::default()
+    };
+    let (segment, rules) = (segment(), rules());
+    let job = Job {
+        ranges: std::slice::from_ref(&range),
+        segment: &segment,
+        rules: &rules,
+        output_bytes_max: u64::MAX,
+        work_max: Duration::MAX,
+    };
+    let mut ledger = Ledger::default();
+    let mut scanner = Scanner::new(1, true, Clock::default(), Path::Scalar, 256 << 10);
+    let expected = scanner
+        .process(&job, &mut ledger)
+        .expect("a sound contract");
+    let expected = said(&expected, &ledger);
+
+    let (mut reports, mut blobs) = (Vec::new(), Vec::new());
+    let mut begin = 0;
+    while begin < range.end || reports.is_empty() {
+        let split = Split {
+            place: (0, reports.len() as u32),
+            begin,
+            end: range.end.min(begin + split_bytes),
+        };
+        let path = Path::available()[0];
+        let mut splitting = Splitting::new(&range, split, 1, Clock::default(), path, piece_bytes)
+            .expect("a sound split");
+        while let Some(round) = splitting.round(&segment, &rules).expect("few columns") {
+            blobs.extend(round.into_iter().map(|(_, blob)| blob));
+        }
+        reports.push((split, splitting.report()));
+        begin = split.end;
+    }
+    let mut ledger = Ledger::default();
+    let blobs: Vec<&[u8]> = blobs.iter().rev().map(Vec::as_slice).collect();
+    let decided = step(&mut ledger, 0..SHARDS, &rules, true, &blobs).expect("sound blobs");
+    let parts: Vec<Part> = reports
+        .iter()
+        .map(|(split, report)| Part {
+            place: split.place,
+            begin: split.begin,
+            end: split.end,
+            report,
+        })
+        .collect();
+    let Ok(Gathered::Whole(done)) =
+        gather(std::slice::from_ref(&range), &parts, &[&decided], &rules)
+    else {
+        panic!("splits of a file that stays do not join");
+    };
+    assert_eq!(expected, said(&done, &ledger));
+}
+
+/// All that a result says of a range, and what is in the ledger.
+fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Item>, Vec<(String, String, u32)>) {
+    let progress = &done.ranges[0].progress;
+    let said = (
+        (
+            progress.taken,
+            progress.newlines,
+            progress.digest(),
+            progress.tail,
+        ),
+        (progress.lines, progress.outcomes, progress.reasons),
+        (progress.kept_bytes, progress.dropped, &progress.problem),
+        (&done.outputs, &done.notifications, &done.rejects),
+        (
+            done.outside_over,
+            &done.outside_over_example,
+            &done.unmatched_example,
+        ),
+    );
+    (format!("{said:?}"), ledger.items(), ledger.caps())
+}

@@ -1,0 +1,133 @@
+//! Splits of a range, the ledger's decisions about what they send, and the result made of both.
+
+use super::broken;
+use super::reference::{PyClock, PyRules, PySegment};
+use super::scanner::{
+    PyResultOf, RangeSpecOf, adds_of, clock_of, path_in_force, piece_bytes_in_force,
+};
+use super::state::PyLedger;
+use crate::gather::{Gathered, Part};
+use crate::shard::SHARDS;
+use crate::split::{Split, Splitting};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+#[pyclass(name = "Splitting", module = "upswell._kernel")]
+pub(super) struct PySplitting {
+    splitting: Splitting,
+    segment: Py<PySegment>,
+    rules: Py<PyRules>,
+}
+
+#[pymethods]
+impl PySplitting {
+    #[new]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        range: RangeSpecOf,
+        place: (u32, u32),
+        begin: u64,
+        end: u64,
+        shards: usize,
+        clock: &PyClock,
+        segment: Py<PySegment>,
+        rules: Py<PyRules>,
+    ) -> PyResult<PySplitting> {
+        let split = Split { place, begin, end };
+        let (clock, path, piece_bytes) =
+            (clock_of(clock)?, path_in_force()?, piece_bytes_in_force()?);
+        let splitting = py
+            .detach(|| Splitting::new(&range.0, split, shards, clock, path, piece_bytes))
+            .map_err(broken)?;
+        Ok(PySplitting {
+            splitting,
+            segment,
+            rules,
+        })
+    }
+
+    fn round<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<Option<Vec<(usize, Bound<'py, PyBytes>)>>> {
+        let (segment, rules) = (&self.segment.get().0, &self.rules.get().0);
+        let splitting = &mut self.splitting;
+        let blobs = py
+            .detach(|| splitting.round(segment, rules))
+            .map_err(broken)?;
+        Ok(blobs.map(|blobs| {
+            let blobs = blobs.into_iter();
+            blobs
+                .map(|(shard, blob)| (shard, PyBytes::new(py, &blob)))
+                .collect()
+        }))
+    }
+
+    fn report<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.splitting.report())
+    }
+}
+
+#[pyfunction]
+pub(super) fn step<'py>(
+    py: Python<'py>,
+    ledger: &mut PyLedger,
+    shard: usize,
+    shards: usize,
+    measure: &str,
+    rules: &PyRules,
+    blobs: Vec<PyBackedBytes>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    if !shards.is_power_of_two() || shards > SHARDS || shard >= shards {
+        return Err(broken(format!("there is no shard {shard} of {shards}")));
+    }
+    let of_one = SHARDS / shards;
+    let owned = shard * of_one..(shard + 1) * of_one;
+    let adds = adds_of(measure)?;
+    let ledger = &mut ledger.0;
+    let report = py.detach(|| {
+        let blobs: Vec<&[u8]> = blobs.iter().map(|blob| &**blob).collect();
+        crate::step::step(ledger, owned, &rules.0, adds, &blobs)
+    });
+    Ok(PyBytes::new(py, &report.map_err(broken)?))
+}
+
+/// What a gathered batch is for Python.
+#[derive(IntoPyObject)]
+pub(super) enum Answer {
+    Whole(PyResultOf),
+    Cut((usize, u64)),
+}
+
+/// A split with what it reports: range, part, begin, end, report.
+type PartTuple = (u32, u32, u64, u64, PyBackedBytes);
+
+#[pyfunction]
+pub(super) fn gather(
+    py: Python<'_>,
+    ranges: Vec<RangeSpecOf>,
+    parts: Vec<PartTuple>,
+    decided: Vec<PyBackedBytes>,
+    rules: &PyRules,
+) -> PyResult<Answer> {
+    let gathered = py.detach(|| {
+        let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(range, number, begin, end, report)| Part {
+                place: (*range, *number),
+                begin: *begin,
+                end: *end,
+                report,
+            })
+            .collect();
+        let decided: Vec<&[u8]> = decided.iter().map(|report| &**report).collect();
+        crate::gather::gather(&ranges, &parts, &decided, &rules.0)
+    });
+    match gathered.map_err(broken)? {
+        Gathered::Whole(done) => PyResultOf::new(py, *done).map(Answer::Whole),
+        Gathered::Cut(cut) => Ok(Answer::Cut((cut.range, cut.end))),
+    }
+}
