@@ -17,6 +17,11 @@ MEETS = {
     "rejects": "SELECT count(*) > 0 FROM dropped_rejects",
     "applications": "SELECT count(*) > 8 FROM staged WHERE batch = 1",
     "days": "SELECT (SELECT count(*) > 0 FROM ledger_base) AND value > 0 FROM total WHERE name = 'late'",
+    "cluster": "SELECT (SELECT count(*) >= 3 FROM batch) AND (SELECT count(*) = 2 FROM shard_file WHERE kind = 'base')",
+    "cluster adopted": "SELECT (SELECT value > 0 FROM total WHERE name = 'capped') AND count(DISTINCT kind) = 2"
+    " FROM shard_file",
+    "moved": "SELECT (SELECT count(*) >= 3 FROM batch) AND (SELECT count(*) = 0 FROM ledger_base)"
+    " AND (SELECT count(*) > 0 FROM shard_file)",
     "adopted": "SELECT min(value) > 0 FROM total WHERE name IN ('capped', 'notified')",
     "twins": "SELECT count(DISTINCT state) = 4 FROM file WHERE state IN ('done', 'duplicate', 'held', 'ignored')",
 }  # fmt: skip

@@ -125,6 +125,7 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
         embedded = cluster.embedded()
         generator = random.Random(seed)
         limits = {
+            "settle_s": 0.0,
             "measure": measure,
             "rejects_max_bytes_per_file": generator.choice([0, 200, 1 << 20]),
         }

@@ -15,13 +15,15 @@ import pytest
 MEASURED = [
     "tests/test_commit_recovery.py", "tests/test_checkpoint_state.py", "tests/test_checkpoint_refusals.py",
     "tests/test_status_verify.py", "tests/test_claim.py", "tests/test_assembly.py", "tests/test_engine.py",
+    "tests/test_shard_files.py", "tests/test_spread.py", "tests/test_transfer.py",
     *(f"tests/test_sink_{what}.py" for what in ("files", "refusals")),
     *(f"tests/test_source_{what}.py" for what in (
         "duplicates", "glance", "growth", "gzip", "identity", "names", "once", "order", "races", "roster",
     )),
 ]  # fmt: skip
 LONG = [
-    "tests/test_engine.py::test_any_split_over_runs_obeys_the_law"
+    "tests/test_engine.py::test_any_split_over_runs_obeys_the_law",
+    "tests/test_spread.py::test_any_job_gives_what_the_embedded_engine_and_the_reference_give",
 ]  # no branch is left to it alone
 
 

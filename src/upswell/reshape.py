@@ -10,8 +10,7 @@ from itertools import groupby
 
 from upswell.config import threads_default
 from upswell.kernel import SHARDS, Ledger
-from upswell.shards import kernel_shards
-from upswell.tasks import ShardFile, write_shard_file
+from upswell.tasks import ShardFile, kernel_shards, write_shard_file
 from upswell.view import View
 
 

@@ -41,12 +41,6 @@ def make(ledger_dir: Path) -> None:
         sync_directory(ledger_dir.parent)
 
 
-def kernel_shards(shard: int, shards: int) -> range:
-    """The kernel's shards that one of so many shards holds."""
-    each = SHARDS // shards
-    return range(shard * each, (shard + 1) * each)
-
-
 def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
     """The bases and deltas that these files hold. Raises DamagedShard."""
     parts = LedgerParts([], [])

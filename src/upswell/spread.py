@@ -20,6 +20,7 @@ from upswell.claim import engine_of
 from upswell.compute import Read
 from upswell.config import Settings
 from upswell.errors import StorageError, UpswellError
+from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import Cut, Range, Result, gather
 from upswell.reload import Reference
 from upswell.reshape import to_files
@@ -64,7 +65,7 @@ class Runner(Protocol):
         A shard that is not among ``shards`` has no files yet.
 
         Raises:
-            DamagedShard: a task did. UpswellError: the job cannot be run.
+            DamagedShard, OSError: a task did. UpswellError: the job cannot be run.
         """
 
     def close(self) -> None:
@@ -180,7 +181,8 @@ class Spread:
         )
         tasks = {shard: ShardTask(shard, files) for shard, files in self._files.items()}
         try:
-            reports = self._runner.run(job, splits, tasks, reference)
+            with faults(self._ledger_dir, StorageError, RECOVERS):
+                reports = self._runner.run(job, splits, tasks, reference)
         except DamagedShard as error:
             raise StorageError(
                 f"the ledger in {self._ledger_dir} is damaged: {error}",

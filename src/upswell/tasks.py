@@ -140,14 +140,17 @@ def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> Sha
     sizes = {kind: sum(file.bytes for file in task.files if file.kind == kind) for kind in KINDS}
     if sizes["delta"] + len(delta) > max(job.fold_bytes_min, sizes["base"] // 2):
         ledger.drop_before(job.day_open)
-        kind, content = "base", [ledger.shard(index) for index in kernel_shards(job, task.shard)]
+        kind, content = (
+            "base",
+            [ledger.shard(index) for index in kernel_shards(task.shard, job.shards)],
+        )
     written = write_shard_file(Path(job.ledger), task.shard, job.batch, job.attempt, kind, content)
     return ShardReport(task.shard, decided, written)
 
 
-def kernel_shards(job: Job, shard: int) -> range:
-    """The kernel's shards that a shard of the job holds."""
-    each = SHARDS // job.shards
+def kernel_shards(shard: int, shards: int) -> range:
+    """The kernel's shards that one of so many shards holds."""
+    each = SHARDS // shards
     return range(shard * each, (shard + 1) * each)
 
 
