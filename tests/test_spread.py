@@ -394,8 +394,9 @@ def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
     cluster.law()
 
 
+@pytest.mark.parametrize("seen", ["No such file", "has 10 of .* bytes"])
 def test_a_file_that_the_driver_does_not_see_is_not_committed(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seen: str
 ) -> None:
     """A directory that is not shared is told before anything is true, not by the next batch's tasks."""
     cluster.file("202004171000", record(0, 1, 200, "100000"))
@@ -403,12 +404,15 @@ def test_a_file_that_the_driver_does_not_see_is_not_committed(
 
     def elsewhere(*given: Any) -> Any:
         report = stepped(*given)
-        (cluster.state / "ledger" / report.written.name).unlink()
+        path = cluster.state / "ledger" / report.written.name
+        path.unlink()
+        if "bytes" in seen:
+            path.write_bytes(b"some of it")
         return report
 
     with monkeypatch.context() as patched:
         patched.setattr(InProcess, "stepped", elsewhere)
-        with refused(StorageError, "shard-.*No such file") as caught:
+        with refused(StorageError, f"shard-.*{seen}") as caught:
             cluster.once()
     assert "shared by the driver and all executors" in caught.value.hint
     with View.open(cluster.state) as view:
@@ -475,6 +479,23 @@ def test_a_state_of_other_shards_is_refused(cluster: Cluster) -> None:
         cluster.once()
     with refused(ConfigError, "engine is embedded but the state .* was begun with spark"):
         super(Cluster, cluster).once()
+
+
+def test_a_task_that_cannot_write_ends_the_run(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk under the ledger's files is told as any other, and the restart recovers."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.runner, "stepped", full)
+        with refused(StorageError, "ledger: No space left on device"):
+            cluster.once()
+    cluster.once()
+    cluster.law()
 
 
 def test_an_error_of_the_runner_ends_the_run(
