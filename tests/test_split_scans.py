@@ -18,7 +18,7 @@ from kernel_runs import (
     stamp_of,
 )
 from split_runs import Batches, Way, anywhere, bytewise, fields
-from upswell import kernel
+from upswell import kernel, tasks
 from upswell.zones import day_open_of
 
 ways = st.builds(
@@ -102,3 +102,35 @@ def test_tasks_give_what_one_scanner_gives(
         compared = Compared(Path(directory), files, settings, way, random.Random(seed), compressed)
         for call in calls:
             compared.take(call)
+
+
+def bytes_read() -> int:
+    """What this process has asked the system to read so far."""
+    fields = Path("/proc/self/io").read_text("ascii").split()
+    return int(fields[fields.index("rchar:") + 1])
+
+
+def test_a_line_longer_than_splits_is_read_by_its_owner_alone(tmp_path: Path) -> None:
+    """A split in the middle of a long line looks through its own bytes, and not on for the line's end."""
+    line, size, split_bytes = b"0126545098,1,315,20200417193743\n", 8 << 20, 1 << 20
+    files = [line + b"7" * size + b"\n" + line]
+
+    def cut(_: random.Random, begin: int, end: int) -> list[int]:
+        return [*range(begin, end, split_bytes), end]
+
+    compared = Compared(tmp_path, files, Settings(), Way(cut=cut), random.Random(1))
+    (wanted,) = compared.ranges([Asked(0, len(files[0]), True)])
+    job = compared.tasks.job(0)
+    read = []
+    for split in compared.tasks.splits([wanted]):
+        before = bytes_read()
+        rows = list(tasks.scan(job, split, compared.segment, compared.rules))
+        read.append(bytes_read() - before)
+        assert [job.shards] == [shard for shard, _ in rows[-1:]]
+
+    assert 9 == len(read)
+    assert (
+        2 * size - split_bytes < read[0] < 2 * size + split_bytes
+    )  # to find its end, and to take it
+    assert all(split_bytes <= each < split_bytes + (64 << 10) for each in read[1:-1])
+    compared.take([Asked(0, len(files[0]), True)])

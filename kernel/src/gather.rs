@@ -228,7 +228,7 @@ impl<'a> Decisions<'a> {
                 let of = decisions.of.entry(decided.place).or_default();
                 of.candidates = of.candidates.wrapping_add(decided.crc);
                 for (sum, count) in of.counts.iter_mut().zip(decided.counts) {
-                    *sum += count;
+                    *sum = sum.wrapping_add(count);
                 }
                 let range = decided.place.0;
                 let notified = decided.notified.into_iter();

@@ -156,8 +156,20 @@ impl Report {
         })?;
         report.unmatched_example = option(&mut input, text)?;
         report.rejects = input.0.to_vec();
-        let whole = report.each_reject().all(|reject| reject.is_some());
-        whole.then_some(report)
+        report.is_sound().then_some(report)
+    }
+}
+
+impl Report {
+    /// Whether no count is of more lines than there are bytes, and every reject can be read.
+    fn is_sound(&self) -> bool {
+        let dropped = self.dropped.map_or(0, |(lines, _, _)| lines);
+        let own = [self.newlines, self.lines, self.outside_over, dropped];
+        let mut counts = own.iter().chain(&self.outcomes).chain(&self.reasons);
+        counts.all(|count| *count <= self.taken - self.from)
+            && self
+                .each_reject()
+                .all(|reject| reject.is_some_and(|reject| reject.newlines <= self.newlines))
     }
 }
 
