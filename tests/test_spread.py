@@ -256,6 +256,23 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
     assert [] == verify(cluster.state)
 
 
+def test_the_sweep_after_a_commit_leaves_the_files_of_the_batch_ahead(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were written before the commit of the batch that they build on, and are named by the next one."""
+    cluster.file("202004171000", traffic(random.Random(12), 200))
+    commit = Committer.commit
+
+    def after_the_next_job(committer: Committer, batch: Batch) -> None:
+        if batch.number <= 5:
+            wait_for(lambda: len(cluster.runner.done) > batch.number, "nothing is read ahead")
+        commit(committer, batch)
+
+    monkeypatch.setattr(Committer, "commit", after_the_next_job)
+    assert cluster.once(threads=2).batches > 5
+    cluster.law()
+
+
 def gone(path: Path) -> None:
     """It vanishes."""
     path.unlink()
