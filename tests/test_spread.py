@@ -256,6 +256,23 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
     assert [] == verify(cluster.state)
 
 
+def test_the_sweep_after_a_commit_leaves_the_files_of_the_batch_ahead(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were written before the commit of the batch that they build on, and are named by the next one."""
+    cluster.file("202004171000", traffic(random.Random(12), 200))
+    commit = Committer.commit
+
+    def after_the_next_job(committer: Committer, batch: Batch) -> None:
+        if batch.number <= 5:
+            wait_for(lambda: len(cluster.runner.done) > batch.number, "nothing is read ahead")
+        commit(committer, batch)
+
+    monkeypatch.setattr(Committer, "commit", after_the_next_job)
+    assert cluster.once(threads=2).batches > 5
+    cluster.law()
+
+
 def gone(path: Path) -> None:
     """It vanishes."""
     path.unlink()
@@ -394,8 +411,9 @@ def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
     cluster.law()
 
 
+@pytest.mark.parametrize("seen", ["No such file", "has 10 of .* bytes"])
 def test_a_file_that_the_driver_does_not_see_is_not_committed(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seen: str
 ) -> None:
     """A directory that is not shared is told before anything is true, not by the next batch's tasks."""
     cluster.file("202004171000", record(0, 1, 200, "100000"))
@@ -403,12 +421,15 @@ def test_a_file_that_the_driver_does_not_see_is_not_committed(
 
     def elsewhere(*given: Any) -> Any:
         report = stepped(*given)
-        (cluster.state / "ledger" / report.written.name).unlink()
+        path = cluster.state / "ledger" / report.written.name
+        path.unlink()
+        if "bytes" in seen:
+            path.write_bytes(b"some of it")
         return report
 
     with monkeypatch.context() as patched:
         patched.setattr(InProcess, "stepped", elsewhere)
-        with refused(StorageError, "shard-.*No such file") as caught:
+        with refused(StorageError, f"shard-.*{seen}") as caught:
             cluster.once()
     assert "shared by the driver and all executors" in caught.value.hint
     with View.open(cluster.state) as view:
@@ -475,6 +496,23 @@ def test_a_state_of_other_shards_is_refused(cluster: Cluster) -> None:
         cluster.once()
     with refused(ConfigError, "engine is embedded but the state .* was begun with spark"):
         super(Cluster, cluster).once()
+
+
+def test_a_task_that_cannot_write_ends_the_run(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk under the ledger's files is told as any other, and the restart recovers."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.runner, "stepped", full)
+        with refused(StorageError, "ledger: No space left on device"):
+            cluster.once()
+    cluster.once()
+    cluster.law()
 
 
 def test_an_error_of_the_runner_ends_the_run(
