@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 pub const PIECE_BYTES: usize = 256 << 10;
 /// Pieces per thread and round: enough to level out, few enough to stay within a last-level cache.
 const ROUND_PIECES: usize = 8;
+/// What a notification takes besides its line, once its caller has a row of it: about a tuple, its numbers and texts.
+const ROW_BYTES: usize = 400;
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 
@@ -81,9 +83,10 @@ pub struct Processed {
 }
 
 impl Processed {
-    /// Bytes of output and rejects.
+    /// Bytes of output, rejects and the rows of notifications.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.rejects.len() + self.outputs.values().map(Vec::len).sum::<usize>()) as u64
+        let output: usize = self.outputs.values().map(Vec::len).sum();
+        (self.rejects.len() + output + self.notifications.len() * ROW_BYTES) as u64
     }
 }
 
@@ -95,7 +98,7 @@ pub struct Job<'a> {
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
-    /// Stop when output and rejects exceed this.
+    /// Stop when output, rejects, rows of notifications and the ledger's delta exceed this.
     pub output_bytes_max: u64,
     /// Stop when the work lasted as long.
     pub work_max: Duration,
@@ -144,7 +147,7 @@ impl Scanner {
         let mut call = Call::new(job, &clock);
         let result = loop {
             match self.round(&mut call, ledger) {
-                Ok(rest) if call.is_over(begun) => {
+                Ok(rest) if call.is_over(begun, ledger.changed()) => {
                     call.give_back(&rest);
                     self.pool.extend(rest);
                     break Ok(());

@@ -191,13 +191,13 @@ class Scanner:
         that line ended in "\r".
         newlines, digest: of the bytes before start. day_max: a later date as written is `future`. day_open: an
         earlier day is `late`. rejects_left_bytes: a reject is kept when, encoded, it fits into what is left.
-        Stops early, between two pieces, when output and rejects exceed output_bytes_max or the work lasted
-        work_ms_max (always after at least one piece with progress).
+        Stops early, between two pieces, when output, rejects, rows of notifications and delta together exceed
+        output_bytes_max, or the work lasted work_ms_max (always after at least one piece with progress).
         """
 
 @final
 class Result:
-    """What a call of process gives. Each bytes or list is made when it is asked for: ask once."""
+    """What a call of process gives. Outputs and notifications are made when they are asked for: ask once."""
 
     @property
     def ranges(self) -> list[Scanned]:

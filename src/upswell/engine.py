@@ -34,7 +34,7 @@ from upswell.source import Source
 from upswell.summary import Observations, Summary
 from upswell.wake import Wake, watch
 
-OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
+OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
 """About as long as a batch may work before its results are worth showing; between the two as long as the commit before
 it took, so that neither waits long for the other."""
@@ -294,6 +294,7 @@ class _Run:
                     self.observations.add(result, names, self.reference.ruleset)
                 self._progress()
                 ranges = ahead
+                del batch  # or it would stay in memory while the next one is made
         return not over
 
     def _read(self, ranges: Sequence[Range]) -> Result:
