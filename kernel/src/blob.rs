@@ -316,11 +316,14 @@ mod tests {
         let backwards: Vec<(u64, &[u8])> = bases.iter().rev().copied().collect();
         let orders = [(&bases, bases.len()), (&bases, 7), (&backwards, 100)];
         for (threads, (bases, at_once)) in [1, 2, 2].into_iter().zip(orders) {
-            let mut loading = Loading::new(&deltas, 0, threads).expect("whole");
+            let mut loading = Loading::new(0, threads, 0);
             for some in bases.chunks(at_once) {
-                loading.add(some).expect("whole");
+                loading.add_bases(some).expect("whole");
             }
-            let loaded = loading.finish().expect("known columns");
+            for some in deltas.chunks(at_once) {
+                loading.add_deltas(some).expect("whole");
+            }
+            let loaded = loading.finish();
             assert_eq!(ledger.items(), loaded.items());
             assert_eq!(ledger.caps(), loaded.caps());
             assert_eq!(ledger.entries(), loaded.entries());

@@ -120,13 +120,15 @@ class Ledger:
     @staticmethod
     def load(
         bases: Iterable[tuple[int, bytes]],
-        deltas: Sequence[tuple[int, bytes]],
+        deltas: Iterable[tuple[int, bytes]],
         day_open: int,
         threads: int,
+        delta_bytes: int = 0,
     ) -> Ledger:
         """The ledger of a checkpoint: (batch, base blob) in any order, (batch, delta blob) in commit order.
 
-        Bases are taken some at a time and not kept.
+        Bases are taken some at a time and not kept, and then the deltas likewise. With more than one thread the
+        next are asked for while some are taken in. delta_bytes: about those of all deltas, for which room is made.
 
         A delta says nothing about a shard whose base is of its batch or a later one. What can receive no
         record of day_open or later is left out. ValueError when a blob is damaged (each carries a checksum).

@@ -187,7 +187,13 @@ class _Run:
         self.day_open = last.day_open if last else 0
         bases, deltas = self.checkpoint.ledger_bases(), self.checkpoint.ledger_deltas()
         try:
-            self.ledger = kernel.Ledger.load(bases, deltas, self.day_open, self.settings.threads)
+            self.ledger = kernel.Ledger.load(
+                bases,
+                deltas,
+                self.day_open,
+                self.settings.threads,
+                self.checkpoint.ledger_sizes().deltas,
+            )
         except ValueError as error:
             raise StorageError(
                 f"the ledger in {self.settings.state_dir} is damaged: {error}",
