@@ -65,55 +65,57 @@ fn column(input: &mut Input) -> Option<Column> {
     }
 }
 
-/// Numbers columns within one blob, in the order of their first use.
-struct Writer<'a> {
-    columns: &'a Columns,
+/// Makes one blob at its length, since blobs are large: its columns, numbered in the order of their first use, have to be
+/// known before its entries come.
+struct Writer {
     numbers: Vec<u32>,
-    definitions: Vec<u8>,
-    used: u32,
-    entries: Vec<u8>,
+    out: Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
-    fn new(columns: &'a Columns, entries: usize) -> Writer<'a> {
-        let entries = Vec::with_capacity(entries * ENTRY_BYTES);
-        Writer {
-            columns,
-            numbers: vec![u32::MAX; columns.defined.len()],
-            definitions: Vec::new(),
-            used: 0,
-            entries,
+impl Writer {
+    /// A blob of these entries per shard; `keys` are theirs, in order.
+    fn new(
+        columns: &Columns,
+        kind: &[u8],
+        counts: &[u32],
+        keys: impl Iterator<Item = u64>,
+    ) -> Writer {
+        let mut numbers = vec![u32::MAX; columns.defined.len()];
+        let (mut used, mut definitions) = (0u32, Vec::new());
+        for key in keys {
+            let number = column_of(key) as usize;
+            if numbers[number] == u32::MAX
+                && let Some(column) = &columns.defined[number]
+            {
+                put_column(&mut definitions, column);
+                numbers[number] = used;
+                used += 1;
+            }
         }
-    }
-
-    fn put(&mut self, key: u64, value: u64) {
-        let number = column_of(key) as usize;
-        if self.numbers[number] == u32::MAX
-            && let Some(column) = &self.columns.defined[number]
-        {
-            put_column(&mut self.definitions, column);
-            self.numbers[number] = self.used;
-            self.used += 1;
-        }
-        self.entries
-            .extend_from_slice(&with_column(key, self.numbers[number]).to_le_bytes());
-        self.entries.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn finish(self, kind: &[u8], counts: &[u32]) -> Vec<u8> {
-        let mut out =
-            Vec::with_capacity(self.definitions.len() + self.entries.len() + counts.len() * 4 + 32);
+        let entries: usize = counts.iter().map(|count| *count as usize).sum();
+        let around = MAGIC.len() + kind.len() + definitions.len() + counts.len() * 4 + 12;
+        let mut out = Vec::with_capacity(around + entries * ENTRY_BYTES);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(kind);
-        out.extend_from_slice(&self.used.to_le_bytes());
-        out.extend_from_slice(&self.definitions);
+        out.extend_from_slice(&used.to_le_bytes());
+        out.extend_from_slice(&definitions);
         for count in counts {
             out.extend_from_slice(&count.to_le_bytes());
         }
-        out.extend_from_slice(&self.entries);
-        let crc = crc64(&out, 0);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out
+        Writer { numbers, out }
+    }
+
+    fn put(&mut self, key: u64, value: u64) {
+        let number = self.numbers[column_of(key) as usize];
+        self.out
+            .extend_from_slice(&with_column(key, number).to_le_bytes());
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let crc = crc64(&self.out, 0);
+        self.out.extend_from_slice(&crc.to_le_bytes());
+        self.out
     }
 }
 
@@ -166,12 +168,14 @@ impl Ledger {
     /// One shard as a base blob: all of its live entries.
     pub fn shard_blob(&self, index: usize) -> Vec<u8> {
         let shard = &self.shards[index];
-        let count = shard.alive(&self.columns);
-        let mut writer = Writer::new(&self.columns, count);
-        for (key, value) in shard.entries(&self.columns) {
+        let count = shard.alive(&self.columns) as u32;
+        let entries = || shard.entries(&self.columns);
+        let keys = entries().map(|(key, _)| key);
+        let mut writer = Writer::new(&self.columns, &[b'B', index as u8], &[count], keys);
+        for (key, value) in entries() {
             writer.put(key, value);
         }
-        writer.finish(&[b'B', index as u8], &[count as u32])
+        writer.finish()
     }
 
     /// About how long `shard_blob` is.
@@ -181,7 +185,7 @@ impl Ledger {
 
     /// What changed since the last delta; empty when nothing did.
     pub fn take_delta(&mut self, threads: usize) -> Vec<u8> {
-        let changed: usize = self.shards.iter().map(|shard| shard.dirty.len()).sum();
+        let changed = self.changed();
         if changed == 0 {
             return Vec::new();
         }
@@ -196,16 +200,19 @@ impl Ledger {
             let (shard, entries) = &mut *threads::lock(&shards[index]);
             *entries = shard.take_dirty(columns);
         });
-        let mut writer = Writer::new(columns, changed);
-        let mut counts = Vec::with_capacity(SHARDS);
-        for shard in shards {
-            let (_, entries) = shard.into_inner().unwrap_or_else(PoisonError::into_inner);
-            counts.push(entries.len() as u32);
+        let shards: Vec<Vec<(u64, u64)>> = shards
+            .into_iter()
+            .map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner).1)
+            .collect();
+        let counts: Vec<u32> = shards.iter().map(|entries| entries.len() as u32).collect();
+        let keys = shards.iter().flatten().map(|(key, _)| *key);
+        let mut writer = Writer::new(columns, b"D", &counts, keys);
+        for entries in shards {
             for (key, value) in entries {
                 writer.put(key, value);
             }
         }
-        writer.finish(b"D", &counts)
+        writer.finish()
     }
 }
 
@@ -281,11 +288,14 @@ mod tests {
         let backwards: Vec<(u64, &[u8])> = bases.iter().rev().copied().collect();
         let orders = [(&bases, bases.len()), (&bases, 7), (&backwards, 100)];
         for (threads, (bases, at_once)) in [1, 2, 2].into_iter().zip(orders) {
-            let mut loading = Loading::new(&deltas, 0, threads).expect("whole");
+            let mut loading = Loading::new(0, threads, 0);
             for some in bases.chunks(at_once) {
-                loading.add(some).expect("whole");
+                loading.add_bases(some).expect("whole");
             }
-            let loaded = loading.finish().expect("known columns");
+            for some in deltas.chunks(at_once) {
+                loading.add_deltas(some).expect("whole");
+            }
+            let loaded = loading.finish();
             assert_eq!(ledger.items(), loaded.items());
             assert_eq!(ledger.caps(), loaded.caps());
             assert_eq!(ledger.entries(), loaded.entries());

@@ -1,5 +1,6 @@
 //! One call of `process`: what scans the pieces of a round, and what puts them together in order.
 
+use crate::blob::ENTRY_BYTES;
 use crate::clock::Clock;
 use crate::finder::{Context, Days};
 use crate::msisdn;
@@ -79,12 +80,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether there is enough, or nothing more.
-    pub(crate) fn is_over(&self, begun: Instant) -> bool {
+    /// Whether there is enough, or nothing more. `changed`: entries of the ledger.
+    pub(crate) fn is_over(&self, begun: Instant, changed: usize) -> bool {
         let all = self.progress.len() == self.job.ranges.len()
             && self.progress.last().is_none_or(|p| p.complete);
-        let enough =
-            self.done.bytes() > self.job.output_bytes_max || begun.elapsed() >= self.job.work_max;
+        let bytes = self.done.bytes() + (changed * ENTRY_BYTES) as u64;
+        let enough = bytes > self.job.output_bytes_max || begun.elapsed() >= self.job.work_max;
         all || self.cut || (self.moved && enough)
     }
 

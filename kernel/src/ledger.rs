@@ -94,6 +94,11 @@ impl Ledger {
         counts
     }
 
+    /// Entries that changed since the last delta.
+    pub(crate) fn changed(&self) -> usize {
+        self.shards.iter().map(|shard| shard.dirty.len()).sum()
+    }
+
     /// Bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         self.shards.iter().map(Shard::memory_bytes).sum()

@@ -1,13 +1,12 @@
 //! From the blobs of a checkpoint to a ledger.
 //!
-//! Deltas come first and stay; bases come some at a time, and each shard is filled once and for all when its base is
-//! there: so only some bases need be in memory at once. A delta says nothing about a shard whose base is of its batch or
-//! a later one.
+//! Bases come first, each of which fills its shard, and then the deltas, which add what is newer: both some at a time, so
+//! that few need be in memory at once. A delta says nothing about a shard whose base is of its batch or a later one.
 
 use crate::blob::{Blob, ENTRY_BYTES, is_whole};
 use crate::columns::{Column, Columns};
 use crate::ledger::Ledger;
-use crate::shard::{SHARDS, Shard, column_of, with_column};
+use crate::shard::{LOOKED_AHEAD, SHARDS, Shard, column_of, with_column};
 use crate::threads;
 use std::sync::Mutex;
 
@@ -17,64 +16,75 @@ const CLOSED: u32 = 0;
 /// A batch and a blob of it.
 pub type Kept<'a> = (u64, &'a [u8]);
 
-/// A ledger of which bases are still to come.
-pub struct Loading<'a> {
+/// A ledger of which blobs are still to come.
+pub struct Loading {
     ledger: Ledger,
-    deltas: Vec<Source<'a>>,
     /// By shard: the batch of the base that it was filled with.
     filled: Vec<Option<u64>>,
+    /// Entries of a shard for which room is made besides those of its base.
+    newer: usize,
     day_open: u32,
     threads: usize,
 }
 
-impl<'a> Loading<'a> {
-    /// Begin with the deltas, in commit order, without what can receive no record of `day_open` or later. Err says which
-    /// is damaged.
-    pub fn new(deltas: &[Kept<'a>], day_open: u32, threads: usize) -> Result<Self, String> {
-        let mut loading = Loading {
+impl Loading {
+    /// Begin, without what can receive no record of `day_open` or later. `delta_bytes`: about those of all deltas. Much of
+    /// what they say is new, and a table that must grow for it costs its pages twice.
+    pub fn new(day_open: u32, threads: usize, delta_bytes: usize) -> Self {
+        Loading {
             ledger: Ledger::default(),
-            deltas: Vec::new(),
             filled: vec![None; SHARDS],
+            newer: delta_bytes / (SHARDS * ENTRY_BYTES) * 3 / 4,
             day_open,
             threads,
-        };
-        for (shard, source) in loading.read(deltas, "delta")? {
-            if shard.is_some() {
-                return Err(damaged("delta", source.batch));
-            }
-            loading.deltas.push(source);
         }
-        Ok(loading)
     }
 
     /// Fill the shards of some bases. Of two bases of a shard the newer counts. Err says which is damaged.
-    pub fn add(&mut self, bases: &[Kept]) -> Result<(), String> {
+    pub fn add_bases(&mut self, bases: &[Kept]) -> Result<(), String> {
         let mut base_of: Vec<Option<Source>> = Vec::new();
         base_of.resize_with(SHARDS, || None);
         for (shard, source) in self.read(bases, "base")? {
             let Some(shard) = shard else {
                 return Err(damaged("base", source.batch));
             };
-            let newest = base_of[shard].as_ref().map(|base| base.batch);
-            if newest.max(self.filled[shard]) < Some(source.batch) {
+            if self.filled[shard] < Some(source.batch) {
+                self.filled[shard] = Some(source.batch);
                 base_of[shard] = Some(source);
             }
         }
-        for (shard, base) in base_of.iter().enumerate() {
-            if let Some(base) = base {
-                if self.filled[shard].is_some() {
-                    self.ledger.shards[shard] = Shard::default();
-                }
-                self.filled[shard] = Some(base.batch);
-            }
-        }
-        self.fill(|shard| base_of[shard].as_ref(), |_, base| base.is_some())
+        let newer = self.newer;
+        self.fill(|index, shard, columns| {
+            let Some(base) = &base_of[index] else {
+                return Some(());
+            };
+            *shard = Shard::default();
+            shard.reserve(columns, base.entries[0].len() / ENTRY_BYTES + newer);
+            base.apply(shard, columns, base.entries[0])
+        })
     }
 
-    /// The ledger, once all bases are there.
-    pub fn finish(mut self) -> Result<Ledger, String> {
-        self.fill(|_| None, |filled, _| filled.is_none())?;
-        Ok(self.ledger)
+    /// Add some deltas, in commit order, once all bases are there. Err says which is damaged.
+    pub fn add_deltas(&mut self, deltas: &[Kept]) -> Result<(), String> {
+        let mut sources = Vec::new();
+        for (shard, source) in self.read(deltas, "delta")? {
+            if shard.is_some() {
+                return Err(damaged("delta", source.batch));
+            }
+            sources.push(source);
+        }
+        let filled = self.filled.clone();
+        self.fill(|index, shard, columns| {
+            sources
+                .iter()
+                .filter(|delta| filled[index] < Some(delta.batch))
+                .try_for_each(|delta| delta.apply(shard, columns, delta.entries[index]))
+        })
+    }
+
+    /// The ledger, once all is there.
+    pub fn finish(self) -> Ledger {
+        self.ledger
     }
 
     /// What blobs hold, by shard if they are bases.
@@ -99,32 +109,16 @@ impl<'a> Loading<'a> {
         Ok(found)
     }
 
-    /// Fill the shards that are wanted with their bases and what is newer.
-    fn fill<'b>(
+    /// Do something with each shard; None of it: an entry's column is not there.
+    fn fill(
         &mut self,
-        base_of: impl Fn(usize) -> Option<&'b Source<'b>> + Sync,
-        wanted: impl Fn(Option<u64>, Option<&Source>) -> bool + Sync,
+        each: impl Fn(usize, &mut Shard, &Columns) -> Option<()> + Sync,
     ) -> Result<(), String> {
-        let (columns, deltas, filled) = (&self.ledger.columns, &self.deltas, &self.filled);
+        let columns = &self.ledger.columns;
         let shards: Vec<Mutex<&mut Shard>> =
             self.ledger.shards.iter_mut().map(Mutex::new).collect();
         let sound = threads::map(self.threads, SHARDS, |index| {
-            let base = base_of(index);
-            if !wanted(filled[index], base) {
-                return true;
-            }
-            let mut shard = threads::lock(&shards[index]);
-            shard.reserve(
-                columns,
-                base.map_or(0, |base| base.entries[0].len() / ENTRY_BYTES),
-            );
-            let newer = deltas
-                .iter()
-                .filter(|delta| base.is_none_or(|base| base.batch < delta.batch));
-            base.is_none_or(|base| base.apply(&mut shard, columns, base.entries[0]).is_some())
-                && newer
-                    .map(|delta| delta.apply(&mut shard, columns, delta.entries[index]))
-                    .all(|applied| applied.is_some())
+            each(index, &mut threads::lock(&shards[index]), columns).is_some()
         });
         if sound.contains(&false) {
             return Err("a ledger blob names an unknown column".into());
@@ -146,9 +140,11 @@ impl Ledger {
         day_open: u32,
         threads: usize,
     ) -> Result<Ledger, String> {
-        let mut loading = Loading::new(deltas, day_open, threads)?;
-        loading.add(bases)?;
-        loading.finish()
+        let delta_bytes = deltas.iter().map(|(_, blob)| blob.len()).sum();
+        let mut loading = Loading::new(day_open, threads, delta_bytes);
+        loading.add_bases(bases)?;
+        loading.add_deltas(deltas)?;
+        Ok(loading.finish())
     }
 
     /// The numbers of a blob's columns in this ledger, `CLOSED` for those that are over.
@@ -180,15 +176,29 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn apply(&self, shard: &mut Shard, columns: &Columns, entries: &[u8]) -> Option<()> {
-        for entry in entries.chunks_exact(ENTRY_BYTES) {
-            let (key, value) = entry.split_first_chunk::<8>()?;
-            let key = u64::from_le_bytes(*key);
-            let value = u64::from_le_bytes(value.try_into().ok()?);
-            let number = *self.numbers.get(column_of(key) as usize)?;
-            if number != CLOSED {
-                shard.set(columns, with_column(key, number), value, false);
+        let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+        for (at, entry) in entries.iter().enumerate() {
+            // Those of a base follow each other in memory, those of a delta lie anywhere.
+            if let Some(ahead) = entries.get(at + LOOKED_AHEAD) {
+                shard.prefetch_key(columns, self.read(ahead)?.0);
+            }
+            let (key, value) = self.read(entry)?;
+            if column_of(key) != CLOSED {
+                shard.set(columns, key, value, false);
             }
         }
         Some(())
+    }
+
+    /// Key, with its column's number in the ledger, and value of an entry.
+    #[inline]
+    fn read(&self, entry: &[u8; ENTRY_BYTES]) -> Option<(u64, u64)> {
+        let (key, value) = entry.split_first_chunk::<8>()?;
+        let key = u64::from_le_bytes(*key);
+        let number = *self.numbers.get(column_of(key) as usize)?;
+        Some((
+            with_column(key, number),
+            u64::from_le_bytes(value.try_into().ok()?),
+        ))
     }
 }

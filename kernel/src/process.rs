@@ -31,6 +31,8 @@ pub const PIECE_BYTES: usize = 256 << 10;
 const ROUND_PIECES: usize = 8;
 /// What a caller is told when there are more open columns than a ledger can number.
 pub(crate) const COLUMNS_FULL: &str = "too many open windows and days for one ledger";
+/// What a notification takes besides its line, once its caller has a row of it: about a tuple, its numbers and texts.
+const ROW_BYTES: usize = 400;
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 
@@ -86,9 +88,10 @@ pub struct Processed {
 }
 
 impl Processed {
-    /// Bytes of output and rejects.
+    /// Bytes of output, rejects and the rows of notifications.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.rejects.len() + self.outputs.values().map(Vec::len).sum::<usize>()) as u64
+        let output: usize = self.outputs.values().map(Vec::len).sum();
+        (self.rejects.len() + output + self.notifications.len() * ROW_BYTES) as u64
     }
 
     /// Note what the ledger has decided to notify, in input order. Its content is at that (range, position).
@@ -131,7 +134,7 @@ pub struct Job<'a> {
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
-    /// Stop when output and rejects exceed this.
+    /// Stop when output, rejects, rows of notifications and the ledger's delta exceed this.
     pub output_bytes_max: u64,
     /// Stop when the work lasted as long.
     pub work_max: Duration,
@@ -180,7 +183,7 @@ impl Scanner {
         let mut call = Call::new(job, &clock);
         let result = loop {
             match self.round(&mut call, ledger) {
-                Ok(rest) if call.is_over(begun) => {
+                Ok(rest) if call.is_over(begun, ledger.changed()) => {
                     call.give_back(&rest);
                     self.pool.extend(rest);
                     break Ok(());

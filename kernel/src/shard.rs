@@ -14,7 +14,7 @@
 //! in order are read back in order, whatever the numbers.
 
 use crate::columns::{COLUMN_BITS, COLUMNS_MAX, Columns};
-use crate::fast;
+use crate::fast::{self, TableLine, TableLines};
 use crate::msisdn;
 
 /// Shards of a ledger.
@@ -27,16 +27,11 @@ pub(crate) const REST_BITS: u32 = msisdn::KEY_BITS - SHARDS.trailing_zeros();
 const DIRTY: u64 = 1;
 pub(crate) const FIRED: u64 = 1 << 63;
 /// Entries whose places are asked of memory before they are looked at.
-const LOOKED_AHEAD: usize = 16;
+pub(crate) const LOOKED_AHEAD: usize = 16;
 /// Lines of the smallest table.
 const LINES_MIN: usize = 4;
-/// Entries of a line.
-const LINE_ENTRIES: usize = 4;
-
-/// A cache line of entries. A search begins at a line's start: most end within it.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct TableLine([[u64; 2]; LINE_ENTRIES]);
+/// Entries of a line. A search begins at a line's start: most end within it.
+const LINE_ENTRIES: usize = size_of::<TableLine>() / size_of::<[u64; 2]>();
 
 /// A place in a table.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +43,7 @@ struct Slot {
 /// One table.
 #[derive(Debug, Default)]
 pub struct Shard {
-    lines: Vec<TableLine>,
+    lines: TableLines,
     len: usize,
     /// Keys of changed entries, in the order of their first change.
     pub(crate) dirty: Vec<u64>,
@@ -123,7 +118,7 @@ impl Shard {
     fn find(&self, key: u64, salt: u64) -> (bool, Slot) {
         let mut line = self.place(key, salt);
         loop {
-            for (entry, [held, _]) in self.lines[line].0.iter().enumerate() {
+            for (entry, [held, _]) in self.lines[line].iter().enumerate() {
                 if held & !DIRTY == key {
                     return (true, Slot { line, entry });
                 }
@@ -140,7 +135,7 @@ impl Shard {
 
     #[inline]
     fn slot(&mut self, at: Slot) -> &mut [u64; 2] {
-        &mut self.lines[at.line].0[at.entry]
+        &mut self.lines[at.line][at.entry]
     }
 
     fn slots(&self) -> usize {
@@ -150,17 +145,18 @@ impl Shard {
     /// Ask memory for what `apply` will look at.
     #[inline]
     pub fn prefetch(&self, columns: &Columns, candidate: &Candidate) {
-        let ask = |column: u32| {
-            let place = self.place(
-                key_of(candidate.mixed, column),
-                columns.salts[column as usize],
-            );
-            fast::prefetch(&self.lines, place);
-        };
+        let ask = |column| self.prefetch_key(columns, key_of(candidate.mixed, column));
         ask(candidate.total);
         if columns.partners[candidate.cap as usize] != candidate.total {
             ask(candidate.cap);
         }
+    }
+
+    /// Ask memory for the place of a key.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, columns: &Columns, key: u64) {
+        let place = self.place(key, columns.salts[column_of(key) as usize]);
+        fast::prefetch(&self.lines, place);
     }
 
     /// Write an entry. `dirty`: it is part of the next delta.
@@ -229,8 +225,8 @@ impl Shard {
     /// Move what is alive to a table of about that many slots.
     fn rebuild(&mut self, columns: &Columns, slots: usize) {
         let lines = slots.div_ceil(LINE_ENTRIES).max(LINES_MIN);
-        let old = std::mem::replace(&mut self.lines, vec![TableLine::default(); lines]);
-        for [key, value] in old.into_iter().flat_map(|line| line.0) {
+        let old = std::mem::replace(&mut self.lines, TableLines::zeroed(lines));
+        for [key, value] in old.iter().flatten().copied() {
             let column = column_of(key);
             if key == 0 || columns.is_dead(column) {
                 continue;
@@ -316,7 +312,7 @@ impl Shard {
 
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.lines.capacity() * size_of::<TableLine>() + self.dirty.capacity() * size_of::<u64>()
+        size_of_val(&*self.lines) + self.dirty.capacity() * size_of::<u64>()
     }
 
     /// All entries with a column that is not dead, in table order, keys clean.
@@ -326,7 +322,7 @@ impl Shard {
     ) -> impl Iterator<Item = (u64, u64)> + 'a {
         self.lines
             .iter()
-            .flat_map(|line| &line.0)
+            .flatten()
             .filter(|slot| slot[0] != 0 && !columns.is_dead(column_of(slot[0])))
             .map(|slot| (slot[0] & !DIRTY, slot[1]))
     }
@@ -337,8 +333,7 @@ impl Shard {
         let mut taken = Vec::with_capacity(keys.len());
         for (at, &key) in keys.iter().enumerate() {
             if let Some(&ahead) = keys.get(at + LOOKED_AHEAD) {
-                let salt = columns.salts[column_of(ahead) as usize];
-                fast::prefetch(&self.lines, self.place(ahead, salt));
+                self.prefetch_key(columns, ahead);
             }
             let column = column_of(key);
             let (found, at) = self.find(key, columns.salts[column as usize]);

@@ -144,7 +144,7 @@ impl Splitting {
             self.scanner.recycle(pieces);
             self.scanner.recycle(rest);
             let bytes = self.writers.iter().map(Writer::bytes).sum::<usize>();
-            let over = call.is_over(begun);
+            let over = call.is_over(begun, 0);
             if over || bytes >= self.round_bytes {
                 break over;
             }

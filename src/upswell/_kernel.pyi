@@ -125,13 +125,15 @@ class Ledger:
     @staticmethod
     def load(
         bases: Iterable[tuple[int, bytes]],
-        deltas: Sequence[tuple[int, bytes]],
+        deltas: Iterable[tuple[int, bytes]],
         day_open: int,
         threads: int,
+        delta_bytes: int = 0,
     ) -> Ledger:
         """The ledger of a checkpoint: (batch, base blob) in any order, (batch, delta blob) in commit order.
 
-        Bases are taken some at a time and not kept.
+        Bases are taken some at a time and not kept, and then the deltas likewise. With more than one thread the
+        next are asked for while some are taken in. delta_bytes: about those of all deltas, for which room is made.
 
         A delta says nothing about a shard whose base is of its batch or a later one. What can receive no
         record of day_open or later is left out. ValueError when a blob is damaged (each carries a checksum).
@@ -196,8 +198,8 @@ class Scanner:
         that line ended in "\r".
         newlines, digest: of the bytes before start. day_max: a later date as written is `future`. day_open: an
         earlier day is `late`. rejects_left_bytes: rejects are kept until one, encoded, does not fit into what is left.
-        Stops early, between two pieces, when output and rejects exceed output_bytes_max or the work lasted
-        work_ms_max (always after at least one piece with progress).
+        Stops early, between two pieces, when output, rejects, rows of notifications and delta together exceed
+        output_bytes_max, or the work lasted work_ms_max (always after at least one piece with progress).
         """
 
 @final
@@ -231,7 +233,7 @@ class Splitting:
 
 @final
 class Result:
-    """What a call of process or gather gives. Each bytes or list is made when it is asked for: ask once."""
+    """What a call of process or gather gives. Outputs and notifications are made when they are asked for: ask once."""
 
     @property
     def ranges(self) -> list[Scanned]:

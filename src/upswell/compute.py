@@ -16,7 +16,7 @@ from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
 from upswell.reload import Reference
 
-OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
+OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
 """About as long as a batch may work before its results are worth showing; between the two as long as the commit before
 it took, so that neither waits long for the other."""
@@ -80,7 +80,13 @@ class Embedded:
         bases, deltas = self._checkpoint.ledger_bases(), self._checkpoint.ledger_deltas()
         self._day_open = self._checkpoint.day_open()
         try:
-            self._ledger = Ledger.load(bases, deltas, self._day_open, self._settings.threads)
+            self._ledger = Ledger.load(
+                bases,
+                deltas,
+                self._day_open,
+                self._settings.threads,
+                self._checkpoint.ledger_sizes().deltas,
+            )
         except ValueError as error:
             raise StorageError(
                 f"the ledger in {self._settings.state_dir} is damaged: {error}",

@@ -292,6 +292,7 @@ class _Run:
                     names = [wanted.name for wanted in ranges]
                     self.observations.add(result, names, self.reference.ruleset)
                 self._progress()
+                del batch  # or it would stay in memory while the next one is made
         return not over
 
     def _read(self, ranges: Sequence[Range]) -> Read:

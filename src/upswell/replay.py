@@ -26,7 +26,7 @@ from upswell.stored import CommittedBatch, LedgerParts, Totals
 from upswell.view import View
 from upswell.zones import Zones, day_max_of, day_open_of
 
-OUTPUT_BYTES_MAX = 32 << 20  # of notifications in memory at once, as in a run
+OUTPUT_BYTES_MAX = 16 << 20  # of notifications in memory at once, as in a run
 WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
 SUFFIX = ".gz"
 _LOOKS = 5  # at a ledger in files that a run goes on replacing

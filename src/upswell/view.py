@@ -147,6 +147,9 @@ class View:
         rows = self._named('name, state, "offset", size, repeats', names)
         return {decode_name(name): Place(*place) for name, *place in rows}
 
+    def _file_ids(self, names: Iterable[str]) -> dict[str, int]:
+        return {decode_name(name): number for name, number in self._named("name, id", names)}
+
     def _named(self, columns: str, names: Iterable[str]) -> Iterator[Any]:
         """These columns of the rows of these names."""
         wanted = [encode_name(name) for name in names]
@@ -325,9 +328,11 @@ class View:
             for row in self._db.execute(sql, (only.start, only.stop)):
                 yield self._base(row)
 
-    def ledger_deltas(self) -> list[tuple[int, bytes]]:
-        """The ledger's deltas in commit order, each with its batch."""
-        return [self._delta(row) for row in self.rows(f"{_DELTAS} ORDER BY batch")]
+    def ledger_deltas(self) -> Iterator[tuple[int, bytes]]:
+        """The ledger's deltas in commit order, each with its batch, read one by one likewise."""
+        with storage_errors(self.path):
+            for row in self._db.execute(f"{_DELTAS} ORDER BY batch"):
+                yield self._delta(row)
 
     def _base(self, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
         shard, batch, content, sealed = row

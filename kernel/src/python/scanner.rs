@@ -123,6 +123,10 @@ impl Scanned {
 pub(super) struct PyResultOf {
     #[pyo3(get)]
     ranges: Vec<Py<Scanned>>,
+    #[pyo3(get)]
+    rejects: Py<PyBytes>,
+    #[pyo3(get)]
+    delta: Py<PyBytes>,
     done: Processed,
 }
 
@@ -140,7 +144,14 @@ impl PyResultOf {
                 )
             })
             .collect::<PyResult<_>>()?;
-        Ok(PyResultOf { ranges, done })
+        // They are large: the kernel's own go at once.
+        let bytes_of = |own: Vec<u8>| PyBytes::new(py, &own).unbind();
+        Ok(PyResultOf {
+            ranges,
+            rejects: bytes_of(std::mem::take(&mut done.rejects)),
+            delta: bytes_of(std::mem::take(&mut done.delta)),
+            done,
+        })
     }
 }
 
@@ -176,16 +187,6 @@ impl PyResultOf {
                 )
             })
             .collect()
-    }
-
-    #[getter]
-    fn rejects<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.done.rejects)
-    }
-
-    #[getter]
-    fn delta<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.done.delta)
     }
 
     #[getter]

@@ -5,22 +5,65 @@ use crate::ledger::{Item, Ledger};
 use crate::loading::{Kept, Loading};
 use crate::msisdn;
 use crate::shard::SHARDS;
+use crate::threads::lock;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyIterator};
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::thread;
 
 #[pyclass(name = "Ledger", module = "upswell._kernel")]
 #[derive(Default)]
 pub(super) struct PyLedger(pub(super) Ledger);
 
-/// Bases that are in memory at once while they are loaded: some for each thread.
-const LOADED_AT_ONCE: usize = 16;
+/// Bytes of blobs that are taken in together: some for each thread. As many are read meanwhile.
+const TAKEN_BYTES: usize = 16 << 20;
 
-fn slices(blobs: &[(u64, PyBackedBytes)]) -> Vec<Kept<'_>> {
-    blobs
-        .iter()
-        .map(|(batch, blob)| (*batch, &**blob))
-        .collect()
+type Blobs = Vec<(u64, PyBackedBytes)>;
+
+/// The next blobs, up to `TAKEN_BYTES` but one at least; empty after the last.
+fn next_blobs(blobs: &mut Bound<'_, PyIterator>) -> PyResult<Blobs> {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    while bytes < TAKEN_BYTES
+        && let Some(blob) = blobs.next()
+    {
+        let blob: (u64, PyBackedBytes) = blob?.extract()?;
+        bytes += blob.1.len();
+        some.push(blob);
+    }
+    Ok(some)
+}
+
+/// Hand all blobs to `take`, some at a time; with more than one thread, the next are read meanwhile.
+fn take_all(
+    blobs: &Bound<'_, PyAny>,
+    threads: usize,
+    take: impl FnMut(&[Kept]) -> Result<(), String> + Send,
+) -> PyResult<()> {
+    let py = blobs.py();
+    let take = Mutex::new(take);
+    let mut blobs = blobs.try_iter()?;
+    let mut some = next_blobs(&mut blobs)?;
+    while !some.is_empty() {
+        let kept: Vec<Kept> = some.iter().map(|(batch, blob)| (*batch, &**blob)).collect();
+        let take_some = || lock(&take)(&kept);
+        let (taken, next) = thread::scope(|scope| {
+            let taking = (threads > 1)
+                .then(|| thread::Builder::new().spawn_scoped(scope, take_some).ok())
+                .flatten();
+            let Some(taking) = taking else {
+                // Alone, or without another thread, one after the other.
+                return (py.detach(take_some), next_blobs(&mut blobs));
+            };
+            let next = next_blobs(&mut blobs);
+            let taken = py.detach(|| taking.join());
+            (taken.unwrap_or_else(|panic| resume_unwind(panic)), next)
+        });
+        taken.map_err(broken)?;
+        some = next?;
+    }
+    Ok(())
 }
 
 fn check_shard(index: usize) -> PyResult<()> {
@@ -43,29 +86,18 @@ impl PyLedger {
     }
 
     #[staticmethod]
+    #[pyo3(signature = (bases, deltas, day_open, threads, delta_bytes = 0))]
     fn load(
-        py: Python<'_>,
         bases: &Bound<'_, PyAny>,
-        deltas: Vec<(u64, PyBackedBytes)>,
+        deltas: &Bound<'_, PyAny>,
         day_open: u32,
         threads: usize,
+        delta_bytes: usize,
     ) -> PyResult<PyLedger> {
-        let deltas = slices(&deltas);
-        let loading = py.detach(|| Loading::new(&deltas, day_open, threads));
-        let mut loading = loading.map_err(broken)?;
-        let mut bases = bases.try_iter()?;
-        loop {
-            let some: Vec<(u64, PyBackedBytes)> = bases
-                .by_ref()
-                .take(LOADED_AT_ONCE)
-                .map(|base| base?.extract())
-                .collect::<PyResult<_>>()?;
-            if some.is_empty() {
-                break;
-            }
-            py.detach(|| loading.add(&slices(&some))).map_err(broken)?;
-        }
-        py.detach(|| loading.finish()).map(PyLedger).map_err(broken)
+        let mut loading = Loading::new(day_open, threads, delta_bytes);
+        take_all(bases, threads, |some| loading.add_bases(some))?;
+        take_all(deltas, threads, |some| loading.add_deltas(some))?;
+        Ok(PyLedger(loading.finish()))
     }
 
     fn shard<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
