@@ -70,6 +70,8 @@ class Status:
     """Of the last days."""
     runs: list[Run]
     """The last RUNS_MAX, in order; the last one may be going on."""
+    refused: str
+    """Why the last edit of SEGMENT or RULES is not in force; empty when it is."""
     looked_at: datetime
 
     @property
@@ -190,6 +192,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         cadence_s=cadence_s,
         arrivals=arrivals,
         runs=runs(state_dir, held)[-RUNS_MAX:],
+        refused=refused.words if refused else "",
         looked_at=datetime.now(UTC),
     )
 
@@ -205,6 +208,15 @@ def log(state_dir: Path) -> Iterator[LogRange]:
     """The log of ranges in commit order."""
     with View.open(state_dir) as view:
         yield from view.log()
+
+
+def sizes(state_dir: Path) -> dict[str, int]:
+    """Bytes on disk by what they are for."""
+    places = {
+        "database": state_dir.glob("checkpoint.db*"),
+        "rejects": state_dir.glob("rejects/*.tsv"),
+    }
+    return {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
 
 
 def file_json(file: File) -> dict[str, object]:

@@ -30,6 +30,7 @@ COMMANDS = {
     "whatif": "Count what other rules, or another segment, would have sent",
     "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
     "state": "Verify or describe a state directory",
+    "dashboard": "A page with three views of a run, live and read-only",
     "demo": "A full tour on generated data, in under a minute",
 }
 """Every command with its line in the help, in order. Command ``x`` is ``command`` in upswell.cli.x."""
