@@ -9,6 +9,7 @@ whole, whoever asks.
 import hmac
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -45,14 +46,22 @@ _HEADERS = {
 }
 _CODES = {UsageError: 400, InputMissing: 409}
 _LOOK_S = 1.0  # between two looks for something new, for the live page
+_STOP_CHECK_S = 0.2
+_END_S = 3  # that answers in hand may still take
 _KEEP_ALIVE_S = 15.0  # proxies hang up on a stream that says nothing
 _STREAMS_MAX = 32
 _CONNECTIONS_MAX = 128
 _BODY_BYTES_MAX = 4096  # of a look-up
 
 
-def serve(place: Place, address: str, token: str | None, tell: Callable[[str], None]) -> None:
-    """Serve the page until SIGINT or SIGTERM. ``tell`` gets its address once it is there.
+def serve(
+    place: Place,
+    address: str,
+    token: str | None,
+    tell: Callable[[str], None],
+    stop: threading.Event,
+) -> None:
+    """Serve the page until ``stop`` is set. ``tell`` gets its address once it is there.
 
     Raises ConfigError when the address cannot be listened on, StorageError when there is no state.
     """
@@ -69,12 +78,21 @@ def serve(place: Place, address: str, token: str | None, tell: Callable[[str], N
     bound = listening.getsockname()[:2]
     shown = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
     config = uvicorn.Config(
-        application(place, token, hosts(host, bound[1])),
-        log_config=None, access_log=False, server_header=False, lifespan="off",
-        limit_concurrency=_CONNECTIONS_MAX, timeout_keep_alive=5, timeout_graceful_shutdown=1,
+        application(place, token, hosts(host, bound[1]), stop),
+        log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off",
+        limit_concurrency=_CONNECTIONS_MAX, timeout_keep_alive=5, timeout_graceful_shutdown=_END_S,
     )  # fmt: skip
+    server = uvicorn.Server(config)
+    # In a thread of its own it leaves the signals alone, which it would hand on when it has ended.
+    serving = threading.Thread(
+        target=server.run, kwargs={"sockets": [listening]}, name="upswell-page"
+    )
+    serving.start()
     tell(f"http://{shown}/")
-    uvicorn.Server(config).run(sockets=[listening])
+    while serving.is_alive() and not stop.wait(_STOP_CHECK_S):
+        pass
+    server.should_exit = True
+    serving.join()
 
 
 def hosts(host: str, port: int) -> frozenset[str] | None:
@@ -90,9 +108,11 @@ def hosts(host: str, port: int) -> frozenset[str] | None:
     )
 
 
-def application(place: Place, token: str | None, allowed: frozenset[str] | None) -> ASGIApp:
-    """The whole of it."""
-    site = _Site(Panels(place), token)
+def application(
+    place: Place, token: str | None, allowed: frozenset[str] | None, stop: threading.Event
+) -> ASGIApp:
+    """The whole of it. ``allowed``: see ``hosts``. ``stop``: when it is set, streams end."""
+    site = _Site(Panels(place), token, stop)
     routes = [
         Route("/", site.page),
         Route("/page/{name}", site.page),
@@ -140,7 +160,8 @@ class _Guard:
 class _Site:
     """What each route answers."""
 
-    def __init__(self, panels: Panels, token: str | None) -> None:
+    def __init__(self, panels: Panels, token: str | None, stop: threading.Event) -> None:
+        self._stop = stop
         self._panels = panels
         self._token = token
         self._streams = 0
@@ -199,7 +220,7 @@ class _Site:
         silent_s = 0.0
         try:
             with View.open(self._panels.place.state_dir) as view:
-                while not await request.is_disconnected():
+                while not (self._stop.is_set() or await request.is_disconnected()):
                     now = await anyio.to_thread.run_sync(_version, view)
                     if now != told:
                         told, silent_s = now, 0.0

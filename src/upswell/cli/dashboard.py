@@ -3,12 +3,14 @@
 import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from upswell.cli import options
+from upswell.cli.signals import stopping
 from upswell.cli.terminal import Command, note, say_bytes, say_json
 
 if TYPE_CHECKING:
@@ -77,7 +79,11 @@ def command(
 
     if not address.startswith(_LOOPBACK):
         note("whoever reaches this address sees the page: it has no log-in")
-    serve(place, address, token, lambda url: note(f"the page is at {url} (Ctrl-C ends it)"))
+    stop = threading.Event()
+    with stopping(stop, lambda _: None):
+        serve(
+            place, address, token, lambda url: note(f"the page is at {url} (Ctrl-C ends it)"), stop
+        )
     return 0
 
 

@@ -3,7 +3,7 @@
 import { explain, get } from "./ask.js";
 import { columns, line } from "./charts.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, table } from "./parts.js";
+import { card, empty, figures, filled, h, table, tell } from "./parts.js";
 import { count, day, moment, plural, shortDay, size, words } from "./words.js";
 
 const VERDICTS_SHOWN = 6, TOTALS_SHOWN = 4; // a customer may have a line on every day
@@ -56,7 +56,7 @@ export function campaign(root) {
     await Promise.all([
       get(`/api/campaign${asked}`).then((found) => {
         pick.offer(found.days.map((each) => each.day).reverse());
-        counts.replaceChildren(...figures(tell(found)));
+        counts.replaceChildren(...figures(tellDay(found)));
         if (!fresh("campaign", found)) return;
         const names = found.applications.map((each) => each.name);
         const chosen = about.value;
@@ -74,7 +74,7 @@ export function campaign(root) {
 
 const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
 
-function tell(found) {
+function tellDay(found) {
   const { applications: every, usual_days: before } = found;
   const total = sum(every.map((each) => each.total)), usual = sum(every.map((each) => each.usual_total));
   const best = [...every].sort((a, b) => b.total - a.total)[0];
@@ -155,7 +155,7 @@ function askForm(about, story) {
       try {
         story.replaceChildren(...drawStory(await explain({ msisdn: msisdn.value, about: about.value, day: when.value })));
       } catch (error) {
-        story.replaceChildren(h("p", { class: "fault" }, `${error.message}. Next: ${error.next}.`));
+        story.replaceChildren(h("p", { class: "fault" }, tell(error)));
       }
       button.disabled = false;
     },

@@ -46,10 +46,17 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
       });
       if (focused) body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     },
+    /** Say why there is nothing to show. That there is nothing yet is no fault. */
     fail(error) {
-      body.replaceChildren(h("p", { class: "fault" }, `${error.message}${error.next ? ` Next: ${error.next}.` : ""}`));
+      body.replaceChildren(h("p", { class: error.code === 400 ? "empty" : "fault" }, tell(error)));
     },
   };
+}
+
+/** An error in a sentence: what is, and the next step. */
+export function tell(error) {
+  const words = error.message[0].toUpperCase() + error.message.slice(1);
+  return error.next ? `${words}. Next: ${error.next}.` : `${words}.`;
 }
 
 /** Figures in a row: [{name, value, unit, note, level}]. */
