@@ -14,7 +14,7 @@ RUST_TARGET := x86_64-unknown-linux-gnu
 
 # Tests and fuzz targets are no part of the compiled module.
 KERNEL_SOURCES := $(shell find kernel/Cargo.* kernel/build.rs kernel/src -type f)
-PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css')
+PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css' -o -name '*.svg')
 BENCH_OPTIONS :=
 CARGO_FUZZ_VERSION := 0.13.1
 # Seconds that each fuzz target runs.
@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .DELETE_ON_ERROR:
 .PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust coverage mutation audit trust \
 	fuzz fuzz-short sanitize bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth \
-	demo wheel pex smoke docs-check clean
+	demo wheel pex smoke docs-check screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,8 +88,16 @@ test: build lint test-rust test-python ## everything that is checked before a ch
 test-rust:
 	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
-test-python: .make/build
+# Tests of the page want a browser: without Debian's chromium they are skipped.
+test-python: .make/build $(if $(shell command -v chromium),.make/browser)
 	@$(BIN)/python -m pytest --quiet
+
+.make/browser: .make/dev
+	@$(PIP) install --group browser
+	@touch $@
+
+screenshots: .make/build .make/browser ## docs/images/ anew, of the page over generated data (needs chromium; two minutes)
+	@$(BIN)/python tests/screenshots.py docs/images
 
 # The test measures and fails below all branches; the table shows where.
 coverage: .make/build ## the branches of commit, checkpoint, sink, source and recovery that tests go through: all
@@ -184,7 +192,7 @@ pex: dist/upswell.pex ## dist/upswell.pex: the one-file deliverable, wheel and d
 
 # --venv and --sh-boot: from the second start on it is as quick as an installed command.
 dist/upswell.pex: .make/wheel constraints.txt
-	@$(BIN)/python -m pex dist/upswell-*.whl --constraints constraints.txt --no-build \
+	@$(BIN)/python -m pex "$$(echo dist/upswell-*.whl)[dashboard]" --constraints constraints.txt --no-build \
 		--interpreter-constraint 'CPython>=3.11' --python-shebang '/usr/bin/env python3' \
 		--venv prepend --sh-boot --script upswell --output-file $@
 

@@ -1,15 +1,16 @@
 """What a run says while it runs: how often, in which words, and that saying it never ends a run."""
 
 import io
+import json
 import sys
 
 import pytest
 
-from upswell.batch import STATES
-from upswell.cli.narrate import Lines
+from upswell.batch import STATES, Versions
+from upswell.cli.narrate import Lines, Live, narrator
 from upswell.cli.show import count, plural, seconds, size
 from upswell.reference import OUTCOMES, REASONS
-from upswell.summary import Summary
+from upswell.summary import Standing, Summary
 from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
 
 
@@ -97,3 +98,27 @@ def test_numbers_are_written_for_people() -> None:
         plural(2, "batch"),
         plural(0, "file"),
     ]
+
+
+def test_json_lines_hold_what_text_lines_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is one object: numbers stay numbers, and nothing in a value ends the line."""
+    lines = narrator(10.0, "json")
+    lines.event("held", file='a\n{"event": "stopped"}\x1b[31m', bytes=12)
+    (line,) = capsys.readouterr().err.splitlines()
+
+    assert {"event": "held", "file": r'a\x0a{"event": "stopped"}\x1b[31m', "bytes": 12} == {
+        key: value for key, value in json.loads(line).items() if key != "at"
+    }
+
+
+def test_the_live_lines_show_applications_and_versions() -> None:
+    """Those with the most notifications by name, the others summed up, and what is in force."""
+    live = Live()
+    summary = Summary()
+    summary.notifications.update({f"App {number}": number for number in range(1, 8)})
+    summary.standing = Standing(Versions("a" * 64, "b" * 64), 7, 1_000_000)
+    live.progress(summary)
+    shown = str(live._picture())
+
+    assert "App 7 7   App 6 6   App 5 5   App 4 4   App 3 3   2 more 3" in shown
+    assert "rules aaaaaaaaaaaa (7)   segment bbbbbbbbbbbb (1,000,000 dials)" in shown

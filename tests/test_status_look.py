@@ -1,13 +1,17 @@
 """``upswell status`` and ``upswell state show``: where a run stands, while it runs and after."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from child import run
 from conftest import Upswell, clean_environment
 from inputs import LONG_AGO_S, RECORDS, inside, write, write_inputs
 from upswell import kernel, status
@@ -271,3 +275,34 @@ def test_the_rules_in_force_come_before_the_segment(upswell: Upswell, tmp_path: 
 
     assert ["rules", "segment"] == [each["kind"] for each in found["reference"]]
     assert found["reference"][0]["taken_at"] > found["reference"][1]["taken_at"]
+
+
+def test_a_watched_status_is_shown_again_and_again(upswell: Upswell, tmp_path: Path) -> None:
+    """In a pipe a block, or with --json a line, each interval until the reader goes away."""
+    upswell(*write_inputs(tmp_path), "--once")
+    for words, lines in ((["--json"], ['{"lines": 7,'] * 2), ([], ["Not running.", ""])):
+        with subprocess.Popen(
+            [sys.executable, "-m", "upswell", "status", "--output", "out", "--watch", "--interval-s", "0.1", *words],
+            cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, text=True,
+        ) as watching:  # fmt: skip
+            assert watching.stdout
+            for expected in lines:
+                assert watching.stdout.readline().startswith(expected)
+            watching.stdout.close()
+            assert 0 == watching.wait(20)
+
+
+def test_a_watched_status_has_the_terminal_for_itself(tmp_path: Path, upswell: Upswell) -> None:
+    """It is drawn on a screen of its own, which Ctrl-C takes away again, with exit code 0."""
+    upswell(*write_inputs(tmp_path), "--once")
+
+    def interrupt(pid: int) -> None:
+        time.sleep(2)
+        os.kill(pid, signal.SIGINT)
+
+    words = ["status", "--output", "out", "--watch", "--interval-s", "0.1"]
+    ended = run(*words, cwd=tmp_path, terminal=True, during=interrupt, TERM="xterm")
+
+    assert 0 == ended.code, ended.told
+    assert ended.out.count(b"Not running.") > 2
+    assert ended.out.rindex(b"\x1b[?1049l") > ended.out.rindex(b"Not running.")

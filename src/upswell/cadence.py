@@ -6,7 +6,7 @@ file that is done, so that a look costs the same however old a state is.
 """
 
 from bisect import bisect_left, insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -128,6 +128,8 @@ class Cadence:
         self._moved_s = now_s
         self._silent = False
         self._done: dict[str, _Done] = {}
+        self.counts: Counter[str] = Counter()
+        """Files missing, late and unusual that were told of."""
 
     def see(self, files: Sequence[File], now_s: float) -> None:
         """Take note of files whose rows changed. Call it before the rows are saved.
@@ -161,14 +163,19 @@ class Cadence:
         found = look(self._view, self._cadence_s, self._timezone, _before(self._view, oldest))
         # A late file leaves of a gap what was told before.
         ends = {file.stamp for file in done.values() if not file.late}
-        yield from _first("gap", [_fields(gap) for gap in found.gaps if gap.followed_by in ends])
-        yield from _first("late file", [{"file": name} for name in found.late if name in done])
+        gaps = [gap for gap in found.gaps if gap.followed_by in ends]
+        late = [name for name in found.late if name in done]
+        unusual = [one for one in found.unusual if one.name in done]
+        self.counts["missing"] += sum(gap.files for gap in gaps)
+        self.counts["late"] += len(late)
+        self.counts["unusual"] += len(unusual)
+        yield from _first("gap", [_fields(gap) for gap in gaps])
+        yield from _first("late file", [{"file": name} for name in late])
         yield from _first(
             "file of unusual size",
             [
                 {"file": one.name, "bytes": one.bytes, "median_bytes": one.median_bytes}
-                for one in found.unusual
-                if one.name in done
+                for one in unusual
             ],
         )
 

@@ -59,6 +59,9 @@ class Compute(Protocol):
     def committed(self) -> None:
         """The batch of the last ``change`` is committed. Perhaps beside a read."""
 
+    def entries(self) -> tuple[int, int] | None:
+        """Live totals and caps of the ledger; None when it is not in this process."""
+
     def close(self) -> None:
         """Give up what is held. Again is nothing."""
 
@@ -115,6 +118,10 @@ class Embedded:
 
     def committed(self) -> None:
         """Nothing: the commit holds all of the ledger's change."""
+
+    def entries(self) -> tuple[int, int]:
+        """As Compute says."""
+        return self._ledger.entries()
 
     def close(self) -> None:
         """Nothing is held but memory."""

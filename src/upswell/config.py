@@ -77,6 +77,9 @@ class Settings:
     output_mode: int = 0o640
     output_group: str | None = None
     log_interval_s: float = 10.0
+    log_format: Literal["text", "json"] = "text"
+    metrics: str | None = None
+    """host:port that figures for Prometheus are served at; None: nowhere."""
     watch: bool = True
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """By field: the flag, variable or file that its value came from; "default" otherwise."""

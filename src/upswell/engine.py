@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from upswell import claim, kernel
+from upswell import claim, kernel, standing
 from upswell.adopt import adopt
 from upswell.assembly import assemble, check_sums
 from upswell.batch import STATES, Batch, File, State
@@ -141,6 +141,7 @@ class _Run:
         recovered = self.committer.recover()
         if recovered.words():
             self._event("recovered", **recovered.words())
+        standing.remember(self.summary, self.checkpoint)
         if self.settings.once:
             self.source.freeze()
         if not self._start_reference():
@@ -168,6 +169,7 @@ class _Run:
                 return False
         change = self.reload.start()
         if not change.accepted:
+            self.summary.refused_edits += 1
             self._warn(
                 "SEGMENT or RULES were refused and the last good version stays: "
                 + "; ".join(change.words)
@@ -266,6 +268,7 @@ class _Run:
             self._event("reference changed", words="; ".join(change.words) or "no difference")
             self._warn_left_out(change)
         elif not change.accepted:
+            self.summary.refused_edits += 1
             self._warn("a change of SEGMENT or RULES was refused: " + "; ".join(change.words))
 
     def _take_ready(self, is_over: Callable[[], bool]) -> bool:
@@ -317,6 +320,7 @@ class _Run:
             self.compute.committed()
             self.checkpoint.release(idle=False)
             self.commit_s = time.monotonic() - began
+            standing.note_commit(self.summary, self.commit_s)
 
         if not ahead or not self.compute.beside:
             commit()
@@ -389,6 +393,8 @@ class _Run:
             summary.files = {state: count for state, count in self.source.counts().items()}
         summary.elapsed_s = time.monotonic() - self.started
         summary.backlog_files, summary.backlog_bytes = self.source.backlog()
+        summary.out_of_step = self.cadence.counts
+        summary.standing = standing.of(self.reload.current, self.compute.entries(), self.source)
         self.listener.progress(summary)
 
     def _finish(self) -> Summary:

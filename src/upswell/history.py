@@ -6,7 +6,7 @@ so do those of all segments.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,11 @@ class History(NamedTuple):
     def of(self, kind: str) -> list[Edit]:
         """The edits of the rules, or of the segment, in order."""
         return [edit for edit in self.edits if edit.kind == kind]
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        edits = [asdict(edit) | {"in_force": edit.in_force} for edit in self.edits]
+        return {"edits": edits, "refused": self.refused and self.refused._asdict()}
 
 
 def look(state_dir: Path) -> History:

@@ -18,7 +18,7 @@ from upswell import kernel
 from upswell.batch import File
 from upswell.errors import StorageError
 from upswell.filesystem import directory, read_file
-from upswell.listing import read_name
+from upswell.listing import read_name, show_name
 from upswell.names import rejects_name
 from upswell.rejects import is_as_written
 from upswell.view import View, decode_name, encode_name
@@ -91,6 +91,16 @@ class Counts:
     def lines(self) -> int:
         """How many lines are wanted."""
         return self.reasons.total()
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {
+            "lines": self.lines,
+            "reasons": dict(self.reasons),
+            "files": {show_name(file): dict(lines) for file, lines in self.by_file.items()},
+            "late": self.late,
+            "not_kept": {show_name(file): n for file, n in self.dropped.items()},
+        }
 
 
 def count(state_dir: Path, wanted: Wanted) -> Counts:

@@ -22,6 +22,11 @@ from upswell.view import View, decode_name, encode_name
 
 _PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
 _NAMES_MAX = 20  # in a message
+# A page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
+_UNTIL = (
+    "SELECT max(msisdn) FROM (SELECT msisdn FROM notification WHERE day = ? AND application = ? AND msisdn > ?"
+    f" ORDER BY msisdn LIMIT {_PAGE_ROWS})"
+)
 
 
 class Sent(NamedTuple):
@@ -101,12 +106,38 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
-def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
-    # The page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
-    until = (
-        "SELECT max(msisdn) FROM (SELECT msisdn FROM notification WHERE day = ? AND application = ? AND msisdn > ?"
-        f" ORDER BY msisdn LIMIT {_PAGE_ROWS})"
+def to_json(found: dict[tuple[int, str], int]) -> dict[str, object]:
+    """What ``counts`` gave, as one object."""
+    return {
+        "notifications": sum(found.values()),
+        "groups": [
+            {"day": day, "application": application, "notifications": n}
+            for (day, application), n in found.items()
+        ],
+    }
+
+
+def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
+    """Notifications of a day and application by the minute of their records, yyyyMMddHHmm in DATA's zone.
+
+    Looks through them all, page by page. Errors as ``rows``.
+    """
+    # The timestamp ends the record, perhaps in quotes.
+    sql = (
+        "SELECT substr(rtrim(CAST(raw AS TEXT), '\"'), -14, 12), count(*) FROM notification"
+        " WHERE day = ? AND application = ? AND msisdn > ? AND msisdn <= ? GROUP BY 1"
     )
+    found = Counter[str]()
+    with View.open(state_dir) as view:
+        for group in _groups(view, Wanted(day, application)):
+            place, after = (group.day, group.application), ""
+            while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
+                found.update(dict(view.rows(sql, (*place, after, end))))
+                after = end
+    return found
+
+
+def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
     sql = (
         "SELECT msisdn, one.batch, file.name, byte, batch.stamp, raw FROM notification AS one"
         " LEFT JOIN batch ON batch.number = one.batch"
@@ -117,7 +148,7 @@ def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[S
     only = None if wanted.file is None else encode_name(wanted.file)
     place = (group.day, group.application)
     after = ""
-    while (end := view.rows(until, (*place, after))[0][0]) is not None:
+    while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
         for msisdn, number, name, byte, stamp, raw in view.rows(
             sql, (*place, after, end, last, only, wanted.batch)
         ):

@@ -159,6 +159,16 @@ class Source:
         left = [length for length in lengths if length > 0]
         return Backlog(len(left), sum(left))
 
+    def oldest_at_s(self) -> float:
+        """When the oldest file of the backlog was last changed, in seconds since the epoch; 0: there is none."""
+        changed_ns = [
+            entry.mtime_ns
+            for entry in self._roster.active.values()
+            if entry.state in ("waiting", "reading")
+            and (entry.end or entry.size) > entry.file.offset
+        ]
+        return min(changed_ns, default=0) / 1e9
+
     def verify_taken(self) -> list[File]:
         """At a start: compare what was taken of each file with what is there now; those that are held for it.
 

@@ -162,6 +162,9 @@ class Spread:
         names = {file.name for file in self._checkpoint.shard_files()}
         shards.sweep(self._ledger_dir, names, self._checkpoint.last_batch())
 
+    def entries(self) -> None:
+        """As Compute says: no task sees all of it."""
+
     def close(self) -> None:
         """As Compute says: the runner is closed."""
         self._runner.close()

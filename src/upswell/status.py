@@ -22,12 +22,14 @@ from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder, started_at
+from upswell.runs import Run, runs
 from upswell.stored import CommittedBatch, ReferenceVersion
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import View
 
 NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
 """States whose files are named, those that need someone first."""
+RUNS_MAX = 10  # the last ones
 NAMED_FILES_MAX = 10  # of each state: a page of names helps nobody
 _MATCHED_WORDS = "DATA and SEGMENT seem to write dials in two forms: `upswell check` shows both"
 
@@ -66,6 +68,10 @@ class Status:
     cadence_s: int
     arrivals: Arrivals
     """Of the last days."""
+    runs: list[Run]
+    """The last RUNS_MAX, in order; the last one may be going on."""
+    refused: str
+    """Why the last edit of SEGMENT or RULES is not in force; empty when it is."""
     looked_at: datetime
 
     @property
@@ -131,6 +137,7 @@ class Status:
                 "late": self.arrivals.late,
                 "unusual": [one._asdict() for one in self.arrivals.unusual],
             },
+            "runs": [run._asdict() for run in self.runs],
             "settings": self.meta,
         }
 
@@ -167,7 +174,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
     return Status(
         state_dir=state_dir,
         meta=meta,
-        holder=holder(state_dir),
+        holder=(held := holder(state_dir)),
         summary=summary,
         today=today,
         last=last,
@@ -184,6 +191,8 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         late_files=late_files,
         cadence_s=cadence_s,
         arrivals=arrivals,
+        runs=runs(state_dir, held)[-RUNS_MAX:],
+        refused=refused.words if refused else "",
         looked_at=datetime.now(UTC),
     )
 
@@ -199,6 +208,16 @@ def log(state_dir: Path) -> Iterator[LogRange]:
     """The log of ranges in commit order."""
     with View.open(state_dir) as view:
         yield from view.log()
+
+
+def sizes(state_dir: Path) -> dict[str, int]:
+    """Bytes on disk by what they are for."""
+    places = {
+        "database": state_dir.glob("checkpoint.db*"),
+        "ledger files": state_dir.glob("ledger/shard-*"),
+        "rejects": state_dir.glob("rejects/*.tsv"),
+    }
+    return {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
 
 
 def file_json(file: File) -> dict[str, object]:

@@ -8,17 +8,34 @@ are masked.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from upswell import kernel
-from upswell.batch import STATES
+from upswell.batch import STATES, Versions
 from upswell.kernel import Result, Segment
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference import Record, parse_record
 from upswell.rules import Ruleset
+from upswell.stored import Totals
 from upswell.zones import DAY_MAX, Zones
 
 MATCHED_MIN_RATIO = 0.001  # below it something is wrong with the formats, not with the customers
 MATCHED_SAMPLE_RECORDS = 10_000
+
+
+class Standing(NamedTuple):
+    """Where a run stands at one moment, beside its counts: see ``standing``."""
+
+    versions: Versions = Versions("", "")
+    """Those in force; empty before the first."""
+    rules: int = 0
+    dials: int = 0
+    totals: int | None = None
+    """Live totals of the ledger; None: it is not in this process."""
+    caps: int | None = None
+    """Its live caps, likewise."""
+    oldest_at_s: float = 0.0
+    """When the oldest file of the backlog was last changed: seconds since the epoch; 0: there is none."""
 
 
 @dataclass(slots=True)
@@ -40,6 +57,19 @@ class Summary:
     elapsed_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
     """Sentences for the operator."""
+    before: Totals | None = None
+    """What earlier runs of this state had done when this one began."""
+    notified_before: dict[str, int] = field(default_factory=dict)
+    """Their notifications by application."""
+    commit_s: float = 0.0
+    """How long the last commit took."""
+    committed_at_s: float = 0.0
+    """When the last commit of this state was made: seconds since the epoch; 0: none yet."""
+    refused_edits: int = 0
+    """Of SEGMENT and RULES."""
+    out_of_step: Counter[str] = field(default_factory=Counter)
+    """Files missing, late and unusual."""
+    standing: Standing = field(default_factory=Standing)
 
     def to_json(self) -> dict[str, object]:
         """The object that ``run --once --json`` ends with."""

@@ -124,6 +124,28 @@ def _shards(raw: object) -> int:
     return value
 
 
+def _address(raw: object) -> str:
+    message = "an address to listen on, such as 127.0.0.1:9464, [::1]:9464, or a port alone: 9464"
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+    match = re.fullmatch(r"(?:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?([0-9]{1,5})", str(text))
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(message)
+    # Without a host nobody but this machine is meant.
+    return f"{match[1] or '127.0.0.1'}:{match[2]}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host, without brackets, and port of an address as the setting holds it."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _log_format(raw: object) -> str:
+    if raw not in ("text", "json"):
+        raise ValueError('"text" or "json"')
+    return str(raw)
+
+
 def _mode(raw: object) -> int:
     message = 'an octal file mode such as "0640": at least 0600, at most 0666'
     if isinstance(raw, str):
@@ -198,5 +220,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "output_mode": _mode,
     "output_group": _group,
     "log_interval_s": _real(0.1, 86400, " of seconds"),
+    "log_format": _log_format,
+    "metrics": _address,
     "watch": _bool,
 }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from upswell.contents import read_rules, read_segment
 from upswell.errors import ConfigError, UsageError
-from upswell.kernel import Segment
+from upswell.kernel import Ledger, Segment
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.reference import Record, parse_record
@@ -191,7 +191,7 @@ def whatif(
                     point.add(step, wanted)
         last = _last_rules(past, references)
     for case, ruleset in zip(others, rulesets or [last], strict=True):
-        case.scenario.nearest = list(_nearest(case.replay, ruleset, wanted))
+        case.scenario.nearest = list(nearest(case.replay.ledger, ruleset, wanted))
     found.scenarios = [case.scenario for case in (was, *others)]
     if scaled:
         itself = {name: len(sent) for name, sent in others[0].scenario.sent.items()}
@@ -290,16 +290,16 @@ def _last_rules(past: Past, references: References) -> Ruleset:
     return references.rules(past.last.versions.rules)[0] if past.last else Ruleset((), ())
 
 
-def _nearest(replay: Replay, ruleset: Ruleset, days: Days) -> Iterator[Near]:
+def nearest(ledger: Ledger, ruleset: Ruleset, days: Days) -> Iterator[Near]:
     """The totals of each application that came nearest, of the windows that are still open at the end."""
     by_application: defaultdict[str, list[tuple[float, Near]]] = defaultdict(list)
     for rule in ruleset.rules:
         window = (rule.service, rule.start_min, rule.end_min)
-        for item in replay.ledger.nearest(window, rule.threshold, 10 * NEAREST_MAX):
+        for item in ledger.nearest(window, rule.threshold, 10 * NEAREST_MAX):
             near = _near(rule, item)
             # Who was notified that day missed nothing.
             cap = near.msisdn, near.application, near.day
-            if days.has(near.day) and cap not in replay.ledger.caps(near.msisdn):
+            if days.has(near.day) and cap not in ledger.caps(near.msisdn):
                 by_application[rule.application].append((-near.total / (near.threshold or 1), near))
     for _, some in sorted(by_application.items()):
         yield from (near for _, near in sorted(some)[:NEAREST_MAX])

@@ -31,6 +31,7 @@ COMMANDS = {
     "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
     "state": "Verify, describe or move a state directory",
     "submit": "The same as run on a cluster of Apache Spark, with the PEX as all that is shipped",
+    "dashboard": "A page with three views of a run, live and read-only",
     "demo": "A full tour on generated data, in under a minute",
 }
 """Every command with its line in the help, in order. Command ``x`` is ``command`` in upswell.cli.x."""

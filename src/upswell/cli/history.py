@@ -31,14 +31,11 @@ EXAMPLES = (
 @options.JSON
 def command(as_json: bool, **given: Any) -> int:
     """Print the history."""
-    from dataclasses import asdict
-
     from upswell import history
 
     found = history.look(options.state_dir(given))
     if as_json:
-        edits = [asdict(edit) | {"in_force": edit.in_force} for edit in found.edits]
-        say_json({"edits": edits, "refused": found.refused and found.refused._asdict()})
+        say_json(found.to_json())
     else:
         say(*_describe(found))
     return 0

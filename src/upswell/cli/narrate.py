@@ -6,6 +6,7 @@ write to the terminal or forge a line of the log.
 """
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from upswell.summary import Summary
 
 _REFRESHES_PER_S = 8
+_APPLICATIONS_SHOWN_MAX = 5  # on one line of a terminal
 _RATE_WINDOW_S = 3.0  # a rate over less than this jumps with every batch
 
 
@@ -47,8 +49,13 @@ class Narrator(Protocol):
     ) -> None: ...
 
 
-def narrator(interval_s: float, *, verbose: bool = False) -> Narrator:
-    """The narration that suits stderr: live on a terminal, a structured line per interval elsewhere."""
+def narrator(interval_s: float, log_format: str = "text", *, verbose: bool = False) -> Narrator:
+    """The narration that suits stderr: live on a terminal, a structured line per interval elsewhere.
+
+    ``log_format`` "json": lines of JSON, on a terminal too.
+    """
+    if log_format == "json":
+        return Lines(interval_s, verbose=verbose, write=_json)
     if sys.stderr is not None and sys.stderr.isatty() and _moves_cursor():
         return Live(verbose=verbose)
     return Lines(interval_s, verbose=verbose)
@@ -60,7 +67,7 @@ def _moves_cursor() -> bool:
 
 
 class Lines:
-    """One structured line (logfmt) per event, and one per interval for the progress."""
+    """One structured line per event, and one per interval for the progress."""
 
     def __init__(
         self,
@@ -68,8 +75,11 @@ class Lines:
         *,
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        write: Callable[[dict[str, object]], str] | None = None,
     ) -> None:
+        """``write``: makes a line of an event's fields; logfmt by default."""
         self.latest: Summary | None = None
+        self._line = write or _logfmt
         self._interval_s = interval_s
         self._verbose = verbose
         self._clock = clock
@@ -86,7 +96,7 @@ class Lines:
         """Write the event."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         values = {"at": at, "event": event, **fields}
-        self._write(" ".join(f"{key}={_logfmt(value)}" for key, value in values.items()))
+        self._write(self._line(values))
 
     def progress(self, summary: "Summary") -> None:
         """Write one line when the interval is over or, when asked to be verbose, a batch is."""
@@ -121,7 +131,20 @@ class Lines:
             return
 
 
-def _logfmt(value: object) -> str:
+def _json(fields: dict[str, object]) -> str:
+    """The fields as one object, in ASCII: numbers stay numbers."""
+    kept = {
+        key: value if isinstance(value, int | float) else escape(str(value))
+        for key, value in fields.items()
+    }
+    return json.dumps(kept)
+
+
+def _logfmt(fields: dict[str, object]) -> str:
+    return " ".join(f"{key}={_word(value)}" for key, value in fields.items())
+
+
+def _word(value: object) -> str:
     """A value as logfmt writes it: in double quotes where it would not read as one word otherwise."""
     text = escape(str(value))
     if text and not any(char.isspace() or char in '="' for char in text):
@@ -146,6 +169,25 @@ class _Lossy:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def _by_application(summary: "Summary") -> str:
+    """Notifications of this run, those with the most first."""
+    found = sorted(summary.notifications.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{escape(name)} {count(n)}" for name, n in found[:_APPLICATIONS_SHOWN_MAX]]
+    if more := found[_APPLICATIONS_SHOWN_MAX:]:
+        shown.append(f"{count(len(more))} more {count(sum(n for _, n in more))}")
+    return "   ".join(shown)
+
+
+def _reference(summary: "Summary") -> str:
+    standing = summary.standing
+    if not standing.versions.rules:
+        return "none yet"
+    return (
+        f"rules {standing.versions.rules[:12]} ({count(standing.rules)})"
+        f"   segment {standing.versions.segment[:12]} ({count(standing.dials)} dials)"
+    )
 
 
 class Live:
@@ -229,7 +271,11 @@ class Live:
         text.append("backlog    ", style="dim")
         text.append(f"{backlog}   batch {count(summary.batches)}\n")
         text.append("lines      ", style="dim")
-        text.append(outcomes or "none yet")
+        text.append(f"{outcomes or 'none yet'}\n")
+        text.append("notified   ", style="dim")
+        text.append(f"{_by_application(summary) or 'nobody yet'}\n")
+        text.append("reference  ", style="dim")
+        text.append(_reference(summary))
         return text
 
     def _rates(self) -> tuple[float, float]:

@@ -66,6 +66,8 @@ _RUNNING = (
     _value("output_mode", "MODE", "Octal mode of the files in OUTPUT [0640]."),
     _value("output_group", "GROUP", "Group of the files and directories in OUTPUT."),
     _value("log_interval_s", "S", "Seconds between two progress lines in a log [10]."),
+    _value("log_format", "text|json", "How lines of the log are written; json: never live [text]."),
+    _value("metrics", "ADDR", "Serve /metrics, /healthz and /readyz at HOST:PORT [nowhere]."),
 )
 
 _SPARK = (

@@ -107,8 +107,6 @@ def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str
 
 
 def _count(found: "Counts", wanted: "Wanted", form: tables.Form) -> None:
-    from upswell.listing import show_name
-
     if form == "csv":
         rows = [
             (file, reason, n)
@@ -117,15 +115,7 @@ def _count(found: "Counts", wanted: "Wanted", form: tables.Form) -> None:
         ]
         say_all(tables.as_csv(("file", "reason", "lines"), rows))
     elif form == "json":
-        say_json(
-            {
-                "lines": found.lines,
-                "reasons": dict(found.reasons),
-                "files": {show_name(file): dict(lines) for file, lines in found.by_file.items()},
-                "late": found.late,
-                "not_kept": {show_name(file): n for file, n in found.dropped.items()},
-            }
-        )
+        say_json(found.to_json())
     else:
         say(*_describe(found, wanted))
 

@@ -5,6 +5,7 @@ Owns the run's options and what is printed at its end. The engine does the work.
 
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from upswell.cli.narrate import Narrator
     from upswell.compute import Compute
     from upswell.config import Settings
+    from upswell.engine import Listener
+    from upswell.runs import Diary
     from upswell.summary import Summary
 
 EXAMPLES = (
@@ -56,7 +59,7 @@ def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
     from upswell.cli.narrate import narrator
     from upswell.errors import TooManyRejects
 
-    listener = narrator(settings.log_interval_s, verbose=verbose)
+    listener = narrator(settings.log_interval_s, settings.log_format, verbose=verbose)
     try:
         summary = run_engine(settings, listener)
     except TooManyRejects:
@@ -68,21 +71,29 @@ def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
 
 
 def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
-    """The engine's run under our signals and narration."""
+    """The engine's run under our signals, with all who listen to it."""
+    from upswell import __version__
     from upswell.cli.signals import stopping
+    from upswell.runs import Diary
 
     def tell(name: str) -> None:
         listener.event("stopping after the batch in hand", signal=name)
+        signals.append(name)
 
+    signals: list[str] = []
     stop = threading.Event()
+    diary = Diary(settings.state_dir, __version__)
     # The signals first: a thread that the listener starts would take them, and end the process.
-    with stopping(stop, tell), listener:
-        from upswell import engine  # a tenth of a second in which a signal should not be lost
-        from upswell.filesystem import masked
+    with stopping(stop, tell), listener, ExitStack() as open_until_the_end:
+        listeners = _Several(listener, diary)
+        if settings.metrics is not None:
+            from upswell.metrics import Metrics
 
-        compute = _compute(settings)
-        with masked(0o077):  # what is made is closed to others until it is given its mode
-            summary = engine.run(settings, listener, stop, compute)
+            metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
+            listeners.add(open_until_the_end.enter_context(metrics))
+            listener.event("metrics are served", address=metrics.address)
+        summary = _run(settings, listeners, stop, diary)
+        diary.end(0, f"stopped by {signals[0]}" if signals else "done")
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
@@ -97,6 +108,46 @@ def _compute(settings: "Settings") -> "Callable[[Settings, Checkpoint], Compute]
     from upswell.compute import Embedded
 
     return Embedded
+
+
+def _run(
+    settings: "Settings", listener: "Listener", stop: threading.Event, diary: "Diary"
+) -> "Summary":
+    """The engine's run; how it failed goes into the diary."""
+    from upswell import engine  # a tenth of a second in which a signal should not be lost
+    from upswell.errors import Locked
+    from upswell.filesystem import masked
+
+    compute = _compute(settings)
+    try:
+        with masked(0o077):  # what is made is closed to others until it is given its mode
+            return engine.run(settings, listener, stop, compute)
+    except Locked:
+        raise  # the diary is that of the run that holds the lock
+    except Exception as error:
+        from upswell.cli import as_upswell_error
+
+        known = as_upswell_error(error)
+        diary.fail(known.exit_code, known.message)
+        raise
+
+
+class _Several:
+    """A listener that hands on what it hears."""
+
+    def __init__(self, *listeners: "Listener") -> None:
+        self._listeners = list(listeners)
+
+    def add(self, listener: "Listener") -> None:
+        self._listeners.append(listener)
+
+    def event(self, event: str, /, **fields: object) -> None:
+        for each in self._listeners:
+            each.event(event, **fields)
+
+    def progress(self, summary: "Summary") -> None:
+        for each in self._listeners:
+            each.progress(summary)
 
 
 def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:

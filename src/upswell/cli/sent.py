@@ -76,7 +76,7 @@ def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
 
 def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
     from upswell.cli.show import columns
-    from upswell.sent import counts
+    from upswell.sent import counts, to_json
     from upswell.zones import date_of
 
     found = counts(state_dir, wanted)
@@ -85,13 +85,7 @@ def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
     if form == "csv":
         say_all(tables.as_csv(("day", "application", "notifications"), rows))
     elif form == "json":
-        names = ("day", "application", "notifications")
-        say_json(
-            {
-                "notifications": total,
-                "groups": [dict(zip(names, row, strict=True)) for row in rows],
-            }
-        )
+        say_json(to_json(found))
     elif not found:
         say("Nothing was notified.")
     else:

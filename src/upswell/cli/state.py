@@ -1,6 +1,6 @@
 """``upswell state``: what a state directory is, whether it is sound, and how it moves."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -73,15 +73,16 @@ def verify(as_json: bool, **given: Any) -> int:
 def show(as_json: bool, **given: Any) -> int:
     """Print the state's identity and sizes."""
     from upswell.running import holder
+    from upswell.status import sizes
     from upswell.view import View
 
     state_dir = options.state_dir(given)
     with View.open(state_dir) as view:
         meta, last, references = view.meta(), view.last(), view.references()
-    sizes = _sizes(state_dir)
+    on_disk = sizes(state_dir)
     held = holder(state_dir)
     if as_json:
-        values = {"state": str(state_dir), "meta": meta, "bytes": sizes, "holder": held or ""}
+        values = {"state": str(state_dir), "meta": meta, "bytes": on_disk, "holder": held or ""}
         batch = last._asdict() if last else None
         say_json(
             values | {"last_batch": batch, "references": [one._asdict() for one in references]}
@@ -92,7 +93,7 @@ def show(as_json: bool, **given: Any) -> int:
     say(f"State {state_dir}", f"  {'run by':<16} {held or 'nobody'}")
     say(*(f"  {key:<16} {value}" for key, value in sorted(meta.items())))
     say(f"  {'last batch':<16} {last.number if last else 'none'}")
-    say("", "On disk", *(f"  {name:<16} {size(n)}" for name, n in sizes.items()))
+    say("", "On disk", *(f"  {name:<16} {size(n)}" for name, n in on_disk.items()))
     say("", "Reference versions")
     for one in references:
         used = f"from batch {one.first_batch}" if one.first_batch else "not used yet"
@@ -166,15 +167,3 @@ def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
         rejects = plural(moved.reject_files, "reject file")
         say(f"{sentence}: up to batch {moved.last_batch}, with {rejects}, {size(moved.bytes)}")
     return 0
-
-
-def _sizes(state_dir: "Path") -> dict[str, int]:
-    """Bytes on disk by what they are for."""
-    found = {"database": 0, "ledger files": 0, "rejects": 0}
-    for path in (state_dir / "ledger").glob("shard-*"):
-        found["ledger files"] += path.stat().st_size
-    for path in state_dir.glob("checkpoint.db*"):
-        found["database"] += path.stat().st_size
-    for path in (state_dir / "rejects").glob("*.tsv"):
-        found["rejects"] += path.stat().st_size
-    return found

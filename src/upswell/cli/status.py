@@ -1,22 +1,29 @@
 """``upswell status``: where a run stands, while it runs and after."""
 
+import sys
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from upswell.cli import options
-from upswell.cli.terminal import Command, say, say_json
+from upswell.cli.terminal import Command, is_abandoned, say, say_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from upswell.batch import File
     from upswell.status import Status
 
+_RUNS_SHOWN_MAX = 5  # --json has more
 _NOTE_CHARS_MAX = 150  # a change may name every rule; --json has all of it
 
 EXAMPLES = (
     "upswell status --output out/",
     "upswell status --output out/ --files          every file with its place and counts",
     "upswell status --output out/ --json | jq .last_commit.age_s",
+    "upswell status --output out/ --watch             again and again, until Ctrl-C",
     "upswell status --state /var/lib/upswell --log --json",
 )
 
@@ -38,11 +45,28 @@ EXAMPLES = (
 @options.JSON
 @click.option("--files", "with_files", is_flag=True, help="List every file.")
 @click.option("--log", "with_log", is_flag=True, help="Print the log of ranges in commit order.")
-def command(as_json: bool, with_files: bool, with_log: bool, **given: Any) -> int:
+@click.option(
+    "--watch", is_flag=True, help="Look again and again, until Ctrl-C; with --json a line each."
+)
+@click.option(
+    "--interval-s",
+    type=click.FloatRange(0.1, 3600),
+    default=2.0,
+    metavar="S",
+    help="With --watch: seconds between two looks [2].",
+)
+def command(
+    as_json: bool, with_files: bool, with_log: bool, watch: bool, interval_s: float, **given: Any
+) -> int:
     """Print the status, the files or the log."""
     from upswell import status
 
     state_dir = options.state_dir(given)
+    if watch:
+        if with_files or with_log:
+            raise click.UsageError("--watch shows the status alone: leave --files and --log out")
+        _watch(state_dir, options.told_cadence_s(given), interval_s, as_json)
+        return 0
     if with_log:
         for taken in status.log(state_dir):
             row = status.range_json(taken)
@@ -63,6 +87,45 @@ def command(as_json: bool, with_files: bool, with_log: bool, **given: Any) -> in
     return 0
 
 
+def _watch(state_dir: "Path", cadence_s: int | None, interval_s: float, as_json: bool) -> None:
+    """Show the status anew until Ctrl-C, or until nobody reads it any more."""
+    from upswell import status
+
+    looks = _looks(interval_s)
+    try:
+        if as_json:
+            for _ in looks:
+                say_json(status.look(state_dir, cadence_s).to_json())
+        elif sys.stdout.isatty():
+            _redraw(state_dir, cadence_s, looks)
+        else:
+            for _ in looks:
+                say(*describe(status.look(state_dir, cadence_s)), "")
+    except KeyboardInterrupt:
+        return
+
+
+def _looks(interval_s: float) -> Iterator[None]:
+    while sys.stdout is not None and not is_abandoned():
+        yield
+        time.sleep(interval_s)
+
+
+def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> None:
+    """The status on a screen of its own, as much as fits; the terminal has its own again at the end."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from upswell import status
+    from upswell.privacy import escape
+
+    console = Console(highlight=False)
+    with console.screen(hide_cursor=True) as screen:
+        for _ in looks:
+            lines = describe(status.look(state_dir, cadence_s))
+            screen.update(Text("\n".join(map(escape, lines)), no_wrap=True, overflow="ellipsis"))
+
+
 def describe(found: "Status") -> list[str]:
     """The status in words and columns."""
     from upswell.cli.show import describe_summary, moment
@@ -75,6 +138,7 @@ def describe(found: "Status") -> list[str]:
     lines += _notable(found)
     lines += _out_of_step(found)
     lines += _resume(found)
+    lines += _runs(found)
     lines += ["", "Reference in force"]
     lines += [
         f"  {one.kind:<8} {one.version[:12]}  since {moment(one.taken_at)}"
@@ -170,6 +234,18 @@ def _resume(found: "Status") -> list[str]:
         f"  {file.name}:{file.offset} (of {file.size:,} bytes on disk)" for file in found.reading
     ]
     return ["", "A restart goes on at (file:byte)", *rows]
+
+
+def _runs(found: "Status") -> list[str]:
+    """The last runs, when there was more than one: that it was started again is worth a look."""
+    from upswell.cli.show import moment
+
+    if len(found.runs) < 2:
+        return []
+    shown = [
+        f"  {moment(run.began)}  {run.why or 'goes on'}" for run in found.runs[-_RUNS_SHOWN_MAX:]
+    ]
+    return ["", "Last runs", *shown]
 
 
 def _describe_files(files: list["File"]) -> list[str]:

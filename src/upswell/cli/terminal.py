@@ -46,10 +46,15 @@ def say_all(lines: Iterable[str]) -> None:
             if len(some) == _LINES_AT_ONCE:
                 say(*some)
                 some = []
-                if isinstance(sys.stdout, _Abandoned):
+                if is_abandoned():
                     return
     finally:  # also what came before an error
         say(*some)
+
+
+def is_abandoned() -> bool:
+    """Whether the reader of stdout has gone away."""
+    return isinstance(sys.stdout, _Abandoned)
 
 
 def say_bytes(pieces: Iterable[bytes]) -> None:

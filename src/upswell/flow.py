@@ -1,0 +1,216 @@
+"""What becomes of the data on its way: the funnel of lines, a day's minutes, its files and its rejects.
+
+Owns what the page's view for the data engineer asks beyond ``status``. It only reads, page by page, and looks at one
+day at a time, so that a look costs the same however old a state is.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell import cadence, kernel, refused
+from upswell.batch import File
+from upswell.config import CADENCE_S
+from upswell.listing import show_name
+from upswell.privacy import escape, mask_line
+from upswell.view import View, decode_name
+from upswell.zones import day_of, stamp_time
+
+DAYS_MAX = 14  # that are offered: older ones are asked for by the command line
+FILES_MAX = 1500  # a day of a file a minute, and some that came twice
+SAMPLES_MAX = 3  # of each reason
+_LOOKED_THROUGH_MAX = 20_000  # rejects of a day, for samples of all reasons
+_BATCHES_LOOKED_AT = 5000  # the last ones, for when files were taken: some 20 ms
+_WORST = ("gone", "held", "waiting", "reading", "late", "done", "duplicate", "skipped")
+"""Of two files of one minute, what the minute shows: that which needs somebody most."""
+STAGES = (
+    ("records", "header"),
+    ("in segment", "not_in_segment"),
+    ("in window", "outside_window"),
+    ("counted", "capped"),
+    ("notified", "counted"),
+)
+"""What is left of the lines after this outcome was taken off, and all that are decided before it."""
+
+
+class Stage(NamedTuple):
+    """A stage of the funnel."""
+
+    name: str
+    lines: int
+    """That came so far."""
+    lost: dict[str, int]
+    """Those that did not, by outcome."""
+
+
+class Minute(NamedTuple):
+    """A stamp, and what came of it."""
+
+    stamp: str
+    state: str
+    """That of its file; ``late`` for one that was done late; ``missing`` without one."""
+    lines: int
+    rejected: int
+    notified: int
+
+
+class Row(NamedTuple):
+    """A file of a day."""
+
+    name: str
+    stamp: str
+    state: str
+    late: bool
+    lines: int
+    rejected: int
+    notified: int
+    bytes: int
+    """Taken, uncompressed."""
+    detail: str
+    taken_at: str
+    """When the last of it was committed: UTC, ISO 8601; empty when that is long ago, or not yet."""
+    took_s: float | None
+    """From its last change to that commit."""
+
+
+def funnel(outcomes: Mapping[str, int]) -> list[Stage]:
+    """How many lines came how far; each line is lost once, or notified."""
+    order = [name for name in kernel.OUTCOMES if name in outcomes]
+    left = sum(outcomes.values())
+    stages, at = [Stage("lines", left, {})], 0
+    for name, last in STAGES:
+        end = order.index(last) + 1
+        lost = {each: outcomes[each] for each in order[at:end]}
+        left, at = left - sum(lost.values()), end
+        stages.append(Stage(name, left, lost))
+    return stages
+
+
+def days(state_dir: Path) -> list[int]:
+    """The newest days that files have stamps of, newest first, at most DAYS_MAX."""
+    found: list[int] = []
+    before = "9"
+    with View.open(state_dir) as view:
+        while len(found) < DAYS_MAX:
+            ((stamp,),) = view.rows(
+                # A stamp that lies ahead, or is none, must not be the day that is shown first.
+                "SELECT max(stamp) FROM file WHERE stamp < ? AND stamp <> ''"
+                " AND +state NOT IN ('held', 'ignored')",
+                (before,),
+            )
+            if stamp is None:
+                break
+            before = stamp[:8]
+            found.append(int(before))
+    return found
+
+
+def minutes(state_dir: Path, day: int, cadence_s: int | None) -> dict[str, object]:
+    """A day as its expected minutes: each stamp with what came of it, and those that are missing.
+
+    ``cadence_s``: None for that of the run. Missing are those of the last days alone, as ``status`` tells them.
+    """
+    with View.open(state_dir) as view:
+        settings = view.meta()
+        if cadence_s is None:
+            cadence_s = int(settings.get("cadence_s", CADENCE_S))
+        zone = settings.get("data_timezone", "UTC")
+        gaps = cadence.look(view, cadence_s, zone).gaps
+        rows = view.rows(
+            "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ?"
+            " AND state <> 'ignored' ORDER BY stamp",
+            _range_of(day),
+        )
+    cells: dict[str, Minute] = {}
+    for stamp, state, late, lines, outcomes in rows:
+        kind = "late" if late and state == "done" else state
+        known = cells.get(stamp)
+        if known is None or _WORST.index(kind) < _WORST.index(known.state):
+            by_outcome = json.loads(outcomes)
+            rejected, notified = by_outcome.get("rejected", 0), by_outcome.get("notified", 0)
+            cells[stamp] = Minute(stamp, kind, lines, rejected, notified)
+    for gap in gaps:
+        for stamp in _stamps(gap, cadence_s, day):
+            cells.setdefault(stamp, Minute(stamp, "missing", 0, 0, 0))
+    return {
+        "day": day,
+        "cadence_s": cadence_s,
+        "timezone": zone,
+        "cells": [cells[stamp]._asdict() for stamp in sorted(cells)],
+        "counts": Counter(cell.state for cell in cells.values()),
+    }
+
+
+def files(state_dir: Path, day: int) -> list[Row]:
+    """The files of a day, newest first, at most FILES_MAX."""
+    with View.open(state_dir) as view:
+        names = view.rows(
+            "SELECT name FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp DESC, id DESC LIMIT ?",
+            (*_range_of(day), FILES_MAX),
+        )
+        found = view.files(decode_name(name) for (name,) in names)
+        taken = {
+            decode_name(name): at
+            for name, at in view.rows(
+                "SELECT file.name, max(committed_at) FROM log JOIN batch ON batch.number = log.batch"
+                " JOIN file ON file.id = log.file WHERE log.batch > ? AND file.stamp >= ? AND file.stamp <= ?"
+                " GROUP BY log.file",
+                (view.last_batch() - _BATCHES_LOOKED_AT, *_range_of(day)),
+            )
+        }
+    ordered = (found[name] for (stored,) in names if (name := decode_name(stored)) in found)
+    return [_row(file, taken.get(file.name, "")) for file in ordered]
+
+
+def samples(state_dir: Path, day: int, *, whole: bool) -> dict[str, list[dict[str, object]]]:
+    """Some rejects of the files of a day by reason, masked unless ``whole``."""
+    found: dict[str, list[dict[str, object]]] = {}
+    kept = refused.Kept(state_dir, refused.Wanted(day=day))
+    for one in islice(kept, _LOOKED_THROUGH_MAX):
+        some = found.setdefault(one.reason, [])
+        if len(some) < SAMPLES_MAX:
+            raw = one.raw[:200]
+            text = escape(raw.decode("utf-8", "surrogateescape")) if whole else mask_line(raw)
+            some.append({"file": show_name(one.file), "line": one.line, "raw": text})
+    return found
+
+
+def _row(file: File, taken_at: str) -> Row:
+    took_s = None
+    if taken_at:
+        took_s = max(datetime.fromisoformat(taken_at).timestamp() - file.mtime_ns / 1e9, 0.0)
+    return Row(
+        show_name(file.name),
+        file.stamp,
+        file.state,
+        file.late,
+        file.lines,
+        file.outcomes.get("rejected", 0),
+        file.outcomes.get("notified", 0),
+        file.offset,
+        escape(file.detail or file.reason),
+        taken_at,
+        None if took_s is None else round(took_s, 3),
+    )
+
+
+def _range_of(day: int) -> tuple[str, str]:
+    return f"{day:08}0000", f"{day:08}2359"
+
+
+def _stamps(gap: cadence.Gap, cadence_s: int, day: int) -> Sequence[str]:
+    """The stamps of a gap that are of this day."""
+    first, last = (max(gap.first, _range_of(day)[0]), min(gap.last, _range_of(day)[1]))
+    if first > last:
+        return []
+    # From the gap's own first stamp on, so that its beat is kept.
+    at, found = stamp_time(gap.first), []
+    while (stamp := f"{day_of(at):08}{at:%H%M}") <= last:
+        if stamp >= first:
+            found.append(stamp)
+        at += timedelta(seconds=cadence_s)
+    return found

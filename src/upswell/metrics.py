@@ -1,0 +1,352 @@
+"""Figures for Prometheus, and whether a run is alive and ready, over HTTP.
+
+Owns the names of the figures and the server. The engine hands over what it knows after each turn, as to any listener;
+the server answers out of that copy in threads of its own. So it never touches engine, checkpoint or DATA, a reader
+that is slow or hostile holds nobody up, and an answer is that of one moment. No msisdn is ever a label. Counters that
+the checkpoint keeps go on over restarts.
+"""
+
+import os
+import shutil
+import socket
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from upswell import __version__
+from upswell.errors import ConfigError
+from upswell.privacy import escape
+from upswell.summary import Standing, Summary
+from upswell.values import split_address
+
+COMMIT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REQUEST_S = 5.0  # a client that takes longer to ask or to listen is hung up on
+_REQUESTS_MAX = 16  # at once: a scraper and an orchestrator need two
+_PREFIX = "upswell_"
+Labels = Mapping[str, str]
+
+
+class Snapshot(NamedTuple):
+    """What a run knew at the end of a turn; all of it is over the whole state, but what says otherwise."""
+
+    at_s: float
+    """Seconds since the epoch."""
+    lines: Mapping[str, int]
+    """By outcome."""
+    rejects: Mapping[str, int]
+    """By reason."""
+    notifications: Mapping[str, int]
+    """By application."""
+    bytes: int
+    batches: int
+    files: Mapping[str, int]
+    """In DATA, by state; of a run once those that it read."""
+    backlog_files: int
+    backlog_bytes: int
+    committed_at_s: float
+    refused_edits: int
+    """By this run."""
+    out_of_step: Mapping[str, int]
+    """Files missing, late and unusual, as this run told of them."""
+    standing: Standing
+
+
+class Metrics:
+    """A listener of the engine that serves what it hears. Made before the run, so that a bad address stops a start."""
+
+    def __init__(self, address: str, state_dir: Path, output: Path, stop: threading.Event) -> None:
+        """``stop``: when it is set the run is ready no more.
+
+        Raises ConfigError when the address cannot be listened on.
+        """
+        self._latest: Snapshot | None = None
+        self._places = {"state": state_dir, "output": output}
+        self._stop = stop
+        self._began_s = time.time()
+        self._batches = 0
+        self._commits = [0] * (len(COMMIT_BUCKETS_S) + 1)
+        self._commits_s = 0.0
+        try:
+            self._server = _Server(split_address(address), self)
+        except OSError as error:
+            raise ConfigError(
+                f"--metrics: cannot listen on {escape(address)}: {error.strerror or error}",
+                "choose another port, or an address of this host",
+            ) from error
+        host, port = self._server.server_address[:2]
+        self.address = f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(
+            target=self._server.serve_forever, name="upswell-metrics", daemon=True
+        ).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """Nothing: events are for the log."""
+
+    def progress(self, summary: Summary) -> None:
+        """Take a copy of what the run knows."""
+        if summary.batches > self._batches:
+            self._batches = summary.batches
+            self._commits[bisect_left(COMMIT_BUCKETS_S, summary.commit_s)] += 1
+            self._commits_s += summary.commit_s
+        before = summary.before
+        old = (before.outcomes, before.reasons) if before else ({}, {})
+        self._latest = Snapshot(
+            at_s=time.time(),
+            lines=_sum(old[0], summary.outcomes),
+            rejects=_sum(old[1], summary.rejects),
+            notifications=_sum(summary.notified_before, summary.notifications),
+            bytes=summary.bytes + (before.bytes if before else 0),
+            batches=summary.batches + (before.batches if before else 0),
+            files=dict(summary.files),
+            backlog_files=summary.backlog_files,
+            backlog_bytes=summary.backlog_bytes,
+            committed_at_s=summary.committed_at_s,
+            refused_edits=summary.refused_edits,
+            out_of_step=dict(summary.out_of_step),
+            standing=summary.standing,
+        )
+
+    def not_ready(self) -> str:
+        """Why the run is not ready to turn files into notifications; empty when it is."""
+        if self._stop.is_set():
+            return "stopping"
+        if self._latest is None:
+            return "starting: nothing was looked at yet"
+        return ""
+
+    def render(self) -> str:
+        """All figures in Prometheus' text format."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        now_s, latest = time.time(), self._latest
+        yield from _metric(
+            "build_info", "gauge", "The version that runs.", [({"version": __version__}, 1)]
+        )
+        yield from _one(
+            "ready",
+            "gauge",
+            "1 when files are turned into notifications.",
+            int(not self.not_ready()),
+        )
+        yield from _process(self._began_s)
+        yield from _disks(self._places)
+        if latest is None:
+            return
+        yield from _counted(latest)
+        yield from _standing(latest, now_s)
+        yield from self._commit_lines()
+
+    def _commit_lines(self) -> Iterator[str]:
+        name = f"{_PREFIX}commit_duration_seconds"
+        yield f"# HELP {name} How long a commit and its publication took."
+        yield f"# TYPE {name} histogram"
+        commits = 0
+        for bound, number in zip((*COMMIT_BUCKETS_S, "+Inf"), self._commits, strict=True):
+            commits += number
+            yield f'{name}_bucket{{le="{bound}"}} {commits}'
+        yield f"{name}_sum {self._commits_s:.6f}"
+        yield f"{name}_count {commits}"
+
+
+def _counted(latest: Snapshot) -> Iterator[str]:
+    """What only grows."""
+    yield from _by("lines_total", "counter", "Lines read, by outcome.", "outcome", latest.lines)
+    yield from _by(
+        "rejects_total", "counter", "Lines rejected, by reason.", "reason", latest.rejects
+    )
+    yield from _by(
+        "notifications_total", "counter", "Records published.", "application", latest.notifications
+    )
+    yield from _one("bytes_total", "counter", "Uncompressed bytes read of DATA.", latest.bytes)
+    yield from _one("batches_total", "counter", "Commits.", latest.batches)
+    yield from _one(
+        "reload_failures_total",
+        "counter",
+        "Edits of SEGMENT and RULES that this run refused.",
+        latest.refused_edits,
+    )
+    for kind, words in (
+        ("missing", "Stamps without a file, as this run noticed."),
+        ("late", "Files that came after one with a higher stamp, as this run noticed."),
+        ("unusual", "Files of unusual size, as this run noticed."),
+    ):
+        yield from _one(f"{kind}_files_total", "counter", words, latest.out_of_step.get(kind, 0))
+
+
+def _standing(latest: Snapshot, now_s: float) -> Iterator[str]:
+    """What goes up and down."""
+    standing = latest.standing
+    waiting_s = max(now_s - standing.oldest_at_s, 0.0) if standing.oldest_at_s else 0.0
+    yield from _by("files", "gauge", "Files in DATA, by state.", "state", latest.files)
+    yield from _one("backlog_files", "gauge", "Files with something to read.", latest.backlog_files)
+    yield from _one("backlog_bytes", "gauge", "Bytes to read.", latest.backlog_bytes)
+    yield from _one(
+        "oldest_waiting_seconds",
+        "gauge",
+        "Since the oldest file of the backlog was changed; 0: none.",
+        waiting_s,
+    )
+    yield from _one(
+        "last_turn_timestamp_seconds", "gauge", "When the run last ended a turn.", latest.at_s
+    )
+    yield from _one(
+        "commit_timestamp_seconds",
+        "gauge",
+        "When the last commit was made; 0: none yet.",
+        latest.committed_at_s,
+    )
+    if standing.totals is not None and standing.caps is not None:
+        yield from _by(
+            "ledger_entries", "gauge", "Live entries of the ledger, where it is in this process.", "kind",
+            {"totals": standing.totals, "caps": standing.caps},
+        )  # fmt: skip
+    yield from _metric(
+        "reference_info", "gauge", "The versions in force.",
+        [({"kind": kind, "version": version[:12]}, 1) for kind, version in standing.versions._asdict().items()],
+    )  # fmt: skip
+    yield from _by(
+        "reference_entries", "gauge", "Rules, and dials of the segment, in force.", "kind",
+        {"rules": standing.rules, "segment": standing.dials},
+    )  # fmt: skip
+
+
+def _process(began_s: float) -> Iterator[str]:
+    """What Prometheus' own clients tell of a process, under their names."""
+    times = os.times()
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    for name, kind, words, value in (
+        ("start_time_seconds", "gauge", "When the process began.", began_s),
+        ("cpu_seconds_total", "counter", "Processor time.", times.user + times.system),
+        ("resident_memory_bytes", "gauge", "Memory.", pages * os.sysconf("SC_PAGE_SIZE")),
+        ("threads", "gauge", "Threads of Python.", threading.active_count()),
+    ):
+        yield from _metric(f"process_{name}", kind, words, [({}, value)], prefix="")
+
+
+def _disks(places: Mapping[str, Path]) -> Iterator[str]:
+    free = {}
+    for name, place in places.items():
+        try:
+            free[name] = shutil.disk_usage(place).free
+        except OSError:
+            continue  # it is not made yet
+    yield from _by(
+        "disk_free_bytes", "gauge", "Free on the disk of the state and of OUTPUT.", "place", free
+    )
+
+
+def _sum(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    found = Counter(before)
+    found.update(now)
+    return dict(found)
+
+
+def _one(name: str, kind: str, words: str, value: float) -> Iterator[str]:
+    yield from _metric(name, kind, words, [({}, value)])
+
+
+def _by(name: str, kind: str, words: str, label: str, values: Mapping[str, int]) -> Iterator[str]:
+    yield from _metric(name, kind, words, [({label: key}, n) for key, n in values.items()])
+
+
+def _metric(
+    name: str,
+    kind: str,
+    words: str,
+    samples: Iterable[tuple[Labels, float]],
+    prefix: str = _PREFIX,
+) -> Iterator[str]:
+    yield f"# HELP {prefix}{name} {words}"
+    yield f"# TYPE {prefix}{name} {kind}"
+    for labels, value in samples:
+        told = ",".join(f'{key}="{_quote(text)}"' for key, text in labels.items())
+        yield f"{prefix}{name}{{{told}}} {value}" if told else f"{prefix}{name} {value}"
+
+
+def _quote(text: str) -> str:
+    """A label's value: what RULES calls an application is a stranger's text."""
+    return escape(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers in a thread each, and only so many at once."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], metrics: Metrics) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.metrics = metrics
+        self._free = threading.BoundedSemaphore(_REQUESTS_MAX)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)  # type: ignore[arg-type]  # the stub's type of a socket is private
+            return
+        super().process_request(request, client_address)  # type: ignore[arg-type]
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that went away is no news, and its address is nobody's business."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _REQUEST_S
+    server: _Server
+    server_version = "upswell"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer one of three paths."""
+        metrics = self.server.metrics
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._answer(200, metrics.render(), CONTENT_TYPE)
+        elif path == "/healthz":
+            self._answer(200, "alive\n")
+        elif path == "/readyz":
+            why = metrics.not_ready()
+            self._answer(503 if why else 200, f"{why or 'ready'}\n")
+        else:
+            self._answer(404, "there are /metrics, /healthz and /readyz\n")
+
+    do_HEAD = do_GET
+
+    def _answer(self, code: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+        content = text.encode()
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *_: object) -> None:
+        """Nothing: stderr is the run's narration."""

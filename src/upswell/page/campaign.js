@@ -1,0 +1,246 @@
+// Campaign, for its manager: what was notified and when, who is near the line, why a customer was told or not.
+
+import { explain, get } from "./ask.js";
+import { columns, line } from "./charts.js";
+import { picker } from "./days.js";
+import { card, empty, figures, filled, h, table, tell } from "./parts.js";
+import { count, day, moment, plural, shortDay, size, words } from "./words.js";
+
+const VERDICTS_SHOWN = 6, TOTALS_SHOWN = 4; // a customer may have a line on every day
+
+export function campaign(root) {
+  const counts = h("div", { class: "figures" });
+  const pick = picker("campaign-day", () => refresh());
+  const hours = card("Notifications by application and hour");
+  const days = card("Day by day", { className: "half" });
+  const near = card("Near the line", { className: "half", aside: "open days" });
+  const one = card("One customer");
+  const story = h("div", { class: "story", "aria-live": "polite" });
+  const history = card("Rules and segment", { className: "half" });
+  const reports = card("What-if reports", { className: "half" });
+  const seen = new Map();
+
+  root.replaceChildren(
+    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Campaign"), h("p", {}, "Who was notified, when, and who nearly was?")), pick.element),
+    h("div", { class: "grid" }, counts, hours.element, days.element, near.element, one.element, history.element, reports.element));
+
+  const about = h("select", { id: "about" }, h("option", { value: "" }, "every application"));
+  one.show([askForm(about, story), story], "worked out anew from the kept files, and held against the state");
+  near.show([
+    h("p", { class: "empty" }, "Who came nearest to a threshold without exceeding it. The ledger is loaded for it, which takes about as long as a start of the run."),
+    h("button", { type: "button", "data-focus": "near", onclick: (event) => look(event.target) }, "Look now"),
+  ]);
+
+  async function look(button) {
+    button.disabled = true;
+    button.textContent = "Looking…";
+    try {
+      const found = await get("/api/near");
+      near.show([
+        found.nearest.length ? nearTable(found.nearest) : empty("Nobody is counted on the open days and not notified."),
+        h("p", { class: "empty" }, h("button", { type: "button", class: "quiet", "data-focus": "near", onclick: (event) => look(event.target) }, "Look again")),
+      ], `as of batch ${count(found.batch)}`);
+    } catch (error) { near.fail(error); }
+  }
+
+  /** Draw only what is new: charts keep their focus and their open tables. */
+  const fresh = (key, value) => {
+    const text = JSON.stringify(value);
+    if (seen.get(key) === text) return false;
+    seen.set(key, text);
+    return true;
+  };
+
+  async function refresh() {
+    const asked = pick.day ? `?day=${pick.day}` : "";
+    await Promise.all([
+      get(`/api/campaign${asked}`).then((found) => {
+        pick.offer(found.days.map((each) => each.day).reverse());
+        counts.replaceChildren(...figures(tellDay(found)));
+        if (!fresh("campaign", found)) return;
+        const names = found.applications.map((each) => each.name);
+        const chosen = about.value;
+        about.replaceChildren(h("option", { value: "" }, "every application"), ...names.map((name) => h("option", { value: name }, name)));
+        about.value = names.includes(chosen) ? chosen : "";
+        hours.show(drawHours(found), found.day ? `${day(found.day)}, hours of ${found.timezone}` : "");
+        days.show(drawDays(found), "notifications, all applications");
+      }).catch((error) => hours.fail(error)),
+      get("/api/history").then((found) => fresh("history", found) && history.show(drawHistory(found))).catch((error) => history.fail(error)),
+      get("/api/reports").then((found) => fresh("reports", found) && reports.show(drawReports(found))).catch((error) => reports.fail(error)),
+    ]);
+  }
+  return { refresh };
+}
+
+const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
+
+function tellDay(found) {
+  const { applications: every, usual_days: before } = found;
+  const total = sum(every.map((each) => each.total)), usual = sum(every.map((each) => each.usual_total));
+  const best = [...every].sort((a, b) => b.total - a.total)[0];
+  // A day that is not over yet is held against the same hours of others, up to the last one that is over.
+  const newest = found.day === found.days.at(-1)?.day;
+  const last = Math.max(...every.flatMap((each) => each.hours.map((n, hour) => (n ? hour : 0))), 0);
+  const until = newest ? last : 24;
+  const [now, then] = ["hours", "usual_hours"].map((name) => sum(every.flatMap((each) => each[name].slice(0, until))));
+  const change = then ? `${now >= then ? "+" : "−"}${Math.abs(Math.round((100 * (now - then)) / then))}%` : "–";
+  return [
+    { name: "Notified that day", value: count(total), note: found.day ? day(found.day) : "nobody yet" },
+    { name: "A usual day", value: before.length ? count(Math.round(usual)) : "–", note: before.length ? `mean of ${plural(before.length, "day")} before` : "no day before" },
+    { name: "Against usual", value: change, note: !then ? "nothing to hold against" : newest ? `up to ${last}:00` : "the whole day" },
+    { name: "Most notified", value: best?.total ? best.name : "–", note: best?.total ? `${count(best.total)} that day` : "" },
+    { name: "Applications", value: count(every.length), note: plural(sum(every.map((each) => each.rules.length)), "rule") },
+  ];
+}
+
+function windows(rules) {
+  return rules.flatMap((rule) => {
+    const [from, to] = [rule.start_min / 60, rule.end_min / 60];
+    return from < to ? [[from, to]] : [[from, 24], [0, to]];
+  });
+}
+
+function drawHours(found) {
+  if (!found.applications.length) return empty("There are no rules yet.");
+  const past = found.usual_days.length > 0;
+  const charts = found.applications.map((each) => {
+    const rows = each.hours.map((value, hour) => ({
+      label: String(hour), long: `${String(hour).padStart(2, "0")}:00`, value, usual: each.usual_hours[hour],
+      told: `${hour}:00 to ${hour + 1}:00\n${plural(value, "notification")}${past ? `\n${count(each.usual_hours[hour])} on a usual day` : ""}`,
+    }));
+    const ruled = each.rules.map((rule) => `over ${count(rule.threshold)} in ${rule.window}`).join(", ") || "no rule in force";
+    return h("article", { class: "app" },
+      h("header", {}, h("h3", {}, each.name), h("span", { class: "total" }, count(each.total), past ? h("small", {}, `usual ${count(Math.round(each.usual_total))}`) : null)),
+      h("p", {}, ruled),
+      columns({
+        label: `${each.name}: ${plural(each.total, "notification")} by hour`, unit: "notifications", rows, every: 6, height: 150,
+        windows: windows(each.rules), heads: past ? ["Hour", "Notifications", "Usual"] : ["Hour", "Notifications"], focus: `hours of ${each.name}`,
+      }));
+  });
+  return [h("div", { class: "apps" }, charts), h("ul", { class: "key" },
+    h("li", {}, h("span", { class: "swatch bar" }), "this day"),
+    past ? h("li", {}, h("span", { class: "swatch usual" }), "a usual day") : null,
+    h("li", {}, h("span", { class: "swatch window" }), "the rule's window"))];
+}
+
+function drawDays(found) {
+  if (!found.days.length) return empty("Nobody was notified yet.");
+  const rows = found.days.map((each) => {
+    const value = sum(Object.values(each.notifications));
+    const parts = Object.entries(each.notifications).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([name, n]) => `${name} ${count(n)}`);
+    return { label: shortDay(each.day), long: day(each.day), value, past: each.day !== found.day, told: `${day(each.day)}\n${plural(value, "notification")}\n${parts.join("\n")}` };
+  });
+  return columns({ label: "Notifications by day", unit: "notifications", rows, every: Math.ceil(rows.length / 5), height: 220, heads: ["Day", "Notifications"], focus: "days" });
+}
+
+function nearTable(rows) {
+  return table("Customers near the line", [
+    { name: "Customer", className: "name", cell: (row) => row.msisdn },
+    { name: "Application", cell: (row) => [row.application, h("span", { class: "why" }, `${row.window}, ${day(row.day)}`)] },
+    { name: "Total", number: true, cell: (row) => `${count(row.total)} of ${count(row.threshold)}` },
+    { name: "", cell: (row) => h("div", { class: "meter", role: "img", "aria-label": `${Math.floor((100 * row.total) / (row.threshold || 1))}% of the threshold` }, filled("", row.total, row.threshold || 1)) },
+  ], rows, { high: true });
+}
+
+function askForm(about, story) {
+  const msisdn = h("input", { id: "msisdn", required: true, inputmode: "tel", autocomplete: "off", spellcheck: "false", pattern: "\\+?[0-9]{5,15}", title: "5 to 15 digits", placeholder: "0126545098" });
+  const when = h("input", { id: "when", type: "date" });
+  const button = h("button", { type: "submit" }, "Tell the story");
+  return h("form", {
+    class: "ask",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      story.replaceChildren(empty("Reading the kept files…"));
+      try {
+        story.replaceChildren(...drawStory(await explain({ msisdn: msisdn.value, about: about.value, day: when.value })));
+      } catch (error) {
+        story.replaceChildren(h("p", { class: "fault" }, tell(error)));
+      }
+      button.disabled = false;
+    },
+  },
+  h("div", {}, h("label", { for: "msisdn" }, "Customer (msisdn)"), msisdn),
+  h("div", {}, h("label", { for: "about" }, "Application"), about),
+  h("div", {}, h("label", { for: "when" }, "Day"), when), button);
+}
+
+function drawStory(found) {
+  const member = found.segment.length ? found.segment.map((each) => `${each.in_segment ? "in" : "not in"} the segment since batch ${count(each.first_batch)}`).join(", then ") : "no segment was used yet";
+  const parts = [h("p", {}, h("b", {}, found.msisdn), `: ${member}. `, plural(found.lines.length, "line"), " in the kept files.")];
+  const verdicts = [...found.verdicts].sort((a, b) => b.day - a.day || sent(b) - sent(a));
+  parts.push(...some(verdicts, VERDICTS_SHOWN, "verdict", (few) => h("ul", { class: "verdicts" }, few.map((each) =>
+    h("li", { class: sent(each) ? "good" : "" }, h("b", {}, `${day(each.day)}, ${each.about}: `), each.why)))));
+  parts.push(...some(drawTotals(found.lines), TOTALS_SHOWN, "running total", (few) => h("div", { class: "totals" }, few)));
+  if (found.lines.length) parts.push(h("h3", {}, "Every line"), lineTable(found.lines));
+  const proof = [...found.differences.map((each) => `The state differs: ${each}`), ...found.unproven.map((each) => `Not proven: ${each}`)];
+  parts.push(h("p", { class: proof.length ? "fault" : "empty" }, proof.length ? proof.join(" ") : "The state says the same."));
+  return parts;
+}
+
+const sent = (verdict) => Number(verdict.why.includes("sent to"));
+
+/** The first few, and the others behind a summary. */
+function some(list, most, noun, draw) {
+  const rest = list.slice(most);
+  return [list.length ? draw(list.slice(0, most)) : null,
+    rest.length ? h("details", { class: "told" }, h("summary", {}, plural(rest.length, `more ${noun}`)), draw(rest)) : null].filter(Boolean);
+}
+
+/** A running total for each window and day in which something was counted, against its threshold. */
+function drawTotals(lines) {
+  const groups = new Map();
+  for (const each of lines) {
+    if (each.window === null || each.total === null) continue;
+    const key = `${each.application}, ${each.window}, ${day(each.day)}`;
+    groups.set(key, [...(groups.get(key) ?? []), each]);
+  }
+  const form = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+  return [...groups].reverse().map(([title, some]) => {
+    const points = some.map((each) => ({
+      t: Date.parse(`${each.at}Z`), value: each.total, kind: each.outcome,
+      told: `${each.at.slice(11)}  +${count(each.volume)}\ntotal ${count(each.total)} of ${count(each.threshold)}\n${words(each.outcome)}`,
+    })).sort((a, b) => a.t - b.t);
+    const { threshold } = some.at(-1);
+    return h("section", {}, h("h3", {}, title), line({
+      label: `Running total: ${title}, threshold ${count(threshold)}`, unit: "volume", points, stepped: true,
+      threshold: { value: threshold, words: `threshold ${count(threshold)}` },
+      timeLabels: (from, until, wanted) => until > from
+        ? Array.from({ length: wanted }, (_, at) => from + ((until - from) * at) / (wanted - 1)).map((t) => [t, form.format(t)]) : [[from, form.format(from)]],
+      heads: ["Time", "Volume", "Total"], cells: some.map((each) => [each.at.slice(11), count(each.volume), count(each.total)]), focus: `total of ${title}`,
+    }));
+  });
+}
+
+function lineTable(lines) {
+  const kinds = { notified: "good", counted: "accent", rejected: "bad" };
+  return table("Every line of the customer", [
+    { name: "When", cell: (row) => (row.at ? row.at.replace("T", " ") : "–") },
+    { name: "Service", cell: (row) => (row.service === null ? "–" : `${row.service}${row.application ? ` ${row.application}` : ""}`) },
+    { name: "Volume", number: true, cell: (row) => (row.volume === null ? "–" : count(row.volume)) },
+    { name: "Outcome", cell: (row) => [h("span", { class: `tag ${kinds[row.outcome] ?? ""}` }, words(row.outcome)), h("span", { class: "why" }, row.why)] },
+    { name: "Where", cell: (row) => `${row.file}:${row.line}` },
+  ], lines, { high: true });
+}
+
+function drawHistory(found) {
+  if (!found.edits.length && !found.refused) return empty("No version was taken yet.");
+  const edits = [...found.edits].reverse();
+  const of = (edit) => `${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
+  return h("ul", { class: "time" },
+    found.refused ? h("li", { class: "refused" }, h("p", { class: "when" }, moment(found.refused.at), h("span", { class: "tag bad" }, "refused")), h("p", {}, found.refused.words)) : null,
+    edits.map((edit) => h("li", {},
+      h("p", { class: "when" }, moment(edit.at), h("span", { class: "tag" }, edit.kind), edit.in_force ? h("span", { class: "tag good" }, "in force") : null),
+      h("p", {}, edit.words || (edits.filter((each) => each.kind === edit.kind).at(-1) === edit ? `The first ${edit.kind === "rules" ? "rules" : "segment"}` : "No difference")),
+      h("p", { class: "when" }, `${edit.version.slice(0, 12)} from batch ${count(edit.first_batch)}: ${of(edit)}`))));
+}
+
+function drawReports(found) {
+  if (!found.place) return empty("Start the page with --reports DIR to list here what `upswell whatif --report DIR/name.html` writes.");
+  if (!found.reports.length) return empty("No report is in that directory yet: `upswell whatif --rules NEW --report …` writes one.");
+  return table("Reports", [
+    { name: "Report", className: "name", cell: (row) => h("a", { href: `/reports/${encodeURIComponent(row.name)}`, target: "_blank", rel: "noopener" }, row.name) },
+    { name: "Written", cell: (row) => moment(new Date(row.written_s * 1000).toISOString()) },
+    { name: "Size", number: true, cell: (row) => size(row.bytes).join(" ") },
+  ], found.reports);
+}

@@ -1,0 +1,34 @@
+// The choice of a day: a list, and a step to either side.
+
+import { h } from "./parts.js";
+import { day } from "./words.js";
+
+/** A picker over days, newest first; `chosen(day)` is called with a number, or null for the newest one, whichever it is. */
+export function picker(id, chosen) {
+  const list = h("select", { id });
+  const before = h("button", { type: "button", class: "quiet", "aria-label": "The day before" }, "‹");
+  const after = h("button", { type: "button", class: "quiet", "aria-label": "The day after" }, "›");
+  let days = [], current = null;
+  const step = (by) => choose(days[days.indexOf(current ?? days[0]) + by]);
+  const choose = (wanted) => { current = wanted === days[0] ? null : wanted; show(); chosen(current); };
+  const show = () => {
+    list.replaceChildren(...days.map((each, at) => h("option", { value: each }, `${day(each)}${at === 0 ? ", newest" : ""}`)));
+    list.value = String(current ?? days[0] ?? "");
+    const at = days.indexOf(current ?? days[0]);
+    before.disabled = at < 0 || at === days.length - 1;
+    after.disabled = at <= 0;
+  };
+  list.addEventListener("change", () => choose(Number(list.value)));
+  before.addEventListener("click", () => step(1));
+  after.addEventListener("click", () => step(-1));
+  return {
+    element: h("div", { class: "pick" }, h("label", { for: id }, "Day"), before, list, after),
+    get day() { return current; },
+    offer(found) {
+      if (found.join() === days.join()) return;
+      days = found;
+      if (current !== null && !days.includes(current)) days = [...days, current].sort((a, b) => b - a);
+      show();
+    },
+  };
+}

@@ -1,0 +1,174 @@
+// Flow, for the data engineer: are all files in, what became of the lines, what was refused.
+
+import { get } from "./ask.js";
+import { picker } from "./days.js";
+import { card, empty, figures, filled, h, point, table, unpoint } from "./parts.js";
+import { clock, count, day, moment, plural, share, size, span, words } from "./words.js";
+
+const TAGS = { done: "good", held: "bad", gone: "bad", missing: "bad", waiting: "accent", reading: "accent" };
+const KEYS = [
+  ["done", "done"], ["late", "late"], ["missing", "missing"], ["held", "refused: held or gone"],
+  ["waiting", "being read"], ["rejects", "more than 1% of its lines refused"],
+];
+const SHOWN_MAX = 200;
+
+export function flow(root) {
+  const counts = h("div", { class: "figures" });
+  const pick = picker("flow-day", () => refresh());
+  const minutes = card("Minutes of the day", { className: "" });
+  const funnel = card("From line to notification", { className: "half", aside: "all days" });
+  const rejects = card("Refused lines", { className: "half" });
+  const files = card("Files");
+  const only = h("select", { id: "flow-state", "data-focus": "flow-state" });
+  only.addEventListener("change", () => showFiles());
+  let listed = null, states = "";
+
+  root.replaceChildren(
+    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Flow"), h("p", {}, "Are all files in, and what became of their lines?")), pick.element),
+    h("div", { class: "grid" }, counts, minutes.element, funnel.element, rejects.element, files.element));
+
+  const showFiles = () => {
+    const found = [...new Set(listed.files.map((file) => file.state))].sort();
+    if (found.join() !== states) {
+      states = found.join();
+      const chosen = only.value;
+      only.replaceChildren(h("option", { value: "" }, "every state"), ...found.map((each) => h("option", { value: each }, each)));
+      only.value = found.includes(chosen) ? chosen : "";
+    }
+    const rows = listed.files.filter((file) => !only.value || file.state === only.value);
+    const shown = rows.slice(0, SHOWN_MAX);
+    files.show([
+      h("div", { class: "pick" }, h("label", { for: "flow-state" }, "Show"), only),
+      rows.length ? fileTable(shown) : empty("No file of this day is known yet."),
+      rows.length > shown.length ? empty(`and ${plural(rows.length - shown.length, "older file")}: upswell status --files lists all`) : null,
+    ], `${plural(rows.length, "file")} of ${day(listed.day)}`);
+  };
+
+  async function refresh() {
+    const asked = pick.day ? `?day=${pick.day}` : "";
+    const part = (one, path, show) => get(path).then(show).catch((error) => one.fail(error));
+    await Promise.all([
+      get("/api/status").then((status) => {
+        pick.offer(status.days);
+        counts.replaceChildren(...figures(tellFiles(status)));
+        funnel.show(status.lines ? drawFunnel(status) : empty("No line was read yet. Files are taken as they arrive in DATA."));
+      }).catch((error) => funnel.fail(error)),
+      part(minutes, `/api/minutes${asked}`, (found) => minutes.show(drawMinutes(found), tellMinutes(found))),
+      part(rejects, `/api/rejects${asked}`, (found) => rejects.show(drawRejects(found), day(found.day))),
+      part(files, `/api/files${asked}`, (found) => { listed = found; showFiles(); }),
+    ]);
+  }
+  return { refresh };
+}
+
+function tellFiles(status) {
+  const { files, cadence } = status;
+  const arrived = Object.entries(files).reduce((sum, [state, n]) => sum + (state === "ignored" ? 0 : n), 0);
+  return [
+    { name: "Arrived", value: count(arrived), note: files.ignored ? `${count(files.ignored)} other names ignored` : "files" },
+    { name: "Done", value: count(files.done), note: share(files.done, arrived) },
+    { name: "Waiting", value: count(files.waiting + files.reading), note: files.reading ? "read as far as they go" : "nothing to wait for" },
+    { name: "Late", value: count(status.late_files), level: status.late_files ? "warn" : "", note: "after a newer file" },
+    { name: "Missing", value: count(cadence.missing_files), level: cadence.missing_files ? "bad" : "", note: "of the last 7 days" },
+    { name: "Held", value: count(files.held + files.gone), level: files.held + files.gone ? "bad" : "", note: files.gone ? `${count(files.gone)} gone too soon` : "need somebody" },
+  ];
+}
+
+function tellMinutes(found) {
+  const every = found.cadence_s ? `one file every ${span(found.cadence_s).join(" ")}` : "no file is expected";
+  return `${day(found.day)}, ${every}, time of ${found.timezone}`;
+}
+
+function drawMinutes(found) {
+  if (!found.cells.length) return empty("No file of this day is known yet.");
+  const step = Math.min(60, Math.max(1, (found.cadence_s || 60) / 60));
+  const wide = Math.round(60 / step);
+  const hours = found.cells.map((cell) => Number(cell.stamp.slice(8, 10)));
+  const [first, last] = [Math.min(...hours), Math.max(...hours)];
+  const by = new Map(found.cells.map((cell) => [`${Number(cell.stamp.slice(8, 10))}:${Math.floor(Number(cell.stamp.slice(10)) / step)}`, cell]));
+  const cells = [];
+  const rows = [];
+  for (let hour = first; hour <= last; hour += 1) {
+    const row = h("div", { class: "cells" });
+    row.style.gridTemplateColumns = `repeat(${wide}, minmax(0, 1fr))`;
+    for (let at = 0; at < wide; at += 1) {
+      const cell = by.get(`${hour}:${at}`);
+      const refused = cell && cell.lines && cell.rejected > cell.lines / 100;
+      const box = h("div", { class: `cell ${cell?.state ?? ""} ${refused ? "rejects" : ""}` });
+      if (cell) { box.dataset.at = cells.length; cells.push([box, cell]); }
+      row.append(box);
+    }
+    rows.push(h("div", { class: "hour" }, String(hour).padStart(2, "0")), row);
+  }
+  const told = Object.entries(found.counts).map(([state, n]) => `${count(n)} ${state}`).join(", ");
+  const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${told}. Arrow keys tell each.`, "data-focus": "minutes" }, rows);
+  let here = -1;
+  const mark = (at, aloud) => {
+    if (here >= 0) cells[here][0].classList.remove("here");
+    here = at;
+    const [box, cell] = cells[at];
+    box.classList.add("here");
+    const place = box.getBoundingClientRect();
+    point(tellMinute(cell), place.left, place.top, aloud);
+  };
+  const leave = () => { if (here >= 0) cells[here][0].classList.remove("here"); unpoint(); };
+  grid.addEventListener("pointerover", (event) => { if (event.target.dataset.at) mark(Number(event.target.dataset.at), false); else leave(); });
+  grid.addEventListener("pointerleave", leave);
+  grid.addEventListener("blur", leave);
+  grid.addEventListener("keydown", (event) => {
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide, ArrowUp: -wide, Home: -cells.length, End: cells.length };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    mark(Math.max(0, Math.min(cells.length - 1, here + steps[event.key])), true);
+  });
+  const keys = KEYS.filter(([state]) => state !== "rejects" || cells.some(([box]) => box.classList.contains("rejects")))
+    .map(([state, name]) => {
+      const n = state === "held" ? (found.counts.held ?? 0) + (found.counts.gone ?? 0)
+        : state === "waiting" ? (found.counts.waiting ?? 0) + (found.counts.reading ?? 0) : found.counts[state] ?? 0;
+      return h("li", {}, h("span", { class: `cell ${state === "rejects" ? "done rejects" : state}` }), name, state === "rejects" ? null : h("b", {}, count(n)));
+    });
+  return [grid, h("ul", { class: "key" }, keys)];
+}
+
+function tellMinute(cell) {
+  if (cell.state === "missing") return `${clock(cell.stamp)} missing`;
+  return `${clock(cell.stamp)} ${cell.state}\n${plural(cell.lines, "line")}\n${count(cell.rejected)} refused\n${count(cell.notified)} notified`;
+}
+
+function drawFunnel(status) {
+  const all = status.funnel[0].lines;
+  return h("ul", { class: "bars" }, status.funnel.map((stage) => {
+    const lost = Object.entries(stage.lost).filter(([, n]) => n);
+    return h("li", {}, h("div", { class: "line" },
+      h("span", {}, stage.name),
+      h("div", { class: "track" }, filled("fill", stage.lines, all)),
+      h("span", { class: "much" }, count(stage.lines), h("small", {}, share(stage.lines, all))),
+      lost.length ? h("span", { class: "less" }, lost.map(([name, n]) => `−${count(n)} ${words(name)}`).join("   ")) : null));
+  }));
+}
+
+function drawRejects(found) {
+  const reasons = Object.entries(found.reasons).sort((a, b) => b[1] - a[1]);
+  const late = found.late ? empty(`${plural(found.late, "record")} came too late, which is no fault of the line.`) : null;
+  if (!reasons.length) return [empty("Nothing was refused on this day."), late];
+  return [h("ul", { class: "bars" }, reasons.map(([reason, n]) => h("li", {},
+    h("div", { class: "line" },
+      h("span", {}, words(reason)),
+      h("div", { class: "track" }, filled("fill bad", n, reasons[0][1])),
+      h("span", { class: "much" }, count(n), h("small", {}, share(n, found.lines)))),
+    found.samples[reason] ? h("details", { "data-focus": `samples of ${reason}` }, h("summary", { "data-focus": `summary of ${reason}` }, "Samples"),
+      found.samples[reason].map((sample) => h("p", { class: "sample" }, h("span", {}, `${sample.file}:${sample.line}`), sample.raw || "(empty)"))) : null))), late];
+}
+
+function fileTable(rows) {
+  const dash = (n) => (n ? count(n) : "–");
+  return table("Files of the day", [
+    { name: "File", className: "name", cell: (file) => [file.name, file.detail && file.state !== "done" && file.state !== "reading" ? h("span", { class: "why" }, file.detail) : null] },
+    { name: "State", cell: (file) => [h("span", { class: `tag ${TAGS[file.state] ?? ""}` }, file.state), file.late ? [" ", h("span", { class: "tag warn" }, "late")] : null] },
+    { name: "Lines", number: true, cell: (file) => dash(file.lines) },
+    { name: "Rejects", number: true, cell: (file) => dash(file.rejected) },
+    { name: "Notified", number: true, cell: (file) => dash(file.notified) },
+    { name: "Size", number: true, cell: (file) => (file.bytes ? size(file.bytes).join(" ") : "–") },
+    { name: "Time taken", number: true, cell: (file) => (file.took_s === null ? "–" : h("span", { title: `from its last change to its commit at ${moment(file.taken_at)}` }, span(file.took_s).join(" "))) },
+  ], rows, { high: true });
+}

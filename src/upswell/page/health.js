@@ -1,0 +1,101 @@
+// Health, for whoever is paged: is it well, what needs somebody, how far behind it is, and why it was started again.
+
+import { get } from "./ask.js";
+import { columns } from "./charts.js";
+import { card, empty, figures, h, table } from "./parts.js";
+import { compact, moment, plural, size, span } from "./words.js";
+
+export function health(root) {
+  const needs = card("What needs somebody");
+  const counts = h("div", { class: "figures" });
+  const rate = card("Lines a minute", { className: "wide" });
+  const place = card("The run", { className: "third" });
+  const runs = card("Runs, and how they ended", { className: "half" });
+  const versions = card("In force", { className: "half" });
+  let drawn = "";
+  root.replaceChildren(
+    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Health"), h("p", {}, "Is it well, and if not, what is to be done?"))),
+    h("div", { class: "grid" }, needs.element, counts, rate.element, place.element, runs.element, versions.element));
+
+  async function refresh() {
+    await Promise.all([
+      get("/api/health").then((found) => {
+        needs.show(drawNeeds(found));
+        counts.replaceChildren(...figures(tell(found)));
+        place.show(drawPlace(found));
+        runs.show(drawRuns(found.runs));
+        if (drawn === JSON.stringify(found.rate)) return;
+        drawn = JSON.stringify(found.rate);
+        rate.show(drawRate(found.rate), found.rate.length ? `the hour up to ${moment(`${found.rate.at(-1).minute}:00`)}` : "");
+      }).catch((error) => needs.fail(error)),
+      get("/api/status").then((found) => versions.show(drawVersions(found))).catch((error) => versions.fail(error)),
+    ]);
+  }
+  return { refresh };
+}
+
+function drawNeeds(found) {
+  if (found.well) return h("ul", { class: "needs" }, h("li", { class: "well" }, h("span", { class: "tag good" }, "well"), h("b", {}, "Nothing needs anybody."), h("span", { class: "next" }, "It runs, nothing waits for long, no file is held.")));
+  return h("ul", { class: "needs" }, found.needs.map((need) => h("li", { class: need.level },
+    h("span", { class: `tag ${need.level === "page" ? "bad" : "warn"}` }, need.level === "page" ? "now" : "soon"), h("b", {}, need.words), h("span", { class: "next" }, `${need.next} (${need.alert} in docs/operations.md)`))));
+}
+
+function tell(found) {
+  const age = found.commit_age_s === null ? ["–", ""] : span(found.commit_age_s);
+  const waits = found.oldest_waiting_s ? span(found.oldest_waiting_s) : ["0", "s"];
+  const backlog = size(found.backlog_bytes);
+  const whole = found.rate.at(-2); // the last minute may not be over
+  const state = size(Object.values(found.state_bytes).reduce((sum, n) => sum + n, 0));
+  const free = Object.values(found.disk_free_bytes).length ? size(Math.min(...Object.values(found.disk_free_bytes))) : ["–", ""];
+  const memory = found.memory_bytes ? size(found.memory_bytes.now) : ["–", ""];
+  return [
+    { name: "Last commit", value: age[0], unit: age[1] && `${age[1]} ago`, note: found.newest_stamp ? `newest stamp ${found.newest_stamp}` : "nothing is committed yet" },
+    { name: "Oldest waiting", value: waits[0], unit: waits[1], level: found.oldest_waiting_s > 600 ? "bad" : "", note: found.backlog_files ? "since its last change" : "nothing waits" },
+    { name: "Backlog", value: backlog[0], unit: backlog[1], note: plural(found.backlog_files, "file") },
+    { name: "Rate", value: whole ? compact(Math.round(whole.lines / 60)) : "–", unit: "lines/s", note: whole ? `in the minute of ${whole.minute.slice(11)}` : "" },
+    { name: "Memory", value: memory[0], unit: memory[1], note: found.memory_bytes ? `peak ${size(found.memory_bytes.peak).join(" ")}` : found.running ? "of another host or user" : "nothing runs" },
+    { name: "State", value: state[0], unit: state[1], note: `rejects ${size(found.state_bytes.rejects).join(" ")} of it` },
+    { name: "Disk free", value: free[0], unit: free[1], level: Object.values(found.disk_free_bytes).some((n) => n < 2e9) ? "bad" : "", note: "state and OUTPUT" },
+  ];
+}
+
+function drawRate(rate) {
+  if (!rate.length) return empty("Nothing is committed yet.");
+  const rows = rate.map((each) => ({
+    label: each.minute.slice(11), long: each.minute.replace("T", " "), value: each.lines,
+    told: `${each.minute.slice(11)} UTC\n${plural(each.lines, "line")}\n${size(each.bytes).join(" ")}\n${plural(each.batches, "commit")}`,
+  }));
+  return columns({ label: "Lines committed in each minute of the last hour", unit: "lines", rows, every: 15, height: 220, heads: ["Minute", "Lines"], focus: "rate" });
+}
+
+const pairs = (rows) => h("dl", { class: "pairs" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+
+function drawPlace(found) {
+  return pairs([
+    ["Runs", found.running ? found.holder : "no"],
+    ["Ready", found.running ? (found.needs.some((need) => need.level === "page") ? "yes, but see above" : "yes") : "no"],
+    ["Database", size(found.state_bytes.database).join(" ")],
+    ["Rejects", size(found.state_bytes.rejects).join(" ")],
+    ...Object.entries(found.disk_free_bytes).map(([name, n]) => [`Free, ${name}`, size(n).join(" ")]),
+    ["As of", moment(found.now)],
+  ]);
+}
+
+function drawRuns(runs) {
+  if (!runs.length) return empty("No run has told of itself yet.");
+  return table("Runs", [
+    { name: "Began", className: "name", cell: (run) => moment(run.began) },
+    { name: "Ended", cell: (run) => (run.ended ? moment(run.ended) : run.why ? "unknown" : "goes on") },
+    { name: "How", cell: (run) => (run.why
+      ? [h("span", { class: `tag ${run.code === 0 ? "good" : "bad"}` }, run.code === null ? "killed" : `exit ${run.code}`), h("span", { class: "why" }, run.why)]
+      : h("span", { class: "tag accent" }, "runs")) },
+  ], runs, { high: true });
+}
+
+function drawVersions(found) {
+  const settings = found.settings;
+  return pairs([
+    ...found.reference.map((each) => [each.kind, `${each.version.slice(0, 12)}, since ${moment(each.taken_at)}`]),
+    ...["data", "segment", "rules", "output", "data_timezone", "rules_timezone", "measure"].filter((name) => settings[name]).map((name) => [name.replaceAll("_", " "), settings[name]]),
+  ]);
+}

@@ -1,0 +1,98 @@
+// How the page is built: elements out of text, never out of markup, so that nothing of RULES or of a name is HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "class") element.setAttribute("class", value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** An element with attributes and children; a text is a text. */
+export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+
+/** The same for SVG. */
+export const s = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+/** An element whose width is a share of its place. */
+export function filled(className, part, all) {
+  const element = h("div", { class: className });
+  element.style.width = `${all ? Math.min(100, (100 * part) / all) : 0}%`;
+  return element;
+}
+
+/** A card with a title, an aside and a body that can be put in anew. */
+export function card(title, { className = "", aside = "", level = "h2" } = {}) {
+  const note = h("p", {}, aside);
+  const body = h("div", {});
+  const element = h("section", { class: `card ${className}` }, h("header", {}, h(level, {}, title), note), body);
+  return {
+    element,
+    /** Put in a body and an aside. What is focused stays focused when it is there again. */
+    show(content, words) {
+      const focused = body.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
+      const scrolled = [...body.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
+      const open = new Set([...body.querySelectorAll("details[open]")].map((each) => each.dataset.focus));
+      body.replaceChildren(...[content].flat(Infinity).filter(Boolean));
+      if (words !== undefined) note.textContent = words;
+      for (const each of body.querySelectorAll("details")) if (open.has(each.dataset.focus)) each.open = true;
+      [...body.querySelectorAll(".scroll")].forEach((each, at) => {
+        if (scrolled[at]) [each.scrollLeft, each.scrollTop] = scrolled[at];
+      });
+      if (focused) body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    },
+    /** Say why there is nothing to show. That there is nothing yet is no fault. */
+    fail(error) {
+      body.replaceChildren(h("p", { class: error.code === 400 ? "empty" : "fault" }, tell(error)));
+    },
+  };
+}
+
+/** An error in a sentence: what is, and the next step. */
+export function tell(error) {
+  const words = error.message[0].toUpperCase() + error.message.slice(1);
+  return error.next ? `${words}. Next: ${error.next}.` : `${words}.`;
+}
+
+/** Figures in a row: [{name, value, unit, note, level}]. */
+export function figures(list) {
+  return list.map(({ name, value, unit, note, level }) =>
+    h("dl", { class: `figure ${level ?? ""}` },
+      h("dt", {}, name),
+      h("dd", { class: /[0-9]/.test(value) || value.length < 4 ? "" : "text" }, value, unit ? h("span", { class: "unit" }, unit) : null),
+      note ? h("dd", { class: "note" }, note) : null));
+}
+
+/** A table: columns [{name, number, cell(row)}] over rows. */
+export function table(label, columns, rows, { high = false } = {}) {
+  return h("div", { class: `scroll ${high ? "high" : ""}`, tabindex: "0", role: "region", "aria-label": label, "data-focus": label },
+    h("table", {},
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.number ? "n" : "" }, column.name)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, columns.map((column) =>
+        h("td", { class: `${column.number ? "n" : ""} ${column.className ?? ""}` }, column.cell(row))))))));
+}
+
+/** What there is to say when there is nothing to show. */
+export const empty = (text) => h("p", { class: "empty" }, text);
+
+const tip = document.getElementById("tip");
+
+/** Show a text beside a place of the window; say it, too, when it came by the keyboard. */
+export function point(text, x, y, aloud) {
+  tip.textContent = text;
+  tip.hidden = false;
+  const box = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(8, Math.min(x + 14, innerWidth - box.width - 8))}px`;
+  tip.style.top = `${y + 18 + box.height > innerHeight ? Math.max(8, y - box.height - 12) : y + 18}px`;
+  if (aloud) document.getElementById("said").textContent = text.replaceAll("\n", ", ");
+}
+
+/** Take the text away. */
+export function unpoint() { tip.hidden = true; }
+addEventListener("scroll", unpoint, { passive: true, capture: true });
+addEventListener("keydown", (event) => { if (event.key === "Escape") unpoint(); });

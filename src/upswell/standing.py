@@ -1,0 +1,43 @@
+"""What those who watch a run ask beside its counts: what earlier runs did, the last commit, what is in force now.
+
+Owns how that is gathered for a summary. It only asks, and asks for nothing that takes longer the older a state is.
+"""
+
+import time
+from datetime import datetime
+
+from upswell.checkpoint import Checkpoint
+from upswell.reload import Reference
+from upswell.source import Source
+from upswell.summary import Standing, Summary
+
+
+def remember(summary: Summary, checkpoint: Checkpoint) -> None:
+    """Take note of what the state had when the run began, so that counters go on where those of the last run ended."""
+    summary.before = checkpoint.totals()
+    summary.notified_before = checkpoint.notified()
+    if last := checkpoint.last():
+        summary.committed_at_s = datetime.fromisoformat(last.committed_at).timestamp()
+
+
+def note_commit(summary: Summary, commit_s: float) -> None:
+    """Take note of a commit that has just ended and took so long."""
+    summary.commit_s, summary.committed_at_s = commit_s, time.time()
+
+
+def of(
+    reference: Reference | None, entries: tuple[int, int] | None, source: Source
+) -> Standing:
+    """Where the run stands now.
+
+    Args:
+        reference: the one in force, if there is one yet.
+        entries: live totals and caps of the ledger, if they are known.
+        source: of the run.
+    """
+    totals, caps = entries or (None, None)
+    oldest_at_s = source.oldest_at_s()
+    if reference is None:
+        return Standing(totals=totals, caps=caps, oldest_at_s=oldest_at_s)
+    rules, dials = len(reference.ruleset.rules), len(reference.segment)
+    return Standing(reference.versions, rules, dials, totals, caps, oldest_at_s)

@@ -1,0 +1,267 @@
+"""What the page shows: the numbers of the commands, added up right, with dials masked."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import Upswell
+from inputs import DIALS, LONG_AGO_S, inside, write, write_inputs
+from upswell import campaign, flow, kernel
+from upswell.errors import UsageError
+from upswell.panels import PANELS, Panels, Place, parse_day
+
+STATE = Path("out") / ".upswell"
+ABOVE, BELOW = 315, 20
+
+
+@pytest.fixture
+def upswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upswell:
+    """The command, within this process."""
+    return inside(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def panels(tmp_path: Path, upswell: Upswell) -> Panels:
+    """Over a finished run of five minutes: one is missing, one is held, one came with a reject."""
+    paths = write_inputs(tmp_path)
+    for minute, (dial, volume) in {38: (0, ABOVE), 39: (1, BELOW), 41: (2, BELOW)}.items():
+        record = f"{DIALS[dial]},1,{volume},202004171{minute - 30}0000\n"
+        write(tmp_path / "data" / f"DATA_2020041719{minute}.csv", record)
+    write(tmp_path / "data" / "DATA_202004171942.csv", b"\x1f\x8b compressed")
+    upswell(*paths, "--once")
+    return Panels(Place(tmp_path / STATE))
+
+
+def test_the_page_prints_what_the_commands_print(panels: Panels, upswell: Upswell) -> None:
+    """A panel that a command has holds that command's object."""
+    for name in ("status", "history", "sent", "rejects"):
+        printed = json.loads(upswell(name, "--output", "out", "--json").stdout)
+        shown = panels.answer(f"/api/{name}", {}, whole=False)
+        shown = json.loads(json.dumps(shown))
+        for volatile in ("last_commit", "state"):
+            printed.pop(volatile, None)
+        assert printed == {key: shown[key] for key in printed}
+
+
+def test_every_path_can_be_printed_without_a_server(panels: Panels, upswell: Upswell) -> None:
+    """--get gives one object for a path of JSON, and the page's own files as they are."""
+    del panels
+    for path in PANELS:
+        assert json.loads(upswell("dashboard", "--output", "out", "--get", path).stdout)
+    assert "<!doctype html>" in upswell("dashboard", "--output", "out", "--get", "/").stdout
+    assert "export" in upswell("dashboard", "--output", "out", "--get", "/page/parts.js").stdout
+    for odd in (
+        "/page/../__init__.py",
+        "/page/__init__.py",
+        "/nothing",
+        "/api/files?day=yesterday",
+    ):
+        upswell("dashboard", "--output", "out", "--get", odd, code=2)
+
+
+def test_the_funnel_loses_each_line_once() -> None:
+    """Every outcome is lost at one stage but the last, and what is left at the end was notified."""
+    outcomes = {name: 2**at for at, name in enumerate(kernel.OUTCOMES)}
+    stages = flow.funnel(outcomes)
+    lost = [name for stage in stages for name in stage.lost]
+
+    assert sum(outcomes.values()) == stages[0].lines
+    assert [name for name in kernel.OUTCOMES if name != "notified"] == lost
+    assert outcomes["notified"] == stages[-1].lines
+
+
+def test_each_expected_minute_is_a_cell(panels: Panels) -> None:
+    """Done, missing and held ones, and none before the first or after the last."""
+    found = panels.answer("/api/minutes", {}, whole=False)
+    cells = found["cells"]
+    assert isinstance(cells, list)
+
+    assert [
+        ("37", "done"), ("38", "done"), ("39", "done"), ("40", "missing"), ("41", "done"), ("42", "held"),
+    ] == [(cell["stamp"][-2:], cell["state"]) for cell in cells]  # fmt: skip
+    assert {"done": 4, "missing": 1, "held": 1} == found["counts"]
+    assert (7, 1, 1) == tuple(cells[0][name] for name in ("lines", "rejected", "notified"))
+
+
+def test_another_cadence_has_other_minutes(panels: Panels) -> None:
+    """With none expected, none is missing."""
+    found = Panels(panels.place._replace(cadence_s=0)).answer("/api/minutes", {}, whole=False)
+
+    assert "missing" not in found["counts"]  # type: ignore[operator]
+
+
+def test_files_have_their_counts_and_the_time_taken(panels: Panels) -> None:
+    """The newest first; a file that was taken says how long after its last change."""
+    found = panels.answer("/api/files", {"day": "2020-04-17"}, whole=False)["files"]
+    assert isinstance(found, list)
+    last, first = found[0], found[-1]
+
+    assert ("DATA_202004171942.csv", "held", None) == (last["name"], last["state"], last["took_s"])
+    assert (7, 1, 1) == (first["lines"], first["rejected"], first["notified"])
+    assert first["took_s"] > LONG_AGO_S / 100
+    assert [] == panels.answer("/api/files", {"day": "20200101"}, whole=False)["files"]
+
+
+def test_samples_are_masked(tmp_path: Path, upswell: Upswell) -> None:
+    """A reject shows its place and its line, the dial only to whoever may see it."""
+    upswell(*write_inputs(tmp_path, f"{DIALS[0]},1,many,20200417193743\n\x1b[31m,1\n"), "--once")
+    panels = Panels(Place(tmp_path / STATE))
+
+    def sample(*, whole: bool) -> str:
+        found = panels.answer("/api/rejects", {}, whole=whole)["samples"]["volume"]  # type: ignore[index]
+        assert [("DATA_202004171937.csv", 1)] == [(one["file"], one["line"]) for one in found]
+        return str(found[0]["raw"])
+
+    assert "0123•••827,1,many,20200417193743" == sample(whole=False)
+    assert f"{DIALS[0]},1,many,20200417193743" == sample(whole=True)
+    assert r"\x1b[31m,1" in json.dumps(panels.answer("/api/rejects", {}, whole=True)).replace(
+        "\\\\", "\\"
+    )
+
+
+def test_hours_are_those_of_the_rules_zone(tmp_path: Path, upswell: Upswell) -> None:
+    """A record of 19:37 in Cairo is one of 17 o'clock for rules in UTC, also when its fields are in quotes."""
+    records = '0126545098,1,315,20200417193743\n0123917827,1,315,"20200417103743"\n'
+    paths = write_inputs(tmp_path, records)
+    upswell(*paths, "--once", "--data-timezone", "Africa/Cairo", "--rules-timezone", "UTC")
+    found = campaign.campaign(tmp_path / STATE, None)
+    twitter = next(one for one in found["applications"] if one["name"] == "Twitter")  # type: ignore[attr-defined]
+
+    assert {8: 1, 17: 1} == {hour: n for hour, n in enumerate(twitter["hours"]) if n}
+    assert [("8-20", 147)] == [(rule["window"], rule["threshold"]) for rule in twitter["rules"]]
+    assert (20200417, 2) == (found["day"], twitter["total"])
+
+
+def test_a_day_is_held_against_those_before(tmp_path: Path, upswell: Upswell) -> None:
+    """The mean of the days before by hour; a day that is asked for has only earlier ones as its usual."""
+    paths = write_inputs(tmp_path, "")
+    for day in (16, 17, 18):
+        records = "".join(f"{dial},1,315,202004{day}100000\n" for dial in DIALS[: day - 15])
+        write(tmp_path / "data" / f"DATA_202004{day}1000.csv", records)
+    upswell(*paths, "--once")
+
+    for asked, total, usual in ((None, 3, 1.5), (20200417, 2, 1.0), (20200416, 1, 0.0)):
+        found = campaign.campaign(tmp_path / STATE, asked)["applications"][0]  # type: ignore[index]
+        assert (total, usual, usual) == (
+            found["total"],
+            found["usual_total"],
+            found["usual_hours"][10],
+        )
+
+
+def test_who_is_near_is_masked(panels: Panels) -> None:
+    """Customers who were not notified, the nearest first, as the ledger has them."""
+    for whole, expected in ((False, "0128•••091"), (True, DIALS[2])):
+        found = panels.answer("/api/near", {}, whole=whole)
+        assert {"batch", "nearest"} == set(found)
+        youtube = [one for one in found["nearest"] if one["application"] == "Youtube"]  # type: ignore[attr-defined]
+        assert [(expected, 20, 99, "10-20")] == [
+            (one["msisdn"], one["total"], one["threshold"], one["window"]) for one in youtube
+        ]
+
+
+def test_a_story_is_masked_everywhere(panels: Panels) -> None:
+    """The look-up gives what ``explain`` gives, without a whole dial unless it may be seen."""
+    asked = {"msisdn": f"+{DIALS[1]}", "about": "Twitter", "day": "2020-04-17"}
+    masked, whole = (panels.explain(asked, whole=each) for each in (False, True))
+
+    assert DIALS[1] not in json.dumps(masked)
+    assert "0126•••098" == masked["msisdn"]
+    assert DIALS[1] == whole["msisdn"]
+    assert [one["outcome"] for one in whole["lines"]] == [one["outcome"] for one in masked["lines"]]  # type: ignore[attr-defined]
+    line = whole["lines"][0]  # type: ignore[index]
+    assert ("2020-04-17T19:37:43", 315, 315, 147, "8-20") == tuple(
+        line[name] for name in ("at", "volume", "total", "threshold", "window")
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"msisdn": "12"}, {"msisdn": DIALS[0], "day": "soon"}, {"msisdn": DIALS[0], "about": "x"}, {}],
+)
+def test_a_look_up_that_means_nothing_is_refused(panels: Panels, asked: dict[str, str]) -> None:
+    """With what to write instead."""
+    with pytest.raises(UsageError) as caught:
+        panels.explain(asked, whole=True)
+
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["2020-02-30", "202004", "٢٠٢٠٠٤١٧", "20200417x", "0" * 30])
+def test_what_is_no_day_is_refused(text: str) -> None:
+    """A parameter is a day or an error."""
+    with pytest.raises(UsageError):
+        parse_day(text)
+
+
+def needs(found: object) -> Iterator[str]:
+    """The alerts of a health panel."""
+    assert isinstance(found, list)
+    return (need["alert"] for need in found)
+
+
+def test_health_says_what_needs_somebody(panels: Panels, tmp_path: Path) -> None:
+    """A state that nobody runs, with a held and a missing file and many rejects."""
+    found = panels.answer("/api/health", {}, whole=False)
+
+    assert not found["running"]
+    assert {"UpswellDown", "UpswellFilesMissing", "UpswellFilesHeld", "UpswellRejects"} == set(
+        needs(found["needs"])
+    )
+    assert 10 == sum(minute["lines"] for minute in found["rate"])  # type: ignore[attr-defined]
+    assert 60 == len(found["rate"])  # type: ignore[arg-type]
+    assert 0 < found["state_bytes"]["database"]  # type: ignore[index]
+    assert None is found["memory_bytes"]
+    assert {"state", "output"} == set(found["disk_free_bytes"])  # type: ignore[call-overload]
+
+
+def test_every_alert_of_the_page_is_in_the_manual(root: Path) -> None:
+    """What the page calls by name, docs/operations.md explains."""
+    named = set((root / "src/upswell/health.py").read_text("utf-8").split('"'))
+    manual = (root / "docs" / "operations.md").read_text("utf-8")
+
+    alerts = {word for word in named if word.startswith("Upswell")}
+    assert len(alerts) >= 8
+    assert set() == {alert for alert in alerts if f"| `{alert}` |" not in manual}
+
+
+def test_only_reports_are_listed(tmp_path: Path, upswell: Upswell) -> None:
+    """Of a directory what ``whatif --report`` wrote, and no link, other page or file beside it."""
+    upswell(*write_inputs(tmp_path), "--once")
+    place = tmp_path / "reports"
+    place.mkdir()
+    upswell(
+        "whatif",
+        "--rules",
+        "rules",
+        "--output",
+        "out",
+        "--no-curve",
+        "--report",
+        "reports/mild.html",
+    )
+    write(place / "other.html", "<title>Another page</title>")
+    (place / "link.html").symlink_to(place / "mild.html")
+    write(tmp_path / "mild.html", (place / "mild.html").read_bytes())
+
+    found = campaign.reports(place)["reports"]
+    assert ["mild.html"] == [row["name"] for row in found]  # type: ignore[attr-defined]
+    assert campaign.read_report(place, "mild.html")
+    for odd in ("other.html", "link.html", "../mild.html", "mild.htm", ""):
+        assert None is campaign.read_report(place, odd)
+    assert {"place": "", "reports": []} == campaign.reports(None)
+
+
+def test_a_state_that_nothing_was_read_into_is_shown(tmp_path: Path, upswell: Upswell) -> None:
+    """Views that need no file are there; those of a day say what to do."""
+    paths = write_inputs(tmp_path)
+    (tmp_path / "data" / "DATA_202004171937.csv").unlink()
+    upswell(*paths, "--once")
+    panels = Panels(Place(tmp_path / STATE))
+
+    for path in ("status", "campaign", "health", "history", "near", "reports", "sent"):
+        assert panels.answer(f"/api/{path}", {}, whole=False)
+    with pytest.raises(UsageError, match="no file has come yet"):
+        panels.answer("/api/minutes", {}, whole=False)
