@@ -18,6 +18,7 @@ MEETS = {
     "applications": "SELECT count(*) > 8 FROM staged WHERE batch = 1",
     "days": "SELECT (SELECT count(*) > 0 FROM ledger_base) AND value > 0 FROM total WHERE name = 'late'",
     "adopted": "SELECT min(value) > 0 FROM total WHERE name IN ('capped', 'notified')",
+    "archive": "SELECT count(*) = 2 FROM archived WHERE state = 'moved'",
     "twins": "SELECT count(DISTINCT state) = 4 FROM file WHERE state IN ('done', 'duplicate', 'held', 'ignored')",
 }  # fmt: skip
 """Asked of the state after an undisturbed run."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from upswell.archive import check_place
 from upswell.claim import fixed
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
@@ -100,6 +101,8 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     if segment_contents:
         segment, report.segment = lint_segment(report, segment_contents)
     names = _check_names(report, settings)
+    if settings.data.is_dir():
+        _check_archive(report, settings)
     if names:
         report.sample = take_sample(settings.data, names, segment, ruleset.rules, settings.zones)
         _check_sample(report, segment, ruleset)
@@ -262,6 +265,13 @@ def _check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
             check_directories(output, [application])
         except OutputUnwritable as error:
             report.take(output / directory_name(application), error)
+
+
+def _check_archive(report: Report, settings: Settings) -> None:
+    try:
+        check_place(settings)
+    except UpswellError as error:
+        report.take(settings.archive, error)
 
 
 def _existing(path: Path) -> Path:

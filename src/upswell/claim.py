@@ -39,6 +39,10 @@ def claim(settings: Settings, checkpoint: Checkpoint) -> None:
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
     told = {"cadence_s": str(settings.cadence_s)}  # those who look on must expect the same files
+    if (
+        settings.archive is not None
+    ):  # a run without one does not make what was archived before forgotten
+        told["archive"] = str(settings.archive.absolute())
     checkpoint.set_meta({**fixed(settings), **paths, **told})
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from upswell import claim, kernel
 from upswell.adopt import adopt
+from upswell.archive import Archive
 from upswell.assembly import assemble, check_sums, folds
 from upswell.batch import STATES, Batch, File, State
 from upswell.beside import beside
@@ -86,6 +87,7 @@ class _Run:
         self.sink = sink
         self.checkpoint = checkpoint
         self.committer = Committer(checkpoint, sink)
+        self.archive = Archive.open(settings, checkpoint)
         self.summary = Summary()
         self.observations = Observations(settings.zones)
         self.started = time.monotonic()
@@ -137,6 +139,8 @@ class _Run:
             return self._finish()
         claim.claim(self.settings, self.checkpoint)
         self._load_ledger()
+        for sentence in self.archive.recover() if self.archive else ():
+            self._warn(sentence)
         self.source.verify_taken()
         if self.settings.once:
             self._run_once()
@@ -202,6 +206,9 @@ class _Run:
         if not self.stop.is_set():
             for warning in self.source.finish_once():
                 self._warn(warning)
+        self._save_files()
+        while self._archive() and not self.stop.is_set():
+            pass
 
     def _run_forever(self) -> None:
         with watch(self.settings.data, enabled=self.settings.watch) as wake:
@@ -218,7 +225,17 @@ class _Run:
     def _turn(self, until: float) -> bool:
         """Take what is ready; whether all of it was, before it was time to look again."""
         self._take_reference_change()
-        return self._take_ready(partial(self._is_over, until))
+        taken = self._take_ready(partial(self._is_over, until))
+        self._archive()
+        return taken
+
+    def _archive(self) -> bool:
+        """Move some finished files out of DATA; whether more are due."""
+        if self.archive is None:
+            return False
+        for sentence in self.archive.turn(self.source.finished, self.source.looks, time.time()):
+            self._warn(sentence)
+        return self.archive.is_due
 
     def _is_over(self, at: float) -> bool:
         return self.stop.is_set() or time.monotonic() > at

@@ -128,6 +128,16 @@ MIGRATIONS = (
             "ALTER TABLE batch ADD COLUMN rejects_digest TEXT NOT NULL DEFAULT ''",
         ),
     ),
+    Migration(
+        "archive",
+        (
+            """CREATE TABLE archived(
+                file INTEGER PRIMARY KEY REFERENCES file ON DELETE CASCADE,
+                state TEXT NOT NULL CHECK(state IN ('moving', 'moved', 'grew', 'taken'))
+            ) STRICT""",
+            "CREATE INDEX archived_open ON archived(state) WHERE state <> 'moved'",
+        ),
+    ),
 )
 
 

@@ -155,6 +155,8 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "settle_s": _real(0, 3600, " of seconds"),
     "cadence_s": _cadence,
     "poll_s": _real(0.05, 3600, " of seconds"),
+    "archive": _path,
+    "archive_after_s": _real(0, 31_536_000, " of seconds"),
     "rejects_max_bytes_per_file": _size,
     "output_mode": _mode,
     "output_group": _group,

@@ -62,6 +62,8 @@ _RUNNING = (
         help="Be woken by changes in DATA, or poll only [watch].",
     ),
     _value("threads", "N", "Threads of the kernel [all processors]."),
+    _value("archive", "DIR", "Move finished files of DATA into DIR/yyyyMMdd [they stay]."),
+    _value("archive_after_s", "S", "Seconds a finished file must be still before it moves [600]."),
     _value("rejects_max_bytes_per_file", "SIZE", "Rejects written per DATA file [64MiB]."),
     _value("output_mode", "MODE", "Octal mode of the files in OUTPUT [0640]."),
     _value("output_group", "GROUP", "Group of the files and directories in OUTPUT."),
