@@ -1,17 +1,16 @@
-"""``upswell state``: what a state directory is, and whether it is sound."""
+"""``upswell state``: what a state directory is, whether it is sound, and a copy of it."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from upswell.cli import options
 from upswell.cli.terminal import Command, Group, say, say_json
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 EXAMPLES = (
     "upswell state verify --output out/",
+    "upswell state backup /backup/monday --output out/",
     "upswell state show --state /var/lib/upswell --json",
 )
 
@@ -20,10 +19,10 @@ EXAMPLES = (
     "state",
     cls=Group,
     examples=EXAMPLES,
-    help="Verify or describe a state directory; both only read.",
+    help="Verify, back up or describe a state directory; all of them only read it.",
 )
 def command() -> None:
-    """The two commands on a state."""
+    """The commands on a state."""
 
 
 @command.command(
@@ -56,6 +55,40 @@ def verify(as_json: bool, **given: Any) -> int:
         )
     else:
         say(f"{state_dir}: sound")
+    return 1 if problems else 0
+
+
+@command.command(
+    "backup",
+    cls=Command,
+    examples=(
+        "upswell state backup /backup/monday --output out/",
+        "upswell state backup copy --state /var/lib/upswell --json",
+    ),
+    help=(
+        "Copy a state to the new directory DIR, as of its last commit: database, rejects and the"
+        " identity of its OUTPUT. A run may go on meanwhile. The copy is verified, and can be put"
+        " in the state's place; docs/operations.md says when, and what happens then. Exit code 1"
+        " when the copy, and so the state, is not sound."
+    ),
+)
+@click.argument("target", metavar="DIR")
+@options.existing_run
+@options.JSON
+def backup(target: str, as_json: bool, **given: Any) -> int:
+    """Make the copy, and say what it holds."""
+    from upswell.backup import back_up
+    from upswell.cli.show import size
+    from upswell.verify import verify as problems_of
+
+    made = back_up(options.state_dir(given), Path(target))
+    problems = problems_of(Path(target))
+    if as_json:
+        say_json({"backup": target, **made._asdict(), "problems": problems})
+    else:
+        sound = "sound" if not problems else "NOT SOUND"
+        say(f"{target}: up to batch {made.last_batch:,}, {size(made.bytes)}, {sound}")
+        say(*(f"  ! {each}" for each in problems))
     return 1 if problems else 0
 
 
@@ -99,7 +132,7 @@ def show(as_json: bool, **given: Any) -> int:
     return 0
 
 
-def _sizes(state_dir: "Path") -> dict[str, int]:
+def _sizes(state_dir: Path) -> dict[str, int]:
     """Bytes on disk by what they are for."""
     found = {"database": 0, "rejects": 0}
     for path in state_dir.glob("checkpoint.db*"):
