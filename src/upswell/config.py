@@ -66,6 +66,8 @@ class Settings:
     """None: finished files stay in DATA."""
     archive_after_s: float = 600.0
     rejects_max_bytes_per_file: int = 64 * MIB
+    keep_rejects_days: int | None = None
+    """None: reject files stay until somebody removes them."""
     output_mode: int = 0o640
     output_group: str | None = None
     log_interval_s: float = 10.0

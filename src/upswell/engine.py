@@ -29,6 +29,7 @@ from upswell.errors import InputMissing, StorageError, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
 from upswell.privacy import escape
+from upswell.rejects import Expiry
 from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
 from upswell.source import Source
@@ -88,6 +89,7 @@ class _Run:
         self.checkpoint = checkpoint
         self.committer = Committer(checkpoint, sink)
         self.archive = Archive.open(settings, checkpoint)
+        self.expiry = Expiry(self.committer.rejects, settings.keep_rejects_days)
         self.summary = Summary()
         self.observations = Observations(settings.zones)
         self.started = time.monotonic()
@@ -207,7 +209,7 @@ class _Run:
             for warning in self.source.finish_once():
                 self._warn(warning)
         self._save_files()
-        while self._archive() and not self.stop.is_set():
+        while self._tidy() and not self.stop.is_set():
             pass
 
     def _run_forever(self) -> None:
@@ -226,11 +228,13 @@ class _Run:
         """Take what is ready; whether all of it was, before it was time to look again."""
         self._take_reference_change()
         taken = self._take_ready(partial(self._is_over, until))
-        self._archive()
+        self._tidy()
         return taken
 
-    def _archive(self) -> bool:
-        """Move some finished files out of DATA; whether more are due."""
+    def _tidy(self) -> bool:
+        """Remove some old rejects, and move some finished files out of DATA; whether more files are due."""
+        if removed := self.expiry.turn(time.time()):
+            self._event("old reject files removed", files=removed)
         if self.archive is None:
             return False
         for sentence in self.archive.turn(self.source.finished, self.source.looks, time.time()):

@@ -158,6 +158,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "archive": _path,
     "archive_after_s": _real(0, 31_536_000, " of seconds"),
     "rejects_max_bytes_per_file": _size,
+    "keep_rejects_days": _whole(1, 36500),
     "output_mode": _mode,
     "output_group": _group,
     "log_interval_s": _real(0.1, 86400, " of seconds"),

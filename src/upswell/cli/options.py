@@ -65,6 +65,7 @@ _RUNNING = (
     _value("archive", "DIR", "Move finished files of DATA into DIR/yyyyMMdd [they stay]."),
     _value("archive_after_s", "S", "Seconds a finished file must be still before it moves [600]."),
     _value("rejects_max_bytes_per_file", "SIZE", "Rejects written per DATA file [64MiB]."),
+    _value("keep_rejects_days", "N", "Days after which a reject file is removed [kept]."),
     _value("output_mode", "MODE", "Octal mode of the files in OUTPUT [0640]."),
     _value("output_group", "GROUP", "Group of the files and directories in OUTPUT."),
     _value("log_interval_s", "S", "Seconds between two progress lines in a log [10]."),
