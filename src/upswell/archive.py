@@ -194,7 +194,7 @@ class Archive:
         """Make a directory as open as DATA is; durable then."""
         with suppress(FileExistsError):
             disk.mkdir(path, 0o700)
-            dress(path, S_IMODE(disk.stat(self.data).st_mode))
+            dress(path, S_IMODE(disk.stat(self.data).st_mode) & 0o777)
             sync_directory(path.parent)
 
     def _sync(self, touched: Iterable[Path]) -> None:

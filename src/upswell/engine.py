@@ -217,6 +217,7 @@ class _Run:
             while not self.stop.is_set():
                 began = self._look(wake)
                 if began is None:
+                    self._progress()  # it lives, though DATA is away
                     self.stop.wait(self.settings.poll_s)
                     continue
                 look_s = time.monotonic() - began

@@ -2,9 +2,9 @@
 
     python tests/states/make.py tests/states/NAME.tar.gz UPSWELL...
 
-UPSWELL is the command of the version whose state is wanted, such as the path of its pex. A release adds one state, made
-by what is released. It has all that may be there at a start: files that are done, growing and compressed, rejects, caps,
-totals of a window over midnight, and a staged file that a kill has kept from being published.
+UPSWELL is the command of the version whose state is wanted, such as the path of its pex. A release adds one, made by
+what is released. It has all that may be there at a start: files that are done, growing and compressed, rejects,
+caps, totals of a window over midnight, and a staged file that a kill has kept from being published.
 """
 
 import gzip

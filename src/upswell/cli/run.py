@@ -65,8 +65,12 @@ def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> i
 def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
     """The engine's run under our signals and narration."""
     from upswell.cli.signals import stopping
+    from upswell.cli.supervise import Supervised
+
+    supervised = Supervised(listener)
 
     def tell(name: str) -> None:
+        supervised.stopping()
         listener.event("stopping after the batch in hand", signal=name)
 
     stop = threading.Event()
@@ -76,7 +80,7 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
         from upswell.filesystem import masked
 
         with masked(0o077):  # what is made is closed to others until it is given its mode
-            summary = engine.run(settings, listener, stop)
+            summary = engine.run(settings, supervised, stop)
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
