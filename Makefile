@@ -73,6 +73,7 @@ lint: lint-python lint-rust ## formatting, lints, types, import layers, the kern
 lint-python: .make/build
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/mypy
 	@$(BIN)/python -m mypy.stubtest --concise upswell._kernel
 	@PYTHONPATH=src $(BIN)/lint-imports

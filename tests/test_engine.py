@@ -31,6 +31,7 @@ from upswell.kernel import SHARDS, Range
 from upswell.schema import seal
 from upswell.summary import Summary
 from upswell.transfer import export_state
+from upswell.verify import verify
 from upswell.view import View
 
 DIALS = [f"010000000{index:02}" for index in range(20)]
@@ -124,6 +125,21 @@ class Place:
 def place(tmp_path: Path) -> Place:
     """Fresh directories with a segment and rules."""
     return Place(tmp_path)
+
+
+def test_old_rejects_go_and_their_lines_stay_counted(place: Place) -> None:
+    """With keep_rejects_days a run removes old reject files, says so, and the state stays sound."""
+    place.file("202004171000", b"oops 1\n")
+    place.once()
+    (kept,) = (place.output / ".upswell" / "rejects").iterdir()
+    os.utime(kept, (LONG_AGO_S, LONG_AGO_S))
+    place.file("202004171001", b"oops 2\n")
+    place.once(keep_rejects_days=30)
+    (left,) = (place.output / ".upswell" / "rejects").iterdir()
+    assert "REJECTS_0000000002.tsv" == left.name
+    assert "old reject files removed {'files': 1}" in place.heard.text()
+    assert [] == verify(place.output / ".upswell")
+    place.law()
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

@@ -23,6 +23,7 @@ MEETS = {
     "moved": "SELECT (SELECT count(*) >= 3 FROM batch) AND (SELECT count(*) = 0 FROM ledger_base)"
     " AND (SELECT count(*) > 0 FROM shard_file)",
     "adopted": "SELECT min(value) > 0 FROM total WHERE name IN ('capped', 'notified')",
+    "archive": "SELECT count(*) = 2 FROM archived WHERE state = 'moved'",
     "twins": "SELECT count(DISTINCT state) = 4 FROM file WHERE state IN ('done', 'duplicate', 'held', 'ignored')",
 }  # fmt: skip
 """Asked of the state after an undisturbed run."""

@@ -208,7 +208,7 @@ def test_a_reject_file_that_is_gone_or_changed_is_told(two_files: Upswell, tmp_p
     done = two_files("rejects", "--output", "out", "--list")
 
     assert "" == done.stdout
-    assert "1 reject file that somebody deleted" in done.stderr
+    assert "1 reject file deleted since" in done.stderr
     assert f"left out {second.name}: it was changed after it was written" in done.stderr
     assert 5 == counted(two_files)["lines"]
 

@@ -30,7 +30,7 @@ from upswell.names import (
     parse_staged,
     rejects_name,
 )
-from upswell.rejects import Rejects
+from upswell.rejects import Expiry, Rejects
 from upswell.sink import Sink
 
 STAMP = "202004171937"
@@ -274,6 +274,28 @@ def test_rejects_are_private_and_removed_without_a_commit(tmp_path):
     assert 0o600 == stat.S_IMODE((rejects.path / "REJECTS_0000000001.tsv").stat().st_mode)
     assert 1 == rejects.remove_after(0)
     assert ["NOTES.txt"] == [path.name for path in rejects.path.iterdir()]
+
+
+def test_old_rejects_are_removed_oldest_first_and_a_few_at_a_time(tmp_path, monkeypatch):
+    """Files go by their age, never one that is younger, and no turn removes more than its share."""
+    monkeypatch.setattr("upswell.rejects.REMOVED_MAX", 2)
+    rejects, day_s, now = Rejects(tmp_path), 86_400, 1_600_000_000.0
+    expiry = Expiry(rejects, 3)
+    assert 0 == expiry.turn(now)
+    for batch, age_days in enumerate((9, 8, 7, 4, 2, 1), 1):
+        rejects.write(batch, b"x\n")
+        os.utime(rejects.path / rejects_name(batch), (now - age_days * day_s,) * 2)
+    (rejects.path / "NOTES.txt").touch()
+    assert 0 == Expiry(rejects, None).turn(now)
+    assert 0 == expiry.turn(now + 1), "it looked a second ago"
+    assert [2, 0, 2, 0] == [expiry.turn(now + at) for at in (4000, 4000.1, 4001, 4002)]
+    assert [rejects_name(5), rejects_name(6)] == sorted(
+        p.name for p in rejects.path.glob("REJECTS*")
+    )
+    os.utime(rejects.path / rejects_name(5), (0, 0))
+    assert 1 == expiry.turn(now - 9 * day_s), "the clock was set back: it looks again"
+    assert 1 == Expiry(rejects, 1).turn(now + 1)
+    assert (rejects.path / "NOTES.txt").exists()
 
 
 def test_names_map_back():

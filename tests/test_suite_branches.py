@@ -16,6 +16,7 @@ MEASURED = [
     "tests/test_commit_recovery.py", "tests/test_checkpoint_state.py", "tests/test_checkpoint_refusals.py",
     "tests/test_status_verify.py", "tests/test_claim.py", "tests/test_assembly.py", "tests/test_engine.py",
     "tests/test_shard_files.py", "tests/test_spread.py", "tests/test_transfer.py",
+    "tests/test_archive.py",
     *(f"tests/test_sink_{what}.py" for what in ("files", "refusals")),
     *(f"tests/test_source_{what}.py" for what in (
         "duplicates", "glance", "growth", "gzip", "identity", "names", "once", "order", "races", "roster",

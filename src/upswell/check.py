@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from upswell import jvm
+from upswell.archive import check_place
 from upswell.claim import fixed
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
@@ -101,6 +102,8 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     if segment_contents:
         segment, report.segment = lint_segment(report, segment_contents)
     names = _check_names(report, settings)
+    if settings.data.is_dir():
+        _check_archive(report, settings)
     if names:
         report.sample = take_sample(settings.data, names, segment, ruleset.rules, settings.zones)
         _check_sample(report, segment, ruleset)
@@ -277,6 +280,13 @@ def _check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
             check_directories(output, [application])
         except OutputUnwritable as error:
             report.take(output / directory_name(application), error)
+
+
+def _check_archive(report: Report, settings: Settings) -> None:
+    try:
+        check_place(settings)
+    except UpswellError as error:
+        report.take(settings.archive, error)
 
 
 def _existing(path: Path) -> Path:

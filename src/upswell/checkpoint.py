@@ -26,6 +26,7 @@ from upswell.privacy import escape
 from upswell.rejects import digest_of
 from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
+from upswell.stored import Archived
 from upswell.tasks import ShardFile
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
 
@@ -152,6 +153,19 @@ class Checkpoint(View):
                 [(encode_name(name),) for name in untaken_left],
             )
             self._put_files(files)
+
+    def save_archived(self, states: Mapping[str, Archived | None]) -> None:
+        """Save how far these files are on their way into the archive; None: in DATA as before. A small transaction."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO archived SELECT id, ?2 FROM file WHERE name = ?1 AND ?2 IS NOT NULL"
+                " ON CONFLICT(file) DO UPDATE SET state = excluded.state",
+                [(encode_name(name), state) for name, state in states.items()],
+            )
+            self._db.executemany(
+                "DELETE FROM archived WHERE file = (SELECT id FROM file WHERE name = ?)",
+                [(encode_name(name),) for name, state in states.items() if state is None],
+            )
 
     def add_reference(
         self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str

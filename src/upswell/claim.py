@@ -73,6 +73,9 @@ def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str])
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
     told = {"cadence_s": str(settings.cadence_s)}  # those who look on must expect the same files
+    # A run without one does not make what was archived before forgotten.
+    if settings.archive is not None:
+        told["archive"] = str(settings.archive.absolute())
     checkpoint.set_meta({**fixed(settings), **paths, **told, **pinned})
 
 

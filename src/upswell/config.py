@@ -73,7 +73,12 @@ class Settings:
     poll_s: float = 1.0
     cadence_s: int = CADENCE_S
     """Between the stamps of two files; 0: none is expected."""
+    archive: Path | None = None
+    """None: finished files stay in DATA."""
+    archive_after_s: float = 600.0
     rejects_max_bytes_per_file: int = 64 * MIB
+    keep_rejects_days: int | None = None
+    """None: reject files stay until somebody removes them."""
     output_mode: int = 0o640
     output_group: str | None = None
     log_interval_s: float = 10.0
@@ -171,7 +176,7 @@ def gather(
     own = config if config is not None else Path(CONFIG_NAME)
     if config is not None or _is_file(own):
         values = _load(own, FIELDS)
-        for name in (*PATHS, "state", "pex"):
+        for name in (*PATHS, "state", "pex", "archive"):
             if isinstance(written := values.get(name), str) and written:
                 values[name] = str(own.parent / written)
         _merge(found, values, lambda _: str(own), ConfigError)

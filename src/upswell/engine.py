@@ -19,6 +19,7 @@ from typing import Protocol
 
 from upswell import claim, kernel, standing
 from upswell.adopt import adopt
+from upswell.archive import Archive
 from upswell.assembly import assemble, check_sums
 from upswell.batch import STATES, Batch, File, State
 from upswell.beside import beside
@@ -31,6 +32,7 @@ from upswell.errors import InputMissing, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
 from upswell.privacy import escape
+from upswell.rejects import Expiry
 from upswell.reload import Change, Reference, Reload
 from upswell.sink import Sink
 from upswell.source import Source
@@ -99,6 +101,8 @@ class _Run:
         self.checkpoint = checkpoint
         self.compute = compute
         self.committer = Committer(checkpoint, sink)
+        self.archive = Archive.open(settings, checkpoint)
+        self.expiry = Expiry(self.committer.rejects, settings.keep_rejects_days)
         self.summary = Summary()
         self.observations = Observations(settings.zones)
         self.started = time.monotonic()
@@ -149,6 +153,8 @@ class _Run:
         claim.claim(self.settings, self.checkpoint, self.compute.pinned)
         self.day_open = self.checkpoint.day_open()
         self.compute.begin()
+        for sentence in self.archive.recover() if self.archive else ():
+            self._warn(sentence)
         self.source.verify_taken()
         if self.settings.once:
             self._run_once()
@@ -203,12 +209,16 @@ class _Run:
         if not self.stop.is_set():
             for warning in self.source.finish_once():
                 self._warn(warning)
+        self._save_files()
+        while self._tidy() and not self.stop.is_set():
+            pass
 
     def _run_forever(self) -> None:
         with watch(self.settings.data, enabled=self.settings.watch) as wake:
             while not self.stop.is_set():
                 began = self._look(wake)
                 if began is None:
+                    self._progress()  # it lives, though DATA is away
                     self.stop.wait(self.settings.poll_s)
                     continue
                 look_s = time.monotonic() - began
@@ -219,7 +229,19 @@ class _Run:
     def _turn(self, until: float) -> bool:
         """Take what is ready; whether all of it was, before it was time to look again."""
         self._take_reference_change()
-        return self._take_ready(partial(self._is_over, until))
+        taken = self._take_ready(partial(self._is_over, until))
+        self._tidy()
+        return taken
+
+    def _tidy(self) -> bool:
+        """Remove some old rejects, and move some finished files out of DATA; whether more files are due."""
+        if removed := self.expiry.turn(time.time()):
+            self._event("old reject files removed", files=removed)
+        if self.archive is None:
+            return False
+        for sentence in self.archive.turn(self.source.finished, self.source.looks, time.time()):
+            self._warn(sentence)
+        return self.archive.is_due
 
     def _is_over(self, at: float) -> bool:
         return self.stop.is_set() or time.monotonic() > at

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from upswell.errors import InputMissing
@@ -35,6 +36,11 @@ def read_name(name: str) -> tuple[str, str]:
     except ValueError:
         return "", "stamp"
     return match[1], ""
+
+
+def archived_in(archive: Path, name: str) -> Path:
+    """Where the archive keeps a DATA file: in a directory of its stamp's day."""
+    return archive / read_name(name)[0][:8] / name
 
 
 def show_name(name: str) -> str:

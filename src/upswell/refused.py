@@ -138,7 +138,7 @@ class Kept:
 
     def __init__(self, state_dir: Path, wanted: Wanted) -> None:
         self.removed = 0
-        """Reject files that somebody has deleted, as is allowed."""
+        """Reject files that are gone: by keep_rejects_days, or deleted by somebody, as is allowed."""
         self.changed: list[str] = []
         """Reject files that are left out because they are not as they were written, each with the reason."""
         self.undigested = 0

@@ -1,11 +1,13 @@
 """The reject files of a state: the lines of a batch that were refused, with their reasons, raw.
 
 Owns STATE/rejects. A file there belongs to one batch and is durable before the batch is committed; one whose batch
-never was is removed by recovery. They hold personal data, so only the owner may read them.
+never was is removed by recovery, and old ones by their age. They hold personal data, so only the owner may read them.
 """
 
 import contextlib
 import hashlib
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from upswell import disk
@@ -20,6 +22,10 @@ from upswell.filesystem import (
     sync_directory,
 )
 from upswell.names import parse_rejects, rejects_name
+
+REMOVED_MAX = 500  # reject files of one turn: some milliseconds
+_LOOK_S = 3600.0  # between two looks for old ones: their age is counted in days
+_REST_S = 0.5  # between two turns while there are more
 
 
 class Rejects:
@@ -50,6 +56,44 @@ class Rejects:
             names = [name for name in list_names(fd) if (parse_rejects(name) or 0) > last_batch]
             return remove_files(names, fd)
         return 0
+
+    def remove_old(self, before_s: float) -> int:
+        """Remove files written before this moment, the oldest first, as many as one turn bears; how many there were.
+
+        Their lines stay counted. A crash leaves those that were not removed yet, which a later turn removes.
+        """
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+        ):
+            names = [name for name in list_names(fd) if parse_rejects(name)]
+            old = list(takewhile(partial(_is_older, fd, before_s), names[:REMOVED_MAX]))
+            return remove_files(old, fd) if old else 0
+        return 0
+
+
+class Expiry:
+    """Removes reject files once they are older than some days, a few at a time."""
+
+    def __init__(self, rejects: Rejects, keep_days: int | None) -> None:
+        """``keep_days``: None keeps them all."""
+        self._rejects = rejects
+        self._keep_s = None if keep_days is None else keep_days * 86_400
+        self._next_at: float | None = None
+
+    def turn(self, now: float) -> int:
+        """Remove what is too old, if it is time to look again; how many files that were."""
+        due = self._next_at is None or now >= self._next_at or now < self._next_at - _LOOK_S
+        if self._keep_s is None or not due:
+            return 0
+        removed = self._rejects.remove_old(now - self._keep_s)
+        self._next_at = now + (_LOOK_S if removed < REMOVED_MAX else _REST_S)
+        return removed
+
+
+def _is_older(fd: int, before_s: float, name: str) -> bool:
+    return disk.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < before_s
 
 
 def digest_of(content: bytes) -> str:

@@ -16,7 +16,7 @@ from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.filesystem import RECOVERS
 from upswell.kernel import SHARDS, Clock, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
-from upswell.listing import look_at
+from upswell.listing import archived_in, look_at
 from upswell.privacy import escape
 from upswell.reference import Measure
 from upswell.reload import compile_rules, unpack_rules
@@ -37,6 +37,8 @@ class Past(NamedTuple):
 
     state_dir: Path
     data: Path
+    archive: Path | None
+    """Where finished files were moved to, by the state's last run that had an archive."""
     output: Path
     measure: Measure
     keep_days: int
@@ -65,14 +67,21 @@ class Past(NamedTuple):
     def place(self, name: str) -> tuple[bytes, bool] | None:
         """Where a file's content is kept, and whether compressed: under its name, or packed or unpacked since.
 
-        OSError when that cannot be known.
+        In DATA or in a directory of its day, which the archive has, or DATA when an archive was named as that. OSError
+        when that cannot be known.
         """
         twin = name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name + SUFFIX
         # A twin of which something was taken, too, is a file of its own.
-        for kept in (name,) if twin in self.files else (name, twin):
-            path = os.fsencode(self.data / kept)
-            if look_at(path) is not None:
-                return path, kept.endswith(SUFFIX)
+        kept = (name,) if twin in self.files else (name, twin)
+        archives = [place for place in (self.archive, self.data) if place is not None]
+        paths = [self.data / each for each in kept]
+        paths += [archived_in(place, each) for place in archives for each in kept]
+        if self.files[name].state == "held":
+            # What is held in DATA may be another file under the name of one that was archived.
+            paths = paths[len(kept) :] + paths[: len(kept)]
+        for path in paths:
+            if look_at(os.fsencode(path)) is not None:
+                return os.fsencode(path), path.name.endswith(SUFFIX)
         return None
 
     def ledger(self) -> Ledger:
@@ -124,6 +133,7 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
     return Past(
         state_dir=view.state_dir,
         data=place,
+        archive=Path(meta["archive"]) if "archive" in meta else None,
         # It may have been moved together with the state since the last run.
         output=view.state_dir.absolute().parent
         if (view.state_dir / STAGING).is_dir()
@@ -300,6 +310,11 @@ class Replay:
             self.lost.setdefault(name, GONE)
         return self._files[name]
 
+    def _is_elsewhere(self, name: str) -> bool:
+        """Whether a file that was there a moment ago was moved to the archive meanwhile; it is read there then."""
+        before = self._files.pop(name)
+        return self._kept(name) not in (None, before)
+
     def _range(self, taken: LogRange, kept: tuple[bytes, bool], final: bool) -> Range:
         at = self.place(taken.file)
         return Range(
@@ -323,6 +338,8 @@ class Replay:
         file = self._past.files[name]
         if scanned.problem == "unreadable":
             self.lost[name] = f"{_UNREADABLE}: {scanned.problem_detail}"
+        elif scanned.problem == "gone" and self._is_elsewhere(name):
+            return  # it is asked for again
         elif scanned.problem:
             self.lost[name] = _PROBLEMS.get(scanned.problem, scanned.problem_detail)
         elif scanned.end == file.offset and scanned.digest != file.digest:

@@ -25,6 +25,7 @@ FORGET_FILES_MAX = 1000  # rows compared with the checkpoint in one look, so tha
 RETRIED = frozenset(("ahead", "unreadable"))
 """Reasons of held files that the clock or an administrator may cure without touching the file."""
 SETTLED: frozenset[State] = frozenset(("done", "duplicate", "skipped"))
+FINISHED: frozenset[State] = frozenset(("done", "duplicate"))
 UNFINISHED: tuple[State, ...] = ("waiting", "reading", "held")
 _NOT_NEWER: frozenset[State] = frozenset(("held", "skipped", "duplicate"))
 _IGNORED = {
@@ -246,6 +247,18 @@ class Roster:
         """Names that left DATA since this was last called, with nothing taken: nothing needs to be known of them."""
         left, self._untaken_left = list(self._untaken_left), set()
         return left
+
+    def finished(self, still_s: float) -> Iterator[tuple[str, Stat]]:
+        """Files that need nothing, have saved rows and are unchanged for so long, each with its stat."""
+        before_ns = int((self.now - still_s) * 1e9)
+        for name, seen in self._seen.items():
+            if (
+                seen.state in FINISHED
+                and seen.mtime_ns <= before_ns
+                and name not in self.active
+                and name not in self._dirty
+            ):
+                yield name, Stat(seen.size, seen.mtime_ns, seen.inode)
 
     def counts(self) -> dict[State, int]:
         """Files of the last look by state, every state; `gone` counts those that went since the start."""

@@ -134,6 +134,16 @@ MIGRATIONS = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        "archive",
+        (
+            """CREATE TABLE archived(
+                file INTEGER PRIMARY KEY REFERENCES file ON DELETE CASCADE,
+                state TEXT NOT NULL CHECK(state IN ('moving', 'moved', 'grew', 'taken'))
+            ) STRICT""",
+            "CREATE INDEX archived_open ON archived(state) WHERE state <> 'moved'",
+        ),
+    ),
 )
 
 

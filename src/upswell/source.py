@@ -14,6 +14,7 @@ commit of the rows that ``changed`` gives.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from upswell.batch import File, State
 from upswell.entry import NEVER, Entry
 from upswell.errors import UpswellError
 from upswell.kernel import Range, Scanned
-from upswell.listing import read_name
+from upswell.listing import Stat, read_name
 from upswell.once import OneListing
 from upswell.roster import KnownFiles, Roster, state_of
 from upswell.zones import Zones, day_max_of, day_open_of
@@ -32,6 +33,9 @@ RANGES_MAX = (
     1000  # of one ready(): a batch of about a second rarely takes more, and memory stays bounded
 )
 RANGE_BYTES_MAX = 4 << 30  # the same bound for few and long files; a single range may be longer
+FINISHED_MAX = (
+    10_000  # of one answer: more would take longer to sort than a notification should wait
+)
 PLAN_S = 1.0  # how long ready() goes on opening files once it has something to offer
 
 
@@ -144,6 +148,18 @@ class Source:
     def untaken_left(self) -> list[str]:
         """Names that left DATA since this was last called, with nothing taken: their rows can go."""
         return self._roster.untaken_left()
+
+    @property
+    def looks(self) -> int:
+        """Looks begun."""
+        return self._roster.looks
+
+    def finished(self, still_s: float) -> list[tuple[str, Stat]]:
+        """Files of which nothing is left to take, unchanged for so long: FINISHED_MAX of them, in arrival order.
+
+        Ask between two batches, after ``changed`` was saved: what is known of them is in the checkpoint then.
+        """
+        return sorted(islice(self._roster.finished(still_s), FINISHED_MAX))
 
     def counts(self) -> dict[State, int]:
         """Files of the last look by state, every state; `gone` counts those that went since the start."""

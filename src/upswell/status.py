@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import cadence, kernel
+from upswell import archive, cadence, kernel
 from upswell.batch import File, LogRange, State
 from upswell.cadence import Arrivals
 from upswell.config import CADENCE_S
@@ -65,6 +65,9 @@ class Status:
     repeated: list[File]
     """The newest of these files, at most NAMED_FILES_MAX."""
     late_files: int
+    archived_files: int
+    archive_held: dict[str, str]
+    """Finished files that need somebody's hand on their way into the archive, with what to do, by name."""
     cadence_s: int
     arrivals: Arrivals
     """Of the last days."""
@@ -129,6 +132,13 @@ class Status:
                 ],
             },
             "late_files": self.late_files,
+            "archive": {
+                "path": self.meta.get("archive", ""),
+                "files": self.archived_files,
+                "held": [
+                    {"name": show_name(name), "why": why} for name, why in self.archive_held.items()
+                ],
+            },
             "cadence": {
                 "cadence_s": self.cadence_s,
                 "gaps": [gap._asdict() for gap in self.arrivals.gaps],
@@ -161,6 +171,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             days, notified = view.notified_days(), view.notified()
             today = Today(days[-1], view.notified(days[-1])) if days else None
             refused = refusal(view)
+            archived_files, archive_held = archive.archived_files(view), archive.held(view)
             notable = {state: found for state in NOTABLE if (found := _some(view, state))}
             reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
     summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
@@ -169,6 +180,9 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
     summary.notifications = Counter(notified)
     summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
+    if archive_held:
+        word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
+        summary.warnings.append(f"{word} held on the way to the archive: see the files below")
     if refused:
         summary.warnings.append(f"the last edit of SEGMENT or RULES is refused: {refused.words}")
     return Status(
@@ -189,6 +203,8 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         repeats=repeats,
         repeated=repeated,
         late_files=late_files,
+        archived_files=archived_files,
+        archive_held=archive_held,
         cadence_s=cadence_s,
         arrivals=arrivals,
         runs=runs(state_dir, held)[-RUNS_MAX:],

@@ -4,9 +4,12 @@ Owns their shape; does nothing. ``view`` makes them out of rows whose seals fit.
 of the log ``batch.LogRange``.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from upswell.batch import State, Versions
+
+Archived = Literal["moving", "moved", "grew", "taken"]
+"""How far a finished file is on its way into the archive: begun, there, there with more in it, or its name is taken."""
 
 
 class CommittedBatch(NamedTuple):

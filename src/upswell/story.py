@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from upswell.batch import File, LogRange
 from upswell.config import threads_default
-from upswell.kernel import Hit, Ledger, search
+from upswell.kernel import Found, Hit, Ledger, search
 from upswell.reference import Line, Reference, Taken
 from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
@@ -90,8 +90,7 @@ class Lines:
 
     def _search_file(self, file: File, cuts: list[int]) -> list[Hit]:
         try:
-            place = self.past.place(file.name)
-            found = None if place is None else search(*place, cuts, self.msisdn)
+            found = self._find(file.name, cuts)
         except (OSError, ValueError) as error:
             self.lost[file.name] = getattr(error, "strerror", None) or str(error)
             return []
@@ -103,6 +102,14 @@ class Lines:
         elif cuts[-1] != file.offset or found.digest.crc != file.digest:
             self.lost[file.name] = CHANGED
         return [] if file.name in self.lost else found.hits[::-1]
+
+    def _find(self, name: str, cuts: list[int]) -> Found | None:
+        place = self.past.place(name)
+        try:
+            return None if place is None else search(*place, cuts, self.msisdn)
+        except FileNotFoundError:  # it may just have been moved to the archive
+            moved = self.past.place(name)
+            return None if moved is None else search(*moved, cuts, self.msisdn)
 
     def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
         rules = self._references.rules(taken.versions.rules)[0].rules

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 import strace
 from faults.ending import end
-from faults.workloads import ALL, BY_NAME, Taken, Workload
+from faults.workloads import ALL, ARRIVALS, BY_NAME, Taken, Workload
 from strace import Faulted, Point
 from upswell.errors import InputMissing, OutputUnwritable, StorageError, UpswellError
 from upswell.verify import verify
@@ -176,6 +176,8 @@ def _ending(case: Case, done: Faulted) -> str | None:
     codes = MACHINE_CODES
     if "/inputs/" in case.point.text:
         codes = {0, InputMissing.exit_code} | (codes if case.more else set())
+    elif f"/{ARRIVALS}" in case.point.text:
+        codes = codes | {InputMissing.exit_code}
     return ending(done, codes, mute=case.point.name == "write")
 
 

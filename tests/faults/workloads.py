@@ -23,11 +23,13 @@ from in_process import InProcess
 from upswell import engine
 from upswell.checkpoint import Checkpoint
 from upswell.compute import Compute, Embedded
+from upswell.archive import archived_files, open_rows
 from upswell.config import Settings
 from upswell.schema import DATABASE
 from upswell.spread import Spread
 from upswell.summary import Summary
 from upswell.transfer import export_state, import_state
+from upswell.view import View
 
 LONG_AGO_S = 1_600_000_000
 DIALS = [f"01000000{index:02}" for index in range(6)]
@@ -35,6 +37,8 @@ SEGMENT = "".join(f"{dial}\n" for dial in DIALS[:-1]).encode()
 RULES = b"1,Twitter,8,20,147\n2,WhatsApp,9,24,68\n"
 MANY_RULES = b"".join(b"%d,Application %d,0,24,9\n" % (number, number) for number in range(10))
 PIECE_BYTES = "48"  # a batch is at least eight pieces, so a few lines make several batches
+ARRIVALS = "arrivals"
+"""DATA within a world."""
 LAST = 3
 """Batches that are made by hand."""
 Files = Mapping[str, bytes]
@@ -118,6 +122,8 @@ class Run:
     """The state of the earlier run is lost."""
     compute: Callable[[Settings, Checkpoint], Compute] = Embedded
     """Where its batches are computed."""
+    archives: bool = False
+    """Its DATA is part of the world, and what is finished leaves it."""
 
     def prepare(self, inputs: Path, world: Path) -> None:
         world.mkdir()
@@ -129,10 +135,13 @@ class Run:
             for path in self.state(world).glob("checkpoint.db*"):
                 path.unlink()
         write(inputs, {**REFERENCE, **self.now})
+        if self.archives:
+            shutil.copytree(inputs / "data", world / ARRIVALS)
 
     def run(self, inputs: Path, world: Path) -> object:
         settings = Settings(
-            data=inputs / "data",
+            data=world / ARRIVALS if self.archives else inputs / "data",
+            archive=world / "archive" if self.archives else None,
             segment=inputs / "segment",
             rules=inputs / "rules",
             output=world / "out",
@@ -163,7 +172,23 @@ class Run:
             )
         except AssertionError as error:
             return [f"the law is broken: {error}"]
+        if self.archives and (wrong := self._unarchived(inputs, world)):
+            return wrong
         return [] if self.lines == reference.lines else [f"{reference.lines} lines were read"]
+
+    def _unarchived(self, inputs: Path, world: Path) -> list[str]:
+        """What is wrong with an archive: every file is there once, whole, and the state says so."""
+        days = {path.name: path for path in (world / "archive").glob("*/DATA_*")}
+        wrong = [
+            f"{path.name} is not in the archive as it came"
+            for path in (inputs / "data").iterdir()
+            if path.name not in days or days[path.name].read_bytes() != path.read_bytes()
+        ]
+        wrong += [f"{path} is left" for path in (world / ARRIVALS).iterdir()]
+        with View.open(self.state(world)) as view:
+            if open_rows(view) or archived_files(view) != len(self.now):
+                wrong.append(f"the state has {archived_files(view)} archived, {open_rows(view)}")
+        return wrong
 
     def state(self, world: Path) -> Path:
         return world / "state" if self.state_elsewhere else world / "out" / ".upswell"
@@ -319,6 +344,12 @@ ALL: tuple[Workload, ...] = (
         compute=on_a_cluster,
     ),
     Moves(),
+    Run(
+        "archive",
+        lines=36,
+        now={FIRST: PLAIN[FIRST], SECOND + ".gz": gzip.compress(LONG, mtime=0)},
+        archives=True,
+    ),
     Run(
         "twins",
         lines=24,

@@ -93,7 +93,7 @@ def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str
             f" {plural(dropped.total(), 'line')} of {plural(len(dropped), 'file')}, to be found in DATA alone"
         )
     if kept.removed:
-        yield f"left out what stood in {plural(kept.removed, 'reject file')} that somebody deleted"
+        yield f"left out what stood in {plural(kept.removed, 'reject file')} deleted since"
     for what in kept.changed:
         yield f"left out {what}"
     if kept.undigested:

@@ -74,25 +74,28 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
     """The engine's run under our signals, with all who listen to it."""
     from upswell import __version__
     from upswell.cli.signals import stopping
+    from upswell.cli.supervise import Supervised
     from upswell.runs import Diary
 
     def tell(name: str) -> None:
+        supervised.stopping()
         listener.event("stopping after the batch in hand", signal=name)
         signals.append(name)
 
     signals: list[str] = []
     stop = threading.Event()
     diary = Diary(settings.state_dir, __version__)
+    listeners = _Several(listener, diary)
+    supervised = Supervised(listeners)
     # The signals first: a thread that the listener starts would take them, and end the process.
     with stopping(stop, tell), listener, ExitStack() as open_until_the_end:
-        listeners = _Several(listener, diary)
         if settings.metrics is not None:
             from upswell.metrics import Metrics
 
             metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
             listeners.add(open_until_the_end.enter_context(metrics))
             listener.event("metrics are served", address=metrics.address)
-        summary = _run(settings, listeners, stop, diary)
+        summary = _run(settings, supervised, stop, diary)
         diary.end(0, f"stopped by {signals[0]}" if signals else "done")
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])

@@ -1,6 +1,7 @@
-"""``upswell state``: what a state directory is, whether it is sound, and how it moves."""
+"""``upswell state``: what a state directory is, whether it is sound, a copy of it, and how it moves."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,12 +9,11 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, Group, say, say_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from upswell.transfer import Moved
 
 EXAMPLES = (
     "upswell state verify --output out/",
+    "upswell state backup /backup/monday --output out/",
     "upswell state show --state /var/lib/upswell --json",
     "upswell state export --output out/ state.upswell",
 )
@@ -23,7 +23,7 @@ EXAMPLES = (
     "state",
     cls=Group,
     examples=EXAMPLES,
-    help="Verify or describe a state directory, or move a state to another place or engine.",
+    help="Verify, back up or describe a state, or move it to another place or engine.",
 )
 def command() -> None:
     """The commands on a state."""
@@ -59,6 +59,40 @@ def verify(as_json: bool, **given: Any) -> int:
         )
     else:
         say(f"{state_dir}: sound")
+    return 1 if problems else 0
+
+
+@command.command(
+    "backup",
+    cls=Command,
+    examples=(
+        "upswell state backup /backup/monday --output out/",
+        "upswell state backup copy --state /var/lib/upswell --json",
+    ),
+    help=(
+        "Copy a state to the new directory DIR, as of its last commit: database, rejects and the"
+        " identity of its OUTPUT. A run may go on meanwhile. The copy is verified, and can be put"
+        " in the state's place; docs/operations.md says when, and what happens then. Exit code 1"
+        " when the copy, and so the state, is not sound."
+    ),
+)
+@click.argument("target", metavar="DIR")
+@options.existing_run
+@options.JSON
+def backup(target: str, as_json: bool, **given: Any) -> int:
+    """Make the copy, and say what it holds."""
+    from upswell.backup import back_up
+    from upswell.cli.show import size
+    from upswell.verify import verify as problems_of
+
+    made = back_up(options.state_dir(given), Path(target))
+    problems = problems_of(Path(target))
+    if as_json:
+        say_json({"backup": target, **made._asdict(), "problems": problems})
+    else:
+        sound = "sound" if not problems else "NOT SOUND"
+        say(f"{target}: up to batch {made.last_batch:,}, {size(made.bytes)}, {sound}")
+        say(*(f"  ! {each}" for each in problems))
     return 1 if problems else 0
 
 
@@ -118,8 +152,6 @@ def show(as_json: bool, **given: Any) -> int:
 @options.JSON
 def export(file: str, as_json: bool, **given: Any) -> int:
     """Print what was written."""
-    from pathlib import Path
-
     from upswell.transfer import export_state
 
     state_dir = options.state_dir(given)
@@ -150,8 +182,6 @@ def export(file: str, as_json: bool, **given: Any) -> int:
 @options.JSON
 def import_(file: str, state: str, engine: str, shards: int | None, as_json: bool) -> int:
     """Print what the state was made of."""
-    from pathlib import Path
-
     from upswell.transfer import import_state, shards_of
 
     moved = import_state(Path(file), Path(state), shards_of(engine, shards))

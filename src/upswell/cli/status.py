@@ -163,6 +163,7 @@ def _title(found: "Status") -> str:
 
 def _notable(found: "Status") -> list[str]:
     from upswell.listing import show_name
+    from upswell.status import NAMED_FILES_MAX
 
     lines = []
     for state, files in found.notable.items():
@@ -176,6 +177,14 @@ def _notable(found: "Status") -> list[str]:
         lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
     if more := found.repeats - sum(file.repeats for file in found.repeated):
         lines.append(f"  repeated … {more:,} times more, of other files: --files lists them")
+    for name, why in list(found.archive_held.items())[:NAMED_FILES_MAX]:
+        lines.append(f"  held {show_name(name)}: {why}")
+    if (more := len(found.archive_held) - NAMED_FILES_MAX) > 0:
+        lines.append(f"  held … and {more:,} more on the way to the archive: --json has all")
+    if found.archived_files:
+        lines.append(
+            f"  {found.archived_files:,} were moved to the archive {found.meta.get('archive', '')}"
+        )
     if found.late_files:
         lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
     return ["", "Files to know about", *lines] if lines else []

@@ -1,0 +1,274 @@
+"""Finished input leaves DATA: each file is moved into the archive, under the day of its stamp, and never copied.
+
+Owns the archive directory and the order of a move. It moves only files of which everything is committed and published,
+and never onto a name that is there. The state says of a file that it is *moving* before it moves and where it arrived
+after it did, so a crash at any point leaves a file in exactly one of two places, and the next start finds out in which.
+A run reads nothing from the archive: a file that grew on its way there is told, and waits for somebody's hand.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from stat import S_IMODE, S_ISREG
+from typing import Self
+
+from upswell import disk
+from upswell.batch import File
+from upswell.checkpoint import Checkpoint
+from upswell.config import Settings
+from upswell.errors import ConfigError, OutputUnwritable, StorageError
+from upswell.filesystem import (
+    RECOVERS,
+    Mount,
+    directory,
+    dress,
+    faults,
+    mount_of,
+    mounts,
+    sync_directory,
+)
+from upswell.listing import Stat, archived_in, look_at
+from upswell.privacy import escape
+from upswell.stored import Archived
+from upswell.view import View, decode_name
+
+FILES_MAX = 100  # of one turn: some ten milliseconds that a notification may have to wait
+RETRY_S = 60.0  # after a move that failed: a mode or a mount is not mended sooner
+_PROBES = (".probe.1", ".probe.2")
+_WORDS: Mapping[Archived | None, str] = {
+    "grew": "it grew or changed while it was moved to the archive: move it back to DATA, and the rest of it is read",
+    "taken": "the archive has a file of that name, so it stays in DATA: compare the two, and remove one of them",
+}
+"""What somebody must do."""
+
+
+class Archive:
+    """The archive of one DATA, for one run."""
+
+    def __init__(self, data: Path, archive: Path, still_s: float, checkpoint: Checkpoint) -> None:
+        self.data = Path(disk.realpath(data))
+        self.path = Path(disk.realpath(archive))
+        self.still_s = still_s
+        """How long a file must have been still."""
+        self._checkpoint = checkpoint
+        self._due: deque[tuple[str, Stat]] = deque()
+        self._looks = 0
+        self._retry_at = 0.0
+        self._left: dict[str, Stat] = {}
+        """Files that stay in DATA because their names are taken, as they looked then."""
+
+    @classmethod
+    def open(cls, settings: Settings, checkpoint: Checkpoint) -> Self | None:
+        """The archive of these settings, made when missing (its parent must exist) and tried out; None without one.
+
+        Raises:
+            ConfigError: it lies within DATA, OUTPUT or the state, or they in it, or on another file system than DATA.
+            OutputUnwritable: it, or DATA, cannot be written, or the file system cannot move without overwriting.
+        """
+        if settings.archive is None:
+            return None
+        check_place(settings)
+        archive = cls(settings.data, settings.archive, settings.archive_after_s, checkpoint)
+        with faults(
+            settings.archive,
+            OutputUnwritable,
+            "the archive and DATA must be writable, on a file system that renames without overwriting",
+        ):
+            archive._try_out()
+        return archive
+
+    def _try_out(self) -> None:
+        """Find out now, not when the first file is finished, whether files can be moved."""
+        self._make(self.path)
+        with directory(self.path) as fd:
+            for name in _PROBES:
+                with suppress(FileNotFoundError):
+                    disk.unlink(name, dir_fd=fd)
+            disk.close(
+                disk.open(_PROBES[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=fd)
+            )
+            disk.rename_new(_PROBES[0], fd, _PROBES[1], fd)
+            disk.unlink(_PROBES[1], dir_fd=fd)
+            disk.fsync(fd)
+        if not disk.access(self.data, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(1, "files cannot be moved out of it by this user", str(self.data))
+        sync_directory(self.data)
+
+    def recover(self) -> list[str]:
+        """At a start, before the first look: put right what a crash cut off; a sentence for each file that is held."""
+        rows = open_rows(self._checkpoint)
+        files = self._checkpoint.files(rows)
+        found = {name: self._state_on_disk(files[name], state) for name, state in rows.items()}
+        if any(found[name] != state for name, state in rows.items()):
+            self._sync({archived_in(self.path, name).parent for name in rows})
+            self._checkpoint.save_archived(found)
+        return list(_sentences(found))
+
+    def _state_on_disk(self, file: File, state: Archived) -> Archived | None:
+        """Where a file is whose move may have been cut off, or that somebody may have put right by hand since."""
+        here = look_at(os.fsencode(self.data / file.name))
+        there = look_at(os.fsencode(archived_in(self.path, file.name)))
+        if there is None:
+            return None
+        if state == "moving" and here is not None and here.inode == file.inode:
+            return "taken"
+        if state == "taken":
+            return "taken" if here is not None else "moved"
+        same = (there.size, there.mtime_ns) == (file.size, file.mtime_ns)
+        return "moved" if same else "grew"
+
+    def turn(
+        self, finished: Callable[[float], Iterable[tuple[str, Stat]]], looks: int, now: float
+    ) -> list[str]:
+        """Move some files, if any are due; a sentence for each thing that somebody must hear of.
+
+        Between two batches only. A crash leaves each file in DATA or in the archive, and its row says *moving* unless
+        it says which. A row changes nothing of what is read, so DATA and the archive are right in any case.
+
+        Args:
+            finished: gives the files that need nothing and were still for so many seconds, with their stats.
+            looks: the number of the last look: what is due is asked for once after each.
+            now: seconds since the epoch.
+
+        Raises StorageError when a sync fails.
+        """
+        if now < self._retry_at <= now + RETRY_S:
+            return []
+        if not self._due and looks != self._looks:
+            self._looks = looks
+            self._due.extend(
+                each for each in finished(self.still_s) if self._left.get(each[0]) != each[1]
+            )
+        if not self._due:
+            return []
+        some = dict(self._due.popleft() for _ in range(min(FILES_MAX, len(self._due))))
+        try:
+            return self._move(some)
+        except OSError as error:
+            self._due.clear()
+            self._retry_at = now + RETRY_S
+            place = escape(str(error.filename or self.path))
+            return [
+                f"files cannot be archived ({place}: {error.strerror}): see to it; it is tried again"
+            ]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether another turn would move something."""
+        return bool(self._due)
+
+    def _move(self, some: dict[str, Stat]) -> list[str]:
+        self._checkpoint.save_archived(dict.fromkeys(some, "moving"))
+        found: dict[str, Archived | None] = dict.fromkeys(some)
+        days: dict[Path, int] = {}
+        try:
+            with ExitStack() as stack:
+                data_fd = stack.enter_context(directory(self.data))
+                for name, seen in some.items():
+                    target = archived_in(self.path, name)
+                    if target.parent not in days:
+                        self._make(target.parent)
+                        days[target.parent] = stack.enter_context(directory(target.parent))
+                    found[name] = "moving"  # an error may come after the move as well as before it
+                    found[name] = self._move_one(name, seen, data_fd, days[target.parent])
+        finally:
+            self._sync(days)
+            self._checkpoint.save_archived(found)
+        self._left |= {name: some[name] for name, state in found.items() if state == "taken"}
+        return list(_sentences(found))
+
+    def _move_one(self, name: str, seen: Stat, data_fd: int, day_fd: int) -> Archived | None:
+        if _look_in(data_fd, name) != seen:
+            return None  # the next look will see why
+        try:
+            disk.rename_new(name, data_fd, name, day_fd)
+        except FileExistsError:
+            return "taken"
+        except FileNotFoundError:
+            return None
+        return "moved" if _look_in(day_fd, name) == seen else "grew"
+
+    def _make(self, path: Path) -> None:
+        """Make a directory as open as DATA is; durable then."""
+        with suppress(FileExistsError):
+            disk.mkdir(path, 0o700)
+            dress(path, S_IMODE(disk.stat(self.data).st_mode) & 0o777)
+            sync_directory(path.parent)
+
+    def _sync(self, touched: Iterable[Path]) -> None:
+        # The archive first: then not even a file system that moves in two steps can lose a file.
+        for path in (*touched, self.data):
+            with faults(path, StorageError, RECOVERS), suppress(FileNotFoundError):
+                sync_directory(path)
+
+
+def check_place(settings: Settings) -> None:
+    """Raise ConfigError when the archive's place cannot be one. Without an archive nothing is wrong."""
+    if settings.archive is None:
+        return
+    told = f"{settings.origins.get('archive', 'archive')}: {escape(str(settings.archive))}"
+    archive = Path(disk.realpath(settings.archive))
+    for name, path in (
+        ("DATA", settings.data),
+        ("OUTPUT", settings.output),
+        ("the state", settings.state_dir),
+    ):
+        real = Path(disk.realpath(path))
+        if archive.is_relative_to(real) or real.is_relative_to(archive):
+            raise ConfigError(
+                f"{told} and {name} ({escape(str(path))}) lie within each other",
+                "name a directory beside DATA, on the same file system",
+            )
+    place = archive if archive.exists() else archive.parent
+    if not place.is_dir():
+        raise ConfigError(f"{told}: neither it nor its parent is a directory", "create its parent")
+    mounted = mounts()
+    if _file_system(place, mounted) != _file_system(Path(disk.realpath(settings.data)), mounted):
+        raise ConfigError(
+            f"{told} is on another file system than DATA, so files cannot be moved there in one step",
+            "name a directory on DATA's file system; copy from there to wherever they are to be kept",
+        )
+
+
+def _look_in(fd: int, name: str) -> Stat | None:
+    """The stat of a regular file in an open directory; None when there is none of that name."""
+    try:
+        found = disk.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ino) if S_ISREG(found.st_mode) else None
+
+
+def _file_system(path: Path, mounted: list[Mount]) -> tuple[int, object]:
+    # Two mounts of one device have one number, and no rename goes from one to the other.
+    return disk.stat(path).st_dev, mount_of(path, mounted)
+
+
+def open_rows(view: View) -> dict[str, Archived]:
+    """By name, the files that are on their way to the archive, or held on it."""
+    rows = view.rows(
+        "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
+        " WHERE archived.state <> 'moved' ORDER BY name"
+    )
+    return {decode_name(name): state for name, state in rows}
+
+
+def held(view: View) -> dict[str, str]:
+    """By name, the finished files that need somebody's hand on their way, with what to do."""
+    return {name: _WORDS[state] for name, state in open_rows(view).items() if state in _WORDS}
+
+
+def archived_files(view: View) -> int:
+    """How many files were moved to the archive, and not taken out of it by a move back that a run has seen."""
+    ((files,),) = view.rows("SELECT count(*) FROM archived WHERE state IN ('moved', 'grew')")
+    return int(files)
+
+
+def _sentences(found: Mapping[str, Archived | None]) -> Iterator[str]:
+    for state, words in _WORDS.items():
+        names = [name for name, each in found.items() if each == state]
+        if names:
+            more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+            yield f"{escape(names[0])}{more}: {words}"

@@ -1,0 +1,457 @@
+"""Finished input leaves DATA for the archive: once, whole, under its day, and never onto another file."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import law
+from batches import refused
+from conftest import Upswell, clean_environment
+from test_engine import LONG_AGO_S, Place, place, record, wait_for  # noqa: F401 - a fixture
+from upswell import archive, engine, kernel
+from upswell.archive import check_place
+from upswell.checkpoint import Checkpoint
+from upswell.errors import ConfigError, OutputUnwritable, StorageError
+from upswell.explain import explain
+from upswell.listing import Stat
+from upswell.reconcile import reconcile
+from upswell.status import look
+from upswell.verify import verify
+from upswell.view import View
+
+FIRST, SECOND = "DATA_202004171000.csv", "DATA_202004171001.csv"
+
+
+@pytest.fixture
+def kept(place: Place) -> Place:  # noqa: F811 - pytest's way
+    """Directories of a run with an archive."""
+    place.settings = replace(place.settings, archive=place.root / "archive")
+    place.file("202004171000", record(0, 1, 90, "100000") + record(1, 1, 200, "100001"))
+    place.file("202004171001", record(0, 1, 90, "100100"))
+    return place
+
+
+def tree(root: Path) -> list[str]:
+    """The files below a directory."""
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def rows(place: Place) -> dict[str, str]:  # noqa: F811
+    """By name, how far the files are on their way, as the state says."""
+    with View.open(place.output / ".upswell") as view:
+        found = view.rows(
+            "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
+        )
+    return dict(found)
+
+
+def test_finished_files_move_to_the_day_of_their_stamp(kept: Place) -> None:
+    """A run --once leaves DATA empty; each file is in yyyyMMdd/ with its bytes, and what was sent is right."""
+    before = {path.name: path.read_bytes() for path in kept.data.iterdir()}
+    kept.once()
+    assert [f"20200417/{FIRST}", f"20200417/{SECOND}"] == tree(kept.root / "archive")
+    assert [] == list(kept.data.iterdir())
+    assert before == {p.name: p.read_bytes() for p in (kept.root / "archive").rglob("*.csv")}
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+    found = look(kept.output / ".upswell")
+    assert (2, {}) == (found.archived_files, found.archive_held)
+    law.check(kept.root / "archive" / "20200417", kept.output)
+
+
+def test_running_archive_leaves_what_is_unfinished(kept: Place) -> None:
+    """While it runs the finished files go and the newest, which may still grow, stays."""
+    with kept.running():
+        wait_for(
+            lambda: (kept.root / "archive" / "20200417" / FIRST).exists(), "nothing was archived"
+        )
+        time.sleep(0.3)
+        assert [SECOND] == tree(kept.data)
+        kept.file("202004181000", record(2, 1, 200, "100000", "20200418"))
+        wait_for(lambda: [FIRST, SECOND] == sorted(rows(kept)), "the second did not follow")
+    assert ["DATA_202004181000.csv"] == tree(kept.data)
+
+
+def test_file_waits_until_it_was_still_for_long_enough(kept: Place) -> None:
+    """A file that was changed less than archive_after_s ago stays in DATA."""
+    os.utime(kept.data / FIRST, (time.time() - 500,) * 2)
+    kept.once()
+    assert [FIRST] == tree(kept.data)
+    kept.once(archive_after_s=400.0)
+    assert [] == tree(kept.data)
+
+
+def test_held_and_skipped_files_stay(kept: Place) -> None:
+    """Only what was finished is moved: held, skipped and ignored files are left to their owner."""
+    for name in ("DATA_209904171945.csv", "DATA_201904171945.csv", "other.csv"):
+        kept.write(kept.data / name, b"x\n")
+    kept.once(since="202004170000")
+    assert ["DATA_201904171945.csv", "DATA_209904171945.csv", "other.csv"] == tree(kept.data)
+
+
+def test_duplicate_is_archived_under_its_own_name(kept: Place) -> None:
+    """A duplicate needs nothing more, so it does not pile up in DATA."""
+    kept.file("202004171003", (kept.data / FIRST).read_bytes())
+    kept.once()
+    assert 3 == len(tree(kept.root / "archive"))
+
+
+def test_archived_file_that_comes_again_is_a_repeat(kept: Place) -> None:
+    """The same file delivered again under its name sends nothing; it stays in DATA, since its place is taken."""
+    content = (kept.data / FIRST).read_bytes()
+    kept.once()
+    sent = law.published(kept.output)
+    kept.write(kept.data / FIRST, content, LONG_AGO_S + 9)
+    assert 0 == kept.once().lines
+    assert sent == law.published(kept.output)
+    assert [FIRST] == tree(kept.data)
+    assert {FIRST: "taken", SECOND: "moved"} == rows(kept)
+    assert "the archive has a file of that name" in kept.heard.text()
+    assert 1 == look(kept.output / ".upswell").repeats
+    (kept.data / FIRST).unlink()
+    kept.once()
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+
+
+def test_nothing_in_the_archive_is_overwritten(kept: Place) -> None:
+    """A file that stands in the archive under the name keeps its bytes; ours stays in DATA and is told of."""
+    other = kept.root / "archive" / "20200417" / FIRST
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"another's")
+    kept.once()
+    assert b"another's" == other.read_bytes()
+    assert [FIRST] == tree(kept.data)
+    held = look(kept.output / ".upswell").archive_held
+    assert [FIRST] == list(held)
+    assert "compare the two" in held[FIRST]
+    assert [] == reconcile(kept.output / ".upswell").differences
+
+
+def test_growth_between_the_last_look_and_the_move_is_held(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that appends at the moment of the move is noticed after it; put back, the rest of the file is read."""
+    rename, late = archive.disk.rename_new, record(3, 1, 300, "100002")
+
+    def grown(source: str, source_fd: int, target: str, target_fd: int) -> None:
+        if source == FIRST:
+            with (kept.data / FIRST).open("ab") as stream:
+                stream.write(late)
+        rename(source, source_fd, target, target_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.disk, "rename_new", grown)
+        kept.once()
+    assert {FIRST: "grew", SECOND: "moved"} == rows(kept)
+    assert "it grew or changed" in kept.heard.text()
+    status = look(kept.output / ".upswell")
+    assert [FIRST] == list(status.archive_held)
+    assert any("on the way to the archive" in one for one in status.summary.warnings)
+    moved = kept.root / "archive" / "20200417" / FIRST
+    kept.once()
+    assert {FIRST: "grew", SECOND: "moved"} == rows(kept), "a start must not forget it"
+    moved.rename(kept.data / FIRST)
+    assert 1 == kept.once(archive_after_s=0.0).lines
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+    law.check(moved.parent, kept.output)
+
+
+def test_file_that_changed_before_the_move_stays(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not look as it did at the last look is not moved."""
+    finished = engine.Source.finished
+
+    def touched(source: engine.Source, still_s: float) -> list[tuple[str, Stat]]:
+        found = finished(source, still_s)
+        os.utime(kept.data / FIRST, (LONG_AGO_S + 5,) * 2)
+        (kept.data / SECOND).unlink()
+        return found
+
+    monkeypatch.setattr(engine.Source, "finished", touched)
+    kept.once()
+    assert [FIRST] == tree(kept.data)
+    assert {} == rows(kept)
+
+
+def test_file_that_goes_at_the_moment_of_the_move_is_no_error(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may take a file out of DATA between the last look and the move."""
+    rename = archive.disk.rename_new
+
+    def late(source: str, source_fd: int, target: str, target_fd: int) -> None:
+        (kept.data / source).unlink(missing_ok=True)
+        rename(source, source_fd, target, target_fd)
+
+    monkeypatch.setattr(archive.disk, "rename_new", late)
+    kept.once()
+    assert {} == rows(kept)
+    assert [] == tree(kept.root / "archive")
+
+
+def test_compressed_file_is_archived_as_it_is(kept: Place) -> None:
+    """A gzip file keeps its name and its bytes, and is read again from the archive."""
+    content = gzip.compress(record(4, 1, 300, "100500"))
+    kept.write(kept.data / "DATA_202004171005.csv.gz", content)
+    kept.once()
+    moved = kept.root / "archive" / "20200417" / "DATA_202004171005.csv.gz"
+    assert content == moved.read_bytes()
+    assert [] == reconcile(kept.output / ".upswell").unproven
+
+
+def test_answers_find_archived_files(kept: Place, upswell: Upswell) -> None:
+    """reconcile, explain and whatif read what was archived, packed since or not, and an archive that was moved."""
+    kept.once()
+    state = kept.output / ".upswell"
+    day = kept.root / "archive" / "20200417"
+    (day / f"{FIRST}.gz").write_bytes(gzip.compress((day / FIRST).read_bytes()))
+    (day / FIRST).unlink()
+    found = reconcile(state)
+    assert ([], [], 3) == (found.unproven, found.differences, found.lines)
+    told = explain(state, "01000000000")
+    assert [FIRST, SECOND] == [entry.told.line.file for entry in told.entries]
+    assert [] == told.unproven
+    done = upswell("whatif", "--output", kept.output, "--rules", kept.root / "rules", "--json")
+    assert [] == json.loads(done.stdout)["notes"]
+    (kept.root / "archive").rename(kept.root / "elsewhere")
+    assert 2 < len(reconcile(state).unproven)
+    assert [] == reconcile(state, data=kept.root / "elsewhere").unproven
+
+
+def test_archived_file_is_read_although_another_has_its_name_in_data(kept: Place) -> None:
+    """A replay takes the archived bytes when DATA holds other ones under the name."""
+    kept.once()
+    kept.write(kept.data / FIRST, b"01000000000,1,999,20200417100000\n", LONG_AGO_S + 9)
+    kept.once()
+    assert {"held": 1, "done": 1} == {
+        state: n for state, n in look(kept.output / ".upswell").summary.files.items() if n
+    }
+    assert [] == reconcile(kept.output / ".upswell").differences
+
+
+def test_file_that_moves_while_it_is_replayed_is_found(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay beside a run goes on in the archive with a file that leaves DATA between two steps."""
+    kept.once(archive=None)
+    day = kept.root / "archive" / "20200417"
+    day.mkdir(parents=True)
+    from upswell.replay import Past
+
+    placed = Past.place
+
+    def moves(past: Past, name: str) -> tuple[bytes, bool] | None:
+        found = placed(past, name)
+        if found and found[0] == os.fsencode(kept.data / name):
+            (kept.data / name).rename(day / name)
+        return found
+
+    kept.once()  # the state knows the archive now
+    for path in day.iterdir():
+        path.rename(kept.data / path.name)
+    monkeypatch.setattr(Past, "place", moves)
+    assert [] == reconcile(kept.output / ".upswell").unproven
+    for path in day.iterdir():
+        path.rename(kept.data / path.name)
+    assert [] == explain(kept.output / ".upswell", "01000000000").unproven
+
+
+def test_directories_of_the_archive_are_as_open_as_data(kept: Place) -> None:
+    """Whoever may read DATA may read the archive, whatever the umask."""
+    kept.data.chmod(0o750)
+    kept.once()
+    places = [kept.root / "archive", kept.root / "archive" / "20200417"]
+    assert ["0o750"] * 2 == [oct(path.stat().st_mode & 0o7777) for path in places]
+
+
+@pytest.mark.parametrize(
+    "where", ["data", "data/archive", "output", "output/.upswell/archive", "."]
+)
+def test_archive_within_another_place_is_refused(kept: Place, where: str) -> None:
+    """DATA, OUTPUT, the state and the archive do not lie within each other."""
+    with refused(ConfigError, "within each other"):
+        kept.once(archive=kept.root / where)
+
+
+def test_archive_without_a_parent_is_refused(kept: Place) -> None:
+    """Only the archive itself is made."""
+    with refused(ConfigError, "neither it nor its parent"):
+        kept.once(archive=kept.root / "no" / "such")
+
+
+def test_archive_on_another_file_system_is_refused(kept: Place, upswell: Upswell) -> None:
+    """A move in one step is all there is, so another file system is an error at the start, and check tells it."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == kept.data.stat().st_dev:
+        pytest.skip("there is no second file system")
+    words = [kept.data, kept.root / "segment", kept.root / "rules", kept.output]
+    for command in ("run", "check"):
+        told = upswell(command, *words, "--archive", other / "upswell-archive", code=78)
+        assert "another file system" in told.stdout + told.stderr
+    with refused(ConfigError, "another file system"):
+        kept.once(archive=other / "upswell-archive")
+    assert not (other / "upswell-archive").exists()
+    assert None is check_place(replace(kept.settings, archive=None))
+
+
+def test_archive_that_cannot_be_written_is_refused(kept: Place) -> None:
+    """It is tried at the start, not hours later; what stands in its place is none."""
+    (kept.root / "archive" / ".probe.1").mkdir(parents=True)
+    with refused(OutputUnwritable, "probe.1"):
+        kept.once()
+    with refused(ConfigError, "neither it nor its parent"):
+        kept.once(archive=kept.write(kept.root / "file", b""))
+
+
+def test_data_that_cannot_be_written_is_refused(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files cannot be moved out of a directory that this user may not write to."""
+    kept.data.chmod(0o555)
+    if os.geteuid() == 0:  # who may write everywhere, unless the file system says no
+        monkeypatch.setattr(archive.disk, "access", lambda *_, **__: False)
+    with refused(OutputUnwritable, "data"):
+        kept.once()
+
+
+def test_failed_move_is_told_and_tried_again_later(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive that cannot be used for a while holds up nothing; it is told once, and tried again after a while."""
+    monkeypatch.setattr(archive, "RETRY_S", 0.5)
+    day = kept.root / "archive" / "20200417"
+    day.parent.mkdir()
+    day.write_bytes(b"in the way")
+    with kept.running():
+        wait_for(lambda: "files cannot be archived" in kept.heard.text(), "it was not told")
+        assert {} == rows(kept)
+        day.unlink()
+        wait_for(lambda: {FIRST: "moved"} == rows(kept), "it was not tried again")
+    assert 1 == kept.heard.text().count("files cannot be archived")
+
+
+@pytest.mark.parametrize("fault", ["error", "lookback"])
+def test_error_after_a_move_is_put_right_by_the_next_start(
+    kept: Place, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """A look or a sync that fails after the move leaves the row open; the next start settles it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", FIRST)
+
+    with monkeypatch.context() as patch:
+        if fault == "error":
+            rename = archive.disk.rename_new
+
+            def moved(*names: object) -> None:
+                rename(*names)
+                if names[0] == FIRST:
+                    patch.setattr(archive, "sync_directory", fail)
+
+            patch.setattr(archive.disk, "rename_new", moved)
+            with refused(StorageError, "Input/output error"):
+                kept.once()
+        else:
+            seen = archive._look_in
+            calls = iter(range(9))
+            patch.setattr(archive, "_look_in", lambda *all_: fail() if next(calls) else seen(*all_))
+            kept.once()
+    assert "moving" in rows(kept).values()
+    kept.once()
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+    assert [] == verify(kept.output / ".upswell")
+
+
+def test_kill_between_the_move_and_its_row_is_put_right(kept: Place) -> None:
+    """A run that is killed right after a file has moved leaves a row that says so; the next start settles it."""
+    killed = """
+import os, signal, sys
+from upswell import archive
+from upswell.cli import main
+rename = archive.disk.rename_new
+def last(source, *rest):
+    rename(source, *rest)
+    if source.startswith("DATA_"):
+        os.kill(os.getpid(), signal.SIGKILL)
+archive.disk.rename_new = last
+main()
+"""
+    words = [kept.data, kept.root / "segment", kept.root / "rules", kept.output]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            killed,
+            *map(str, words),
+            "--once",
+            "--archive",
+            kept.root / "archive",
+        ],
+        env=clean_environment(),
+        check=False,
+    )
+    assert -signal.SIGKILL == done.returncode
+    assert ([SECOND], [f"20200417/{FIRST}"]) == (tree(kept.data), tree(kept.root / "archive"))
+    assert {FIRST: "moving", SECOND: "moving"} == rows(kept)
+    assert 0 == kept.once().lines
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+    law.check(kept.root / "archive" / "20200417", kept.output)
+
+
+def test_kill_before_the_move_onto_a_name_that_is_taken(kept: Place) -> None:
+    """A row that says "moving" is not believed when the file is still in DATA and another one in its place."""
+    kept.once(archive=None)
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        checkpoint.save_archived({FIRST: "moving", SECOND: "moving"})
+    other = kept.root / "archive" / "20200417" / FIRST
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"another's")
+    kept.once()
+    assert {FIRST: "taken", SECOND: "moved"} == rows(kept)
+    assert b"another's" == other.read_bytes()
+
+
+def test_more_than_one_turn(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit into one turn follows in the next ones."""
+    monkeypatch.setattr(archive, "FILES_MAX", 2)
+    for minute in range(10, 25):
+        kept.file(f"2020041710{minute}", record(0, 1, 1, f"10{minute}00") + b"%d\n" % minute)
+    kept.once()
+    assert 17 == look(kept.output / ".upswell").archived_files
+    assert [] == tree(kept.data)
+
+
+def test_row_of_an_archived_duplicate_may_be_forgotten(kept: Place) -> None:
+    """A duplicate that comes again longer, and goes before it is read, leaves nothing behind."""
+    content = (kept.data / FIRST).read_bytes()
+    kept.file("202004171003", content)
+    kept.once()
+    with kept.running(settle_s=5.0):
+        (kept.data / "DATA_202004171003.csv").write_bytes(content[:-4])
+        wait_for(
+            lambda: 1 == look(kept.output / ".upswell").summary.files["waiting"], "it was not seen"
+        )
+        (kept.data / "DATA_202004171003.csv").unlink()
+        wait_for(
+            lambda: 2 == sum(look(kept.output / ".upswell").summary.files.values()),
+            "it is still known",
+        )
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+
+
+def test_the_command_takes_an_archive(kept: Place, upswell: Upswell) -> None:
+    """--archive works from the command line, and status tells how many files went there."""
+    words = [kept.data, kept.root / "segment", kept.root / "rules", kept.output]
+    upswell("run", *words, "--once", "--archive", kept.root / "archive")
+    told = upswell("status", "--output", kept.output).stdout
+    assert f"2 were moved to the archive {kept.root / 'archive'}" in told
+    found = json.loads(upswell("status", "--output", kept.output, "--json").stdout)
+    assert {"path": str(kept.root / "archive"), "files": 2, "held": []} == found["archive"]
