@@ -5,7 +5,8 @@ everything that one commit makes true at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:  # the kernel comes with it, which not everybody needs who names a state
@@ -57,10 +58,19 @@ class File:
     repeats: int = 0
     """How often it was delivered again under its name with the same content."""
 
+    def copy(self) -> "File":
+        """A file that stands where this one does, and stays there."""
+        copied = File(*_VALUES_OF(self))
+        copied.outcomes, copied.reasons = dict(self.outcomes), dict(self.reasons)
+        return copied
+
     @property
     def compressed(self) -> bool:
         """Whether the name says that the content is gzip."""
         return self.name.endswith(".gz")
+
+
+_VALUES_OF = attrgetter(*(each.name for each in fields(File)))
 
 
 class Versions(NamedTuple):

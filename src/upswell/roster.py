@@ -7,9 +7,10 @@ hundred thousand taken files costs little; a row leaves memory only once the che
 
 import os
 import stat
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -176,11 +177,11 @@ class Roster:
             self._miss()
         self._forget()
 
-    def in_order(self) -> Iterator[Entry]:
-        """The active files in arrival order, which is that of their names. They may be settled meanwhile."""
+    def in_order(self, after: str = "") -> Iterator[Entry]:
+        """The active files after this name in arrival order, which is that of names. They may be settled meanwhile."""
         if self._order is None:
             self._order = sorted(self.active)
-        for name in self._order:
+        for name in self._order[bisect_right(self._order, after) :]:
             entry = self.active.get(name)
             if entry is not None:
                 yield entry
@@ -233,10 +234,7 @@ class Roster:
 
     def changed(self) -> list[File]:
         """Copies of the rows that changed since this was last called."""
-        rows = [
-            replace(file, outcomes=dict(file.outcomes), reasons=dict(file.reasons))
-            for file in self._dirty.values()
-        ]
+        rows = [file.copy() for file in self._dirty.values()]
         for name in self._dirty:
             if entry := self.entry(name):
                 entry.recorded = True

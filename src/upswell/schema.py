@@ -33,7 +33,7 @@ RESTORE_HINT = (
 )
 DAMAGED_HINT = f"`upswell state verify` says what is wrong; {RESTORE_HINT}"
 _PAGE_BYTES = 8192
-_CACHE_KIB = 8192  # measured as fast as 64 MiB, which a long run would fill: the system caches the file, too
+_CACHE_KIB = 8192  # as fast as 64 MiB, which a long run fills: the system caches the file, too
 _WAL_BYTES_KEPT = 64 << 20  # a longer write-ahead log is cut back when it starts again
 BUSY_S = 5.0
 
@@ -223,14 +223,16 @@ def _refuse_special(path: Path) -> None:
 
 def seal(*values: object) -> int:
     """A checksum of a row's values: SQLite checks its pages' structure, but not the values in them."""
-    crc = 0
+    crc, parts = 0, list[bytes]()
     for value in values:
-        # Bytes can be many megabytes of the ledger: their repr would cost more than all else in a commit.
-        content = (
-            value if isinstance(value, bytes) else repr(value).encode("utf-8", "backslashreplace")
-        )
-        crc = zlib.crc32(content, zlib.crc32(b"%d," % len(content), crc))
-    return crc
+        if isinstance(value, bytes):
+            # They can be many megabytes of the ledger: neither their repr nor a copy is made.
+            crc = zlib.crc32(value, zlib.crc32(b"".join((*parts, b"%d," % len(value))), crc))
+            parts.clear()
+        else:
+            content = repr(value).encode("utf-8", "backslashreplace")
+            parts += (b"%d," % len(content), content)
+    return zlib.crc32(b"".join(parts), crc)
 
 
 def damaged(path: Path, what: str) -> StorageError:

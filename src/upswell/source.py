@@ -36,6 +36,7 @@ RANGE_BYTES_MAX = 4 << 30  # the same bound for few and long files; a single ran
 FINISHED_MAX = (
     10_000  # of one answer: more would take longer to sort than a notification should wait
 )
+RANGES_AHEAD = 64  # offered beside a batch in hand, or twice what the last one took of more files
 PLAN_S = 1.0  # how long ready() goes on opening files once it has something to offer
 
 
@@ -93,9 +94,13 @@ class Source:
         self._rejects_max_bytes = rejects_max_bytes_per_file
         self._stopping = stopping
         self._log_newest = known.newest_stamp()
+        self._taken = 0
+        """Ranges that the last batch took."""
         self._newest = ""
         """The name with the highest stamp in the last look, of those that are not held, skipped or duplicates."""
         self._once: OneListing | None = None
+        self._passed = ""
+        """Of a run ``--once``: the files up to this name are taken to their ends, and need no look before its own."""
 
     # Which files are there
 
@@ -209,26 +214,32 @@ class Source:
         Opens the files that content decides about, each once for a stat. May be called again without a look: what was
         taken is offered no more, the rest again. A file that grew since the look is offered up to the size seen then.
 
-        With ``opened`` it opens nothing, which may take long: it ends before the first file that has to be opened.
+        With ``opened`` it opens nothing, which may take long: it ends before the first file that has to be opened. It
+        offers about twice what the last batch took, as the rest of many files would only be judged again the next time.
         """
+        most = min(RANGES_MAX, max(RANGES_AHEAD, 2 * self._taken)) if opened else RANGES_MAX
         ranges: list[Range] = []
         planned_bytes = 0
         began = time.monotonic()
-        for entry in self._in_order():
+        leads = self._once is not None
+        for entry in self._in_order(self._passed):
             if opened and entry.must_be_opened:
                 break
             planned = self._plan(entry)
+            leads = leads and entry.state == "reading" and entry.file.offset == entry.end
+            if leads:
+                self._passed = entry.name
             if planned is None:
                 continue
             ranges.append(planned)
             planned_bytes += planned.end - planned.start
-            full = len(ranges) >= RANGES_MAX or planned_bytes >= RANGE_BYTES_MAX
+            full = len(ranges) >= most or planned_bytes >= RANGE_BYTES_MAX
             if full or time.monotonic() - began >= PLAN_S:
                 break
         return ranges
 
-    def _in_order(self) -> Iterator[Entry]:
-        for entry in self._roster.in_order():
+    def _in_order(self, after: str = "") -> Iterator[Entry]:
+        for entry in self._roster.in_order(after):
             if self._stopping():
                 return
             yield entry
@@ -320,6 +331,7 @@ class Source:
         Raises:
             UpswellError: a range does not begin where its file stands; nothing of it may be committed.
         """
+        self._taken = len(pairs)
         for planned, scanned in pairs:
             entry = self._roster.entry(planned.name)
             if entry is None or entry.file.offset != planned.start:

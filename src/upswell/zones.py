@@ -10,7 +10,7 @@ import io
 import pkgutil
 import struct
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ FIRST_TRANSITION_YEAR = 1800  # tz data knows no change of offset before it
 LAST_TRANSITION_YEAR = 2100  # a record this far ahead is `future` or in a held file long before
 DAY_MAX = 99991231
 """No date is after it."""
+STAMPS_KEPT = 4096  # of which the days are remembered: a file is planned more than once, and files share stamps
 _YEAR_CYCLE = 400  # after as many years the calendar repeats, weekdays too
 
 
@@ -121,11 +122,13 @@ def stamp_time(stamp: str) -> datetime:
     )
 
 
+@lru_cache(STAMPS_KEPT)
 def day_max_of(stamp: str) -> int:
     """The last day that a record of a file with this stamp may carry without being `future`."""
     return add_days(day_of(stamp_time(stamp)), 1)
 
 
+@lru_cache(STAMPS_KEPT)
 def day_open_of(newest_stamp: str, keep_days: int, zones: Zones) -> int:
     """The first open day, in the rules' zone, when ``newest_stamp`` is the newest stamp of the log so far."""
     midnight = stamp_time(newest_stamp).replace(hour=0, minute=0)
