@@ -55,7 +55,7 @@ def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
 
 
 def _load(
-    view: View, bases: Iterable[tuple[int, bytes]], deltas: Sequence[tuple[int, bytes]]
+    view: View, bases: Iterable[tuple[int, bytes]], deltas: Iterable[tuple[int, bytes]]
 ) -> Ledger:
     try:
         return Ledger.load(bases, deltas, view.day_open(), threads_default())

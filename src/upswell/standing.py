@@ -25,9 +25,7 @@ def note_commit(summary: Summary, commit_s: float) -> None:
     summary.commit_s, summary.committed_at_s = commit_s, time.time()
 
 
-def of(
-    reference: Reference | None, entries: tuple[int, int] | None, source: Source
-) -> Standing:
+def of(reference: Reference | None, entries: tuple[int, int] | None, source: Source) -> Standing:
     """Where the run stands now.
 
     Args:
