@@ -549,6 +549,16 @@ def test_a_state_of_other_shards_is_refused(cluster: Cluster) -> None:
         super(Cluster, cluster).once()
 
 
+def test_a_link_in_the_place_of_the_ledger_is_refused(cluster: Cluster) -> None:
+    """No task would follow it; a directory that nodes share is mounted there."""
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    cluster.state.mkdir(parents=True)
+    (cluster.state / "ledger").symlink_to(cluster.data)
+    with refused(StorageError, "ledger: Not a directory"):
+        cluster.once()
+    assert cluster.runner.closed
+
+
 def test_a_task_that_cannot_write_ends_the_run(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
