@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies
@@ -148,19 +149,24 @@ def test_a_directory_that_is_not_the_drivers_is_never_read(lent: Lent, tmp_path:
     """Files that are missing on a node that does not see DATA are not gone: the run ends, and says where and what."""
     cluster = Cluster(tmp_path, lent)
     cluster.file("202004171000", traffic(random.Random(3), 30))
-    seen = lent.check
+    run = lent.run
 
-    def check(data: Path, ledger: Path) -> None:
-        seen(data, ledger)
-        data.rename(tmp_path / "away")
-        data.mkdir()
+    def elsewhere(*arguments: Any) -> Any:
+        cluster.data.rename(tmp_path / "away")
+        cluster.data.mkdir()
+        try:
+            return run(*arguments)
+        finally:
+            cluster.data.rmdir()
+            (tmp_path / "away").rename(cluster.data)
 
     with pytest.MonkeyPatch.context() as patched, refused(SparkFailed, "another directory") as told:
-        patched.setattr(lent, "check", check)
+        patched.setattr(lent, "run", elsewhere)
         cluster.once()
     assert str(cluster.data) in told.value.message
     assert "same file system" in told.value.hint
-    assert 0 == cluster.once().lines
+    assert 30 == cluster.once().lines
+    cluster.law()
 
 
 def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
