@@ -23,6 +23,7 @@ class InProcess:
         self.between = between
         """Called before each split is scanned."""
         self.jobs: list[Job] = []
+        self.done: list[Job] = []
         self.closed = False
 
     def check(self, data: Path, ledger: Path) -> None:
@@ -39,7 +40,9 @@ class InProcess:
     ) -> list[SplitReport | ShardReport]:
         """The reports of all tasks."""
         self.jobs.append(job)
-        return self.tasks(job, splits, shards, reference)
+        reports = self.tasks(job, splits, shards, reference)
+        self.done.append(job)
+        return reports
 
     def tasks(
         self,

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 import law
 from upswell.batch import Batch
+from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.compute import Read
 from upswell.config import Settings
@@ -26,8 +27,10 @@ from upswell.errors import (
     StorageError,
     TooManyRejects,
 )
-from upswell.kernel import Range
+from upswell.kernel import SHARDS, Range
+from upswell.schema import seal
 from upswell.summary import Summary
+from upswell.transfer import export_state
 from upswell.view import View
 
 DIALS = [f"010000000{index:02}" for index in range(20)]
@@ -187,6 +190,22 @@ def test_totals_and_caps_survive_a_restart(place: Place) -> None:
 
     assert (summary.outcomes["notified"], summary.outcomes["capped"]) == (1, 1)
     place.law()
+
+
+def test_a_ledger_that_cannot_be_is_told(place: Place) -> None:
+    """A sound row that holds no ledger's change ends the start with 74: it is never taken for an empty one."""
+    place.file("202004171000", record(0, 1, 100, "100000"))
+    place.once()
+    with Checkpoint.open(place.output / ".upswell", SHARDS) as checkpoint:
+        content = b"no change of a ledger"
+        checkpoint._db.execute(
+            "UPDATE ledger_delta SET content = ?, seal = ?", (content, seal(1, content))
+        )
+    with pytest.raises(StorageError, match=r"the ledger in .* is damaged"):
+        place.once()
+    with pytest.raises(StorageError, match="damaged: the ledger"):
+        export_state(place.output / ".upswell", place.root / "file")
+    assert not (place.root / "file").exists()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,12 +19,14 @@ from in_process import Disorderly, InProcess
 from kernel_runs import random_file
 from test_engine import DIALS, Place, record, traffic, wait_for
 from upswell.batch import Batch
+from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.engine import run
-from upswell.errors import ConfigError, StorageError, UpswellError
+from upswell.errors import ConfigError, Locked, StorageError, UpswellError
 from upswell.explain import explain
-from upswell.kernel import Range, crc64
+from upswell.kernel import SHARDS, Range, crc64
 from upswell.reconcile import reconcile
+from upswell.replay import remember
 from upswell.spread import Spread, first_bytes, splits_of
 from upswell.summary import Summary
 from upswell.tasks import Split, SplitReport
@@ -256,6 +258,23 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
     assert [] == verify(cluster.state)
 
 
+def test_the_sweep_after_a_commit_leaves_the_files_of_the_batch_ahead(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were written before the commit of the batch that they build on, and are named by the next one."""
+    cluster.file("202004171000", traffic(random.Random(12), 200))
+    commit = Committer.commit
+
+    def after_the_next_job(committer: Committer, batch: Batch) -> None:
+        if batch.number <= 5:
+            wait_for(lambda: len(cluster.runner.done) > batch.number, "nothing is read ahead")
+        commit(committer, batch)
+
+    monkeypatch.setattr(Committer, "commit", after_the_next_job)
+    assert cluster.once(threads=2).batches > 5
+    cluster.law()
+
+
 def gone(path: Path) -> None:
     """It vanishes."""
     path.unlink()
@@ -394,8 +413,9 @@ def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
     cluster.law()
 
 
+@pytest.mark.parametrize("seen", ["No such file", "has 10 of .* bytes"])
 def test_a_file_that_the_driver_does_not_see_is_not_committed(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, seen: str
 ) -> None:
     """A directory that is not shared is told before anything is true, not by the next batch's tasks."""
     cluster.file("202004171000", record(0, 1, 200, "100000"))
@@ -403,12 +423,15 @@ def test_a_file_that_the_driver_does_not_see_is_not_committed(
 
     def elsewhere(*given: Any) -> Any:
         report = stepped(*given)
-        (cluster.state / "ledger" / report.written.name).unlink()
+        path = cluster.state / "ledger" / report.written.name
+        path.unlink()
+        if "bytes" in seen:
+            path.write_bytes(b"some of it")
         return report
 
     with monkeypatch.context() as patched:
         patched.setattr(InProcess, "stepped", elsewhere)
-        with refused(StorageError, "shard-.*No such file") as caught:
+        with refused(StorageError, f"shard-.*{seen}") as caught:
             cluster.once()
     assert "shared by the driver and all executors" in caught.value.hint
     with View.open(cluster.state) as view:
@@ -425,6 +448,55 @@ def test_others_read_the_ledger_in_files(cluster: Cluster) -> None:
     assert [] == found.differences
     assert ["counted", "notified"] == [entry.outcome for entry in found.entries]
     assert [] == reconcile(cluster.state).differences
+
+
+def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks on beside a run sees one moment of it, though the files of that moment may go meanwhile."""
+    monkeypatch.setattr("upswell.spread.FOLD_BYTES_MIN", 0)
+    cluster.options["shards"] = 256  # so small that each change is a new base
+    cluster.file("202004171000", record(0, 1, 100, "100000"))
+    cluster.once()
+    files_of = View.files_of
+
+    def with_a_run_beside(view: View, rows: Any) -> Any:
+        number = 1 + len(list(cluster.data.iterdir()))
+        if number <= 3:
+            cluster.file(f"20200417100{number}", record(0, 1, 20, f"100{number}00"))
+            cluster.once()
+        return files_of(view, rows)
+
+    monkeypatch.setattr(View, "files_of", with_a_run_beside)
+    with View.open(cluster.state) as view:
+        past = remember(view)
+    assert 3 == past.last_batch
+    assert [140] == [item[5] for item in past.ledger().items()]
+
+
+def test_a_run_may_go_on_with_other_splits_and_batches(cluster: Cluster) -> None:
+    """How a batch was cut is nobody's business once it is committed."""
+    generator = random.Random(21)
+    cuts = [(40, 200), (1 << 20, 1 << 20), (7, 900), (300, 100)]
+    for minute, (split_bytes, batch_bytes) in enumerate(cuts):
+        cluster.options |= {"split_bytes": split_bytes, "batch_bytes": batch_bytes}
+        cluster.file(f"20200417100{minute}", traffic(generator, 60))
+        cluster.once()
+    cluster.law()
+    assert [] == verify(cluster.state)
+
+
+def test_a_second_driver_of_a_state_is_refused(cluster: Cluster) -> None:
+    """Before it runs anything: one state has one driver, whatever computes its batches."""
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    cluster.once()
+    jobs = len(cluster.runner.jobs)
+    with (
+        Checkpoint.open(cluster.state, SHARDS),
+        refused(Locked, "another run uses the state"),
+    ):
+        cluster.once()
+    assert jobs == len(cluster.runner.jobs)
 
 
 def test_adopted_caps_hold_on_a_cluster(cluster: Cluster) -> None:
@@ -475,6 +547,33 @@ def test_a_state_of_other_shards_is_refused(cluster: Cluster) -> None:
         cluster.once()
     with refused(ConfigError, "engine is embedded but the state .* was begun with spark"):
         super(Cluster, cluster).once()
+
+
+def test_a_link_in_the_place_of_the_ledger_is_refused(cluster: Cluster) -> None:
+    """No task would follow it; a directory that nodes share is mounted there."""
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    cluster.state.mkdir(parents=True)
+    (cluster.state / "ledger").symlink_to(cluster.data)
+    with refused(StorageError, "ledger: Not a directory"):
+        cluster.once()
+    assert cluster.runner.closed
+
+
+def test_a_task_that_cannot_write_ends_the_run(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk under the ledger's files is told as any other, and the restart recovers."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.runner, "stepped", full)
+        with refused(StorageError, "ledger: No space left on device"):
+            cluster.once()
+    cluster.once()
+    cluster.law()
 
 
 def test_an_error_of_the_runner_ends_the_run(

@@ -5,43 +5,59 @@ counts only once a commit names it. No more than one shard's file is in memory a
 one machine, whose memory holds it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from upswell.config import threads_default
+from upswell.errors import StorageError
+from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import SHARDS, Ledger
+from upswell.schema import damaged
+from upswell.shards import check_seen
 from upswell.tasks import ShardFile, kernel_shards, write_shard_file
 from upswell.view import View
 
 
 def to_bases(view: View) -> Iterator[tuple[int, bytes]]:
-    """Each of the kernel's shards that may hold something as a base, as of the last batch."""
+    """Each of the kernel's shards that may hold something as a base, as of the last batch.
+
+    Raises StorageError when the ledger is damaged.
+    """
     base_rows, delta_rows, file_rows = view.ledger_rows()
-    day_open, threads = view.day_open(), threads_default()
     if not file_rows:
-        ledger = Ledger.load(*view.ledger_of(base_rows, delta_rows, []), day_open, threads)
-        for shard in range(SHARDS):
-            yield shard, ledger.shard(shard)
+        ledger = _load(view, *view.ledger_of(base_rows, delta_rows, []))
+        yield from ((shard, ledger.shard(shard)) for shard in range(SHARDS))
     shards = int(view.meta().get("spark_shards", "1"))
     for number, rows in groupby(file_rows, key=lambda row: row[0]):
-        ledger = Ledger.load(*view.ledger_of([], [], [*rows]), day_open, threads)
-        for shard in kernel_shards(number, shards):
-            yield shard, ledger.shard(shard)
+        ledger = _load(view, *view.ledger_of([], [], [*rows]))
+        yield from ((shard, ledger.shard(shard)) for shard in kernel_shards(number, shards))
 
 
 def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
-    """Write what the database holds of the ledger to the files of an attempt, as of the last batch; durable then.
+    """Write the ledger that the database holds to the files of an attempt, as of the last batch; durable then.
 
-    A crash leaves files that no commit names.
+    A crash leaves files that no commit names. Raises StorageError.
     """
-    day_open, threads, batch = view.day_open(), threads_default(), view.last_batch()
-    deltas = view.ledger_deltas()
-    # Bases that were imported hold all; adopted caps alone came from one machine.
-    whole = Ledger.load(view.ledger_bases(), deltas, day_open, threads) if deltas else None
-    files: list[ShardFile] = []
+    imported = any(view.ledger_bases(range(1)))
+    # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
+    whole = None if imported else _load(view, [], view.ledger_deltas())
+    files = []
     for number in range(shards):
         own = kernel_shards(number, shards)
-        ledger = whole or Ledger.load(view.ledger_bases(own), [], day_open, threads)
+        ledger = whole or _load(view, view.ledger_bases(own), [])
         blobs = [ledger.shard(shard) for shard in own]
-        files.append(write_shard_file(view.ledger_dir, number, batch, attempt, "base", blobs))
+        with faults(view.ledger_dir, StorageError, RECOVERS):
+            files.append(
+                write_shard_file(view.ledger_dir, number, view.last_batch(), attempt, "base", blobs)
+            )
+    check_seen(view.ledger_dir, files)
     return files
+
+
+def _load(
+    view: View, bases: Iterable[tuple[int, bytes]], deltas: Sequence[tuple[int, bytes]]
+) -> Ledger:
+    try:
+        return Ledger.load(bases, deltas, view.day_open(), threads_default())
+    except ValueError as error:
+        raise damaged(view.path, f"the ledger: {error}") from error

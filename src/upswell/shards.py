@@ -33,12 +33,14 @@ _SHARED = "the directory must be one file system, shared by the driver and all e
 
 
 def make(ledger_dir: Path) -> None:
-    """Make the directory when it is missing; durable then, and closed to others."""
+    """Make the directory when it is missing; durable then, and closed to others. StorageError when it cannot be one."""
     with faults(ledger_dir, StorageError, RECOVERS):
         with contextlib.suppress(FileExistsError):
             disk.mkdir(ledger_dir, 0o700)
         # At every start, since a crash may have kept the last one from it.
         sync_directory(ledger_dir.parent)
+        with directory(ledger_dir):  # no link, which tasks would not follow
+            pass
 
 
 def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
