@@ -14,7 +14,7 @@ RUST_TARGET := x86_64-unknown-linux-gnu
 
 # Tests and fuzz targets are no part of the compiled module.
 KERNEL_SOURCES := $(shell find kernel/Cargo.* kernel/build.rs kernel/src -type f)
-PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css' -o -name '*.svg')
+PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css' -o -name '*.svg' -o -name '*.properties')
 BENCH_OPTIONS :=
 CARGO_FUZZ_VERSION := 0.13.1
 # Seconds that each fuzz target runs.
@@ -28,7 +28,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust coverage mutation audit trust \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-spark spark-cluster coverage mutation audit trust \
 	fuzz fuzz-short sanitize bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth \
 	demo wheel pex smoke docs-check screenshots clean
 
@@ -84,13 +84,22 @@ lint-rust:
 	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --all-targets -- -D warnings
 	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --all-targets --features python -- -D warnings
 
+# Spark is half a gigabyte, and nothing without Java: where that is missing, its tests are skipped.
+ifneq ($(shell command -v java),)
+SPARK := .make/spark
+endif
+
+.make/spark: .make/dev
+	@$(PIP) install --group spark
+	@touch $@
+
 test: build lint test-rust test-python ## everything that is checked before a change lands
 
 test-rust:
 	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
 # Tests of the page want a browser: without Debian's chromium they are skipped.
-test-python: .make/build $(if $(shell command -v chromium),.make/browser)
+test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browser)
 	@$(BIN)/python -m pytest --quiet
 
 .make/browser: .make/dev
@@ -99,6 +108,11 @@ test-python: .make/build $(if $(shell command -v chromium),.make/browser)
 
 screenshots: .make/build .make/browser ## docs/images/ anew, of the page over generated data (needs chromium; two minutes)
 	@$(BIN)/python tests/screenshots.py docs/images
+test-spark: .make/build .make/spark dist/upswell.pex ## runs on a cluster of Spark on loopback, and kills of all that takes part
+	@TESTS=spark $(BIN)/python -m pytest --quiet -m spark
+
+spark-cluster: .make/build .make/spark ## a master of Spark at spark://127.0.0.1:7077 with two workers, until Ctrl-C
+	@PYTHONPATH=src $(BIN)/python tests/cluster.py .make/spark-cluster
 
 # The test measures and fails below all branches; the table shows where.
 coverage: .make/build ## the branches of commit, checkpoint, sink, source and recovery that tests go through: all
@@ -202,8 +216,7 @@ smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as a strang
 
 # A question's program keeps its figures in bench/results/; the page is made of all that are there.
 BENCH := PYTHONPATH=src .make/bench-venv/bin/python -m
-# Spark is half a gigabyte, and nothing without Java.
-SPARK := $(if $(shell command -v java),.make/bench-spark)
+BENCH_SPARK := $(if $(SPARK),.make/bench-spark)
 
 bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (hours; each has a target of its own)
 	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth)
@@ -212,12 +225,12 @@ bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (h
 bench-throughput bench-latency bench-sustained bench-memory bench-growth: bench-%: measure-% ## one of them
 	@$(BENCH) bench.report
 
-measure-throughput: $(SPARK)
+measure-throughput: $(BENCH_SPARK)
 
 measure-%: .make/build .make/bench
 	@$(BENCH) bench.$* $(BENCH_OPTIONS)
 
-bench-short: .make/build .make/bench $(SPARK) ## every program's answer equals ours, on few records, clean and dirty
+bench-short: .make/build .make/bench $(BENCH_SPARK) ## every program's answer equals ours, on few records, clean and dirty
 	@$(BENCH) bench.throughput --short
 
 # The programs that are compared have environments of their own: they are never dependencies of ours.

@@ -90,7 +90,7 @@ def upswell(tmp_path: Path) -> Upswell:
     """Runs the command as a process of its own in the test's directory, and gives what it printed."""
 
     def run(
-        *arguments: str | Path, code: int = 0, **environment: str
+        *arguments: str | Path, code: int = 0, timeout_s: float = 50, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "upswell", *map(str, arguments)],
@@ -98,7 +98,7 @@ def upswell(tmp_path: Path) -> Upswell:
             env=clean_environment() | environment,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=timeout_s,
             check=False,
         )
         assert code == done.returncode, done.stderr

@@ -177,7 +177,9 @@ class SparkRunner:
 def reason(message: str) -> str:
     """What a failed job's message says to people: the error that a task raised, or else its first line."""
     raised = re.findall(
-        r"^\s*(?:[a-z_]+\.)*([A-Z]\w+): (.+)$", message.partition("\n\tat ")[0], re.MULTILINE
+        r"^\s*(?:[a-z_]+\.)*([A-Z]\w*[a-z]\w*): (.+)$",
+        message.partition("\n\tat ")[0],
+        re.MULTILINE,
     )
     words = f"{raised[-1][0]}: {raised[-1][1]}" if raised else message.splitlines()[0]
     return escape(mask_digits(words))

@@ -53,7 +53,7 @@ EXIT_CODES = {
     66: "an input path is missing or unreadable",
     70: "internal error",
     73: "OUTPUT cannot be created or written",
-    74: "I/O error, full disk or damaged state; a restart goes on where it stopped",
+    74: "I/O error, full disk, damaged state, or Spark failed; a restart goes on where it stopped",
     75: "another run holds the state",
     78: "configuration, RULES or SEGMENT unusable",
     129: "of run: at once, by a second SIGHUP",

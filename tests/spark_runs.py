@@ -1,0 +1,57 @@
+"""Runs on Spark that tests share: one session for many runs, and the command as a process."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from upswell.config import Settings
+from upswell.reload import Reference
+from upswell.spark import SparkRunner
+from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport
+
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17")
+MASTER = "local[2]"
+
+
+class Lent:
+    """A session that outlives the runs it is lent to."""
+
+    def __init__(self, runner: SparkRunner) -> None:
+        self.runner = runner
+        self.jobs: list[Job] = []
+
+    def check(self, data: Path, ledger: Path) -> None:
+        """The session's."""
+        self.runner.check(data, ledger)
+
+    def run(
+        self,
+        job: Job,
+        splits: Sequence[Split],
+        shards: Mapping[int, ShardTask],
+        reference: Reference,
+    ) -> list[SplitReport | ShardReport]:
+        """The session's."""
+        self.jobs.append(job)
+        return self.runner.run(job, splits, shards, reference)
+
+    def close(self) -> None:
+        """It goes on."""
+
+
+@contextmanager
+def session(directory: Path, master: str = MASTER) -> Iterator[Lent]:
+    """A session, for any number of runs while the block lasts."""
+    (directory / "state").mkdir()
+    settings = Settings(
+        data=directory, segment=directory, rules=directory, output=directory,
+        state=directory / "state", master=master,
+    )  # fmt: skip
+    runner = SparkRunner(settings)
+    try:
+        yield Lent(runner)
+    finally:
+        runner.close()

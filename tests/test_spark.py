@@ -1,0 +1,199 @@
+"""Batches that Spark computes: the same bytes, counts and answers as those of the embedded engine and the reference."""
+
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies
+
+from batches import refused
+from conftest import Upswell
+from kernel_runs import random_file
+from spark_runs import MASTER, Lent, needs_java, session
+from test_engine import DIALS, LONG_AGO_S, traffic
+from test_spread import Cluster, kept
+from upswell.errors import SparkFailed, StorageError
+from upswell.spark import reason
+from upswell.verify import verify
+
+pytestmark = [needs_java, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
+    """One session for all runs of this file."""
+    with session(tmp_path_factory.mktemp("spark")) as one:
+        yield one
+
+
+def test_the_sample_comes_out_alike_and_says_nothing_of_java(
+    upswell: Upswell, root: Path, tmp_path: Path
+) -> None:
+    """The command gives the sample's bytes, and stderr holds our narration alone; what looks on a state works on it."""
+    paths = [root / "examples" / "brief" / name for name in ("data", "segment", "rules")]
+    engine = ("--engine", "spark", "--master", MASTER)
+    done = upswell(*paths, "out", "--once", *engine, timeout_s=200)
+    assert {"at="} == {line[:3] for line in done.stderr.splitlines()}
+    upswell(*paths, "other", "--once")
+    assert notified(tmp_path / "other") == notified(tmp_path / "out")
+    assert 2 == len(notified(tmp_path / "out"))
+    for command in ("status", "sent", "rejects", "reconcile", "history"):
+        upswell(command, "--output", "out")
+    upswell("state", "verify", "--output", "out")
+    told = upswell("explain", "0126545098", "--output", "out").stdout
+    assert "The state says the same." in told
+    refused = upswell(*paths, "out", "--once", code=78).stderr
+    assert "engine is embedded" in refused
+
+
+def notified(output: Path) -> dict[str, bytes]:
+    """What each application's files hold, by name."""
+    return {path.parent.name: path.read_bytes() for path in sorted(output.glob("*/NOTIFY_*"))}
+
+
+def test_generated_data_with_faults_comes_out_alike(
+    lent: Lent, upswell: Upswell, tmp_path: Path
+) -> None:
+    """Odd files, bad lines and compressed files in small splits and batches: bytes, counts and rejects are the same."""
+    cluster = Cluster(tmp_path, lent, shards=4, split_bytes=20_000, batch_bytes=150_000)
+    segment, rules = cluster.settings.segment, cluster.settings.rules
+    for path in (*segment.iterdir(), *rules.iterdir()):
+        path.unlink()
+    people = ("--customers", "500", "--share", "0.3")
+    upswell("generate", "segment", segment, *people)
+    upswell("generate", "rules", rules)
+    size = ("--files", "12", "--records", "700", "--gzip-share", "0.2", "--faults-ratio", "0.05")
+    upswell("generate", "data", cluster.data, *people[:2], *size)
+    lent.jobs.clear()
+    embedded = cluster.embedded()
+    limits = {"settle_s": 0.2, "max_stamp_ahead_days": 36500}
+
+    summary = cluster.once(**limits)
+    assert embedded.once(**limits).to_json()["outcomes"] == summary.to_json()["outcomes"]
+
+    assert len(lent.jobs) > 2
+    assert summary.lines == sum(summary.outcomes.values()) > 8000
+    assert kept(embedded.output) == kept(cluster.output)
+    cluster.law()
+    assert [] == verify(cluster.state)
+
+
+def test_rules_change_between_two_batches(lent: Lent, tmp_path: Path) -> None:
+    """What executors hold of the old rules is not used again: each batch is decided by the version in its record."""
+    cluster = Cluster(tmp_path, lent, shards=4)
+    stop = threading.Event()
+    thread = threading.Thread(target=cluster.run, args=(stop,), kwargs={"once": False})
+    thread.start()
+    try:
+        for at, threshold in enumerate((10**9, 10, 10**9, 10)):
+            if at:
+                rules = f"1,Twitter,8,20,{threshold}\n".encode()
+                cluster.write(cluster.settings.rules / "RULES.csv", rules, LONG_AGO_S + at)
+                wait_long(lambda at=at: at == in_force(cluster) - 1)
+            cluster.file(f"20200417100{at}", traffic(random.Random(at), 30))
+            wait_long(lambda at=at: cluster.heard.lines >= 30 * (at + 1))
+    finally:
+        stop.set()
+        thread.join(60)
+    assert 4 == in_force(cluster)
+    cluster.law()
+
+
+def in_force(cluster: Cluster) -> int:
+    """How often a reference came into force."""
+    return sum(event == "reference in force" for event, _ in cluster.heard.events)
+
+
+def wait_long(condition: Callable[[], bool]) -> None:
+    """Wait until it holds; a job takes its time on a busy machine."""
+    late = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < late
+        time.sleep(0.02)
+
+
+@settings(max_examples=max(3, settings().max_examples // 40))
+@given(
+    seed=strategies.integers(0, 2**32),
+    shards=strategies.sampled_from([1, 2, 16, 256]),
+    split_bytes=strategies.sampled_from([40, 200]),
+    batch_bytes=strategies.sampled_from([1500, 1 << 20]),
+)
+def test_random_files_come_out_alike(
+    lent: Lent, seed: int, shards: int, split_bytes: int, batch_bytes: int
+) -> None:
+    """Random and hostile files in two runs, in splits of about a line and in batches of some files."""
+    with tempfile.TemporaryDirectory() as place:
+        options = {"split_bytes": split_bytes, "batch_bytes": batch_bytes}
+        cluster = Cluster(Path(place), lent, shards=shards, **options)
+        embedded = cluster.embedded()
+        generator = random.Random(seed)
+        for day in (17, 18):
+            content = random_file(generator, 8, 0.4, DIALS)
+            cluster.file(f"202004{day}1000", content)
+            cluster.file(f"202004{day}1001", traffic(generator, 20, f"202004{day}"))
+            cluster.once()
+            embedded.once()
+
+        assert kept(embedded.output) == kept(cluster.output)
+        cluster.law()
+        assert [] == verify(cluster.state)
+
+
+def test_a_directory_that_is_not_the_drivers_is_never_read(lent: Lent, tmp_path: Path) -> None:
+    """Files that are missing on a node that does not see DATA are not gone: the run ends, and says where and what."""
+    cluster = Cluster(tmp_path, lent)
+    cluster.file("202004171000", traffic(random.Random(3), 30))
+    run = lent.run
+
+    def elsewhere(*arguments: Any) -> Any:
+        cluster.data.rename(tmp_path / "away")
+        cluster.data.mkdir()
+        try:
+            return run(*arguments)
+        finally:
+            cluster.data.rmdir()
+            (tmp_path / "away").rename(cluster.data)
+
+    with pytest.MonkeyPatch.context() as patched, refused(SparkFailed, "another directory") as told:
+        patched.setattr(lent, "run", elsewhere)
+        cluster.once()
+    assert str(cluster.data) in told.value.message
+    assert "same file system" in told.value.hint
+    assert 30 == cluster.once().lines
+    cluster.law()
+
+
+def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
+    """A file of the ledger that lost a byte is an error of the state, told with its name."""
+    cluster = Cluster(tmp_path, lent, shards=1)
+    cluster.file("202004171000", traffic(random.Random(4), 60))
+    cluster.once()
+    file = max((cluster.state / "ledger").glob("*.delta"))
+    file.write_bytes(file.read_bytes()[:-1])
+    cluster.file("202004171001", traffic(random.Random(5), 60))
+    with refused(StorageError, file.name):
+        cluster.once()
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (
+            "Job aborted due to stage failure: Task 0 failed 4 times, most recent failure: Lost task:"
+            " org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n"
+            '  File "x.py", line 1, in f\n    g()\nOSError: [Errno 5] Input/output error: 0126545098\nSQLSTATE: 38000\n\n'
+            "\tat org.apache.spark.X.y(X.scala:1)\nCaused by: Other: z",
+            "OSError: [Errno 5] Input/output error: 0126•••098",
+        ),
+        ("Job 1 cancelled because SparkContext was shut down", "Job 1 cancelled because SparkContext was shut down"),
+    ],
+)  # fmt: skip
+def test_a_failed_job_is_told_by_what_its_task_raised(message: str, words: str) -> None:
+    """The last error before the JVM's own lines, masked; without one the first line."""
+    assert words == reason(message)
