@@ -25,6 +25,9 @@ def check_wheels(pex: Path) -> None:
     """Fail when a wheel inside is bound to one Python version: the file would not run on another."""
     with zipfile.ZipFile(pex) as archive:
         inside = {name.split("/")[1] for name in archive.namelist() if name.startswith(".deps/")}
+    for served in ("starlette", "uvicorn"):
+        if not any(name.startswith(f"{served}-") for name in inside):
+            sys.exit(f"smoke: {served} is missing, which serves the page")
     bound = [name for name in inside if name and "-none-any" not in name and "-abi3-" not in name]
     if bound:
         sys.exit(f"smoke: neither pure nor abi3: {', '.join(sorted(bound))}")
@@ -71,6 +74,20 @@ def run(command: list[str], home: Path) -> float:
     return took_s
 
 
+def look(command: list[str], home: Path) -> None:
+    """Fail when the page is not inside, or what serves it."""
+    done = subprocess.run(
+        [*command, "dashboard", "--output", "nothing", "--get", "/"],
+        cwd=home,
+        env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or "<title>Upswell</title>" not in done.stdout:
+        sys.exit(f"smoke: no page in it: exit {done.returncode}\n{done.stdout}{done.stderr}")
+
+
 def main() -> None:
     """Try the file given on the command line, each way twice: the first start unpacks it."""
     pex = Path(sys.argv[1]).resolve()
@@ -80,6 +97,7 @@ def main() -> None:
         copy = shutil.copy2(pex, home)
         ways = {"started by itself": [str(copy)]}
         ways |= {f"by Python {version}": [path, str(copy)] for version, path in pythons().items()}
+        look([str(copy)], home)
         for way, command in ways.items():
             first_s, second_s = run(command, home), run(command, home)
             print(f"smoke: {way}: the brief's output, in {first_s:.1f} s, then {second_s:.1f} s")

@@ -36,6 +36,10 @@ GOOD = [
     ("output_mode", "0640", 0o640),
     ("output_mode", "0o600", 0o600),
     ("output_group", "0", "0"),
+    ("log_format", "json", "json"),
+    ("metrics", "9464", "127.0.0.1:9464"),
+    ("metrics", "[::1]:0", "[::1]:0"),
+    ("metrics", "0.0.0.0:9464", "0.0.0.0:9464"),
 ]
 
 BAD = [
@@ -74,6 +78,11 @@ BAD = [
     ("output_mode", "rw-r-----"),
     ("output_group", "no such group"),
     ("state", ""),
+    ("log_format", "xml"),
+    ("metrics", "localhost"),
+    ("metrics", "127.0.0.1:65536"),
+    ("metrics", "http://127.0.0.1:80"),
+    ("metrics", "::1:9464"),
 ]
 
 

@@ -12,11 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import cadence, kernel, refused
+from upswell import kernel, refused
 from upswell.batch import File
-from upswell.config import CADENCE_S
+from upswell.cadence import Gap
 from upswell.listing import show_name
 from upswell.privacy import escape, mask_line
+from upswell.status import Status
 from upswell.view import View, decode_name
 from upswell.zones import day_of, stamp_time
 
@@ -109,17 +110,12 @@ def days(state_dir: Path) -> list[int]:
     return found
 
 
-def minutes(state_dir: Path, day: int, cadence_s: int | None) -> dict[str, object]:
+def minutes(found: Status, day: int) -> dict[str, object]:
     """A day as its expected minutes: each stamp with what came of it, and those that are missing.
 
-    ``cadence_s``: None for that of the run. Missing are those of the last days alone, as ``status`` tells them.
+    ``found``: the state's status, which tells the missing ones, of the last days alone.
     """
-    with View.open(state_dir) as view:
-        settings = view.meta()
-        if cadence_s is None:
-            cadence_s = int(settings.get("cadence_s", CADENCE_S))
-        zone = settings.get("data_timezone", "UTC")
-        gaps = cadence.look(view, cadence_s, zone).gaps
+    with View.open(found.state_dir) as view:
         rows = view.rows(
             "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ?"
             " AND state <> 'ignored' ORDER BY stamp",
@@ -133,13 +129,13 @@ def minutes(state_dir: Path, day: int, cadence_s: int | None) -> dict[str, objec
             by_outcome = json.loads(outcomes)
             rejected, notified = by_outcome.get("rejected", 0), by_outcome.get("notified", 0)
             cells[stamp] = Minute(stamp, kind, lines, rejected, notified)
-    for gap in gaps:
-        for stamp in _stamps(gap, cadence_s, day):
+    for gap in found.arrivals.gaps:
+        for stamp in _stamps(gap, found.cadence_s, day):
             cells.setdefault(stamp, Minute(stamp, "missing", 0, 0, 0))
     return {
         "day": day,
-        "cadence_s": cadence_s,
-        "timezone": zone,
+        "cadence_s": found.cadence_s,
+        "timezone": found.meta.get("data_timezone", "UTC"),
         "cells": [cells[stamp]._asdict() for stamp in sorted(cells)],
         "counts": Counter(cell.state for cell in cells.values()),
     }
@@ -202,7 +198,7 @@ def _range_of(day: int) -> tuple[str, str]:
     return f"{day:08}0000", f"{day:08}2359"
 
 
-def _stamps(gap: cadence.Gap, cadence_s: int, day: int) -> Sequence[str]:
+def _stamps(gap: Gap, cadence_s: int, day: int) -> Sequence[str]:
     """The stamps of a gap that are of this day."""
     first, last = (max(gap.first, _range_of(day)[0]), min(gap.last, _range_of(day)[1]))
     if first > last:

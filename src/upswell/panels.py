@@ -16,6 +16,7 @@ from upswell.explain import explain
 from upswell.health import health
 from upswell.privacy import escape, mask, mask_digits, mask_line
 from upswell.segment import parse_msisdn
+from upswell.status import Status
 from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
 from upswell.zones import date_of
 
@@ -41,6 +42,8 @@ class Question(NamedTuple):
     day: int | None
     whole: bool
     """Whether dials are shown whole."""
+    look: Callable[[], Status]
+    """The state's status, which several panels ask for at once."""
 
     def day_or_newest(self) -> int:
         """The day that was asked for, or the newest that has files. Raises UsageError when there is none."""
@@ -53,7 +56,7 @@ class Question(NamedTuple):
 
 
 def _status(asked: Question) -> Json:
-    found = status.look(asked.place.state_dir, asked.place.cadence_s)
+    found = asked.look()
     days = flow.days(asked.place.state_dir)
     words = {"outcomes": OUTCOME_WORDS, "rejects": REASON_WORDS, "files": STATE_WORDS}
     funnel = [stage._asdict() for stage in flow.funnel(found.summary.outcomes)]
@@ -61,7 +64,7 @@ def _status(asked: Question) -> Json:
 
 
 def _minutes(asked: Question) -> Json:
-    return flow.minutes(asked.place.state_dir, asked.day_or_newest(), asked.place.cadence_s)
+    return flow.minutes(asked.look(), asked.day_or_newest())
 
 
 def _files(asked: Question) -> Json:
@@ -99,7 +102,7 @@ def _reports(asked: Question) -> Json:
 
 
 def _health(asked: Question) -> Json:
-    return health(status.look(asked.place.state_dir, asked.place.cadence_s))
+    return health(asked.look())
 
 
 PANELS: dict[str, Callable[[Question], Json]] = {
@@ -125,6 +128,16 @@ class Panels:
         self._kept: dict[tuple[str, int | None, bool], tuple[float, Json]] = {}
         self._locks: dict[str, threading.Lock] = {path: threading.Lock() for path in PANELS}
         self._explaining = threading.Lock()
+        self._looking = threading.Lock()
+        self._looked: tuple[float, Status] | None = None
+
+    def look(self) -> Status:
+        """The state's status as of a moment ago."""
+        with self._looking:
+            if self._looked is None or time.monotonic() - self._looked[0] > KEPT_S:
+                found = status.look(self.place.state_dir, self.place.cadence_s)
+                self._looked = (time.monotonic(), found)
+            return self._looked[1]
 
     def answer(self, path: str, query: Mapping[str, str], *, whole: bool) -> Json:
         """The answer to a path of PANELS.
@@ -137,7 +150,7 @@ class Panels:
         with self._locks[path]:  # whoever asks the same meanwhile takes what comes of it
             at_s, found = self._kept.get(key, (0.0, {}))
             if not found or time.monotonic() - at_s > KEPT_S:
-                found = PANELS[path](Question(self.place, day, whole))
+                found = PANELS[path](Question(self.place, day, whole, self.look))
                 if len(self._kept) >= _KEPT_MAX:
                     self._kept.clear()
                 self._kept[key] = (time.monotonic(), found)

@@ -196,7 +196,9 @@ function drawTotals(lines) {
     groups.set(key, [...(groups.get(key) ?? []), each]);
   }
   const form = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
-  return [...groups].reverse().map(([title, some]) => {
+  // Where something was sent first, then the newest.
+  const has = ([, some]) => Number(some.some((each) => each.outcome === "notified"));
+  return [...groups].reverse().sort((a, b) => has(b) - has(a)).map(([title, some]) => {
     const points = some.map((each) => ({
       t: Date.parse(`${each.at}Z`), value: each.total, kind: each.outcome,
       told: `${each.at.slice(11)}  +${count(each.volume)}\ntotal ${count(each.total)} of ${count(each.threshold)}\n${words(each.outcome)}`,

@@ -5,12 +5,12 @@ import { compact, count } from "./words.js";
 
 const LEFT = 46, RIGHT = 10, TOP = 22, BOTTOM = 24;
 
-/** Ticks of an axis from 0 to at least the most: steps of 1, 2 or 5. */
+/** Ticks of an axis of counts, from 0 to at least the most: steps of 1, 2 or 5 and their tens. */
 function ticks(most, wanted) {
   if (!(most > 0)) return [0, 1];
   const raw = most / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = Math.max([1, 2, 5, 10].map((n) => n * power).find((n) => n >= raw), most >= 1 ? 1 : 0);
+  const step = Math.max([1, 2, 5, 10].map((n) => n * power).find((n) => n >= raw), 1);
   const found = [];
   for (let at = 0; at < most + step; at += step) found.push(at);
   return found;

@@ -52,7 +52,7 @@ function tell(found) {
     { name: "Last commit", value: age[0], unit: age[1] && `${age[1]} ago`, note: found.newest_stamp ? `newest stamp ${found.newest_stamp}` : "nothing is committed yet" },
     { name: "Oldest waiting", value: waits[0], unit: waits[1], level: found.oldest_waiting_s > 600 ? "bad" : "", note: found.backlog_files ? "since its last change" : "nothing waits" },
     { name: "Backlog", value: backlog[0], unit: backlog[1], note: plural(found.backlog_files, "file") },
-    { name: "Rate", value: whole ? compact(Math.round(whole.lines / 60)) : "–", unit: "lines/s", note: whole ? `in the minute of ${whole.minute.slice(11)}` : "" },
+    { name: "Lines a second", value: whole ? compact(Math.round(whole.lines / 60)) : "–", note: whole ? `in the minute of ${whole.minute.slice(11)}` : "" },
     { name: "Memory", value: memory[0], unit: memory[1], note: found.memory_bytes ? `peak ${size(found.memory_bytes.peak).join(" ")}` : found.running ? "of another host or user" : "nothing runs" },
     { name: "State", value: state[0], unit: state[1], note: `rejects ${size(found.state_bytes.rejects).join(" ")} of it` },
     { name: "Disk free", value: free[0], unit: free[1], level: Object.values(found.disk_free_bytes).some((n) => n < 2e9) ? "bad" : "", note: "state and OUTPUT" },
