@@ -51,6 +51,7 @@ def same(expected: str, printed: str) -> bool:
 WITH_STEPS = [page for page in PAGES if any(steps(page.read_text("utf-8")))]
 
 
+@pytest.mark.timeout(180)  # a page is a session of many commands, each a process that starts anew
 @pytest.mark.parametrize("page", WITH_STEPS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
     """Every command ends well and, where the page shows what it prints, prints that."""
