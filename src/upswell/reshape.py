@@ -5,7 +5,7 @@ counts only once a commit names it. No more than one shard's file is in memory a
 one machine, whose memory holds it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from upswell.config import threads_default
