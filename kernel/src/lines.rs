@@ -9,6 +9,7 @@ use crate::reader::{Problem, Source};
 
 /// Bytes read at a time to find a line start: some lines of usual length.
 const LOOK_BYTES: usize = 16 << 10;
+
 /// The file of a range, if it had to be opened, and the bytes of the lines that start in [begin, end); None when there are
 /// none.
 pub(crate) fn find(
@@ -33,15 +34,12 @@ pub(crate) fn find(
         }
         Err(problem) => (None, Err(problem)),
     };
-    let tried = true;
-    (
-        Opened {
-            inode,
-            tried,
-            source,
-        },
-        bounds,
-    )
+    let opened = Opened {
+        inode,
+        tried: true,
+        source,
+    };
+    (opened, bounds)
 }
 
 /// Looks for the lines of splits.
