@@ -29,7 +29,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-spark spark-cluster coverage mutation audit trust \
-	fuzz fuzz-short sanitize bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth \
+	fuzz fuzz-short sanitize bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
 	demo wheel pex smoke docs-check screenshots clean
 
 help: ## this list
@@ -219,13 +219,17 @@ BENCH := PYTHONPATH=src .make/bench-venv/bin/python -m
 BENCH_SPARK := $(if $(SPARK),.make/bench-spark)
 
 bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (hours; each has a target of its own)
-	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth)
+	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth $(if $(SPARK),spark))
 	@$(BENCH) bench.report
 
-bench-throughput bench-latency bench-sustained bench-memory bench-growth: bench-%: measure-% ## one of them
+bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark: bench-%: measure-% ## one of them
 	@$(BENCH) bench.report
 
 measure-throughput: $(BENCH_SPARK)
+
+# Its session is that of the extra.
+measure-spark: .make/build .make/spark .make/bench-spark
+	@$(BIN)/python -m bench.spark $(BENCH_OPTIONS)
 
 measure-%: .make/build .make/bench
 	@$(BENCH) bench.$* $(BENCH_OPTIONS)

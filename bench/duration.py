@@ -4,9 +4,11 @@ Owns the figures that such an estimate is made of: rough ones of two idle cores,
 hour when they are a third off. It measures nothing, and no result depends on it.
 """
 
-START_S = {"Upswell": 0.3, "Polars": 0.5, "DuckDB": 0.5, "Spark": 20.0, "wc -l": 0.0}
+START_S = {"Upswell": 0.3, "Polars": 0.5, "DuckDB": 0.5, "Spark": 20.0, "wc -l": 0.0,
+           "Upswell on Spark, 1 core": 8.0, "Upswell on Spark, 2 cores": 8.0}  # fmt: skip
 """Of a program, before it reads a line."""
-MILLION_S = {"Upswell": 0.04, "Polars": 0.25, "DuckDB": 0.45, "Spark": 2.5, "wc -l": 0.02}
+MILLION_S = {"Upswell": 0.04, "Polars": 0.25, "DuckDB": 0.45, "Spark": 2.5, "wc -l": 0.02,
+             "Upswell on Spark, 1 core": 0.1, "Upswell on Spark, 2 cores": 0.06}  # fmt: skip
 """Of a program, for a million records."""
 MADE_MILLION_S = 1.2
 """For a million lines of an input that is not there yet."""

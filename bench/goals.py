@@ -24,6 +24,8 @@ FASTER_MIN = {
     20_000_000: {"Polars": 4, "DuckDB": 9, "Spark": 40},
     100_000_000: {"Polars": 6, "DuckDB": 12, "Spark": 55},
 }
+ON_SPARK_MIN = 5
+"""Times faster on Spark than the plain program on it, on the same cores."""
 WC_MAX = {100_000_000: 5}
 """Our time as a multiple of that of ``wc -l``."""
 DIRTY_MAX = 1.3
@@ -173,11 +175,36 @@ def growth_goals(cases: Cases) -> Iterator[Goal]:
             yield at_most(what, beside, None)
 
 
+def spark_goals(cases: Cases) -> Iterator[Goal]:
+    """Times faster than the plain program, and what a batch costs that holds next to nothing."""
+    two, one = "Upswell on Spark, 2 cores", "Upswell on Spark, 1 core"
+    for case, figures in cases.items():
+        if "rounds" in figures:
+            rounds = figures["rounds"]
+            plain = ratios(rounds, "Spark", two)
+            yield at_least(
+                f"{case}: on Spark, faster than a plain program on it", plain, ON_SPARK_MIN
+            )
+            yield at_most(
+                f"{case}: on Spark, the time without it", ratios(rounds, two, "Upswell"), None
+            )
+            yield at_least(f"{case}: two cores, faster than one", ratios(rounds, one, two), None)
+            each = figures["sent_bytes"] / figures["lines"]
+            yield at_most(f"{case}: sent between the stages", [each], None, "B a line")
+        else:
+            yield at_most(f"{case}: from commit to commit", figures["ours_ms"], None, "ms")
+            own = [median(figures["ours_ms"]) - median(figures["job_ms"])]
+            yield at_most(f"{case}: of it the driver's own work", own, None, "ms")
+            streamed = [median(figures["stream_ms"]) / median(figures["ours_ms"])]
+            yield at_least(f"{case}: quicker than a micro-batch of a stream", streamed, None)
+
+
 GOALS_OF: dict[str, Callable[[Cases], Iterator[Goal]]] = {
     "throughput": throughput_goals,
     "latency": latency_goals,
     "sustained": sustained_goals,
     "memory": memory_goals,
     "growth": growth_goals,
+    "spark": spark_goals,
 }
 """By question."""

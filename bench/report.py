@@ -21,6 +21,7 @@ TITLES = {
     "sustained": "Does it keep up",
     "memory": "How much memory, how soon after a restart",
     "growth": "How it grows",
+    "spark": "On Spark",
 }
 
 
@@ -41,8 +42,9 @@ def goal_table(question: str, cases: Cases) -> list[str]:
 
 def details(question: str, cases: Cases) -> list[str]:
     """What of a question is more than its goals."""
-    if question == "throughput":
-        return [line for case, figures in cases.items() for line in programs(case, figures)]
+    if question in ("throughput", "spark"):
+        played = {case: figures for case, figures in cases.items() if "rounds" in figures}
+        return [line for case, figures in played.items() for line in programs(case, figures)]
     if question == "latency":
         rows = [
             [case, name, *(f"{percentile(figures[key], share):.1f}" for share in (0.5, 0.99, 1.0))]

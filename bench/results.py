@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-QUESTIONS = ("throughput", "latency", "sustained", "memory", "growth")
+QUESTIONS = ("throughput", "latency", "sustained", "memory", "growth", "spark")
 
 
 def save(question: str, case: str, figures: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ WORKERS = 2
 MEMORY = "1g"
 """Of a worker, all of which its one executor takes."""
 PORT = 7077
-START_S = 60
+START_S = 300
 
 
 class Cluster:

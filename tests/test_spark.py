@@ -187,7 +187,8 @@ def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
         (
             "Job aborted due to stage failure: Task 0 failed 4 times, most recent failure: Lost task:"
             " org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n"
-            '  File "x.py", line 1, in f\n    g()\nOSError: [Errno 5] Input/output error: 0126545098\nSQLSTATE: 38000\n\n'
+            '  File "x.py", line 1, in f\n    g()\n'
+            "OSError: [Errno 5] Input/output error: 0126545098\nSQLSTATE: 38000\n\n"
             "\tat org.apache.spark.X.y(X.scala:1)\nCaused by: Other: z",
             "OSError: [Errno 5] Input/output error: 0126•••098",
         ),

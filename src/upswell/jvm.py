@@ -34,7 +34,7 @@ _INSTALL_SPARK = (
 )
 DRIVER_MEMORY = "2g"
 """Of the JVM beside the driver, where Spark's own settings say nothing: it passes on what a batch reports."""
-_START_S = 60  # of a JVM, which takes three on an idle machine
+_START_S = 120  # of a JVM, which takes three on an idle machine
 _STOP_S = 10  # in which it may tell its executors to end
 _DEAF = """trap '' INT TERM HUP; exec "$@\""""
 

@@ -34,7 +34,7 @@ from upswell.tasks import DamagedShard, Job, ShardReport, ShardTask, Split, Spli
 
 PROBE = "probe-"
 """Names in the ledger's directory that only a start uses."""
-EXECUTORS_S = 60
+EXECUTORS_S = 120
 """How long a start waits for an executor, and a job for one when all are lost."""
 _LOCAL_TRIES = 4  # of a task, as on a cluster
 _PROBE_PAUSE_S = 0.1

@@ -1,0 +1,90 @@
+"""Java and Spark are found where an operator put them, or the message says what to install."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from batches import refused
+from upswell.errors import ConfigError
+from upswell.jvm import find_java, find_spark
+
+
+def program(path: Path, text: str) -> Path:
+    """A shell script that can be run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n", "utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def java(place: Path, version: str) -> Path:
+    """A program that tells its version as Java does."""
+    return program(place / "bin" / "java", f"echo 'openjdk version \"{version}\" 2025-04-15' >&2")
+
+
+def spark(home: Path, version: str) -> Path:
+    """As much of Spark as is looked at."""
+    (home / "jars").mkdir(parents=True)
+    (home / "jars" / f"spark-core_2.13-{version}.jar").touch()
+    return home
+
+
+@pytest.mark.parametrize(("version", "major"), [("17.0.15", 17), ("21", 21), ("25-ea", 25)])
+def test_java_is_found_by_its_home_or_on_the_path(tmp_path: Path, version: str, major: int) -> None:
+    """JAVA_HOME comes first, as in Spark's own scripts."""
+    named, other = java(tmp_path / "named", version), java(tmp_path / "other", "11.0.2")
+    path = str(other.parent)
+    assert (named, major) == find_java({"JAVA_HOME": str(tmp_path / "named"), "PATH": path})
+    assert (named, major) == find_java({"PATH": str(named.parent)})
+
+
+@pytest.mark.parametrize(("version", "told"), [("11.0.2", "11"), ("1.8.0_402", "8")])
+def test_an_old_java_is_refused(tmp_path: Path, version: str, told: str) -> None:
+    """The message names the version that was found, the one that is needed, and Debian's package."""
+    old = java(tmp_path, version)
+    with refused(ConfigError, f"Java 17 or later.*is version {told}") as caught:
+        find_java({"PATH": str(old.parent)})
+    assert "openjdk-17-jre-headless" in caught.value.hint
+
+
+def test_a_missing_java_is_told(tmp_path: Path) -> None:
+    """So is a JAVA_HOME that has none."""
+    with refused(ConfigError, "there is no java on PATH"):
+        find_java({"PATH": str(tmp_path)})
+    with refused(ConfigError, "has no bin/java"):
+        find_java({"JAVA_HOME": str(tmp_path)})
+
+
+def test_a_program_that_is_no_java_is_refused(tmp_path: Path) -> None:
+    """It does not tell a version."""
+    other = program(tmp_path / "java", "true")
+    with refused(ConfigError, "does not tell its version"):
+        find_java({"PATH": str(other.parent)})
+
+
+def test_spark_is_found_by_its_home_or_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was unpacked, or beside the scripts that pip installs."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    home = spark(tmp_path / "spark", "4.3.0")
+    submit = program(home / "bin" / "spark-submit", "true")
+    assert (home, "4.3.0") == find_spark({"SPARK_HOME": str(home), "PATH": ""})
+    assert (home, "4.3.0") == find_spark({"PATH": str(submit.parent)})
+
+    package = spark(tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "pyspark", "4.3.1")
+    submit = program(tmp_path / "venv" / "bin" / "spark-submit", "true")
+    assert (package, "4.3.1") == find_spark({"PATH": str(submit.parent)})
+
+    with refused(ConfigError, "Spark was not found") as caught:
+        find_spark({"PATH": str(tmp_path)})
+    assert "upswell[spark]" in caught.value.hint
+
+
+def test_another_spark_is_refused(tmp_path: Path) -> None:
+    """What was not tested is not guessed to work, and what is no Spark is told."""
+    with refused(ConfigError, "is Spark 3.5.1, and only 4.3 was tested"):
+        find_spark({"SPARK_HOME": str(spark(tmp_path / "old", "3.5.1"))})
+    with refused(ConfigError, "is no installation of Spark"):
+        find_spark({"SPARK_HOME": str(tmp_path)})
