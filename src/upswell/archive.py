@@ -34,7 +34,7 @@ from upswell.privacy import escape
 from upswell.stored import Archived
 from upswell.view import View, decode_name
 
-FILES_MAX = 100  # of one turn: some ten milliseconds that a notification may have to wait
+FILES_MAX = 50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not mended sooner
 _PROBES = (".probe.1", ".probe.2")
 _WORDS: Mapping[Archived | None, str] = {
