@@ -128,6 +128,8 @@ def test_archived_file_that_comes_again_is_a_repeat(kept: Place) -> None:
     assert {FIRST: "taken", SECOND: "moved"} == rows(kept)
     assert "the archive has a file of that name" in kept.heard.text()
     assert 1 == look(kept.output / ".upswell").repeats
+    kept.once()
+    assert 2 == kept.heard.text().count("the archive has a file of that name"), "once a start"
     (kept.data / FIRST).unlink()
     kept.once()
     assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
