@@ -3,11 +3,15 @@
 import gzip
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,11 @@ import pytest
 import law
 from batches import refused
 from conftest import Upswell, clean_environment
-from test_engine import LONG_AGO_S, Place, place, record, wait_for  # noqa: F401 - a fixture
+from surroundings import Surroundings, kill
+from test_engine import LONG_AGO_S, Place, record, wait_for
+from trust import Trust
 from upswell import archive, engine, kernel
-from upswell.archive import check_place
+from upswell.archive import Archive, check_place
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.explain import explain
@@ -27,11 +33,18 @@ from upswell.status import look
 from upswell.verify import verify
 from upswell.view import View
 
+KILLS = 200
 FIRST, SECOND = "DATA_202004171000.csv", "DATA_202004171001.csv"
 
 
 @pytest.fixture
-def kept(place: Place) -> Place:  # noqa: F811 - pytest's way
+def place(tmp_path: Path) -> Place:
+    """Fresh directories with a segment and rules."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def kept(place: Place) -> Place:
     """Directories of a run with an archive."""
     place.settings = replace(place.settings, archive=place.root / "archive")
     place.file("202004171000", record(0, 1, 90, "100000") + record(1, 1, 200, "100001"))
@@ -44,7 +57,7 @@ def tree(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def rows(place: Place) -> dict[str, str]:  # noqa: F811
+def rows(place: Place) -> dict[str, str]:
     """By name, how far the files are on their way, as the state says."""
     with View.open(place.output / ".upswell") as view:
         found = view.rows(
@@ -115,6 +128,8 @@ def test_archived_file_that_comes_again_is_a_repeat(kept: Place) -> None:
     assert {FIRST: "taken", SECOND: "moved"} == rows(kept)
     assert "the archive has a file of that name" in kept.heard.text()
     assert 1 == look(kept.output / ".upswell").repeats
+    kept.once()
+    assert 2 == kept.heard.text().count("the archive has a file of that name"), "once a start"
     (kept.data / FIRST).unlink()
     kept.once()
     assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
@@ -419,14 +434,83 @@ def test_kill_before_the_move_onto_a_name_that_is_taken(kept: Place) -> None:
     assert b"another's" == other.read_bytes()
 
 
-def test_more_than_one_turn(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit into one turn follows in the next ones."""
-    monkeypatch.setattr(archive, "FILES_MAX", 2)
-    for minute in range(10, 25):
-        kept.file(f"2020041710{minute}", record(0, 1, 1, f"10{minute}00") + b"%d\n" % minute)
+class Beside(Surroundings):
+    """A run that archives, among its writers and its consumer."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        super().__init__(root, seed)
+        self.stamps: set[datetime] = set()
+
+    def start(self, *options: str, small: bool = False) -> subprocess.Popen[str]:
+        archive = ("--archive", str(self.root / "archive"), "--archive-after-s", "0.2")
+        return super().start(*archive, *options, small=small)
+
+    def _write_file(self, stamp: datetime) -> None:
+        if stamp not in self.stamps:  # a name that was archived must not be used for other content
+            self.stamps.add(stamp)
+            super()._write_file(stamp)
+
+    def gather(self) -> list[str]:
+        """Put all that was written back into one directory, for the judgement; names that are in two places."""
+        twice = []
+        for path in (self.root / "archive").glob("*/DATA_*"):
+            if (self.data / path.name).exists():
+                twice.append(f"{path.name} is in two places")
+            else:
+                path.rename(self.data / path.name)
+        return twice
+
+
+@pytest.mark.trust("T8")
+def test_kills_at_random_moments_lose_no_file(tmp_path: Path, trust: Trust) -> None:
+    """A run that archives, killed again and again, leaves each file in one place; nothing is lost or repeated."""
+
+    def round_of(kills: Sequence[int]) -> list[str]:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as root:
+            around = Beside(Path(root), seed=kills[0])
+            with around.traffic():
+                for number in kills:
+                    chance = random.Random(number)
+                    process = around.start(small=chance.random() < 0.5)
+                    around.wait_until_locked(process)
+                    time.sleep(chance.random() * 1.2)
+                    kill(process)
+            around.finish()
+            archived = len(list((around.root / "archive").glob("*/DATA_*")))
+            wrong = around.gather() + around.complaints()
+            if not archived:
+                wrong.append("nothing was ever archived")
+            return [f"kills {kills[0]} to {kills[-1]}: {sentence}" for sentence in wrong]
+
+    trust(range(KILLS), round_of, case="kills of a run that archives", sample=8, chunk=20)
+
+
+def test_link_in_the_place_of_a_day_is_not_followed(kept: Place) -> None:
+    """A link that somebody put into the archive leads no file elsewhere."""
+    (kept.root / "archive").mkdir()
+    (kept.root / "elsewhere").mkdir()
+    (kept.root / "archive" / "20200417").symlink_to(kept.root / "elsewhere")
     kept.once()
-    assert 17 == look(kept.output / ".upswell").archived_files
-    assert [] == tree(kept.data)
+    assert [] == tree(kept.root / "elsewhere")
+    assert [FIRST, SECOND] == tree(kept.data)
+    assert "files cannot be archived" in kept.heard.text()
+
+
+def test_no_turn_moves_more_than_its_share(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is due, a notification waits for no more than FILES_MAX moves."""
+    moved: list[int] = []
+    move = Archive._move
+
+    def counted(self: Archive, some: dict[str, Stat]) -> list[str]:
+        moved.append(len(some))
+        return move(self, some)
+
+    monkeypatch.setattr(archive, "FILES_MAX", 3)
+    monkeypatch.setattr(Archive, "_move", counted)
+    for minute in range(10, 20):
+        kept.file(f"2020041710{minute}", b"%d\n" % minute)
+    kept.once()
+    assert (12, 3) == (sum(moved), max(moved))
 
 
 def test_row_of_an_archived_duplicate_may_be_forgotten(kept: Place) -> None:

@@ -10,7 +10,7 @@ import law
 from batches import refused
 from conftest import Upswell
 from surroundings import Surroundings, wait_for
-from test_engine import Place, place, record  # noqa: F401 - a fixture
+from test_engine import Place, record
 from upswell.backup import back_up
 from upswell.errors import StorageError, UsageError
 from upswell.rejects import Rejects
@@ -19,7 +19,13 @@ from upswell.view import View
 
 
 @pytest.fixture
-def begun(place: Place) -> Place:  # noqa: F811 - pytest's way
+def place(tmp_path: Path) -> Place:
+    """Fresh directories with a segment and rules."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def begun(place: Place) -> Place:
     """A run that has taken a file with a reject."""
     place.file("202004171000", record(0, 1, 200, "100000") + b"oops 1\n")
     place.once()
@@ -80,6 +86,26 @@ def test_backup_older_than_its_output_is_refused_until_output_is_put_back(begun:
         begun.once()
     for path in later(begun):
         path.unlink()
+    begun.once()
+    assert sent == law.published(begun.output)
+    begun.law()
+
+
+def test_restored_backup_reads_what_was_archived_since_once_it_is_put_back(begun: Place) -> None:
+    """Files that a run archived after the backup are read again from DATA; those before it are known."""
+    archive = begun.root / "archive"
+    begun.once(archive=archive)
+    back_up(begun.output / ".upswell", begun.root / "copy")
+    begun.file("202004171001", record(1, 1, 200, "100100"))
+    begun.once(archive=archive)
+    sent = law.published(begun.output)
+    assert [] == list(begun.data.iterdir())
+    shutil.rmtree(begun.output / ".upswell")
+    shutil.copytree(begun.root / "copy", begun.output / ".upswell")
+    for path in later(begun):
+        path.unlink()
+    for path in sorted(archive.glob("*/*")):
+        path.rename(begun.data / path.name)
     begun.once()
     assert sent == law.published(begun.output)
     begun.law()

@@ -15,7 +15,7 @@ import pytest
 
 import strace
 from conftest import ROOT, clean_environment
-from test_engine import Heard, Place, place, record  # noqa: F401 - a fixture
+from test_engine import Heard, Place, record
 from upswell import errors
 from upswell.cli.supervise import Supervised
 from upswell.summary import Summary
@@ -40,6 +40,12 @@ class Manager:
         return self.socket.recv(4096).decode().split("\n")
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Fresh directories with a segment and rules."""
+    return Place(tmp_path)
+
+
 @pytest.fixture(params=["path", "abstract"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Both forms that the address may have."""
@@ -59,7 +65,7 @@ def manager(address: str) -> Iterator[Manager]:
 
 
 def test_run_is_ready_after_its_first_look_alive_and_stopping(
-    place: Place,  # noqa: F811
+    place: Place,
     manager: Manager,
     address: str,
 ) -> None:
@@ -100,7 +106,7 @@ def test_run_is_ready_after_its_first_look_alive_and_stopping(
     assert code in (0, 143)
 
 
-def test_run_whose_data_is_away_is_alive(place: Place, manager: Manager, address: str) -> None:  # noqa: F811
+def test_run_whose_data_is_away_is_alive(place: Place, manager: Manager, address: str) -> None:
     """A share that is away for an hour is waited for: the watchdog must not end the run for it."""
     heard = Supervised(Heard(), {"NOTIFY_SOCKET": address})
     place.heard = heard  # type: ignore[assignment]  # it is a listener, too
@@ -174,7 +180,7 @@ def test_unit_is_understood_by_systemd(tmp_path: Path) -> None:
         assert words[0] != "verify" or not done.stderr, done.stderr
 
 
-def test_run_makes_no_call_that_the_unit_forbids(place: Place, tmp_path: Path) -> None:  # noqa: F811
+def test_run_makes_no_call_that_the_unit_forbids(place: Place, tmp_path: Path) -> None:
     """Under the unit's filter a run, with an archive and a group for OUTPUT, makes all of its system calls."""
     strace.available()
     if shutil.which("systemd-analyze") is None:

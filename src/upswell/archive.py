@@ -34,7 +34,9 @@ from upswell.privacy import escape
 from upswell.stored import Archived
 from upswell.view import View, decode_name
 
-FILES_MAX = 100  # of one turn: some ten milliseconds that a notification may have to wait
+FILES_MAX = (
+    50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for
+)
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not mended sooner
 _PROBES = (".probe.1", ".probe.2")
 _WORDS: Mapping[Archived | None, str] = {
@@ -104,6 +106,11 @@ class Archive:
         if any(found[name] != state for name, state in rows.items()):
             self._sync({archived_in(self.path, name).parent for name in rows})
             self._checkpoint.save_archived(found)
+        self._left |= {
+            name: Stat(file.size, file.mtime_ns, file.inode)
+            for name, file in files.items()
+            if found[name] == "taken"
+        }
         return list(_sentences(found))
 
     def _state_on_disk(self, file: File, state: Archived) -> Archived | None:
