@@ -97,7 +97,7 @@ pub(super) fn step<'py>(
 /// What a gathered batch is for Python.
 #[derive(IntoPyObject)]
 pub(super) enum Answer {
-    Whole(PyResultOf),
+    Whole(Py<PyResultOf>),
     Cut((usize, u64)),
 }
 
@@ -127,7 +127,7 @@ pub(super) fn gather(
         crate::gather::gather(&ranges, &parts, &decided, &rules.0)
     });
     match gathered.map_err(broken)? {
-        Gathered::Whole(done) => PyResultOf::new(py, *done).map(Answer::Whole),
+        Gathered::Whole(done) => Ok(Answer::Whole(Py::new(py, PyResultOf::new(py, *done)?)?)),
         Gathered::Cut(cut) => Ok(Answer::Cut((cut.range, cut.end))),
     }
 }
