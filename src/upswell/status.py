@@ -230,7 +230,7 @@ def sizes(state_dir: Path) -> dict[str, int]:
     """Bytes on disk by what they are for."""
     places = {
         "database": state_dir.glob("checkpoint.db*"),
-        "ledger files": state_dir.glob("ledger/shard-*"),
+        "ledger": state_dir.glob("ledger/shard-*"),
         "rejects": state_dir.glob("rejects/*.tsv"),
     }
     return {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
