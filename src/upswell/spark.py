@@ -117,6 +117,7 @@ class SparkRunner:
     ) -> list[SplitReport | ShardReport]:
         """Scan the splits and step the shards that they bear on. Raises DamagedShard and SparkFailed."""
         sent = executor.Sent(job, self._data, self._ledger, shards)
+        here = [_anywhere(split) for split in splits]
         shared = self._share(reference)
         context = self._context
         # A task costs as much as a megabyte: no more of them than can run at once.
@@ -124,7 +125,7 @@ class SparkRunner:
         with self._failing():
             context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
             found: list[Any] = (
-                context.parallelize(splits, len(splits))
+                context.parallelize(here, len(here))
                 .flatMap(partial(executor.scan_split, sent, shared))
                 .partitionBy(steps, int)
                 .mapPartitions(partial(executor.step_shards, sent, shared))
@@ -172,6 +173,12 @@ class SparkRunner:
             raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
         except _lost() as error:
             raise SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=self._log)) from error
+
+
+def _anywhere(split: Split) -> Split:
+    """The split with a path that does not hang on the directory which this process was started in."""
+    path = os.path.join(os.getcwdb(), split.range.path)  # noqa: PTH118 - a name may be any bytes
+    return split._replace(range=split.range._replace(path=path))
 
 
 def reason(message: str) -> str:
