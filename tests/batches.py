@@ -73,7 +73,6 @@ def made(number: int, applications: tuple[str, ...] = APPLICATIONS, **changes: o
         dropped=[],
         delta=f"delta {number}".encode(),
         folds=[(number % SHARDS, f"base {number}".encode())],
-        shard_files=[],
         day_open=DAY - 1,
         lines=LINES,
         outcomes=outcomes,

@@ -344,6 +344,33 @@ def test_a_file_may_change_between_two_tasks(
     assert [] == verify(cluster.state)
 
 
+class BadBlock(InProcess):
+    """Whoever reads a file from its start does not come far; all others read it well."""
+
+    def __init__(self, short: Path) -> None:
+        super().__init__()
+        self.short = bytes(short)
+
+    def scanned(self, job, split, reference):
+        """The first split is read from what is short."""
+        if split.range.name == "DATA_202004171000.csv" and split.begin == 0:
+            split = split._replace(range=split.range._replace(path=self.short))
+        return super().scanned(job, split, reference)
+
+
+def test_what_cannot_be_read_within_a_line_longer_than_splits_ends_its_file(tmp_path: Path) -> None:
+    """The batch is not made again for ever: the file is left alone, and the others are read."""
+    cluster = Cluster(tmp_path, BadBlock(tmp_path / "short"), split_bytes=100, batch_bytes=10**6)
+    content = b"1" * 600 + b"\n" + record(0, 1, 200, "100000") * 20
+    cluster.file("202004171000", content)
+    cluster.file("202004171001", record(1, 1, 200, "100000"))
+    (tmp_path / "short").write_bytes(content[:150])
+    summary = cluster.once()
+    assert 1 == summary.lines
+    assert {"Twitter": record(1, 1, 200, "100000")} == law.published(cluster.output)
+    assert len(cluster.runner.jobs) < 20
+
+
 class Backwards(InProcess):
     """Every task once, the last one first."""
 

@@ -136,8 +136,6 @@ class Batch:
     """The ledger's change, empty when there is none."""
     folds: Sequence[tuple[int, bytes]]
     """(shard, base blob that holds this batch too)."""
-    shard_files: "Sequence[ShardFile]"
-    """The same, of a ledger in files: those that the batch's tasks wrote. A base replaces what its shard had."""
     day_open: int
     """First open day after this batch."""
     lines: int
@@ -145,6 +143,8 @@ class Batch:
     """Every outcome, zeros included."""
     reasons: dict[str, int]
     """Every reject reason, zeros included."""
+    shard_files: "Sequence[ShardFile]" = ()
+    """Of a ledger in files, those that the batch's tasks wrote, in the place of delta and folds."""
 
     @property
     def stamp(self) -> str:

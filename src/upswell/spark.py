@@ -177,7 +177,7 @@ class SparkRunner:
 
 def _anywhere(split: Split) -> Split:
     """The split with a path that does not hang on the directory which this process was started in."""
-    path = os.path.join(os.getcwdb(), split.range.path)  # noqa: PTH118 - a name may be any bytes
+    path = os.path.join(os.fsencode(Path.cwd()), split.range.path)  # noqa: PTH118 - a name may be any bytes
     return split._replace(range=split.range._replace(path=path))
 
 

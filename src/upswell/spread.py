@@ -135,15 +135,16 @@ class Spread:
         A crash leaves files of an attempt that no commit names.
         """
         del commit_s  # a batch is as long as its bytes say
-        batch_bytes = self._batch_bytes
-        asked = first_bytes(ranges, batch_bytes)
+        times = 1
+        asked = first_bytes(ranges, self._batch_bytes)
         while True:
-            found = self._attempt(asked, reference)
+            found = self._attempt(asked, self._split_bytes * times, reference)
             if isinstance(found, Cut):
                 asked = shortened(asked, found)
             elif is_line_longer(ranges, asked, found):
-                batch_bytes *= 2
-                asked = first_bytes(ranges, batch_bytes)
+                # Splits grow, too: when what fails lies within the line, one of them meets it and says so at last.
+                times *= 2
+                asked = first_bytes(ranges, self._batch_bytes * times)
             else:
                 return Read(asked, found)
 
@@ -166,9 +167,11 @@ class Spread:
         """As Compute says: the runner is closed."""
         self._runner.close()
 
-    def _attempt(self, asked: Sequence[Range], reference: Reference) -> Result | Cut:
+    def _attempt(
+        self, asked: Sequence[Range], split_bytes: int, reference: Reference
+    ) -> Result | Cut:
         """Run the job of a batch once. What it wrote is taken up, or removed when it is of no use."""
-        splits = splits_of(asked, self._split_bytes)
+        splits = splits_of(asked, split_bytes)
         job = Job(
             batch=self._number,
             attempt=new_attempt(),

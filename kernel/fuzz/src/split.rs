@@ -29,7 +29,8 @@ pub fn attempt(input: &[u8]) {
         _ => file(
             data,
             usize::from(pieces) + 1,
-            u64::from(splits) + 1,
+            // Thousands of splits of one file would tell no more.
+            (u64::from(splits) + 1).max(data.len() as u64 / 256),
             match rejects {
                 255 => u64::MAX,
                 rejects => u64::from(rejects) * 16,
