@@ -96,13 +96,14 @@ class Shared(Protocol):
         """The reference, fetched and made at the first call."""
 
 
-def scan_split(
-    sent: Sent, shared: Shared, split: Split
+def scan_splits(
+    sent: Sent, shared: Shared, splits: Sequence[Split]
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
-    """``tasks.scan``, where DATA is the driver's."""
+    """``tasks.scan`` of each, one after the other, where DATA is the driver's."""
     _settle()
     sent.data.look()
-    yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
+    for split in splits:
+        yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
 
 
 def step_shards(

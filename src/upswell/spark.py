@@ -36,6 +36,8 @@ PROBE = "probe-"
 """Names in the ledger's directory that only a start uses."""
 EXECUTORS_S = 120
 """How long a start waits for an executor, and a job for one when all are lost."""
+PACK_BYTES = 8 << 20
+"""Of small splits that share a task, whose own cost is about that of reading so much."""
 _LOCAL_TRIES = 4  # of a task, as on a cluster
 _PROBE_PAUSE_S = 0.1
 _ANSWER_S = 5  # of a master
@@ -117,16 +119,17 @@ class SparkRunner:
     ) -> list[SplitReport | ShardReport]:
         """Scan the splits and step the shards that they bear on. Raises DamagedShard and SparkFailed."""
         sent = executor.Sent(job, self._data, self._ledger, shards)
-        here = [_anywhere(split) for split in splits]
         shared = self._share(reference)
         context = self._context
-        # A task costs as much as a megabyte: no more of them than can run at once.
-        steps = min(job.shards, context.defaultParallelism)
+        cores = context.defaultParallelism
+        packs = packed([_anywhere(split) for split in splits], cores)
+        # A task costs as much as some megabytes: no more of them than can run at once.
+        steps = min(job.shards, cores)
         with self._failing():
             context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
             found: list[Any] = (
-                context.parallelize(here, len(here))
-                .flatMap(partial(executor.scan_split, sent, shared))
+                context.parallelize(packs, len(packs))
+                .flatMap(partial(executor.scan_splits, sent, shared))
                 .partitionBy(steps, int)
                 .mapPartitions(partial(executor.step_shards, sent, shared))
                 .collect()
@@ -173,6 +176,21 @@ class SparkRunner:
             raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
         except _lost() as error:
             raise SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=self._log)) from error
+
+
+def packed(splits: Sequence[Split], cores: int) -> list[list[Split]]:
+    """The splits in packs for one task each, in order: small ones together, but no fewer packs than keep cores busy."""
+    total_bytes = sum(split.end - split.begin for split in splits)
+    pack_bytes = min(PACK_BYTES, total_bytes // (2 * cores))
+    packs: list[list[Split]] = []
+    left = 0
+    for split in splits:
+        if left <= 0:
+            packs.append([])
+            left = pack_bytes
+        packs[-1].append(split)
+        left -= max(split.end - split.begin, 1)
+    return packs
 
 
 def _anywhere(split: Split) -> Split:
