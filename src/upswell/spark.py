@@ -25,8 +25,9 @@ from upswell import executor, jvm
 from upswell.checkpoint import Checkpoint
 from upswell.compute import Compute
 from upswell.config import Settings
-from upswell.errors import InputMissing, SparkFailed, StorageError
+from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError
 from upswell.executor import Place
+from upswell.kernel import SOURCE_DIGEST
 from upswell.privacy import escape, mask_digits
 from upswell.reload import Reference
 from upswell.spread import Runner, Spread
@@ -84,7 +85,7 @@ class SparkRunner:
             raise
 
     def check(self, data: Path, ledger: Path) -> None:
-        """See that executors share DATA and the ledger's directory with this driver. Raises StorageError.
+        """See that executors have this Upswell, and share DATA and the ledger's directory. ConfigError, StorageError.
 
         Leaves nothing behind; a crash leaves empty files, which the next call removes.
         """
@@ -98,7 +99,12 @@ class SparkRunner:
         try:
             with self._failing():
                 answers = self._context.parallelize(range(tries), tries).map(ask).collect()
-            faults = [each.fault for each in answers if each.fault]
+            if strange := [each.executor for each in answers if each.build != SOURCE_DIGEST]:
+            raise ConfigError(
+                f"the executors' Upswell is not the driver's: {escape(strange[0])}",
+                "name the upswell.pex of this version with --pex, or install this version on every node",
+            )
+        faults = [each.fault for each in answers if each.fault]
             faults += [
                 f"{each.executor}: {ledger}: what it wrote is not seen by the driver, {socket.gethostname()}"
                 for each in answers
