@@ -99,12 +99,7 @@ class SparkRunner:
         try:
             with self._failing():
                 answers = self._context.parallelize(range(tries), tries).map(ask).collect()
-            if strange := [each.executor for each in answers if each.build != SOURCE_DIGEST]:
-            raise ConfigError(
-                f"the executors' Upswell is not the driver's: {escape(strange[0])}",
-                "name the upswell.pex of this version with --pex, or install this version on every node",
-            )
-        faults = [each.fault for each in answers if each.fault]
+            faults = [each.fault for each in answers if each.fault]
             faults += [
                 f"{each.executor}: {ledger}: what it wrote is not seen by the driver, {socket.gethostname()}"
                 for each in answers
@@ -113,6 +108,11 @@ class SparkRunner:
         finally:
             for left in ledger.glob(f"{PROBE}*"):
                 left.unlink()
+        if strange := [each.executor for each in answers if each.build != SOURCE_DIGEST]:
+            raise ConfigError(
+                f"the executors' Upswell is not the driver's: {escape(strange[0])}",
+                "name the upswell.pex of this version with --pex, or install this version on every node",
+            )
         if faults:
             raise StorageError(f"not shared by all nodes: {escape(faults[0])}", _SHARE)
 
