@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from batches import refused
+from inputs import inside, write_inputs
 from upswell.errors import ConfigError
 from upswell.jvm import find_java, find_spark
 
@@ -88,3 +89,39 @@ def test_another_spark_is_refused(tmp_path: Path) -> None:
         find_spark({"SPARK_HOME": str(spark(tmp_path / "old", "3.5.1"))})
     with refused(ConfigError, "is no installation of Spark"):
         find_spark({"SPARK_HOME": str(tmp_path)})
+
+
+def test_check_says_what_a_run_on_spark_would_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Java and Spark with their versions and places; without Java a run could not start."""
+    upswell = inside(tmp_path, monkeypatch)
+    words = ("check", *write_inputs(tmp_path), "--engine", "spark")
+    places = {
+        "JAVA_HOME": str(java(tmp_path / "java", "17.0.15").parent.parent),
+        "SPARK_HOME": str(spark(tmp_path / "spark", "4.3.0")),
+    }
+    told = upswell(*words, **places).stdout
+    assert f"Spark 4.3.0 in {tmp_path / 'spark'}, Java 17 at {tmp_path / 'java'}" in told
+    told = upswell(*words, code=78, **places | {"JAVA_HOME": str(tmp_path)}).stdout
+    assert "openjdk-17-jre-headless" in told
+
+
+def test_submit_needs_something_to_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of upswell.pex and without --pex there is nothing that executors could run; a missing file is told."""
+    upswell = inside(tmp_path, monkeypatch)
+    monkeypatch.delenv("PEX", raising=False)
+    paths = write_inputs(tmp_path)
+    assert "nothing to ship" in upswell("submit", *paths, code=2).stderr
+    told = upswell("submit", "--pex", "no.pex", *paths, code=66).stderr
+    assert "no.pex: no such file" in told
+
+
+def test_a_master_that_does_not_answer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not after the minute that Spark would try for."""
+    upswell = inside(tmp_path, monkeypatch)
+    words = ("--once", "--engine", "spark", "--master", "spark://127.0.0.1:1")
+    told = upswell(*write_inputs(tmp_path), *words, code=74).stderr
+    assert "no master of Spark answers: 127.0.0.1:1" in told

@@ -1,6 +1,7 @@
 """Batches that Spark computes: the same bytes, counts and answers as those of the embedded engine and the reference."""
 
 import random
+import shutil
 import tempfile
 import threading
 import time
@@ -18,7 +19,9 @@ from spark_runs import MASTER, Lent, needs_java, session
 from test_engine import DIALS, LONG_AGO_S, traffic
 from test_spread import Cluster, kept
 from upswell.errors import SparkFailed, StorageError
-from upswell.spark import reason
+from upswell.kernel import Range
+from upswell.spark import packed, reason
+from upswell.tasks import Split
 from upswell.verify import verify
 
 pytestmark = [needs_java, pytest.mark.timeout(300)]
@@ -35,7 +38,9 @@ def test_the_sample_comes_out_alike_and_says_nothing_of_java(
     upswell: Upswell, root: Path, tmp_path: Path
 ) -> None:
     """The command gives the sample's bytes, and stderr holds our narration alone; what looks on a state works on it."""
-    paths = [root / "examples" / "brief" / name for name in ("data", "segment", "rules")]
+    shutil.copytree(root / "examples" / "brief", tmp_path, dirs_exist_ok=True)
+    # Relative: executors are in another directory.
+    paths = ["data", "segment", "rules"]
     engine = ("--engine", "spark", "--master", MASTER)
     done = upswell(*paths, "out", "--once", *engine, timeout_s=200)
     assert {"at="} == {line[:3] for line in done.stderr.splitlines()}
@@ -179,6 +184,26 @@ def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
     cluster.file("202004171001", traffic(random.Random(5), 60))
     with refused(StorageError, file.name):
         cluster.once()
+
+
+def test_small_splits_share_a_task() -> None:
+    """Large ones have tasks of their own, small ones are packed in order, and no core stays without work."""
+
+    def splits(*sizes: int) -> list[Split]:
+        whole = Range("DATA_202004171000.csv", b"f", False, 0, 1 << 40, True, 0, 0, 0, 0, 0, 0)
+        return [Split(at, 0, whole, 0, size) for at, size in enumerate(sizes)]
+
+    def sizes(cores: int, *given: int) -> list[list[int]]:
+        return [[split.end for split in pack] for pack in packed(splits(*given), cores)]
+
+    large = 64 << 20
+    assert [[large], [large], [large]] == sizes(2, large, large, large)
+    assert [[10, 10], [10, 10], [10, 10], [10, 10]] == sizes(2, *[10] * 8)
+    assert [[10], [10], [10]] == sizes(16, 10, 10, 10)
+    assert [[0], [0]] == sizes(2, 0, 0)
+    packs = sizes(2, *[1 << 20] * 100, large)
+    assert 8 == len(packs[0])
+    assert 101 == sum(map(len, packs))
 
 
 @pytest.mark.parametrize(

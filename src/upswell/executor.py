@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from upswell.kernel import Rules, Segment
+from upswell.kernel import SOURCE_DIGEST, Rules, Segment
 from upswell.tasks import (
     DamagedShard,
     Job,
@@ -96,13 +96,14 @@ class Shared(Protocol):
         """The reference, fetched and made at the first call."""
 
 
-def scan_split(
-    sent: Sent, shared: Shared, split: Split
+def scan_splits(
+    sent: Sent, shared: Shared, splits: Sequence[Split]
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
-    """``tasks.scan``, where DATA is the driver's."""
+    """``tasks.scan`` of each, one after the other, where DATA is the driver's."""
     _settle()
     sent.data.look()
-    yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
+    for split in splits:
+        yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
 
 
 def step_shards(
@@ -139,9 +140,11 @@ def _settle() -> None:
 
 
 class Answer(NamedTuple):
-    """What one executor says of the places."""
+    """What one executor says of itself and of the places."""
 
     executor: str
+    build: str
+    """Of its kernel, which must be the driver's."""
     reply: str
     """The name of the file that it wrote into the ledger's directory."""
     fault: str
@@ -165,7 +168,7 @@ def try_places(data: Place, ledger: Place, token: str, pause_s: float) -> Answer
         reply = Path(ledger.path, f"{token}-{secrets.token_hex(4)}")
         reply.touch(mode=0o600, exist_ok=False)
     except NotShared as error:
-        return Answer(executor, "", str(error))
+        return Answer(executor, SOURCE_DIGEST, "", str(error))
     except OSError as error:
-        return Answer(executor, "", f"{host}: {error.filename}: {error.strerror}")
-    return Answer(executor, reply.name, "")
+        return Answer(executor, SOURCE_DIGEST, "", f"{host}: {error.filename}: {error.strerror}")
+    return Answer(executor, SOURCE_DIGEST, reply.name, "")

@@ -79,7 +79,7 @@ def find_spark(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
 
 def _home(environ: Mapping[str, str]) -> Path | None:
     if named := environ.get("SPARK_HOME"):
-        return Path(named)
+        return Path(named).absolute()
     package = importlib.util.find_spec("pyspark")
     if package is not None and package.origin:
         return Path(package.origin).parent
@@ -128,7 +128,7 @@ def _start(home: Path, log: Path, told: Path, address: str) -> "subprocess.Popen
             "_PYSPARK_DRIVER_CONN_INFO_PATH": str(told),
             "LOG4J_CONFIGURATION_FILE": Path(__file__).with_name("log4j2.properties").as_uri(),
             "SPARK_LOG": str(log.absolute()),
-            # What lies in the directory that a run was started in is no module.
+            # What lies in the directory that it is started in is no module.
             "PYTHONSAFEPATH": "1",
         }
     )

@@ -25,8 +25,9 @@ from upswell import executor, jvm
 from upswell.checkpoint import Checkpoint
 from upswell.compute import Compute
 from upswell.config import Settings
-from upswell.errors import InputMissing, SparkFailed, StorageError
+from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError
 from upswell.executor import Place
+from upswell.kernel import SOURCE_DIGEST
 from upswell.privacy import escape, mask_digits
 from upswell.reload import Reference
 from upswell.spread import Runner, Spread
@@ -36,6 +37,8 @@ PROBE = "probe-"
 """Names in the ledger's directory that only a start uses."""
 EXECUTORS_S = 120
 """How long a start waits for an executor, and a job for one when all are lost."""
+PACK_BYTES = 8 << 20
+"""Of small splits that share a task, whose own cost is about that of reading so much."""
 _LOCAL_TRIES = 4  # of a task, as on a cluster
 _PROBE_PAUSE_S = 0.1
 _ANSWER_S = 5  # of a master
@@ -82,7 +85,7 @@ class SparkRunner:
             raise
 
     def check(self, data: Path, ledger: Path) -> None:
-        """See that executors share DATA and the ledger's directory with this driver. Raises StorageError.
+        """See that executors have this Upswell, and share DATA and the ledger's directory. ConfigError, StorageError.
 
         Leaves nothing behind; a crash leaves empty files, which the next call removes.
         """
@@ -105,6 +108,11 @@ class SparkRunner:
         finally:
             for left in ledger.glob(f"{PROBE}*"):
                 left.unlink()
+        if strange := [each.executor for each in answers if each.build != SOURCE_DIGEST]:
+            raise ConfigError(
+                f"the executors' Upswell is not the driver's: {escape(strange[0])}",
+                "name the upswell.pex of this version with --pex, or install this version on every node",
+            )
         if faults:
             raise StorageError(f"not shared by all nodes: {escape(faults[0])}", _SHARE)
 
@@ -119,13 +127,15 @@ class SparkRunner:
         sent = executor.Sent(job, self._data, self._ledger, shards)
         shared = self._share(reference)
         context = self._context
-        # A task costs as much as a megabyte: no more of them than can run at once.
-        steps = min(job.shards, context.defaultParallelism)
+        cores = context.defaultParallelism
+        packs = packed([_anywhere(split) for split in splits], cores)
+        # A task costs as much as some megabytes: no more of them than can run at once.
+        steps = min(job.shards, cores)
         with self._failing():
             context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
             found: list[Any] = (
-                context.parallelize(splits, len(splits))
-                .flatMap(partial(executor.scan_split, sent, shared))
+                context.parallelize(packs, len(packs))
+                .flatMap(partial(executor.scan_splits, sent, shared))
                 .partitionBy(steps, int)
                 .mapPartitions(partial(executor.step_shards, sent, shared))
                 .collect()
@@ -172,6 +182,27 @@ class SparkRunner:
             raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
         except _lost() as error:
             raise SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=self._log)) from error
+
+
+def packed(splits: Sequence[Split], cores: int) -> list[list[Split]]:
+    """The splits in packs for one task each, in order: small ones together, but no fewer packs than keep cores busy."""
+    total_bytes = sum(split.end - split.begin for split in splits)
+    pack_bytes = min(PACK_BYTES, total_bytes // (2 * cores))
+    packs: list[list[Split]] = []
+    left = 0
+    for split in splits:
+        if left <= 0:
+            packs.append([])
+            left = pack_bytes
+        packs[-1].append(split)
+        left -= max(split.end - split.begin, 1)
+    return packs
+
+
+def _anywhere(split: Split) -> Split:
+    """The split with a path that does not hang on the directory which this process was started in."""
+    path = os.path.join(os.fsencode(Path.cwd()), split.range.path)  # noqa: PTH118 - a name may be any bytes
+    return split._replace(range=split.range._replace(path=path))
 
 
 def reason(message: str) -> str:
