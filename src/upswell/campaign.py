@@ -130,8 +130,13 @@ def _hours_of(state_dir: Path, day: int, name: str, lines: int, zones: Zones) ->
     """By hour in the rules' zone. ``lines``: how many there are, so that an answer that is out of date is not used."""
     found = [0] * 24
     for minute, n in sent.minutes(state_dir, day, name).items():
-        found[zones.convert(stamp_time(minute)).minute // 60] += n
+        found[_hour_of(minute, zones)] += n
     return tuple(found)
+
+
+@lru_cache(maxsize=1 << 14)  # the minutes of eleven days: applications share them
+def _hour_of(minute: str, zones: Zones) -> int:
+    return zones.convert(stamp_time(minute)).minute // 60
 
 
 def _usual(
