@@ -189,6 +189,23 @@ def test_a_look_up_that_means_nothing_is_refused(panels: Panels, asked: dict[str
     assert caught.value.hint
 
 
+def test_one_customer_is_looked_up_at_a_time(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second look-up is told to come again, and one that failed leaves the way free."""
+    asked = {"msisdn": DIALS[1]}
+
+    def second(*_: object, **__: object) -> None:
+        panels.explain(asked, whole=True)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("upswell.panels.explain", second)
+        with pytest.raises(UsageError, match="another customer is being looked up"):
+            panels.explain(asked, whole=True)
+
+    assert panels.explain(asked, whole=True)["lines"]
+
+
 @pytest.mark.parametrize("text", ["2020-02-30", "202004", "٢٠٢٠٠٤١٧", "20200417x", "0" * 30])
 def test_what_is_no_day_is_refused(text: str) -> None:
     """A parameter is a day or an error."""
