@@ -1,7 +1,9 @@
 """What the page shows: the numbers of the commands, added up right, with dials masked."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, inside, write, write_inputs
 from upswell import campaign, flow, kernel
-from upswell.errors import UsageError
+from upswell.errors import StorageError, UsageError
 from upswell.panels import PANELS, Panels, Place, parse_day
+from upswell.schema import DATABASE
 
 STATE = Path("out") / ".upswell"
 ABOVE, BELOW = 315, 20
@@ -160,6 +163,14 @@ def test_who_is_near_is_masked(panels: Panels) -> None:
         assert [(expected, 20, 99, "10-20")] == [
             (one["msisdn"], one["total"], one["threshold"], one["window"]) for one in youtube
         ]
+
+
+def test_a_damaged_ledger_is_told(panels: Panels, tmp_path: Path) -> None:
+    """Who is near is not made up of what is left of it."""
+    with closing(sqlite3.connect(tmp_path / STATE / DATABASE)) as db, db:
+        db.execute("UPDATE ledger_delta SET content = x'00'")
+    with pytest.raises(StorageError):
+        panels.answer("/api/near", {}, whole=False)
 
 
 def test_a_story_is_masked_everywhere(panels: Panels) -> None:
