@@ -245,6 +245,7 @@ def test_what_cannot_be_served_is_told(place: Path, upswell: Upswell, tmp_path: 
     write(place / "short", "guess me")
     assert "could be guessed" in upswell(*out, "--token-file", place / "short", code=78).stderr
     upswell(*out, "--token-file", place / "none", code=66)
+    upswell(*out, "--reports", place / "none", code=66)
     upswell(*out, "--listen", "nowhere", code=2)
     upswell("dashboard", "--output", "nothing", code=74)
 

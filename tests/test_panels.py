@@ -1,7 +1,9 @@
 """What the page shows: the numbers of the commands, added up right, with dials masked."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, inside, write, write_inputs
 from upswell import campaign, flow, kernel
-from upswell.errors import UsageError
+from upswell.errors import StorageError, UsageError
 from upswell.panels import PANELS, Panels, Place, parse_day
+from upswell.schema import DATABASE
 
 STATE = Path("out") / ".upswell"
 ABOVE, BELOW = 315, 20
@@ -162,6 +165,14 @@ def test_who_is_near_is_masked(panels: Panels) -> None:
         ]
 
 
+def test_a_damaged_ledger_is_told(panels: Panels, tmp_path: Path) -> None:
+    """Who is near is not made up of what is left of it."""
+    with closing(sqlite3.connect(tmp_path / STATE / DATABASE)) as db, db:
+        db.execute("UPDATE ledger_delta SET content = x'00'")
+    with pytest.raises(StorageError):
+        panels.answer("/api/near", {}, whole=False)
+
+
 def test_a_story_is_masked_everywhere(panels: Panels) -> None:
     """The look-up gives what ``explain`` gives, without a whole dial unless it may be seen."""
     asked = {"msisdn": f"+{DIALS[1]}", "about": "Twitter", "day": "2020-04-17"}
@@ -187,6 +198,23 @@ def test_a_look_up_that_means_nothing_is_refused(panels: Panels, asked: dict[str
         panels.explain(asked, whole=True)
 
     assert caught.value.hint
+
+
+def test_one_customer_is_looked_up_at_a_time(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second look-up is told to come again, and one that failed leaves the way free."""
+    asked = {"msisdn": DIALS[1]}
+
+    def second(*_: object, **__: object) -> None:
+        panels.explain(asked, whole=True)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("upswell.panels.explain", second)
+        with pytest.raises(UsageError, match="another customer is being looked up"):
+            panels.explain(asked, whole=True)
+
+    assert panels.explain(asked, whole=True)["lines"]
 
 
 @pytest.mark.parametrize("text", ["2020-02-30", "202004", "٢٠٢٠٠٤١٧", "20200417x", "0" * 30])

@@ -16,6 +16,7 @@ from upswell.privacy import mask
 from upswell.reload import unpack_rules
 from upswell.replay import Days
 from upswell.rules import Rule, Ruleset, parse_rules
+from upswell.schema import damaged
 from upswell.view import View
 from upswell.whatif import nearest
 from upswell.zones import DAY_MAX, Zones, stamp_time
@@ -68,7 +69,10 @@ def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
             last, rows = view.last(), view.ledger_rows()
         ruleset, day_open = _rules_in_force(view), last.day_open if last else 0
         parts = view.ledger_of(*rows)
-        ledger = Ledger.load(*parts, day_open, threads_default())
+        try:
+            ledger = Ledger.load(*parts, day_open, threads_default())
+        except ValueError as error:
+            raise damaged(view.path, f"the ledger ({error})") from error
         found = list(nearest(ledger, ruleset, Days(0, DAY_MAX)))
     return {
         "batch": last.number if last else 0,
@@ -130,8 +134,13 @@ def _hours_of(state_dir: Path, day: int, name: str, lines: int, zones: Zones) ->
     """By hour in the rules' zone. ``lines``: how many there are, so that an answer that is out of date is not used."""
     found = [0] * 24
     for minute, n in sent.minutes(state_dir, day, name).items():
-        found[zones.convert(stamp_time(minute)).minute // 60] += n
+        found[_hour_of(minute, zones)] += n
     return tuple(found)
+
+
+@lru_cache(maxsize=1 << 14)  # the minutes of eleven days: applications share them
+def _hour_of(minute: str, zones: Zones) -> int:
+    return zones.convert(stamp_time(minute)).minute // 60
 
 
 def _usual(

@@ -123,7 +123,13 @@ def application(
         Route("/reports/{name}", site.report),
     ]
     app = Starlette(
-        routes=routes, exception_handlers={UpswellError: _complain, 404: _unknown, 405: _unknown}
+        routes=routes,
+        exception_handlers={
+            UpswellError: _complain,
+            OSError: _complain,
+            404: _unknown,
+            405: _unknown,
+        },
     )
     return _Guard(app, allowed)
 
@@ -260,7 +266,13 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 async def _complain(_: Request, error: Exception) -> Response:
-    assert isinstance(error, UpswellError), "it was registered for these"
+    if isinstance(error, OSError):
+        known = {
+            "error": error.strerror or "I/O error",
+            "next": "look at the disk and its permissions",
+        }
+        return JSONResponse(known, 500)
+    assert isinstance(error, UpswellError), "it was registered for these two"
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), 500)
     return JSONResponse({"error": escape(error.message), "next": escape(error.hint)}, code)
 

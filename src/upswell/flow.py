@@ -33,7 +33,6 @@ STAGES = (
     ("in segment", "not_in_segment"),
     ("in window", "outside_window"),
     ("counted", "capped"),
-    ("notified", "counted"),
 )
 """What is left of the lines after this outcome was taken off, and all that are decided before it."""
 
@@ -88,7 +87,8 @@ def funnel(outcomes: Mapping[str, int]) -> list[Stage]:
         lost = {each: outcomes[each] for each in order[at:end]}
         left, at = left - sum(lost.values()), end
         stages.append(Stage(name, left, lost))
-    return stages
+    lost = {each: outcomes[each] for each in order[at:] if each != "notified"}
+    return [*stages, Stage("notified", outcomes["notified"], lost)]
 
 
 def days(state_dir: Path) -> list[int]:

@@ -159,12 +159,18 @@ class Panels:
     def explain(self, asked: Mapping[str, object], *, whole: bool) -> Json:
         """The story of a customer, masked unless ``whole``. One at a time: it reads all files that are kept.
 
-        Raises UsageError for a msisdn, application or day that is none; else as ``explain.explain``.
+        Raises UsageError for a msisdn, application or day that is none, and while another is told; else as
+        ``explain.explain``.
         """
         msisdn, about = str(asked.get("msisdn", "")).strip(), str(asked.get("about") or "").strip()
         day = parse_day(str(asked.get("day") or ""))
-        with self._explaining:
+        # Whoever waited would hold one of the server's threads, which answer everybody.
+        if not self._explaining.acquire(blocking=False):
+            raise UsageError("another customer is being looked up", "ask again in a moment")
+        try:
             found = explain(self.place.state_dir, msisdn, about=about or None, day=day).to_json()
+        finally:
+            self._explaining.release()
         return found if whole else _masked(found, msisdn)
 
 

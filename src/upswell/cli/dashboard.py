@@ -61,9 +61,7 @@ def command(
     """Serve, or print one answer."""
     from upswell.panels import Place
 
-    place = Place(
-        options.state_dir(given), options.told_cadence_s(given), Path(reports) if reports else None
-    )
+    place = Place(options.state_dir(given), options.told_cadence_s(given), _directory(reports))
     if get is not None:
         _print(place, get)
         return 0
@@ -108,6 +106,14 @@ def _print(place: "Place", path: str) -> None:
         ) from None
     say_bytes([content])
     sys.stdout.flush()
+
+
+def _directory(path: str | None) -> Path | None:
+    from upswell.errors import InputMissing
+
+    if path is not None and not Path(path).is_dir():
+        raise InputMissing(f"{path} is no directory", "name the one that reports are written to")
+    return None if path is None else Path(path)
 
 
 def _address(text: str) -> str:

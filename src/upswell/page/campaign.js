@@ -3,9 +3,10 @@
 import { explain, get } from "./ask.js";
 import { columns, line } from "./charts.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, table, tell } from "./parts.js";
+import { card, empty, figures, filled, h, shower, table, tell } from "./parts.js";
 import { count, day, moment, plural, shortDay, size, words } from "./words.js";
 
+const AGAIN_MS = 10000; // a day's notifications are looked through for it
 const VERDICTS_SHOWN = 6, TOTALS_SHOWN = 4; // a customer may have a line on every day
 
 export function campaign(root) {
@@ -18,7 +19,7 @@ export function campaign(root) {
   const story = h("div", { class: "story", "aria-live": "polite" });
   const history = card("Rules and segment", { className: "half" });
   const reports = card("What-if reports", { className: "half" });
-  const seen = new Map();
+  const show = shower();
 
   root.replaceChildren(
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Campaign"), h("p", {}, "Who was notified, when, and who nearly was?")), pick.element),
@@ -43,33 +44,27 @@ export function campaign(root) {
     } catch (error) { near.fail(error); }
   }
 
-  /** Draw only what is new: charts keep their focus and their open tables. */
-  const fresh = (key, value) => {
-    const text = JSON.stringify(value);
-    if (seen.get(key) === text) return false;
-    seen.set(key, text);
-    return true;
-  };
-
   async function refresh() {
-    const asked = pick.day ? `?day=${pick.day}` : "";
+    const found = get(`/api/campaign${pick.day ? `?day=${pick.day}` : ""}`);
     await Promise.all([
-      get(`/api/campaign${asked}`).then((found) => {
-        pick.offer(found.days.map((each) => each.day).reverse());
-        counts.replaceChildren(...figures(tellDay(found)));
-        if (!fresh("campaign", found)) return;
-        const names = found.applications.map((each) => each.name);
-        const chosen = about.value;
-        about.replaceChildren(h("option", { value: "" }, "every application"), ...names.map((name) => h("option", { value: name }, name)));
-        about.value = names.includes(chosen) ? chosen : "";
-        hours.show(drawHours(found), found.day ? `${day(found.day)}, hours of ${found.timezone}` : "");
-        days.show(drawDays(found), "notifications, all applications");
-      }).catch((error) => hours.fail(error)),
-      get("/api/history").then((found) => fresh("history", found) && history.show(drawHistory(found))).catch((error) => history.fail(error)),
-      get("/api/reports").then((found) => fresh("reports", found) && reports.show(drawReports(found))).catch((error) => reports.fail(error)),
+      found.then((each) => {
+        pick.offer(each.days.map((one) => one.day).reverse());
+        counts.replaceChildren(...figures(tellDay(each)));
+        offerNames(each.applications.map((one) => one.name));
+      }).catch(() => counts.replaceChildren()),
+      show(hours, found, (each) => [drawHours(each), each.day ? `${day(each.day)}, hours of ${each.timezone}` : ""]),
+      show(days, found, (each) => [drawDays(each), "notifications, all applications"]),
+      show(history, get("/api/history"), (each) => [drawHistory(each)]),
+      show(reports, get("/api/reports"), (each) => [drawReports(each)]),
     ]);
   }
-  return { refresh };
+
+  function offerNames(names) {
+    const chosen = about.value;
+    about.replaceChildren(h("option", { value: "" }, "every application"), ...names.map((name) => h("option", { value: name }, name)));
+    about.value = names.includes(chosen) ? chosen : "";
+  }
+  return { refresh, againMs: AGAIN_MS };
 }
 
 const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);

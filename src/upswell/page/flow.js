@@ -2,7 +2,7 @@
 
 import { get } from "./ask.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, point, table, unpoint } from "./parts.js";
+import { card, empty, figures, filled, h, point, shower, table, unpoint } from "./parts.js";
 import { clock, count, day, moment, plural, share, size, span, words } from "./words.js";
 
 const TAGS = { done: "good", held: "bad", gone: "bad", missing: "bad", waiting: "accent", reading: "accent" };
@@ -20,14 +20,15 @@ export function flow(root) {
   const rejects = card("Refused lines", { className: "half" });
   const files = card("Files");
   const only = h("select", { id: "flow-state", "data-focus": "flow-state" });
-  only.addEventListener("change", () => showFiles());
+  only.addEventListener("change", () => files.show(...drawFiles()));
+  const show = shower(), here = { stamp: "" };
   let listed = null, states = "";
 
   root.replaceChildren(
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Flow"), h("p", {}, "Are all files in, and what became of their lines?")), pick.element),
     h("div", { class: "grid" }, counts, minutes.element, funnel.element, rejects.element, files.element));
 
-  const showFiles = () => {
+  const drawFiles = () => {
     const found = [...new Set(listed.files.map((file) => file.state))].sort();
     if (found.join() !== states) {
       states = found.join();
@@ -37,25 +38,26 @@ export function flow(root) {
     }
     const rows = listed.files.filter((file) => !only.value || file.state === only.value);
     const shown = rows.slice(0, SHOWN_MAX);
-    files.show([
+    return [[
       h("div", { class: "pick" }, h("label", { for: "flow-state" }, "Show"), only),
       rows.length ? fileTable(shown) : empty("No file of this day is known yet."),
       rows.length > shown.length ? empty(`and ${plural(rows.length - shown.length, "older file")}: upswell status --files lists all`) : null,
-    ], `${plural(rows.length, "file")} of ${day(listed.day)}`);
+    ], `${plural(rows.length, "file")} of ${day(listed.day)}`];
   };
 
   async function refresh() {
     const asked = pick.day ? `?day=${pick.day}` : "";
-    const part = (one, path, show) => get(path).then(show).catch((error) => one.fail(error));
+    const status = get("/api/status");
     await Promise.all([
-      get("/api/status").then((status) => {
-        pick.offer(status.days);
-        counts.replaceChildren(...figures(tellFiles(status)));
-        funnel.show(status.lines ? drawFunnel(status) : empty("No line was read yet. Files are taken as they arrive in DATA."));
-      }).catch((error) => funnel.fail(error)),
-      part(minutes, `/api/minutes${asked}`, (found) => minutes.show(drawMinutes(found), tellMinutes(found))),
-      part(rejects, `/api/rejects${asked}`, (found) => rejects.show(drawRejects(found), day(found.day))),
-      part(files, `/api/files${asked}`, (found) => { listed = found; showFiles(); }),
+      status.then((found) => {
+        pick.offer(found.days);
+        counts.replaceChildren(...figures(tellFiles(found)));
+      }).catch(() => counts.replaceChildren()),
+      show(funnel, status.then((found) => found.funnel), (stages) =>
+        [stages[0].lines ? drawFunnel(stages) : empty("No line was read yet. Files are taken as they arrive in DATA.")]),
+      show(minutes, get(`/api/minutes${asked}`), (found) => [drawMinutes(found, here), tellMinutes(found)]),
+      show(rejects, get(`/api/rejects${asked}`), (found) => [drawRejects(found), day(found.day)]),
+      show(files, get(`/api/files${asked}`), (found) => { listed = found; return drawFiles(); }),
     ]);
   }
   return { refresh };
@@ -79,7 +81,8 @@ function tellMinutes(found) {
   return `${day(found.day)}, ${every}, time of ${found.timezone}`;
 }
 
-function drawMinutes(found) {
+/** here: the stamp that the keyboard is at, kept while the day grows. */
+function drawMinutes(found, here) {
   if (!found.cells.length) return empty("No file of this day is known yet.");
   const step = Math.min(60, Math.max(1, (found.cadence_s || 60) / 60));
   const wide = Math.round(60 / step);
@@ -102,16 +105,16 @@ function drawMinutes(found) {
   }
   const told = Object.entries(found.counts).map(([state, n]) => `${count(n)} ${state}`).join(", ");
   const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${told}. Arrow keys tell each.`, "data-focus": "minutes" }, rows);
-  let here = -1;
-  const mark = (at, aloud) => {
-    if (here >= 0) cells[here][0].classList.remove("here");
-    here = at;
-    const [box, cell] = cells[at];
+  const at = () => cells.findIndex(([, cell]) => cell.stamp === here.stamp);
+  const mark = (index, aloud) => {
+    leave();
+    const [box, cell] = cells[index];
+    here.stamp = cell.stamp;
     box.classList.add("here");
     const place = box.getBoundingClientRect();
     point(tellMinute(cell), place.left, place.top, aloud);
   };
-  const leave = () => { if (here >= 0) cells[here][0].classList.remove("here"); unpoint(); };
+  const leave = () => { grid.querySelector(".here")?.classList.remove("here"); unpoint(); };
   grid.addEventListener("pointerover", (event) => { if (event.target.dataset.at) mark(Number(event.target.dataset.at), false); else leave(); });
   grid.addEventListener("pointerleave", leave);
   grid.addEventListener("blur", leave);
@@ -119,7 +122,7 @@ function drawMinutes(found) {
     const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide, ArrowUp: -wide, Home: -cells.length, End: cells.length };
     if (!(event.key in steps)) return;
     event.preventDefault();
-    mark(Math.max(0, Math.min(cells.length - 1, here + steps[event.key])), true);
+    mark(Math.max(0, Math.min(cells.length - 1, at() + steps[event.key])), true);
   });
   const keys = KEYS.filter(([state]) => state !== "rejects" || cells.some(([box]) => box.classList.contains("rejects")))
     .map(([state, name]) => {
@@ -135,9 +138,9 @@ function tellMinute(cell) {
   return `${clock(cell.stamp)} ${cell.state}\n${plural(cell.lines, "line")}\n${count(cell.rejected)} refused\n${count(cell.notified)} notified`;
 }
 
-function drawFunnel(status) {
-  const all = status.funnel[0].lines;
-  return h("ul", { class: "bars" }, status.funnel.map((stage) => {
+function drawFunnel(stages) {
+  const all = stages[0].lines;
+  return h("ul", { class: "bars" }, stages.map((stage) => {
     const lost = Object.entries(stage.lost).filter(([, n]) => n);
     return h("li", {}, h("div", { class: "line" },
       h("span", {}, stage.name),

@@ -2,7 +2,7 @@
 
 import { get } from "./ask.js";
 import { columns } from "./charts.js";
-import { card, empty, figures, h, table } from "./parts.js";
+import { card, empty, figures, h, shower, table } from "./parts.js";
 import { compact, moment, plural, size, span } from "./words.js";
 
 export function health(root) {
@@ -12,31 +12,28 @@ export function health(root) {
   const place = card("The run", { className: "third" });
   const runs = card("Runs, and how they ended", { className: "half" });
   const versions = card("In force", { className: "half" });
-  let drawn = "";
+  const show = shower();
   root.replaceChildren(
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Health"), h("p", {}, "Is it well, and if not, what is to be done?"))),
     h("div", { class: "grid" }, needs.element, counts, rate.element, place.element, runs.element, versions.element));
 
   async function refresh() {
+    const found = get("/api/health");
     await Promise.all([
-      get("/api/health").then((found) => {
-        needs.show(drawNeeds(found));
-        counts.replaceChildren(...figures(tell(found)));
-        place.show(drawPlace(found));
-        runs.show(drawRuns(found.runs));
-        if (drawn === JSON.stringify(found.rate)) return;
-        drawn = JSON.stringify(found.rate);
-        rate.show(drawRate(found.rate), found.rate.length ? `the hour up to ${moment(`${found.rate.at(-1).minute}:00`)}` : "");
-      }).catch((error) => needs.fail(error)),
-      get("/api/status").then((found) => versions.show(drawVersions(found))).catch((error) => versions.fail(error)),
+      found.then((each) => counts.replaceChildren(...figures(tell(each)))).catch(() => counts.replaceChildren()),
+      show(needs, found.then((each) => each.needs), (each) => [drawNeeds(each)]),
+      show(place, found, (each) => [drawPlace(each)]),
+      show(runs, found.then((each) => each.runs), (each) => [drawRuns(each)]),
+      show(rate, found.then((each) => each.rate), (each) => [drawRate(each), each.length ? `the hour up to ${moment(`${each.at(-1).minute}:00`)}` : ""]),
+      show(versions, get("/api/status"), (each) => [drawVersions(each)]),
     ]);
   }
   return { refresh };
 }
 
-function drawNeeds(found) {
-  if (found.well) return h("ul", { class: "needs" }, h("li", { class: "well" }, h("span", { class: "tag good" }, "well"), h("b", {}, "Nothing needs anybody."), h("span", { class: "next" }, "It runs, nothing waits for long, no file is held.")));
-  return h("ul", { class: "needs" }, found.needs.map((need) => h("li", { class: need.level },
+function drawNeeds(needs) {
+  if (!needs.length) return h("ul", { class: "needs" }, h("li", { class: "well" }, h("span", { class: "tag good" }, "well"), h("b", {}, "Nothing needs anybody."), h("span", { class: "next" }, "It runs, nothing waits for long, no file is held.")));
+  return h("ul", { class: "needs" }, needs.map((need) => h("li", { class: need.level },
     h("span", { class: `tag ${need.level === "page" ? "bad" : "warn"}` }, need.level === "page" ? "now" : "soon"), h("b", {}, need.words), h("span", { class: "next" }, `${need.next} (${need.alert} in docs/operations.md)`))));
 }
 

@@ -8,7 +8,7 @@ import { h } from "./parts.js";
 import { moment, span } from "./words.js";
 
 const VIEWS = { flow: [flow, "Flow"], campaign: [campaign, "Campaign"], health: [health, "Health"] };
-const AGAIN_MS = 2000; // however often there is news, a view asks no more often
+const AGAIN_MS = 2000; // however often there is news, a view asks no more often, unless it says so itself
 const ANYWAY_MS = 15000; // ages and disks change without a commit
 
 const main = document.getElementById("main");
@@ -19,13 +19,14 @@ let view = null, asking = false, again = false, askedAt = 0, timer = 0, live = n
 async function refresh() {
   clearTimeout(timer);
   if (asking) { again = true; return; }
-  const wait = askedAt + AGAIN_MS - Date.now();
+  const againMs = view.againMs ?? AGAIN_MS;
+  const wait = askedAt + againMs - Date.now();
   if (wait > 0) { timer = setTimeout(refresh, wait); return; }
   asking = true;
   askedAt = Date.now();
   await Promise.allSettled([view.refresh(), tellRun()]);
   asking = false;
-  timer = setTimeout(refresh, again ? AGAIN_MS : ANYWAY_MS);
+  timer = setTimeout(refresh, again ? againMs : ANYWAY_MS);
   again = false;
 }
 

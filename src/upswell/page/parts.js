@@ -29,7 +29,7 @@ export function filled(className, part, all) {
 /** A card with a title, an aside and a body that can be put in anew. */
 export function card(title, { className = "", aside = "", level = "h2" } = {}) {
   const note = h("p", {}, aside);
-  const body = h("div", {});
+  const body = h("div", {}, h("p", { class: "empty" }, "Asking…"));
   const element = h("section", { class: `card ${className}` }, h("header", {}, h(level, {}, title), note), body);
   return {
     element,
@@ -50,6 +50,26 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
     fail(error) {
       body.replaceChildren(h("p", { class: error.code === 400 ? "empty" : "fault" }, tell(error)));
     },
+  };
+}
+
+/**
+ * Puts an answer into a card, and leaves alone what would be the same again: the place of a reader in it stays.
+ * `show(card, promise, draw)`: draw gives [content, aside], and is asked for only when the answer is a new one.
+ */
+export function shower() {
+  const seen = new Map();
+  return async (one, promise, draw) => {
+    try {
+      const found = await promise;
+      const text = JSON.stringify(found);
+      if (seen.get(one) === text) return;
+      one.show(...draw(found));
+      seen.set(one, text);
+    } catch (error) {
+      seen.delete(one);
+      one.fail(error);
+    }
   };
 }
 

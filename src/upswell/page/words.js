@@ -17,7 +17,8 @@ export function share(part, all) {
   if (!all || !part) return "0%";
   const percent = (100 * part) / all;
   if (percent < 0.1) return "<0.1%";
-  return percent >= 99.95 ? "100%" : `${percent.toFixed(percent < 10 ? 1 : 0)}%`;
+  if (percent > 99 && part < all) return `${(Math.floor(percent * 10) / 10).toFixed(1)}%`; // all but a few is not all
+  return `${percent.toFixed(percent < 10 ? 1 : 0)}%`;
 }
 
 /** [number, unit]: 1536 is ["1.5", "KiB"]. */
