@@ -6,9 +6,8 @@ use crate::findings::GROUPS;
 use crate::ledger::Ledger;
 use crate::msisdn;
 use crate::piece::Piece;
-use crate::process::Notification;
+use crate::process::{Job, Notification};
 use crate::reject::{Outcome, encode_into};
-use crate::rules::Rules;
 use crate::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
 use crate::threads::{self, lock};
 use std::sync::Mutex;
@@ -17,6 +16,14 @@ use std::sync::Mutex;
 const INLINE_LINES: usize = 2_000;
 /// Candidates whose places are asked of memory before they are applied.
 const APPLIED_AHEAD: usize = 16;
+/// The outcomes that the ledger decides, in the order of `Applied`.
+const DECIDED: [Outcome; 5] = [
+    Outcome::Capped,
+    Outcome::CappedCustomer,
+    Outcome::Control,
+    Outcome::Counted,
+    Outcome::Notified,
+];
 
 impl Call<'_> {
     /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
@@ -51,7 +58,7 @@ impl Call<'_> {
         let threads = if lines < INLINE_LINES { 1 } else { threads };
         threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
             if let Some(group) = groups.get(task) {
-                lock(group).apply(task, columns, self.job.rules, pieces, adds);
+                lock(group).apply(task, columns, self.job, pieces, adds);
             } else {
                 let piece = &pieces[with_rejects[task - GROUPS]];
                 *lock(&encoded[task - GROUPS]) =
@@ -65,27 +72,30 @@ impl Call<'_> {
         for group in groups {
             let group = group.into_inner().unwrap_or_default();
             for (index, counts) in group.counts {
-                for (outcome, count) in [Outcome::Capped, Outcome::Counted, Outcome::Notified]
-                    .into_iter()
-                    .zip(counts)
-                {
+                for (outcome, count) in DECIDED.into_iter().zip(counts) {
                     self.progress[index].outcomes[outcome as usize] += count;
                 }
             }
             notified.extend(group.notified);
         }
-        notified.sort_unstable_by_key(|(piece, candidate)| (*piece, candidate.start));
-        for (piece, candidate) in notified {
-            self.emit(&pieces[piece], &candidate);
+        notified.sort_unstable_by_key(|(piece, candidate, _)| (*piece, candidate.start));
+        for (piece, candidate, applied) in notified {
+            self.emit(&pieces[piece], &candidate, applied);
         }
     }
 
-    fn emit(&mut self, piece: &Piece, candidate: &Candidate) {
+    fn emit(&mut self, piece: &Piece, candidate: &Candidate, applied: Applied) {
         let application = self.job.rules.rules[candidate.rule as usize].application;
-        let output = self.done.outputs.entry(application).or_default();
+        let done = &mut self.done;
+        let (outputs, notifications) = if applied == Applied::Control {
+            (&mut done.control_outputs, &mut done.control_notifications)
+        } else {
+            (&mut done.outputs, &mut done.notifications)
+        };
+        let output = outputs.entry(application).or_default();
         let content = piece.content(candidate.start, candidate.length);
         let msisdn = msisdn::unmix(candidate.mixed);
-        self.done.notifications.push(Notification {
+        notifications.push(Notification {
             day: candidate.day,
             application,
             msisdn,
@@ -104,21 +114,14 @@ impl Call<'_> {
 #[derive(Default)]
 struct Group<'a> {
     shards: &'a mut [Shard],
-    /// (piece, candidate), in input order.
-    notified: Vec<(usize, Candidate)>,
-    /// Range: capped, counted, notified.
-    counts: Vec<(usize, [u64; 3])>,
+    /// (piece, candidate, `Notified` or `Control`), in input order.
+    notified: Vec<(usize, Candidate, Applied)>,
+    /// Range: lines by outcome, as `DECIDED` has them.
+    counts: Vec<(usize, [u64; DECIDED.len()])>,
 }
 
 impl Group<'_> {
-    fn apply(
-        &mut self,
-        group: usize,
-        columns: &Columns,
-        rules: &Rules,
-        pieces: &[Piece],
-        adds: bool,
-    ) {
+    fn apply(&mut self, group: usize, columns: &Columns, job: &Job, pieces: &[Piece], adds: bool) {
         let first = group * self.shards.len();
         for (index, piece) in pieces.iter().enumerate() {
             if self
@@ -126,7 +129,7 @@ impl Group<'_> {
                 .last()
                 .is_none_or(|(range, _)| *range != piece.range)
             {
-                self.counts.push((piece.range, [0; 3]));
+                self.counts.push((piece.range, [0; DECIDED.len()]));
             }
             if let Some(next) = pieces.get(index + 1) {
                 for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
@@ -140,13 +143,13 @@ impl Group<'_> {
                         self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
                     }
                     let shard = &mut self.shards[shard_of(candidate.mixed) - first];
-                    let threshold = rules.rules[candidate.rule as usize].threshold;
-                    let applied = shard.apply(columns, candidate, threshold, adds);
+                    let threshold = job.rules.rules[candidate.rule as usize].threshold;
+                    let applied = shard.apply(columns, candidate, threshold, adds, job.policy);
                     if let Some((_, counts)) = self.counts.last_mut() {
                         counts[applied as usize] += 1;
                     }
-                    if applied == Applied::Notified {
-                        self.notified.push((index, *candidate));
+                    if matches!(applied, Applied::Notified | Applied::Control) {
+                        self.notified.push((index, *candidate, applied));
                     }
                 }
             }

@@ -44,6 +44,11 @@ pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
             out.extend_from_slice(&(application.len() as u32).to_le_bytes());
             out.extend_from_slice(application.as_bytes());
         }
+        // No blob has it: for the place of its entries alone.
+        Column::Customer { day } => {
+            out.push(b'N');
+            out.extend_from_slice(&day.to_le_bytes());
+        }
     }
 }
 
@@ -194,12 +199,15 @@ impl Ledger {
     /// One shard as a base blob: all of its live entries.
     pub fn shard_blob(&self, index: usize) -> Vec<u8> {
         let shard = &self.shards[index];
-        let count = shard.alive(&self.columns);
-        let mut writer = Writer::new(&self.columns, count);
+        let mut writer = Writer::new(&self.columns, shard.alive(&self.columns));
+        let mut count = 0;
         for (key, value) in shard.entries(&self.columns) {
-            writer.put(key, value);
+            if self.columns.is_kept(column_of(key)) {
+                writer.put(key, value);
+                count += 1;
+            }
         }
-        writer.finish(&[b'B', index as u8], &[count as u32])
+        writer.finish(&[b'B', index as u8], &[count])
     }
 
     /// About how long `shard_blob` is.
@@ -242,6 +250,7 @@ mod tests {
     use super::*;
     use crate::loading::Loading;
     use crate::msisdn;
+    use crate::policy::Policy;
     use crate::shard::{Applied, Candidate, shard_of};
 
     fn total(day: u32) -> Column {
@@ -274,7 +283,7 @@ mod tests {
             day,
         };
         let shard = &mut ledger.shards[shard_of(mixed)];
-        let applied = shard.apply(&ledger.columns, &candidate, 100, true);
+        let applied = shard.apply(&ledger.columns, &candidate, 100, true, &Policy::default());
         shard.set_caps(&ledger.columns);
         applied
     }

@@ -11,6 +11,7 @@
 //! segment   who is targeted;  dials: the lines that say so;  filter, table: its two layers;  parts: many keys for many
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
+//! policy    what keeps a record back;  keyed: a hash under a key
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept;  loading: and read again
 //! search    lines that hold some digits, for questions about one msisdn
 //! reject    outcomes, reasons and how a refused line is written down
@@ -43,6 +44,7 @@ pub mod fast;
 pub mod filter;
 pub mod finder;
 pub mod findings;
+pub mod keyed;
 pub mod ledger;
 pub mod line;
 pub mod loading;
@@ -50,6 +52,7 @@ pub mod msisdn;
 mod parts;
 pub mod path;
 pub mod piece;
+pub mod policy;
 pub mod process;
 pub mod progress;
 #[cfg(feature = "python")]

@@ -13,6 +13,7 @@ use crate::finder::Context;
 use crate::ledger::Ledger;
 use crate::path::Path;
 use crate::piece::Piece;
+use crate::policy::Policy;
 use crate::progress::{Progress, RangeSpec};
 use crate::reader::{Gzip, Problem, Source};
 use crate::rules::Rules;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 pub const PIECE_BYTES: usize = 256 << 10;
 /// Pieces per thread and round: enough to level out, few enough to stay within a last-level cache.
 const ROUND_PIECES: usize = 8;
+const COLUMNS_FULL: &str = "too many open windows and days for one ledger";
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 
@@ -68,6 +70,10 @@ pub struct Processed {
     pub outputs: BTreeMap<u32, Vec<u8>>,
     /// Sorted by day, application and digits.
     pub notifications: Vec<Notification>,
+    /// As `outputs`, of the control group.
+    pub control_outputs: BTreeMap<u32, Vec<u8>>,
+    /// As `notifications`, of the control group.
+    pub control_notifications: Vec<Notification>,
     /// Encoded rejects.
     pub rejects: Vec<u8>,
     /// The ledger's delta.
@@ -83,7 +89,8 @@ pub struct Processed {
 impl Processed {
     /// Bytes of output and rejects.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.rejects.len() + self.outputs.values().map(Vec::len).sum::<usize>()) as u64
+        let outputs = self.outputs.values().chain(self.control_outputs.values());
+        (self.rejects.len() + outputs.map(Vec::len).sum::<usize>()) as u64
     }
 }
 
@@ -95,6 +102,8 @@ pub struct Job<'a> {
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
+    /// What keeps records back.
+    pub policy: &'a Policy,
     /// Stop when output and rejects exceed this.
     pub output_bytes_max: u64,
     /// Stop when the work lasted as long.
@@ -137,6 +146,9 @@ impl Scanner {
     /// Scan ranges in order and apply their records to the ledger. Err: the caller broke the contract.
     pub fn process(&mut self, job: &Job, ledger: &mut Ledger) -> Result<Processed, String> {
         let begun = Instant::now();
+        if job.policy.max_per_customer_per_day > 0 {
+            ledger.count_customers(self.threads).ok_or(COLUMNS_FULL)?;
+        }
         for piece in &mut self.pool {
             piece.forget_columns();
         }
@@ -169,8 +181,9 @@ impl Scanner {
                 done.ranges.push(Begun { progress, inode });
             }
         }
-        done.notifications
-            .sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        for notifications in [&mut done.notifications, &mut done.control_notifications] {
+            notifications.sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        }
         done.delta = ledger.take_delta(self.threads);
         ledger.sweep();
         Ok(done)
@@ -238,6 +251,7 @@ impl Scanner {
             path: self.path,
             segment: call.job.segment,
             rules: call.job.rules,
+            policy: call.job.policy,
             clock: call.clock,
             columns: Mutex::new(&mut ledger.columns),
         };
@@ -247,7 +261,7 @@ impl Scanner {
             .iter()
             .any(|piece| piece.front.columns_full || piece.body.columns_full)
         {
-            return Err("too many open windows and days for one ledger".into());
+            return Err(COLUMNS_FULL.into());
         }
         call.apply(ledger, &pieces, self.threads, self.adds);
         self.pool.extend(pieces);

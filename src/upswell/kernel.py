@@ -19,6 +19,7 @@ from upswell._kernel import (
     VERSION,
     Clock,
     Ledger,
+    Policy,
     Result,
     Rules,
     Scanned,
@@ -43,6 +44,7 @@ __all__ = (
     "Hit",
     "Ledger",
     "ParsedLine",
+    "Policy",
     "Range",
     "Result",
     "Rules",
@@ -168,6 +170,7 @@ class Scanner:
         ledger: Ledger,
         output_bytes_max: int,
         work_ms_max: int,
+        policy: Policy | None = None,
     ) -> Result:
         """Scan ranges in order and apply their records to the ledger; see ``_kernel.Scanner.process``.
 
@@ -180,6 +183,7 @@ class Scanner:
             ledger,
             output_bytes_max,
             work_ms_max,
+            policy,
         )
 
 

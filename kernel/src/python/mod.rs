@@ -31,7 +31,7 @@ mod _kernel {
     #[pymodule_export]
     use super::functions::{check_gzip, crc64, digest, first_record, parse_lines, search};
     #[pymodule_export]
-    use super::reference::{PyClock, PyRules, PySegment, SegmentReport};
+    use super::reference::{PyClock, PyPolicy, PyRules, PySegment, SegmentReport};
     #[pymodule_export]
     use super::scanner::{PyResultOf, PyScanner, Scanned};
     #[pymodule_export]
