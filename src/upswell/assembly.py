@@ -76,6 +76,10 @@ def assemble(
         folds=folds,
         day_open=day_open,
         lines=sum(scanned.lines for scanned in scans),
+        control_outputs=[
+            Output(applications[index], content) for index, content in result.control_outputs
+        ],
+        control=result.control_notifications,
         outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for scanned in scans]),
         reasons=_sum(kernel.REASONS, [scanned.rejects for scanned in scans]),
     )

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, get_args
 
 State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
 STATES: tuple[State, ...] = get_args(State)
+Kind = Literal["rules", "segment", "suppress", "policy"]
+"""What a version may be of: the fields of Versions."""
 
 
 @dataclass(slots=True)
@@ -60,10 +62,14 @@ class File:
 
 
 class Versions(NamedTuple):
-    """The reference versions in force: content hashes (SHA-256, hex)."""
+    """The versions of what is in force: content hashes (SHA-256, hex)."""
 
     rules: str
     segment: str
+    suppress: str = ""
+    """Of the suppression list; "" without one."""
+    policy: str = ""
+    """Of the limit per customer and the control group; "" without both."""
 
 
 class LogRange(NamedTuple):
@@ -139,6 +145,10 @@ class Batch:
     """Every outcome, zeros included."""
     reasons: dict[str, int]
     """Every reject reason, zeros included."""
+    control_outputs: Sequence[Output] = ()
+    """As outputs, of the control group."""
+    control: Sequence[tuple[int, int, str, int, int, bytes]] = ()
+    """As notifications, of the control group."""
 
     @property
     def stamp(self) -> str:

@@ -27,8 +27,9 @@ from upswell.config import Settings
 from upswell.errors import InputMissing, StorageError, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
+from upswell.policy import percent
 from upswell.privacy import escape
-from upswell.reload import Change, Reference, Reload
+from upswell.reload import Change, Reference, Reload, kernel_policy
 from upswell.sink import Sink
 from upswell.source import Source
 from upswell.summary import Observations, Summary
@@ -118,8 +119,10 @@ class _Run:
             checkpoint,
             settle_s=settings.settle_s,
             accept=settings.accept_reference,
-            check=sink.check_directories,
+            check=partial(sink.check_directories, control=settings.policy.control_share > 0),
             clock=time.time,
+            suppress=settings.suppress,
+            policy=settings.policy,
         )
         self.ledger = kernel.Ledger()
         self.cadence = Cadence(checkpoint, settings.cadence_s, self.zones.data, time.time())
@@ -158,7 +161,7 @@ class _Run:
         change = self.reload.start()
         if not change.accepted:
             self._warn(
-                "SEGMENT or RULES were refused and the last good version stays: "
+                "SEGMENT, RULES or SUPPRESS were refused and the last good version stays: "
                 + "; ".join(change.words)
             )
         elif change.words:
@@ -174,12 +177,14 @@ class _Run:
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""
         self.reference = reference
+        self.policy = kernel_policy(self.settings.policy, reference.suppressed)
         self._event(
             "reference in force",
             rules=len(reference.ruleset.rules),
             dials=len(reference.segment),
             rules_version=reference.versions.rules[:12],
             segment_version=reference.versions.segment[:12],
+            **_policy_words(reference, self.settings),
         )
 
     def _load_ledger(self) -> None:
@@ -267,7 +272,9 @@ class _Run:
             self._event("reference changed", words="; ".join(change.words) or "no difference")
             self._warn_left_out(change)
         elif not change.accepted:
-            self._warn("a change of SEGMENT or RULES was refused: " + "; ".join(change.words))
+            self._warn(
+                "a change of SEGMENT, RULES or SUPPRESS was refused: " + "; ".join(change.words)
+            )
 
     def _take_ready(self, is_over: Callable[[], bool]) -> bool:
         """Batch after batch until ``is_over`` or nothing is ready; whether nothing was.
@@ -305,6 +312,7 @@ class _Run:
             self.ledger,
             OUTPUT_BYTES_MAX,
             min(max(WORK_MS_MIN, round(self.commit_s * 1000)), WORK_MS_MAX),
+            self.policy,
         )
 
     def _take_in(self, ranges: Sequence[Range], result: Result) -> Batch | None:
@@ -359,6 +367,8 @@ class _Run:
         summary.rejects.update(batch.reasons)
         for output in batch.outputs:
             summary.notifications[output.application] += output.content.count(b"\n")
+        for output in batch.control_outputs:
+            summary.control[output.application] += output.content.count(b"\n")
 
     def _save_files(self) -> None:
         changed, left = self.source.changed(), self.source.untaken_left()
@@ -423,6 +433,17 @@ class _Run:
         warnings = self.summary.warnings
         if sentence not in warnings and len(warnings) < WARNINGS_KEPT:
             warnings.append(sentence)
+
+
+def _policy_words(reference: Reference, settings: Settings) -> dict[str, object]:
+    """What of the policies is on, for the narration."""
+    policy = settings.policy
+    words = {
+        "suppressed": len(reference.suppressed or ()),
+        "max_per_customer_per_day": policy.max_per_customer_per_day,
+        "control_share": percent(policy.control_share) if policy.control_share else 0,
+    }
+    return {name: value for name, value in words.items() if value}
 
 
 def _check_data(data: Path) -> None:

@@ -16,7 +16,7 @@ from upswell.batch import File, LogRange
 from upswell.differences import of_counts, of_ledgers, of_notifications
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
-from upswell.names import Staged
+from upswell.names import Staged, place_of
 from upswell.privacy import escape
 from upswell.published import (
     Row,
@@ -43,7 +43,7 @@ from upswell.zones import date_of
 
 DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
 _HASH_MASK = (1 << 64) - 1
-_DECIDED_BY_LEDGER = ("capped", "counted", "notified")
+_DECIDED_BY_LEDGER = ("capped", "capped_customer", "control", "counted", "notified")
 
 
 @dataclass(slots=True)
@@ -51,6 +51,8 @@ class Day:
     """The notifications of one day."""
 
     notifications: int = 0
+    control: int = 0
+    """Notifications of the control group, which are not among the others."""
     where: Counter[Where] = field(default_factory=Counter)
     """The lines of files that are in OUTPUT, were changed there or taken away, or wait to be published."""
 
@@ -78,7 +80,12 @@ class Reconciled:
             "lines": self.lines,
             "outcomes": {name: self.outcomes[name] for name in OUTCOMES},
             "days": [
-                {"day": day, "notifications": of_day.notifications, **dict(of_day.where)}
+                {
+                    "day": day,
+                    "notifications": of_day.notifications,
+                    "control": of_day.control,
+                    **dict(of_day.where),
+                }
                 for day, of_day in sorted(self.days.items())
             ],
             "files": [
@@ -180,13 +187,18 @@ class _Reconciliation:
                         f"{show_name(taken.file)}: its lines are not the sum of their outcomes"
                     )
             names = step.rules.applications
-            for application, content in step.result.outputs:
-                outputs[directory_name(names[application])].append(content)
+            for made, control in (
+                (step.result.outputs, False),
+                (step.result.control_outputs, True),
+            ):
+                for application, content in made:
+                    place = place_of(directory_name(names[application]), control)
+                    outputs[place].append(content)
             for row in _rows(step):
-                day, name, *_ = row
+                day, name, *_, control = row
                 if self.day in (None, day):
                     self.sums[number] = self.sums[number].plus(row)
-                by_day[directory_name(name), day] += 1
+                by_day[place_of(directory_name(name), control), day] += 1
         self.found.batches += 1
         self.found.lines += lines
         self.found.outcomes.update(outcomes)
@@ -236,7 +248,7 @@ class _Reconciliation:
         """
         found = where(self.past.output, one)
         for day, lines in by_day.items():
-            if self.day in (None, day):
+            if self.day in (None, day) and not one.control:
                 self.found.days.setdefault(day, Day()).where[found] += lines
         if found == "changed" and len(self.changed) <= DIFFERENCES_MAX:
             self.changed.append(describe_change(self.past.output, one, content))
@@ -271,13 +283,19 @@ class _Reconciliation:
     def _notifications(self, proven: int) -> None:
         """Compare the state's notifications with the replay's, and with its own count of them."""
         sums: defaultdict[int, _Sum] = defaultdict(_Sum)
-        counted = Counter[tuple[int, str]]()
+        counted = Counter[tuple[int, str, bool]]()
         for batch, row in self._kept_rows():
+            day, application, *_, control = row
             sums[batch] = sums[batch].plus(row)
-            counted[row[0], row[1]] += 1
-            self.found.days.setdefault(row[0], Day()).notifications += 1
-        for day, application in sorted(counted.keys() | self.past.notified.keys()):
-            told, rows = self.past.notified.get((day, application), 0), counted[day, application]
+            counted[day, application, control] += 1
+            of_day = self.found.days.setdefault(day, Day())
+            of_day.control += control
+            of_day.notifications += not control
+        known = {(*key, False): lines for key, lines in self.past.notified.items()}
+        known |= {(*key, True): lines for key, lines in self.past.control.items()}
+        for day, application, control in sorted(counted.keys() | known.keys()):
+            key = day, application, control
+            told, rows = known.get(key, 0), counted[key]
             if told != rows and self.day in (None, day):
                 self.found.differences.append(
                     f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
@@ -356,8 +374,13 @@ class _Reconciliation:
 def _rows(step: Step) -> Iterator[Row]:
     """The notifications of a step, as the state would keep them."""
     names = step.rules.applications
-    for day, application, msisdn, index, byte, raw in step.result.notifications:
-        yield day, names[application], msisdn, step.pairs[index][0].sequence, byte, raw
+    for rows, control in (
+        (step.result.notifications, False),
+        (step.result.control_notifications, True),
+    ):
+        for day, application, msisdn, index, byte, raw in rows:
+            sequence = step.pairs[index][0].sequence
+            yield day, names[application], msisdn, sequence, byte, raw, control
 
 
 def _without_ledger(outcomes: Counter[str]) -> Counter[str]:

@@ -113,7 +113,8 @@ MIGRATIONS = (
         (
             # What a version was taken over again for is lost in `reference`, and a refused edit never came there.
             """CREATE TABLE edit(
-                id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'refused')),
+                id INTEGER PRIMARY KEY,
+                kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'suppress', 'policy', 'refused')),
                 version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
             ) STRICT""",
             """INSERT INTO edit(kind, version, first_batch, words, at)
@@ -126,6 +127,22 @@ MIGRATIONS = (
             "CREATE INDEX file_repeats ON file(repeats) WHERE repeats > 0",
             # The same with a batch's row while it is empty.
             "ALTER TABLE batch ADD COLUMN rejects_digest TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE batch ADD COLUMN suppress_version TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE batch ADD COLUMN policy_version TEXT NOT NULL DEFAULT ''",
+            # Rows of the control group stand among the others, so that one key keeps both at one a day.
+            "ALTER TABLE notification ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
+            """CREATE TABLE control_total(
+                day INTEGER NOT NULL, application INTEGER NOT NULL REFERENCES application, lines INTEGER NOT NULL,
+                PRIMARY KEY(day, application)
+            ) STRICT, WITHOUT ROWID""",
+            "ALTER TABLE staged RENAME TO staged_before",
+            """CREATE TABLE staged(
+                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
+                control INTEGER NOT NULL, length INTEGER NOT NULL, digest BLOB NOT NULL,
+                PRIMARY KEY(batch, application, control)
+            ) STRICT, WITHOUT ROWID""",
+            "INSERT INTO staged SELECT batch, application, 0, length, digest FROM staged_before",
+            "DROP TABLE staged_before",
         ),
     ),
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from upswell.errors import UsageError
 from upswell.history import rulesets
-from upswell.names import published_name
+from upswell.names import place_of, published_name
 from upswell.privacy import escape, mask_digits
 from upswell.schema import damaged
 from upswell.segment import parse_msisdn, unquote
@@ -55,6 +55,8 @@ class Wanted(NamedTuple):
     application: str | None = None
     file: str | None = None
     batch: int | None = None
+    control: bool = False
+    """Those of the control group, which were not sent, instead of those that were."""
 
 
 class _Group(NamedTuple):
@@ -112,16 +114,17 @@ def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[S
         " LEFT JOIN batch ON batch.number = one.batch"
         " LEFT JOIN log ON log.batch = one.batch AND log.sequence = one.sequence LEFT JOIN file ON file.id = log.file"
         " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
-        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) ORDER BY msisdn"
+        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) AND control = ?8 ORDER BY msisdn"
     )
     only = None if wanted.file is None else encode_name(wanted.file)
     place = (group.day, group.application)
     after = ""
     while (end := view.rows(until, (*place, after))[0][0]) is not None:
         for msisdn, number, name, byte, stamp, raw in view.rows(
-            sql, (*place, after, end, last, only, wanted.batch)
+            sql, (*place, after, end, last, only, wanted.batch, int(wanted.control))
         ):
-            output = f"{group.directory}/{published_name(number, stamp)}" if stamp else ""
+            directory = place_of(group.directory, wanted.control)
+            output = f"{directory}/{published_name(number, stamp)}" if stamp else ""
             file = "" if name is None else decode_name(name)
             yield Sent(group.day, group.name, msisdn, number, file, byte, output, raw)
         after = end
@@ -139,8 +142,9 @@ def _groups(view: View, wanted: Wanted) -> list[_Group]:
             f"this state never had an application '{mask_digits(name)}'",
             f"it knows {some}" if some else "it has no rules yet",
         )
+    totals = "control_total" if wanted.control else "notified_total"
     sql = (
-        "SELECT day, id, name, directory, lines FROM notified_total JOIN application ON id = application"
+        f"SELECT day, id, name, directory, lines FROM {totals} JOIN application ON id = application"
         " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
         " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
     )

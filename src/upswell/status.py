@@ -53,7 +53,7 @@ class Status:
     today: Today | None
     last: CommittedBatch | None
     references: list[ReferenceVersion]
-    """The versions in force: that of the rules, then that of the segment."""
+    """The versions in force, in the order of ``Versions``; of a policy that is off there is none."""
     notable: dict[State, list[File]]
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
@@ -152,6 +152,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             counts, late_files = view.file_states(), view.late_files()
             repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
             days, notified = view.notified_days(), view.notified()
+            control = view.notified(control=True)
             today = Today(days[-1], view.notified(days[-1])) if days else None
             refused = refusal(view)
             notable = {state: found for state in NOTABLE if (found := _some(view, state))}
@@ -160,10 +161,13 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
     summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
     summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
     summary.notifications = Counter(notified)
+    summary.control = Counter(control)
     summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
     if refused:
-        summary.warnings.append(f"the last edit of SEGMENT or RULES is refused: {refused.words}")
+        summary.warnings.append(
+            f"the last edit of SEGMENT, RULES or SUPPRESS is refused: {refused.words}"
+        )
     return Status(
         state_dir=state_dir,
         meta=meta,
@@ -221,6 +225,8 @@ def range_json(taken: LogRange) -> dict[str, object]:
         "newest_stamp": taken.newest_stamp,
         "rules": taken.versions.rules,
         "segment": taken.versions.segment,
+        "suppress": taken.versions.suppress,
+        "policy": taken.versions.policy,
     }
 
 

@@ -16,15 +16,20 @@ from typing import NamedTuple
 from upswell.batch import File, LogRange
 from upswell.config import threads_default
 from upswell.kernel import Hit, Ledger, search
+from upswell.policy import Policy
 from upswell.reference import Line, Reference, Taken
 from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
 from upswell.view import View
 
-_FAR = ("counted", "capped", "not_proven")
+_FAR = ("counted", "capped", "capped_customer", "control", "not_proven")
 """Outcomes of records that came to a ledger, and were not sent: the last of them tells where the day ended."""
-_NEARER = ("late", "outside_window", "no_rule", "not_in_segment")
+_NEARER = ("late", "outside_window", "no_rule", "suppressed", "not_in_segment")
 """The others, in the order in which they explain a silence: the one that came furthest first."""
+
+
+_MEASURED = ("capped_customer", "control", "counted", "notified")
+"""Outcomes of lines that have a total."""
 
 
 class Told(NamedTuple):
@@ -78,6 +83,14 @@ class Lines:
             self.member[version] = self.msisdn in self._references.segment(version)
         return self.member[version]
 
+    def policy(self, taken: LogRange) -> Policy:
+        """The policy that was in force for a range."""
+        return self._references.policy(taken.versions.policy)
+
+    def is_suppressed(self, version: str) -> bool:
+        """Whether the customer is on this version of the suppression list."""
+        return self.msisdn in (self._references.suppressed(version) or ())
+
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
         cuts: defaultdict[str, list[int]] = defaultdict(list)
@@ -107,9 +120,11 @@ class Lines:
     def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
         rules = self._references.rules(taken.versions.rules)[0].rules
         segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
+        suppressed = {self.msisdn} if self.is_suppressed(taken.versions.suppress) else set[str]()
+        policy = self.policy(taken)
         self.reference.resume(taken.file, hit.newlines, hit.continues)
         again = Taken(taken.file, hit.byte, hit.line, taken.stamp, taken.newest_stamp)
-        for line in self.reference.take(again, segment, rules):
+        for line in self.reference.take(again, segment, rules, suppressed, policy):
             if self._is_mine(line):
                 service = line.record.service if line.record else None
                 of_service = tuple(rule for rule in rules if rule.service == service)
@@ -156,7 +171,7 @@ class Entry:
             "rules_time": self.rules_time or None,
             "outcome": self.outcome,
             "reason": line.reason or None,
-            "total": line.total if line.outcome in ("counted", "notified") else None,
+            "total": line.total if line.outcome in _MEASURED else None,
             "proven": self.told.proven,
             "threshold": line.rule.threshold if line.rule else None,
             "why": self.why,

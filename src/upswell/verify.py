@@ -159,51 +159,55 @@ def _notifications(view: View) -> Iterator[str]:
     with view.snapshot():
         until = view.last_batch()
         names = {number: name for name, number in view.applications().items()}
-        totals = view.rows("SELECT day, application, lines FROM notified_total")
+        totals = view.rows(
+            "SELECT day, application, 0, lines FROM notified_total"
+            " UNION ALL SELECT day, application, 1, lines FROM control_total"
+        )
     lengths, of_batch, of_day = (
+        Counter[tuple[int, int, int]](),
         Counter[tuple[int, int]](),
-        Counter[int](),
-        Counter[tuple[int, int]](),
+        Counter[tuple[int, int, int]](),
     )
     newest = 0
-    for day, application, batch, length in _notified(view):
+    for day, application, batch, length, control in _notified(view):
         newest = max(newest, batch)
         if batch > until:
             continue  # committed since
-        lengths[batch, application] += length + 1
-        of_batch[batch] += 1
-        of_day[day, application] += 1
+        lengths[batch, application, control] += length + 1
+        of_batch[batch, control] += 1
+        of_day[day, application, control] += 1
     if newest > view.last_batch():
         yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
     staged = {
-        (batch, application): length
-        for batch, application, length in view.rows(
-            "SELECT batch, application, length FROM staged WHERE batch <= ?", (until,)
+        (batch, application, control): length
+        for batch, application, control, length in view.rows(
+            "SELECT batch, application, control, length FROM staged WHERE batch <= ?", (until,)
         )
     }
-    for batch, application in sorted(lengths.keys() | staged.keys()):
-        if lengths[batch, application] != staged.get((batch, application), 0):
+    for key in sorted(lengths.keys() | staged.keys()):
+        if lengths[key] != staged.get(key, 0):
             yield (
-                f"the notifications of {escape(names.get(application, '?'))} in batch {batch} are not those that"
+                f"the notifications of {escape(names.get(key[1], '?'))} in batch {key[0]} are not those that"
                 f" were published: {RESTORE_HINT}"
             )
     for committed in _until(view, until):
-        if of_batch[committed.number] != committed.outcomes.get("notified", 0):
+        counted = (committed.outcomes.get(name, 0) for name in ("notified", "control"))
+        if tuple(counted) != (of_batch[committed.number, 0], of_batch[committed.number, 1]):
             yield f"batch {committed.number} counts other notifications than there are: {RESTORE_HINT}"
-    if {(day, application): lines for day, application, lines in totals} != dict(of_day):
+    if {(day, application, control): n for day, application, control, n in totals} != dict(of_day):
         yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
 
 
-def _notified(view: View) -> Iterator[tuple[int, int, int, int]]:
-    """Day, application, batch and length of every notification, page by page."""
+def _notified(view: View) -> Iterator[tuple[int, int, int, int, int]]:
+    """Day, application, batch, length and whether of the control group, of every notification, page by page."""
     sql = (
-        "SELECT day, application, msisdn, batch, length(raw) FROM notification"
+        "SELECT day, application, msisdn, batch, length(raw), control FROM notification"
         f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
     )
     after = (-1, -1, "")
     while rows := view.rows(sql, after):
-        for day, application, _, batch, length in rows:
-            yield day, application, batch, length
+        for day, application, _, batch, length, control in rows:
+            yield day, application, batch, length, control
         after = rows[-1][:3]
 
 
@@ -214,12 +218,17 @@ def _kept(view: View) -> Iterator[str]:
     ):  # a version that is no longer in force may be dropped when none was scanned with it
         current = view.current_versions()
         for kind, version in sorted(current._asdict().items()) if current else ():
-            view.reference(kind, version)
+            _look(view, kind, version)
     view.ledger()
     used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
     for kind, version in sorted(used):
-        view.reference(kind, version)
+        _look(view, kind, version)
         yield from ()
+
+
+def _look(view: View, kind: str, version: str) -> None:
+    if version:
+        view.reference(kind, version)
 
 
 def _beside(view: View) -> Iterator[str]:
@@ -267,7 +276,7 @@ def _staged(view: View, path: Path) -> Iterator[str]:
         return
     if not view.first_batch() <= parsed.batch <= view.last_batch():
         return  # of a batch in the making, or left by a crash: the next start removes it
-    one = view.staged(parsed.batch).get(parsed.application)
+    one = view.staged(parsed.batch).get(path.name)
     content = _read(path.parent, path.name)
     if not os.path.lexists(path):
         return  # published meanwhile

@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
 from upswell.errors import UsageError
 from upswell.listing import show_name
-from upswell.names import Staged
+from upswell.names import Staged, place_of
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
 from upswell.stored import CommittedBatch, LedgerParts, Place, ReferenceVersion, Totals
@@ -28,7 +28,7 @@ FILE_COLUMNS = (
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
-    " reasons, committed_at, rejects_digest"
+    " reasons, committed_at, rejects_digest, suppress_version, policy_version"
 )
 _COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
 _UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
@@ -121,16 +121,23 @@ class View:
         """The log of ranges in commit order, of batches above ``after_batch``."""
         sql = (
             "SELECT log.batch, log.sequence, file.name, log.stamp, log.from_byte, log.to_byte, log.newest_stamp,"
-            " batch.rules_version, batch.segment_version FROM log JOIN file ON file.id = log.file"
+            " batch.rules_version, batch.segment_version, batch.suppress_version, batch.policy_version"
+            " FROM log JOIN file ON file.id = log.file"
             " JOIN batch ON batch.number = log.batch WHERE (log.batch, log.sequence) > (?, ?)"
             f" ORDER BY log.batch, log.sequence LIMIT {_PAGE_ROWS}"
         )
         place = (after_batch, 2**62)
         while rows := self.rows(sql, place):
-            for batch, sequence, name, stamp, start, end, newest, rules, segment in rows:
-                versions = Versions(rules, segment)
+            for batch, sequence, name, stamp, start, end, newest, *versions in rows:
                 yield LogRange(
-                    batch, sequence, decode_name(name), stamp, start, end, newest, versions
+                    batch,
+                    sequence,
+                    decode_name(name),
+                    stamp,
+                    start,
+                    end,
+                    newest,
+                    Versions(*versions),
                 )
             place = (rows[-1][0], rows[-1][1])
 
@@ -216,10 +223,14 @@ class View:
             sums.get("batches", 0), sums.get("lines", 0), sums.get("bytes", 0), kinds["outcome"], kinds["reason"]
         )  # fmt: skip
 
-    def notified(self, day: int | None = None) -> dict[str, int]:
-        """Notifications by application, of one day or of all; applications without any are absent."""
+    def notified(self, day: int | None = None, *, control: bool = False) -> dict[str, int]:
+        """Notifications by application, of one day or of all; applications without any are absent.
+
+        ``control``: those of the control group instead.
+        """
+        totals = "control_total" if control else "notified_total"
         sql = (
-            "SELECT name, sum(lines) FROM notified_total JOIN application ON id = application"
+            f"SELECT name, sum(lines) FROM {totals} JOIN application ON id = application"
             " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
         )
         return dict(self.rows(sql, (day,)))
@@ -236,19 +247,25 @@ class View:
             found[name] = number
         return found
 
-    def staged(self, batch: int) -> dict[int, Staged]:
-        """What the batch staged, by the application's id."""
+    def staged(self, batch: int) -> dict[str, Staged]:
+        """What the batch staged, by its name in the staging directory."""
         sql = (
-            "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest FROM staged"
+            "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest, control FROM staged"
             " JOIN batch ON batch.number = staged.batch JOIN application ON application.id = staged.application"
-            " WHERE staged.batch = ? ORDER BY staged.application"
+            " WHERE staged.batch = ? ORDER BY staged.application, control"
         )
-        return {row[1]: Staged(*row) for row in self.rows(sql, (batch,))}
+        found = {}
+        for number, application, stamp, name, length, digest, control in self.rows(sql, (batch,)):
+            place = place_of(name, bool(control))
+            one = Staged(number, application, stamp, place, length, digest, bool(control))
+            found[one.staged_name] = one
+        return found
 
-    def notified_lines(self, batch: int, application: int) -> bytes:
-        """The content of one staged file, made again from the notifications. A scan of them all, for repairs."""
-        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? ORDER BY sequence, byte"
-        return b"".join(raw + b"\n" for (raw,) in self.rows(sql, (batch, application)))
+    def notified_lines(self, one: Staged) -> bytes:
+        """The content of a staged file, made again from the notifications. A scan of them all, for repairs."""
+        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? AND control = ? ORDER BY sequence, byte"
+        rows = self.rows(sql, (one.batch, one.application, int(one.control)))
+        return b"".join(raw + b"\n" for (raw,) in rows)
 
     def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
         """The batch's rejects beyond what is written."""
@@ -259,7 +276,7 @@ class View:
         """The reference versions accepted last; None until both have one."""
         meta = self.meta()
         if "rules_version" in meta and "segment_version" in meta:
-            return Versions(meta["rules_version"], meta["segment_version"])
+            return Versions(*(meta.get(f"{kind}_version", "") for kind in Versions._fields))
         return None
 
     def reference(self, kind: str, version: str) -> bytes:
@@ -317,7 +334,7 @@ class View:
         return batch, content
 
     def seal_batch(self, values: Sequence[object]) -> int:
-        """The seal of a batch's row in this state: its last value counts once there is one, as older rows have none.
+        """The seal of a batch's row in this state, without the empty values at its end: older rows have none.
 
         The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
         sound, but never published here.
@@ -325,7 +342,10 @@ class View:
         if self._state_id is None:
             found = self.rows("SELECT value FROM meta WHERE key = ?", (STATE_ID,))
             self._state_id = tuple(value for (value,) in found)
-        return seal(*(values if values[-1] else values[:-1]), *self._state_id)
+        values = list(values)
+        while values[-1] == "":
+            values.pop()
+        return seal(*values, *self._state_id)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
@@ -340,9 +360,10 @@ class View:
         *values, sealed = row
         self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, rules, segment, *numbers = values
-        lines, taken, rejects, outcomes, reasons, at, digest = numbers
+        lines, taken, rejects, outcomes, reasons, at, digest, suppress, policy = numbers
+        versions = Versions(rules, segment, suppress, policy)
         return CommittedBatch(
-            number, stamp, newest, day_open, Versions(rules, segment), lines, taken, rejects,
+            number, stamp, newest, day_open, versions, lines, taken, rejects,
             json.loads(outcomes), json.loads(reasons), at, digest,
         )  # fmt: skip
 

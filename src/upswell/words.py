@@ -20,6 +20,9 @@ OUTCOME_WORDS = {
 }
 """What each outcome means."""
 
+POLICY_OUTCOMES = ("suppressed", "capped_customer", "control")
+"""Outcomes that only a policy gives: not shown while there are none."""
+
 REASON_WORDS = {
     "too_long": "over 4096 bytes",
     "columns": "not four fields",

@@ -78,6 +78,7 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
         where = " + ".join(f"{n:,} {_WHERE[place]}" for place, n in of_day.where.items())
         lines.append(
             f"  {date_of(day)}  {plural(of_day.notifications, 'notification')} = {where or 0}"
+            + (f"; {of_day.control:,} kept from the control group" if of_day.control else "")
         )
     if not found.days:
         lines.append("  no notifications")
