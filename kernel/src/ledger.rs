@@ -31,7 +31,7 @@ pub struct Ledger {
 }
 
 /// The key of the msisdn of an entry in a shard.
-fn key_in(shard: usize, key: u64) -> u64 {
+pub(crate) fn key_in(shard: usize, key: u64) -> u64 {
     msisdn::unmix((shard as u64) << REST_BITS | key >> (COLUMN_BITS + 1))
 }
 

@@ -33,6 +33,7 @@ __all__ = [
     "crc64",
     "digest",
     "first_record",
+    "forget_in",
     "parse_lines",
     "search",
 ]
@@ -310,6 +311,12 @@ class Scanned:
 
 def crc64(data: bytes, initial: int = 0) -> int:
     """CRC-64/NVME of data, continuing from initial (the CRC of what came before)."""
+
+def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> bytes | None:
+    """A blob of a ledger without all that is about the msisdns with these hashes under this key.
+
+    None when there is nothing of the kind. ValueError when the blob is damaged.
+    """
 
 def digest(path: bytes, compressed: bool, start: int, end: int, initial: int) -> tuple[int, int]:
     """(CRC-64/NVME continued over the uncompressed bytes [start, end), bytes really read).

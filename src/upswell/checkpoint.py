@@ -233,6 +233,21 @@ class Checkpoint(View):
             bases, deltas = self._put_ledger(batch)
         self._bases, self._deltas = bases, deltas
 
+    def end_forgetting(self, day_open: int) -> None:
+        """Destroy the keys of those who were forgotten and whose days are closed now, in a small transaction.
+
+        No batch may be in the making: the last one is the last in which they are suppressed.
+        """
+        over = "SELECT id FROM forgetting WHERE until_batch IS NULL AND until_day < ?"
+        if not self.rows(over, (day_open,)):
+            return
+        with self._transaction():
+            self._db.execute(f"DELETE FROM forgotten WHERE forgetting IN ({over})", (day_open,))
+            self._db.execute(
+                f"UPDATE forgetting SET hash_key = NULL, until_batch = ? WHERE id IN ({over})",
+                (self.last_batch(), day_open),
+            )
+
     def ledger_sizes(self) -> LedgerSizes:
         """What is stored of the ledger, without reading it."""
         shards = sorted(range(self._shards), key=lambda shard: self._bases.get(shard, (0, 0))[0])

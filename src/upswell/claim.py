@@ -38,7 +38,11 @@ def check(settings: Settings, checkpoint: Checkpoint, sink: Sink) -> bool:
 def claim(settings: Settings, checkpoint: Checkpoint) -> None:
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
-    told = {"cadence_s": str(settings.cadence_s)}  # those who look on must expect the same files
+    # Those who look on must expect the same files, and find the suppression list.
+    told = {
+        "cadence_s": str(settings.cadence_s),
+        "suppress": str(settings.suppress.absolute()) if settings.suppress else "",
+    }
     checkpoint.set_meta({**fixed(settings), **paths, **told})
 
 

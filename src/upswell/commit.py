@@ -64,6 +64,7 @@ class Committer:
                 f"was its database changed or restored by hand? Put the newer one back, or {RESTORE_HINT}",
             )
         rejects_removed = self.rejects.remove_after(last)
+        self.rejects.finish(self.checkpoint.has_rejects)
         self.sink.remove_unfinished()
         first = self.checkpoint.first_batch()
         orphans, staged, rebuilt = [], [], 0

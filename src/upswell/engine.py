@@ -32,6 +32,7 @@ from upswell.privacy import escape
 from upswell.reload import Change, Reference, Reload, kernel_policy
 from upswell.sink import Sink
 from upswell.source import Source
+from upswell.stored import Forgetting
 from upswell.summary import Observations, Summary
 from upswell.wake import Wake, watch
 
@@ -97,6 +98,8 @@ class _Run:
         self.told: set[str] = set()
         """Kinds of observations that were told."""
         self.data_away = False
+        self.day_open = 0
+        self.forgettings: list[Forgetting] = []
         self.commit_s = 0.0
         """How long the last commit took."""
         self.scanner = kernel.Scanner(
@@ -177,7 +180,7 @@ class _Run:
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""
         self.reference = reference
-        self.policy = kernel_policy(self.settings.policy, reference.suppressed)
+        self._use_policy()
         self._event(
             "reference in force",
             rules=len(reference.ruleset.rules),
@@ -187,9 +190,22 @@ class _Run:
             **_policy_words(reference, self.settings),
         )
 
+    def _use_policy(self) -> None:
+        """Make the policy the one of the next batch."""
+        self.forgettings = [one for one in self.checkpoint.forgettings() if one.key is not None]
+        suppressed = self.reference.suppressed
+        self.policy = kernel_policy(self.settings.policy, suppressed, self.forgettings)
+
+    def _end_forgetting(self) -> None:
+        """Let go of those who were forgotten once their days are closed; between two batches."""
+        if any(one.until_day < self.day_open for one in self.forgettings):
+            self.checkpoint.end_forgetting(self.day_open)
+            self._use_policy()
+
     def _load_ledger(self) -> None:
         last = self.checkpoint.last()
         self.day_open = last.day_open if last else 0
+        self._end_forgetting()
         bases, deltas = self.checkpoint.ledger_bases(), self.checkpoint.ledger_deltas()
         try:
             self.ledger = kernel.Ledger.load(bases, deltas, self.day_open, self.settings.threads)
@@ -223,6 +239,7 @@ class _Run:
     def _turn(self, until: float) -> bool:
         """Take what is ready; whether all of it was, before it was time to look again."""
         self._take_reference_change()
+        self._end_forgetting()
         return self._take_ready(partial(self._is_over, until))
 
     def _is_over(self, at: float) -> bool:
@@ -413,6 +430,7 @@ class _Run:
 
     def _finish(self) -> Summary:
         self._save_files()
+        self._end_forgetting()
         self._tell()
         self.checkpoint.release(idle=True)
         self._progress()

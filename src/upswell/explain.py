@@ -11,6 +11,7 @@ from pathlib import Path
 
 from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import UsageError
+from upswell.forgotten import Forgotten
 from upswell.history import rulesets
 from upswell.listing import show_name
 from upswell.names import place_of
@@ -74,6 +75,7 @@ class _Explaining:
         self.lines = Lines(view, past, msisdn)
         self.found = Explanation(msisdn)
         self.kept = set(self._kept())
+        self.forgotten = Forgotten(view, past)
         self.notified: dict[tuple[str, int], Line] = {}
         """By application and day."""
         self.fired: dict[Key, Line] = {}
@@ -151,6 +153,8 @@ class _Explaining:
         if line.outcome == "not_in_segment":
             return f"not in the segment (version {entry.told.taken.versions.segment[:12]})"
         if line.outcome == "suppressed":
+            if self.lines.is_forgotten(entry.told.taken.batch):
+                return "the customer was forgotten: suppressed until their days are closed"
             return f"on the suppression list (version {entry.told.taken.versions.suppress[:12]})"
         if rule is None:
             return self._without_rule(entry)
@@ -231,7 +235,9 @@ class _Explaining:
             if entry.outcome in _EMITTED
         }
         kept = {sent for sent in self.kept if self._is_asked(sent[0])}
-        unproven = self._unproven()
+        forgotten = {sent for sent in again - kept if self._is_forgotten(sent)}
+        again -= forgotten
+        unproven = self._unproven(len(forgotten))
         state_alone = {sent for sent in kept - again if not unproven or sent in proven}
         self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_alone)]
         self.found.differences += [
@@ -245,7 +251,23 @@ class _Explaining:
         if self.day is None and not unproven:
             self._compare_ledger()
 
-    def _unproven(self) -> bool:
+    def _is_forgotten(self, sent: Sent) -> bool:
+        """Whether the state may lack a notification because its customer was forgotten."""
+        day, application, batch, *_, control = sent
+        return self.forgotten.is_blind(batch) or self.forgotten.may_be(
+            batch, application, day, control
+        )
+
+    def _unproven(self, forgotten: int) -> bool:
+        if forgotten:
+            self.found.unproven.append(
+                f"the state holds {forgotten:,} of these notifications no more: their customers were forgotten"
+            )
+        last = self.past.last_batch
+        if self.forgotten.is_blind(last) and self.lines.reference.totals:
+            self.found.unproven.append(
+                "customers were forgotten, and the key that told who is destroyed: totals are not compared"
+            )
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
         if not self.past.adopted_known:

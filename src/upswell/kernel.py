@@ -26,6 +26,7 @@ from upswell._kernel import (
     Segment,
     SegmentReport,
     crc64,
+    forget_in,
 )
 
 __all__ = (
@@ -56,6 +57,7 @@ __all__ = (
     "crc64",
     "digest",
     "first_record",
+    "forget_in",
     "parse_lines",
     "search",
 )

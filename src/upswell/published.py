@@ -112,16 +112,22 @@ def strangers(
 
     ``known``: the places of the files of all batches up to the last one; a run may have published others meanwhile.
     """
+    for place, name in files(output):
+        if 0 < name.batch < first_batch:
+            continue
+        newer = view.staged(name.batch).values() if name.batch > last_batch else ()
+        if place not in known and place not in map(published_place, newer):
+            yield place
+
+
+def files(output: Path) -> Iterator[tuple[str, PublishedName]]:
+    """The places of all files in OUTPUT that look as published, those of the control group included."""
     places = [*_names(output), *(place_of(name, True) for name in _names(output / CONTROL))]
-    for directory_place in places:
-        for name in _names(output / directory_place) if directory_place != OWN_DIRECTORY else ():
+    for place in places:
+        for name in _names(output / place) if place != OWN_DIRECTORY else ():
             parsed: PublishedName | None = parse_published(name)
-            if parsed is None or 0 < parsed.batch < first_batch:
-                continue
-            place = f"{directory_place}/{name}"
-            newer = view.staged(parsed.batch).values() if parsed.batch > last_batch else ()
-            if place not in known and place not in map(published_place, newer):
-                yield place
+            if parsed is not None:
+                yield f"{place}/{name}", parsed
 
 
 def _names(place: Path) -> list[str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from upswell.batch import File, LogRange
 from upswell.differences import of_counts, of_ledgers, of_notifications
+from upswell.forgotten import Forgotten
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
 from upswell.names import Staged, place_of
@@ -43,7 +44,11 @@ from upswell.zones import date_of
 
 DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
 _HASH_MASK = (1 << 64) - 1
-_DECIDED_BY_LEDGER = ("capped", "capped_customer", "control", "counted", "notified")
+_DECIDED = (
+    "suppressed", "no_rule", "outside_window", "late",
+    "capped", "capped_customer", "control", "counted", "notified",
+)  # fmt: skip
+"""Outcomes of targeted customers' records: which of them it is may hang on what is lost."""
 
 
 @dataclass(slots=True)
@@ -69,6 +74,8 @@ class Reconciled:
     """By file: the outcomes of its lines, of what was read again."""
     days: dict[int, Day] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    forgotten: int = 0
+    """Notifications of customers who were forgotten: the replay makes them, and the state holds them no more."""
     unproven: list[str] = field(default_factory=list)
     """What could not be looked at, a sentence each."""
 
@@ -92,6 +99,7 @@ class Reconciled:
                 {"file": name, "lines": outcomes.total(), "outcomes": +outcomes}
                 for name, outcomes in sorted(self.files.items())
             ],
+            "forgotten": self.forgotten,
             "unproven": self.unproven,
             "differences": self.differences,
         }
@@ -133,6 +141,7 @@ class _Reconciliation:
         self.sums: defaultdict[int, _Sum] = defaultdict(_Sum)
         self.hanging: list[tuple[int, str]] = []
         """Differences that prove something only if all before their batch could be read."""
+        self.forgotten = Forgotten(view, past)
         self.staged: set[str] = set()
         """Places of published files within OUTPUT."""
         self.changed: list[str] = []
@@ -186,25 +195,38 @@ class _Reconciliation:
                     self.found.differences.append(
                         f"{show_name(taken.file)}: its lines are not the sum of their outcomes"
                     )
-            names = step.rules.applications
-            for made, control in (
-                (step.result.outputs, False),
-                (step.result.control_outputs, True),
-            ):
-                for application, content in made:
-                    place = place_of(directory_name(names[application]), control)
-                    outputs[place].append(content)
-            for row in _rows(step):
-                day, name, *_, control = row
-                if self.day in (None, day):
-                    self.sums[number] = self.sums[number].plus(row)
-                by_day[place_of(directory_name(name), control), day] += 1
+            self._note(step, number, outputs, by_day)
         self.found.batches += 1
         self.found.lines += lines
         self.found.outcomes.update(outcomes)
+        if self.forgotten.is_blind(number):
+            return
         if self.day is None:
             self._batch_row(number, lines, outcomes, reasons)
         self._published(number, outputs, by_day)
+
+    def _note(
+        self,
+        step: Step,
+        number: int,
+        outputs: dict[str, list[bytes]],
+        by_day: Counter[tuple[str, int]],
+    ) -> None:
+        """Take note of what a step of a batch notified."""
+        names = step.rules.applications
+        for made, control in (
+            (step.result.outputs, False),
+            (step.result.control_outputs, True),
+        ):
+            for application, content in made:
+                place = place_of(directory_name(names[application]), control)
+                outputs[place].append(content)
+        for row in _rows(step):
+            day, name, *_, control = row
+            if self.day in (None, day):
+                self.sums[number] = self.sums[number].plus(row)
+                self.forgotten.replayed(number, row)
+            by_day[place_of(directory_name(name), control), day] += 1
 
     def _batch_row(
         self, number: int, lines: int, outcomes: Counter[str], reasons: Counter[str]
@@ -268,6 +290,7 @@ class _Reconciliation:
         if not self.past.adopted_known:
             self.found.unproven.append(CAPS_FORGOTTEN)
             proven = 0
+        self.found.unproven += self.forgotten.sentences()
         if proven <= self.past.last_batch:
             self.found.unproven.append(
                 f"notifications and totals from batch {max(proven, self.past.first_batch)} on hang on that"
@@ -291,6 +314,8 @@ class _Reconciliation:
             of_day = self.found.days.setdefault(day, Day())
             of_day.control += control
             of_day.notifications += not control
+            self.forgotten.kept(batch, row)
+        counted.update(self.forgotten.counted(self.day))
         known = {(*key, False): lines for key, lines in self.past.notified.items()}
         known |= {(*key, True): lines for key, lines in self.past.control.items()}
         for day, application, control in sorted(counted.keys() | known.keys()):
@@ -301,11 +326,14 @@ class _Reconciliation:
                     f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
                     f" {rows:,}"
                 )
-        unlike = [
-            number
-            for number in sorted(sums.keys() | self.sums.keys())
-            if sums[number] != self.sums[number] and number < proven
-        ]
+        unlike = []
+        for number in sorted(sums.keys() | self.sums.keys()):
+            if number < proven and not self.forgotten.is_blind(number):
+                self.found.forgotten += self.forgotten.lines(number, self.day)
+                if sums[number] != self.sums[number] and not self.forgotten.explains(
+                    number, self.day
+                ):
+                    unlike.append(number)
         if unlike:
             self._keep(self._unlike_rows(unlike[0]))
             self.found.differences += [
@@ -346,14 +374,14 @@ class _Reconciliation:
         known = Counter(file.outcomes)
         if sum(known.values()) != file.lines:
             return False
-        if self.replay.lost or not self.past.adopted_known:
+        if self.replay.lost or not self.past.adopted_known or self.forgotten.blind:
             known, again = _without_ledger(known), _without_ledger(again)
         return +known == +again
 
     def _totals(self, proven: int) -> None:
         """Compare the running totals of the state with the replay."""
         totals, found = self.past.totals, self.found
-        if proven <= self.past.last_batch:
+        if proven <= self.past.last_batch or self.forgotten.blind:
             return
         known = (totals.batches, totals.lines, +Counter(totals.outcomes))
         if known != (found.batches, found.lines, +found.outcomes):
@@ -364,10 +392,12 @@ class _Reconciliation:
 
     def _ledger(self, proven: int) -> None:
         """Compare totals, fired occurrences and caps with those of the replay, a shard at a time."""
-        if proven <= self.past.last_batch or self.past.last is None:
+        last = self.past.last
+        if last is None or proven <= last.number or self.forgotten.is_blind(last.number):
             return
         ledger = self.past.ledger()
-        self.replay.ledger.drop_before(self.past.last.day_open)
+        self.replay.forget(last.number + 1)
+        self.replay.ledger.drop_before(last.day_open)
         self._keep(of_ledgers(ledger, self.replay.ledger))
 
 
@@ -384,6 +414,6 @@ def _rows(step: Step) -> Iterator[Row]:
 
 
 def _without_ledger(outcomes: Counter[str]) -> Counter[str]:
-    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED_BY_LEDGER})
-    merged["decided"] = sum(outcomes[name] for name in _DECIDED_BY_LEDGER)
+    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED})
+    merged["decided"] = sum(outcomes[name] for name in _DECIDED)
     return merged

@@ -6,6 +6,8 @@ never was is removed by recovery. They hold personal data, so only the owner may
 
 import contextlib
 import hashlib
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from upswell import disk
@@ -16,10 +18,15 @@ from upswell.filesystem import (
     directory,
     faults,
     list_names,
+    read_file,
     remove_files,
     sync_directory,
 )
 from upswell.names import parse_rejects, rejects_name
+
+_ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
+REWRITTEN = ".rewritten"
+"""Suffix of what is to take a reject file's place."""
 
 
 class Rejects:
@@ -40,6 +47,45 @@ class Rejects:
                 create_file(rejects_name(batch), fd, content, 0o600)
                 disk.fsync(fd)
 
+    def contents(self) -> Iterator[tuple[int, bytes]]:
+        """Every reject file that is there: its batch and what it holds."""
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+        ):
+            for name in list_names(fd):
+                if (batch := parse_rejects(name)) is not None:
+                    yield batch, read_file(name, fd)
+
+    def rewrite(self, batch: int, content: bytes, *, at_once: bool) -> None:
+        """Write what a reject file is to hold instead, beside it; durable then. ``finish``, or this, puts it in place.
+
+        A crash leaves a file that ``finish`` removes, or moves once the state vouches for it.
+        """
+        with faults(self.path, StorageError, RECOVERS), directory(self.path) as fd:
+            name = rejects_name(batch) + REWRITTEN
+            remove_files([name], fd)
+            create_file(name, fd, content, 0o600)
+            if at_once:
+                disk.rename(name, rejects_name(batch), src_dir_fd=fd, dst_dir_fd=fd)
+            disk.fsync(fd)
+
+    def finish(self, is_committed: Callable[[int, bytes], bool]) -> None:
+        """Put in place what ``rewrite`` wrote, where the state vouches for it by batch and content, or remove it."""
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+        ):
+            for name in [name for name in list_names(fd) if name.endswith(REWRITTEN)]:
+                own = name.removesuffix(REWRITTEN)
+                if is_committed(parse_rejects(own) or 0, read_file(name, fd)):
+                    disk.rename(name, own, src_dir_fd=fd, dst_dir_fd=fd)
+                else:
+                    disk.unlink(name, dir_fd=fd)
+                disk.fsync(fd)
+
     def remove_after(self, last_batch: int) -> int:
         """Remove the rejects of batches after the last committed one; how many there were."""
         with (
@@ -50,6 +96,11 @@ class Rejects:
             names = [name for name in list_names(fd) if (parse_rejects(name) or 0) > last_batch]
             return remove_files(names, fd)
         return 0
+
+
+def unescape(text: bytes) -> bytes:
+    r"""The bytes that a reject file shows: ``\xNN`` is that byte, two backslashes are one."""
+    return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"\\", text)
 
 
 def digest_of(content: bytes) -> str:

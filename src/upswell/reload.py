@@ -8,7 +8,7 @@ it was taken.
 
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -29,6 +29,7 @@ from upswell.policy import Policy
 from upswell.privacy import escape, mask_digits
 from upswell.reference import OFF
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
+from upswell.stored import Forgetting
 
 BAD_LINES_MAX_RATIO = 0.01
 LOST_DIALS_MAX_RATIO = 0.5
@@ -122,10 +123,13 @@ def compile_rules(ruleset: Ruleset) -> Rules:
     return Rules(list(ruleset.rules))
 
 
-def kernel_policy(policy: Policy, suppressed: Segment | None) -> kernel.Policy:
+def kernel_policy(
+    policy: Policy, suppressed: Segment | None, forgettings: Iterable[Forgetting] = ()
+) -> kernel.Policy:
     """The kernel's form of what keeps records back."""
     return kernel.Policy(
         suppressed,
+        [(one.key, sorted(one.hashes)) for one in forgettings if one.key is not None],
         max_per_customer_per_day=policy.max_per_customer_per_day,
         control_share=policy.control_share,
         control_key=policy.hash_key or None,

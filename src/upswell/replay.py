@@ -24,7 +24,7 @@ from upswell.reference import OFF, Measure
 from upswell.reload import compile_rules, kernel_policy, unpack_rules
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
-from upswell.stored import CommittedBatch, LedgerParts, Totals
+from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals
 from upswell.view import View
 from upswell.zones import Zones, day_max_of, day_open_of
 
@@ -57,6 +57,8 @@ class Past(NamedTuple):
     """The ledger; empty when it was not asked for."""
     adopted: LedgerParts
     """The caps that the state was begun with."""
+    forgettings: tuple[Forgetting, ...]
+    """Who was forgotten, as far as that is known."""
     adopted_known: bool
     """False: the state was begun over another's OUTPUT so long ago that it no longer knows all those caps."""
 
@@ -99,6 +101,7 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
         ((shards,),) = view.rows("SELECT count(*) FROM ledger_base")
         taken_rows = view.taken_rows()
         names = {number: name for name, number in view.applications().items()}
+        forgettings = tuple(view.forgettings())
         counted = view.rows("SELECT day, application, lines FROM notified_total")
         control = view.rows("SELECT day, application, lines FROM control_total")
     # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
@@ -137,6 +140,7 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
         applications=names,
         parts=parts,
         adopted=LedgerParts([], adopted),
+        forgettings=forgettings,
         adopted_known=known,
     )
 
@@ -243,6 +247,8 @@ class Replay:
         self._suppressed = suppressed
         self._most = max_per_customer_per_day
         self._scanner = Scanner(threads_default(), past.measure, Clock(past.zones.shifts()))
+        self._forgotten: set[int] = set()
+        """The forgettings that the ledger has gone through."""
         self._places: dict[str, Place] = {}
         self._files: dict[str, tuple[bytes, bool] | None] = {}
         self._left: LogRange | None = None
@@ -253,7 +259,8 @@ class Replay:
 
         Raises StorageError when a reference is damaged.
         """
-        rules, segment, policy = self._reference(batch[0].versions)
+        forgotten = self.forget(batch[0].batch)
+        rules, segment, policy = self._reference(batch[0].versions, forgotten)
         day_open = max(self._day_open(taken) for taken in batch)
         rest = [taken for taken in batch if taken.file not in self.lost]
         while rest and (asked := self._call(rest)):
@@ -283,7 +290,20 @@ class Replay:
         """Where a file stands."""
         return self._places.get(name, Place())
 
-    def _reference(self, versions: Versions) -> tuple[Rules, Segment, kernel.Policy]:
+    def forget(self, number: int) -> list[Forgetting]:
+        """Forget in the ledger who was forgotten before this batch; those who are suppressed in it."""
+        suppressed = []
+        for one in self._past.forgettings:
+            if one.key is not None and one.first_batch <= number:
+                suppressed.append(one)
+                if one.id not in self._forgotten:
+                    self._forgotten.add(one.id)
+                    self.ledger.forget(one.key, sorted(one.hashes))
+        return suppressed
+
+    def _reference(
+        self, versions: Versions, forgotten: Sequence[Forgetting]
+    ) -> tuple[Rules, Segment, kernel.Policy]:
         references = self._references
         rules = self._rules or references.rules(versions.rules)[1]
         policy = references.policy(versions.policy)
@@ -291,7 +311,7 @@ class Replay:
             policy = policy._replace(max_per_customer_per_day=self._most)
         suppressed = self._suppressed or references.suppressed(versions.suppress)
         segment = self._segment or references.segment(versions.segment)
-        return rules, segment, kernel_policy(policy, suppressed)
+        return rules, segment, kernel_policy(policy, suppressed, forgotten)
 
     def _day_open(self, taken: LogRange) -> int:
         return day_open_of(taken.newest_stamp, self._past.keep_days, self._past.zones)

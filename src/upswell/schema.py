@@ -135,6 +135,20 @@ MIGRATIONS = (
                 day INTEGER NOT NULL, application INTEGER NOT NULL REFERENCES application, lines INTEGER NOT NULL,
                 PRIMARY KEY(day, application)
             ) STRICT, WITHOUT ROWID""",
+            # Who was forgotten is known by a hash whose key goes with the days that it is needed for.
+            """CREATE TABLE forgetting(
+                id INTEGER PRIMARY KEY, hash_key BLOB, people INTEGER NOT NULL, first_batch INTEGER NOT NULL,
+                until_day INTEGER NOT NULL, until_batch INTEGER, at TEXT NOT NULL
+            ) STRICT""",
+            """CREATE TABLE forgotten(
+                forgetting INTEGER NOT NULL REFERENCES forgetting, hash INTEGER NOT NULL,
+                PRIMARY KEY(forgetting, hash)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE forgotten_lines(
+                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
+                control INTEGER NOT NULL, day INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL,
+                PRIMARY KEY(batch, application, control, day)
+            ) STRICT, WITHOUT ROWID""",
             "ALTER TABLE staged RENAME TO staged_before",
             """CREATE TABLE staged(
                 batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,

@@ -103,6 +103,19 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
+def forgotten(state_dir: Path, wanted: Wanted) -> int:
+    """How many of the notifications in ``counts`` are not listed, because their customers were forgotten."""
+    if wanted.file is not None or wanted.batch is not None:
+        return 0  # what is listed was counted
+    with View.open(state_dir) as view:
+        groups = {(group.day, group.application) for group in _groups(view, wanted)}
+        return sum(
+            one.lines
+            for one in view.forgotten_lines()
+            if (one.day, one.application) in groups and one.control == wanted.control
+        )
+
+
 def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
     # The page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
     until = (

@@ -22,7 +22,7 @@ from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder, started_at
-from upswell.stored import CommittedBatch, ReferenceVersion
+from upswell.stored import CommittedBatch, Forgetting, ReferenceVersion
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import View
 
@@ -66,6 +66,8 @@ class Status:
     cadence_s: int
     arrivals: Arrivals
     """Of the last days."""
+    forgettings: list[Forgetting]
+    """Who was forgotten and is suppressed still."""
     looked_at: datetime
 
     @property
@@ -131,6 +133,10 @@ class Status:
                 "late": self.arrivals.late,
                 "unusual": [one._asdict() for one in self.arrivals.unusual],
             },
+            "forgotten": [
+                {"people": one.people, "first_batch": one.first_batch, "until_day": one.until_day}
+                for one in self.forgettings
+            ],
             "settings": self.meta,
         }
 
@@ -153,6 +159,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
             days, notified = view.notified_days(), view.notified()
             control = view.notified(control=True)
+            forgettings = [one for one in view.forgettings() if one.key is not None]
             today = Today(days[-1], view.notified(days[-1])) if days else None
             refused = refusal(view)
             notable = {state: found for state in NOTABLE if (found := _some(view, state))}
@@ -188,6 +195,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         late_files=late_files,
         cadence_s=cadence_s,
         arrivals=arrivals,
+        forgettings=forgettings,
         looked_at=datetime.now(UTC),
     )
 

@@ -60,6 +60,9 @@ class Lines:
         """By version of the segment: whether the customer is in it."""
         self.segments: list[tuple[int, str]] = []
         """The versions of the segment as they came into force, each with the first batch of it."""
+        self.forgettings = [one for one in past.forgettings if one.has(msisdn)]
+        """When the customer was forgotten, as far as that can be told."""
+        self._forgotten_from = min((one.first_batch for one in self.forgettings), default=None)
         self._references = References(view)
 
     def told(self) -> Iterator[Told]:
@@ -71,8 +74,20 @@ class Lines:
             if not self.segments or self.segments[-1][1] != taken.versions.segment:
                 self.segments.append((taken.batch, taken.versions.segment))
             mine = hits.get(taken.file, [])
+            self._forget_before(taken.batch)
             while mine and mine[-1].byte < taken.end:
                 yield from self._decide(taken, mine.pop(), proven)
+        self._forget_before(self.past.last_batch + 1)
+
+    def is_forgotten(self, batch: int) -> bool:
+        """Whether the customer is suppressed in a batch because they were forgotten."""
+        return any(one.first_batch <= batch for one in self.forgettings)
+
+    def _forget_before(self, batch: int) -> None:
+        if self._forgotten_from is not None and self._forgotten_from <= batch:
+            self._forgotten_from = None
+            for kept in (self.reference.totals, self.reference.fired, self.reference.caps):
+                kept.clear()
 
     def _log(self) -> Iterator[LogRange]:
         return chain.from_iterable(batches(self.view, self.past))
@@ -87,9 +102,10 @@ class Lines:
         """The policy that was in force for a range."""
         return self._references.policy(taken.versions.policy)
 
-    def is_suppressed(self, version: str) -> bool:
-        """Whether the customer is on this version of the suppression list."""
-        return self.msisdn in (self._references.suppressed(version) or ())
+    def is_suppressed(self, taken: LogRange) -> bool:
+        """Whether the customer was on the suppression list, or was forgotten, when a range was taken."""
+        listed = self._references.suppressed(taken.versions.suppress) or ()
+        return self.is_forgotten(taken.batch) or self.msisdn in listed
 
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
@@ -120,7 +136,7 @@ class Lines:
     def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
         rules = self._references.rules(taken.versions.rules)[0].rules
         segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
-        suppressed = {self.msisdn} if self.is_suppressed(taken.versions.suppress) else set[str]()
+        suppressed = {self.msisdn} if self.is_suppressed(taken) else set[str]()
         policy = self.policy(taken)
         self.reference.resume(taken.file, hit.newlines, hit.continues)
         again = Taken(taken.file, hit.byte, hit.line, taken.stamp, taken.newest_stamp)

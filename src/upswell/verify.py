@@ -19,7 +19,7 @@ from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, directory, read_file
 from upswell.names import parse_begun, parse_staged, rejects_name
 from upswell.privacy import escape
-from upswell.rejects import is_as_written
+from upswell.rejects import REWRITTEN, is_as_written
 from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
 from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
@@ -176,6 +176,10 @@ def _notifications(view: View) -> Iterator[str]:
         lengths[batch, application, control] += length + 1
         of_batch[batch, control] += 1
         of_day[day, application, control] += 1
+    for gone in view.forgotten_lines():
+        lengths[gone.batch, gone.application, gone.control] += gone.bytes
+        of_batch[gone.batch, gone.control] += gone.lines
+        of_day[gone.day, gone.application, gone.control] += gone.lines
     if newest > view.last_batch():
         yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
     staged = {
@@ -260,6 +264,10 @@ def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
     path = view.state_dir / "rejects" / rejects_name(batch.number)
     content = _read(path.parent, path.name)
     if is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
+        return
+    rewritten = _read(path.parent, path.name + REWRITTEN)
+    if rewritten and is_as_written(rewritten, batch.rejects_bytes, batch.rejects_digest):
+        yield f"{escape(str(path))}{REWRITTEN} waits to be put in its place: start a run, or forget again"
         return
     # Operators may delete reject files once they have looked at them.
     if os.path.lexists(path):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,18 @@ from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Version
 from upswell.errors import UsageError
 from upswell.listing import show_name
 from upswell.names import Staged, place_of
+from upswell.rejects import is_as_written
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
-from upswell.stored import CommittedBatch, LedgerParts, Place, ReferenceVersion, Totals
+from upswell.stored import (
+    CommittedBatch,
+    Forgetting,
+    ForgottenLines,
+    LedgerParts,
+    Place,
+    ReferenceVersion,
+    Totals,
+)
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -116,6 +126,15 @@ class View:
             for row in rows:
                 yield self._batch(row)
             after = rows[-1][0]
+
+    def has_rejects(self, number: int, content: bytes) -> bool:
+        """Whether this is the reject file of a committed batch."""
+        batch = next(self.batches(number - 1), None)
+        return (
+            batch is not None
+            and batch.number == number
+            and is_as_written(content, batch.rejects_bytes, batch.rejects_digest)
+        )
 
     def log(self, after_batch: int = 0) -> Iterator[LogRange]:
         """The log of ranges in commit order, of batches above ``after_batch``."""
@@ -295,6 +314,25 @@ class View:
         """Every version kept, in the order they were first taken."""
         sql = "SELECT kind, version, note, taken_at, first_batch, length(content) FROM reference ORDER BY id"
         return [ReferenceVersion(*row) for row in self.rows(sql)]
+
+    def forgettings(self) -> list[Forgetting]:
+        """Who was forgotten, as far as it is known, in order."""
+        hashes: defaultdict[int, set[int]] = defaultdict(set)
+        for number, value in self.rows("SELECT forgetting, hash FROM forgotten"):
+            hashes[number].add(to_unsigned(value))
+        sql = "SELECT id, hash_key, people, first_batch, until_day, until_batch FROM forgetting ORDER BY id"
+        return [
+            Forgetting(number, key, frozenset(hashes[number]), *rest)
+            for number, key, *rest in self.rows(sql)
+        ]
+
+    def forgotten_lines(self) -> list[ForgottenLines]:
+        """The notifications that were forgotten, counted."""
+        sql = "SELECT batch, application, control, day, lines, bytes FROM forgotten_lines"
+        return [
+            ForgottenLines(batch, application, bool(control), *rest)
+            for batch, application, control, *rest in self.rows(sql)
+        ]
 
     def ledger(self) -> LedgerParts:
         """The ledger's bases (in no order) and deltas (in commit order), each with its batch."""

@@ -64,6 +64,9 @@ class Memory:
     def notified_lines(self, one: Staged) -> bytes:
         return self._lines[one.batch, one.application, one.control]
 
+    def has_rejects(self, number: int, content: bytes) -> bool:
+        return self.rejects.get(number, b"") == content
+
     def application_ids(self, names: Iterable[str]) -> dict[str, int]:
         names = list(dict.fromkeys(names))
         new = [name for name in names if name not in self._ids]

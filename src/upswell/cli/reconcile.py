@@ -82,6 +82,9 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
         )
     if not found.days:
         lines.append("  no notifications")
+    if found.forgotten:
+        lines += ["", f"Forgotten: {plural(found.forgotten, 'notification')}, whose customers were"]
+        lines[-1] += " taken out of the state."
     return lines + describe_proof(found.unproven, found.differences, "Everything fits.")
 
 
