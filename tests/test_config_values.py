@@ -49,6 +49,7 @@ BAD = [
     ("measure", "both"),
     ("keep_days", "0"),
     ("keep_days", "-1"),
+    ("keep_notifications_days", "0"),
     ("max_stamp_ahead_days", "-1"),
     ("settle_s", "-1"),
     ("poll_s", "0"),

@@ -43,6 +43,7 @@ def assemble(
     delta: bytes,
     folds: Sequence[tuple[int, bytes]],
     day_open: int,
+    prune_before: int = 0,
 ) -> Batch:
     """The batch of what was taken. A range keeps its index in ``pairs`` as its sequence: notifications count by it."""
     taken = [(at, pair) for at, pair in enumerate(pairs) if pair[1].end > pair[0].start]
@@ -80,6 +81,7 @@ def assemble(
             Output(applications[index], content) for index, content in result.control_outputs
         ],
         control=result.control_notifications,
+        prune_before=prune_before,
         outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for scanned in scans]),
         reasons=_sum(kernel.REASONS, [scanned.rejects for scanned in scans]),
     )

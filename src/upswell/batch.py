@@ -149,6 +149,8 @@ class Batch:
     """As outputs, of the control group."""
     control: Sequence[tuple[int, int, str, int, int, bytes]] = ()
     """As notifications, of the control group."""
+    prune_before: int = 0
+    """Notifications of earlier days are no longer kept; 0: all are."""
 
     @property
     def stamp(self) -> str:

@@ -31,6 +31,7 @@ from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_fi
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more
 )
+PRUNED_ROWS_MIN = 2000  # of a commit: some 10 ms
 _ROW_VALUES = 4  # those of a row that are not the same for the whole group
 _FILE_UPDATES = ", ".join(
     f"{column} = excluded.{column}" for column in [*FILE_COLUMNS.split(", ")[1:], "seal"]
@@ -225,6 +226,7 @@ class Checkpoint(View):
             self._put_notifications(batch, batch.notifications, control=False)
             self._put_notifications(batch, batch.control, control=True)
             self._put_totals(batch, values[7])
+            self._prune(batch)
             for kind, version in versions._asdict().items():
                 self._db.execute(
                     "UPDATE reference SET first_batch = ? WHERE kind = ? AND version = ? AND first_batch IS NULL",
@@ -338,6 +340,23 @@ class Checkpoint(View):
                 " ON CONFLICT(day, application) DO UPDATE SET lines = lines + excluded.lines",
                 (day, number, len(values) // _ROW_VALUES),
             )
+
+    def _prune(self, batch: Batch) -> None:
+        """Delete notifications of days that are no longer kept: so many at a time that no commit pays for a whole day.
+
+        Twice as many as came: so it keeps up with them.
+        """
+        if not batch.prune_before:
+            return
+        before = max(batch.prune_before, self.pruned_before())
+        rows = max(PRUNED_ROWS_MIN, 2 * (len(batch.notifications) + len(batch.control)))
+        place = "SELECT day, application, msisdn FROM notification WHERE day < ? ORDER BY day, application, msisdn"
+        ends = self.rows(f"{place} LIMIT 1 OFFSET ?", (before, rows)) or [(before, -1, "")]
+        gone = self._db.execute(
+            "DELETE FROM notification WHERE (day, application, msisdn) < (?, ?, ?)", ends[0]
+        )
+        if gone.rowcount:
+            self._put_meta({"pruned_before": str(before)})
 
     def _put_totals(self, batch: Batch, taken_bytes: object) -> None:
         rows: list[tuple[str, str, object]] = [

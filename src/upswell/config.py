@@ -67,6 +67,8 @@ class Settings:
     measure: Literal["total", "session"] = "total"
     keep_days: int = 2
     max_stamp_ahead_days: int = 1
+    keep_notifications_days: int | None = None
+    """Days whose notifications the state keeps, the newest included; None: all."""
     settle_s: float = 2.0
     poll_s: float = 1.0
     cadence_s: int = CADENCE_S
@@ -140,6 +142,13 @@ def settings_of(gathered: Gathered) -> Settings:
     # Each value went through its field's parser, which a type checker cannot see.
     settings = Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
     _refuse_shared_state(settings)
+    kept = settings.keep_notifications_days
+    if kept is not None and kept < settings.keep_days:
+        raise ConfigError(
+            f"{settings.origins['keep_notifications_days']}: notifications of {kept} days are fewer than the"
+            f" {settings.keep_days} days that stay open (keep_days)",
+            f"write keep_notifications_days of at least {settings.keep_days}, or leave it out to keep all",
+        )
     if settings.control_share and settings.control_key is None:
         raise ConfigError(
             f"{settings.origins['control_share']}: a control_share needs a control_key that draws its customers",
@@ -218,9 +227,11 @@ def cadence_of(gathered: Gathered) -> int | None:
 def describe(name: str, value: object) -> str:
     """A setting's value as it would be written."""
     if value is None:
-        return {"state": "OUTPUT/.upswell", "rules_timezone": "the same as data_timezone"}.get(
-            name, "not set"
-        )
+        return {
+            "state": "OUTPUT/.upswell",
+            "rules_timezone": "the same as data_timezone",
+            "keep_notifications_days": "all",
+        }.get(name, "not set")
     if name == "output_mode":
         return f"0{value:o}"
     if isinstance(value, bool):

@@ -35,6 +35,7 @@ from upswell.source import Source
 from upswell.stored import Forgetting
 from upswell.summary import Observations, Summary
 from upswell.wake import Wake, watch
+from upswell.zones import day_open_of
 
 OUTPUT_BYTES_MAX = 32 << 20  # of notifications and rejects a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
@@ -373,7 +374,16 @@ class _Run:
             delta=delta,
             folds=folds(self.ledger, self.checkpoint.ledger_sizes(), len(delta)),
             day_open=self.day_open,
+            prune_before=self._prune_before(pairs),
         )
+
+    def _prune_before(self, pairs: Sequence[tuple[Range, Scanned]]) -> int:
+        """The first day whose notifications are kept; 0: all are."""
+        days = self.settings.keep_notifications_days
+        if days is None:
+            return 0
+        newest = max(wanted.newest_stamp for wanted, scanned in pairs if scanned.end > wanted.start)
+        return day_open_of(newest, days, self.zones)
 
     def _count(self, batch: Batch) -> None:
         summary = self.summary

@@ -235,6 +235,9 @@ class _Explaining:
             if entry.outcome in _EMITTED
         }
         kept = {sent for sent in self.kept if self._is_asked(sent[0])}
+        pruned = {sent for sent in again if sent[0] < self.past.pruned_before}
+        again -= pruned
+        kept -= {sent for sent in kept if sent[0] < self.past.pruned_before}
         forgotten = {sent for sent in again - kept if self._is_forgotten(sent)}
         again -= forgotten
         unproven = self._unproven(len(forgotten))
@@ -250,6 +253,11 @@ class _Explaining:
         ]
         if self.day is None and not unproven:
             self._compare_ledger()
+        if pruned:
+            self.found.unproven.append(
+                f"notifications of before {date_of(self.past.pruned_before)} are pruned: of {len(pruned):,} that the"
+                " replay gives the state keeps the counts alone"
+            )
 
     def _is_forgotten(self, sent: Sent) -> bool:
         """Whether the state may lack a notification because its customer was forgotten."""

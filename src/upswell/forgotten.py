@@ -22,7 +22,8 @@ class Forgotten:
         self._names = past.applications
         self._lines: defaultdict[int, list[ForgottenLines]] = defaultdict(list)
         for one in view.forgotten_lines():
-            self._lines[one.batch].append(one)
+            if one.day >= past.pruned_before:
+                self._lines[one.batch].append(one)
         self.blind = [
             _blind(view, past, one) for one in past.forgettings if one.until_batch is not None
         ]

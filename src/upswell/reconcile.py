@@ -76,6 +76,8 @@ class Reconciled:
     differences: list[str] = field(default_factory=list)
     forgotten: int = 0
     """Notifications of customers who were forgotten: the replay makes them, and the state holds them no more."""
+    pruned: int = 0
+    """Notifications of days that the state no longer keeps: counted, and proven by what was published alone."""
     unproven: list[str] = field(default_factory=list)
     """What could not be looked at, a sentence each."""
 
@@ -100,6 +102,7 @@ class Reconciled:
                 for name, outcomes in sorted(self.files.items())
             ],
             "forgotten": self.forgotten,
+            "pruned": self.pruned,
             "unproven": self.unproven,
             "differences": self.differences,
         }
@@ -167,6 +170,10 @@ class _Reconciliation:
         self._keep(sentence for number, sentence in self.hanging if number < proven)
         return self.found
 
+    def _is_kept(self, day: int) -> bool:
+        """Whether the state should hold the notifications of a day, and they are asked for."""
+        return self.day in (None, day) and day >= self.past.pruned_before
+
     def _keep(self, sentences: Iterator[str]) -> None:
         """Note differences, as many of one kind as one can read."""
         for number, sentence in enumerate(sentences):
@@ -223,7 +230,7 @@ class _Reconciliation:
                 outputs[place].append(content)
         for row in _rows(step):
             day, name, *_, control = row
-            if self.day in (None, day):
+            if self._is_kept(day):
                 self.sums[number] = self.sums[number].plus(row)
                 self.forgotten.replayed(number, row)
             by_day[place_of(directory_name(name), control), day] += 1
@@ -300,7 +307,7 @@ class _Reconciliation:
     def _kept_rows(self) -> Iterator[tuple[int, Row]]:
         """The notifications of the state with their batches, of the day or all."""
         for batch, row in notifications(self.view, self.past.applications, self.day):
-            if batch <= self.past.last_batch:
+            if batch <= self.past.last_batch and row[0] >= self.past.pruned_before:
                 yield batch, row
 
     def _notifications(self, proven: int) -> None:
@@ -321,6 +328,9 @@ class _Reconciliation:
         for day, application, control in sorted(counted.keys() | known.keys()):
             key = day, application, control
             told, rows = known.get(key, 0), counted[key]
+            if day < self.past.pruned_before:
+                self.found.pruned += told if self.day in (None, day) else 0
+                continue
             if told != rows and self.day in (None, day):
                 self.found.differences.append(
                     f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"

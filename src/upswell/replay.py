@@ -57,6 +57,8 @@ class Past(NamedTuple):
     """The ledger; empty when it was not asked for."""
     adopted: LedgerParts
     """The caps that the state was begun with."""
+    pruned_before: int
+    """The state keeps no notifications of earlier days; 0: it keeps all."""
     forgettings: tuple[Forgetting, ...]
     """Who was forgotten, as far as that is known."""
     adopted_known: bool
@@ -140,6 +142,7 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
         applications=names,
         parts=parts,
         adopted=LedgerParts([], adopted),
+        pruned_before=int(meta.get("pruned_before", "0")),
         forgettings=forgettings,
         adopted_known=known,
     )

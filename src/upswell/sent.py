@@ -80,8 +80,9 @@ def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
     with View.open(state_dir) as view:
         if wanted.file is not None:
             view.file(wanted.file)
-        last = view.last_batch()
-        for group in _groups(view, wanted):
+        last, before = view.last_batch(), view.pruned_before()
+        # Of a day that is being pruned some may be there still: what is no longer kept is not shown.
+        for group in (group for group in _groups(view, wanted) if group.day >= before):
             for row in _rows_of(view, group, wanted, last):
                 unsound += row.unsound
                 yield row
@@ -108,12 +109,24 @@ def forgotten(state_dir: Path, wanted: Wanted) -> int:
     if wanted.file is not None or wanted.batch is not None:
         return 0  # what is listed was counted
     with View.open(state_dir) as view:
-        groups = {(group.day, group.application) for group in _groups(view, wanted)}
+        before = view.pruned_before()
+        groups = {
+            (group.day, group.application) for group in _groups(view, wanted) if group.day >= before
+        }
         return sum(
             one.lines
             for one in view.forgotten_lines()
             if (one.day, one.application) in groups and one.control == wanted.control
         )
+
+
+def pruned(state_dir: Path, wanted: Wanted) -> int:
+    """Likewise, because they are of days that the state no longer keeps."""
+    if wanted.file is not None or wanted.batch is not None:
+        return 0
+    with View.open(state_dir) as view:
+        before = view.pruned_before()
+        return sum(group.lines for group in _groups(view, wanted) if group.day < before)
 
 
 def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:

@@ -172,6 +172,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "rules_timezone": _zone,
     "measure": _measure,
     "keep_days": _whole(1, 366),
+    "keep_notifications_days": _whole(1, 36500),
     "max_stamp_ahead_days": _whole(0, 36500),
     "settle_s": _real(0, 3600, " of seconds"),
     "cadence_s": _cadence,

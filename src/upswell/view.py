@@ -99,6 +99,10 @@ class View:
         """The number of the first batch of this state: 1, or what follows an adopted OUTPUT."""
         return int(self.meta().get("first_batch", "1"))
 
+    def pruned_before(self) -> int:
+        """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
+        return int(self.meta().get("pruned_before", "0"))
+
     def last(self) -> CommittedBatch | None:
         """The last batch; None before the first commit."""
         rows = self.rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")

@@ -50,6 +50,11 @@ _RUNNING = (
         "New state, but OUTPUT holds notifications: take over their daily caps and numbering.",
     ),
     _flag("accept_reference", "Take a change of SEGMENT, RULES or SUPPRESS that would be refused."),
+    _value(
+        "keep_notifications_days",
+        "N",
+        "Days whose notifications the state keeps, the newest included; older ones are pruned [all].",
+    ),
     _value("suppress", "PATH", "File or directory of dials that are never notified [none]."),
     _value(
         "max_per_customer_per_day",

@@ -82,6 +82,11 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
         )
     if not found.days:
         lines.append("  no notifications")
+    if found.pruned:
+        lines += [
+            "",
+            f"Pruned: {plural(found.pruned, 'notification')} of days that are no longer kept.",
+        ]
     if found.forgotten:
         lines += ["", f"Forgotten: {plural(found.forgotten, 'notification')}, whose customers were"]
         lines[-1] += " taken out of the state."

@@ -82,12 +82,12 @@ def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
 
 def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
     from upswell.cli.show import columns
-    from upswell.sent import counts, forgotten
+    from upswell.sent import counts, forgotten, pruned
     from upswell.zones import date_of
 
     found = counts(state_dir, wanted)
     total = sum(found.values())
-    gone = forgotten(state_dir, wanted)
+    gone, old = forgotten(state_dir, wanted), pruned(state_dir, wanted)
     rows = [(day, application, n) for (day, application), n in found.items()]
     if form == "csv":
         say_all(tables.as_csv(("day", "application", "notifications"), rows))
@@ -97,6 +97,7 @@ def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
             {
                 "notifications": total,
                 "forgotten": gone,
+                "pruned": old,
                 "groups": [dict(zip(names, row, strict=True)) for row in rows],
             }
         )
@@ -106,5 +107,9 @@ def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
         shown = [(f"{date_of(day)}  {application}", n, "") for day, application, n in rows]
         title = "Kept from the control group" if wanted.control else "Notifications"
         say(f"{title} by day and application", *columns([*shown, ("= all", total, "")]))
+        if old:
+            say(
+                f"{old:,} of them are of days that the state no longer keeps: --list does not have them."
+            )
         if gone:
             say(f"{gone:,} of their customers were forgotten since: --list does not have them.")
