@@ -59,9 +59,9 @@ def manager(address: str) -> Iterator[Manager]:
 
 
 def test_run_is_ready_after_its_first_look_alive_and_stopping(
-    place: Place,
+    place: Place,  # noqa: F811 - a fixture
     manager: Manager,
-    address: str,  # noqa: F811
+    address: str,
 ) -> None:
     """READY comes once, when what was there has been looked at; then the loop reports itself; then SIGTERM."""
     place.file("202004171000", record(0, 1, 200, "100000"))

@@ -105,6 +105,7 @@ class Embedded:
             self._ledger,
             OUTPUT_BYTES_MAX,
             min(max(WORK_MS_MIN, round(commit_s * 1000)), WORK_MS_MAX),
+            reference.policy,
         )
         return Read(ranges, result)
 

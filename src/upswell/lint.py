@@ -143,6 +143,23 @@ def lint_segment(report: Findings, contents: Contents) -> tuple[Segment, Segment
     )
 
 
+def lint_suppress(report: Findings, contents: Contents) -> None:
+    """Report what is wrong with a suppression list in these files: a line that is lost is a person who is notified."""
+    suppressed, parsed = Segment.parse([content for _, content in contents.files])
+    for index, line, reason, head in parsed.errors[:NAMED_MAX]:
+        report.add(
+            "error",
+            f"{mask_digits(contents.files[index][0])}:{line}",
+            f"{mask_line(head)}: {_SEGMENT_WORDS.get(reason, reason)}",
+            "a suppression list with a bad line is refused as a whole",
+        )
+    if (more := parsed.bad - NAMED_MAX) > 0:
+        report.add("error", "SUPPRESS", f"{more:,} more lines are no dial")
+    if not len(suppressed):
+        report.add("error", "SUPPRESS", "no dial", "to suppress nobody, leave the option out")
+    _check_zeros(report, contents)
+
+
 def _check_zeros(report: Findings, contents: Contents) -> None:
     """Some dials begin with a zero, and a few are one digit shorter and do not: those have lost theirs."""
     zero_led: Counter[int] = Counter()

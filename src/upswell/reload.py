@@ -1,4 +1,4 @@
-"""Which version of SEGMENT and RULES is in force.
+"""Which version of SEGMENT, RULES and SUPPRESS is in force.
 
 Owns reading them once they are still, deciding whether a change may be taken, and saying in words what changed. It
 never touches the batch in hand: the engine asks between two batches, and gets the next version when it has been
@@ -8,12 +8,13 @@ it was taken.
 
 import struct
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from upswell.batch import Versions
+from upswell import kernel, suppression
+from upswell.batch import Kind, Versions
 from upswell.contents import (
     Contents,
     check_regular,
@@ -24,8 +25,11 @@ from upswell.contents import (
 )
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Rules, Segment, SegmentReport
+from upswell.policy import Policy
 from upswell.privacy import escape, mask_digits
+from upswell.reference import OFF
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
+from upswell.stored import Forgetting
 
 BAD_LINES_MAX_RATIO = 0.01
 LOST_DIALS_MAX_RATIO = 0.5
@@ -34,21 +38,23 @@ _FRAME = struct.Struct("<I")
 
 
 class Reference(NamedTuple):
-    """The rules and the segment of one moment."""
+    """What is in force in one moment."""
 
     ruleset: Ruleset
     rules: Rules
     segment: Segment
     versions: Versions
+    suppressed: Segment | None = None
+    """The suppression list, if any."""
+    policy: kernel.Policy | None = None
+    """All that keeps records back, this list and those who were forgotten included; None before a run has put it in."""
 
 
 class Kept(Protocol):
     """Where the content of every version is kept."""
 
-    def add_reference(
-        self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str
-    ) -> None:
-        """Keep this version and make it the current one of its kind."""
+    def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
+        """Keep this version and make it the current one of its kind; "": the kind is off from now on."""
 
     def set_refused(self, words: str) -> None:
         """Keep why what is on disk was refused; "": nothing is."""
@@ -61,9 +67,9 @@ class Kept(Protocol):
 
 
 class Taken(NamedTuple):
-    """A version of the rules or the segment that is new."""
+    """A version that is new."""
 
-    kind: Literal["rules", "segment"]
+    kind: Kind
     version: str
     content: bytes
     note: str
@@ -119,6 +125,19 @@ def compile_rules(ruleset: Ruleset) -> Rules:
     return Rules(list(ruleset.rules))
 
 
+def kernel_policy(
+    policy: Policy, suppressed: Segment | None, forgettings: Iterable[Forgetting] = ()
+) -> kernel.Policy:
+    """The kernel's form of what keeps records back."""
+    return kernel.Policy(
+        suppressed,
+        [(one.key, sorted(one.hashes)) for one in forgettings if one.key is not None],
+        max_per_customer_per_day=policy.max_per_customer_per_day,
+        control_share=policy.control_share,
+        control_key=policy.hash_key or None,
+    )
+
+
 class Reload:
     """Follows SEGMENT and RULES from the start of a run to its end."""
 
@@ -132,9 +151,12 @@ class Reload:
         accept: bool,
         check: Callable[[Sequence[str]], None],
         clock: Callable[[], float],
+        suppress: Path | None = None,
+        policy: Policy = OFF,
     ) -> None:
         """``check`` raises OutputUnwritable when OUTPUT cannot take these applications."""
-        self._paths = (rules, segment)
+        self._paths = _Paths(rules, segment, suppress)
+        self._policy = policy
         self._kept = kept
         self._settle_ns = int(settle_s * 1e9)
         self._accept = accept
@@ -162,14 +184,33 @@ class Reload:
     def start(self) -> Change:
         """The reference that a start goes on with: what is on disk or, if that is refused, the last good version.
 
-        Call it once both are still. Raises InputMissing, ConfigError when nothing usable is there, OutputUnwritable.
+        Call it once all are still. Raises InputMissing, ConfigError when nothing usable is there or the suppression
+        list would be lost, OutputUnwritable.
         """
         versions = self._kept.current_versions()
         before = self._restore(versions) if versions else None
         self._decided = self._look()
+        if before is not None and before.suppressed is not None and self._paths.suppress is None:
+            suppression.refuse_loss(self._accept)
         change = _load(self._paths, before, self._accept)
         self._check(change.reference.rules.applications)
-        return self._keep(change)
+        return self._keep(self._with_policy(change, versions))
+
+    def _with_policy(self, change: Change, before: Versions | None) -> Change:
+        """The change with the policy of this run, which is the same until its end."""
+        if self._policy.version == change.reference.versions.policy:
+            return change
+        known = before.policy if before else ""
+        old = Policy.parse(self._kept.reference("policy", known)) if known else OFF
+        words = old.describe_change(self._policy)
+        versions = change.reference.versions._replace(policy=self._policy.version)
+        taken = Taken("policy", versions.policy, self._policy.content, "; ".join(words))
+        return replace(
+            change,
+            reference=change.reference._replace(versions=versions),
+            words=change.words + words if change.accepted else change.words,
+            taken=[*change.taken, taken],
+        )
 
     def poll(self) -> Change | None:
         """A change that is ready to be taken or has just been refused; None when there is nothing new.
@@ -220,11 +261,14 @@ class Reload:
     def _restore(self, versions: Versions) -> Reference:
         ruleset = parse_rules(unpack_rules(self._kept.reference("rules", versions.rules)))
         segment = Segment.load(self._kept.reference("segment", versions.segment))
-        return Reference(ruleset, compile_rules(ruleset), segment, versions)
+        suppressed = None
+        if versions.suppress:
+            suppressed = Segment.load(self._kept.reference("suppress", versions.suppress))
+        return Reference(ruleset, compile_rules(ruleset), segment, versions, suppressed)
 
     def _look(self) -> Look:
         look = []
-        for path in self._paths:
+        for path in filter(None, self._paths):
             for file in list_files(path):
                 with missing(file):
                     found = file.stat()
@@ -239,12 +283,18 @@ class Reload:
             return None
 
 
+class _Paths(NamedTuple):
+    """The three arguments; None: there is no suppression list."""
+
+    rules: Path
+    segment: Path
+    suppress: Path | None
+
+
 class _Loading(threading.Thread):
     """Loads and validates what is on disk while the engine goes on."""
 
-    def __init__(
-        self, look: Look, paths: tuple[Path, Path], before: Reference, accept: bool
-    ) -> None:
+    def __init__(self, look: Look, paths: _Paths, before: Reference, accept: bool) -> None:
         super().__init__(name="upswell-reload", daemon=True)
         self.look = look
         self._arguments = (paths, before, accept)
@@ -265,55 +315,96 @@ class _Loading(threading.Thread):
     def result(self) -> Change:
         if self._outcome is None:
             raise UpswellError(
-                "loading SEGMENT and RULES failed unexpectedly", "run again with --debug"
+                "loading SEGMENT, RULES or SUPPRESS failed unexpectedly", "run again with --debug"
             ) from self._error
         return self._outcome
 
 
-def _load(paths: tuple[Path, Path], before: Reference | None, accept: bool) -> Change:
+def _load(paths: _Paths, before: Reference | None, accept: bool) -> Change:
     """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
-    rules_source, segment_source = read_rules(paths[0]), read_segment(paths[1])
-    if before is not None and before.versions == _versions(rules_source, segment_source):
+    rules_source, segment_source = read_rules(paths.rules), read_segment(paths.segment)
+    suppress_source = read_segment(paths.suppress) if paths.suppress else None
+    versions = Versions(
+        rules_source.version,
+        segment_source.version,
+        suppress_source.version if suppress_source else "",
+        before.versions.policy if before else "",
+    )
+    if before is not None and before.versions == versions:
         return Change(before, accepted=True, words=[])
-    words: list[str] = []
-    left_out: list[str] = []
-    refusals: list[str] = []
-    taken: list[Taken] = []
-    if before is not None and before.versions.rules == rules_source.version:
-        ruleset, rules = before.ruleset, before.rules
-    else:
-        ruleset = parse_rules(rules_source.files)
-        refusals += _rules_refusals(ruleset, first=before is None or accept)
-        rules = compile_rules(ruleset)
-        if before is not None:
-            words += _first(describe_change(before.ruleset, ruleset), "changes")
-        left_out += _describe_problems(ruleset)
-        content, note = pack_rules(rules_source.files), "; ".join(words + left_out)
-        taken.append(Taken("rules", rules_source.version, content, note))
-    # The first version of SEGMENT is parsed while it is still summed up.
-    if before is not None and before.versions.segment == segment_source.version:
-        segment = before.segment
-    else:
-        segment, report = Segment.parse([content for _, content in segment_source.files])
-        old = before.segment if before is not None else None
-        refusals += _segment_refusals(old, segment, report, first=before is None or accept)
-        problems = _segment_problems(report, [name for name, _ in segment_source.files])
-        change = _segment_change(old, segment)
-        note = "; ".join(change + problems)
-        taken.append(Taken("segment", segment_source.version, segment.dump(), note))
-        words += change
-        left_out += problems
-    if refusals:
+    loaded = _Loaded(before, accept)
+    ruleset, rules = loaded.rules(rules_source)
+    segment = loaded.segment(segment_source)
+    suppressed = loaded.suppressed(suppress_source)
+    if loaded.refusals:
         if before is None:
-            raise ConfigError("; ".join(refusals), "run: upswell check DATA SEGMENT RULES")
-        return Change(before, accepted=False, words=refusals)
-    versions = _versions(rules_source, segment_source)
-    reference = Reference(ruleset, rules, segment, versions)
-    return Change(reference, True, words, left_out, taken)
+            raise ConfigError("; ".join(loaded.refusals), "run: upswell check DATA SEGMENT RULES")
+        return Change(before, accepted=False, words=loaded.refusals)
+    reference = Reference(ruleset, rules, segment, versions, suppressed)
+    return Change(reference, True, loaded.words, loaded.left_out, loaded.taken)
 
 
-def _versions(rules: Contents, segment: Contents) -> Versions:
-    return Versions(rules.version, segment.version)
+class _Loaded:
+    """What the files of a candidate hold, compared with what was in force before."""
+
+    def __init__(self, before: Reference | None, accept: bool) -> None:
+        self.words: list[str] = []
+        self.left_out: list[str] = []
+        self.refusals: list[str] = []
+        self.taken: list[Taken] = []
+        self._before = before
+        self._accept = accept
+        self._first = before is None or accept
+
+    def rules(self, source: Contents) -> tuple[Ruleset, Rules]:
+        before = self._before
+        if before is not None and before.versions.rules == source.version:
+            return before.ruleset, before.rules
+        ruleset = parse_rules(source.files)
+        self.refusals += _rules_refusals(ruleset, first=self._first)
+        change = []
+        if before is not None:
+            change = _first(describe_change(before.ruleset, ruleset), "changes")
+        problems = _describe_problems(ruleset)
+        self._take("rules", source.version, pack_rules(source.files), change, problems)
+        return ruleset, compile_rules(ruleset)
+
+    def segment(self, source: Contents) -> Segment:
+        before = self._before
+        if before is not None and before.versions.segment == source.version:
+            return before.segment
+        # The first version is parsed while it is still summed up.
+        segment, report = Segment.parse([content for _, content in source.files])
+        old = before.segment if before is not None else None
+        self.refusals += _segment_refusals(old, segment, report, first=self._first)
+        problems = _segment_problems(report, [name for name, _ in source.files])
+        change = _segment_change(old, segment)
+        self._take("segment", source.version, segment.dump(), change, problems)
+        return segment
+
+    def suppressed(self, source: Contents | None) -> Segment | None:
+        before = self._before
+        version = source.version if source else ""
+        if before is not None and before.versions.suppress == version:
+            return before.suppressed
+        old = before.suppressed if before is not None else None
+        new, problems = None, []
+        if source is not None:
+            new, report = Segment.parse([content for _, content in source.files])
+            names = [name for name, _ in source.files]
+            problems = suppression.bad_lines(report, names)
+            self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
+        if version or old is not None:
+            change = suppression.describe_change(old, new)
+            self._take("suppress", version, new.dump() if new else b"", change, problems)
+        return new
+
+    def _take(
+        self, kind: Kind, version: str, content: bytes, change: list[str], problems: list[str]
+    ) -> None:
+        self.taken.append(Taken(kind, version, content, "; ".join(change + problems)))
+        self.words += change
+        self.left_out += problems
 
 
 def describe_problem(problem: Problem) -> str:

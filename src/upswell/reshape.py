@@ -5,7 +5,7 @@ counts only once a commit names it. No more than one shard's file is in memory a
 one machine, whose memory holds it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from upswell.config import threads_default
@@ -55,7 +55,7 @@ def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
 
 
 def _load(
-    view: View, bases: Iterable[tuple[int, bytes]], deltas: Sequence[tuple[int, bytes]]
+    view: View, bases: Iterable[tuple[int, bytes]], deltas: Iterable[tuple[int, bytes]]
 ) -> Ledger:
     try:
         return Ledger.load(bases, deltas, view.day_open(), threads_default())

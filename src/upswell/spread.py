@@ -8,7 +8,6 @@ runs twice, late or for a driver that is dead changes nothing; and what a batch 
 reference and the files that the commit before named.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +31,7 @@ from upswell.tasks import (
     ShardTask,
     Split,
     SplitReport,
+    new_attempt,
 )
 
 SPLIT_BYTES = (
@@ -41,7 +41,6 @@ BATCH_BYTES = (
     1 << 30
 )  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
 FOLD_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
-_ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 
 
 class Runner(Protocol):
@@ -212,11 +211,6 @@ class Spread:
         for file in files:
             before = () if file.kind == "base" else self._files.get(file.shard, ())
             self._files[file.shard] = (*before, file)
-
-
-def new_attempt() -> str:
-    """A name that no other attempt has."""
-    return secrets.token_hex(_ATTEMPT_BYTES)
 
 
 def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:

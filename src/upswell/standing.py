@@ -25,9 +25,7 @@ def note_commit(summary: Summary, commit_s: float) -> None:
     summary.commit_s, summary.committed_at_s = commit_s, time.time()
 
 
-def of(
-    reference: Reference | None, entries: tuple[int, int] | None, source: Source
-) -> Standing:
+def of(reference: Reference | None, entries: tuple[int, int] | None, source: Source) -> Standing:
     """Where the run stands now.
 
     Args:
@@ -40,4 +38,5 @@ def of(
     if reference is None:
         return Standing(totals=totals, caps=caps, oldest_at_s=oldest_at_s)
     rules, dials = len(reference.ruleset.rules), len(reference.segment)
-    return Standing(reference.versions, rules, dials, totals, caps, oldest_at_s)
+    suppressed = len(reference.suppressed or ())
+    return Standing(reference.versions, rules, dials, totals, caps, oldest_at_s, suppressed)
