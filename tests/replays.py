@@ -15,6 +15,9 @@ import pytest
 
 from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import compute
+from upswell.batch import Versions
+from upswell.kernel import Segment
+from upswell.policy import Policy
 from upswell.reference import Reference
 from upswell.schema import seal
 from upswell.view import View
@@ -120,6 +123,16 @@ def untaught(view: View) -> Reference:
         int(meta["keep_days"]),
         Zones(meta["data_timezone"], meta["rules_timezone"]),
     )
+
+
+def kept_back(view: View, versions: Versions) -> tuple[frozenset[str], Policy]:
+    """The suppressed and the policy of a range, for the reference."""
+    suppressed = frozenset[str]()
+    if versions.suppress:
+        dials = Segment.load(view.reference("suppress", versions.suppress))
+        suppressed = frozenset(dials.sample(len(dials)))
+    content = view.reference("policy", versions.policy) if versions.policy else b""
+    return suppressed, Policy.parse(content)
 
 
 def files(place: Place) -> dict[str, bytes]:

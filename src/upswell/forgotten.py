@@ -56,6 +56,8 @@ class Forgotten:
 
     def explains(self, number: int, day: int | None) -> bool:
         """Whether the state lacks of the batch's notifications exactly as many as were forgotten, and has no other."""
+        if number not in self._lines:
+            return False
         again, kept = self._again[number], self._kept[number]
         missing = Counter((name, of_day, control) for of_day, name, *_, control in again - kept)
         wanted = {

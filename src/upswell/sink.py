@@ -227,8 +227,10 @@ class Sink:
             self._begin(max(one.batch for one in staged))
             for at in range(0, len(staged), _OPEN_MAX):
                 with contextlib.ExitStack() as opened:
-                    fds = [self._move(one, opened) for one in staged[at : at + _OPEN_MAX]]
-                    for fd in fds:
+                    fds: dict[str, int] = {}
+                    for one in staged[at : at + _OPEN_MAX]:
+                        self._move(one, self._place(one.directory, fds, opened))
+                    for fd in fds.values():
                         disk.fsync(fd)
             disk.fsync(self._staging_fd)
 
@@ -257,11 +259,19 @@ class Sink:
             disk.fsync(self._own_fd)
         self._begun = batch
 
-    def _move(self, one: Staged, opened: contextlib.ExitStack) -> int:
-        """Move one file, its directory made when missing; the directory's descriptor, to be fsynced."""
-        fd = self._output_fd
-        for name in one.directory.split("/"):
-            fd = opened.enter_context(self._directory(name, fd))
+    def _place(self, place: str, fds: dict[str, int], opened: contextlib.ExitStack) -> int:
+        """The descriptor of a directory of OUTPUT, made when missing; all on the way to it are to be fsynced, too.
+
+        Whoever made one may have been killed before it was durable.
+        """
+        if place not in fds:
+            parent, _, name = place.rpartition("/")
+            parent_fd = self._place(parent, fds, opened) if parent else self._output_fd
+            fds[place] = opened.enter_context(self._directory(name, parent_fd))
+        return fds[place]
+
+    def _move(self, one: Staged, fd: int) -> None:
+        """Move one file to its directory."""
         try:
             disk.rename_new(one.staged_name, self._staging_fd, one.published_name, fd)
         except FileExistsError:
@@ -274,7 +284,6 @@ class Sink:
                     " away if its notifications may be sent again; else begin with a new OUTPUT",
                 ) from None
             disk.unlink(one.staged_name, dir_fd=self._staging_fd)
-        return fd
 
     @contextmanager
     def _directory(self, name: str, parent_fd: int) -> Iterator[int]:
