@@ -14,6 +14,7 @@ import pytest
 
 MEASURED = [
     "tests/test_commit_recovery.py", "tests/test_checkpoint_state.py", "tests/test_checkpoint_refusals.py",
+    "tests/test_engine_policies.py", "tests/test_forget.py", "tests/test_retention.py",
     "tests/test_status_verify.py", "tests/test_claim.py", "tests/test_assembly.py", "tests/test_engine.py",
     *(f"tests/test_sink_{what}.py" for what in ("files", "refusals")),
     *(f"tests/test_source_{what}.py" for what in (
@@ -21,8 +22,9 @@ MEASURED = [
     )),
 ]  # fmt: skip
 LONG = [
-    "tests/test_engine.py::test_any_split_over_runs_obeys_the_law"
-]  # no branch is left to it alone
+    "tests/test_engine.py::test_any_split_over_runs_obeys_the_law",
+    "tests/test_forget.py::test_killed_anywhere_the_same_again_completes_it",
+]  # no branch is left to them alone
 
 
 @pytest.mark.trust("T17")

@@ -123,6 +123,7 @@ struct Group<'a> {
 impl Group<'_> {
     fn apply(&mut self, group: usize, columns: &Columns, job: &Job, pieces: &[Piece], adds: bool) {
         let first = group * self.shards.len();
+        let (rules, policy) = (&job.rules.rules, job.policy);
         for (index, piece) in pieces.iter().enumerate() {
             if self
                 .counts
@@ -143,8 +144,8 @@ impl Group<'_> {
                         self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
                     }
                     let shard = &mut self.shards[shard_of(candidate.mixed) - first];
-                    let threshold = job.rules.rules[candidate.rule as usize].threshold;
-                    let applied = shard.apply(columns, candidate, threshold, adds, job.policy);
+                    let threshold = rules[candidate.rule as usize].threshold;
+                    let applied = shard.apply(columns, candidate, threshold, adds, policy);
                     if let Some((_, counts)) = self.counts.last_mut() {
                         counts[applied as usize] += 1;
                     }
