@@ -17,6 +17,7 @@ MEETS = {
     "rejects": "SELECT count(*) > 0 FROM dropped_rejects",
     "applications": "SELECT count(*) > 8 FROM staged WHERE batch = 1",
     "days": "SELECT (SELECT count(*) > 0 FROM ledger_base) AND value > 0 FROM total WHERE name = 'late'",
+    "policies": "SELECT min(value) > 0 FROM total WHERE name IN ('suppressed', 'capped_customer', 'control')",
     "adopted": "SELECT min(value) > 0 FROM total WHERE name IN ('capped', 'notified')",
     "twins": "SELECT count(DISTINCT state) = 4 FROM file WHERE state IN ('done', 'duplicate', 'held', 'ignored')",
 }  # fmt: skip
