@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from upswell.reload import Reference
+from upswell.candidate import Reference
 from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
 
 T = TypeVar("T")

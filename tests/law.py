@@ -11,10 +11,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from upswell.batch import LogRange
+from upswell.candidate import unpack_rules
 from upswell.kernel import Ledger, Segment
 from upswell.policy import Policy
 from upswell.reference import OFF, Record, Reference, Taken, parse_record
-from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules
 from upswell.view import View
 from upswell.zones import Zones

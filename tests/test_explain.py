@@ -18,13 +18,13 @@ from inputs import inside, write_inputs
 from replays import RULES, database, files, kept_back, nights, past, state, untaught
 from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import kernel
+from upswell.candidate import unpack_rules
 from upswell.cli import commands
 from upswell.cli.explain import _from_stdin
 from upswell.errors import UsageError
 from upswell.explain import explain
 from upswell.kernel import Segment
 from upswell.reference import Line, Taken
-from upswell.reload import unpack_rules
 from upswell.rules import directory_name, parse_rules
 from upswell.story import Explanation
 from upswell.view import View

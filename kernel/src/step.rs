@@ -77,7 +77,10 @@ pub fn step(
         for (at, control) in emitted {
             let candidate: &Candidate = &candidates[at];
             put_number(&mut out, positions[at] - last);
-            put_number(&mut out, u64::from(candidate.rule) << 1 | u64::from(control));
+            put_number(
+                &mut out,
+                u64::from(candidate.rule) << 1 | u64::from(control),
+            );
             put_number(&mut out, u64::from(candidate.day));
             put_number(&mut out, candidate.mixed);
             put_bytes(&mut out, reader.content(candidate));

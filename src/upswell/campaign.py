@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from upswell import sent
+from upswell.candidate import unpack_rules
 from upswell.config import threads_default
 from upswell.kernel import Ledger
 from upswell.privacy import mask
-from upswell.reload import unpack_rules
 from upswell.replay import Days
 from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.view import View

@@ -24,6 +24,7 @@ from upswell.assembly import assemble, check_sums
 from upswell.batch import STATES, Batch, File, State
 from upswell.beside import beside
 from upswell.cadence import Cadence
+from upswell.candidate import Change, Reference, kernel_policy
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.compute import Compute, Embedded, Read
@@ -31,10 +32,9 @@ from upswell.config import Settings
 from upswell.errors import InputMissing, TooManyRejects
 from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
-from upswell.policy import percent
 from upswell.privacy import escape
 from upswell.rejects import Expiry
-from upswell.reload import Change, Reference, Reload, kernel_policy
+from upswell.reload import Reload
 from upswell.sink import Sink
 from upswell.source import Source
 from upswell.stored import Forgetting
@@ -207,7 +207,7 @@ class _Run:
             dials=len(reference.segment),
             rules_version=reference.versions.rules[:12],
             segment_version=reference.versions.segment[:12],
-            **_policy_words(reference, self.settings),
+            **self.settings.policy.words(len(reference.suppressed or ())),
         )
 
     def _use_policy(self) -> None:
@@ -477,17 +477,6 @@ class _Run:
         warnings = self.summary.warnings
         if sentence not in warnings and len(warnings) < WARNINGS_KEPT:
             warnings.append(sentence)
-
-
-def _policy_words(reference: Reference, settings: Settings) -> dict[str, object]:
-    """What of the policies is on, for the narration."""
-    policy = settings.policy
-    words = {
-        "suppressed": len(reference.suppressed or ()),
-        "max_per_customer_per_day": policy.max_per_customer_per_day,
-        "control_share": percent(policy.control_share) if policy.control_share else 0,
-    }
-    return {name: value for name, value in words.items() if value}
 
 
 def _check_data(data: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.reload import unpack_rules
+from upswell.candidate import unpack_rules
 from upswell.rules import Ruleset, parse_rules
 from upswell.view import View
 

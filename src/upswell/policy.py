@@ -58,6 +58,15 @@ class Policy(NamedTuple):
         """The policy of a kept content."""
         return cls(**json.loads(content)) if content else cls()
 
+    def words(self, suppressed: int) -> dict[str, object]:
+        """What is on, for the narration, beside a suppression list of so many dials."""
+        words = {
+            "suppressed": suppressed,
+            "max_per_customer_per_day": self.max_per_customer_per_day,
+            "control_share": _percent(self.control_share) if self.control_share else 0,
+        }
+        return {name: value for name, value in words.items() if value}
+
     def describe_change(self, newer: "Policy") -> list[str]:
         """What another policy changes, in words that do not give the key away."""
         words = []
@@ -68,7 +77,7 @@ class Policy(NamedTuple):
             )
         if self.control_share != newer.control_share:
             words.append(
-                f"control group: {percent(self.control_share)} -> {percent(newer.control_share)}"
+                f"control group: {_percent(self.control_share)} -> {_percent(newer.control_share)}"
             )
         elif self.control_key != newer.control_key:
             words.append("control group: other customers, by another key")
@@ -79,6 +88,6 @@ def _limit(most: int) -> str:
     return f"{most:,}" if most else "no limit"
 
 
-def percent(share: int) -> str:
+def _percent(share: int) -> str:
     """A share in words."""
     return f"{share / 100:g} %"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from upswell import kernel
 from upswell.batch import File, LogRange, Versions
+from upswell.candidate import compile_rules, kernel_policy, unpack_rules
 from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.filesystem import RECOVERS
@@ -21,7 +22,6 @@ from upswell.listing import archived_in, look_at
 from upswell.policy import Policy
 from upswell.privacy import escape
 from upswell.reference import OFF, Measure
-from upswell.reload import compile_rules, kernel_policy, unpack_rules
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
 from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals

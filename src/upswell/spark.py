@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from upswell import executor, jvm
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
 from upswell.compute import Compute
 from upswell.config import Settings
@@ -29,7 +30,6 @@ from upswell.errors import InputMissing, SparkFailed, StorageError
 from upswell.executor import Place
 from upswell.kernel import Policy
 from upswell.privacy import escape, mask_digits
-from upswell.reload import Reference
 from upswell.spread import Runner, Spread
 from upswell.tasks import DamagedShard, Job, ShardReport, ShardTask, Split, SplitReport
 

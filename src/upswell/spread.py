@@ -14,6 +14,7 @@ from typing import Protocol
 
 from upswell import shards
 from upswell.assembly import LedgerChange
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
 from upswell.claim import engine_of
 from upswell.compute import Read
@@ -21,7 +22,6 @@ from upswell.config import Settings
 from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import Cut, Range, Result, gather
-from upswell.reload import Reference
 from upswell.reshape import to_files
 from upswell.tasks import (
     DamagedShard,

@@ -6,8 +6,8 @@ Owns how that is gathered for a summary. It only asks, and asks for nothing that
 import time
 from datetime import datetime
 
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
-from upswell.reload import Reference
 from upswell.source import Source
 from upswell.summary import Standing, Summary
 

@@ -12,13 +12,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.candidate import compile_rules, describe_problem
 from upswell.contents import read_rules, read_segment
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Ledger, Segment
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.reference import Record, parse_record
-from upswell.reload import compile_rules, describe_problem
 from upswell.replay import Days, Past, References, Replay, Step, batches, remember
 from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.view import View

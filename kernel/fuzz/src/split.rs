@@ -107,7 +107,10 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
         let path = Path::available()[0];
         let mut splitting = Splitting::new(&range, split, 1, Clock::default(), path, piece_bytes)
             .expect("a sound split");
-        while let Some(round) = splitting.round(&segment, &rules, &policy).expect("few columns") {
+        while let Some(round) = splitting
+            .round(&segment, &rules, &policy)
+            .expect("few columns")
+        {
             blobs.extend(round.into_iter().map(|(_, blob)| blob));
         }
         reports.push((split, splitting.report()));
