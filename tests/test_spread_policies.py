@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,13 +133,13 @@ forget(Path(sys.argv[1]), [sys.argv[3]])
 """
 
 
-def test_killed_anywhere_the_same_again_empties_the_shards(tmp_path: Path) -> None:
+def test_killed_anywhere_the_same_again_empties_the_shards(cluster: Cluster) -> None:
     """A start in between goes on with the files that the last transaction named, and sweeps the others."""
-    ended = False
+    lived(cluster)
+    before, ended = cluster.output.rename(cluster.root / "before"), False
     for step in range(1, 40):
-        (tmp_path / str(step)).mkdir()
-        cluster = Cluster(tmp_path / str(step))
-        lived(cluster)
+        shutil.rmtree(cluster.output, ignore_errors=True)
+        shutil.copytree(before, cluster.output)
         command = [sys.executable, "-c", KILLED, str(state(cluster)), str(step), WHO]
         done = subprocess.run(command, env=clean_environment(), capture_output=True, check=False)
         if ended := done.returncode == 0:
