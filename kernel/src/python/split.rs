@@ -112,6 +112,7 @@ pub(super) fn step<'py>(
 
 /// What a gathered batch is for Python.
 #[derive(IntoPyObject)]
+#[allow(clippy::large_enum_variant)] // there is one of them at a time, and it goes at once
 pub(super) enum Answer {
     Whole(PyResultOf),
     Cut((usize, u64)),
