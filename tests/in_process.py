@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from upswell.reload import Reference
+from upswell.candidate import Reference
 from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
 
 T = TypeVar("T")
@@ -78,13 +78,13 @@ class InProcess:
         self, job: Job, split: Split, reference: Reference
     ) -> list[tuple[int, bytes | SplitReport]]:
         """What came of a split."""
-        return list(scan(job, split, reference.segment, reference.rules))
+        return list(scan(job, split, reference.segment, reference.rules, reference.policy))
 
     def stepped(
         self, job: Job, task: ShardTask, blobs: Sequence[bytes], reference: Reference
     ) -> ShardReport | None:
         """What came of a shard."""
-        return step(job, task, blobs, reference.rules)
+        return step(job, task, blobs, reference.rules, reference.policy)
 
     def close(self) -> None:
         """Remember it."""
@@ -121,7 +121,7 @@ class Disorderly(InProcess):
     ) -> list[tuple[int, bytes | SplitReport]]:
         """The same, whether a task ran once or was run again after it had half ended."""
         if self.chance.random() < 0.3:
-            next(iter(scan(job, split, reference.segment, reference.rules)), None)
+            next(iter(scan(job, split, reference.segment, reference.rules, reference.policy)), None)
         return super().scanned(job, split, reference)
 
     def stepped(

@@ -1,6 +1,7 @@
 """How kernel tests run the kernel and the reference on the same bytes: what is asked, and what both must say."""
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import add
@@ -11,6 +12,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from upswell import kernel
+from upswell.keyed import keyed_hash
+from upswell.policy import Policy
 from upswell.reference import Line, Measure, Reference, Taken
 from upswell.rules import Rule
 from upswell.zones import Zones, day_max_of, day_open_of
@@ -27,6 +30,7 @@ RULES = (
 )
 CAIRO = Zones("Africa/Cairo", "UTC")
 REJECTS_ALL = 1 << 40
+FORGETTING = bytes(range(16))
 
 
 class Settings(NamedTuple):
@@ -40,6 +44,21 @@ class Settings(NamedTuple):
     zones: Zones = Zones()
     keep_days: int = 2
     dials: tuple[str, ...] = DIALS
+    suppressed: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()
+    policy: Policy = Policy()
+
+    def kernel_policy(self) -> kernel.Policy:
+        """The policy as the kernel takes it."""
+        listed, _ = kernel.Segment.parse(["\n".join(sorted(self.suppressed)).encode()])
+        hashes = [keyed_hash(FORGETTING, msisdn.encode()) for msisdn in sorted(self.forgotten)]
+        return kernel.Policy(
+            listed if self.suppressed else None,
+            [(FORGETTING, hashes)] if hashes else [],
+            self.policy.max_per_customer_per_day,
+            self.policy.control_share,
+            self.policy.hash_key or None,
+        )
 
 
 class Asked(NamedTuple):
@@ -60,6 +79,8 @@ class Run(NamedTuple):
     rejects: bytes
     outputs: dict[str, bytes]
     notifications: set[tuple[int, str, str, str, int, bytes]]
+    control_outputs: dict[str, bytes]
+    control_notifications: set[tuple[int, str, str, str, int, bytes]]
     items: list[tuple[str, int, int, int, int, int, bool]]
     caps: list[tuple[str, str, int]]
     places: dict[int, tuple[int, int, int, int]]
@@ -106,7 +127,11 @@ class Driver:
             clock = kernel.Clock(settings.zones.shifts())
             self.scanner = kernel.Scanner(settings.threads, settings.measure, clock)
         self.newest = ""
-        self.run = Run([], 0, [0] * 10, [0] * 7, b"", {}, set(), [], [], {}, [], kernel.Ledger())
+        self.policy = settings.kernel_policy()
+        self.run = Run(
+            [], 0, [0] * len(kernel.OUTCOMES), [0] * len(kernel.REASONS), b"", {}, set(), {}, set(), [], [], {}, [],
+            kernel.Ledger(),
+        )  # fmt: skip
 
     def take(self, call: Sequence[Asked]) -> None:
         """Process what is asked until all of it is taken."""
@@ -120,6 +145,7 @@ class Driver:
                 self.run.ledger,
                 self.settings.output_bytes_max,
                 10_000,
+                self.policy,
             )
             assert result.ranges
             for part, wanted, scanned in zip(rest, ranges, result.ranges, strict=False):
@@ -178,15 +204,20 @@ class Driver:
     def note_result(self, ranges: Sequence[kernel.Range], result: kernel.Result) -> None:
         """Outputs, notifications, rejects and the delta of a call."""
         names = self.rules.applications
-        outputs = self.run.outputs
-        for application, content in result.outputs:
-            outputs[names[application]] = outputs.get(names[application], b"") + content
-        told = result.notifications
-        assert sorted(told) == told
-        for day, application, msisdn, number, byte, raw in told:
-            notification = (day, names[application], msisdn, ranges[number].name, byte, raw)
-            assert notification not in self.run.notifications
-            self.run.notifications.add(notification)
+        for outputs, made, notifications, told in (
+            (self.run.outputs, result.outputs, self.run.notifications, result.notifications),
+            (
+                self.run.control_outputs, result.control_outputs,
+                self.run.control_notifications, result.control_notifications,
+            ),
+        ):  # fmt: skip
+            for application, content in made:
+                outputs[names[application]] = outputs.get(names[application], b"") + content
+            assert sorted(told) == told
+            for day, application, msisdn, number, byte, raw in told:
+                notification = (day, names[application], msisdn, ranges[number].name, byte, raw)
+                assert notification not in notifications
+                notifications.add(notification)
         self.run.deltas.append(result.delta)
         self.run = self.run._replace(rejects=self.run.rejects + result.rejects)
 
@@ -206,14 +237,17 @@ def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
     """What the reference says about the ranges that were taken."""
     reference = Reference(settings.measure, settings.keep_days, settings.zones)
     segment = frozenset(settings.dials)
-    rejects, notifications = [], set()
+    suppressed = settings.suppressed | settings.forgotten
+    rejects = []
+    notified: dict[str, set[tuple[int, str, str, str, int, bytes]]] = defaultdict(set)
     for part in taken:
-        for line in reference.take(part, segment, RULES):
+        for line in reference.take(part, segment, RULES, suppressed, settings.policy):
             if line.outcome in ("rejected", "late"):
                 rejects.append(encoded(line))
-            if line.outcome == "notified" and line.record and line.rule:
+            if line.outcome in ("notified", "control") and line.record and line.rule:
                 place = (line.file, line.byte, line.content)
-                notifications.add((line.day, line.rule.application, line.record.msisdn, *place))
+                row = (line.day, line.rule.application, line.record.msisdn, *place)
+                notified[line.outcome].add(row)
     keys = sorted(reference.totals.keys() | reference.fired)
     items = [(*key, reference.totals.get(key, 0), key in reference.fired) for key in keys]
     return Run(
@@ -223,7 +257,9 @@ def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
         [reference.reasons[name] for name in kernel.REASONS],
         b"".join(rejects),
         {name: b"".join(lines) for name, lines in reference.outputs.items()},
-        notifications,
+        notified["notified"],
+        {name: b"".join(lines) for name, lines in reference.control_outputs.items()},
+        notified["control"],
         items,
         sorted(reference.caps),
         {},
@@ -241,6 +277,8 @@ def same(expected: Run, actual: Run) -> None:
         "rejects",
         "outputs",
         "notifications",
+        "control_outputs",
+        "control_notifications",
         "items",
         "caps",
     ):
@@ -377,4 +415,12 @@ settings_strategy = st.builds(
     measure=st.sampled_from(("total", "session")),
     zones=st.sampled_from((Zones(), CAIRO, Zones("Asia/Kathmandu", "America/New_York"))),
     keep_days=st.integers(1, 3),
+    suppressed=st.frozensets(st.sampled_from(DIALS), max_size=2),
+    forgotten=st.frozensets(st.sampled_from(DIALS), max_size=1),
+    policy=st.builds(
+        Policy,
+        max_per_customer_per_day=st.sampled_from((0, 0, 1, 2)),
+        control_share=st.sampled_from((0, 0, 4_000, 10_000)),
+        control_key=st.just("a key that is long enough"),
+    ),
 )

@@ -11,9 +11,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from upswell.batch import LogRange
+from upswell.candidate import unpack_rules
 from upswell.kernel import Ledger, Segment
-from upswell.reference import Record, Reference, Taken, parse_record
-from upswell.reload import unpack_rules
+from upswell.policy import Policy
+from upswell.reference import OFF, Record, Reference, Taken, parse_record
 from upswell.rules import directory_name, parse_rules
 from upswell.view import View
 from upswell.zones import Zones
@@ -66,13 +67,18 @@ def replay(
                 reference.caps.add((record.msisdn, application, day))
         kept: dict[str, object] = {}
         for taken in view.log():
-            rules, segment = taken.versions
+            rules, segment, suppress, policy = taken.versions
             if rules not in kept:
                 files = unpack_rules(view.reference("rules", rules))
                 kept[rules] = parse_rules(files).rules
             if segment not in kept:
                 dials = Segment.load(view.reference("segment", segment))
                 kept[segment] = frozenset(dials.sample(len(dials)))
+            if suppress and suppress not in kept:
+                dials = Segment.load(view.reference("suppress", suppress))
+                kept[suppress] = frozenset(dials.sample(len(dials)))
+            if policy and policy not in kept:
+                kept[policy] = Policy.parse(view.reference("policy", policy))
             reference.take(
                 Taken(
                     taken.file,
@@ -83,6 +89,8 @@ def replay(
                 ),
                 kept[segment],
                 kept[rules],
+                kept.get(suppress, ()),
+                kept.get(policy, OFF),
             )
     return reference
 
@@ -119,6 +127,10 @@ def check(
         actual[directory] += lines
 
     assert {name: lines for name, lines in actual.items() if lines} == expected
+    assert published(output / ".control") == {
+        directory_name(application): b"".join(lines)
+        for application, lines in sorted(reference.control_outputs.items())
+    }
     with View.open(state) as view:
         totals = view.totals()
         assert totals.lines == reference.lines

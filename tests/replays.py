@@ -15,6 +15,9 @@ import pytest
 
 from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import compute
+from upswell.batch import Versions
+from upswell.kernel import Segment
+from upswell.policy import Policy
 from upswell.reference import Reference
 from upswell.schema import seal
 from upswell.view import View
@@ -73,6 +76,7 @@ def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", str(generator.choice([64, 500, 4000])))
     monkeypatch.setattr(compute, "OUTPUT_BYTES_MAX", generator.choice([200, 1 << 20]))
     grown: dict[str, bytes] = {}
+    policies = random.Random(f"policies of {seed}")
     for number in range(generator.randrange(2, 5)):
         for _ in range(generator.randrange(1, 3)):
             minute = generator.randrange(60)
@@ -92,8 +96,23 @@ def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             dials = generator.sample(DIALS, 15)
             segment = "\n".join(dials).encode() + b"\n"
             place.write(place.root / "segment" / "SEGMENT.csv", segment, LONG_AGO_S + number)
-        place.once()
+        place.once(accept_reference=True, **_policies(place, policies, number))
     place.law()
+
+
+def _policies(place: Place, generator: random.Random, number: int) -> dict[str, object]:
+    """Settings that keep records back, in some of the runs."""
+    if generator.random() < 0.4:
+        return {}
+    suppress = place.root / "SUPPRESS.csv"
+    dials = generator.sample(DIALS[:12], generator.randrange(1, 4))
+    place.write(suppress, "\n".join(dials).encode() + b"\n", LONG_AGO_S + number)
+    return {
+        "suppress": suppress if generator.random() < 0.6 else None,
+        "max_per_customer_per_day": generator.choice([0, 1, 1, 2]),
+        "control_share": generator.choice([0.0, 30.0]),
+        "control_key": generator.choice(["a key that is long enough", "another one of this sort"]),
+    }
 
 
 def untaught(view: View) -> Reference:
@@ -104,6 +123,16 @@ def untaught(view: View) -> Reference:
         int(meta["keep_days"]),
         Zones(meta["data_timezone"], meta["rules_timezone"]),
     )
+
+
+def kept_back(view: View, versions: Versions) -> tuple[frozenset[str], Policy]:
+    """The suppressed and the policy of a range, for the reference."""
+    suppressed = frozenset[str]()
+    if versions.suppress:
+        dials = Segment.load(view.reference("suppress", versions.suppress))
+        suppressed = frozenset(dials.sample(len(dials)))
+    content = view.reference("policy", versions.policy) if versions.policy else b""
+    return suppressed, Policy.parse(content)
 
 
 def files(place: Place) -> dict[str, bytes]:

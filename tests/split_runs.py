@@ -34,6 +34,8 @@ def fields(result: kernel.Result) -> dict[str, Any]:
         "ranges": [{name: getattr(scanned, name) for name in SCANNED} for scanned in result.ranges],
         "outputs": result.outputs,
         "notifications": result.notifications,
+        "control_outputs": result.control_outputs,
+        "control_notifications": result.control_notifications,
         "rejects": result.rejects,
         "outside_over": result.outside_over,
         "outside_over_example": result.outside_over_example,
@@ -72,6 +74,7 @@ class Batches:
         self.way = way
         self.segment = segment
         self.rules = rules
+        self.policy = settings.kernel_policy()
         self.generator = generator
         self.committed: dict[int, tuple[tasks.ShardFile, ...]] = {}
         self.batch = 0
@@ -116,7 +119,7 @@ class Batches:
         with environment(self.settings):
             for number, split in enumerate(self.often(splits)):
                 before(number)
-                done = list(tasks.scan(job, split, self.segment, self.rules))
+                done = list(tasks.scan(job, split, self.segment, self.rules, self.policy))
                 rows[split[:2]] = done
         candidates: dict[int, list[bytes]] = defaultdict(list)
         reports = []
@@ -130,7 +133,7 @@ class Batches:
         for shard in self.often(range(job.shards) if job.shards < 9 else candidates):
             self.generator.shuffle(candidates[shard])
             task = tasks.ShardTask(shard, self.committed.get(shard, ()))
-            report = tasks.step(job, task, candidates[shard], self.rules)
+            report = tasks.step(job, task, candidates[shard], self.rules, self.policy)
             assert bool(candidates[shard]) == (report is not None)
             if report is not None:
                 assert report == stepped.get(shard, report)

@@ -158,7 +158,7 @@ def test_versions_that_no_batch_used_are_dropped(checkpoint):
     assert ["a"] == [one.version for one in checkpoint.references()]
     assert checkpoint.current_versions() is None
     checkpoint.add_reference("segment", "a", b"dials", "first")
-    assert ("a", "a") == checkpoint.current_versions()
+    assert ("a", "a", "", "") == checkpoint.current_versions()
     assert b"dials" == checkpoint.reference("segment", "a")
     with refused(StorageError, "missing"):
         checkpoint.reference("rules", "b")
@@ -446,9 +446,9 @@ def test_bulk_of_notifications_is_committed_quickly(tmp_path):
         )
         world.committer.commit(batch)
         assert count == sum(world.checkpoint.notified().values())
-        assert contents[1] == world.checkpoint.notified_lines(
-            1, world.checkpoint.applications()["B"]
-        )
+        number = world.checkpoint.applications()["B"]
+        (one,) = (one for one in world.checkpoint.staged(1).values() if one.application == number)
+        assert contents[1] == world.checkpoint.notified_lines(one)
         assert [] == verify(world.state)
 
 

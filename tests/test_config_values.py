@@ -40,6 +40,9 @@ GOOD = [
     ("metrics", "9464", "127.0.0.1:9464"),
     ("metrics", "[::1]:0", "[::1]:0"),
     ("metrics", "0.0.0.0:9464", "0.0.0.0:9464"),
+    ("suppress", "dials/", Path("dials")),
+    ("max_per_customer_per_day", "3", 3),
+    ("control_key", "sixteen letters!", "sixteen letters!"),
 ]
 
 BAD = [
@@ -66,6 +69,7 @@ BAD = [
     ("measure", "both"),
     ("keep_days", "0"),
     ("keep_days", "-1"),
+    ("keep_notifications_days", "0"),
     ("max_stamp_ahead_days", "-1"),
     ("settle_s", "-1"),
     ("poll_s", "0"),
@@ -83,6 +87,13 @@ BAD = [
     ("metrics", "127.0.0.1:65536"),
     ("metrics", "http://127.0.0.1:80"),
     ("metrics", "::1:9464"),
+    ("suppress", ""),
+    ("max_per_customer_per_day", "-1"),
+    ("max_per_customer_per_day", "many"),
+    ("control_share", "101"),
+    ("control_share", "0.125"),
+    ("control_share", "5 %"),
+    ("control_key", "too short"),
 ]
 
 
@@ -119,6 +130,39 @@ def test_a_bad_value_is_named_with_its_source_and_what_to_write(name: str, text:
     if text:
         with pytest.raises(ConfigError, match="UPSWELL_" + name.upper()):
             resolve(PATHS, environ={"UPSWELL_" + name.upper(): text})
+
+
+def test_a_control_group_needs_a_share_and_a_key() -> None:
+    """A share in percent without its key is refused; a key alone draws nobody."""
+    key = {"control_key": "sixteen letters!"}
+    with pytest.raises(ConfigError, match=r"--control-share: .* needs a control_key"):
+        resolve(PATHS | {"control_share": "5"}, environ={})
+
+    assert 525 == resolve(PATHS | {"control_share": "5.25"} | key, environ={}).policy.control_share
+    assert "" == resolve(PATHS | key, environ={}).policy.version
+
+
+def test_a_control_key_is_shown_nowhere(tmp_path: Path) -> None:
+    """Neither among the settings, nor in an error about it, nor in the settings' own words."""
+    settings = resolve(PATHS | {"control_key": "sixteen letters!"}, environ={})
+    with pytest.raises(ConfigError) as caught:
+        resolve(PATHS, environ={"UPSWELL_CONTROL_KEY": "hunter2"})
+
+    assert "set, and not shown" == describe("control_key", settings.control_key)
+    assert "sixteen" not in repr(settings)
+    assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_suppression_list_of_a_settings_file_lies_beside_it(tmp_path: Path) -> None:
+    """As the four paths: relative to the file that names it."""
+    (tmp_path / "upswell.toml").write_text(
+        'suppress = "SUPPRESS.csv"\ncontrol_share = 7.5\n', "utf-8"
+    )
+    found = resolve(PATHS, Path("upswell.toml"), {"UPSWELL_CONTROL_KEY": "sixteen letters!"})
+    beside = resolve(PATHS, tmp_path / "upswell.toml", {"UPSWELL_CONTROL_KEY": "sixteen letters!"})
+
+    assert (Path("SUPPRESS.csv"), 750) == (found.suppress, found.policy.control_share)
+    assert tmp_path / "SUPPRESS.csv" == beside.suppress
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,14 @@ def test_an_address_that_is_taken_stops_the_start(tmp_path: Path, upswell: Upswe
     assert not (tmp_path / "out").exists()
 
 
-def rendered(tmp_path: Path, application: str = "Twitter") -> str:
+VERSIONS = Versions("a" * 64, "b" * 64)
+
+
+def rendered(
+    tmp_path: Path,
+    application: str = "Twitter",
+    versions: Versions = VERSIONS,
+) -> str:
     """Every figure there is, of a summary made by hand."""
     stop = threading.Event()
     metrics = Metrics("127.0.0.1:0", tmp_path, tmp_path, stop)
@@ -201,7 +208,7 @@ def rendered(tmp_path: Path, application: str = "Twitter") -> str:
     summary.notifications[application] = 5
     summary.notified_before = {application: 7}
     summary.files = dict.fromkeys(STATES, 1)
-    summary.standing = Standing(Versions("a" * 64, "b" * 64), 3, 4, 5, 6, time.time() - 60)
+    summary.standing = Standing(versions, 3, 4, 5, 6, time.time() - 60)
     metrics.progress(summary)
     text = metrics.render()
     metrics._server.server_close()
@@ -218,6 +225,17 @@ def test_a_commit_is_in_its_bucket(tmp_path: Path) -> None:
     assert 0.3 == found["upswell_commit_duration_seconds_sum"]
     assert 60 <= found["upswell_oldest_waiting_seconds"] < 70
     assert 12 == found['upswell_notifications_total{application="Twitter"}']
+
+
+def test_what_is_off_has_no_version(tmp_path: Path) -> None:
+    """The suppression list and the policy are among the versions in force once they are on, and only then."""
+    found = re.findall(r'reference_info\{kind="(\w+)",version="(\w*)"\}', rendered(tmp_path))
+    assert [("rules", "a" * 12), ("segment", "b" * 12)] == found
+    versions = Versions("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+    found = re.findall(
+        r'reference_info\{kind="(\w+)",version="(\w*)"\}', rendered(tmp_path, versions=versions)
+    )
+    assert [("suppress", "c" * 12), ("policy", "d" * 12)] == found[2:]
 
 
 def test_a_strange_name_forges_no_figure(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, inside, write, write_inputs
-from upswell import campaign, flow, kernel
+from upswell import campaign, flow, kernel, status
 from upswell.errors import StorageError, UsageError
 from upswell.panels import PANELS, Panels, Place, parse_day
 from upswell.schema import DATABASE
@@ -135,6 +135,19 @@ def test_hours_are_those_of_the_rules_zone(tmp_path: Path, upswell: Upswell) -> 
     assert {8: 1, 17: 1} == {hour: n for hour, n in enumerate(twitter["hours"]) if n}
     assert [("8-20", 147)] == [(rule["window"], rule["threshold"]) for rule in twitter["rules"]]
     assert (20200417, 2) == (found["day"], twitter["total"])
+
+
+def test_the_control_group_is_counted_by_itself(tmp_path: Path, upswell: Upswell) -> None:
+    """Who was kept from a notification is in no total of an application, and in the funnel under its own name."""
+    paths = write_inputs(tmp_path, f"{DIALS[0]},1,315,20200417193743\n")
+    key = ("--control-share", "100", "--control-key", "a key that is long enough")
+    upswell(*paths, "--once", *key)
+    found = campaign.campaign(tmp_path / STATE, None)
+
+    assert (20200417, 1) == (found["day"], found["control"])
+    assert 0 == sum(one["total"] for one in found["applications"])  # type: ignore[attr-defined]
+    last = flow.funnel(status.look(tmp_path / STATE).summary.outcomes)[-1]
+    assert ("notified", 0, 1) == (last.name, last.lines, last.lost["control"])
 
 
 def test_a_day_is_held_against_those_before(tmp_path: Path, upswell: Upswell) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from batches import SHARDS
 from inputs import LONG_AGO_S, RULES, write, write_inputs
+from upswell.candidate import Change
 from upswell.checkpoint import Checkpoint
 from upswell.contents import THREAD_BYTES_MIN, read_segment
-from upswell.reload import Change, Reload
+from upswell.reload import Reload
 
 WAIT_S = 30.0
 

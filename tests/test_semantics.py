@@ -2,12 +2,24 @@
 
 import pytest
 
-from upswell.reference import OUTCOMES, REASONS, TOTAL_MAX, Line, Reference, Taken, parse_record
+from upswell.policy import SHARE_ALL, Policy
+from upswell.reference import (
+    OFF,
+    OUTCOMES,
+    REASONS,
+    TOTAL_MAX,
+    Line,
+    Reference,
+    Taken,
+    parse_record,
+)
 from upswell.rules import Rule, parse_rules
 from upswell.zones import Zones
 
 STAMP = "202004171937"
-SEGMENT = {"0126545098", "0123917827"}
+SEGMENT = {"0126545098", "0123917827", "0111111111"}
+SUPPRESSED = {"0111111111"}
+KEY = "a key that is long enough"
 RULES = parse_rules(
     [("R", b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Night,22,6,100\n4,Twitter,0,24,50\n")]
 ).rules
@@ -20,10 +32,14 @@ def record(service: int, volume: int, time: str, dial: bytes = DIAL) -> bytes:
 
 
 def outcomes(
-    data: bytes, reference: Reference | None = None, rules: tuple[Rule, ...] = RULES, **place: str
+    data: bytes,
+    reference: Reference | None = None,
+    rules: tuple[Rule, ...] = RULES,
+    policy: Policy = OFF,
+    **place: str,
 ) -> list[str]:
     """What becomes of each line of data, taken as one file."""
-    return [line.outcome for line in take(data, reference, rules, **place)]
+    return [line.outcome for line in take(data, reference, rules, policy=policy, **place)]
 
 
 def take(
@@ -35,10 +51,12 @@ def take(
     file: str = "f",
     stamp: str = STAMP,
     newest: str = "",
+    policy: Policy = OFF,
 ) -> list[Line]:
     """Each line of data with its outcome."""
     reference = reference or Reference()
-    return reference.take(Taken(file, start, data, stamp, newest or stamp), SEGMENT, rules)
+    taken = Taken(file, start, data, stamp, newest or stamp)
+    return reference.take(taken, SEGMENT, rules, SUPPRESSED, policy)
 
 
 def outcomes_at(start: int, data: bytes, reference: Reference) -> list[str]:
@@ -61,13 +79,21 @@ OUTCOME_EXAMPLES = {
     "blank": b" \t\n",
     "header": b"msisdn,service,volume,timestamp\n",
     "not_in_segment": record(1, 999, "0417100000", b"0100000000"),
+    "suppressed": record(9, 999, "0417100000", b"0111111111"),
     "no_rule": record(9, 999, "0417100000"),
     "outside_window": record(1, 999, "0417070000"),
     "late": record(1, 999, "0415100000"),
     "counted": record(1, 147, "0417100000"),
     "notified": record(1, 148, "0417100000"),
     "capped": record(1, 148, "0417100000") + record(1, 999, "0417100001"),
+    "capped_customer": record(1, 148, "0417100000") + record(2, 999, "0417100001"),
+    "control": record(1, 148, "0417100000"),
 }
+POLICIES = {
+    "capped_customer": Policy(max_per_customer_per_day=1),
+    "control": Policy(control_share=SHARE_ALL, control_key=KEY),
+}
+"""Of the outcomes that need one."""
 
 
 @pytest.mark.parametrize("reason", REASON_EXAMPLES)
@@ -79,7 +105,8 @@ def test_every_reason_has_a_line(reason: str) -> None:
 @pytest.mark.parametrize("outcome", OUTCOME_EXAMPLES)
 def test_every_outcome_has_a_line(outcome: str) -> None:
     """The last line of each outcome's example has it."""
-    assert outcomes(OUTCOME_EXAMPLES[outcome])[-1] == outcome
+    policy = POLICIES.get(outcome, OFF)
+    assert outcomes(OUTCOME_EXAMPLES[outcome], policy=policy)[-1] == outcome
 
 
 def test_no_reason_and_no_outcome_is_without_a_test() -> None:

@@ -301,7 +301,9 @@ def test_old_rejects_are_removed_oldest_first_and_a_few_at_a_time(tmp_path, monk
 def test_names_map_back():
     """Every name that is written is understood, and nothing else is."""
     one = Staged(12, 3, STAMP, "Twitter", 0, b"")
-    assert (12, 3, STAMP) == parse_staged(one.staged_name)
+    assert (12, 3, STAMP, False) == parse_staged(one.staged_name)
+    kept = one._replace(control=True)
+    assert (12, 3, STAMP, True) == parse_staged(kept.staged_name)
     assert (12, STAMP) == parse_published(one.published_name)
     assert 12 == parse_begun(begun_name(12))
     assert 12 == parse_rejects(rejects_name(12))

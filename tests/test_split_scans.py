@@ -68,7 +68,7 @@ class Compared(Driver):
         ranges = self.ranges(call)
         ledger = self.run.ledger
         expected = self.scanner.process(
-            ranges, self.segment, self.rules, ledger, REJECTS_ALL, 60_000
+            ranges, self.segment, self.rules, ledger, REJECTS_ALL, 60_000, self.policy
         )
         actual = self.tasks.run(ranges)
         assert isinstance(actual, kernel.Result)

@@ -60,6 +60,10 @@ class Cluster(Place):
         """Where the state is."""
         return self.output / ".upswell"
 
+    def ledger_files(self) -> list[Path]:
+        """What lies in the ledger's directory."""
+        return sorted((self.state / "ledger").iterdir())
+
     def embedded(self) -> Place:
         """The same inputs, for another OUTPUT by the embedded engine."""
         other = object.__new__(Place)
@@ -92,7 +96,8 @@ def kept(output: Path) -> tuple[object, ...]:
         order = list(ends)
     rejects = sorted((output / ".upswell" / "rejects").glob("*"))
     content = b"".join(path.read_bytes() for path in rejects)
-    return law.published(output), files, order, totals[1:], content
+    published = law.published(output), law.published(output / ".control")
+    return published, files, order, totals[1:], content
 
 
 @given(
@@ -131,7 +136,17 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
             "measure": measure,
             "rejects_max_bytes_per_file": generator.choice([0, 200, 1 << 20]),
         }
+        suppressed = root / "SUPPRESS.csv"
         for _ in range(runs):
+            limits |= {
+                "max_per_customer_per_day": generator.choice([0, 0, 1, 2]),
+                "control_share": generator.choice([0.0, 0.0, 40.0]),
+                "control_key": "a key that is long enough",
+            }
+            if generator.random() < 0.4:
+                dials = generator.sample(DIALS, generator.randrange(1, 4))
+                cluster.write(suppressed, "".join(f"{dial}\n" for dial in dials).encode())
+                limits |= {"suppress": suppressed, "accept_reference": True}
             for _ in range(generator.randrange(1, 4)):
                 day = f"202004{generator.randrange(15, 20)}"
                 stamp = f"{day}{generator.randrange(24):02}{generator.randrange(60):02}"

@@ -14,8 +14,9 @@ import pytest
 
 MEASURED = [
     "tests/test_commit_recovery.py", "tests/test_checkpoint_state.py", "tests/test_checkpoint_refusals.py",
+    "tests/test_engine_policies.py", "tests/test_forget.py", "tests/test_retention.py",
     "tests/test_status_verify.py", "tests/test_claim.py", "tests/test_assembly.py", "tests/test_engine.py",
-    "tests/test_shard_files.py", "tests/test_spread.py", "tests/test_transfer.py",
+    "tests/test_shard_files.py", "tests/test_spread.py", "tests/test_spread_policies.py", "tests/test_transfer.py",
     "tests/test_archive.py",
     *(f"tests/test_sink_{what}.py" for what in ("files", "refusals")),
     *(f"tests/test_source_{what}.py" for what in (
@@ -25,7 +26,9 @@ MEASURED = [
 LONG = [
     "tests/test_engine.py::test_any_split_over_runs_obeys_the_law",
     "tests/test_spread.py::test_any_job_gives_what_the_embedded_engine_and_the_reference_give",
-]  # no branch is left to it alone
+    "tests/test_forget.py::test_killed_anywhere_the_same_again_completes_it",
+    "tests/test_spread_policies.py::test_killed_anywhere_the_same_again_empties_the_shards",
+]  # no branch is left to them alone
 
 
 @pytest.mark.trust("T17")

@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 import law
-from replays import RULES, database, files, nights, past, state, traffic, untaught
+from replays import RULES, database, files, kept_back, nights, past, state, traffic, untaught
 from test_engine import DIALS, Place, record
+from upswell.candidate import unpack_rules
 from upswell.cli import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
 from upswell.reference import Record, Taken, parse_record
-from upswell.reload import unpack_rules
 from upswell.replay import Days
 from upswell.rules import Ruleset, directory_name, parse_rules
 from upswell.view import View
@@ -66,6 +66,7 @@ def replayed(
                 Taken(taken.file, taken.start, data, taken.stamp, taken.newest_stamp),
                 dials or segment.sample(len(segment)),
                 (rules or parse_rules(kept)).rules,
+                *kept_back(view, taken.versions),
             )
     return sent(reference.outputs, reference.zones)
 

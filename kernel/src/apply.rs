@@ -5,8 +5,8 @@ use crate::columns::Columns;
 use crate::findings::GROUPS;
 use crate::ledger::Ledger;
 use crate::piece::Piece;
+use crate::process::Terms;
 use crate::reject::{Outcome, encode_into};
-use crate::rules::Rules;
 use crate::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
 use crate::threads::{self, lock};
 use std::sync::Mutex;
@@ -16,7 +16,13 @@ const INLINE_LINES: usize = 2_000;
 /// Candidates whose places are asked of memory before they are applied.
 const APPLIED_AHEAD: usize = 16;
 /// The outcomes that the ledger decides, in the order of `Applied`.
-pub(crate) const DECIDED: [Outcome; 3] = [Outcome::Capped, Outcome::Counted, Outcome::Notified];
+pub(crate) const DECIDED: [Outcome; 5] = [
+    Outcome::Capped,
+    Outcome::CappedCustomer,
+    Outcome::Control,
+    Outcome::Counted,
+    Outcome::Notified,
+];
 
 impl Call<'_> {
     /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
@@ -28,6 +34,11 @@ impl Call<'_> {
         adds: bool,
     ) {
         let columns = &ledger.columns;
+        let terms = Terms {
+            rules: self.job.rules,
+            policy: self.job.policy,
+            adds,
+        };
         let groups: Vec<Mutex<Group>> = ledger
             .shards
             .chunks_mut(SHARDS / GROUPS)
@@ -51,7 +62,7 @@ impl Call<'_> {
         let threads = if lines < INLINE_LINES { 1 } else { threads };
         threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
             if let Some(group) = groups.get(task) {
-                lock(group).apply(task, columns, self.job.rules, pieces, adds);
+                lock(group).apply(task, columns, terms, pieces);
             } else {
                 let piece = &pieces[with_rejects[task - GROUPS]];
                 *lock(&encoded[task - GROUPS]) =
@@ -71,16 +82,17 @@ impl Call<'_> {
             }
             notified.extend(group.notified);
         }
-        notified.sort_unstable_by_key(|(piece, candidate)| (*piece, candidate.start));
-        for (piece, candidate) in notified {
-            self.emit(&pieces[piece], &candidate);
+        notified.sort_unstable_by_key(|(piece, candidate, _)| (*piece, candidate.start));
+        for (piece, candidate, control) in notified {
+            self.emit(&pieces[piece], &candidate, control);
         }
     }
 
-    fn emit(&mut self, piece: &Piece, candidate: &Candidate) {
+    fn emit(&mut self, piece: &Piece, candidate: &Candidate, control: bool) {
         let place = (piece.range, piece.position_of(candidate.start));
         let content = piece.content(candidate.start, candidate.length);
-        self.done.emit(self.job.rules, candidate, place, content);
+        self.done
+            .emit(self.job.rules, candidate, control, place, content);
     }
 }
 
@@ -88,21 +100,14 @@ impl Call<'_> {
 #[derive(Default)]
 struct Group<'a> {
     shards: &'a mut [Shard],
-    /// (piece, candidate), in input order.
-    notified: Vec<(usize, Candidate)>,
+    /// (piece, candidate, whether it is of the control group), in input order.
+    notified: Vec<(usize, Candidate, bool)>,
     /// Range: lines by outcome, as `DECIDED` has them.
     counts: Vec<(usize, [u64; DECIDED.len()])>,
 }
 
 impl Group<'_> {
-    fn apply(
-        &mut self,
-        group: usize,
-        columns: &Columns,
-        rules: &Rules,
-        pieces: &[Piece],
-        adds: bool,
-    ) {
+    fn apply(&mut self, group: usize, columns: &Columns, terms: Terms, pieces: &[Piece]) {
         let first = group * self.shards.len();
         for (index, piece) in pieces.iter().enumerate() {
             if self
@@ -124,15 +129,14 @@ impl Group<'_> {
                     self.shards,
                     first,
                     columns,
-                    rules,
+                    terms,
                     candidates,
-                    adds,
                     |at, applied| {
                         if let Some((_, counts)) = counts.last_mut() {
                             counts[applied as usize] += 1;
                         }
-                        if applied == Applied::Notified {
-                            notified.push((index, candidates[at]));
+                        if let Some(control) = applied.emits() {
+                            notified.push((index, candidates[at], control));
                         }
                     },
                 );
@@ -151,9 +155,8 @@ pub(crate) fn decide(
     shards: &mut [Shard],
     first: usize,
     columns: &Columns,
-    rules: &Rules,
+    terms: Terms,
     candidates: &[Candidate],
-    adds: bool,
     mut tell: impl FnMut(usize, Applied),
 ) {
     for (at, candidate) in candidates.iter().enumerate() {
@@ -161,8 +164,9 @@ pub(crate) fn decide(
             shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
         }
         let shard = &mut shards[shard_of(candidate.mixed) - first];
-        let threshold = rules.rules[candidate.rule as usize].threshold;
-        tell(at, shard.apply(columns, candidate, threshold, adds));
+        let threshold = terms.rules.rules[candidate.rule as usize].threshold;
+        let applied = shard.apply(columns, candidate, threshold, terms.adds, terms.policy);
+        tell(at, applied);
     }
 }
 

@@ -12,7 +12,8 @@
 
 use crate::columns::{Column, Columns};
 use crate::crc::crc64;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, key_in};
+use crate::policy::Forgotten;
 use crate::shard::{SHARDS, column_of, with_column};
 use crate::threads;
 use crate::wire::Input;
@@ -43,6 +44,11 @@ pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
             out.extend_from_slice(&day.to_le_bytes());
             out.extend_from_slice(&(application.len() as u32).to_le_bytes());
             out.extend_from_slice(application.as_bytes());
+        }
+        // No blob has it: for the place of its entries alone.
+        Column::Customer { day } => {
+            out.push(b'N');
+            out.extend_from_slice(&day.to_le_bytes());
         }
     }
 }
@@ -159,6 +165,45 @@ impl<'a> Blob<'a> {
     }
 }
 
+/// The blob without the entries of some msisdns; None when it has none of them. Err: it is damaged.
+pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Vec<u8>>, &'static str> {
+    const DAMAGED: &str = "the blob is damaged";
+    let blob = Blob::read(bytes)
+        .filter(|_| is_whole(bytes))
+        .ok_or(DAMAGED)?;
+    let stays = |shard: usize, entry: &[u8]| {
+        let key = entry.first_chunk::<8>().map(|key| u64::from_le_bytes(*key));
+        key.is_none_or(|key| !forgotten.has(key_in(shard, key)))
+    };
+    let first = blob.shard.unwrap_or(0);
+    let kept: Vec<Vec<&[u8]>> = blob
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(at, entries)| {
+            let entries = entries.chunks_exact(ENTRY_BYTES);
+            entries.filter(|entry| stays(first + at, entry)).collect()
+        })
+        .collect();
+    let before: usize = blob.entries.iter().map(|entries| entries.len()).sum();
+    let after: usize = kept.iter().map(|entries| entries.len() * ENTRY_BYTES).sum();
+    if before == after {
+        return Ok(None);
+    }
+    // Columns that nothing uses any more do no harm.
+    let head = bytes.len() - before - kept.len() * size_of::<u32>() - size_of::<u64>();
+    let mut out = bytes[..head].to_vec();
+    for entries in &kept {
+        out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+    }
+    for entry in kept.iter().flatten() {
+        out.extend_from_slice(entry);
+    }
+    let crc = crc64(&out, 0);
+    out.extend_from_slice(&crc.to_le_bytes());
+    Ok(Some(out))
+}
+
 pub(crate) fn is_whole(blob: &[u8]) -> bool {
     blob.split_last_chunk::<8>()
         .is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
@@ -168,10 +213,14 @@ impl Ledger {
     /// One shard as a base blob: all of its live entries.
     pub fn shard_blob(&self, index: usize) -> Vec<u8> {
         let shard = &self.shards[index];
-        let count = shard.alive(&self.columns) as u32;
-        let entries = || shard.entries(&self.columns);
+        let columns = &self.columns;
+        let count = shard.kept(columns) as u32;
+        let entries = || {
+            let entries = shard.entries(columns);
+            entries.filter(|(key, _)| columns.is_kept(column_of(*key)))
+        };
         let keys = entries().map(|(key, _)| key);
-        let mut writer = Writer::new(&self.columns, &[b'B', index as u8], &[count], keys);
+        let mut writer = Writer::new(columns, &[b'B', index as u8], &[count], keys);
         for (key, value) in entries() {
             writer.put(key, value);
         }
@@ -219,8 +268,10 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::Keyed;
     use crate::loading::Loading;
     use crate::msisdn;
+    use crate::policy::Policy;
     use crate::shard::{Applied, Candidate, shard_of};
 
     fn total(day: u32) -> Column {
@@ -253,7 +304,7 @@ mod tests {
             day,
         };
         let shard = &mut ledger.shards[shard_of(mixed)];
-        let applied = shard.apply(&ledger.columns, &candidate, 100, true);
+        let applied = shard.apply(&ledger.columns, &candidate, 100, true, &Policy::default());
         shard.set_caps(&ledger.columns);
         applied
     }
@@ -304,6 +355,36 @@ mod tests {
         damaged[40] ^= 4;
         assert!(Ledger::load(&[], &[(0, &damaged)], 0, 1).is_err());
         assert!(Ledger::load(&deltas, &[], 0, 1).is_err());
+    }
+
+    #[test]
+    fn who_is_forgotten_is_in_no_blob() {
+        let mut ledger = Ledger::default();
+        for dial in 0..2000 {
+            add(&mut ledger, dial, 20_200_417, 101);
+        }
+        let keyed = Keyed::new([7; 16]);
+        let digits = msisdn::digits_of(msisdn::POW10[10] + 1234);
+        let forgotten = Forgotten {
+            keyed,
+            hashes: std::iter::once(keyed.hash(digits.as_bytes())).collect(),
+        };
+        let delta = ledger.take_delta(1);
+        let bases: Vec<Vec<u8>> = (0..SHARDS).map(|shard| ledger.shard_blob(shard)).collect();
+        let without = |blob: &Vec<u8>| without(blob, &forgotten).expect("whole");
+        let changed: Vec<Vec<u8>> = bases.iter().filter_map(without).collect();
+        assert_eq!(1, changed.len());
+        assert_eq!(None, without(&changed[0]));
+        let delta = without(&delta).expect("it is there");
+        let loaded = Ledger::load(&[], &[(1, &delta)], 0, 1).expect("whole");
+        ledger.forget(&forgotten);
+        for (expected, actual) in ledger.items().into_iter().zip(loaded.items()) {
+            assert_eq!(expected, actual);
+        }
+        assert_eq!((1999, 1999), loaded.entries());
+        assert_eq!((1999, 1999), ledger.entries());
+        assert!(ledger.take_delta(1).is_empty());
+        assert!(super::without(&bases[0][1..], &forgotten).is_err());
     }
 
     #[test]

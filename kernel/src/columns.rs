@@ -34,6 +34,12 @@ pub enum Column {
         /// The record's day.
         day: u32,
     },
+    /// How many notifications a customer has had on a day: as many as there are caps. It is never kept, since the caps
+    /// give it.
+    Customer {
+        /// The records' day.
+        day: u32,
+    },
 }
 
 impl Column {
@@ -46,7 +52,7 @@ impl Column {
                 day,
                 ..
             } if end_min <= start_min => clock::day_after(day),
-            Column::Total { day, .. } | Column::Cap { day, .. } => day,
+            Column::Total { day, .. } | Column::Cap { day, .. } | Column::Customer { day } => day,
         }
     }
 
@@ -69,6 +75,10 @@ pub struct Columns {
     /// Of a cap: the only total whose firing has set it, so that this total's fired bit says all; or 0 for none yet, or
     /// `SHARED`. It spares nearly every record a second look into the table.
     pub(crate) partners: Vec<u32>,
+    /// Of a cap: the column that counts it, once customers are counted; otherwise 0.
+    pub(crate) customers: Vec<u32>,
+    /// Whether customers are counted.
+    counting: bool,
 }
 
 /// The cap may have been set by several totals, or before this process.
@@ -83,6 +93,10 @@ impl Columns {
         if self.defined.is_empty() {
             self.push(None);
         }
+        let customer = match *column {
+            Column::Cap { day, .. } if self.counting => self.number(&Column::Customer { day })?,
+            _ => 0,
+        };
         let number = self.free.pop().unwrap_or(self.defined.len() as u32);
         if number as usize >= COLUMNS_MAX {
             return None;
@@ -94,6 +108,7 @@ impl Columns {
         self.defined[number as usize] = Some(column.clone());
         self.dead[number as usize] = false;
         self.partners[number as usize] = 0;
+        self.customers[number as usize] = customer;
         self.numbers.insert(column.clone(), number);
         Some(number)
     }
@@ -103,6 +118,23 @@ impl Columns {
         self.salts.push(0);
         self.dead.push(false);
         self.partners.push(0);
+        self.customers.push(0);
+    }
+
+    /// Have customers counted from now on; whether they were not before. None when there are too many columns.
+    pub(crate) fn count_customers(&mut self) -> Option<bool> {
+        if self.counting {
+            return Some(false);
+        }
+        for number in 1..self.defined.len() {
+            if let Some(Column::Cap { day, .. }) = self.defined[number]
+                && !self.dead[number]
+            {
+                self.customers[number] = self.number(&Column::Customer { day })?;
+            }
+        }
+        self.counting = true;
+        Some(true)
     }
 
     /// Say that this total and this cap are asked for together from now on. Whoever sets a cap says so before.
@@ -118,6 +150,14 @@ impl Columns {
     /// Say that a cap is set otherwise than by the firing of a total.
     pub(crate) fn share(&mut self, cap: u32) {
         self.partners[cap as usize] = SHARED;
+    }
+
+    /// Whether entries of a column are part of what is kept.
+    pub(crate) fn is_kept(&self, number: u32) -> bool {
+        !matches!(
+            self.defined[number as usize],
+            None | Some(Column::Customer { .. })
+        )
     }
 
     pub(crate) fn is_dead(&self, number: u32) -> bool {

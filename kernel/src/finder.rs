@@ -5,6 +5,7 @@ use crate::columns::{Column, Columns};
 use crate::filter::Filter;
 use crate::findings::{Findings, LINE_UNKNOWN, Reject};
 use crate::path::Path;
+use crate::policy::Policy;
 use crate::reject::{LATE, Outcome};
 use crate::rules::{Fit, Rules};
 use crate::scan::{Line, Record, Visitor};
@@ -21,6 +22,8 @@ pub struct Context<'a> {
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
+    /// Whose records are kept back.
+    pub policy: &'a Policy,
     /// The zones.
     pub clock: &'a Clock,
     /// The columns of the ledger; asked rarely, as pieces remember them.
@@ -52,6 +55,8 @@ pub struct Finder<'a, 'b> {
     remembered: &'a mut Vec<Remembered>,
     /// Records that were found in the segment.
     matched: u64,
+    /// Whether any msisdn is suppressed.
+    suppresses: bool,
 }
 
 impl<'a, 'b> Finder<'a, 'b> {
@@ -68,6 +73,7 @@ impl<'a, 'b> Finder<'a, 'b> {
             findings,
             remembered,
             matched: 0,
+            suppresses: context.policy.suppresses(),
         }
     }
 
@@ -162,6 +168,9 @@ impl<'s> Visitor<'s> for Finder<'_, 's> {
 
     fn record(&mut self, start: usize, length: usize, record: &Record) {
         self.matched += 1;
+        if self.suppresses && self.context.policy.is_suppressed(record.msisdn) {
+            return self.count(Outcome::Suppressed);
+        }
         let (start, length) = (start as u32, length as u32);
         let mut day = record.date;
         let fit = self.context.rules.fit(record.service, || {

@@ -11,7 +11,7 @@ use crate::reject::{encode_into, encoded_bytes, escaped_bytes};
 use crate::report::Report;
 use crate::rules::Rules;
 use crate::split::Place;
-use crate::step::{Notified, read_report};
+use crate::step::{Emitted, read_report};
 use std::collections::HashMap;
 
 /// A split with what it reports.
@@ -71,11 +71,17 @@ pub fn gather(
         return Err("a split of no range".into());
     }
     shards
-        .notified
-        .sort_unstable_by_key(|(range, notified)| (*range, notified.position));
-    for (range, notified) in shards.notified {
-        let place = (range as usize, notified.position);
-        done.emit(rules, &notified.candidate, place, notified.content);
+        .emitted
+        .sort_unstable_by_key(|(range, emitted)| (*range, emitted.position));
+    for (range, emitted) in shards.emitted {
+        let place = (range as usize, emitted.position);
+        done.emit(
+            rules,
+            &emitted.candidate,
+            emitted.control,
+            place,
+            emitted.content,
+        );
     }
     done.order();
     Ok(Gathered::Whole(Box::new(done)))
@@ -212,15 +218,15 @@ struct Decision {
 /// What all shards decided.
 struct Decisions<'a> {
     of: HashMap<Place, Decision>,
-    /// (range, what was notified), in no order.
-    notified: Vec<(u32, Notified<'a>)>,
+    /// (range, what is emitted), in no order.
+    emitted: Vec<(u32, Emitted<'a>)>,
 }
 
 impl<'a> Decisions<'a> {
     fn read(reports: &[&'a [u8]], rules: &Rules) -> Result<Decisions<'a>, String> {
         let mut decisions = Decisions {
             of: HashMap::new(),
-            notified: Vec::new(),
+            emitted: Vec::new(),
         };
         for report in reports {
             let blobs = read_report(report, rules).ok_or("the report of a shard is damaged")?;
@@ -231,10 +237,10 @@ impl<'a> Decisions<'a> {
                     *sum = sum.wrapping_add(count);
                 }
                 let range = decided.place.0;
-                let notified = decided.notified.into_iter();
+                let emitted = decided.emitted.into_iter();
                 decisions
-                    .notified
-                    .extend(notified.map(|notified| (range, notified)));
+                    .emitted
+                    .extend(emitted.map(|emitted| (range, emitted)));
             }
         }
         Ok(decisions)

@@ -6,9 +6,12 @@
 
 use crate::columns::{COLUMN_BITS, Column, Columns};
 use crate::msisdn;
+use crate::policy::Forgotten;
 use crate::shard::{FIRED, REST_BITS, SHARDS, Shard, column_of, key_of, shard_of};
+use crate::threads;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Mutex;
 
 /// Shards cleaned of dead entries after each call: a day's end is worked off within some seconds.
 const SWEEP_SHARDS: usize = 16;
@@ -25,6 +28,11 @@ pub struct Ledger {
     pub shards: Vec<Shard>,
     /// Next shard to clean of dead entries.
     swept: usize,
+}
+
+/// The key of the msisdn of an entry in a shard.
+pub(crate) fn key_in(shard: usize, key: u64) -> u64 {
+    msisdn::unmix((shard as u64) << REST_BITS | key >> (COLUMN_BITS + 1))
 }
 
 impl Default for Ledger {
@@ -74,6 +82,26 @@ impl Ledger {
         Some(())
     }
 
+    /// Count, from now on, how many notifications each msisdn has had on a day. None when there are too many columns.
+    pub fn count_customers(&mut self, threads: usize) -> Option<()> {
+        if self.columns.count_customers()? {
+            let columns = &self.columns;
+            let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
+            threads::for_each(threads, SHARDS, |index| {
+                threads::lock(&shards[index]).count_customers(columns);
+            });
+        }
+        Some(())
+    }
+
+    /// Take out all that is about some msisdns: nothing of it is in a blob that is made from now on.
+    pub fn forget(&mut self, forgotten: &Forgotten) {
+        for index in 0..SHARDS {
+            let columns = &self.columns;
+            self.shards[index].retain(columns, |key| !forgotten.has(key_in(index, key)));
+        }
+    }
+
     /// (live totals, live caps).
     pub fn entries(&self) -> (u64, u64) {
         let mut counts = (0, 0);
@@ -87,7 +115,7 @@ impl Ledger {
                 match self.columns.defined[number] {
                     Some(Column::Total { .. }) => counts.0 += u64::from(*count),
                     Some(Column::Cap { .. }) => counts.1 += u64::from(*count),
-                    None => {}
+                    Some(Column::Customer { .. }) | None => {}
                 }
             }
         }
@@ -147,9 +175,8 @@ impl Ledger {
             self.shards[index]
                 .entries(&self.columns)
                 .filter_map(move |(key, value)| {
-                    let mixed = (index as u64) << REST_BITS | key >> (COLUMN_BITS + 1);
                     let column = self.columns.defined[column_of(key) as usize].as_ref()?;
-                    Some((msisdn::unmix(mixed), column, value))
+                    Some((key_in(index, key), column, value))
                 })
         };
         shards
@@ -189,7 +216,7 @@ impl Ledger {
                         fired,
                     ))
                 }
-                Column::Cap { .. } => None,
+                Column::Cap { .. } | Column::Customer { .. } => None,
             })
             .collect();
         items.sort();
@@ -204,7 +231,7 @@ impl Ledger {
                 Column::Cap { application, day } => {
                     Some((msisdn::digits_of(key), application.to_string(), *day))
                 }
-                Column::Total { .. } => None,
+                Column::Total { .. } | Column::Customer { .. } => None,
             })
             .collect();
         caps.sort();

@@ -11,6 +11,7 @@
 //! segment   who is targeted;  dials: the lines that say so;  filter, table: its two layers;  parts: many keys for many
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
+//! policy    what keeps a record back;  keyed: a hash under a key
 //! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept;  loading: and read again
 //! split     a part of a range, scanned without a ledger;  lines: where its lines lie;  candidates: what leaves for a ledger
 //! step      what the ledger decides of them;  report: what else a split was;  gather: the result made of both
@@ -47,6 +48,7 @@ pub mod filter;
 pub mod finder;
 pub mod findings;
 pub mod gather;
+pub mod keyed;
 pub mod ledger;
 pub mod line;
 mod lines;
@@ -55,6 +57,7 @@ pub mod msisdn;
 mod parts;
 pub mod path;
 pub mod piece;
+pub mod policy;
 pub mod process;
 pub mod progress;
 #[cfg(feature = "python")]

@@ -76,6 +76,20 @@ pub fn digits_of(key: u64) -> String {
     key.to_string().split_off(1)
 }
 
+/// What a function makes of the digits of a key, without memory of its own for them.
+pub(crate) fn with_digits<T>(key: u64, function: impl FnOnce(&[u8]) -> T) -> T {
+    let mut digits = [0; DIGITS_MAX];
+    let mut left = key;
+    let mut at = digits.len();
+    // The leading 1 stands for 10^digits and ends the loop.
+    while left > 1 {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    function(&digits[at..])
+}
+
 /// A number that orders keys as their digit strings are ordered.
 pub fn text_order(key: u64) -> u64 {
     let digits = key.ilog10() as usize;
@@ -126,6 +140,7 @@ mod tests {
             let key = key_of(digits.as_bytes()).expect("digits");
             assert!(key <= MASK && is_key(key));
             assert_eq!(digits, digits_of(key));
+            with_digits(key, |own| assert_eq!(digits.as_bytes(), own));
             assert_eq!(key, unmix(mix(key)));
         }
     }

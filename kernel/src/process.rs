@@ -15,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::msisdn;
 use crate::path::Path;
 use crate::piece::Piece;
+use crate::policy::Policy;
 use crate::progress::{Progress, RangeSpec};
 use crate::reader::{Gzip, Problem, Source};
 use crate::rules::Rules;
@@ -75,6 +76,10 @@ pub struct Processed {
     pub outputs: BTreeMap<u32, Vec<u8>>,
     /// Sorted by day, application and digits.
     pub notifications: Vec<Notification>,
+    /// As `outputs`, of the control group.
+    pub control_outputs: BTreeMap<u32, Vec<u8>>,
+    /// As `notifications`, of the control group.
+    pub control_notifications: Vec<Notification>,
     /// Encoded rejects.
     pub rejects: Vec<u8>,
     /// The ledger's delta.
@@ -90,22 +95,31 @@ pub struct Processed {
 impl Processed {
     /// Bytes of output, rejects and the rows of notifications.
     pub(crate) fn bytes(&self) -> u64 {
-        let output: usize = self.outputs.values().map(Vec::len).sum();
-        (self.rejects.len() + output + self.notifications.len() * ROW_BYTES) as u64
+        let outputs = self.outputs.values().chain(self.control_outputs.values());
+        let output: usize = outputs.map(Vec::len).sum();
+        let rows = self.notifications.len() + self.control_notifications.len();
+        (self.rejects.len() + output + rows * ROW_BYTES) as u64
     }
 
-    /// Note what the ledger has decided to notify, in input order. Its content is at that (range, position).
+    /// Note what the ledger has decided to notify, or would have were it not of the control group, in input order. Its
+    /// content is at that (range, position).
     pub(crate) fn emit(
         &mut self,
         rules: &Rules,
         candidate: &Candidate,
+        control: bool,
         (range, byte): (usize, u64),
         content: &[u8],
     ) {
+        let (outputs, notifications) = if control {
+            (&mut self.control_outputs, &mut self.control_notifications)
+        } else {
+            (&mut self.outputs, &mut self.notifications)
+        };
         let application = rules.rules[candidate.rule as usize].application;
-        let output = self.outputs.entry(application).or_default();
+        let output = outputs.entry(application).or_default();
         let msisdn = msisdn::unmix(candidate.mixed);
-        self.notifications.push(Notification {
+        notifications.push(Notification {
             day: candidate.day,
             application,
             msisdn,
@@ -121,8 +135,9 @@ impl Processed {
 
     /// Put what was noted in input order into the order of notifications.
     pub(crate) fn order(&mut self) {
-        self.notifications
-            .sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        for notifications in [&mut self.notifications, &mut self.control_notifications] {
+            notifications.sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        }
     }
 }
 
@@ -134,10 +149,23 @@ pub struct Job<'a> {
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
+    /// What keeps records back.
+    pub policy: &'a Policy,
     /// Stop when output, rejects, rows of notifications and the ledger's delta exceed this.
     pub output_bytes_max: u64,
     /// Stop when the work lasted as long.
     pub work_max: Duration,
+}
+
+/// By what candidates are decided.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// The rules.
+    pub rules: &'a Rules,
+    /// What keeps notifications back.
+    pub policy: &'a Policy,
+    /// Volumes are added up (measure "total").
+    pub adds: bool,
 }
 
 /// Scans ranges; owns buffers and open decompressors between calls.
@@ -176,6 +204,9 @@ impl Scanner {
     /// Scan ranges in order and apply their records to the ledger. Err: the caller broke the contract.
     pub fn process(&mut self, job: &Job, ledger: &mut Ledger) -> Result<Processed, String> {
         let begun = Instant::now();
+        if job.policy.max_per_customer_per_day > 0 {
+            ledger.count_customers(self.threads).ok_or(COLUMNS_FULL)?;
+        }
         for piece in &mut self.pool {
             piece.forget_columns();
         }
@@ -278,6 +309,7 @@ impl Scanner {
             path: self.path,
             segment: call.job.segment,
             rules: call.job.rules,
+            policy: call.job.policy,
             clock: call.clock,
             columns: Mutex::new(columns),
         };

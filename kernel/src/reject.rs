@@ -12,6 +12,8 @@ pub enum Outcome {
     Header,
     /// Its msisdn is not in the segment.
     NotInSegment,
+    /// Its msisdn is on the suppression list.
+    Suppressed,
     /// No rule is about its service.
     NoRule,
     /// The service has rules, none for this minute of the day.
@@ -20,6 +22,10 @@ pub enum Outcome {
     Late,
     /// The application has notified this msisdn on this day, or the occurrence has fired.
     Capped,
+    /// It would notify, but its msisdn has had as many notifications on this day as it may.
+    CappedCustomer,
+    /// It would notify, but its msisdn is in the control group.
+    Control,
     /// Added, and the threshold not exceeded.
     Counted,
     /// Emitted.
@@ -27,15 +33,18 @@ pub enum Outcome {
 }
 
 /// Names of the outcomes, indexed by [`Outcome`].
-pub const OUTCOMES: [&str; 10] = [
+pub const OUTCOMES: [&str; 13] = [
     "rejected",
     "blank",
     "header",
     "not_in_segment",
+    "suppressed",
     "no_rule",
     "outside_window",
     "late",
     "capped",
+    "capped_customer",
+    "control",
     "counted",
     "notified",
 ];

@@ -16,6 +16,7 @@
 use crate::columns::{COLUMN_BITS, COLUMNS_MAX, Columns};
 use crate::fast::{self, TableLine, TableLines};
 use crate::msisdn;
+use crate::policy::Policy;
 
 /// Shards of a ledger.
 pub const SHARDS: usize = 256;
@@ -79,10 +80,25 @@ pub struct Candidate {
 pub enum Applied {
     /// The application has notified this msisdn on this day, or the occurrence has fired.
     Capped,
+    /// Above it, but the msisdn has had as many notifications on this day as it may.
+    CappedCustomer,
+    /// Above it, and the msisdn is in the control group.
+    Control,
     /// Not above the threshold.
     Counted,
     /// Above it.
     Notified,
+}
+
+impl Applied {
+    /// Whether a line is emitted: Some, and true when it is the control group's.
+    pub(crate) fn emits(self) -> Option<bool> {
+        match self {
+            Applied::Control => Some(true),
+            Applied::Notified => Some(false),
+            Applied::Capped | Applied::CappedCustomer | Applied::Counted => None,
+        }
+    }
 }
 
 #[inline]
@@ -222,6 +238,15 @@ impl Shard {
             .sum()
     }
 
+    /// Entries of columns that are part of what is kept, and not dead.
+    pub(crate) fn kept(&self, columns: &Columns) -> usize {
+        (0..)
+            .zip(self.counts.iter().zip(&columns.dead))
+            .filter(|(number, (_, dead))| !**dead && columns.is_kept(*number))
+            .map(|(_, (count, _))| *count as usize)
+            .sum()
+    }
+
     /// Move what is alive to a table of about that many slots.
     fn rebuild(&mut self, columns: &Columns, slots: usize) {
         let lines = slots.div_ceil(LINE_ENTRIES).max(LINES_MIN);
@@ -259,6 +284,7 @@ impl Shard {
         candidate: &Candidate,
         threshold: u64,
         adds: bool,
+        policy: &Policy,
     ) -> Applied {
         self.make_room(columns, 2);
         let cap_key = key_of(candidate.mixed, candidate.cap);
@@ -282,6 +308,13 @@ impl Shard {
             }
             return Applied::Counted;
         }
+        let customer = columns.customers[candidate.cap as usize];
+        if self.has_enough(columns, candidate.mixed, customer, policy) {
+            if adds {
+                self.write(at, found, key, total, true);
+            }
+            return Applied::CappedCustomer;
+        }
         self.write(at, found, key, total | FIRED, true);
         if alone {
             // Nobody looks at this cap before all are set: its place comes from memory meanwhile.
@@ -294,7 +327,74 @@ impl Shard {
         } else {
             self.set(columns, cap_key, FIRED, true);
         }
-        Applied::Notified
+        if customer != 0 {
+            self.count(columns, key_of(candidate.mixed, customer));
+        }
+        if policy.is_control(candidate.mixed) {
+            Applied::Control
+        } else {
+            Applied::Notified
+        }
+    }
+
+    /// Whether an msisdn has had as many notifications as it may on the day that `customer` counts.
+    fn has_enough(
+        &mut self,
+        columns: &Columns,
+        mixed: u64,
+        customer: u32,
+        policy: &Policy,
+    ) -> bool {
+        let most = policy.max_per_customer_per_day;
+        if most == 0 {
+            return false;
+        }
+        let (found, at) = self.find(key_of(mixed, customer), columns.salts[customer as usize]);
+        found && self.slot(at)[1] >= most
+    }
+
+    /// Count one more. It is no part of a delta: the cap that it stands for is.
+    fn count(&mut self, columns: &Columns, key: u64) {
+        let (found, at) = self.find(key, columns.salts[column_of(key) as usize]);
+        let before = if found { self.slot(at)[1] } else { 0 };
+        self.set(columns, key, before + 1, false);
+    }
+
+    /// Count all caps there are.
+    pub(crate) fn count_customers(&mut self, columns: &Columns) {
+        let counted = |key: u64| (key, columns.customers[column_of(key) as usize]);
+        let caps: Vec<_> = self
+            .entries(columns)
+            .map(|(key, _)| counted(key))
+            .filter(|(_, customer)| *customer != 0)
+            .collect();
+        for (key, customer) in caps {
+            self.make_room(columns, 1);
+            self.count(columns, with_column(key, customer));
+        }
+    }
+
+    /// Take out the entries whose keys are not to stay.
+    pub(crate) fn retain(&mut self, columns: &Columns, stays: impl Fn(u64) -> bool) {
+        if self.entries(columns).all(|(key, _)| stays(key)) {
+            return;
+        }
+        let kept: Vec<_> = self
+            .entries(columns)
+            .filter(|(key, _)| stays(*key))
+            .collect();
+        let mut dirty = std::mem::take(self).dirty;
+        for (key, value) in kept {
+            self.set(columns, key, value, false);
+        }
+        dirty.retain(|key| stays(*key));
+        for key in &dirty {
+            let (found, at) = self.find(*key, columns.salts[column_of(*key) as usize]);
+            if found {
+                self.slot(at)[0] |= DIRTY;
+            }
+        }
+        self.dirty = dirty;
     }
 
     /// Set the caps that `apply` put off. To be called before anything else than `apply`.

@@ -14,6 +14,7 @@ use crate::crc::crc64;
 use crate::lines;
 use crate::path::Path;
 use crate::piece::Piece;
+use crate::policy::Policy;
 use crate::process::{Job, Scanner};
 use crate::progress::RangeSpec;
 use crate::reader::{Problem, SHORT};
@@ -114,7 +115,12 @@ impl Splitting {
     }
 
     /// Scan on: the next blobs of candidates. None at the end. Err: there are more open columns than a ledger can number.
-    pub fn round(&mut self, segment: &Segment, rules: &Rules) -> Result<Option<Vec<Sent>>, String> {
+    pub fn round(
+        &mut self,
+        segment: &Segment,
+        rules: &Rules,
+        policy: &Policy,
+    ) -> Result<Option<Vec<Sent>>, String> {
         let Some(spec) = self.spec.take() else {
             return Ok(None);
         };
@@ -122,6 +128,7 @@ impl Splitting {
             ranges: std::slice::from_ref(&spec),
             segment,
             rules,
+            policy,
             output_bytes_max: u64::MAX,
             work_max: Duration::MAX,
         };

@@ -4,33 +4,35 @@
 //!
 //! ```text
 //! range | part | CRC of the blob, u64 | decided lines by outcome
-//! | notified | of each: bytes after the last position, rule, day, mixed msisdn, content
+//! | emitted | of each: bytes after the last position, rule << 1 | control group, day, mixed msisdn, content
 //! ```
 
 use crate::apply::{DECIDED, decide};
 use crate::candidates::{Reader, Refused};
 use crate::crc::crc64;
 use crate::ledger::Ledger;
-use crate::process::COLUMNS_FULL;
+use crate::process::{COLUMNS_FULL, Terms};
 use crate::rules::Rules;
-use crate::shard::{Applied, Candidate, shard_of};
+use crate::shard::{Candidate, shard_of};
 use crate::split::Place;
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
 
-/// Apply the candidates of blobs, in any order, to the shards of the ledger that `owned` names, and report. `adds`:
-/// volumes are added up (measure "total"). Err: a blob is damaged or about other shards; the ledger is of no use then.
+/// Apply the candidates of blobs, in any order, to the shards of the ledger that `owned` names, and report. Err: a blob is
+/// damaged or about other shards; the ledger is of no use then.
 pub fn step(
     ledger: &mut Ledger,
     owned: Range<usize>,
-    rules: &Rules,
-    adds: bool,
+    terms: Terms,
     blobs: &[&[u8]],
 ) -> Result<Vec<u8>, String> {
+    if terms.policy.max_per_customer_per_day > 0 {
+        ledger.count_customers(1).ok_or(COLUMNS_FULL)?;
+    }
     let mut readers = Vec::with_capacity(blobs.len());
     for blob in blobs {
         // All columns are known before anything is applied: then only is it known which caps have one total alone.
-        let reader = Reader::new(blob, rules, &mut ledger.columns).map_err(told)?;
+        let reader = Reader::new(blob, terms.rules, &mut ledger.columns).map_err(told)?;
         readers.push((reader, crc64(blob, 0)));
     }
     // Splits of a range do not overlap, and the blobs of a split follow each other.
@@ -49,34 +51,36 @@ pub fn step(
             positions.push(position);
         }
         let mut decided = [0u64; DECIDED.len()];
-        let mut notified = Vec::new();
+        let mut emitted = Vec::new();
         let shards = &mut ledger.shards[owned.clone()];
         let columns = &ledger.columns;
         decide(
             shards,
             owned.start,
             columns,
-            rules,
+            terms,
             &candidates,
-            adds,
             |at, applied| {
                 decided[applied as usize] += 1;
-                if applied == Applied::Notified {
-                    notified.push(at);
+                if let Some(control) = applied.emits() {
+                    emitted.push((at, control));
                 }
             },
         );
         put_number(&mut out, u64::from(reader.place.0));
         put_number(&mut out, u64::from(reader.place.1));
         out.extend_from_slice(&crc.to_le_bytes());
-        for count in decided.into_iter().chain([notified.len() as u64]) {
+        for count in decided.into_iter().chain([emitted.len() as u64]) {
             put_number(&mut out, count);
         }
         let mut last = 0;
-        for at in notified {
+        for (at, control) in emitted {
             let candidate: &Candidate = &candidates[at];
             put_number(&mut out, positions[at] - last);
-            put_number(&mut out, u64::from(candidate.rule));
+            put_number(
+                &mut out,
+                u64::from(candidate.rule) << 1 | u64::from(control),
+            );
             put_number(&mut out, u64::from(candidate.day));
             put_number(&mut out, candidate.mixed);
             put_bytes(&mut out, reader.content(candidate));
@@ -102,11 +106,13 @@ pub(crate) struct Decided<'a> {
     /// CRC of the blob.
     pub(crate) crc: u64,
     pub(crate) counts: [u64; DECIDED.len()],
-    pub(crate) notified: Vec<Notified<'a>>,
+    pub(crate) emitted: Vec<Emitted<'a>>,
 }
 
-/// A candidate that was notified.
-pub(crate) struct Notified<'a> {
+/// A candidate whose line is emitted.
+pub(crate) struct Emitted<'a> {
+    /// It is of the control group.
+    pub(crate) control: bool,
     pub(crate) position: u64,
     /// Without its place in a buffer.
     pub(crate) candidate: Candidate,
@@ -124,12 +130,13 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
         for count in &mut counts {
             *count = input.number()?;
         }
-        let mut notified = Vec::new();
+        let mut emitted = Vec::new();
         let mut position = 0u64;
         for _ in 0..input.number()? {
             position = position.checked_add(input.number()?)?;
-            let rule = input
-                .small()
+            let number = input.number()?;
+            let rule = u32::try_from(number >> 1)
+                .ok()
                 .filter(|rule| (*rule as usize) < rules.rules.len())?;
             let candidate = Candidate {
                 rule,
@@ -138,7 +145,8 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
                 ..Candidate::default()
             };
             let content = input.bytes()?;
-            notified.push(Notified {
+            emitted.push(Emitted {
+                control: number & 1 == 1,
                 position,
                 candidate,
                 content,
@@ -148,7 +156,7 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
             place,
             crc,
             counts,
-            notified,
+            emitted,
         });
     }
     Some(all)

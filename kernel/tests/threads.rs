@@ -6,6 +6,7 @@ use std::time::Duration;
 use upswell_kernel::clock::Clock;
 use upswell_kernel::ledger::Ledger;
 use upswell_kernel::path::Path;
+use upswell_kernel::policy::Policy;
 use upswell_kernel::process::{Job, Processed, Scanner};
 use upswell_kernel::progress::RangeSpec;
 use upswell_kernel::rules::Rules;
@@ -65,6 +66,7 @@ fn call(files: &[PathBuf], path: Path, threads: usize, piece_bytes: usize) -> (P
         ranges: &ranges,
         segment: &segment,
         rules: &rules,
+        policy: &Policy::default(),
         output_bytes_max: u64::MAX,
         work_max: Duration::MAX,
     };

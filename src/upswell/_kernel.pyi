@@ -24,6 +24,7 @@ __all__ = [
     "VERSION",
     "Clock",
     "Ledger",
+    "Policy",
     "Result",
     "Rules",
     "Scanned",
@@ -35,6 +36,7 @@ __all__ = [
     "crc64",
     "digest",
     "first_record",
+    "forget_in",
     "gather",
     "parse_lines",
     "search",
@@ -47,7 +49,8 @@ SOURCE_DIGEST: Final[str]
 OUTCOMES: Final[tuple[str, ...]]
 """Every outcome of a line in the order of the contract.
 
-They are rejected, blank, header, not_in_segment, no_rule, outside_window, late, capped, counted, notified.
+They are rejected, blank, header, not_in_segment, suppressed, no_rule, outside_window, late, capped, capped_customer,
+control, counted, notified.
 """
 REASONS: Final[tuple[str, ...]]
 """Every reject reason in the order of checks: too_long, columns, msisdn, service, volume, timestamp, future."""
@@ -108,6 +111,28 @@ class Rules:
         """In order of first appearance; the index is the `application` of results."""
 
 @final
+class Policy:
+    """What keeps back a record of a targeted msisdn: immutable. A new one keeps nothing back."""
+
+    def __new__(
+        cls,
+        suppressed: Segment | None = None,
+        forgotten: Sequence[tuple[bytes, Sequence[int]]] | None = None,
+        max_per_customer_per_day: int = 0,
+        control_share: int = 0,
+        control_key: bytes | None = None,
+    ) -> Self:
+        """suppressed: the suppression list.
+
+        forgotten: (key, hashes of msisdns under it), suppressed likewise. control_share: in hundredths of a percent,
+        with the key that draws the group. Keys have 16 bytes; hashes are those of ``upswell.keyed``.
+        """
+    def parts(
+        self,
+    ) -> tuple[Segment | None, list[tuple[bytes, list[int]]], int, int, bytes | None]:
+        """What it was made of, as a new one takes it."""
+
+@final
 class Clock:
     """Converts local times of the data's zone to the rules' zone."""
 
@@ -149,6 +174,8 @@ class Ledger:
         """
     def add_cap(self, msisdn: str, application: str, day: int) -> None:
         """Used by --adopt: this application has notified this msisdn on this day. Part of the next delta."""
+    def forget(self, key: bytes, hashes: Sequence[int]) -> None:
+        """Take out all that is about the msisdns with these hashes under this key: no blob made from now on has it."""
     def take_delta(self) -> bytes:
         """Entries changed since the last delta, as a delta blob (b"" when none)."""
     def entries(self) -> tuple[int, int]:
@@ -187,6 +214,7 @@ class Scanner:
         ledger: Ledger,
         output_bytes_max: int,
         work_ms_max: int,
+        policy: Policy | None = None,
     ) -> Result:
         r"""Scan ranges in order and apply their records to the ledger.
 
@@ -219,6 +247,7 @@ class Splitting:
         clock: Clock,
         segment: Segment,
         rules: Rules,
+        policy: Policy | None = None,
     ) -> Self:
         """The lines of the range that start in [begin, end), which is not empty unless the range is.
 
@@ -250,6 +279,12 @@ class Result:
 
         Sorted by (day, application, msisdn).
         """
+    @property
+    def control_outputs(self) -> list[tuple[int, bytes]]:
+        """As outputs, of the control group."""
+    @property
+    def control_notifications(self) -> list[tuple[int, int, str, int, int, bytes]]:
+        """As notifications, of the control group."""
     @property
     def rejects(self) -> bytes:
         """Encoded rejects in input order: name TAB line TAB byte TAB length TAB reason TAB raw NEWLINE.
@@ -321,6 +356,12 @@ class Scanned:
 def crc64(data: bytes, initial: int = 0) -> int:
     """CRC-64/NVME of data, continuing from initial (the CRC of what came before)."""
 
+def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> bytes | None:
+    """A blob of a ledger without all that is about the msisdns with these hashes under this key.
+
+    None when there is nothing of the kind. ValueError when the blob is damaged.
+    """
+
 def digest(path: bytes, compressed: bool, start: int, end: int, initial: int) -> tuple[int, int]:
     """(CRC-64/NVME continued over the uncompressed bytes [start, end), bytes really read).
 
@@ -347,6 +388,7 @@ def step(
     measure: str,
     rules: Rules,
     blobs: Sequence[bytes],
+    policy: Policy | None = None,
 ) -> bytes:
     """Apply candidates to one of `shards` shards of the ledger, and report what was decided.
 

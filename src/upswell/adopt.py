@@ -10,7 +10,7 @@ from typing import NamedTuple
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError
 from upswell.kernel import Ledger
-from upswell.names import BATCH_MAX
+from upswell.names import BATCH_MAX, CONTROL
 from upswell.reference import Record, parse_record
 from upswell.rules import directory_name
 from upswell.sink import Sink
@@ -51,7 +51,7 @@ def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
             )
         files += 1
         last_batch = max(last_batch, published.batch)
-        application = application_of(published.directory)
+        application = application_of(published.directory.removeprefix(CONTROL + "/"))
         for line in sink.read(published).split(b"\n")[:-1]:
             record = parse_record(line, DAY_MAX)
             if application is not None and isinstance(record, Record):

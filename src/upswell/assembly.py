@@ -55,6 +55,7 @@ def assemble(
     files: Sequence[File],
     ledger: LedgerChange,
     day_open: int,
+    prune_before: int = 0,
 ) -> Batch:
     """The batch of what was taken. A range keeps its index in ``pairs`` as its sequence: notifications count by it."""
     taken = [(at, pair) for at, pair in enumerate(pairs) if pair[1].end > pair[0].start]
@@ -89,6 +90,11 @@ def assemble(
         shard_files=ledger.shard_files,
         day_open=day_open,
         lines=sum(scanned.lines for scanned in scans),
+        control_outputs=[
+            Output(applications[index], content) for index, content in result.control_outputs
+        ],
+        control=result.control_notifications,
+        prune_before=prune_before,
         outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for scanned in scans]),
         reasons=_sum(kernel.REASONS, [scanned.rejects for scanned in scans]),
     )

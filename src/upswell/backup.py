@@ -1,17 +1,18 @@
 """A copy of a state that can be put in its place: taken while a run writes it or not, whole or not there at all.
 
-Owns what belongs to a copy: the database as of one moment, the reject files of its batches, and the identity of the
-OUTPUT that it belongs to. It never writes to the state. It holds one read transaction while the database is copied, so
-a run goes on beside it, and its write-ahead log grows until then.
+Owns what belongs to a copy: the database as of one moment, the files that hold the ledger of a cluster's run then, the
+reject files of its batches, and the identity of the OUTPUT that it belongs to. It never writes to the state. It holds
+one read transaction while the database is copied, so a run goes on beside it, and its write-ahead log grows until then.
 """
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import disk
+from upswell import disk, shards
 from upswell.errors import StorageError, UsageError
 from upswell.filesystem import (
     create_file,
@@ -25,9 +26,12 @@ from upswell.names import parse_rejects
 from upswell.privacy import escape
 from upswell.schema import DATABASE, open_reader, storage_errors
 from upswell.sink import IDENTITY, STAGING
+from upswell.stored import CommittedBatch
+from upswell.tasks import ShardFile
 from upswell.view import View
 
 REJECTS = "rejects"
+_COPIES_MAX = 20  # of the database: each time fewer files are new
 _PARTIAL = ".partial"
 
 
@@ -39,7 +43,7 @@ class Backup(NamedTuple):
     committed_at: str
     """Of that batch: UTC, ISO 8601; "" before the first."""
     bytes: int
-    """Of the database and the reject files."""
+    """Of the database, the ledger's files and the reject files."""
 
 
 def back_up(state_dir: Path, target: Path) -> Backup:
@@ -62,8 +66,9 @@ def back_up(state_dir: Path, target: Path) -> Backup:
     ):
         with masked(0o077):
             disk.mkdir(partial, 0o700)
-            with closing(_copy_database(source, partial)) as view:
-                meta, last = view.meta(), view.last()
+            with directory(partial) as fd:
+                create_file(DATABASE, fd, b"", 0o600)
+            meta, last, ledger_bytes = _copy_ledger(source, state_dir, partial)
             number = last.number if last else 0
             with directory(partial) as fd:
                 if "output_id" in meta:
@@ -72,19 +77,56 @@ def back_up(state_dir: Path, target: Path) -> Backup:
                 disk.mkdir(STAGING, 0o700, dir_fd=fd)
                 copied = _copy_rejects(state_dir / REJECTS, fd, number)
                 disk.fsync(fd)
-        size = (partial / DATABASE).stat().st_size
+        size = (partial / DATABASE).stat().st_size + ledger_bytes
         with directory(target.absolute().parent) as fd:
             disk.rename_new(partial.name, fd, target.name, fd)
             disk.fsync(fd)
     return Backup(number, last.committed_at if last else "", size + copied)
 
 
+def _copy_ledger(
+    source: sqlite3.Connection, state_dir: Path, place: Path
+) -> tuple[dict[str, str], CommittedBatch | None, int]:
+    """Copy the database and the files that it names; what it says, its last batch, and the bytes of the files.
+
+    A run may replace files before they are copied: the database is copied again then, and what is new since.
+    """
+    ledger_dir = place / shards.DIRECTORY
+    for copies_left in reversed(range(_COPIES_MAX)):
+        with closing(_copy_database(source, place)) as view:
+            meta, last, files = view.meta(), view.last(), view.shard_files()
+        if not files:
+            return meta, last, 0
+        try:
+            _copy_shard_files(state_dir / shards.DIRECTORY, ledger_dir, files)
+        except FileNotFoundError as error:
+            if not copies_left:
+                raise StorageError(
+                    f"{escape(str(error.filename))} is missing, or the run replaces the ledger's files quicker than"
+                    " they can be copied",
+                    "run: upswell state verify; if the state is sound, stop the run, and try again",
+                ) from error
+            continue
+        shards.sweep(ledger_dir, {file.name for file in files})
+        return meta, last, sum(file.bytes for file in files)
+    raise AssertionError("the last copy was not the last")
+
+
+def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) -> None:
+    """Copy the files that were not copied yet. Raises FileNotFoundError when one is gone."""
+    shards.make(target)
+    with directory(source) as source_fd, directory(target) as fd:
+        known = set(list_names(fd))
+        for file in files:
+            if file.name not in known:
+                create_file(file.name, fd, read_file(file.name, source_fd), 0o600)
+        disk.fsync(fd)
+
+
 def _copy_database(source: sqlite3.Connection, place: Path) -> View:
-    """Copy the database as of now; a view of the copy."""
+    """Copy the database as of now over an earlier copy; a view of the copy."""
     path = place / DATABASE
     with storage_errors(path):
-        with directory(place) as fd:
-            create_file(DATABASE, fd, b"", 0o600)
         copy = sqlite3.connect(path, isolation_level=None)
         try:
             source.backup(copy)

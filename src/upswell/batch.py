@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # the kernel comes with it, which not everybody needs who nam
 
 State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
 STATES: tuple[State, ...] = get_args(State)
+Kind = Literal["rules", "segment", "suppress", "policy"]
+"""What a version may be of: the fields of Versions."""
 
 
 @dataclass(slots=True)
@@ -74,10 +76,14 @@ _VALUES_OF = attrgetter(*(each.name for each in fields(File)))
 
 
 class Versions(NamedTuple):
-    """The reference versions in force: content hashes (SHA-256, hex)."""
+    """The versions of what is in force: content hashes (SHA-256, hex)."""
 
     rules: str
     segment: str
+    suppress: str = ""
+    """Of the suppression list; "" without one."""
+    policy: str = ""
+    """Of the limit per customer and the control group; "" without both."""
 
 
 class LogRange(NamedTuple):
@@ -155,6 +161,12 @@ class Batch:
     """Every reject reason, zeros included."""
     shard_files: "Sequence[ShardFile]" = ()
     """Of a ledger in files, those that the batch's tasks wrote, in the place of delta and folds."""
+    control_outputs: Sequence[Output] = ()
+    """As outputs, of the control group."""
+    control: Sequence[tuple[int, int, str, int, int, bytes]] = ()
+    """As notifications, of the control group."""
+    prune_before: int = 0
+    """Notifications of earlier days are no longer kept; 0: all are."""
 
     @property
     def stamp(self) -> str:

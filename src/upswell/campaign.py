@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from upswell import sent
+from upswell.candidate import unpack_rules
 from upswell.config import threads_default
 from upswell.kernel import Ledger
 from upswell.privacy import mask
-from upswell.reload import unpack_rules
 from upswell.replay import Days
 from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.schema import damaged
@@ -30,20 +30,25 @@ _loading = threading.Lock()
 
 
 def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
-    """Notifications of a day (None: the newest) by application and hour, beside those of the days before."""
+    """Notifications of a day (None: the newest) by application and hour, beside those of the days before.
+
+    Those of the control group, which were sent to nobody, are counted by themselves.
+    """
     with View.open(state_dir) as view:
         zones, ruleset = _zones(view), _rules_in_force(view)
     counts = sent.counts(state_dir, sent.Wanted())
+    control = sent.counts(state_dir, sent.Wanted(control=True))
     by_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for (of, name), n in counts.items():
         by_day[of][name] = n
-    every = sorted(by_day)
+    every = sorted({*by_day, *(of for of, _ in control)})
     shown = day if day is not None else (every[-1] if every else None)
     before = [of for of in every if shown is not None and of < shown][-USUAL_DAYS:]
     return {
         "day": shown,
         "days": [{"day": of, "notifications": by_day[of]} for of in every[-DAYS_MAX:]],
         "usual_days": before,
+        "control": sum(n for (of, _), n in control.items() if of == shown),
         "timezone": zones.rules,
         "applications": [
             {

@@ -27,10 +27,11 @@ from upswell.lint import (
     SegmentFacts,
     lint_rules,
     lint_segment,
+    lint_suppress,
     window_words,
 )
 from upswell.listing import read_name, scan, show_name
-from upswell.names import parse_begun, parse_published
+from upswell.names import CONTROL, parse_begun, parse_published
 from upswell.privacy import show_format
 from upswell.rules import Rule, Ruleset, directory_name, parse_rules
 from upswell.running import holder
@@ -101,6 +102,8 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     segment = None
     if segment_contents:
         segment, report.segment = lint_segment(report, segment_contents)
+    if settings.suppress and (suppress := _read(report, settings.suppress, read_segment)):
+        lint_suppress(report, suppress)
     names = _check_names(report, settings)
     if settings.data.is_dir():
         _check_archive(report, settings)
@@ -277,7 +280,7 @@ def _check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
         return
     for application in ruleset.applications():
         try:
-            check_directories(output, [application])
+            check_directories(output, [application], control=settings.policy.control_share > 0)
         except OutputUnwritable as error:
             report.take(output / directory_name(application), error)
 
@@ -320,6 +323,13 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
                 f"{key} is {value}, but this state was begun with {meta[key]}",
                 "set it back, or begin anew: another OUTPUT, and --since with the next day's 0000",
             )
+    if versions and versions.suppress and settings.suppress is None:
+        report.add(
+            "error" if not settings.accept_reference else "warning",
+            state_dir,
+            "this state has a suppression list, and the start would name none",
+            "give --suppress again or, to lift all suppressions, --accept-reference once",
+        )
     changed = rules is not None and versions is not None and rules.version != versions.rules
     if changed and rules and parse_rules(rules.files).problems and not settings.accept_reference:
         report.add(
@@ -344,7 +354,10 @@ def _published(output: Path) -> bool:
     """Whether it holds notifications or, by its own mark, has held some: what ``claim.check`` asks of the sink."""
     marks = (parse_begun(name) for name in _names(output / OWN_DIRECTORY))
     return any(marks) or any(
-        parse_published(name) for place in _names(output) for name in _names(output / place)
+        parse_published(name)
+        for parent in (output, output / CONTROL)
+        for place in _names(parent)
+        for name in _names(parent / place)
     )
 
 

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from upswell import disk
-from upswell.batch import Batch, File
+from upswell.batch import Batch, File, Kind
 from upswell.errors import OutputUnwritable, StorageError, UpswellError
 from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
 from upswell.names import Staged
@@ -33,6 +33,7 @@ from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_fi
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more
 )
+PRUNED_ROWS_MIN = 2000  # of a commit: some 10 ms
 _ROW_VALUES = 4  # those of a row that are not the same for the whole group
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once, as each row has two such texts
 _FILE_UPDATES = ", ".join(
@@ -134,7 +135,7 @@ class Checkpoint(View):
 
     def application_ids(self, names: Iterable[str]) -> dict[str, int]:
         """The ids of these applications; new ones get theirs in a small transaction. An id is for ever."""
-        names = list(names)
+        names = list(dict.fromkeys(names))
         missing = [name for name in names if name not in self._applications]
         if missing:
             with self._transaction():
@@ -168,19 +169,18 @@ class Checkpoint(View):
                 [(encode_name(name),) for name, state in states.items() if state is None],
             )
 
-    def add_reference(
-        self, kind: Literal["rules", "segment"], version: str, content: bytes, note: str
-    ) -> None:
-        """Keep a version and make it the current one of its kind, in one transaction.
+    def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
+        """Keep a version and make it the current one of its kind, in one transaction; "": the kind is off from now on.
 
         Versions that no batch was scanned with, and that are no longer current, are dropped.
         """
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO reference(kind, version, content, digest, note, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT(kind, version) DO UPDATE SET note = excluded.note, taken_at = excluded.taken_at",
-                (kind, version, content, hashlib.sha256(content).digest(), _text(note), _now()),
-            )
+            if version:
+                self._db.execute(
+                    "INSERT INTO reference(kind, version, content, digest, note, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT(kind, version) DO UPDATE SET note = excluded.note, taken_at = excluded.taken_at",
+                    (kind, version, content, hashlib.sha256(content).digest(), _text(note), _now()),
+                )
             self._put_edit(kind, version, note)
             self._put_meta({f"{kind}_version": version})
             self._db.execute(
@@ -215,7 +215,7 @@ class Checkpoint(View):
                 number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, versions.rules, versions.segment,
                 batch.lines, sum(taken.end - taken.start for taken in batch.ranges), len(batch.rejects),
                 _json(batch.outcomes), _json(batch.reasons), _now(),
-                digest_of(batch.rejects),
+                digest_of(batch.rejects), versions.suppress, versions.policy,
             )  # fmt: skip
             self._db.execute(
                 f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",
@@ -234,11 +234,16 @@ class Checkpoint(View):
                 [(number, *dropped) for dropped in batch.dropped],
             )
             self._db.executemany(
-                "INSERT INTO staged VALUES (?, ?, ?, ?)",
-                [(number, one.application, one.length, one.digest) for one in staged],
+                "INSERT INTO staged VALUES (?, ?, ?, ?, ?)",
+                [
+                    (number, one.application, int(one.control), one.length, one.digest)
+                    for one in staged
+                ],
             )
-            self._put_notifications(batch)
+            self._put_notifications(batch, batch.notifications, control=False)
+            self._put_notifications(batch, batch.control, control=True)
             self._put_totals(batch, values[7])
+            self._prune(batch)
             for kind, version in versions._asdict().items():
                 self._db.execute(
                     "UPDATE reference SET first_batch = ? WHERE kind = ? AND version = ? AND first_batch IS NULL",
@@ -258,6 +263,21 @@ class Checkpoint(View):
             self._db.execute("DELETE FROM ledger_delta WHERE batch >= ?", (self.first_batch(),))
             self._put_shard_files(files)
         self._bases, self._deltas = {}, {}
+
+    def end_forgetting(self, day_open: int) -> None:
+        """Destroy the keys of those who were forgotten and whose days are closed now, in a small transaction.
+
+        No batch may be in the making: the last one is the last in which they are suppressed.
+        """
+        over = "SELECT id FROM forgetting WHERE until_batch IS NULL AND until_day < ?"
+        if not self.rows(over, (day_open,)):
+            return
+        with self._transaction():
+            self._db.execute(f"DELETE FROM forgotten WHERE forgetting IN ({over})", (day_open,))
+            self._db.execute(
+                f"UPDATE forgetting SET hash_key = NULL, until_batch = ? WHERE id IN ({over})",
+                (self.last_batch(), day_open),
+            )
 
     def ledger_sizes(self) -> LedgerSizes:
         """What is stored of the ledger, without reading it."""
@@ -332,12 +352,15 @@ class Checkpoint(View):
             rows,
         )
 
-    def _put_notifications(self, batch: Batch) -> None:
-        for (day, application), rows in groupby(batch.notifications, itemgetter(0, 1)):
+    def _put_notifications(
+        self, batch: Batch, notifications: Iterable[tuple[object, ...]], *, control: bool
+    ) -> None:
+        totals = "control_total" if control else "notified_total"
+        for (day, application), rows in groupby(notifications, itemgetter(0, 1)):
             # One without an id has no output in this batch, so no row counts in it.
             number = self._applications.get(batch.applications[application], -1)
             values = list(chain.from_iterable(map(itemgetter(2, 3, 4, 5), rows)))
-            row = f"({day:d},{number:d},?,{batch.number:d},?,?,?)"
+            row = f"({day:d},{number:d},?,{batch.number:d},?,?,?,{control:d})"
             for at in range(0, len(values), _ROW_VALUES * _GROUP_ROWS):
                 some = values[at : at + _ROW_VALUES * _GROUP_ROWS]
                 # Plain INSERT: a second notification of the same day must end the transaction.
@@ -347,10 +370,27 @@ class Checkpoint(View):
                     some,
                 )
             self._db.execute(
-                "INSERT INTO notified_total VALUES (?, ?, ?)"
+                f"INSERT INTO {totals} VALUES (?, ?, ?)"
                 " ON CONFLICT(day, application) DO UPDATE SET lines = lines + excluded.lines",
                 (day, number, len(values) // _ROW_VALUES),
             )
+
+    def _prune(self, batch: Batch) -> None:
+        """Delete notifications of days that are no longer kept: so many at a time that no commit pays for a whole day.
+
+        Twice as many as came: so it keeps up with them.
+        """
+        if not batch.prune_before:
+            return
+        before = max(batch.prune_before, self.pruned_before())
+        rows = max(PRUNED_ROWS_MIN, 2 * (len(batch.notifications) + len(batch.control)))
+        place = "SELECT day, application, msisdn FROM notification WHERE day < ? ORDER BY day, application, msisdn"
+        ends = self.rows(f"{place} LIMIT 1 OFFSET ?", (before, rows)) or [(before, -1, "")]
+        gone = self._db.execute(
+            "DELETE FROM notification WHERE (day, application, msisdn) < (?, ?, ?)", ends[0]
+        )
+        if gone.rowcount:
+            self._put_meta({"pruned_before": str(before)})
 
     def _put_totals(self, batch: Batch, taken_bytes: object) -> None:
         rows: list[tuple[str, str, object]] = [

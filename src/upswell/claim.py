@@ -72,7 +72,11 @@ def _check_engine(
 def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str]) -> None:
     """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
     paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
-    told = {"cadence_s": str(settings.cadence_s)}  # those who look on must expect the same files
+    # Those who look on must expect the same files, and find the suppression list.
+    told = {
+        "cadence_s": str(settings.cadence_s),
+        "suppress": str(settings.suppress.absolute()) if settings.suppress else "",
+    }
     # A run without one does not make what was archived before forgotten.
     if settings.archive is not None:
         told["archive"] = str(settings.archive.absolute())

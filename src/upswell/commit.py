@@ -64,6 +64,7 @@ class Committer:
                 f"was its database changed or restored by hand? Put the newer one back, or {RESTORE_HINT}",
             )
         rejects_removed = self.rejects.remove_after(last)
+        self.rejects.finish(self.checkpoint.has_rejects)
         self.sink.remove_unfinished()
         first = self.checkpoint.first_batch()
         orphans, staged, rebuilt = [], [], 0
@@ -74,7 +75,7 @@ class Committer:
             if not first <= parsed.batch <= last:
                 orphans.append(name)
                 continue
-            one = self._committed(name, parsed.batch, parsed.application)
+            one = self._committed(name, parsed.batch)
             staged.append(one)
             rebuilt += self._make_whole(one)
         removed = self.sink.remove_staged(orphans)
@@ -100,11 +101,17 @@ class Committer:
                 was already used; then nothing of it is true.
         """
         self._check_sums(batch)
-        ids = self.checkpoint.application_ids(output.application for output in batch.outputs)
+        outputs, control_outputs = batch.outputs, batch.control_outputs
+        ids = self.checkpoint.application_ids(
+            output.application for output in (*outputs, *control_outputs)
+        )
         staged = self.sink.stage(
             batch.number,
             batch.stamp,
-            ((ids[one.application], one.application, one.content) for one in batch.outputs),
+            *(
+                ((ids[one.application], one.application, one.content) for one in some)
+                for some in (outputs, control_outputs)
+            ),
         )
         self.rejects.write(batch.number, batch.rejects)
         self.checkpoint.append(batch, staged)
@@ -121,9 +128,9 @@ class Committer:
                 "give the OUTPUT that it was begun with, or another --state",
             )
 
-    def _committed(self, name: str, batch: int, application: int) -> Staged:
-        one = self.checkpoint.staged(batch).get(application)
-        if one is None or one.staged_name != name:
+    def _committed(self, name: str, batch: int) -> Staged:
+        one = self.checkpoint.staged(batch).get(name)
+        if one is None:
             raise StorageError(
                 f"the staged file {name} is of a committed batch, but the state knows nothing of it",
                 DAMAGED_HINT,
@@ -134,7 +141,7 @@ class Committer:
         """Make a damaged staged file again from the notifications; whether it was damaged."""
         if self.sink.is_whole(one):
             return False
-        content = self.checkpoint.notified_lines(one.batch, one.application)
+        content = self.checkpoint.notified_lines(one)
         self.sink.rebuild(one, content)
         if not self.sink.is_whole(one):
             raise StorageError(
@@ -146,14 +153,19 @@ class Committer:
     def _check_sums(self, batch: Batch) -> None:
         """The last look before anything is written: every line has one outcome, every notification one line."""
         expected = self.checkpoint.last_batch() + 1
-        notified = batch.outcomes.get("notified", 0)
-        written = sum(output.content.count(b"\n") for output in batch.outputs)
+        notified, control = (batch.outcomes.get(name, 0) for name in ("notified", "control"))
+        written, control_written = (
+            sum(output.content.count(b"\n") for output in outputs)
+            for outputs in (batch.outputs, batch.control_outputs)
+        )
         wrong = _difference(
             ("the number of the batch", batch.number, expected),
             ("lines by outcome", sum(batch.outcomes.values()), batch.lines),
             ("rejects by reason", sum(batch.reasons.values()), batch.outcomes.get("rejected", 0)),
             ("notifications", len(batch.notifications), notified),
             ("lines of output", written, notified),
+            ("notifications of the control group", len(batch.control), control),
+            ("lines of its output", control_written, control),
             ("reference versions", len({taken.versions for taken in batch.ranges}), 1),
         )
         if wrong:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from upswell.assembly import LedgerChange, folds
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
 from upswell.claim import engine_of
 from upswell.config import Settings
 from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
-from upswell.reload import Reference
 
 OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
@@ -105,6 +105,7 @@ class Embedded:
             self._ledger,
             OUTPUT_BYTES_MAX,
             min(max(WORK_MS_MIN, round(commit_s * 1000)), WORK_MS_MAX),
+            reference.policy,
         )
         return Read(ranges, result)
 

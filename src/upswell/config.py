@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from upswell.errors import ConfigError, InputMissing, UsageError
+from upswell.policy import Policy
 from upswell.privacy import mask_digits
 from upswell.values import MIB, PARSERS
 from upswell.zones import Zones
@@ -61,6 +62,14 @@ class Settings:
     """A stamp yyyyMMddHHmm, or "now": older files are skipped."""
     adopt: bool = False
     accept_reference: bool = False
+    suppress: Path | None = None
+    """A file or directory of dials that no application may notify; None: there is none."""
+    max_per_customer_per_day: int = 0
+    """Notifications of a customer over all applications; 0: no limit."""
+    control_share: float = 0.0
+    """Percent of the customers whose notifications are kept from OUTPUT, with at most two decimals."""
+    control_key: str | None = field(default=None, repr=False)
+    """Secret: draws these customers."""
     max_reject_ratio: float | None = None
     """0 to 1."""
     data_timezone: str = "UTC"
@@ -69,6 +78,8 @@ class Settings:
     measure: Literal["total", "session"] = "total"
     keep_days: int = 2
     max_stamp_ahead_days: int = 1
+    keep_notifications_days: int | None = None
+    """Days whose notifications the state keeps, the newest included; None: all."""
     settle_s: float = 2.0
     poll_s: float = 1.0
     cadence_s: int = CADENCE_S
@@ -93,6 +104,13 @@ class Settings:
     def zones(self) -> Zones:
         """The two time zones, the rules' one being the data's unless it was set."""
         return Zones(self.data_timezone, self.rules_timezone or self.data_timezone)
+
+    @property
+    def policy(self) -> Policy:
+        """The limit per customer and the control group."""
+        share = round(self.control_share * 100)
+        key = self.control_key or ""
+        return Policy(self.max_per_customer_per_day, share, key if share else "")
 
     @property
     def state_dir(self) -> Path:
@@ -143,6 +161,18 @@ def settings_of(gathered: Gathered) -> Settings:
     # Each value went through its field's parser, which a type checker cannot see.
     settings = Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
     _refuse_shared_state(settings)
+    kept = settings.keep_notifications_days
+    if kept is not None and kept < settings.keep_days:
+        raise ConfigError(
+            f"{settings.origins['keep_notifications_days']}: notifications of {kept} days are fewer than the"
+            f" {settings.keep_days} days that stay open (keep_days)",
+            f"write keep_notifications_days of at least {settings.keep_days}, or leave it out to keep all",
+        )
+    if settings.control_share and settings.control_key is None:
+        raise ConfigError(
+            f"{settings.origins['control_share']}: a control_share needs a control_key that draws its customers",
+            "make one (openssl rand -hex 16), keep it for good, and set it as UPSWELL_CONTROL_KEY or in upswell.toml",
+        )
     return settings
 
 
@@ -176,7 +206,7 @@ def gather(
     own = config if config is not None else Path(CONFIG_NAME)
     if config is not None or _is_file(own):
         values = _load(own, FIELDS)
-        for name in (*PATHS, "state", "pex", "archive"):
+        for name in (*PATHS, "state", "pex", "archive", "suppress"):
             if isinstance(written := values.get(name), str) and written:
                 values[name] = str(own.parent / written)
         _merge(found, values, lambda _: str(own), ConfigError)
@@ -216,12 +246,18 @@ def cadence_of(gathered: Gathered) -> int | None:
 def describe(name: str, value: object) -> str:
     """A setting's value as it would be written."""
     if value is None:
-        words = {"state": "OUTPUT/.upswell", "rules_timezone": "the same as data_timezone"}
+        words = {
+            "state": "OUTPUT/.upswell",
+            "rules_timezone": "the same as data_timezone",
+            "keep_notifications_days": "all",
+        }
         return words.get(name, "not set")
     if name == "output_mode":
         return f"0{value:o}"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if name == "control_key":
+        return "set, and not shown"
     return str(value)
 
 
@@ -309,7 +345,7 @@ def _merge(
             value = PARSERS[name](raw)
         except ValueError as error:
             # Masked: what stands in the wrong place may be a dial.
-            shown = "" if raw == "" else f" {mask_digits(repr(raw))}"
+            shown = "" if raw == "" or name == "control_key" else f" {mask_digits(repr(raw))}"
             raise error_type(
                 f"{origin(name)}:{shown} is no value for {name}", f"write {error}"
             ) from error

@@ -66,7 +66,7 @@ def of_notifications(
         (kept - again, "held by the state alone"),
         (again - kept, "missing in the state"),
     ):
-        for day, application, msisdn, sequence, byte, _ in sorted(rows)[:_ROWS_TOLD_MAX]:
+        for day, application, msisdn, sequence, byte, *_ in sorted(rows)[:_ROWS_TOLD_MAX]:
             yield (
                 f"batch {batch}, {show_name(files.get(sequence, '?'))} byte {byte}: the notification of {mask(msisdn)}"
                 f" for {escape(application)} on {date_of(day)} is {words}"

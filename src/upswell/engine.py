@@ -24,6 +24,7 @@ from upswell.assembly import assemble, check_sums
 from upswell.batch import STATES, Batch, File, State
 from upswell.beside import beside
 from upswell.cadence import Cadence
+from upswell.candidate import Change, Reference, kernel_policy
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.compute import Compute, Embedded, Read
@@ -33,11 +34,13 @@ from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
 from upswell.privacy import escape
 from upswell.rejects import Expiry
-from upswell.reload import Change, Reference, Reload
+from upswell.reload import Reload
 from upswell.sink import Sink
 from upswell.source import Source
+from upswell.stored import Forgetting
 from upswell.summary import Observations, Summary
 from upswell.wake import Wake, watch
+from upswell.zones import day_open_of
 
 WARNINGS_KEPT = 100  # in the summary; each one is narrated
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
@@ -113,6 +116,8 @@ class _Run:
         self.told: set[str] = set()
         """Kinds of observations that were told."""
         self.data_away = False
+        self.day_open = 0
+        self.forgettings: list[Forgetting] = []
         self.commit_s = 0.0
         """How long the last commit took."""
         self.source = Source(
@@ -132,10 +137,11 @@ class _Run:
             checkpoint,
             settle_s=settings.settle_s,
             accept=settings.accept_reference,
-            check=sink.check_directories,
+            check=partial(sink.check_directories, control=settings.policy.control_share > 0),
             clock=time.time,
+            suppress=settings.suppress,
+            policy=settings.policy,
         )
-        self.day_open = 0
         self.cadence = Cadence(checkpoint, settings.cadence_s, self.zones.data, time.time())
 
     def run(self) -> Summary:
@@ -152,6 +158,7 @@ class _Run:
             return self._finish()
         claim.claim(self.settings, self.checkpoint, self.compute.pinned)
         self.day_open = self.checkpoint.day_open()
+        self._end_forgetting()
         self.compute.begin()
         for sentence in self.archive.recover() if self.archive else ():
             self._warn(sentence)
@@ -177,7 +184,7 @@ class _Run:
         if not change.accepted:
             self.summary.refused_edits += 1
             self._warn(
-                "SEGMENT or RULES were refused and the last good version stays: "
+                "SEGMENT, RULES or SUPPRESS were refused and the last good version stays: "
                 + "; ".join(change.words)
             )
         elif change.words:
@@ -193,13 +200,27 @@ class _Run:
     def _use(self, reference: Reference) -> None:
         """Make the reference the one of the next batch."""
         self.reference = reference
+        self._use_policy()
         self._event(
             "reference in force",
             rules=len(reference.ruleset.rules),
             dials=len(reference.segment),
             rules_version=reference.versions.rules[:12],
             segment_version=reference.versions.segment[:12],
+            **self.settings.policy.words(len(reference.suppressed or ())),
         )
+
+    def _use_policy(self) -> None:
+        """Make the policy the one of the next batch."""
+        self.forgettings = [one for one in self.checkpoint.forgettings() if one.key is not None]
+        policy = kernel_policy(self.settings.policy, self.reference.suppressed, self.forgettings)
+        self.reference = self.reference._replace(policy=policy)
+
+    def _end_forgetting(self) -> None:
+        """Let go of those who were forgotten once their days are closed; between two batches."""
+        if any(one.until_day < self.day_open for one in self.forgettings):
+            self.checkpoint.end_forgetting(self.day_open)
+            self._use_policy()
 
     def _run_once(self) -> None:
         """Take what the listing at the start showed, and end."""
@@ -229,6 +250,7 @@ class _Run:
     def _turn(self, until: float) -> bool:
         """Take what is ready; whether all of it was, before it was time to look again."""
         self._take_reference_change()
+        self._end_forgetting()
         taken = self._take_ready(partial(self._is_over, until))
         self._tidy()
         return taken
@@ -291,7 +313,9 @@ class _Run:
             self._warn_left_out(change)
         elif not change.accepted:
             self.summary.refused_edits += 1
-            self._warn("a change of SEGMENT or RULES was refused: " + "; ".join(change.words))
+            self._warn(
+                "a change of SEGMENT, RULES or SUPPRESS was refused: " + "; ".join(change.words)
+            )
 
     def _take_ready(self, is_over: Callable[[], bool]) -> bool:
         """Batch after batch until ``is_over`` or nothing is ready; whether nothing was.
@@ -364,7 +388,16 @@ class _Run:
             files=files,
             ledger=self.compute.change(result, self.day_open),
             day_open=self.day_open,
+            prune_before=self._prune_before(pairs),
         )
+
+    def _prune_before(self, pairs: Sequence[tuple[Range, Scanned]]) -> int:
+        """The first day whose notifications are kept; 0: all are."""
+        days = self.settings.keep_notifications_days
+        if days is None:
+            return 0
+        newest = max(wanted.newest_stamp for wanted, scanned in pairs if scanned.end > wanted.start)
+        return day_open_of(newest, days, self.zones)
 
     def _count(self, batch: Batch) -> None:
         summary = self.summary
@@ -375,6 +408,8 @@ class _Run:
         summary.rejects.update(batch.reasons)
         for output in batch.outputs:
             summary.notifications[output.application] += output.content.count(b"\n")
+        for output in batch.control_outputs:
+            summary.control[output.application] += output.content.count(b"\n")
 
     def _save_files(self) -> None:
         changed, left = self.source.changed(), self.source.untaken_left()
@@ -421,6 +456,7 @@ class _Run:
 
     def _finish(self) -> Summary:
         self._save_files()
+        self._end_forgetting()
         self._tell()
         self.checkpoint.release(idle=True)
         self._progress()

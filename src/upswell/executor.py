@@ -13,9 +13,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from upswell.kernel import SOURCE_DIGEST, Rules, Segment
+from upswell.kernel import SOURCE_DIGEST, Policy, Rules, Segment
 from upswell.tasks import (
     DamagedShard,
     Job,
@@ -63,19 +63,33 @@ class Place(NamedTuple):
 
 
 class Reference:
-    """The segment and the rules of one batch, as they are sent to executors: each worker makes them once."""
+    """Segment, rules and policy of one batch, as they are sent to executors: each worker makes them once."""
 
-    def __init__(self, segment: Segment, rules: Sequence[tuple[int, str, int, int, int]]) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        rules: Sequence[tuple[int, str, int, int, int]],
+        policy: Policy,
+    ) -> None:
         self.segment = segment
         self.rules = Rules(rules)
+        self.policy = policy
         self._rules = tuple(map(tuple, rules))
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return _received, (self.segment.dump(), self._rules)
+        suppressed, *rest = self.policy.parts()
+        listed = None if suppressed is None else suppressed.dump()
+        return _received, (self.segment.dump(), self._rules, listed, tuple(rest))
 
 
-def _received(dump: bytes, rules: Sequence[tuple[int, str, int, int, int]]) -> Reference:
-    return Reference(Segment.load(dump), rules)
+def _received(
+    segment: bytes,
+    rules: Sequence[tuple[int, str, int, int, int]],
+    listed: bytes | None,
+    rest: tuple[Any, ...],
+) -> Reference:
+    suppressed = None if listed is None else Segment.load(listed)
+    return Reference(Segment.load(segment), rules, Policy(suppressed, *rest))
 
 
 class Sent(NamedTuple):
@@ -102,8 +116,9 @@ def scan_splits(
     """``tasks.scan`` of each, one after the other, where DATA is the driver's."""
     _settle()
     sent.data.look()
+    reference = shared.value
     for split in splits:
-        yield from scan(sent.job, split, shared.value.segment, shared.value.rules)
+        yield from scan(sent.job, split, reference.segment, reference.rules, reference.policy)
 
 
 def step_shards(
@@ -122,7 +137,8 @@ def step_shards(
     for shard in sorted(blobs):
         task = sent.shards.get(shard, ShardTask(shard, ()))
         try:
-            report = step(sent.job, task, blobs.pop(shard), shared.value.rules)
+            reference = shared.value
+            report = step(sent.job, task, blobs.pop(shard), reference.rules, reference.policy)
         except DamagedShard as damaged:
             yield Damage(str(damaged))
             return

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import UsageError
+from upswell.forgotten import Forgotten
 from upswell.history import rulesets
 from upswell.listing import show_name
+from upswell.names import place_of
 from upswell.privacy import mask_digits
 from upswell.published import Where, published_place, where
 from upswell.reference import Line, Record
@@ -24,8 +26,13 @@ from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
 
-Sent = tuple[int, str, int, str, int, bytes]
-"""Day, application, batch, file, byte and raw line of a notification of the customer."""
+Sent = tuple[int, str, int, str, int, bytes, bool]
+"""Day, application, batch, file, byte and raw line of a notification of the customer; is it of the control group?"""
+_EMITTED = {
+    "notified": "sent to",
+    "control": "kept from the customer, who is in the control group: written to",
+}
+"""What became of a record that came to a file, by outcome."""
 
 
 def explain(
@@ -68,6 +75,7 @@ class _Explaining:
         self.lines = Lines(view, past, msisdn)
         self.found = Explanation(msisdn)
         self.kept = set(self._kept())
+        self.forgotten = Forgotten(view, past)
         self.notified: dict[tuple[str, int], Line] = {}
         """By application and day."""
         self.fired: dict[Key, Line] = {}
@@ -100,8 +108,9 @@ class _Explaining:
             entry.rules_time = f"{date_of(day)} {minute // 60:02}:{minute % 60:02}"
         if line.rule:
             entry.outcome = self._outcome(entry, line.rule)
-            if entry.outcome == "notified":
-                entry.output = self._output(told.taken.batch, line.rule.application)
+            if entry.outcome in _EMITTED:
+                control = entry.outcome == "control"
+                entry.output = self._output(told.taken.batch, line.rule.application, control)
                 self.notified[line.rule.application, day] = line
                 self.fired[self._occurrence(entry, line.rule)] = line
         entry.why = self._why(entry)
@@ -111,8 +120,9 @@ class _Explaining:
         """The outcome of a record; behind lost bytes only what the state's notifications say of it, too."""
         if entry.told.proven or entry.outcome == "late":
             return entry.outcome
-        if self._sent(entry) in self.kept:
-            return "notified"
+        for outcome in _EMITTED:
+            if self._sent(entry, control=outcome == "control") in self.kept:
+                return outcome
         return "capped" if self._is_capped(entry, rule) else "not_proven"
 
     def _is_capped(self, entry: Entry, rule: Rule) -> bool:
@@ -131,16 +141,21 @@ class _Explaining:
         opened = add_days(entry.day, -1) if over_midnight else entry.day
         return self.found.msisdn, rule.service, rule.start_min, rule.end_min, opened
 
-    def _sent(self, entry: Entry) -> Sent:
+    def _sent(self, entry: Entry, *, control: bool) -> Sent:
         """An entry as the state would keep its notification."""
         taken, line = entry.told.taken, entry.told.line
-        return (entry.day, entry.application, taken.batch, line.file, line.byte, line.content)
+        place = taken.batch, line.file, line.byte, line.content
+        return (entry.day, entry.application, *place, control)
 
     def _why(self, entry: Entry) -> str:
         """What became of a record, in words."""
         line, rule = entry.told.line, entry.told.line.rule
         if line.outcome == "not_in_segment":
             return f"not in the segment (version {entry.told.taken.versions.segment[:12]})"
+        if line.outcome == "suppressed":
+            if self.lines.is_forgotten(entry.told.taken.batch):
+                return "the customer was forgotten: suppressed until their days are closed"
+            return f"on the suppression list (version {entry.told.taken.versions.suppress[:12]})"
         if rule is None:
             return self._without_rule(entry)
         if entry.outcome == "late":
@@ -152,7 +167,14 @@ class _Explaining:
             return self._after_loss(entry, rule, measured)
         if entry.outcome == "counted":
             return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}"
-        return f"{measured} {line.total:,} exceeds {rule.threshold:,}: sent to {entry.output}"
+        return f"{measured} {line.total:,} exceeds {rule.threshold:,}: {self._exceeded(entry)}"
+
+    def _exceeded(self, entry: Entry) -> str:
+        """What became of a record above its threshold."""
+        if entry.outcome == "capped_customer":
+            most = self.lines.policy(entry.told.taken).max_per_customer_per_day
+            return f"but the customer has had {most:,} of {most:,} notifications on {date_of(entry.day)}"
+        return f"{_EMITTED[entry.outcome]} {entry.output}"
 
     def _after_loss(self, entry: Entry, rule: Rule, measured: str) -> str:
         """Of a record that the state says was sent, or of which nobody can say it."""
@@ -161,8 +183,8 @@ class _Explaining:
         if line.outcome != "capped":
             without = "" if measured == "volume" else " without the lost lines"
             known = f"; {measured} {line.total:,} of {rule.threshold:,} in {rule.window()}{without}"
-        if entry.outcome == "notified":
-            return f"by the state's word sent to {entry.output}{known}"
+        if entry.outcome in _EMITTED:
+            return f"by the state's word {_EMITTED[entry.outcome]} {entry.output}{known}"
         return f"not proven: what came before is lost{known}"
 
     def _without_rule(self, entry: Entry) -> str:
@@ -182,9 +204,9 @@ class _Explaining:
         at = f"{_moment(before.record, record)} ({show_name(before.file)}:{before.line})"
         return f"already notified{named} at {at}"
 
-    def _output(self, batch: int, application: str) -> str:
+    def _output(self, batch: int, application: str, control: bool) -> str:
         """The file that holds a notification, and where it is now."""
-        place = directory_name(application)
+        place = place_of(directory_name(application), control)
         staged = [one for one in self.view.staged(batch).values() if one.directory == place]
         return (
             f"{published_place(staged[0])} ({_WHERE[where(self.past.output, staged[0])]})"
@@ -201,10 +223,24 @@ class _Explaining:
     def _compare(self, entries: list[Entry]) -> None:
         """Hold the story against the state; quote the state where files are lost."""
         told = [entry for entry in entries if entry.told.line.record and self._is_asked(entry.day)]
-        proven = {self._sent(entry) for entry in told if entry.told.proven}
-        again = {self._sent(entry) for entry in told if entry.outcome == "notified"}
+        proven = {
+            self._sent(entry, control=control)
+            for entry in told
+            if entry.told.proven
+            for control in (False, True)
+        }
+        again = {
+            self._sent(entry, control=entry.outcome == "control")
+            for entry in told
+            if entry.outcome in _EMITTED
+        }
         kept = {sent for sent in self.kept if self._is_asked(sent[0])}
-        unproven = self._unproven()
+        pruned = {sent for sent in again if sent[0] < self.past.pruned_before}
+        again -= pruned
+        kept -= {sent for sent in kept if sent[0] < self.past.pruned_before}
+        forgotten = {sent for sent in again - kept if self._is_forgotten(sent)}
+        again -= forgotten
+        unproven = self._unproven(len(forgotten))
         state_alone = {sent for sent in kept - again if not unproven or sent in proven}
         self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_alone)]
         self.found.differences += [
@@ -217,8 +253,29 @@ class _Explaining:
         ]
         if self.day is None and not unproven:
             self._compare_ledger()
+        if pruned:
+            self.found.unproven.append(
+                f"notifications of before {date_of(self.past.pruned_before)} are pruned: of {len(pruned):,} that the"
+                " replay gives the state keeps the counts alone"
+            )
 
-    def _unproven(self) -> bool:
+    def _is_forgotten(self, sent: Sent) -> bool:
+        """Whether the state may lack a notification because its customer was forgotten."""
+        day, application, batch, *_, control = sent
+        return self.forgotten.is_blind(batch) or self.forgotten.may_be(
+            batch, application, day, control
+        )
+
+    def _unproven(self, forgotten: int) -> bool:
+        if forgotten:
+            self.found.unproven.append(
+                f"the state holds {forgotten:,} of these notifications no more: their customers were forgotten"
+            )
+        last = self.past.last_batch
+        if self.forgotten.is_blind(last) and self.lines.reference.totals:
+            self.found.unproven.append(
+                "customers were forgotten, and the key that told who is destroyed: totals are not compared"
+            )
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
         if not self.past.adopted_known:
@@ -228,15 +285,15 @@ class _Explaining:
     def _kept(self) -> Iterator[Sent]:
         """The customer's notifications as the state keeps them."""
         ids = {name: number for number, name in self.past.applications.items()}
-        for day, name in self.past.notified:
+        for day, name in self.past.notified.keys() | self.past.control.keys():
             rows = self.view.rows(
-                "SELECT notification.batch, name, byte, raw FROM notification"
+                "SELECT notification.batch, name, byte, raw, control FROM notification"
                 " LEFT JOIN log USING(batch, sequence) LEFT JOIN file ON file.id = log.file"
                 " WHERE day = ? AND application = ? AND msisdn = ? AND notification.batch <= ?",
                 (day, ids.get(name, -1), self.found.msisdn, self.past.last_batch),
             )
-            for batch, file, byte, raw in rows:
-                yield day, name, batch, decode_name(file or "?"), byte, raw
+            for batch, file, byte, raw, control in rows:
+                yield day, name, batch, decode_name(file or "?"), byte, raw, bool(control)
 
     def _compare_ledger(self) -> None:
         day_open = self.past.last.day_open if self.past.last else 0
@@ -286,9 +343,11 @@ def _moment(of: Record, beside: Record) -> str:
 
 
 def _quote(sent: Sent) -> str:
-    day, application, batch, file, byte, raw = sent
+    day, application, batch, file, byte, raw, control = sent
     text = raw.decode("ascii", "backslashreplace")
-    return f"{date_of(day)} {application}: {text} ({show_name(file)} byte {byte:,}, batch {batch})"
+    kept = ", kept from the control group" if control else ""
+    place = f"{show_name(file)} byte {byte:,}, batch {batch}{kept}"
+    return f"{date_of(day)} {application}: {text} ({place})"
 
 
 _WHERE: dict[Where, str] = {

@@ -5,6 +5,7 @@ links. It knows nothing of batches. What it writes is on disk when a function th
 never tried again, because the kernel may have dropped the data and would report success.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -68,6 +69,15 @@ def directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
         yield fd
     finally:
         disk.close(fd)
+
+
+@contextmanager
+def inside(place: str, dir_fd: int) -> Iterator[int]:
+    """As ``directory``, of one that may lie some steps inside another: no step is a link."""
+    with contextlib.ExitStack() as opened:
+        for name in place.split("/"):
+            dir_fd = opened.enter_context(directory(name, dir_fd))
+        yield dir_fd
 
 
 def sync_directory(path: Path) -> None:

@@ -1,8 +1,8 @@
-"""How the rules and the segment came to be what they are: every edit, what it changed, and what came of it.
+"""How rules, segment and policies came to be what they are: every edit, what it changed, and what came of it.
 
 Owns the reads behind ``upswell history``. It changes nothing. The effect of an edit is that of the batches from the
 first one scanned with it up to the next edit of the same kind, so the effects of all rules add up to all batches, and
-so do those of all segments.
+so do those of all segments. Of suppression lists and policies the first may be later: before it they were off.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.reload import unpack_rules
+from upswell.candidate import unpack_rules
 from upswell.rules import Ruleset, parse_rules
 from upswell.view import View
 
@@ -28,11 +28,12 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class Edit:
-    """One time that a version of the rules or the segment was taken, and its effect so far."""
+    """One time that a version was taken, and its effect so far."""
 
     kind: str
-    """rules or segment."""
+    """rules, segment, suppress or policy."""
     version: str
+    """Empty: it was turned off."""
     at: str
     """When it was taken: UTC, ISO 8601."""
     words: str

@@ -20,12 +20,14 @@ from upswell._kernel import (
     VERSION,
     Clock,
     Ledger,
+    Policy,
     Result,
     Rules,
     Scanned,
     Segment,
     SegmentReport,
     crc64,
+    forget_in,
     step,
 )
 
@@ -46,6 +48,7 @@ __all__ = (
     "Hit",
     "Ledger",
     "ParsedLine",
+    "Policy",
     "Range",
     "Result",
     "Rules",
@@ -58,6 +61,7 @@ __all__ = (
     "crc64",
     "digest",
     "first_record",
+    "forget_in",
     "gather",
     "parse_lines",
     "search",
@@ -183,6 +187,7 @@ class Scanner:
         ledger: Ledger,
         output_bytes_max: int,
         work_ms_max: int,
+        policy: Policy | None = None,
     ) -> Result:
         """Scan ranges in order and apply their records to the ledger; see ``_kernel.Scanner.process``.
 
@@ -195,6 +200,7 @@ class Scanner:
             ledger,
             output_bytes_max,
             work_ms_max,
+            policy,
         )
 
 
@@ -210,9 +216,10 @@ class Splitting:
         clock: Clock,
         segment: Segment,
         rules: Rules,
+        policy: Policy | None = None,
     ) -> None:
         self._splitting = _kernel.Splitting(
-            _value_of(item), place, *bounds, shards, clock, segment, rules
+            _value_of(item), place, *bounds, shards, clock, segment, rules, policy
         )
 
     def rounds(self) -> Iterator[tuple[int, bytes]]:

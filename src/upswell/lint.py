@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from upswell.candidate import BAD_LINES_MAX_RATIO
 from upswell.contents import Contents
 from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment
 from upswell.privacy import escape, mask, mask_digits, mask_line
-from upswell.reload import BAD_LINES_MAX_RATIO
 from upswell.rules import DAY_MIN, Rule, Ruleset, directory_name, parse_rules
 from upswell.segment import parse_msisdn, unquote
 
@@ -141,6 +141,23 @@ def lint_segment(report: Findings, contents: Contents) -> tuple[Segment, Segment
     return segment, SegmentFacts(
         len(segment), dict(segment.lengths()), parsed.duplicates, parsed.bad
     )
+
+
+def lint_suppress(report: Findings, contents: Contents) -> None:
+    """Report what is wrong with a suppression list in these files: a line that is lost is a person who is notified."""
+    suppressed, parsed = Segment.parse([content for _, content in contents.files])
+    for index, line, reason, head in parsed.errors[:NAMED_MAX]:
+        report.add(
+            "error",
+            f"{mask_digits(contents.files[index][0])}:{line}",
+            f"{mask_line(head)}: {_SEGMENT_WORDS.get(reason, reason)}",
+            "a suppression list with a bad line is refused as a whole",
+        )
+    if (more := parsed.bad - NAMED_MAX) > 0:
+        report.add("error", "SUPPRESS", f"{more:,} more lines are no dial")
+    if not len(suppressed):
+        report.add("error", "SUPPRESS", "no dial", "to suppress nobody, leave the option out")
+    _check_zeros(report, contents)
 
 
 def _check_zeros(report: Findings, contents: Contents) -> None:

@@ -222,11 +222,15 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[str]:
         )  # fmt: skip
     yield from _metric(
         "reference_info", "gauge", "The versions in force.",
-        [({"kind": kind, "version": version[:12]}, 1) for kind, version in standing.versions._asdict().items()],
+        # What is off has no version.
+        [
+            ({"kind": kind, "version": version[:12]}, 1)
+            for kind, version in standing.versions._asdict().items() if version
+        ],
     )  # fmt: skip
     yield from _by(
-        "reference_entries", "gauge", "Rules, and dials of the segment, in force.", "kind",
-        {"rules": standing.rules, "segment": standing.dials},
+        "reference_entries", "gauge", "Rules, and dials of the segment and the suppression list, in force.", "kind",
+        {"rules": standing.rules, "segment": standing.dials, "suppress": standing.suppressed},
     )  # fmt: skip
 
 

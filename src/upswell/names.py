@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 BATCH_MAX = 10**10 - 1
 """The highest number of a batch: ten digits, so that name order is the order of emission."""
-_STAGED = re.compile(r"([0-9]{10})_([0-9]{1,9})_([0-9]{12})\.csv")
+CONTROL = ".control"
+"""Of OUTPUT: holds a directory per application for the control group."""
+_STAGED = re.compile(r"([0-9]{10})_([0-9]{1,9})_([0-9]{12})(\.control)?\.csv")
 _PUBLISHED = re.compile(r"NOTIFY_([0-9]{10})_([0-9]{12})\.csv")
 _BEGUN = re.compile(r"begun-([0-9]{10})")
 _REJECTS = re.compile(r"REJECTS_([0-9]{10})\.tsv")
@@ -27,16 +29,19 @@ class Staged(NamedTuple):
     stamp: str
     """Of the batch, 12 digits."""
     directory: str
-    """Of the application, inside OUTPUT."""
+    """Inside OUTPUT: that of the application, or the one in CONTROL."""
     length: int
     """Bytes of the content."""
     digest: bytes
     """SHA-256 of the content."""
+    control: bool = False
+    """Whether it is for the control group."""
 
     @property
     def staged_name(self) -> str:
         """Its name in the staging directory."""
-        return f"{self.batch:010d}_{self.application}_{self.stamp}.csv"
+        kind = CONTROL if self.control else ""
+        return f"{self.batch:010d}_{self.application}_{self.stamp}{kind}.csv"
 
     @property
     def published_name(self) -> str:
@@ -50,6 +55,7 @@ class StagedName(NamedTuple):
     batch: int
     application: int
     stamp: str
+    control: bool = False
 
 
 class PublishedName(NamedTuple):
@@ -62,7 +68,14 @@ class PublishedName(NamedTuple):
 def parse_staged(name: str) -> StagedName | None:
     """What the name says, or None when it is not one of ours."""
     match = _STAGED.fullmatch(name)
-    return StagedName(int(match[1]), int(match[2]), match[3]) if match else None
+    if match is None:
+        return None
+    return StagedName(int(match[1]), int(match[2]), match[3], match[4] is not None)
+
+
+def place_of(directory: str, control: bool) -> str:
+    """The directory inside OUTPUT of an application's own, or of its control group."""
+    return f"{CONTROL}/{directory}" if control else directory
 
 
 def published_name(batch: int, stamp: str) -> str:

@@ -82,7 +82,7 @@ def _rejects(asked: Question) -> Json:
 
 
 def _sent(asked: Question) -> Json:
-    return sent.to_json(sent.counts(asked.place.state_dir, sent.Wanted(day=asked.day)))
+    return sent.to_json(asked.place.state_dir, sent.Wanted(day=asked.day))
 
 
 def _campaign(asked: Question) -> Json:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from upswell.errors import StorageError
-from upswell.filesystem import RECOVERS, directory, list_names, read_file
-from upswell.names import PublishedName, Staged, parse_published
+from upswell.filesystem import RECOVERS, directory, inside, list_names, read_file
+from upswell.names import CONTROL, PublishedName, Staged, parse_published, place_of
 from upswell.privacy import escape
 from upswell.sink import OWN_DIRECTORY, STAGING
 from upswell.view import View
@@ -22,8 +22,8 @@ Where = Literal["in_output", "changed", "taken_away", "waiting"]
 """There as it was published; there with other bytes; taken by the consumer; staged, and not published yet."""
 
 
-Row = tuple[int, str, str, int, int, bytes]
-"""Day, application, msisdn, sequence of the range, byte and raw line of a notification."""
+Row = tuple[int, str, str, int, int, bytes, bool]
+"""Day, application, msisdn, sequence of the range, byte and raw line of a notification; is it of the control group?"""
 _PAGE_ROWS = 20_000  # read at once: some 20 ms
 
 
@@ -32,14 +32,15 @@ def notifications(
 ) -> Iterator[tuple[int, Row]]:
     """Every notification that the state keeps, with its batch: of a day, or all. ``names``: applications by id."""
     sql = (
-        "SELECT day, application, msisdn, batch, sequence, byte, raw FROM notification"
+        "SELECT day, application, msisdn, batch, sequence, byte, raw, control FROM notification"
         " WHERE (day, application, msisdn) > (?, ?, ?) AND day <= ?"
         f" ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
     )
     after: tuple[object, ...] = (day or -1, -1, "")
     while rows := view.rows(sql, (*after, day or DAY_MAX)):
-        for of_day, application, msisdn, batch, sequence, byte, raw in rows:
-            yield batch, (of_day, names.get(application, "?"), msisdn, sequence, byte, raw)
+        for of_day, application, msisdn, batch, sequence, byte, raw, control in rows:
+            name = names.get(application, "?")
+            yield batch, (of_day, name, msisdn, sequence, byte, raw, bool(control))
         after = rows[-1][:3]
 
 
@@ -87,7 +88,7 @@ def _read(output: Path, one: Staged) -> bytes | None:
     """The content of a published file; None when it is not there. Raises _NotAFile, or StorageError as ``where``."""
     place = output / one.directory
     try:
-        with directory(place) as fd:
+        with directory(output) as output_fd, inside(one.directory, output_fd) as fd:
             return read_file(one.published_name, fd)
     except FileNotFoundError:
         return None
@@ -111,15 +112,22 @@ def strangers(
 
     ``known``: the places of the files of all batches up to the last one; a run may have published others meanwhile.
     """
-    for application in _names(output):
-        for name in _names(output / application) if application != OWN_DIRECTORY else ():
+    for place, name in files(output):
+        if 0 < name.batch < first_batch:
+            continue
+        newer = view.staged(name.batch).values() if name.batch > last_batch else ()
+        if place not in known and place not in map(published_place, newer):
+            yield place
+
+
+def files(output: Path) -> Iterator[tuple[str, PublishedName]]:
+    """The places of all files in OUTPUT that look as published, those of the control group included."""
+    places = [*_names(output), *(place_of(name, True) for name in _names(output / CONTROL))]
+    for place in places:
+        for name in _names(output / place) if place != OWN_DIRECTORY else ():
             parsed: PublishedName | None = parse_published(name)
-            if parsed is None or 0 < parsed.batch < first_batch:
-                continue
-            place = f"{application}/{name}"
-            newer = view.staged(parsed.batch).values() if parsed.batch > last_batch else ()
-            if place not in known and place not in map(published_place, newer):
-                yield place
+            if parsed is not None:
+                yield f"{place}/{name}", parsed
 
 
 def _names(place: Path) -> list[str]:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from upswell.batch import File, LogRange
 from upswell.differences import of_counts, of_ledgers, of_notifications
+from upswell.forgotten import Forgotten
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
-from upswell.names import Staged
+from upswell.names import Staged, place_of
 from upswell.privacy import escape
 from upswell.published import (
     Row,
@@ -43,7 +44,11 @@ from upswell.zones import date_of
 
 DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
 _HASH_MASK = (1 << 64) - 1
-_DECIDED_BY_LEDGER = ("capped", "counted", "notified")
+_DECIDED = (
+    "suppressed", "no_rule", "outside_window", "late",
+    "capped", "capped_customer", "control", "counted", "notified",
+)  # fmt: skip
+"""Outcomes of targeted customers' records: which of them it is may hang on what is lost."""
 
 
 @dataclass(slots=True)
@@ -51,6 +56,8 @@ class Day:
     """The notifications of one day."""
 
     notifications: int = 0
+    control: int = 0
+    """Notifications of the control group, which are not among the others."""
     where: Counter[Where] = field(default_factory=Counter)
     """The lines of files that are in OUTPUT, were changed there or taken away, or wait to be published."""
 
@@ -67,6 +74,10 @@ class Reconciled:
     """By file: the outcomes of its lines, of what was read again."""
     days: dict[int, Day] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    forgotten: int = 0
+    """Notifications of customers who were forgotten: the replay makes them, and the state holds them no more."""
+    pruned: int = 0
+    """Notifications of days that the state no longer keeps: counted, and proven by what was published alone."""
     unproven: list[str] = field(default_factory=list)
     """What could not be looked at, a sentence each."""
 
@@ -78,13 +89,20 @@ class Reconciled:
             "lines": self.lines,
             "outcomes": {name: self.outcomes[name] for name in OUTCOMES},
             "days": [
-                {"day": day, "notifications": of_day.notifications, **dict(of_day.where)}
+                {
+                    "day": day,
+                    "notifications": of_day.notifications,
+                    "control": of_day.control,
+                    **dict(of_day.where),
+                }
                 for day, of_day in sorted(self.days.items())
             ],
             "files": [
                 {"file": name, "lines": outcomes.total(), "outcomes": +outcomes}
                 for name, outcomes in sorted(self.files.items())
             ],
+            "forgotten": self.forgotten,
+            "pruned": self.pruned,
             "unproven": self.unproven,
             "differences": self.differences,
         }
@@ -126,6 +144,7 @@ class _Reconciliation:
         self.sums: defaultdict[int, _Sum] = defaultdict(_Sum)
         self.hanging: list[tuple[int, str]] = []
         """Differences that prove something only if all before their batch could be read."""
+        self.forgotten = Forgotten(view, past)
         self.staged: set[str] = set()
         """Places of published files within OUTPUT."""
         self.changed: list[str] = []
@@ -150,6 +169,10 @@ class _Reconciliation:
             self._ledger(proven)
         self._keep(sentence for number, sentence in self.hanging if number < proven)
         return self.found
+
+    def _is_kept(self, day: int) -> bool:
+        """Whether the state should hold the notifications of a day, and they are asked for."""
+        return self.day in (None, day) and day >= self.past.pruned_before
 
     def _keep(self, sentences: Iterator[str]) -> None:
         """Note differences, as many of one kind as one can read."""
@@ -179,20 +202,38 @@ class _Reconciliation:
                     self.found.differences.append(
                         f"{show_name(taken.file)}: its lines are not the sum of their outcomes"
                     )
-            names = step.rules.applications
-            for application, content in step.result.outputs:
-                outputs[directory_name(names[application])].append(content)
-            for row in _rows(step):
-                day, name, *_ = row
-                if self.day in (None, day):
-                    self.sums[number] = self.sums[number].plus(row)
-                by_day[directory_name(name), day] += 1
+            self._note(step, number, outputs, by_day)
         self.found.batches += 1
         self.found.lines += lines
         self.found.outcomes.update(outcomes)
+        if self.forgotten.is_blind(number):
+            return
         if self.day is None:
             self._batch_row(number, lines, outcomes, reasons)
         self._published(number, outputs, by_day)
+
+    def _note(
+        self,
+        step: Step,
+        number: int,
+        outputs: dict[str, list[bytes]],
+        by_day: Counter[tuple[str, int]],
+    ) -> None:
+        """Take note of what a step of a batch notified."""
+        names = step.rules.applications
+        for made, control in (
+            (step.result.outputs, False),
+            (step.result.control_outputs, True),
+        ):
+            for application, content in made:
+                place = place_of(directory_name(names[application]), control)
+                outputs[place].append(content)
+        for row in _rows(step):
+            day, name, *_, control = row
+            if self._is_kept(day):
+                self.sums[number] = self.sums[number].plus(row)
+                self.forgotten.replayed(number, row)
+            by_day[place_of(directory_name(name), control), day] += 1
 
     def _batch_row(
         self, number: int, lines: int, outcomes: Counter[str], reasons: Counter[str]
@@ -236,7 +277,7 @@ class _Reconciliation:
         """
         found = where(self.past.output, one)
         for day, lines in by_day.items():
-            if self.day in (None, day):
+            if self.day in (None, day) and not one.control:
                 self.found.days.setdefault(day, Day()).where[found] += lines
         if found == "changed" and len(self.changed) <= DIFFERENCES_MAX:
             self.changed.append(describe_change(self.past.output, one, content))
@@ -256,6 +297,7 @@ class _Reconciliation:
         if not self.past.adopted_known:
             self.found.unproven.append(CAPS_FORGOTTEN)
             proven = 0
+        self.found.unproven += self.forgotten.sentences()
         if proven <= self.past.last_batch:
             self.found.unproven.append(
                 f"notifications and totals from batch {max(proven, self.past.first_batch)} on hang on that"
@@ -265,29 +307,43 @@ class _Reconciliation:
     def _kept_rows(self) -> Iterator[tuple[int, Row]]:
         """The notifications of the state with their batches, of the day or all."""
         for batch, row in notifications(self.view, self.past.applications, self.day):
-            if batch <= self.past.last_batch:
+            if batch <= self.past.last_batch and row[0] >= self.past.pruned_before:
                 yield batch, row
 
     def _notifications(self, proven: int) -> None:
         """Compare the state's notifications with the replay's, and with its own count of them."""
         sums: defaultdict[int, _Sum] = defaultdict(_Sum)
-        counted = Counter[tuple[int, str]]()
+        counted = Counter[tuple[int, str, bool]]()
         for batch, row in self._kept_rows():
+            day, application, *_, control = row
             sums[batch] = sums[batch].plus(row)
-            counted[row[0], row[1]] += 1
-            self.found.days.setdefault(row[0], Day()).notifications += 1
-        for day, application in sorted(counted.keys() | self.past.notified.keys()):
-            told, rows = self.past.notified.get((day, application), 0), counted[day, application]
+            counted[day, application, control] += 1
+            of_day = self.found.days.setdefault(day, Day())
+            of_day.control += control
+            of_day.notifications += not control
+            self.forgotten.kept(batch, row)
+        counted.update(self.forgotten.counted(self.day))
+        known = {(*key, False): lines for key, lines in self.past.notified.items()}
+        known |= {(*key, True): lines for key, lines in self.past.control.items()}
+        for day, application, control in sorted(counted.keys() | known.keys()):
+            key = day, application, control
+            told, rows = known.get(key, 0), counted[key]
+            if day < self.past.pruned_before:
+                self.found.pruned += told if self.day in (None, day) else 0
+                continue
             if told != rows and self.day in (None, day):
                 self.found.differences.append(
                     f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
                     f" {rows:,}"
                 )
-        unlike = [
-            number
-            for number in sorted(sums.keys() | self.sums.keys())
-            if sums[number] != self.sums[number] and number < proven
-        ]
+        unlike = []
+        for number in sorted(sums.keys() | self.sums.keys()):
+            if number < proven and not self.forgotten.is_blind(number):
+                self.found.forgotten += self.forgotten.lines(number, self.day)
+                if sums[number] != self.sums[number] and not self.forgotten.explains(
+                    number, self.day
+                ):
+                    unlike.append(number)
         if unlike:
             self._keep(self._unlike_rows(unlike[0]))
             self.found.differences += [
@@ -328,14 +384,14 @@ class _Reconciliation:
         known = Counter(file.outcomes)
         if sum(known.values()) != file.lines:
             return False
-        if self.replay.lost or not self.past.adopted_known:
+        if self.replay.lost or not self.past.adopted_known or self.forgotten.blind:
             known, again = _without_ledger(known), _without_ledger(again)
         return +known == +again
 
     def _totals(self, proven: int) -> None:
         """Compare the running totals of the state with the replay."""
         totals, found = self.past.totals, self.found
-        if proven <= self.past.last_batch:
+        if proven <= self.past.last_batch or self.forgotten.blind:
             return
         known = (totals.batches, totals.lines, +Counter(totals.outcomes))
         if known != (found.batches, found.lines, +found.outcomes):
@@ -346,21 +402,28 @@ class _Reconciliation:
 
     def _ledger(self, proven: int) -> None:
         """Compare totals, fired occurrences and caps with those of the replay, a shard at a time."""
-        if proven <= self.past.last_batch or self.past.last is None:
+        last = self.past.last
+        if last is None or proven <= last.number or self.forgotten.is_blind(last.number):
             return
         ledger = self.past.ledger()
-        self.replay.ledger.drop_before(self.past.last.day_open)
+        self.replay.forget(last.number + 1)
+        self.replay.ledger.drop_before(last.day_open)
         self._keep(of_ledgers(ledger, self.replay.ledger))
 
 
 def _rows(step: Step) -> Iterator[Row]:
     """The notifications of a step, as the state would keep them."""
     names = step.rules.applications
-    for day, application, msisdn, index, byte, raw in step.result.notifications:
-        yield day, names[application], msisdn, step.pairs[index][0].sequence, byte, raw
+    for rows, control in (
+        (step.result.notifications, False),
+        (step.result.control_notifications, True),
+    ):
+        for day, application, msisdn, index, byte, raw in rows:
+            sequence = step.pairs[index][0].sequence
+            yield day, names[application], msisdn, sequence, byte, raw, control
 
 
 def _without_ledger(outcomes: Counter[str]) -> Counter[str]:
-    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED_BY_LEDGER})
-    merged["decided"] = sum(outcomes[name] for name in _DECIDED_BY_LEDGER)
+    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED})
+    merged["decided"] = sum(outcomes[name] for name in _DECIDED)
     return merged

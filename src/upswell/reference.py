@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from upswell.policy import Policy
 from upswell.rules import Rule
 from upswell.segment import (
     BYTE_ORDER_MARK,
@@ -29,16 +30,20 @@ OUTCOMES = (
     "blank",
     "header",
     "not_in_segment",
+    "suppressed",
     "no_rule",
     "outside_window",
     "late",
     "capped",
+    "capped_customer",
+    "control",
     "counted",
     "notified",
 )
 REASONS = ("too_long", "columns", "msisdn", "service", "volume", "timestamp", "future")
 TOTAL_MAX = 2**63 - 1
 KEEP_DAYS = 2
+OFF = Policy()
 
 Measure = Literal["total", "session"]
 
@@ -82,7 +87,7 @@ class Line(NamedTuple):
     day: int = 0
     """The record's day in the rules' zone, once a rule was looked for."""
     total: int = 0
-    """After this record, when it was counted or notified."""
+    """After this record, when it was measured: counted, capped_customer, control or notified."""
 
 
 def parse_record(content: bytes, day_max: int) -> Record | str:
@@ -121,6 +126,15 @@ def _parse_timestamp(field: bytes) -> datetime | None:
         return None
 
 
+class _References(NamedTuple):
+    """What is in force for a range."""
+
+    segment: Collection[str]
+    rules: Collection[Rule]
+    suppressed: Collection[str]
+    policy: Policy
+
+
 class _Place(NamedTuple):
     """Where a file's next range continues."""
 
@@ -142,28 +156,40 @@ class Reference:
         """By msisdn, service, start_min, end_min and the day the occurrence opened."""
         self.fired: set[tuple[str, int, int, int, int]] = set()
         self.caps: set[tuple[str, str, int]] = set()
-        """Msisdn, application and day of every notification."""
+        """Msisdn, application and day of every notification, those of the control group included."""
         self.outputs: defaultdict[str, list[bytes]] = defaultdict(list)
         """By application: the bytes of its notifications, in order of emission."""
+        self.control_outputs: defaultdict[str, list[bytes]] = defaultdict(list)
+        """The same of the control group, which nobody is to be sent."""
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.lines = 0
         self._places: dict[str, _Place] = {}
 
-    def take(self, taken: Taken, segment: Collection[str], rules: Collection[Rule]) -> list[Line]:
+    def take(
+        self,
+        taken: Taken,
+        segment: Collection[str],
+        rules: Collection[Rule],
+        suppressed: Collection[str] = (),
+        policy: Policy = OFF,
+    ) -> list[Line]:
         """Apply one range; the outcome of each of its lines, in order."""
+        references = _References(segment, rules, suppressed, policy)
         day_open = day_open_of(taken.newest_stamp, self.keep_days, self.zones)
         day_max = day_max_of(taken.stamp)
         lines = []
         for line in self._split(taken):
             if not line.outcome:
-                line = self._decide(line, day_max, day_open, segment, rules)
+                line = self._decide(line, day_max, day_open, references)
             self.lines += 1
             self.counts[line.outcome] += 1
             if line.reason:
                 self.reasons[line.reason] += 1
             if line.outcome == "notified" and line.rule:
                 self.outputs[line.rule.application].append(line.content + b"\n")
+            if line.outcome == "control" and line.rule:
+                self.control_outputs[line.rule.application].append(line.content + b"\n")
             lines.append(line)
         return lines
 
@@ -204,21 +230,16 @@ class Reference:
         tail = data[-1:] if not data.endswith(b"\n") else b""
         self._places[taken.file] = _Place(newlines, tail)
 
-    def _decide(
-        self,
-        line: Line,
-        day_max: int,
-        day_open: int,
-        segment: Collection[str],
-        rules: Collection[Rule],
-    ) -> Line:
+    def _decide(self, line: Line, day_max: int, day_open: int, references: "_References") -> Line:
         record = parse_record(line.content, day_max)
         if isinstance(record, str):
             return line._replace(outcome="rejected", reason=record)
         line = line._replace(record=record)
-        if record.msisdn not in segment:
+        if record.msisdn not in references.segment:
             return line._replace(outcome="not_in_segment")
-        of_service = [rule for rule in rules if rule.service == record.service]
+        if record.msisdn in references.suppressed:
+            return line._replace(outcome="suppressed")
+        of_service = [rule for rule in references.rules if rule.service == record.service]
         if not of_service:
             return line._replace(outcome="no_rule")
         day, minute = self.zones.convert(record.moment)
@@ -228,9 +249,10 @@ class Reference:
         line = line._replace(rule=rule, day=day)
         if day < day_open:
             return line._replace(outcome="late")
-        return self._apply(line, record, rule, day, minute)
+        return self._apply(line, record, rule, minute, references.policy)
 
-    def _apply(self, line: Line, record: Record, rule: Rule, day: int, minute: int) -> Line:
+    def _apply(self, line: Line, record: Record, rule: Rule, minute: int, policy: Policy) -> Line:
+        day = line.day
         opened = day
         if rule.end_min < rule.start_min and minute < rule.end_min:
             opened = add_days(day, -1)  # the window over midnight opened the day before
@@ -245,9 +267,16 @@ class Reference:
             total = record.volume
         if total <= rule.threshold:
             return line._replace(outcome="counted", total=total)
+        if 0 < policy.max_per_customer_per_day <= self.had(record.msisdn, day):
+            return line._replace(outcome="capped_customer", total=total)
         self.fired.add(occurrence)
         self.caps.add(cap)
-        return line._replace(outcome="notified", total=total)
+        outcome = "control" if policy.is_control(record.msisdn) else "notified"
+        return line._replace(outcome=outcome, total=total)
+
+    def had(self, msisdn: str, day: int) -> int:
+        """How many notifications a customer has had on a day, over all applications: each has set one cap."""
+        return sum((of, on) == (msisdn, day) for of, _, on in self.caps)
 
 
 def _pieces(data: bytes) -> list[bytes]:

@@ -7,7 +7,6 @@ record is kept with the rejects but is none: it comes only when it is asked for.
 
 import io
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,13 +19,12 @@ from upswell.errors import StorageError
 from upswell.filesystem import directory, read_file
 from upswell.listing import read_name, show_name
 from upswell.names import rejects_name
-from upswell.rejects import is_as_written
+from upswell.rejects import is_as_written, unescape
 from upswell.view import View, decode_name, encode_name
 
 LATE = "late"
 """What a late record carries in place of a reason."""
 _PAGE_ROWS = 5000  # of files, batches or ranges, looked through at once: some 10 ms
-_ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 
 
 class Reject(NamedTuple):
@@ -188,11 +186,6 @@ def parse(row: bytes, batch: int) -> Reject:
             f"{rejects_name(batch)} holds a line that no run wrote",
             "move the file away; `upswell state verify` says what else is not as it was written",
         ) from None
-
-
-def unescape(text: bytes) -> bytes:
-    r"""The bytes that a reject file shows: ``\xNN`` is that byte, two backslashes are one."""
-    return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"\\", text)
 
 
 def _files(view: View, wanted: Wanted) -> Iterator[File]:

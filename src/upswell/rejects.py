@@ -6,6 +6,8 @@ never was is removed by recovery, and old ones by their age. They hold personal 
 
 import contextlib
 import hashlib
+import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +20,7 @@ from upswell.filesystem import (
     directory,
     faults,
     list_names,
+    read_file,
     remove_files,
     sync_directory,
 )
@@ -26,6 +29,9 @@ from upswell.names import parse_rejects, rejects_name
 REMOVED_MAX = 500  # reject files of one turn: some milliseconds
 _LOOK_S = 3600.0  # between two looks for old ones: their age is counted in days
 _REST_S = 0.5  # between two turns while there are more
+_ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
+REWRITTEN = ".rewritten"
+"""Suffix of what is to take a reject file's place."""
 
 
 class Rejects:
@@ -44,6 +50,45 @@ class Rejects:
                 sync_directory(self.path.parent)
             with directory(self.path) as fd:
                 create_file(rejects_name(batch), fd, content, 0o600)
+                disk.fsync(fd)
+
+    def contents(self) -> Iterator[tuple[int, bytes]]:
+        """Every reject file that is there: its batch and what it holds."""
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+        ):
+            for name in list_names(fd):
+                if (batch := parse_rejects(name)) is not None:
+                    yield batch, read_file(name, fd)
+
+    def rewrite(self, batch: int, content: bytes, *, at_once: bool) -> None:
+        """Write what a reject file is to hold instead, beside it; durable then. ``finish``, or this, puts it in place.
+
+        A crash leaves a file that ``finish`` removes, or moves once the state vouches for it.
+        """
+        with faults(self.path, StorageError, RECOVERS), directory(self.path) as fd:
+            name = rejects_name(batch) + REWRITTEN
+            remove_files([name], fd)
+            create_file(name, fd, content, 0o600)
+            if at_once:
+                disk.rename(name, rejects_name(batch), src_dir_fd=fd, dst_dir_fd=fd)
+            disk.fsync(fd)
+
+    def finish(self, is_committed: Callable[[int, bytes], bool]) -> None:
+        """Put in place what ``rewrite`` wrote, where the state vouches for it by batch and content, or remove it."""
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+        ):
+            for name in [name for name in list_names(fd) if name.endswith(REWRITTEN)]:
+                own = name.removesuffix(REWRITTEN)
+                if is_committed(parse_rejects(own) or 0, read_file(name, fd)):
+                    disk.rename(name, own, src_dir_fd=fd, dst_dir_fd=fd)
+                else:
+                    disk.unlink(name, dir_fd=fd)
                 disk.fsync(fd)
 
     def remove_after(self, last_batch: int) -> int:
@@ -94,6 +139,11 @@ class Expiry:
 
 def _is_older(fd: int, before_s: float, name: str) -> bool:
     return disk.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < before_s
+
+
+def unescape(text: bytes) -> bytes:
+    r"""The bytes that a reject file shows: ``\xNN`` is that byte, two backslashes are one."""
+    return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"\\", text)
 
 
 def digest_of(content: bytes) -> str:

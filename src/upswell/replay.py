@@ -11,18 +11,20 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell import kernel
 from upswell.batch import File, LogRange, Versions
+from upswell.candidate import compile_rules, kernel_policy, unpack_rules
 from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.filesystem import RECOVERS
 from upswell.kernel import SHARDS, Clock, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
 from upswell.listing import archived_in, look_at
+from upswell.policy import Policy
 from upswell.privacy import escape
-from upswell.reference import Measure
-from upswell.reload import compile_rules, unpack_rules
+from upswell.reference import OFF, Measure
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
-from upswell.stored import CommittedBatch, LedgerParts, Totals
+from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals
 from upswell.view import View
 from upswell.zones import Zones, day_max_of, day_open_of
 
@@ -50,12 +52,18 @@ class Past(NamedTuple):
     totals: Totals
     notified: dict[tuple[int, str], int]
     """Notifications by day and application, as the state counts them."""
+    control: dict[tuple[int, str], int]
+    """The same of the control group."""
     applications: dict[int, str]
     """By id."""
     parts: LedgerParts
     """The ledger; empty when it was not asked for."""
     adopted: LedgerParts
     """The caps that the state was begun with."""
+    pruned_before: int
+    """The state keeps no notifications of earlier days; 0: it keeps all."""
+    forgettings: tuple[Forgetting, ...]
+    """Who was forgotten, as far as that is known."""
     adopted_known: bool
     """False: the state was begun over another's OUTPUT so long ago that it no longer knows all those caps."""
 
@@ -106,7 +114,9 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
             ((shards,),) = view.rows("SELECT count(*) FROM ledger_base")
             taken_rows = view.taken_rows()
             names = {number: name for name, number in view.applications().items()}
+            forgettings = tuple(view.forgettings())
             counted = view.rows("SELECT day, application, lines FROM notified_total")
+            control = view.rows("SELECT day, application, lines FROM control_total")
         # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
         files = {file.name: file for file in view.files_of(taken_rows)}
         try:
@@ -146,9 +156,12 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
         files=files,
         totals=totals,
         notified={(day, names.get(number, "?")): lines for day, number, lines in counted},
+        control={(day, names.get(number, "?")): lines for day, number, lines in control},
         applications=names,
         parts=parts,
         adopted=LedgerParts([], adopted),
+        pruned_before=int(meta.get("pruned_before", "0")),
+        forgettings=forgettings,
         adopted_known=known,
     )
 
@@ -176,12 +189,14 @@ def batches(view: View, past: Past) -> Iterator[list[LogRange]]:
 
 
 class References:
-    """The versions of rules and segment that the log names; of each kind the one that was asked for last is kept."""
+    """The versions that the log names; of each kind the one that was asked for last is kept."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._rules: tuple[str, Ruleset, Rules] | None = None
         self._segment: tuple[str, Segment] | None = None
+        self._suppressed: tuple[str, Segment | None] = "", None
+        self._policy: tuple[str, Policy] = "", OFF
 
     def rules(self, version: str) -> tuple[Ruleset, Rules]:
         """The rules of this version, for people and for the kernel."""
@@ -195,6 +210,20 @@ class References:
         if self._segment is None or self._segment[0] != version:
             self._segment = version, Segment.load(self._view.reference("segment", version))
         return self._segment[1]
+
+    def suppressed(self, version: str) -> Segment | None:
+        """The suppression list of this version; None without one."""
+        if self._suppressed[0] != version:
+            content = self._view.reference("suppress", version) if version else b""
+            self._suppressed = version, Segment.load(content) if version else None
+        return self._suppressed[1]
+
+    def policy(self, version: str) -> Policy:
+        """The policy of this version."""
+        if self._policy[0] != version:
+            content = self._view.reference("policy", version) if version else b""
+            self._policy = version, Policy.parse(content)
+        return self._policy[1]
 
 
 class Step(NamedTuple):
@@ -224,7 +253,10 @@ class Replay:
         *,
         rules: Rules | None = None,
         segment: Segment | None = None,
+        suppressed: Segment | None = None,
+        max_per_customer_per_day: int | None = None,
     ) -> None:
+        """With what is given in the place of what was in force."""
         self.ledger = Ledger.load(*past.adopted, 0, threads_default())
         self.day_open = 0
         self.lost: dict[str, str] = {}
@@ -233,7 +265,11 @@ class Replay:
         self._references = references
         self._rules = rules
         self._segment = segment
+        self._suppressed = suppressed
+        self._most = max_per_customer_per_day
         self._scanner = Scanner(threads_default(), past.measure, Clock(past.zones.shifts()))
+        self._forgotten: set[int] = set()
+        """The forgettings that the ledger has gone through."""
         self._places: dict[str, Place] = {}
         self._files: dict[str, tuple[bytes, bool] | None] = {}
         self._left: LogRange | None = None
@@ -244,7 +280,8 @@ class Replay:
 
         Raises StorageError when a reference is damaged.
         """
-        rules, segment = self._reference(batch[0].versions)
+        forgotten = self.forget(batch[0].batch)
+        rules, segment, policy = self._reference(batch[0].versions, forgotten)
         day_open = max(self._day_open(taken) for taken in batch)
         rest = [taken for taken in batch if taken.file not in self.lost]
         while rest and (asked := self._call(rest)):
@@ -255,6 +292,7 @@ class Replay:
                 self.ledger,
                 OUTPUT_BYTES_MAX,
                 WORK_MS_MAX,
+                policy,
             )
             scans = list(zip(asked, result.ranges, strict=False))
             yield Step([(taken, scanned) for (taken, _), scanned in scans], rules, result)
@@ -273,9 +311,28 @@ class Replay:
         """Where a file stands."""
         return self._places.get(name, Place())
 
-    def _reference(self, versions: Versions) -> tuple[Rules, Segment]:
-        rules = self._rules or self._references.rules(versions.rules)[1]
-        return rules, self._segment or self._references.segment(versions.segment)
+    def forget(self, number: int) -> list[Forgetting]:
+        """Forget in the ledger who was forgotten before this batch; those who are suppressed in it."""
+        suppressed = []
+        for one in self._past.forgettings:
+            if one.key is not None and one.first_batch <= number:
+                suppressed.append(one)
+                if one.id not in self._forgotten:
+                    self._forgotten.add(one.id)
+                    self.ledger.forget(one.key, sorted(one.hashes))
+        return suppressed
+
+    def _reference(
+        self, versions: Versions, forgotten: Sequence[Forgetting]
+    ) -> tuple[Rules, Segment, kernel.Policy]:
+        references = self._references
+        rules = self._rules or references.rules(versions.rules)[1]
+        policy = references.policy(versions.policy)
+        if self._most is not None:
+            policy = policy._replace(max_per_customer_per_day=self._most)
+        suppressed = self._suppressed or references.suppressed(versions.suppress)
+        segment = self._segment or references.segment(versions.segment)
+        return rules, segment, kernel_policy(policy, suppressed, forgotten)
 
     def _day_open(self, taken: LogRange) -> int:
         return day_open_of(taken.newest_stamp, self._past.keep_days, self._past.zones)

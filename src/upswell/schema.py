@@ -24,6 +24,8 @@ from upswell.privacy import escape
 
 DATABASE = "checkpoint.db"
 APPLICATION_ID = 0x75707377  # "upsw"
+EXPORTED = "exported"
+"""Of ``meta``: the file that the state was written to last, or was made of."""
 STATE_ID = "state_id"
 """The entry of ``meta`` that no other state has: batches are sealed with it."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables
@@ -113,7 +115,8 @@ MIGRATIONS = (
         (
             # What a version was taken over again for is lost in `reference`, and a refused edit never came there.
             """CREATE TABLE edit(
-                id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'refused')),
+                id INTEGER PRIMARY KEY,
+                kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'suppress', 'policy', 'refused')),
                 version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
             ) STRICT""",
             """INSERT INTO edit(kind, version, first_batch, words, at)
@@ -142,6 +145,41 @@ MIGRATIONS = (
                 state TEXT NOT NULL CHECK(state IN ('moving', 'moved', 'grew', 'taken'))
             ) STRICT""",
             "CREATE INDEX archived_open ON archived(state) WHERE state <> 'moved'",
+        ),
+    ),
+    Migration(
+        "policies",
+        (
+            "ALTER TABLE batch ADD COLUMN suppress_version TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE batch ADD COLUMN policy_version TEXT NOT NULL DEFAULT ''",
+            # Rows of the control group stand among the others, so that one key keeps both at one a day.
+            "ALTER TABLE notification ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
+            """CREATE TABLE control_total(
+                day INTEGER NOT NULL, application INTEGER NOT NULL REFERENCES application, lines INTEGER NOT NULL,
+                PRIMARY KEY(day, application)
+            ) STRICT, WITHOUT ROWID""",
+            # Who was forgotten is known by a hash whose key goes with the days that it is needed for.
+            """CREATE TABLE forgetting(
+                id INTEGER PRIMARY KEY, hash_key BLOB, people INTEGER NOT NULL, first_batch INTEGER NOT NULL,
+                until_day INTEGER NOT NULL, until_batch INTEGER, at TEXT NOT NULL
+            ) STRICT""",
+            """CREATE TABLE forgotten(
+                forgetting INTEGER NOT NULL REFERENCES forgetting, hash INTEGER NOT NULL,
+                PRIMARY KEY(forgetting, hash)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE forgotten_lines(
+                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
+                control INTEGER NOT NULL, day INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL,
+                PRIMARY KEY(batch, application, control, day)
+            ) STRICT, WITHOUT ROWID""",
+            "ALTER TABLE staged RENAME TO staged_before",
+            """CREATE TABLE staged(
+                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
+                control INTEGER NOT NULL, length INTEGER NOT NULL, digest BLOB NOT NULL,
+                PRIMARY KEY(batch, application, control)
+            ) STRICT, WITHOUT ROWID""",
+            "INSERT INTO staged SELECT batch, application, 0, length, digest FROM staged_before",
+            "DROP TABLE staged_before",
         ),
     ),
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from upswell.errors import UsageError
 from upswell.history import rulesets
-from upswell.names import published_name
+from upswell.names import place_of, published_name
 from upswell.privacy import escape, mask_digits
 from upswell.schema import damaged
 from upswell.segment import parse_msisdn, unquote
@@ -60,6 +60,8 @@ class Wanted(NamedTuple):
     application: str | None = None
     file: str | None = None
     batch: int | None = None
+    control: bool = False
+    """Those of the control group, which were not sent, instead of those that were."""
 
 
 class _Group(NamedTuple):
@@ -83,8 +85,9 @@ def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
     with View.open(state_dir) as view:
         if wanted.file is not None:
             view.file(wanted.file)
-        last = view.last_batch()
-        for group in _groups(view, wanted):
+        last, before = view.last_batch(), view.pruned_before()
+        # Of a day that is being pruned some may be there still: what is no longer kept is not shown.
+        for group in (group for group in _groups(view, wanted) if group.day >= before):
             for row in _rows_of(view, group, wanted, last):
                 unsound += row.unsound
                 yield row
@@ -106,10 +109,38 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
-def to_json(found: dict[tuple[int, str], int]) -> dict[str, object]:
-    """What ``counts`` gave, as one object."""
+def forgotten(state_dir: Path, wanted: Wanted) -> int:
+    """How many of the notifications in ``counts`` are not listed, because their customers were forgotten."""
+    if wanted.file is not None or wanted.batch is not None:
+        return 0  # what is listed was counted
+    with View.open(state_dir) as view:
+        before = view.pruned_before()
+        groups = {
+            (group.day, group.application) for group in _groups(view, wanted) if group.day >= before
+        }
+        return sum(
+            one.lines
+            for one in view.forgotten_lines()
+            if (one.day, one.application) in groups and one.control == wanted.control
+        )
+
+
+def pruned(state_dir: Path, wanted: Wanted) -> int:
+    """Likewise, because they are of days that the state no longer keeps."""
+    if wanted.file is not None or wanted.batch is not None:
+        return 0
+    with View.open(state_dir) as view:
+        before = view.pruned_before()
+        return sum(group.lines for group in _groups(view, wanted) if group.day < before)
+
+
+def to_json(state_dir: Path, wanted: Wanted) -> dict[str, object]:
+    """What ``counts``, ``forgotten`` and ``pruned`` give, as one object. Errors as ``rows``."""
+    found = counts(state_dir, wanted)
     return {
         "notifications": sum(found.values()),
+        "forgotten": forgotten(state_dir, wanted),
+        "pruned": pruned(state_dir, wanted),
         "groups": [
             {"day": day, "application": application, "notifications": n}
             for (day, application), n in found.items()
@@ -120,12 +151,12 @@ def to_json(found: dict[tuple[int, str], int]) -> dict[str, object]:
 def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
     """Notifications of a day and application by the minute of their records, yyyyMMddHHmm in DATA's zone.
 
-    Looks through them all, page by page. Errors as ``rows``.
+    Looks through them all, page by page. Those that the state no longer keeps are in none. Errors as ``rows``.
     """
     # The timestamp ends the record, perhaps in quotes.
     sql = (
         "SELECT substr(rtrim(CAST(raw AS TEXT), '\"'), -14, 12), count(*) FROM notification"
-        " WHERE day = ? AND application = ? AND msisdn > ? AND msisdn <= ? GROUP BY 1"
+        " WHERE day = ? AND application = ? AND msisdn > ? AND msisdn <= ? AND control = 0 GROUP BY 1"
     )
     found = Counter[str]()
     with View.open(state_dir) as view:
@@ -143,16 +174,17 @@ def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[S
         " LEFT JOIN batch ON batch.number = one.batch"
         " LEFT JOIN log ON log.batch = one.batch AND log.sequence = one.sequence LEFT JOIN file ON file.id = log.file"
         " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
-        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) ORDER BY msisdn"
+        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) AND control = ?8 ORDER BY msisdn"
     )
     only = None if wanted.file is None else encode_name(wanted.file)
     place = (group.day, group.application)
     after = ""
     while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
         for msisdn, number, name, byte, stamp, raw in view.rows(
-            sql, (*place, after, end, last, only, wanted.batch)
+            sql, (*place, after, end, last, only, wanted.batch, int(wanted.control))
         ):
-            output = f"{group.directory}/{published_name(number, stamp)}" if stamp else ""
+            directory = place_of(group.directory, wanted.control)
+            output = f"{directory}/{published_name(number, stamp)}" if stamp else ""
             file = "" if name is None else decode_name(name)
             yield Sent(group.day, group.name, msisdn, number, file, byte, output, raw)
         after = end
@@ -170,8 +202,9 @@ def _groups(view: View, wanted: Wanted) -> list[_Group]:
             f"this state never had an application '{mask_digits(name)}'",
             f"it knows {some}" if some else "it has no rules yet",
         )
+    totals = "control_total" if wanted.control else "notified_total"
     sql = (
-        "SELECT day, id, name, directory, lines FROM notified_total JOIN application ON id = application"
+        f"SELECT day, id, name, directory, lines FROM {totals} JOIN application ON id = application"
         " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
         " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
     )

@@ -14,6 +14,7 @@ import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,6 +26,7 @@ from upswell.filesystem import (
     directory,
     dress,
     faults,
+    inside,
     list_names,
     lock,
     masked,
@@ -35,10 +37,12 @@ from upswell.filesystem import (
     sync_directory,
 )
 from upswell.names import (
+    CONTROL,
     Staged,
     begun_name,
     parse_begun,
     parse_published,
+    place_of,
 )
 from upswell.privacy import escape
 from upswell.rules import directory_name
@@ -58,6 +62,7 @@ class Published(NamedTuple):
     """A notification file that OUTPUT holds."""
 
     directory: str
+    """Inside OUTPUT, as that of ``Staged``."""
     name: str
     batch: int
     stamp: str
@@ -179,12 +184,16 @@ class Sink:
         except ValueError:
             raise OSError(errno.EINVAL, "does not hold an identity: restore it", IDENTITY) from None
 
-    def check_directories(self, applications: Iterable[str]) -> None:
-        """As the function ``check_directories``, of this OUTPUT."""
-        _check_directories(self.output, self._output_fd, applications)
+    def check_directories(self, applications: Iterable[str], *, control: bool = False) -> None:
+        """As the function ``check_directories``, of this OUTPUT; ``control``: and of its control group."""
+        _check_directories(self.output, self._output_fd, applications, control=control)
 
     def stage(
-        self, batch: int, stamp: str, outputs: Iterable[tuple[int, str, bytes]]
+        self,
+        batch: int,
+        stamp: str,
+        outputs: Iterable[tuple[int, str, bytes]],
+        control_outputs: Iterable[tuple[int, str, bytes]] = (),
     ) -> list[Staged]:
         """Write a batch's outputs, (application's id, its name, content), to the staging directory; durable then.
 
@@ -192,11 +201,14 @@ class Sink:
         """
         staged = []
         with faults(self._staging_path, StorageError, RECOVERS):
-            for number, application, content in outputs:
+            both = chain(
+                ((*output, False) for output in outputs),
+                ((*output, True) for output in control_outputs),
+            )
+            for number, application, content, control in both:
                 digest = hashlib.sha256(content).digest()
-                one = Staged(
-                    batch, number, stamp, directory_name(application), len(content), digest
-                )
+                place = place_of(directory_name(application), control)
+                one = Staged(batch, number, stamp, place, len(content), digest, control)
                 create_file(one.staged_name, self._staging_fd, content, self._mode, self._gid)
                 staged.append(one)
             if staged:
@@ -215,8 +227,10 @@ class Sink:
             self._begin(max(one.batch for one in staged))
             for at in range(0, len(staged), _OPEN_MAX):
                 with contextlib.ExitStack() as opened:
-                    fds = [self._move(one, opened) for one in staged[at : at + _OPEN_MAX]]
-                    for fd in fds:
+                    fds: dict[str, int] = {}
+                    for one in staged[at : at + _OPEN_MAX]:
+                        self._move(one, self._place(one.directory, fds, opened))
+                    for fd in fds.values():
                         disk.fsync(fd)
             disk.fsync(self._staging_fd)
 
@@ -245,9 +259,19 @@ class Sink:
             disk.fsync(self._own_fd)
         self._begun = batch
 
-    def _move(self, one: Staged, opened: contextlib.ExitStack) -> int:
-        """Move one file, its directory made when missing; the directory's descriptor, to be fsynced."""
-        fd = opened.enter_context(self._directory(one.directory))
+    def _place(self, place: str, fds: dict[str, int], opened: contextlib.ExitStack) -> int:
+        """The descriptor of a directory of OUTPUT, made when missing; all on the way to it are to be fsynced, too.
+
+        Whoever made one may have been killed before it was durable.
+        """
+        if place not in fds:
+            parent, _, name = place.rpartition("/")
+            parent_fd = self._place(parent, fds, opened) if parent else self._output_fd
+            fds[place] = opened.enter_context(self._directory(name, parent_fd))
+        return fds[place]
+
+    def _move(self, one: Staged, fd: int) -> None:
+        """Move one file to its directory."""
         try:
             disk.rename_new(one.staged_name, self._staging_fd, one.published_name, fd)
         except FileExistsError:
@@ -260,13 +284,12 @@ class Sink:
                     " away if its notifications may be sent again; else begin with a new OUTPUT",
                 ) from None
             disk.unlink(one.staged_name, dir_fd=self._staging_fd)
-        return fd
 
     @contextmanager
-    def _directory(self, name: str) -> Iterator[int]:
-        """An application's directory, made when missing: it appears with its mode and group, or not at all."""
+    def _directory(self, name: str, parent_fd: int) -> Iterator[int]:
+        """A directory of OUTPUT, made when missing: it appears with its mode and group, or not at all."""
         try:
-            disk.stat(name, dir_fd=self._output_fd, follow_symlinks=False)
+            disk.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):
                 disk.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
@@ -274,9 +297,9 @@ class Sink:
                 dress(fd, _DIRECTORY_MODE, self._gid)
                 disk.fsync(fd)
             with contextlib.suppress(FileExistsError):
-                disk.rename_new(_NEW_DIRECTORY, self._staging_fd, name, self._output_fd)
-            disk.fsync(self._output_fd)
-        with directory(name, self._output_fd) as fd:
+                disk.rename_new(_NEW_DIRECTORY, self._staging_fd, name, parent_fd)
+            disk.fsync(parent_fd)
+        with directory(name, parent_fd) as fd:
             yield fd
 
     @property
@@ -329,17 +352,13 @@ class Sink:
 
     def published(self) -> list[Published]:
         """The notification files that are here, by directory and name: for adopting an OUTPUT."""
-        found = []
         with faults(self.output, StorageError, RECOVERS):
-            for place in list_names(self._output_fd):
-                # A directory that this user may not even list, such as lost+found, holds nothing of ours.
-                with (
-                    contextlib.suppress(NotADirectoryError, PermissionError),
-                    directory(place, self._output_fd) as fd,
-                ):
-                    for name in list_names(fd):
-                        if (parsed := parse_published(name)) is not None:
-                            found.append(Published(place, name, *parsed))
+            found = list(_published(self._output_fd, control=False))
+            with (
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                directory(CONTROL, self._output_fd) as fd,
+            ):
+                found += _published(fd, control=True)
         return found
 
     def read(self, published: Published) -> bytes:
@@ -347,9 +366,21 @@ class Sink:
         place = self.output / published.directory
         with (
             faults(place, StorageError, RECOVERS),
-            directory(published.directory, self._output_fd) as fd,
+            inside(published.directory, self._output_fd) as fd,
         ):
             return read_file(published.name, fd)
+
+
+def _published(parent_fd: int, *, control: bool) -> Iterator[Published]:
+    for place in list_names(parent_fd):
+        # A directory that this user may not even list, such as lost+found, holds nothing of ours.
+        with (
+            contextlib.suppress(NotADirectoryError, PermissionError),
+            directory(place, parent_fd) as fd,
+        ):
+            for name in list_names(fd):
+                if (parsed := parse_published(name)) is not None:
+                    yield Published(place_of(place, control), name, *parsed)
 
 
 def _group_id(group: str | None) -> int:
@@ -366,21 +397,24 @@ def _refused(path: Path, reason: str) -> OutputUnwritable:
     )
 
 
-def check_directories(output: Path, applications: Iterable[str]) -> None:
+def check_directories(output: Path, applications: Iterable[str], *, control: bool = False) -> None:
     """Refuse (OutputUnwritable) applications whose directory is a link, no directory, on another file system or closed.
 
     Without opening an OUTPUT for writing: for a look before a run.
     """
     with directory(disk.realpath(output)) as fd:
-        _check_directories(output, fd, applications)
+        _check_directories(output, fd, applications, control=control)
 
 
-def _check_directories(output: Path, output_fd: int, applications: Iterable[str]) -> None:
+def _check_directories(
+    output: Path, output_fd: int, applications: Iterable[str], *, control: bool
+) -> None:
     device = disk.stat(output_fd).st_dev
     mounted = {mount.point for mount in mounts()}
     root = Path(disk.realpath(output))
-    for application in applications:
-        name = directory_name(application)
+    names = [directory_name(application) for application in applications]
+    # Of a link in the place of CONTROL nothing inside is looked at: it is refused first.
+    for name in [*names, CONTROL, *(place_of(name, True) for name in names)] if control else names:
         try:
             found = disk.stat(name, dir_fd=output_fd, follow_symlinks=False)
         except FileNotFoundError:

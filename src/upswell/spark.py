@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from upswell import executor, jvm
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
 from upswell.compute import Compute
 from upswell.config import Settings
 from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError
 from upswell.executor import Place
-from upswell.kernel import SOURCE_DIGEST
+from upswell.kernel import SOURCE_DIGEST, Policy
 from upswell.privacy import escape, mask_digits
-from upswell.reload import Reference
 from upswell.spread import Runner, Spread
 from upswell.tasks import DamagedShard, Job, ShardReport, ShardTask, Split, SplitReport
 
@@ -75,6 +75,7 @@ class SparkRunner:
         self._log = settings.state_dir / jvm.LOG_NAME
         self._data = self._ledger = Place("", 0)
         self._versions: object = None
+        self._policy: Policy | None = None
         self._shared: Any = None
         self._stack = ExitStack()
         try:
@@ -151,13 +152,16 @@ class SparkRunner:
 
     def _share(self, reference: Reference) -> Any:
         """The reference as executors know it; the one before is taken from them."""
-        if reference.versions != self._versions:
+        # Whom to suppress changes without a version when a person was forgotten, or need not be any more.
+        if reference.versions != self._versions or reference.policy is not self._policy:
             if self._shared is not None:
                 self._shared.destroy()
-            sent = executor.Reference(reference.segment, list(reference.ruleset.rules))
+            sent = executor.Reference(
+                reference.segment, list(reference.ruleset.rules), reference.policy or Policy()
+            )
             with self._failing():
                 self._shared = self._context.broadcast(sent)
-            self._versions = reference.versions
+            self._versions, self._policy = reference.versions, reference.policy
         return self._shared
 
     def _wait_for_executors(self) -> None:

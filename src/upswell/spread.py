@@ -16,6 +16,7 @@ from typing import Protocol
 
 from upswell import shards
 from upswell.assembly import LedgerChange
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
 from upswell.claim import engine_of
 from upswell.compute import Read
@@ -23,7 +24,6 @@ from upswell.config import Settings
 from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import Cut, Range, Result, gather
-from upswell.reload import Reference
 from upswell.reshape import to_files
 from upswell.tasks import (
     DamagedShard,
@@ -33,6 +33,7 @@ from upswell.tasks import (
     ShardTask,
     Split,
     SplitReport,
+    new_attempt,
 )
 
 SPLIT_BYTES = (
@@ -42,7 +43,6 @@ BATCH_BYTES = (
     1 << 30
 )  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
 FOLD_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
-_ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 
 
 class Runner(Protocol):
@@ -216,11 +216,6 @@ class Spread:
         for file in files:
             before = () if file.kind == "base" else self._files.get(file.shard, ())
             self._files[file.shard] = (*before, file)
-
-
-def new_attempt() -> str:
-    """A name that no other attempt has."""
-    return secrets.token_hex(_ATTEMPT_BYTES)
 
 
 def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:

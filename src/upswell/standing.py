@@ -6,8 +6,8 @@ Owns how that is gathered for a summary. It only asks, and asks for nothing that
 import time
 from datetime import datetime
 
+from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
-from upswell.reload import Reference
 from upswell.source import Source
 from upswell.summary import Standing, Summary
 
@@ -38,4 +38,5 @@ def of(reference: Reference | None, entries: tuple[int, int] | None, source: Sou
     if reference is None:
         return Standing(totals=totals, caps=caps, oldest_at_s=oldest_at_s)
     rules, dials = len(reference.ruleset.rules), len(reference.segment)
-    return Standing(reference.versions, rules, dials, totals, caps, oldest_at_s)
+    suppressed = len(reference.suppressed or ())
+    return Standing(reference.versions, rules, dials, totals, caps, oldest_at_s, suppressed)

@@ -23,7 +23,7 @@ from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder, started_at
 from upswell.runs import Run, runs
-from upswell.stored import CommittedBatch, ReferenceVersion
+from upswell.stored import CommittedBatch, Forgetting, ReferenceVersion
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import View
 
@@ -55,7 +55,7 @@ class Status:
     today: Today | None
     last: CommittedBatch | None
     references: list[ReferenceVersion]
-    """The versions in force: that of the rules, then that of the segment."""
+    """The versions in force, in the order of ``Versions``; of a policy that is off there is none."""
     notable: dict[State, list[File]]
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
@@ -74,7 +74,9 @@ class Status:
     runs: list[Run]
     """The last RUNS_MAX, in order; the last one may be going on."""
     refused: str
-    """Why the last edit of SEGMENT or RULES is not in force; empty when it is."""
+    """Why the last edit of SEGMENT, RULES or SUPPRESS is not in force; empty when it is."""
+    forgettings: list[Forgetting]
+    """Who was forgotten and is suppressed still."""
     looked_at: datetime
 
     @property
@@ -148,6 +150,10 @@ class Status:
                 "unusual": [one._asdict() for one in self.arrivals.unusual],
             },
             "runs": [run._asdict() for run in self.runs],
+            "forgotten": [
+                {"people": one.people, "first_batch": one.first_batch, "until_day": one.until_day}
+                for one in self.forgettings
+            ],
             "settings": self.meta,
         }
 
@@ -169,6 +175,8 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             counts, late_files = view.file_states(), view.late_files()
             repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
             days, notified = view.notified_days(), view.notified()
+            control = view.notified(control=True)
+            forgettings = [one for one in view.forgettings() if one.key is not None]
             today = Today(days[-1], view.notified(days[-1])) if days else None
             refused = refusal(view)
             archived_files, archive_held = archive.archived_files(view), archive.held(view)
@@ -178,13 +186,16 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
     summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
     summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
     summary.notifications = Counter(notified)
+    summary.control = Counter(control)
     summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
     if archive_held:
         word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
         summary.warnings.append(f"{word} held on the way to the archive: see the files below")
     if refused:
-        summary.warnings.append(f"the last edit of SEGMENT or RULES is refused: {refused.words}")
+        summary.warnings.append(
+            f"the last edit of SEGMENT, RULES or SUPPRESS is refused: {refused.words}"
+        )
     return Status(
         state_dir=state_dir,
         meta=meta,
@@ -209,6 +220,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         arrivals=arrivals,
         runs=runs(state_dir, held)[-RUNS_MAX:],
         refused=refused.words if refused else "",
+        forgettings=forgettings,
         looked_at=datetime.now(UTC),
     )
 
@@ -256,6 +268,8 @@ def range_json(taken: LogRange) -> dict[str, object]:
         "newest_stamp": taken.newest_stamp,
         "rules": taken.versions.rules,
         "segment": taken.versions.segment,
+        "suppress": taken.versions.suppress,
+        "policy": taken.versions.policy,
     }
 
 

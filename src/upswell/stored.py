@@ -7,6 +7,7 @@ of the log ``batch.LogRange``.
 from typing import Literal, NamedTuple
 
 from upswell.batch import State, Versions
+from upswell.keyed import keyed_hash
 
 Archived = Literal["moving", "moved", "grew", "taken"]
 """How far a finished file is on its way into the archive: begun, there, there with more in it, or its name is taken."""
@@ -58,6 +59,38 @@ class LedgerParts(NamedTuple):
 
     bases: list[tuple[int, bytes]]
     deltas: list[tuple[int, bytes]]
+
+
+class Forgetting(NamedTuple):
+    """Some customers who were forgotten at once."""
+
+    id: int
+    key: bytes | None
+    """Of the hashes; None once their days are closed: then nobody can tell any more who it was."""
+    hashes: frozenset[int]
+    people: int
+    first_batch: int
+    """The first batch in which their records are suppressed."""
+    until_day: int
+    """Their last day: while it is open they are suppressed."""
+    until_batch: int | None
+    """The last batch in which they are; None while the key is there."""
+
+    def has(self, msisdn: str) -> bool:
+        """Whether it is about this customer, as long as that can be told."""
+        return self.key is not None and keyed_hash(self.key, msisdn.encode()) in self.hashes
+
+
+class ForgottenLines(NamedTuple):
+    """Notifications that were sent, and are forgotten, of one application in one batch."""
+
+    batch: int
+    application: int
+    control: bool
+    day: int
+    lines: int
+    bytes: int
+    """Their records with line ends."""
 
 
 class ReferenceVersion(NamedTuple):

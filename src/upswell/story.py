@@ -16,15 +16,20 @@ from typing import NamedTuple
 from upswell.batch import File, LogRange
 from upswell.config import threads_default
 from upswell.kernel import Found, Hit, Ledger, search
+from upswell.policy import Policy
 from upswell.reference import Line, Reference, Taken
 from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
 from upswell.view import View
 
-_FAR = ("counted", "capped", "not_proven")
+_FAR = ("counted", "capped", "capped_customer", "control", "not_proven")
 """Outcomes of records that came to a ledger, and were not sent: the last of them tells where the day ended."""
-_NEARER = ("late", "outside_window", "no_rule", "not_in_segment")
+_NEARER = ("late", "outside_window", "no_rule", "suppressed", "not_in_segment")
 """The others, in the order in which they explain a silence: the one that came furthest first."""
+
+
+_MEASURED = ("capped_customer", "control", "counted", "notified")
+"""Outcomes of lines that have a total."""
 
 
 class Told(NamedTuple):
@@ -55,6 +60,9 @@ class Lines:
         """By version of the segment: whether the customer is in it."""
         self.segments: list[tuple[int, str]] = []
         """The versions of the segment as they came into force, each with the first batch of it."""
+        self.forgettings = [one for one in past.forgettings if one.has(msisdn)]
+        """When the customer was forgotten, as far as that can be told."""
+        self._forgotten_from = min((one.first_batch for one in self.forgettings), default=None)
         self._references = References(view)
 
     def told(self) -> Iterator[Told]:
@@ -66,8 +74,20 @@ class Lines:
             if not self.segments or self.segments[-1][1] != taken.versions.segment:
                 self.segments.append((taken.batch, taken.versions.segment))
             mine = hits.get(taken.file, [])
+            self._forget_before(taken.batch)
             while mine and mine[-1].byte < taken.end:
                 yield from self._decide(taken, mine.pop(), proven)
+        self._forget_before(self.past.last_batch + 1)
+
+    def is_forgotten(self, batch: int) -> bool:
+        """Whether the customer is suppressed in a batch because they were forgotten."""
+        return any(one.first_batch <= batch for one in self.forgettings)
+
+    def _forget_before(self, batch: int) -> None:
+        if self._forgotten_from is not None and self._forgotten_from <= batch:
+            self._forgotten_from = None
+            for kept in (self.reference.totals, self.reference.fired, self.reference.caps):
+                kept.clear()
 
     def _log(self) -> Iterator[LogRange]:
         return chain.from_iterable(batches(self.view, self.past))
@@ -77,6 +97,15 @@ class Lines:
         if version not in self.member:
             self.member[version] = self.msisdn in self._references.segment(version)
         return self.member[version]
+
+    def policy(self, taken: LogRange) -> Policy:
+        """The policy that was in force for a range."""
+        return self._references.policy(taken.versions.policy)
+
+    def is_suppressed(self, taken: LogRange) -> bool:
+        """Whether the customer was on the suppression list, or was forgotten, when a range was taken."""
+        listed = self._references.suppressed(taken.versions.suppress) or ()
+        return self.is_forgotten(taken.batch) or self.msisdn in listed
 
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
@@ -114,9 +143,11 @@ class Lines:
     def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
         rules = self._references.rules(taken.versions.rules)[0].rules
         segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
+        suppressed = {self.msisdn} if self.is_suppressed(taken) else set[str]()
+        policy = self.policy(taken)
         self.reference.resume(taken.file, hit.newlines, hit.continues)
         again = Taken(taken.file, hit.byte, hit.line, taken.stamp, taken.newest_stamp)
-        for line in self.reference.take(again, segment, rules):
+        for line in self.reference.take(again, segment, rules, suppressed, policy):
             if self._is_mine(line):
                 service = line.record.service if line.record else None
                 of_service = tuple(rule for rule in rules if rule.service == service)
@@ -166,7 +197,7 @@ class Entry:
             "rules_time": self.rules_time or None,
             "outcome": self.outcome,
             "reason": line.reason or None,
-            "total": line.total if line.outcome in ("counted", "notified") else None,
+            "total": line.total if line.outcome in _MEASURED else None,
             "proven": self.told.proven,
             "threshold": line.rule.threshold if line.rule else None,
             "why": self.why,

@@ -36,6 +36,8 @@ class Standing(NamedTuple):
     """Its live caps, likewise."""
     oldest_at_s: float = 0.0
     """When the oldest file of the backlog was last changed: seconds since the epoch; 0: there is none."""
+    suppressed: int = 0
+    """Dials of the suppression list."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,8 @@ class Summary:
     )
     rejects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(kernel.REASONS, 0)))
     notifications: Counter[str] = field(default_factory=Counter)
+    control: Counter[str] = field(default_factory=Counter)
+    """By application: notifications of the control group, which are not among the others."""
     files: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
     """Files that this run read or whose state it decided, by state."""
     backlog_files: int = 0
@@ -78,6 +82,7 @@ class Summary:
             "outcomes": dict(self.outcomes),
             "rejects": dict(self.rejects),
             "notifications": dict(self.notifications),
+            "control": dict(self.control),
             "files": dict(self.files),
             "batches": self.batches,
             "bytes": self.bytes,

@@ -14,13 +14,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import disk, filesystem, kernel
-from upswell.kernel import SHARDS, Clock, Ledger, Range, Rules, Segment, Splitting
+from upswell.kernel import SHARDS, Clock, Ledger, Policy, Range, Rules, Segment, Splitting
 
 KINDS = ("base", "delta")
 """Of a shard's files: all that lives in it, or what a batch changed."""
+_ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 UNREADY = ".unready"
 """Ends the name of a file that is being written."""
 _LENGTH = struct.Struct("<Q")  # before each blob in a file
+
+
+def new_attempt() -> str:
+    """A name that no other attempt has."""
+    return secrets.token_hex(_ATTEMPT_BYTES)
 
 
 class Job(NamedTuple):
@@ -104,21 +110,35 @@ class DamagedShard(Exception):
 
 
 def scan(
-    job: Job, split: Split, segment: Segment, rules: Rules
+    job: Job, split: Split, segment: Segment, rules: Rules, policy: Policy | None = None
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
     """Scan the lines of a split: (shard, blob of candidates) in rounds, and (job.shards, SplitReport) in the end.
 
+    Whom the policy suppresses is found here, what else it keeps back in ``step``: both must be given the same.
     Never raises on data: that the file has vanished or cannot be read is in the report. Reads, and writes nothing.
     """
     place = split.sequence, split.part
     splitting = Splitting(
-        split.range, place, (split.begin, split.end), job.shards, Clock(job.shifts), segment, rules
+        split.range,
+        place,
+        (split.begin, split.end),
+        job.shards,
+        Clock(job.shifts),
+        segment,
+        rules,
+        policy,
     )
     yield from splitting.rounds()
     yield job.shards, SplitReport(*place, splitting.report())
 
 
-def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> ShardReport | None:
+def step(
+    job: Job,
+    task: ShardTask,
+    blobs: Iterable[bytes],
+    rules: Rules,
+    policy: Policy | None = None,
+) -> ShardReport | None:
     """Apply the candidates of a batch, in any order of blobs, to a shard; None without any: nothing is done then.
 
     The file that is written is durable under its name when this returns. A crash before leaves a file of a name that
@@ -132,7 +152,7 @@ def step(job: Job, task: ShardTask, blobs: Iterable[bytes], rules: Rules) -> Sha
     if not candidates:
         return None
     ledger = _load(job, task)
-    decided = kernel.step(ledger, task.shard, job.shards, job.measure, rules, candidates)
+    decided = kernel.step(ledger, task.shard, job.shards, job.measure, rules, candidates, policy)
     delta = ledger.take_delta()
     if not delta:
         return ShardReport(task.shard, decided, None)

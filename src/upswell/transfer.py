@@ -33,7 +33,15 @@ from upswell.names import rejects_name
 from upswell.privacy import escape
 from upswell.rejects import Rejects, is_as_written
 from upswell.reshape import to_bases
-from upswell.schema import APPLICATION_ID, DATABASE, MIGRATIONS, connect, seal, storage_errors
+from upswell.schema import (
+    APPLICATION_ID,
+    DATABASE,
+    EXPORTED,
+    MIGRATIONS,
+    connect,
+    seal,
+    storage_errors,
+)
 from upswell.shards import DIRECTORY, SHARD_COUNTS
 from upswell.view import View
 
@@ -75,9 +83,9 @@ def shards_of(engine: str, shards: int | None) -> int | None:
 
 
 def export_state(state_dir: Path, file: Path) -> Moved:
-    """Write the whole state to a new file, which only its owner may read. The state stays as it is.
+    """Write the whole state to a new file, which only its owner may read. The state stays, and remembers where it is.
 
-    A crash leaves no file of that name.
+    A crash leaves no file of that name, or the whole file.
 
     Raises:
         Locked: a run holds the state. StorageError: it is damaged, or the disk failed. UsageError: the file is there.
@@ -98,6 +106,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
         except BaseException:
             half.unlink(missing_ok=True)
             raise
+        checkpoint.set_meta({EXPORTED: str(file.absolute())})
         return Moved(checkpoint.last_batch(), length, rejects)
 
 
@@ -181,7 +190,8 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
         with faults(state_dir, StorageError, RECOVERS):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
-            return _import(source, state_dir, engine_of(shards))
+            told = {**engine_of(shards), EXPORTED: str(file.absolute())}
+            return _import(source, state_dir, told)
         finally:
             disk.close(lock_fd)
 
@@ -215,8 +225,8 @@ def _check_content(db: sqlite3.Connection, file: Path) -> None:
         )
 
 
-def _import(source: sqlite3.Connection, state_dir: Path, engine: Mapping[str, str]) -> Moved:
-    """Under the state's lock: fill the directory, the database last."""
+def _import(source: sqlite3.Connection, state_dir: Path, told: Mapping[str, str]) -> Moved:
+    """Under the state's lock: fill the directory, the database last. ``told``: of its ``meta``."""
     half = state_dir / _IMPORTED
     with faults(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
         _refuse_other(state_dir, set(list_names(fd)))
@@ -229,10 +239,12 @@ def _import(source: sqlite3.Connection, state_dir: Path, engine: Mapping[str, st
         batches = _put_rejects(db, Rejects(state_dir))
         db.execute("BEGIN")
         db.execute("DROP TABLE reject_file")
-        db.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key in ENGINE_KEYS])
+        db.executemany(
+            "DELETE FROM meta WHERE key = ?", [(key,) for key in (*ENGINE_KEYS, EXPORTED)]
+        )
         db.executemany(
             "INSERT INTO meta VALUES (?, ?, ?)",
-            [(key, value, seal(key, value)) for key, value in engine.items()],
+            [(key, value, seal(key, value)) for key, value in told.items()],
         )
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")

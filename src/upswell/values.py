@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from upswell.policy import CONTROL_KEY_CHARACTERS_MIN
 from upswell.zones import load_zone, stamp_time
 
 MIB = 1024 * 1024
@@ -190,6 +191,22 @@ def _since(raw: object) -> str:
     return text
 
 
+def _share(raw: object) -> float:
+    message = "a number of percent from 0 to 100, with at most two decimals"
+    text = str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else raw
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", text):
+        raise ValueError(message)
+    if float(text) > 100:
+        raise ValueError(message)
+    return float(text)
+
+
+def _control_key(raw: object) -> str:
+    if not isinstance(raw, str) or len(raw) < CONTROL_KEY_CHARACTERS_MIN:
+        raise ValueError(f"a secret text of at least {CONTROL_KEY_CHARACTERS_MIN} characters")
+    return raw
+
+
 PARSERS: dict[str, Callable[[object], object]] = {
     "data": _path,
     "segment": _path,
@@ -207,11 +224,16 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "since": _since,
     "adopt": _bool,
     "accept_reference": _bool,
+    "suppress": _path,
+    "max_per_customer_per_day": _whole(0, 1_000_000),
+    "control_share": _share,
+    "control_key": _control_key,
     "max_reject_ratio": _real(0, 1),
     "data_timezone": _zone,
     "rules_timezone": _zone,
     "measure": _measure,
     "keep_days": _whole(1, 366),
+    "keep_notifications_days": _whole(1, 36500),
     "max_stamp_ahead_days": _whole(0, 36500),
     "settle_s": _real(0, 3600, " of seconds"),
     "cadence_s": _cadence,

@@ -19,7 +19,7 @@ from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, directory, read_file
 from upswell.names import parse_begun, parse_shard, parse_staged, rejects_name
 from upswell.privacy import escape
-from upswell.rejects import is_as_written
+from upswell.rejects import REWRITTEN, is_as_written
 from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
 from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
@@ -160,51 +160,68 @@ def _notifications(view: View) -> Iterator[str]:
     with view.snapshot():
         until = view.last_batch()
         names = {number: name for name, number in view.applications().items()}
-        totals = view.rows("SELECT day, application, lines FROM notified_total")
+        totals = view.rows(
+            "SELECT day, application, 0, lines FROM notified_total"
+            " UNION ALL SELECT day, application, 1, lines FROM control_total"
+        )
     lengths, of_batch, of_day = (
+        Counter[tuple[int, int, int]](),
         Counter[tuple[int, int]](),
-        Counter[int](),
-        Counter[tuple[int, int]](),
+        Counter[tuple[int, int, int]](),
     )
     newest = 0
-    for day, application, batch, length in _notified(view):
+    for day, application, batch, length, control in _notified(view):
         newest = max(newest, batch)
         if batch > until:
             continue  # committed since
-        lengths[batch, application] += length + 1
-        of_batch[batch] += 1
-        of_day[day, application] += 1
+        lengths[batch, application, control] += length + 1
+        of_batch[batch, control] += 1
+        of_day[day, application, control] += 1
+    pruned = view.pruned_before()
+    # Of batches that may have had notifications of pruned days not all are there to be counted.
+    ((whole_from,),) = view.rows(
+        "SELECT coalesce(min(number), 0) FROM batch WHERE day_open >= ?", (pruned,)
+    )
+    for gone in view.forgotten_lines():
+        lengths[gone.batch, gone.application, gone.control] += gone.bytes
+        of_batch[gone.batch, gone.control] += gone.lines
+        of_day[gone.day, gone.application, gone.control] += gone.lines
     if newest > view.last_batch():
         yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
     staged = {
-        (batch, application): length
-        for batch, application, length in view.rows(
-            "SELECT batch, application, length FROM staged WHERE batch <= ?", (until,)
+        (batch, application, control): length
+        for batch, application, control, length in view.rows(
+            "SELECT batch, application, control, length FROM staged WHERE batch <= ?", (until,)
         )
     }
-    for batch, application in sorted(lengths.keys() | staged.keys()):
-        if lengths[batch, application] != staged.get((batch, application), 0):
+    for key in sorted(lengths.keys() | staged.keys()):
+        if key[0] >= whole_from and lengths[key] != staged.get(key, 0):
             yield (
-                f"the notifications of {escape(names.get(application, '?'))} in batch {batch} are not those that"
+                f"the notifications of {escape(names.get(key[1], '?'))} in batch {key[0]} are not those that"
                 f" were published: {RESTORE_HINT}"
             )
     for committed in _until(view, until):
-        if of_batch[committed.number] != committed.outcomes.get("notified", 0):
+        counted = tuple(committed.outcomes.get(name, 0) for name in ("notified", "control"))
+        there = of_batch[committed.number, 0], of_batch[committed.number, 1]
+        if committed.number >= whole_from and counted != there:
             yield f"batch {committed.number} counts other notifications than there are: {RESTORE_HINT}"
-    if {(day, application): lines for day, application, lines in totals} != dict(of_day):
+    known = {
+        (day, application, control): n for day, application, control, n in totals if day >= pruned
+    }
+    if known != {key: n for key, n in of_day.items() if key[0] >= pruned}:
         yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
 
 
-def _notified(view: View) -> Iterator[tuple[int, int, int, int]]:
-    """Day, application, batch and length of every notification, page by page."""
+def _notified(view: View) -> Iterator[tuple[int, int, int, int, int]]:
+    """Day, application, batch, length and whether of the control group, of every notification, page by page."""
     sql = (
-        "SELECT day, application, msisdn, batch, length(raw) FROM notification"
+        "SELECT day, application, msisdn, batch, length(raw), control FROM notification"
         f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
     )
     after = (-1, -1, "")
     while rows := view.rows(sql, after):
-        for day, application, _, batch, length in rows:
-            yield day, application, batch, length
+        for day, application, _, batch, length, control in rows:
+            yield day, application, batch, length, control
         after = rows[-1][:3]
 
 
@@ -215,13 +232,18 @@ def _kept(view: View) -> Iterator[str]:
     ):  # a version that is no longer in force may be dropped when none was scanned with it
         current = view.current_versions()
         for kind, version in sorted(current._asdict().items()) if current else ():
-            view.reference(kind, version)
+            _look(view, kind, version)
     bases, deltas, _ = view.ledger_rows()
     view.ledger_of(bases, deltas, [])
     used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
     for kind, version in sorted(used):
-        view.reference(kind, version)
+        _look(view, kind, version)
         yield from ()
+
+
+def _look(view: View, kind: str, version: str) -> None:
+    if version:
+        view.reference(kind, version)
 
 
 def _shard_files(view: View) -> Iterator[str]:
@@ -269,6 +291,10 @@ def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
     content = _read(path.parent, path.name)
     if is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
         return
+    rewritten = _read(path.parent, path.name + REWRITTEN)
+    if rewritten and is_as_written(rewritten, batch.rejects_bytes, batch.rejects_digest):
+        yield f"{escape(str(path))}{REWRITTEN} waits to be put in its place: start a run, or forget again"
+        return
     # Operators may delete reject files once they have looked at them.
     if os.path.lexists(path):
         yield f"{escape(str(path))} was changed after it was written: restore it, or delete it once it was looked at"
@@ -284,7 +310,7 @@ def _staged(view: View, path: Path) -> Iterator[str]:
         return
     if not view.first_batch() <= parsed.batch <= view.last_batch():
         return  # of a batch in the making, or left by a crash: the next start removes it
-    one = view.staged(parsed.batch).get(parsed.application)
+    one = view.staged(parsed.batch).get(path.name)
     content = _read(path.parent, path.name)
     if not os.path.lexists(path):
         return  # published meanwhile

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,19 @@ from upswell import shards
 from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
 from upswell.errors import UsageError
 from upswell.listing import show_name
-from upswell.names import Staged
+from upswell.names import Staged, place_of
+from upswell.rejects import is_as_written
 from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
-from upswell.stored import CommittedBatch, LedgerParts, Place, ReferenceVersion, Totals
+from upswell.stored import (
+    CommittedBatch,
+    Forgetting,
+    ForgottenLines,
+    LedgerParts,
+    Place,
+    ReferenceVersion,
+    Totals,
+)
 from upswell.tasks import DamagedShard, ShardFile
 
 FILE_COLUMNS = (
@@ -30,7 +40,7 @@ FILE_COLUMNS = (
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
-    " reasons, committed_at, rejects_digest"
+    " reasons, committed_at, rejects_digest, suppress_version, policy_version"
 )
 _COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
 _UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
@@ -92,6 +102,10 @@ class View:
         """The number of the first batch of this state: 1, or what follows an adopted OUTPUT."""
         return int(self.meta().get("first_batch", "1"))
 
+    def pruned_before(self) -> int:
+        """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
+        return int(self.meta().get("pruned_before", "0"))
+
     def last(self) -> CommittedBatch | None:
         """The last batch; None before the first commit."""
         rows = self.rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")
@@ -120,20 +134,36 @@ class View:
                 yield self._batch(row)
             after = rows[-1][0]
 
+    def has_rejects(self, number: int, content: bytes) -> bool:
+        """Whether this is the reject file of a committed batch."""
+        batch = next(self.batches(number - 1), None)
+        return (
+            batch is not None
+            and batch.number == number
+            and is_as_written(content, batch.rejects_bytes, batch.rejects_digest)
+        )
+
     def log(self, after_batch: int = 0) -> Iterator[LogRange]:
         """The log of ranges in commit order, of batches above ``after_batch``."""
         sql = (
             "SELECT log.batch, log.sequence, file.name, log.stamp, log.from_byte, log.to_byte, log.newest_stamp,"
-            " batch.rules_version, batch.segment_version FROM log JOIN file ON file.id = log.file"
+            " batch.rules_version, batch.segment_version, batch.suppress_version, batch.policy_version"
+            " FROM log JOIN file ON file.id = log.file"
             " JOIN batch ON batch.number = log.batch WHERE (log.batch, log.sequence) > (?, ?)"
             f" ORDER BY log.batch, log.sequence LIMIT {_PAGE_ROWS}"
         )
         place = (after_batch, 2**62)
         while rows := self.rows(sql, place):
-            for batch, sequence, name, stamp, start, end, newest, rules, segment in rows:
-                versions = Versions(rules, segment)
+            for batch, sequence, name, stamp, start, end, newest, *versions in rows:
                 yield LogRange(
-                    batch, sequence, decode_name(name), stamp, start, end, newest, versions
+                    batch,
+                    sequence,
+                    decode_name(name),
+                    stamp,
+                    start,
+                    end,
+                    newest,
+                    Versions(*versions),
                 )
             place = (rows[-1][0], rows[-1][1])
 
@@ -222,10 +252,14 @@ class View:
             sums.get("batches", 0), sums.get("lines", 0), sums.get("bytes", 0), kinds["outcome"], kinds["reason"]
         )  # fmt: skip
 
-    def notified(self, day: int | None = None) -> dict[str, int]:
-        """Notifications by application, of one day or of all; applications without any are absent."""
+    def notified(self, day: int | None = None, *, control: bool = False) -> dict[str, int]:
+        """Notifications by application, of one day or of all; applications without any are absent.
+
+        ``control``: those of the control group instead.
+        """
+        totals = "control_total" if control else "notified_total"
         sql = (
-            "SELECT name, sum(lines) FROM notified_total JOIN application ON id = application"
+            f"SELECT name, sum(lines) FROM {totals} JOIN application ON id = application"
             " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
         )
         return dict(self.rows(sql, (day,)))
@@ -242,19 +276,25 @@ class View:
             found[name] = number
         return found
 
-    def staged(self, batch: int) -> dict[int, Staged]:
-        """What the batch staged, by the application's id."""
+    def staged(self, batch: int) -> dict[str, Staged]:
+        """What the batch staged, by its name in the staging directory."""
         sql = (
-            "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest FROM staged"
+            "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest, control FROM staged"
             " JOIN batch ON batch.number = staged.batch JOIN application ON application.id = staged.application"
-            " WHERE staged.batch = ? ORDER BY staged.application"
+            " WHERE staged.batch = ? ORDER BY staged.application, control"
         )
-        return {row[1]: Staged(*row) for row in self.rows(sql, (batch,))}
+        found = {}
+        for number, application, stamp, name, length, digest, control in self.rows(sql, (batch,)):
+            place = place_of(name, bool(control))
+            one = Staged(number, application, stamp, place, length, digest, bool(control))
+            found[one.staged_name] = one
+        return found
 
-    def notified_lines(self, batch: int, application: int) -> bytes:
-        """The content of one staged file, made again from the notifications. A scan of them all, for repairs."""
-        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? ORDER BY sequence, byte"
-        return b"".join(raw + b"\n" for (raw,) in self.rows(sql, (batch, application)))
+    def notified_lines(self, one: Staged) -> bytes:
+        """The content of a staged file, made again from the notifications. A scan of them all, for repairs."""
+        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? AND control = ? ORDER BY sequence, byte"
+        rows = self.rows(sql, (one.batch, one.application, int(one.control)))
+        return b"".join(raw + b"\n" for (raw,) in rows)
 
     def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
         """The batch's rejects beyond what is written."""
@@ -265,7 +305,7 @@ class View:
         """The reference versions accepted last; None until both have one."""
         meta = self.meta()
         if "rules_version" in meta and "segment_version" in meta:
-            return Versions(meta["rules_version"], meta["segment_version"])
+            return Versions(*(meta.get(f"{kind}_version", "") for kind in Versions._fields))
         return None
 
     def reference(self, kind: str, version: str) -> bytes:
@@ -284,6 +324,25 @@ class View:
         """Every version kept, in the order they were first taken."""
         sql = "SELECT kind, version, note, taken_at, first_batch, length(content) FROM reference ORDER BY id"
         return [ReferenceVersion(*row) for row in self.rows(sql)]
+
+    def forgettings(self) -> list[Forgetting]:
+        """Who was forgotten, as far as it is known, in order."""
+        hashes: defaultdict[int, set[int]] = defaultdict(set)
+        for number, value in self.rows("SELECT forgetting, hash FROM forgotten"):
+            hashes[number].add(to_unsigned(value))
+        sql = "SELECT id, hash_key, people, first_batch, until_day, until_batch FROM forgetting ORDER BY id"
+        return [
+            Forgetting(number, key, frozenset(hashes[number]), *rest)
+            for number, key, *rest in self.rows(sql)
+        ]
+
+    def forgotten_lines(self) -> list[ForgottenLines]:
+        """The notifications that were forgotten, counted."""
+        sql = "SELECT batch, application, control, day, lines, bytes FROM forgotten_lines"
+        return [
+            ForgottenLines(batch, application, bool(control), *rest)
+            for batch, application, control, *rest in self.rows(sql)
+        ]
 
     def ledger(self) -> LedgerParts:
         """The ledger's bases (in no order) and deltas (in commit order), each with its batch.
@@ -350,7 +409,7 @@ class View:
         return ShardFile._make([*values[:-1], to_unsigned(values[-1])])
 
     def seal_batch(self, values: Sequence[object]) -> int:
-        """The seal of a batch's row in this state: its last value counts once there is one, as older rows have none.
+        """The seal of a batch's row in this state, without the empty values at its end: older rows have none.
 
         The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
         sound, but never published here.
@@ -358,7 +417,10 @@ class View:
         if self._state_id is None:
             found = self.rows("SELECT value FROM meta WHERE key = ?", (STATE_ID,))
             self._state_id = tuple(value for (value,) in found)
-        return seal(*(values if values[-1] else values[:-1]), *self._state_id)
+        values = list(values)
+        while values[-1] == "":
+            values.pop()
+        return seal(*values, *self._state_id)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
@@ -373,9 +435,10 @@ class View:
         *values, sealed = row
         self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, rules, segment, *numbers = values
-        lines, taken, rejects, outcomes, reasons, at, digest = numbers
+        lines, taken, rejects, outcomes, reasons, at, digest, suppress, policy = numbers
+        versions = Versions(rules, segment, suppress, policy)
         return CommittedBatch(
-            number, stamp, newest, day_open, Versions(rules, segment), lines, taken, rejects,
+            number, stamp, newest, day_open, versions, lines, taken, rejects,
             json.loads(outcomes), json.loads(reasons), at, digest,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What other rules, or another segment, would have sent: a replay of the kept files beside that of what was in force.
+"""What other rules, another segment or policy would have sent: a replay of the kept files beside what was in force.
 
 Owns the scenarios, their counts, and the curve of notifications over thresholds. It has no side effects: every scenario
 has a ledger of its own in memory, and nothing of it is kept. All scenarios are replayed side by side, batch by batch,
@@ -12,13 +12,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.candidate import compile_rules, describe_problem
 from upswell.contents import read_rules, read_segment
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Ledger, Segment
 from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.reference import Record, parse_record
-from upswell.reload import compile_rules, describe_problem
 from upswell.replay import Days, Past, References, Replay, Step, batches, remember
 from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.view import View
@@ -146,6 +146,8 @@ def whatif(
     rules: Sequence[Path],
     *,
     segment: Path | None = None,
+    suppress: Path | None = None,
+    max_per_customer_per_day: int | None = None,
     days: Days | None = None,
     data: Path | None = None,
     curve: bool = True,
@@ -156,6 +158,8 @@ def whatif(
         state_dir: the state's directory.
         rules: each a file or a directory, as the RULES of a run. Empty: only the segment is another.
         segment: as the SEGMENT of a run. None: the versions that were in force.
+        suppress: as the SUPPRESS of a run, for the whole log. None: the lists that were in force.
+        max_per_customer_per_day: for the whole log; 0: no limit. None: the limits that were in force.
         days: count the notifications of these days alone; the whole log is replayed all the same.
         data: where the files are, if they were moved.
         curve: also replay the first of ``rules`` with its thresholds multiplied by each of FACTORS.
@@ -164,21 +168,28 @@ def whatif(
         UsageError: nothing is to be another. ConfigError: rules or segment have no good line. InputMissing: a path is
         not there. StorageError: there is no state, or it is damaged.
     """
-    if not rules and segment is None:
-        raise UsageError("what should be another?", "name --rules NEW, --segment NEW or both")
+    if not rules and (segment, suppress, max_per_customer_per_day) == (None, None, None):
+        raise UsageError(
+            "what should be another?",
+            "name --rules NEW, --segment NEW, --suppress NEW or --max-per-customer-per-day N",
+        )
     found = WhatIf()
     rulesets = [_load_rules(path, found) for path in rules]
-    dials = None if segment is None else _load_segment(segment, found)
+    other = _Other(
+        None if segment is None else _load_dials(segment, found),
+        None if suppress is None else _load_dials(suppress, found),
+        max_per_customer_per_day,
+    )
     with View.open(state_dir) as view:
         past = remember(view, data, ledger=False)
         references = References(view)
         was = _Case(Scenario(AS_IT_WAS), Replay(past, references))
         others = [
-            _case(str(path), past, references, ruleset, dials)
+            _case(str(path), past, references, ruleset, other)
             for path, ruleset in zip(rules, rulesets, strict=True)
-        ] or [_case("the same rules", past, references, None, dials)]
+        ] or [_case("the same rules", past, references, None, other)]
         scaled = [
-            _Scaled(_replay(past, references, _scale(rulesets[0], factor), dials))
+            _Scaled(_replay(past, references, _scale(rulesets[0], factor), other))
             for factor in (FACTORS if curve and rulesets else ())
         ]
         wanted = days or Days(0, DAY_MAX)
@@ -198,6 +209,14 @@ def whatif(
         found.curves = _curves(rulesets[0], [itself, *(point.notifications for point in scaled)])
     _tell(found, past, was.replay, wanted)
     return found
+
+
+class _Other(NamedTuple):
+    """What takes the place of what was in force, in all scenarios; None: nothing does."""
+
+    segment: Segment | None
+    suppressed: Segment | None
+    max_per_customer_per_day: int | None
 
 
 class _Case(NamedTuple):
@@ -233,7 +252,7 @@ def _load_rules(path: Path, found: WhatIf) -> Ruleset:
     return ruleset
 
 
-def _load_segment(path: Path, found: WhatIf) -> Segment:
+def _load_dials(path: Path, found: WhatIf) -> Segment:
     segment, report = Segment.parse([content for _, content in read_segment(path).files])
     if not len(segment):
         raise ConfigError(f"{escape(str(path))} has no dial", "run: upswell check")
@@ -247,16 +266,14 @@ def _case(
     past: Past,
     references: References,
     ruleset: Ruleset | None,
-    segment: Segment | None,
+    other: _Other,
 ) -> _Case:
-    return _Case(Scenario(name), _replay(past, references, ruleset, segment))
+    return _Case(Scenario(name), _replay(past, references, ruleset, other))
 
 
-def _replay(
-    past: Past, references: References, ruleset: Ruleset | None, segment: Segment | None
-) -> Replay:
+def _replay(past: Past, references: References, ruleset: Ruleset | None, other: _Other) -> Replay:
     rules = None if ruleset is None else compile_rules(ruleset)
-    return Replay(past, references, rules=rules, segment=segment)
+    return Replay(past, references, rules=rules, **other._asdict())
 
 
 def _scale(ruleset: Ruleset, factor: float) -> Ruleset:

@@ -8,14 +8,20 @@ OUTCOME_WORDS = {
     "blank": "empty lines",
     "header": "first lines without a digit",
     "not_in_segment": "the customer is not in the segment",
+    "suppressed": "the customer is on the suppression list, or was forgotten",
     "no_rule": "no rule for this service",
     "outside_window": "the service has rules, but not for this hour",
     "late": "of a day that is closed, too late to be counted",
     "capped": "the customer was already notified",
+    "capped_customer": "the customer had as many notifications that day as allowed",
+    "control": "would be sent, but the customer is in the control group",
     "counted": "added up, the threshold is not exceeded yet",
     "notified": "sent to OUTPUT",
 }
 """What each outcome means."""
+
+POLICY_OUTCOMES = ("suppressed", "capped_customer", "control")
+"""Outcomes that only a policy gives: not shown while there are none."""
 
 REASON_WORDS = {
     "too_long": "over 4096 bytes",

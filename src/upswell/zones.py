@@ -9,7 +9,7 @@ converted with the offset before the change (``fold=0``).
 import io
 import pkgutil
 import struct
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -133,6 +133,15 @@ def day_open_of(newest_stamp: str, keep_days: int, zones: Zones) -> int:
     """The first open day, in the rules' zone, when ``newest_stamp`` is the newest stamp of the log so far."""
     midnight = stamp_time(newest_stamp).replace(hour=0, minute=0)
     return add_days(max(zones.convert(midnight).day, 10101), 1 - keep_days)
+
+
+def day_last_of(newest_stamp: str, zones: Zones) -> int:
+    """The last day that totals and caps may belong to when this is the newest stamp.
+
+    That of the latest record which is not `future`, and the day after it, in which a window over midnight ends.
+    """
+    latest = datetime.combine(date_of(day_max_of(newest_stamp)), time.max.replace(microsecond=0))
+    return add_days(zones.convert(latest).day, 1)
 
 
 def _offset(utc: datetime, name: str) -> timedelta:

@@ -151,6 +151,7 @@ class Run:
             watch=False,
             settle_s=0.0,
             poll_s=0.05,
+            suppress=inputs / "suppress" if (inputs / "suppress").exists() else None,
             **self.settings,
         )
         with contextlib.ExitStack() as limits:
@@ -312,6 +313,20 @@ ALL: tuple[Workload, ...] = (
         lines=60,
         now={FIRST: traffic(13, 60, services=10), "rules/RULES.csv": MANY_RULES},
         limits={"sink._OPEN_MAX": 4, "compute.WORK_MS_MAX": 60_000},
+    ),
+    Run(
+        "policies",
+        lines=60,
+        now={
+            FIRST: traffic(13, 60, services=10),
+            "rules/RULES.csv": MANY_RULES,
+            "suppress/SUPPRESS.csv": f"{DIALS[0]}\n".encode(),
+        },
+        settings={
+            "max_per_customer_per_day": 4,
+            "control_share": 50.0,
+            "control_key": "a key that is long enough",
+        },
     ),
     Run(
         "days",  # the second day's file closes no day yet, the last one does, and the one between is late

@@ -3,8 +3,8 @@
 An attempt takes any bytes, never fails on what is bad about them, and raises AssertionError when a promise is broken.
 """
 
+from upswell.candidate import compile_rules, pack_rules, unpack_rules
 from upswell.kernel import Segment
-from upswell.reload import compile_rules, pack_rules, unpack_rules
 from upswell.rules import DIRECTORY_BYTES_MAX, REASONS, describe_change, directory_name, parse_rules
 from upswell.segment import parse_segment
 

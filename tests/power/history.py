@@ -10,6 +10,7 @@ come again.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -21,7 +22,7 @@ from upswell.batch import Batch, LogRange, Output, Versions
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.errors import UpswellError
-from upswell.names import begun_name, rejects_name
+from upswell.names import CONTROL, begun_name, rejects_name
 from upswell.sink import OWN_DIRECTORY, STAGING, Sink
 
 APPLICATIONS = ("Twitter", "WhatsApp", "a/b", "Radio")
@@ -127,6 +128,10 @@ class History:
             lines = rng.choice((1, 3, 40))
             line = f"{name},{number},{self.attempts},{rng.getrandbits(32):010}\n"
             outputs.append(Output(name, line.encode() * lines))
+        kept = [
+            Output(name, f"{name},kept,{number},{self.attempts}\n".encode())
+            for name in rng.sample(APPLICATIONS, rng.choice((0, 0, 1, 2)))
+        ]
         notified = sum(output.content.count(b"\n") for output in outputs)
         rejected = rng.choice((0, 1, 30))
         stamp = f"20200417{self.attempts:04}"
@@ -136,8 +141,9 @@ class History:
             files=[], outputs=outputs, applications=APPLICATIONS,
             notifications=[(0, 0, "", 0, 0, b"")] * notified,
             rejects=f"DATA\t{number}\t{self.attempts}\n".encode() * rejected,
-            dropped=[], delta=b"", folds=[], day_open=0, lines=notified + rejected,
-            outcomes={"notified": notified, "rejected": rejected}, reasons={"columns": rejected},
+            dropped=[], delta=b"", folds=[], day_open=0, lines=notified + rejected + len(kept),
+            outcomes={"notified": notified, "control": len(kept), "rejected": rejected},
+            reasons={"columns": rejected}, control_outputs=kept, control=[(0, 0, "", 0, 0, b"")] * len(kept),
         )  # fmt: skip
 
     def look(self) -> None:
@@ -153,8 +159,8 @@ class History:
     def _judge(self) -> None:
         self.visible = {}
         output = self.platter.root.find(*self.output)
-        for place, directory in output.names.items() if output and output.names else ():
-            for name, inode in directory.names.items() if place != OWN_DIRECTORY else ():
+        for place, directory in _places(output):
+            for name, inode in directory.names.items():
                 self.visible[place, name] = directory
                 self._judge_file((place, name), inode)
                 expect(directory.mode == 0o750, f"{place} has the mode {directory.mode:o}")
@@ -252,3 +258,12 @@ def remove(directory: Inode, name: str) -> None:
     if directory.names:
         directory.names.pop(name, None)
     directory.kept_names.pop(name, None)
+
+
+def _places(output: Inode | None) -> Iterator[tuple[str, Inode]]:
+    """The directories of applications, and those of their control groups."""
+    for place, directory in output.names.items() if output and output.names else ():
+        if place == CONTROL:
+            yield from ((f"{CONTROL}/{name}", inode) for name, inode in directory.names.items())
+        elif place != OWN_DIRECTORY:
+            yield place, directory

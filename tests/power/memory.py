@@ -15,7 +15,7 @@ from upswell.batch import Batch
 from upswell.checkpoint import make_directory
 from upswell.errors import StorageError
 from upswell.filesystem import LOCK_NAME, RECOVERS, faults, lock
-from upswell.names import Staged
+from upswell.names import Staged, place_of
 from upswell.rules import directory_name
 
 
@@ -28,8 +28,8 @@ class Memory:
         self._rng = rng
         self._meta: dict[str, str] = {}
         self._ids: dict[str, int] = {}
-        self._staged: list[dict[int, Staged]] = []
-        self._lines: dict[tuple[int, int], bytes] = {}
+        self._staged: list[dict[str, Staged]] = []
+        self._lines: dict[tuple[int, int, bool], bytes] = {}
         self.published: dict[tuple[str, str], bytes] = {}
         """By directory and name: every file that is or was to be seen in OUTPUT, in the order of emission."""
         self.rejects: dict[int, bytes] = {}
@@ -58,14 +58,17 @@ class Memory:
     def last_batch(self) -> int:
         return len(self._staged)
 
-    def staged(self, batch: int) -> dict[int, Staged]:
+    def staged(self, batch: int) -> dict[str, Staged]:
         return self._staged[batch - 1]
 
-    def notified_lines(self, batch: int, application: int) -> bytes:
-        return self._lines[batch, application]
+    def notified_lines(self, one: Staged) -> bytes:
+        return self._lines[one.batch, one.application, one.control]
+
+    def has_rejects(self, number: int, content: bytes) -> bool:
+        return self.rejects.get(number, b"") == content
 
     def application_ids(self, names: Iterable[str]) -> dict[str, int]:
-        names = list(names)
+        names = list(dict.fromkeys(names))
         new = [name for name in names if name not in self._ids]
         if new:
             ids = {name: number for number, name in enumerate(new, len(self._ids) + 1)}
@@ -76,11 +79,14 @@ class Memory:
         self._commit(f"COMMIT of batch {batch.number}", lambda: self._append(batch, staged))
 
     def _append(self, batch: Batch, staged: Sequence[Staged]) -> None:
-        self._staged.append({one.application: one for one in staged})
-        for output in batch.outputs:
-            self._lines[batch.number, self._ids[output.application]] = output.content
-            name = f"NOTIFY_{batch.number:010d}_{batch.stamp}.csv"
-            self.published[directory_name(output.application), name] = output.content
+        self._staged.append({one.staged_name: one for one in staged})
+        for outputs, control in ((batch.outputs, False), (batch.control_outputs, True)):
+            for output in outputs:
+                number = self._ids[output.application]
+                self._lines[batch.number, number, control] = output.content
+                name = f"NOTIFY_{batch.number:010d}_{batch.stamp}.csv"
+                place = place_of(directory_name(output.application), control)
+                self.published[place, name] = output.content
         if batch.rejects:
             self.rejects[batch.number] = batch.rejects
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 use upswell_kernel::clock::Clock;
 use upswell_kernel::ledger::{Item, Ledger};
 use upswell_kernel::path::Path;
+use upswell_kernel::policy::Policy;
 use upswell_kernel::process::{Job, Scanner};
 use upswell_kernel::progress::RangeSpec;
+use upswell_kernel::reject::{OUTCOMES, REASONS};
 
 /// Every outcome is of a line, and every rejected line has a reason.
 type Counts = (u64, Vec<u64>, Vec<u64>);
@@ -85,6 +87,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
         ),
         Ledger::default(),
     );
+    let policy = Policy::default();
     let mut said = Said::default();
     for (number, data) in files.into_iter().enumerate() {
         let file = if way.compressed {
@@ -102,7 +105,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
             day_open: DAY_OPEN,
             ..RangeSpec::default()
         };
-        let mut counts = (0, vec![0; 10], vec![0; 7]);
+        let mut counts = (0, vec![0; OUTCOMES.len()], vec![0; REASONS.len()]);
         let mut kept_bytes = 0;
         for end in [way.cut.min(data.len()), data.len()] {
             (spec.end, spec.last) = (end as u64, end == data.len());
@@ -112,6 +115,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
                     ranges: std::slice::from_ref(&spec),
                     segment: &segment,
                     rules: &rules,
+                    policy: &policy,
                     output_bytes_max: way.output_bytes_max,
                     work_max: Duration::MAX,
                 };

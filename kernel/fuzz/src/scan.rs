@@ -10,6 +10,7 @@ use upswell_kernel::filter::Filter;
 use upswell_kernel::finder::{Context, Days};
 use upswell_kernel::path::Path;
 use upswell_kernel::piece::Piece;
+use upswell_kernel::policy::Policy;
 use upswell_kernel::progress::{Progress, RangeSpec};
 use upswell_kernel::rules::Rules;
 use upswell_kernel::scan::{Line, Record, Scanned, Visitor};
@@ -118,10 +119,12 @@ struct Merged {
 fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
     let (segment, rules, clock, mut columns) =
         (segment(), rules(), Clock::default(), Columns::default());
+    let policy = Policy::default();
     let context = Context {
         path,
         segment: &segment,
         rules: &rules,
+        policy: &policy,
         clock: &clock,
         columns: Mutex::new(&mut columns),
     };

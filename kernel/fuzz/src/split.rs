@@ -7,14 +7,15 @@ use upswell_kernel::clock::Clock;
 use upswell_kernel::gather::{Gathered, Part, gather};
 use upswell_kernel::ledger::{Item, Ledger};
 use upswell_kernel::path::Path;
-use upswell_kernel::process::{Job, Processed, Scanner};
+use upswell_kernel::policy::Policy;
+use upswell_kernel::process::{Job, Processed, Scanner, Terms};
 use upswell_kernel::progress::RangeSpec;
 use upswell_kernel::shard::SHARDS;
 use upswell_kernel::split::{Split, Splitting};
 use upswell_kernel::step::step;
 
 /// What a split reports that has no lines.
-const NOTHING: [u8; 51] = [0; 51];
+const NOTHING: [u8; 54] = [0; 54];
 
 /// Four control bytes (what it is, size of pieces, of splits, limit of rejects), then a blob, a report or a file.
 pub fn attempt(input: &[u8]) {
@@ -42,7 +43,12 @@ pub fn attempt(input: &[u8]) {
 /// What a shard refuses, or decides in a way that can be read again.
 fn blob(data: &[u8]) {
     let (mut ledger, rules) = (Ledger::default(), rules());
-    if let Ok(report) = step(&mut ledger, 0..SHARDS, &rules, true, &[data]) {
+    let terms = Terms {
+        rules: &rules,
+        policy: &Policy::default(),
+        adds: true,
+    };
+    if let Ok(report) = step(&mut ledger, 0..SHARDS, terms, &[data]) {
         reports(&NOTHING, &report);
         ledger.take_delta(1);
         ledger.items();
@@ -75,11 +81,12 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
         rejects_left_bytes: left,
         ..RangeSpec::default()
     };
-    let (segment, rules) = (segment(), rules());
+    let (segment, rules, policy) = (segment(), rules(), Policy::default());
     let job = Job {
         ranges: std::slice::from_ref(&range),
         segment: &segment,
         rules: &rules,
+        policy: &policy,
         output_bytes_max: u64::MAX,
         work_max: Duration::MAX,
     };
@@ -101,7 +108,10 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
         let path = Path::available()[0];
         let mut splitting = Splitting::new(&range, split, 1, Clock::default(), path, piece_bytes)
             .expect("a sound split");
-        while let Some(round) = splitting.round(&segment, &rules).expect("few columns") {
+        while let Some(round) = splitting
+            .round(&segment, &rules, &policy)
+            .expect("few columns")
+        {
             blobs.extend(round.into_iter().map(|(_, blob)| blob));
         }
         reports.push((split, splitting.report()));
@@ -109,7 +119,12 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
     }
     let mut ledger = Ledger::default();
     let blobs: Vec<&[u8]> = blobs.iter().rev().map(Vec::as_slice).collect();
-    let decided = step(&mut ledger, 0..SHARDS, &rules, true, &blobs).expect("sound blobs");
+    let terms = Terms {
+        rules: &rules,
+        policy: &policy,
+        adds: true,
+    };
+    let decided = step(&mut ledger, 0..SHARDS, terms, &blobs).expect("sound blobs");
     let parts: Vec<Part> = reports
         .iter()
         .map(|(split, report)| Part {
@@ -140,6 +155,7 @@ fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Item>, Vec<(String, S
         (progress.lines, progress.outcomes, progress.reasons),
         (progress.kept_bytes, progress.dropped, &progress.problem),
         (&done.outputs, &done.notifications, &done.rejects),
+        (&done.control_outputs, &done.control_notifications),
         (
             done.outside_over,
             &done.outside_over_example,

@@ -1,6 +1,8 @@
 //! Functions over bytes and files.
 
+use super::reference::forgotten_of;
 use super::{broken, path_of};
+use crate::blob;
 use crate::fast::{PAD_AFTER, PAD_BEFORE};
 use crate::filter::Filter;
 use crate::reject::REASONS;
@@ -51,6 +53,18 @@ impl Visitor<'static> for Collector {
     fn other(&mut self, start: usize, _: usize, _: u32, kind: Line) {
         self.lines.insert(start, kind);
     }
+}
+
+#[pyfunction]
+pub(super) fn forget_in(
+    py: Python<'_>,
+    blob: PyBackedBytes,
+    key: PyBackedBytes,
+    hashes: Vec<u64>,
+) -> PyResult<Option<Bound<'_, PyBytes>>> {
+    let forgotten = forgotten_of(&key, hashes)?;
+    let rest = py.detach(|| blob::without(&blob, &forgotten));
+    Ok(rest.map_err(broken)?.map(|rest| PyBytes::new(py, &rest)))
 }
 
 #[pyfunction]

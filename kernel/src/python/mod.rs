@@ -30,9 +30,11 @@ fn path_of(name: &str) -> PyResult<Path> {
 mod _kernel {
     use super::Path;
     #[pymodule_export]
-    use super::functions::{check_gzip, crc64, digest, first_record, parse_lines, search};
+    use super::functions::{
+        check_gzip, crc64, digest, first_record, forget_in, parse_lines, search,
+    };
     #[pymodule_export]
-    use super::reference::{PyClock, PyRules, PySegment, SegmentReport};
+    use super::reference::{PyClock, PyPolicy, PyRules, PySegment, SegmentReport};
     #[pymodule_export]
     use super::scanner::{PyResultOf, PyScanner, Scanned};
     #[pymodule_export]

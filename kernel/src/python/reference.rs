@@ -2,16 +2,19 @@
 
 use super::broken;
 use crate::clock::Clock;
+use crate::keyed::{KEY_BYTES, Keyed};
 use crate::msisdn;
+use crate::policy::{Control, Forgotten, Policy, SHARE_ALL};
 use crate::rules::Rules;
 use crate::segment::Segment;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[pyclass(frozen, name = "Segment", module = "upswell._kernel")]
-pub(super) struct PySegment(pub(super) Segment);
+pub(super) struct PySegment(pub(super) Arc<Segment>);
 
 #[pyclass(frozen, get_all, module = "upswell._kernel")]
 pub(super) struct SegmentReport {
@@ -46,14 +49,14 @@ impl PySegment {
             duplicates: report.duplicates,
             errors,
         };
-        Ok((PySegment(segment), report))
+        Ok((PySegment(Arc::new(segment)), report))
     }
 
     #[staticmethod]
     fn load(py: Python<'_>, dump: PyBackedBytes) -> PyResult<PySegment> {
         let segment = py.detach(|| Segment::load(&dump));
         segment
-            .map(PySegment)
+            .map(|segment| PySegment(Arc::new(segment)))
             .ok_or_else(|| broken("the dump of the segment is damaged"))
     }
 
@@ -122,5 +125,81 @@ impl PyClock {
             Some(_) => Ok(PyClock(shifts)),
             None => Err(broken("the clock's shifts do not ascend")),
         }
+    }
+}
+
+#[pyclass(frozen, name = "Policy", module = "upswell._kernel")]
+pub(super) struct PyPolicy(pub(super) Policy);
+
+/// What `PyPolicy::new` takes.
+type Parts = (
+    Option<PySegment>,
+    Vec<([u8; KEY_BYTES], Vec<u64>)>,
+    u64,
+    u64,
+    Option<[u8; KEY_BYTES]>,
+);
+
+pub(super) fn keyed(key: &[u8]) -> PyResult<Keyed> {
+    let key: [u8; KEY_BYTES] = key
+        .try_into()
+        .map_err(|_| broken(format!("a key of {} bytes", key.len())))?;
+    Ok(Keyed::new(key))
+}
+
+pub(super) fn forgotten_of(key: &[u8], hashes: Vec<u64>) -> PyResult<Forgotten> {
+    Ok(Forgotten {
+        keyed: keyed(key)?,
+        hashes: hashes.into_iter().collect(),
+    })
+}
+
+#[pymethods]
+impl PyPolicy {
+    #[new]
+    #[pyo3(signature = (suppressed = None, forgotten = None, max_per_customer_per_day = 0, control_share = 0, control_key = None))]
+    fn new(
+        suppressed: Option<&PySegment>,
+        forgotten: Option<Vec<(PyBackedBytes, Vec<u64>)>>,
+        max_per_customer_per_day: u64,
+        control_share: u64,
+        control_key: Option<PyBackedBytes>,
+    ) -> PyResult<PyPolicy> {
+        if control_share > SHARE_ALL || (control_share > 0) != control_key.is_some() {
+            return Err(broken("a control share without its key"));
+        }
+        let control = control_key.map(|key| {
+            keyed(&key).map(|keyed| Control {
+                keyed,
+                share: control_share,
+            })
+        });
+        Ok(PyPolicy(Policy {
+            suppressed: suppressed.map(|list| list.0.clone()),
+            forgotten: forgotten
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, hashes)| forgotten_of(&key, hashes))
+                .collect::<PyResult<_>>()?,
+            max_per_customer_per_day,
+            control: control.transpose()?,
+        }))
+    }
+
+    fn parts(&self) -> Parts {
+        let policy = &self.0;
+        let forgotten = policy.forgotten.iter().map(|forgotten| {
+            let mut hashes: Vec<u64> = forgotten.hashes.iter().copied().collect();
+            hashes.sort_unstable();
+            (forgotten.keyed.key(), hashes)
+        });
+        let control = policy.control.as_ref();
+        (
+            policy.suppressed.clone().map(PySegment),
+            forgotten.collect(),
+            policy.max_per_customer_per_day,
+            control.map_or(0, |control| control.share),
+            control.map(|control| control.keyed.key()),
+        )
     }
 }

@@ -1,15 +1,17 @@
 //! The scanner and its results.
 
-use super::reference::{PyClock, PyRules, PySegment};
+use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::state::PyLedger;
 use super::{broken, path_of};
 use crate::clock::Clock;
 use crate::msisdn;
 use crate::path::Path;
+use crate::policy::Policy;
 use crate::process::{self, Job, Processed, Scanner};
 use crate::progress::{Progress, RangeSpec};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const PATH_VARIABLE: &str = "UPSWELL_KERNEL_PATH";
@@ -158,35 +160,24 @@ impl PyResultOf {
 #[pymethods]
 impl PyResultOf {
     #[getter]
-    fn outputs<'py>(&self, py: Python<'py>) -> Vec<(u32, Bound<'py, PyBytes>)> {
-        self.done
-            .outputs
-            .iter()
-            .map(|(application, bytes)| (*application, PyBytes::new(py, bytes)))
-            .collect()
+    fn outputs<'py>(&self, py: Python<'py>) -> Vec<OutputTuple<'py>> {
+        outputs(py, &self.done.outputs)
     }
 
     #[getter]
-    fn notifications<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> Vec<(u32, u32, String, usize, u64, Bound<'py, PyBytes>)> {
-        let raw =
-            |n: &process::Notification| &self.done.outputs[&n.application][n.at..n.at + n.length];
-        let notifications = self.done.notifications.iter();
-        notifications
-            .map(|n| {
-                let digits = msisdn::digits_of(n.msisdn);
-                (
-                    n.day,
-                    n.application,
-                    digits,
-                    n.range,
-                    n.byte,
-                    PyBytes::new(py, raw(n)),
-                )
-            })
-            .collect()
+    fn notifications<'py>(&self, py: Python<'py>) -> Vec<NotificationTuple<'py>> {
+        notifications(py, &self.done.notifications, &self.done.outputs)
+    }
+
+    #[getter]
+    fn control_outputs<'py>(&self, py: Python<'py>) -> Vec<OutputTuple<'py>> {
+        outputs(py, &self.done.control_outputs)
+    }
+
+    #[getter]
+    fn control_notifications<'py>(&self, py: Python<'py>) -> Vec<NotificationTuple<'py>> {
+        let done = &self.done;
+        notifications(py, &done.control_notifications, &done.control_outputs)
     }
 
     #[getter]
@@ -207,6 +198,38 @@ impl PyResultOf {
     fn unmatched_example(&self) -> Option<&str> {
         self.done.unmatched_example.as_deref()
     }
+}
+
+type OutputTuple<'py> = (u32, Bound<'py, PyBytes>);
+type NotificationTuple<'py> = (u32, u32, String, usize, u64, Bound<'py, PyBytes>);
+
+fn outputs<'py>(py: Python<'py>, outputs: &BTreeMap<u32, Vec<u8>>) -> Vec<OutputTuple<'py>> {
+    let outputs = outputs.iter();
+    outputs
+        .map(|(application, bytes)| (*application, PyBytes::new(py, bytes)))
+        .collect()
+}
+
+fn notifications<'py>(
+    py: Python<'py>,
+    notifications: &[process::Notification],
+    outputs: &BTreeMap<u32, Vec<u8>>,
+) -> Vec<NotificationTuple<'py>> {
+    let raw = |n: &process::Notification| &outputs[&n.application][n.at..n.at + n.length];
+    notifications
+        .iter()
+        .map(|n| {
+            let digits = msisdn::digits_of(n.msisdn);
+            (
+                n.day,
+                n.application,
+                digits,
+                n.range,
+                n.byte,
+                PyBytes::new(py, raw(n)),
+            )
+        })
+        .collect()
 }
 
 type RangeTuple = (
@@ -288,6 +311,7 @@ impl PyScanner {
     }
 
     #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (ranges, segment, rules, ledger, output_bytes_max, work_ms_max, policy = None))]
     fn process(
         &mut self,
         py: Python<'_>,
@@ -297,12 +321,15 @@ impl PyScanner {
         ledger: &mut PyLedger,
         output_bytes_max: u64,
         work_ms_max: u64,
+        policy: Option<&PyPolicy>,
     ) -> PyResult<PyResultOf> {
+        let off = Policy::default();
         let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
         let job = Job {
             ranges: &ranges,
             segment: &segment.0,
             rules: &rules.0,
+            policy: policy.map_or(&off, |policy| &policy.0),
             output_bytes_max,
             work_max: Duration::from_millis(work_ms_max),
         };

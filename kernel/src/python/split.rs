@@ -1,12 +1,14 @@
 //! Splits of a range, the ledger's decisions about what they send, and the result made of both.
 
 use super::broken;
-use super::reference::{PyClock, PyRules, PySegment};
+use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::scanner::{
     PyResultOf, RangeSpecOf, adds_of, clock_of, path_in_force, piece_bytes_in_force,
 };
 use super::state::PyLedger;
 use crate::gather::{Gathered, Part};
+use crate::policy::Policy;
+use crate::process::Terms;
 use crate::shard::SHARDS;
 use crate::split::{Split, Splitting};
 use pyo3::prelude::*;
@@ -18,12 +20,14 @@ pub(super) struct PySplitting {
     splitting: Splitting,
     segment: Py<PySegment>,
     rules: Py<PyRules>,
+    policy: Option<Py<PyPolicy>>,
 }
 
 #[pymethods]
 impl PySplitting {
     #[new]
     #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (range, place, begin, end, shards, clock, segment, rules, policy = None))]
     fn new(
         py: Python<'_>,
         range: RangeSpecOf,
@@ -34,6 +38,7 @@ impl PySplitting {
         clock: &PyClock,
         segment: Py<PySegment>,
         rules: Py<PyRules>,
+        policy: Option<Py<PyPolicy>>,
     ) -> PyResult<PySplitting> {
         let split = Split { place, begin, end };
         let (clock, path, piece_bytes) =
@@ -45,6 +50,7 @@ impl PySplitting {
             splitting,
             segment,
             rules,
+            policy,
         })
     }
 
@@ -53,9 +59,11 @@ impl PySplitting {
         py: Python<'py>,
     ) -> PyResult<Option<Vec<(usize, Bound<'py, PyBytes>)>>> {
         let (segment, rules) = (&self.segment.get().0, &self.rules.get().0);
+        let off = Policy::default();
+        let policy = self.policy.as_ref().map_or(&off, |policy| &policy.get().0);
         let splitting = &mut self.splitting;
         let blobs = py
-            .detach(|| splitting.round(segment, rules))
+            .detach(|| splitting.round(segment, rules, policy))
             .map_err(broken)?;
         Ok(blobs.map(|blobs| {
             let blobs = blobs.into_iter();
@@ -71,6 +79,8 @@ impl PySplitting {
 }
 
 #[pyfunction]
+#[allow(clippy::too_many_arguments)]
+#[pyo3(signature = (ledger, shard, shards, measure, rules, blobs, policy = None))]
 pub(super) fn step<'py>(
     py: Python<'py>,
     ledger: &mut PyLedger,
@@ -79,23 +89,30 @@ pub(super) fn step<'py>(
     measure: &str,
     rules: &PyRules,
     blobs: Vec<PyBackedBytes>,
+    policy: Option<&PyPolicy>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     if !shards.is_power_of_two() || shards > SHARDS || shard >= shards {
         return Err(broken(format!("there is no shard {shard} of {shards}")));
     }
     let of_one = SHARDS / shards;
     let owned = shard * of_one..(shard + 1) * of_one;
-    let adds = adds_of(measure)?;
+    let off = Policy::default();
+    let terms = Terms {
+        rules: &rules.0,
+        policy: policy.map_or(&off, |policy| &policy.0),
+        adds: adds_of(measure)?,
+    };
     let ledger = &mut ledger.0;
     let report = py.detach(|| {
         let blobs: Vec<&[u8]> = blobs.iter().map(|blob| &**blob).collect();
-        crate::step::step(ledger, owned, &rules.0, adds, &blobs)
+        crate::step::step(ledger, owned, terms, &blobs)
     });
     Ok(PyBytes::new(py, &report.map_err(broken)?))
 }
 
 /// What a gathered batch is for Python.
 #[derive(IntoPyObject)]
+#[allow(clippy::large_enum_variant)] // there is one of them at a time, and it goes at once
 pub(super) enum Answer {
     Whole(Py<PyResultOf>),
     Cut((usize, u64)),

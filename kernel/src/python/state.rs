@@ -1,6 +1,7 @@
 //! The ledger.
 
 use super::broken;
+use super::reference::forgotten_of;
 use crate::ledger::{Item, Ledger};
 use crate::loading::{Kept, Loading};
 use crate::msisdn;
@@ -125,6 +126,13 @@ impl PyLedger {
         let ledger = &mut self.0;
         let delta = py.detach(|| ledger.take_delta(1));
         PyBytes::new(py, &delta)
+    }
+
+    fn forget(&mut self, py: Python<'_>, key: PyBackedBytes, hashes: Vec<u64>) -> PyResult<()> {
+        let forgotten = forgotten_of(&key, hashes)?;
+        let ledger = &mut self.0;
+        py.detach(|| ledger.forget(&forgotten));
+        Ok(())
     }
 
     fn entries(&self) -> (u64, u64) {

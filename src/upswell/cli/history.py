@@ -22,7 +22,7 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Show every edit of the rules and the segment that was taken: when, what it changed, and"
+        "Show every edit of the rules, the segment and the policies that was taken: when, what it changed, and"
         " its effect so far in batches, lines and notifications. An edit that was refused is shown"
         " with its reasons until what is on disk can be taken."
     ),
@@ -44,11 +44,13 @@ def command(as_json: bool, **given: Any) -> int:
 def _describe(found: "History") -> Iterator[str]:
     from upswell.cli.show import moment
 
-    for kind in ("rules", "segment"):
-        yield f"{kind.capitalize()}"
+    for kind, title in _TITLES.items():
         edits = found.of(kind)
+        if kind in ("suppress", "policy") and not edits:
+            continue
+        yield title
         for number, edit in enumerate(edits):
-            yield f"  {moment(edit.at)}  {edit.version[:12]}  {_effect(edit)}"
+            yield f"  {moment(edit.at)}  {edit.version[:12] or 'off'}  {_effect(edit)}"
             yield f"    {edit.words or ('no difference' if number else 'the first')}"
         if not edits:
             yield "  none yet"
@@ -58,6 +60,14 @@ def _describe(found: "History") -> Iterator[str]:
         yield f"  {found.refused.words}"
     else:
         yield "No edit is refused."
+
+
+_TITLES = {
+    "rules": "Rules",
+    "segment": "Segment",
+    "suppress": "Suppression list",
+    "policy": "Limit per customer and control group",
+}
 
 
 def _effect(edit: "Edit") -> str:

@@ -49,7 +49,29 @@ _RUNNING = (
         "adopt",
         "New state, but OUTPUT holds notifications: take over their daily caps and numbering.",
     ),
-    _flag("accept_reference", "Take a change of SEGMENT or RULES that would be refused."),
+    _flag("accept_reference", "Take a change of SEGMENT, RULES or SUPPRESS that would be refused."),
+    _value(
+        "keep_notifications_days",
+        "N",
+        "Days whose notifications the state keeps, the newest included; older ones are pruned [all].",
+    ),
+    _value("suppress", "PATH", "File or directory of dials that are never notified [none]."),
+    _value(
+        "max_per_customer_per_day",
+        "N",
+        "Notifications that a customer may get a day over all applications; 0: no limit [0].",
+    ),
+    _value(
+        "control_share",
+        "PERCENT",
+        "Share of the customers that are kept from OUTPUT, in OUTPUT/.control, to compare with [0].",
+    ),
+    _value(
+        "control_key",
+        "TEXT",
+        "Secret that draws these customers; better as UPSWELL_CONTROL_KEY, since others see a"
+        " command's words.",
+    ),
     _value("max_reject_ratio", "R", "With --once: exit 65 when more than R (0 to 1) is rejected."),
     _value("settle_s", "S", "Seconds a file must stay unchanged to be still [2]."),
     _value("poll_s", "S", "Seconds between two looks at DATA [1]."),

@@ -78,9 +78,18 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
         where = " + ".join(f"{n:,} {_WHERE[place]}" for place, n in of_day.where.items())
         lines.append(
             f"  {date_of(day)}  {plural(of_day.notifications, 'notification')} = {where or 0}"
+            + (f"; {of_day.control:,} kept from the control group" if of_day.control else "")
         )
     if not found.days:
         lines.append("  no notifications")
+    if found.pruned:
+        lines += [
+            "",
+            f"Pruned: {plural(found.pruned, 'notification')} of days that are no longer kept.",
+        ]
+    if found.forgotten:
+        lines += ["", f"Forgotten: {plural(found.forgotten, 'notification')}, whose customers were"]
+        lines[-1] += " taken out of the state."
     return lines + describe_proof(found.unproven, found.differences, "Everything fits.")
 
 

@@ -38,13 +38,19 @@ _COLUMNS = ("day", "application", "msisdn", "batch", "file", "byte", "output", "
 @click.option("--application", metavar="NAME", help="Only of this application.")
 @click.option("--file", metavar="NAME", help="Only out of this file of DATA.")
 @click.option("--batch", metavar="N", type=click.IntRange(1, BATCH_MAX), help="Only of this batch.")
+@click.option(
+    "--control",
+    is_flag=True,
+    help="Instead, what was kept from the control group, in OUTPUT/.control.",
+)
 @click.option("--list", "listed", is_flag=True, help="List the notifications, msisdns whole.")
 @tables.forms
 def command(listed: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
     """Print the counts or the rows."""
     from upswell.sent import Wanted
 
-    wanted = Wanted(given["day"], given["application"], given["file"], given["batch"])
+    asked = ("day", "application", "file", "batch", "control")
+    wanted = Wanted(*(given[name] for name in asked))
     form = tables.form(as_csv, as_json)
     state_dir = options.state_dir(given)
     if listed:
@@ -76,18 +82,27 @@ def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
 
 def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
     from upswell.cli.show import columns
-    from upswell.sent import counts, to_json
+    from upswell.sent import counts, forgotten, pruned, to_json
     from upswell.zones import date_of
 
+    if form == "json":
+        say_json(to_json(state_dir, wanted))
+        return
     found = counts(state_dir, wanted)
     total = sum(found.values())
+    gone, old = forgotten(state_dir, wanted), pruned(state_dir, wanted)
     rows = [(day, application, n) for (day, application), n in found.items()]
     if form == "csv":
         say_all(tables.as_csv(("day", "application", "notifications"), rows))
-    elif form == "json":
-        say_json(to_json(found))
     elif not found:
-        say("Nothing was notified.")
+        say("Nothing was kept from it." if wanted.control else "Nothing was notified.")
     else:
         shown = [(f"{date_of(day)}  {application}", n, "") for day, application, n in rows]
-        say("Notifications by day and application", *columns([*shown, ("= all", total, "")]))
+        title = "Kept from the control group" if wanted.control else "Notifications"
+        say(f"{title} by day and application", *columns([*shown, ("= all", total, "")]))
+        if old:
+            say(
+                f"{old:,} of them are of days that the state no longer keeps: --list does not have them."
+            )
+        if gone:
+            say(f"{gone:,} of their customers were forgotten since: --list does not have them.")

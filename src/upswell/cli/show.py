@@ -7,7 +7,7 @@ written. It prints nothing itself: every function returns lines.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
+from upswell.words import OUTCOME_WORDS, POLICY_OUTCOMES, REASON_WORDS, STATE_WORDS
 
 if TYPE_CHECKING:
     from upswell.summary import Summary
@@ -63,6 +63,8 @@ def describe_summary(
     lines += _outcomes(summary.outcomes, summary.lines)
     lines += _table("Rejects by reason", summary.rejects, REASON_WORDS)
     lines += _notifications(summary.notifications, "Notifications by application")
+    if summary.control:
+        lines += _notifications(summary.control, "Kept from the control group, by application")
     if today is not None:
         lines += _notifications(today[1], f"Notifications of {today[0]}")
     lines += _table("Files by state", summary.files, STATE_WORDS)
@@ -99,7 +101,11 @@ def _notifications(by_application: Mapping[str, int], title: str) -> list[str]:
 
 
 def _outcomes(outcomes: Mapping[str, int], lines: int) -> list[str]:
-    rows = [(name, n, OUTCOME_WORDS.get(name, "")) for name, n in outcomes.items()]
+    rows = [
+        (name, n, OUTCOME_WORDS.get(name, ""))
+        for name, n in outcomes.items()
+        if n or name not in POLICY_OUTCOMES
+    ]
     return ["", "Lines by outcome", *columns([*rows, ("= lines read", lines, "")])]
 
 

@@ -1,5 +1,6 @@
-"""``upswell state``: what a state directory is, whether it is sound, a copy of it, and how it moves."""
+"""``upswell state``: what a state directory is, whether it is sound, a copy of it, how it moves, and who is removed."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, Group, say, say_json
 
 if TYPE_CHECKING:
+    from upswell.forget import Removal
     from upswell.transfer import Moved
 
 EXAMPLES = (
@@ -16,6 +18,7 @@ EXAMPLES = (
     "upswell state backup /backup/monday --output out/",
     "upswell state show --state /var/lib/upswell --json",
     "upswell state export --output out/ state.upswell",
+    "upswell state forget - --output out/ < requests.txt",
 )
 
 
@@ -23,7 +26,7 @@ EXAMPLES = (
     "state",
     cls=Group,
     examples=EXAMPLES,
-    help="Verify, back up or describe a state, or move it to another place or engine.",
+    help="Verify, back up or describe a state; move it to another place or engine; or remove a person from it.",
 )
 def command() -> None:
     """The commands on a state."""
@@ -197,3 +200,82 @@ def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
         rejects = plural(moved.reject_files, "reject file")
         say(f"{sentence}: up to batch {moved.last_batch}, with {rejects}, {size(moved.bytes)}")
     return 0
+
+
+@command.command(
+    "forget",
+    cls=Command,
+    examples=(
+        "upswell state forget 0126545098 --output out/",
+        "upswell state forget - --output out/ < requests.txt",
+    ),
+    help=(
+        "Remove a person from a state: notifications, totals, caps and rejects, down to the bytes on"
+        " the disk. The run must be stopped (75 otherwise). Their records are suppressed until their"
+        " days are closed, known by a keyed hash alone, so nothing is sent twice. DATA, SEGMENT and"
+        " OUTPUT are not touched: where the dial still stands is listed. MSISDN may be - to read any"
+        " number of them from stdin, one a line, so that no list of processes shows them."
+    ),
+)
+@click.argument("msisdn", metavar="MSISDN|-")
+@options.existing_run
+@options.DATA
+@options.JSON
+def forget(msisdn: str, as_json: bool, data: str | None, **given: Any) -> int:
+    """Remove, and print what was removed and where the dial still stands."""
+    from pathlib import Path
+
+    from upswell.forget import forget as forget_them
+
+    found = forget_them(
+        options.state_dir(given),
+        _from_stdin() if msisdn == "-" else [msisdn],
+        data=Path(data) if data else None,
+    )
+    if as_json:
+        say_json(found.to_json())
+    else:
+        say(*_describe_forgotten(found))
+    return 0
+
+
+def _from_stdin() -> list[str]:
+    from upswell.errors import UsageError
+
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", "give it msisdns, or write one in the place of -")
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _describe_forgotten(found: "Removal") -> list[str]:
+    from upswell.cli.show import plural
+    from upswell.zones import date_of
+
+    erased = found.erased
+    lines = [
+        f"Forgotten: {'1 person' if found.people == 1 else f'{found.people:,} people'}.",
+        f"  removed  {plural(erased.notifications, 'notification')},"
+        f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
+    ]
+    if found.until_day:
+        lines.append(
+            f"  until {date_of(found.until_day)} is closed their records are suppressed: take the dial out of SEGMENT"
+            " before, or usage of later days is counted again"
+        )
+    lines += ["", "Still standing in", *(f"  {each}" for each in found.stands)]
+    if not found.stands:
+        lines[-1] = "It stands nowhere else."
+    if found.unknown:
+        lines += ["", "Not looked at", *(f"  ? {each}" for each in found.unknown)]
+    return lines
+
+
+def _sizes(state_dir: "Path") -> dict[str, int]:
+    """Bytes on disk by what they are for."""
+    found = {"database": 0, "rejects": 0}
+    for path in state_dir.glob("checkpoint.db*"):
+        found["database"] += path.stat().st_size
+    for path in (state_dir / "rejects").glob("*.tsv"):
+        found["rejects"] += path.stat().st_size
+    return found

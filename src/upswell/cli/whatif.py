@@ -18,6 +18,7 @@ EXAMPLES = (
     "upswell whatif --rules new.csv --output out/",
     "upswell whatif --rules mild.csv --rules strict.csv --day 2020-04-17..2020-04-18 --output out/",
     "upswell whatif --segment new/ --list --output out/",
+    "upswell whatif --max-per-customer-per-day 2 --output out/",
     "upswell whatif --rules new.csv --report whatif.html --output out/",
 )
 
@@ -33,7 +34,7 @@ def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | N
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Replay the kept files under other rules or over another segment, without side effects,"
+        "Replay the kept files under other rules, another segment or another policy, without side effects,"
         " beside what was in force: notifications by application and hour, customers gained and"
         " lost, the totals that just missed their threshold, and the curve of notifications over"
         " thresholds. It takes about a run's time for each set of rules and each of the seven"
@@ -44,6 +45,16 @@ def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | N
     "--rules", "new_rules", metavar="NEW", multiple=True, help="Other RULES; may be repeated."
 )
 @click.option("--segment", "new_segment", metavar="NEW", help="Another SEGMENT, for all of them.")
+@click.option(
+    "--suppress", "new_suppress", metavar="NEW", help="Another SUPPRESS, for all of them."
+)
+@click.option(
+    "--max-per-customer-per-day",
+    "most",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Another limit per customer, for all of them; 0: none.",
+)
 @click.option(
     "--day",
     "days",
@@ -65,6 +76,8 @@ def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | N
 def command(
     new_rules: Sequence[str],
     new_segment: str | None,
+    new_suppress: str | None,
+    most: int | None,
     days: tuple[int, int] | None,
     listed: bool,
     curve: bool,
@@ -84,6 +97,8 @@ def command(
         options.state_dir(given),
         [Path(path) for path in new_rules],
         segment=Path(new_segment) if new_segment else None,
+        suppress=Path(new_suppress) if new_suppress else None,
+        max_per_customer_per_day=most,
         days=Days(*days) if days else None,
         data=Path(data) if data else None,
         curve=curve,

@@ -85,6 +85,7 @@ function tellDay(found) {
     { name: "Against usual", value: change, note: !then ? "nothing to hold against" : newest ? `up to ${last}:00` : "the whole day" },
     { name: "Most notified", value: best?.total ? best.name : "–", note: best?.total ? `${count(best.total)} that day` : "" },
     { name: "Applications", value: count(every.length), note: plural(sum(every.map((each) => each.rules.length)), "rule") },
+    ...(found.control ? [{ name: "Control group", value: count(found.control), note: "kept from it that day" }] : []),
   ];
 }
 

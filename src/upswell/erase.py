@@ -1,0 +1,215 @@
+"""Taking customers out of a state: the one transaction that does it, and what makes their bytes go from the disk.
+
+Owns every write of ``state forget``, and never touches DATA and OUTPUT. The invariant: killed anywhere, it has been
+done or not, but for files that the next start or the next ``forget`` puts in place; and once it has returned, no page,
+log or reject file of the state holds a record, a total or a cap of them.
+"""
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from upswell import shards
+from upswell.checkpoint import Checkpoint
+from upswell.errors import StorageError
+from upswell.filesystem import RECOVERS, faults
+from upswell.kernel import forget_in
+from upswell.keyed import KEY_BYTES, keyed_hash
+from upswell.rejects import Rejects, digest_of, unescape
+from upswell.schema import DAMAGED_HINT, damaged, seal, storage_errors
+from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
+from upswell.view import BATCH_COLUMNS, to_signed
+
+_COLUMNS = BATCH_COLUMNS.split(", ")
+
+
+class Erased(NamedTuple):
+    """What was taken out."""
+
+    notifications: int
+    reject_lines: int
+    ledger_blobs: int
+    """Parts of the ledger that held totals or caps of them."""
+
+
+class _Rewritten(NamedTuple):
+    """A reject file without some of its lines."""
+
+    batch: int
+    content: bytes
+    lines: int
+
+
+class Eraser(Checkpoint):
+    """The state, for the one process that takes customers out of it."""
+
+    def erase(self, msisdns: Collection[str], until_day: int) -> Erased:
+        """Take them out; their records are suppressed from the next batch on, as long as ``until_day`` is open.
+
+        A crash leaves all of it or nothing in the database. Reject files, and the files of a ledger that a cluster
+        keeps, follow it: at the next start at the latest.
+        Raises StorageError when the disk fails, or a blob of the ledger is damaged.
+        """
+        rejects = Rejects(self.state_dir)
+        rejects.finish(self.has_rejects)
+        rewritten = list(self._rewrite(rejects, msisdns))
+        new = [
+            msisdn
+            for msisdn in msisdns
+            if not any(forgetting.has(msisdn) for forgetting in self.forgettings())
+        ]
+        key = secrets.token_bytes(KEY_BYTES)
+        anew = list(self._shard_files_anew(key, [_hash(key, msisdn) for msisdn in msisdns]))
+        with self._transaction():
+            if new:
+                self._put_forgetting(key, new, until_day)
+            notifications = sum(self._erase_notifications(msisdn) for msisdn in msisdns)
+            blobs = self._erase_in_ledger(key, [_hash(key, msisdn) for msisdn in msisdns])
+            self._replace_shard_files(anew)
+            for one in rewritten:
+                self._put_rejects(one)
+        rejects.finish(self.has_rejects)
+        if self.ledger_dir.is_dir():
+            shards.sweep(self.ledger_dir, {file.name for file in self.shard_files()})
+        self._scrub()
+        return Erased(notifications, sum(one.lines for one in rewritten), blobs + len(anew))
+
+    def _put_forgetting(self, key: bytes, msisdns: Sequence[str], until_day: int) -> None:
+        ((number,),) = self._db.execute(
+            "INSERT INTO forgetting(hash_key, people, first_batch, until_day, at)"
+            " VALUES (?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) RETURNING id",
+            (key, len(msisdns), self.last_batch() + 1, until_day),
+        ).fetchall()
+        self._db.executemany(
+            "INSERT INTO forgotten VALUES (?, ?)",
+            [(number, to_signed(_hash(key, msisdn))) for msisdn in msisdns],
+        )
+
+    def _erase_notifications(self, msisdn: str) -> int:
+        """Delete the notifications of a customer, counted where they were."""
+        gone = Counter[tuple[int, int, int, int]]()
+        of_bytes = Counter[tuple[int, int, int, int]]()
+        days = self.rows(
+            "SELECT day, application FROM notified_total UNION SELECT day, application FROM control_total"
+        )
+        for day, application in days:
+            place = (day, application, msisdn)
+            rows = self.rows(
+                "SELECT batch, control, length(raw) FROM notification WHERE (day, application, msisdn) = (?, ?, ?)",
+                place,
+            )
+            for batch, control, length in rows:
+                gone[batch, application, control, day] += 1
+                of_bytes[batch, application, control, day] += length + 1
+            if rows:
+                self._db.execute(
+                    "DELETE FROM notification WHERE (day, application, msisdn) = (?, ?, ?)", place
+                )
+        self._db.executemany(
+            "INSERT INTO forgotten_lines VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET lines = lines + excluded.lines, bytes = bytes + excluded.bytes",
+            [(*key, lines, of_bytes[key]) for key, lines in gone.items()],
+        )
+        return gone.total()
+
+    def _erase_in_ledger(self, key: bytes, hashes: Sequence[int]) -> int:
+        """Take totals and caps out of every stored part of the ledger; how many parts held some."""
+        changed = 0
+        try:
+            # One by one: together they are as large as the ledger.
+            for (shard,) in self.rows("SELECT shard FROM ledger_base"):
+                ((batch, content),) = self.rows(
+                    "SELECT batch, content FROM ledger_base WHERE shard = ?", (shard,)
+                )
+                if (rest := forget_in(content, key, hashes)) is not None:
+                    self._db.execute(
+                        "UPDATE ledger_base SET content = ?, seal = ? WHERE shard = ?",
+                        (rest, seal(shard, batch, rest), shard),
+                    )
+                    changed += 1
+            for (batch,) in self.rows("SELECT batch FROM ledger_delta"):
+                ((content,),) = self.rows(
+                    "SELECT content FROM ledger_delta WHERE batch = ?", (batch,)
+                )
+                if (rest := forget_in(content, key, hashes)) is not None:
+                    self._db.execute(
+                        "UPDATE ledger_delta SET content = ?, seal = ? WHERE batch = ?",
+                        (rest, seal(batch, rest), batch),
+                    )
+                    changed += 1
+                    if batch < self.first_batch():
+                        self._put_meta({"adopted_bytes": str(len(rest))})
+        except ValueError as error:
+            raise StorageError(f"the ledger in {self.path} is damaged", DAMAGED_HINT) from error
+        return changed
+
+    def _shard_files_anew(
+        self, key: bytes, hashes: Sequence[int]
+    ) -> Iterator[tuple[str, ShardFile]]:
+        """Write the files of the ledger that hold totals or caps of them anew, under the name of an attempt.
+
+        Gives (name before, file); a crash leaves files that no row names.
+        """
+        attempt = new_attempt()
+        with faults(self.ledger_dir, StorageError, RECOVERS):
+            for file in self.shard_files():
+                try:
+                    blobs = read_shard_file(self.ledger_dir, file)
+                    changed = [forget_in(blob, key, hashes) for blob in blobs]
+                except (DamagedShard, ValueError) as error:
+                    raise damaged(self.path, f"the ledger: {error}") from error
+                if any(blob is not None for blob in changed):
+                    rest = [
+                        old if new is None else new for old, new in zip(blobs, changed, strict=True)
+                    ]
+                    place = (file.shard, file.batch, attempt, file.kind)
+                    yield file.name, write_shard_file(self.ledger_dir, *place, rest)
+
+    def _replace_shard_files(self, anew: Sequence[tuple[str, ShardFile]]) -> None:
+        for name, file in anew:
+            values = (*file[:-1], to_signed(file.digest))
+            self._db.execute(
+                "UPDATE shard_file SET name = ?, bytes = ?, digest = ?, seal = ? WHERE name = ?",
+                (*values[-3:], seal(*values), name),
+            )
+
+    def _rewrite(self, rejects: Rejects, msisdns: Collection[str]) -> Iterator[_Rewritten]:
+        """Write the reject files that name a customer anew beside them, without those lines.
+
+        Files of no batch, which an earlier state has left here, have nothing to wait for.
+        """
+        # As `explain` has it: digits beside them make another number.
+        theirs = re.compile(rb"(?<![0-9])(?:%b)(?![0-9])" % b"|".join(map(str.encode, msisdns)))
+        for number, content in rejects.contents():
+            lines = content.splitlines(keepends=True)
+            kept = [line for line in lines if not theirs.search(unescape(line))]
+            if len(kept) < len(lines):
+                rest = b"".join(kept)
+                known = self.first_batch() <= number <= self.last_batch()
+                rejects.rewrite(number, rest, at_once=not known)
+                yield _Rewritten(number, rest, len(lines) - len(kept))
+
+    def _put_rejects(self, one: _Rewritten) -> None:
+        for values in self.rows(
+            f"SELECT {BATCH_COLUMNS} FROM batch WHERE number = ?", (one.batch,)
+        ):
+            length, digest = len(one.content), digest_of(one.content)
+            row = dict(zip(_COLUMNS, values, strict=True))
+            row |= {"rejects_bytes": length, "rejects_digest": digest}
+            self._db.execute(
+                "UPDATE batch SET rejects_bytes = ?, rejects_digest = ?, seal = ? WHERE number = ?",
+                (length, digest, self.seal_batch(list(row.values())), one.batch),
+            )
+
+    def _scrub(self) -> None:
+        """Make what was deleted go from the file: free places of pages may still hold it, and so does the log."""
+        with storage_errors(self.path):
+            self.release(idle=True)
+            self._db.execute("VACUUM")
+            self.release(idle=True)
+
+
+def _hash(key: bytes, msisdn: str) -> int:
+    return keyed_hash(key, msisdn.encode())

@@ -1,0 +1,219 @@
+"""Removing a person from a state, and saying where their dial still stands.
+
+Owns what ``upswell state forget`` does around ``erase``: whom, until when their records are suppressed, and the search
+for what is not ours to change: DATA and its archive, SEGMENT, OUTPUT, an exported file, and the kept versions, which
+the log names by their content. It needs the state to itself. No msisdn is in anything that it gives back.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upswell.contents import read_segment
+from upswell.erase import Erased, Eraser
+from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
+from upswell.filesystem import directory, inside, read_file
+from upswell.kernel import SHARDS, Segment, forget_in, search
+from upswell.keyed import KEY_BYTES, keyed_hash
+from upswell.listing import read_name, scan, show_name
+from upswell.names import parse_staged
+from upswell.privacy import escape
+from upswell.published import files
+from upswell.rejects import unescape
+from upswell.schema import EXPORTED, connect, storage_errors
+from upswell.segment import parse_msisdn
+from upswell.sink import OWN_DIRECTORY, STAGING
+from upswell.view import View
+from upswell.zones import Zones, day_last_of
+
+_END = 1 << 62  # no file is as long
+_DAY = re.compile(r"[0-9]{8}")  # a directory of the archive
+
+
+@dataclass(slots=True)
+class Removal:
+    """What was removed, and what is left for others to do."""
+
+    people: int
+    erased: Erased
+    until_day: int
+    """Their records are suppressed while this day is open; 0: there was no batch yet."""
+    stands: list[str] = field(default_factory=list)
+    """Where a dial of them still stands, a sentence each."""
+    unknown: list[str] = field(default_factory=list)
+    """Where could not be looked, a sentence each."""
+
+    def to_json(self) -> dict[str, object]:
+        """As one object."""
+        return {
+            "people": self.people,
+            "removed": self.erased._asdict(),
+            "until_day": self.until_day or None,
+            "stands": self.stands,
+            "unknown": self.unknown,
+        }
+
+
+def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -> Removal:
+    """Remove customers from a state whose run is stopped. Killed anywhere, the same again completes it.
+
+    Args:
+        state_dir: the state's directory.
+        given: msisdns of 5 to 15 digits, with or without a leading ``+``.
+        data: where the files are, if they were moved.
+
+    Raises:
+        UsageError: one is no msisdn, or there is none. Locked: a run holds the state. ConfigError: notifications wait
+        to be published. StorageError: there is no state, it is damaged, or the disk fails.
+    """
+    msisdns = sorted({_parse(text) for text in given})
+    if not msisdns:
+        raise UsageError("whom?", "give a msisdn, or - and one a line on stdin")
+    View.open(state_dir).close()  # a state that is not there must not be made
+    with Eraser.open(state_dir, SHARDS) as state:
+        meta, last = state.meta(), state.last()
+        own = state_dir if (state_dir / STAGING).is_dir() else None
+        output = own.absolute().parent if own else Path(meta.get("output", ""))
+        _refuse_waiting(state, output)
+        zones = Zones(meta.get("data_timezone", "UTC"), meta.get("rules_timezone", "UTC"))
+        until_day = day_last_of(last.newest_stamp, zones) if last else 0
+        found = Removal(len(msisdns), state.erase(msisdns, until_day), until_day)
+        looking = _Looking(found, msisdns)
+        looking.through_output(output)
+        place = data or Path(meta.get("data", ""))
+        looking.through_data(place)
+        if "archive" in meta:
+            looking.through_archive(Path(meta["archive"]))
+        for name in ("segment", "suppress"):
+            if path := meta.get(name):
+                looking.through_dials(name.upper(), Path(path))
+        looking.through_versions(state)
+        if EXPORTED in meta:
+            looking.through_export(Path(meta[EXPORTED]))
+    return found
+
+
+def _parse(text: str) -> str:
+    msisdn = parse_msisdn(text.strip().encode("utf-8", "replace"))
+    if msisdn is None:
+        raise UsageError(
+            "that is no msisdn", "write 5 to 15 digits, or - to read them from stdin, one a line"
+        )
+    return msisdn
+
+
+def _refuse_waiting(state: View, output: Path) -> None:
+    """A staged file could not be made again without the notifications that are to go."""
+    staging = output / OWN_DIRECTORY / STAGING
+    with storage_errors(staging):
+        names = [path.name for path in staging.iterdir()] if staging.is_dir() else []
+    batches = [parsed.batch for name in names if (parsed := parse_staged(name)) is not None]
+    if any(state.first_batch() <= batch <= state.last_batch() for batch in batches):
+        raise ConfigError(
+            "notifications of the last batch still wait to be published",
+            "start the run once, with --once: it publishes them; then forget again",
+        )
+
+
+class _Looking:
+    """The search for dials in what is not ours to change."""
+
+    def __init__(self, found: Removal, msisdns: Sequence[str]) -> None:
+        self._found = found
+        self._msisdns = msisdns
+        self._theirs = re.compile(rb"(?<![0-9])(?:%b)(?![0-9])" % "|".join(msisdns).encode())
+
+    def through_output(self, output: Path) -> None:
+        """All notification files that are still there."""
+        for place, _ in files(output):
+            parent, _, name = place.rpartition("/")
+            try:
+                with directory(output) as output_fd, inside(parent, output_fd) as fd:
+                    content = read_file(name, fd)
+            except OSError as error:
+                self._missed(f"{output}/{place}", error.strerror)
+                continue
+            self._tell(f"OUTPUT/{place}", sum(1 for _ in self._theirs.finditer(content)))
+
+    def through_data(self, data: Path) -> None:
+        """All files of DATA, whether they were read or not."""
+        self._through_files("DATA", data)
+
+    def through_archive(self, archive: Path) -> None:
+        """All files of the archive, which has a directory for each day."""
+        try:
+            days = sorted(path.name for path in archive.iterdir() if _DAY.fullmatch(path.name))
+        except OSError as error:
+            self._missed(str(archive), error.strerror)
+            return
+        for day in days:
+            self._through_files(f"ARCHIVE/{day}", archive / day)
+
+    def _through_files(self, where: str, place: Path) -> None:
+        try:
+            names = sorted(name for name, _ in scan(bytes(place)) if read_name(name)[0])
+        except InputMissing as error:
+            self._missed(str(place), error.message)
+            return
+        for name in names:
+            try:
+                lines = [
+                    search(bytes(place / name), name.endswith(".gz"), [_END], msisdn).hits
+                    for msisdn in self._msisdns
+                ]
+            except (OSError, ValueError) as error:
+                self._missed(f"{where}/{show_name(name)}", getattr(error, "strerror", str(error)))
+                continue
+            self._tell(f"{where}/{show_name(name)}", sum(map(len, lines)))
+
+    def through_dials(self, what: str, path: Path) -> None:
+        """SEGMENT or SUPPRESS, as they are now."""
+        try:
+            contents = read_segment(path)
+        except UpswellError as error:
+            self._missed(what, error.message)
+            return
+        for name, content in contents.files:
+            dials, _ = Segment.parse([content])
+            self._tell(f"{what}/{escape(name)}", sum(msisdn in dials for msisdn in self._msisdns))
+
+    def through_versions(self, state: View) -> None:
+        """The versions of both that the state keeps."""
+        for one in state.references():
+            if one.kind in ("segment", "suppress"):
+                dials = Segment.load(state.reference(one.kind, one.version))
+                self._tell(
+                    f"the version {one.version[:12]} of {one.kind.upper()} that the state keeps for its log",
+                    sum(msisdn in dials for msisdn in self._msisdns),
+                )
+
+    def through_export(self, file: Path) -> None:
+        """The file that the state was written to last, or was made of, if it is still there."""
+        if not file.exists():
+            return
+        key = secrets.token_bytes(KEY_BYTES)
+        hashes = [keyed_hash(key, msisdn.encode()) for msisdn in self._msisdns]
+        places = ",".join("?" * len(self._msisdns))
+        try:
+            with storage_errors(file), closing(connect(file, "ro")) as db:
+                ((times,),) = db.execute(
+                    f"SELECT count(*) FROM notification WHERE msisdn IN ({places})", self._msisdns
+                )
+                for (content,) in db.execute("SELECT content FROM reject_file"):
+                    times += sum(1 for _ in self._theirs.finditer(unescape(content)))
+                for (content,) in db.execute("SELECT content FROM ledger_base"):
+                    times += forget_in(content, key, hashes) is not None
+        except (UpswellError, ValueError) as error:
+            self._missed(str(file), getattr(error, "message", str(error)))
+            return
+        self._tell(f"the exported file {escape(str(file))}", times)
+
+    def _tell(self, where: str, times: int) -> None:
+        if times:
+            self._found.stands.append(f"{where}: {'once' if times == 1 else f'{times:,} times'}")
+
+    def _missed(self, where: str, why: str | None) -> None:
+        self._found.unknown.append(f"{escape(where)}: {escape(why or 'cannot be read')}")

@@ -1,0 +1,293 @@
+"""What keeps records back, over the whole engine: the law holds, and whoever is asked tells the truth about it."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from replays import past, state
+from test_engine import DIALS, LONG_AGO_S, Place, place, record, traffic, wait_for
+from upswell import sent, status
+from upswell.errors import ConfigError
+from upswell.explain import explain
+from upswell.history import look as history
+from upswell.policy import Policy
+from upswell.reconcile import reconcile
+from upswell.verify import verify
+from upswell.whatif import whatif
+
+__all__ = ("place",)
+KEY = "a key that is long enough"
+ALL_CONTROL = {"control_share": 100.0, "control_key": KEY}
+DAY = 20200417
+
+
+def suppress(place: Place, *dials: str, name: str = "SUPPRESS.csv", at: int = 0) -> Path:
+    """A suppression list that has been still for long."""
+    content = "".join(f"{dial}\n" for dial in dials).encode()
+    return place.write(place.root / name, content, LONG_AGO_S + at)
+
+
+def outcomes(place: Place, dial: str, **changes: object) -> list[str]:
+    """The outcomes of a customer's lines, as explain tells them; it must agree with the state."""
+    told = explain(state(place), dial)
+    assert ([], []) == (told.differences, told.unproven)
+    return [entry.outcome for entry in told.entries]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_law_holds_under_changing_policies(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is on or off in each of some runs: OUTPUT, control group and ledger are the reference's."""
+    past(place, seed, monkeypatch)
+    proof = reconcile(state(place))
+
+    assert [] == verify(state(place))
+    assert ([], []) == (proof.differences, proof.unproven)
+    assert proof.outcomes["control"] == sum(day.control for day in proof.days.values())
+    for dial in DIALS[:12:4]:
+        outcomes(place, dial)
+
+
+def test_policies_are_all_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of the test above have records of every outcome that a policy gives."""
+    met: Counter[str] = Counter()
+    for seed in range(4):
+        (tmp_path / str(seed)).mkdir()
+        one = Place(tmp_path / str(seed))
+        past(one, seed, monkeypatch)
+        met.update(status.look(state(one)).summary.outcomes)
+
+    assert all(met[name] for name in ("suppressed", "capped_customer", "control", "notified"))
+
+
+def test_a_limit_that_begins_in_the_middle_of_a_day_knows_what_was_sent(place: Place) -> None:
+    """A restart with a limit counts the notifications of before, out of the stored ledger."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once()
+    place.file("202004171001", record(1, 2, 200, "100100") + record(2, 2, 200, "100100"))
+    summary = place.once(max_per_customer_per_day=1)
+    place.file("202004171002", record(1, 2, 0, "100200"))
+    place.once()
+
+    assert (1, 1) == (summary.outcomes["capped_customer"], summary.outcomes["notified"])
+    assert ["notified", "capped_customer", "notified"] == outcomes(place, DIALS[1])
+    place.law()
+
+
+def test_the_control_group_is_kept_apart(place: Place) -> None:
+    """Its records are in OUTPUT/.control alone, closed to others, listed by themselves, and counted by themselves."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    summary = place.once(**ALL_CONTROL)
+    (file,) = (place.output / ".control" / "Twitter").iterdir()
+    (row,) = sent.rows(state(place), sent.Wanted(control=True))
+    told = explain(state(place), DIALS[1]).entries[0].why
+
+    assert record(1, 1, 200, "100000") == file.read_bytes()
+    assert (0o750, 0o640) == (file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777)
+    assert 0o750 == file.parent.parent.stat().st_mode & 0o777
+    assert not (place.output / "Twitter").exists()
+    assert ({}, {"Twitter": 1}) == (summary.notifications, summary.control)
+    assert [] == list(sent.rows(state(place), sent.Wanted()))
+    assert f".control/Twitter/{file.name}" == row.output
+    assert {(DAY, "Twitter"): 1} == sent.counts(state(place), sent.Wanted(control=True))
+    assert "control group" in told and ".control/Twitter" in told and "still in OUTPUT" in told
+    assert {"Twitter": 1} == status.look(state(place)).summary.control
+
+
+def test_control_and_notified_of_one_application_in_one_batch(place: Place) -> None:
+    """Both are staged and published side by side, and what a consumer takes of one leaves the other."""
+    place.file("202004171000", b"".join(record(dial, 1, 200, "100000") for dial in range(20)))
+    place.once(control_share=50.0, control_key=KEY)
+    group = {dial for dial in DIALS if Policy(0, 5000, KEY).is_control(dial)}
+    (kept,) = (place.output / ".control" / "Twitter").iterdir()
+    (told,) = (place.output / "Twitter").iterdir()
+
+    assert 0 < len(group) < 20
+    assert group == {line[:11].decode() for line in kept.read_bytes().splitlines()}
+    assert set(DIALS) - group == {line[:11].decode() for line in told.read_bytes().splitlines()}
+    assert kept.name == told.name
+    kept.unlink()
+    assert [] == reconcile(state(place)).differences
+    told.write_bytes(b"")
+    assert 1 == len(reconcile(state(place)).differences)
+
+
+def test_an_adopted_output_brings_the_caps_of_its_control_group(place: Place) -> None:
+    """A new state over an OUTPUT with control files does not notify these customers on the same day."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once(**ALL_CONTROL)
+    for path in state(place).glob("checkpoint.db*"):
+        path.unlink()
+    place.file("202004171001", record(1, 1, 200, "100100") + record(1, 2, 200, "100100"))
+    with pytest.raises(ConfigError, match="already holds notifications"):
+        place.once()
+    summary = place.once(adopt=True, since="202004171001", max_per_customer_per_day=1)
+
+    assert (1, 1) == (summary.outcomes["capped"], summary.outcomes["capped_customer"])
+
+
+def test_suppressed_customers_are_told_nothing(place: Place) -> None:
+    """Their records are added to nothing until they are off the list."""
+    place.file("202004171000", record(1, 1, 200, "100000") + record(2, 1, 200, "100000"))
+    one, both = suppress(place, DIALS[1]), [*DIALS[5:], DIALS[1]]
+    summary = place.once(suppress=one)
+    place.file("202004171001", record(1, 1, 100, "100100"))
+    suppress(place, *both, at=1)
+    place.once(suppress=one)
+    suppress(place, *both[:-1], at=2)
+    place.file("202004171002", record(1, 1, 100, "100200"))
+    place.once(suppress=one)
+    story = explain(state(place), DIALS[1])
+
+    assert (1, 1) == (summary.outcomes["suppressed"], summary.outcomes["notified"])
+    assert ["suppressed", "suppressed", "counted"] == outcomes(place, DIALS[1])
+    assert "on the suppression list (version " in story.entries[0].why
+    assert ["1 dials are suppressed", "suppressed: +15 dials, -0", "suppressed: +0 dials, -1"] == [
+        edit.words for edit in history(state(place)).of("suppress")
+    ]
+    place.law()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "SUPPRESS has no dial"),
+        (b"01000000001\nno dial 7\n", "1 SUPPRESS lines are no dial"),
+        (b"01000000001\n01000000002\n", "SUPPRESS lost 18 of 20 dials"),
+    ],
+)
+def test_a_list_that_lost_someone_is_refused(place: Place, content: bytes, words: str) -> None:
+    """An emptied, a damaged and a shortened list leave the last good one in force, and that is told."""
+    path = suppress(place, *DIALS)
+    place.file("202004171000", record(19, 1, 200, "100000"))
+    with place.running(suppress=path):
+        wait_for(lambda: place.heard.lines == 1, "nothing was read")
+        place.write(path, content, LONG_AGO_S + 1)
+        wait_for(lambda: words in place.heard.text(), f"not refused: {place.heard.text()}")
+        place.file("202004171001", record(19, 1, 200, "100100"))
+        wait_for(lambda: place.heard.lines == 2, "the second file was not read")
+    summary = place.once(suppress=path)
+
+    assert {"suppressed": 2} == +status.look(state(place)).summary.outcomes
+    assert words in " ".join(summary.warnings)
+    assert words in (history(state(place)).refused or ("", ""))[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"01000000001\nno dial 7\n"])
+def test_a_first_list_with_a_bad_line_starts_nothing(place: Place, content: bytes) -> None:
+    """An empty list and one with a line that is no dial are errors, not a list with less on it."""
+    path = place.write(place.root / "SUPPRESS.csv", content)
+    with pytest.raises(ConfigError, match="SUPPRESS"):
+        place.once(suppress=path)
+
+
+def test_bad_lines_are_left_out_when_that_is_asked_for(place: Place) -> None:
+    """With accept_reference a list is taken with what is good in it, but never an empty one."""
+    path = place.write(place.root / "SUPPRESS.csv", b"01000000001\nno dial 7\n")
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    summary = place.once(suppress=path, accept_reference=True)
+
+    assert 1 == summary.outcomes["suppressed"]
+    assert "left out: 1 SUPPRESS lines are no dial" in " ".join(summary.warnings)
+    place.write(path, b"", LONG_AGO_S + 1)
+    assert "SUPPRESS has no dial" in " ".join(
+        place.once(suppress=path, accept_reference=True).warnings
+    )
+
+
+def test_a_start_without_the_list_is_refused(place: Place) -> None:
+    """Whoever leaves the option out by mistake does not lift all suppressions; on purpose it takes a word."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once(suppress=suppress(place, DIALS[1]))
+    place.file("202004171001", record(1, 1, 200, "100100"))
+    with pytest.raises(ConfigError, match="had a suppression list"):
+        place.once()
+    summary = place.once(accept_reference=True)
+
+    assert 1 == summary.outcomes["notified"]
+    assert "the suppression list is off" in history(state(place)).of("suppress")[-1].words
+    assert 0 == place.once().lines
+    place.law()
+
+
+def test_edits_of_the_policy_are_history(place: Place) -> None:
+    """Each change of limit and group is an edit with its effect, and none gives the key away."""
+    for number, changes in enumerate(({}, {"max_per_customer_per_day": 1}, ALL_CONTROL, {})):
+        place.file(f"20200417100{number}", record(number, 1, 200, f"100{number}00"))
+        place.once(**changes)
+    edits = history(state(place)).of("policy")
+
+    assert [
+        ("notifications a customer may get a day: no limit -> 1", 1, 1),
+        (
+            "notifications a customer may get a day: 1 -> no limit; control group: 0 % -> 100 %",
+            1,
+            0,
+        ),
+        ("control group: 100 % -> 0 %", 1, 1),
+    ] == [(edit.words, edit.batches, edit.notifications) for edit in edits]
+    assert KEY not in place.heard.text()
+    place.law()
+
+
+def test_the_limit_is_told_with_its_words(place: Place) -> None:
+    """A customer who had all notifications of the day is told that, by name of the outcome and in words."""
+    place.file("202004171000", record(1, 1, 200, "100000") + record(1, 2, 70, "100100"))
+    place.once(max_per_customer_per_day=1)
+    story = explain(state(place), DIALS[1])
+
+    assert "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17" == (
+        story.entries[1].why
+    )
+    assert 70 == story.entries[1].to_json()["total"]
+
+
+def test_whatif_tells_what_a_limit_and_a_list_would_have_sent(place: Place) -> None:
+    """A limit takes the second notification of the day, a list all of a customer's; no limit gives them back."""
+    lines = [record(dial, service, 200, "100000") for dial in (1, 2) for service in (1, 2)]
+    place.file("202004171000", b"".join(lines))
+    place.once()
+    limited = whatif(state(place), [], max_per_customer_per_day=1).scenarios
+    listed = whatif(state(place), [], suppress=suppress(place, DIALS[1])).scenarios
+
+    assert [(2, 2), (2, 0)] == [
+        tuple(one.notifications(name) for name in ("Twitter", "WhatsApp")) for one in limited
+    ]
+    assert [{DIALS[1], DIALS[2]}, {DIALS[2]}] == [one.customers["Twitter"] for one in listed]
+
+
+def test_lost_files_leave_the_states_word_about_the_control_group(place: Place) -> None:
+    """Behind a lost file a notification of the group is quoted as one that was kept back."""
+    place.file("202004171000", record(2, 1, 1, "100000"))
+    place.file("202004171001", record(1, 1, 200, "100000"))
+    place.once(**ALL_CONTROL)
+    (place.data / "DATA_202004171000.csv").unlink()
+    story = explain(state(place), DIALS[1])
+
+    assert ["control"] == [entry.outcome for entry in story.entries]
+    assert (
+        "by the state's word kept from the customer, who is in the control group"
+        in story.entries[0].why
+    )
+
+
+def test_random_traffic_is_the_same_on_one_thread_and_two(place: Place, tmp_path: Path) -> None:
+    """Policies decide in input order, whatever the threads."""
+    generator = random.Random(5)
+    content = traffic(generator, 2000)
+    settings = {"max_per_customer_per_day": 1, "control_share": 30.0, "control_key": KEY}
+    found = []
+    for threads in (1, 3):
+        (tmp_path / f"{threads}").mkdir()
+        one = Place(tmp_path / f"{threads}")
+        one.settings = replace(one.settings, threads=threads)
+        one.file("202004171000", content)
+        one.once(**settings)
+        one.law()
+        found.append(sorted(path.read_bytes() for path in one.output.rglob("NOTIFY_*")))
+
+    assert found[0] == found[1] != []

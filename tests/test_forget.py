@@ -1,0 +1,443 @@
+"""Removing a person: nothing of them is left in the state's bytes, nothing is sent twice, and all proofs say so."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from child import clean_environment
+from replays import past, state
+from test_engine import DIALS, LONG_AGO_S, Place, place, record, wait_for
+from upswell import sent, status
+from upswell.errors import ConfigError, Locked, StorageError, UsageError
+from upswell.explain import explain
+from upswell.filesystem import lock
+from upswell.forget import forget
+from upswell.kernel import Ledger
+from upswell.policy import SHARE_ALL
+from upswell.reconcile import reconcile
+from upswell.transfer import export_state, import_state
+from upswell.verify import verify
+from upswell.view import View
+
+__all__ = ("place",)
+WHO, OTHER = DIALS[1], DIALS[2]
+FIRST_MULTIPLIER, SECOND_MULTIPLIER, KEY_MASK = (
+    0x2C1B3C6D1F5A7 | 1,
+    0x59E3779B97F4B | 1,
+    (1 << 51) - 1,
+)
+
+
+def key(msisdn: str) -> int:
+    """The number by which the kernel knows a msisdn."""
+    return 10 ** len(msisdn) + int(msisdn)
+
+
+def mixed(msisdn: str) -> int:
+    """The same as the ledger keeps it."""
+    x = key(msisdn) * FIRST_MULTIPLIER & KEY_MASK
+    x ^= x >> 26
+    x = x * SECOND_MULTIPLIER & KEY_MASK
+    return x ^ x >> 26
+
+
+def traces(directory: Path, msisdn: str, *, but: tuple[bytes, ...] = ()) -> list[str]:
+    """The files of a state that hold the msisdn: as digits, as the kernel's number, or as a key of the ledger.
+
+    A ledger's key has 43 bits of the mixed number above 21 bits of a column that is small: the bytes from the column's
+    highest on are told apart from all others.
+    """
+    rest = (mixed(msisdn) & (1 << 43) - 1) << 21
+    forms = [msisdn.encode(), key(msisdn).to_bytes(8, "little"), rest.to_bytes(8, "little")[2:]]
+    found = []
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            for spared in but:
+                content = content.replace(spared, b"")
+            found += [f"{path.name}: {form!r}" for form in forms if form in content]
+    return found
+
+
+def lived(place: Place, **settings: object) -> None:
+    """A past with notifications, totals, caps and rejects of two customers."""
+    lines = [record(dial, service, 200, "100000") for dial in (1, 2, 3) for service in (1, 3)]
+    lines += [record(dial, 2, 5, "100000") for dial in (1, 2)]
+    lines += [f"{dial},1,5x,20200417100000\n".encode() for dial in (WHO, OTHER)]
+    lines += [f"\x00{WHO},1,5,20200417100000\n".encode(), f"+{WHO} ,1,5,20200417100000\n".encode()]
+    place.file("202004171000", b"".join(lines))
+    place.once(**settings)
+
+
+def found_in(stands: list[str]) -> list[str]:
+    """Where it stands, without the times and names that differ."""
+    return [
+        where.split(":")[0].replace("NOTIFY_0000000001_202004171000.csv", "*") for where in stands
+    ]
+
+
+def test_nothing_of_a_person_is_left_in_any_byte_of_the_state(place: Place) -> None:
+    """Neither digits nor the kernel's forms are in database, log or rejects; another customer's are."""
+    lived(place)
+    assert {"checkpoint.db"} == {each.split(":")[0] for each in traces(state(place), WHO)} - {
+        "REJECTS_0000000001.tsv"
+    }
+    removal = forget(state(place), [WHO])
+
+    assert [] == traces(state(place), WHO)
+    assert 3 == len(traces(state(place), OTHER))
+    assert (1, 1, 3) == (removal.people, removal.erased.notifications, removal.erased.reject_lines)
+    assert [] == verify(state(place))
+    with View.open(state(place)) as view:
+        ledger = Ledger.load(*view.ledger(), view.day_open(), 1)
+    assert ([], []) == (ledger.items(WHO), ledger.caps(WHO))
+    assert [] != ledger.items(OTHER)
+
+
+def test_where_the_dial_still_stands_is_listed(place: Place) -> None:
+    """OUTPUT, DATA, SEGMENT and the kept version are named, and no dial is in the words."""
+    lived(place)
+    place.file("202004171005", record(1, 9, 1, "100500") * 2)
+    removal = forget(state(place), [WHO])
+
+    assert [
+        "OUTPUT/Twitter/*",
+        "DATA/DATA_202004171000.csv",
+        "DATA/DATA_202004171005.csv",
+        "SEGMENT/SEGMENT.csv",
+    ] == found_in(removal.stands[:-1])
+    assert "of SEGMENT that the state keeps for its log" in removal.stands[-1]
+    assert WHO not in json.dumps(removal.to_json())
+    assert [] == removal.unknown
+
+
+def test_the_archive_and_an_exported_file_are_looked_through(place: Place) -> None:
+    """Input that has left DATA, and the state as it was written to a file, are named as long as they are there."""
+    archive, file = place.root / "archive", place.root / "file"
+    lived(place, archive=archive)
+    export_state(state(place), file)
+    forgotten = forget(state(place), [WHO]).stands
+    import_state(file, place.root / "new", None)
+    again = forget(place.root / "new", [WHO]).stands
+
+    for stands in (forgotten, again):
+        assert "ARCHIVE/20200417/DATA_202004171000.csv" in found_in(stands)
+        assert f"the exported file {file}" in found_in(stands)
+    assert WHO not in json.dumps(forgotten)
+    file.write_bytes(b"something else")
+    assert [str(file)] == [one.split(":")[0] for one in forget(state(place), [OTHER]).unknown]
+    file.unlink()
+    assert f"the exported file {file}" not in found_in(forget(place.root / "new", [WHO]).stands)
+
+
+def test_where_nobody_could_look_is_told(place: Place) -> None:
+    """Without DATA and SEGMENT the rest is done all the same."""
+    lived(place)
+    (place.root / "data").rename(place.root / "moved")
+    (place.root / "segment").rename(place.root / "gone")
+    removal = forget(state(place), [WHO])
+
+    assert 2 == len(removal.unknown)
+    assert ["OUTPUT/Twitter/*"] == found_in(removal.stands[:1])
+    assert [] == forget(state(place), [WHO], data=place.root / "moved").unknown[:0]
+
+
+def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) -> None:
+    """No second notification on the day; then the key is destroyed, and only then they begin anew."""
+    lived(place)
+    forget(state(place), [WHO])
+    place.file("202004171001", record(1, 1, 500, "110000") + record(1, 2, 500, "110000"))
+    place.file("202004171002", record(2, 2, 500, "110000"))
+    place.once()
+    assert {"suppressed": 2} == {
+        name: n
+        for name, n in status.look(state(place)).summary.outcomes.items()
+        if name == "suppressed"
+    }
+    assert [1] == [one.people for one in status.look(state(place)).forgettings]
+    assert ([], []) == proof(place)
+    for number, day in enumerate(("20200418", "20200420", "20200421")):
+        place.file(f"{day}1000", record(1, 1, 500, "100000", day))
+        place.once()
+        alive = [one.key is not None for one in _forgettings(place)]
+        assert [number < 2] == alive
+    place.file("202004211001", record(1, 1, 500, "100100", "20200421"))
+    place.once()
+
+    assert [WHO] == [row.msisdn for row in sent.rows(state(place), sent.Wanted(day=20200421))]
+    assert [] == verify(state(place))
+    assert [] == traces_of_key(place)
+
+
+def _forgettings(place: Place):
+    with View.open(state(place)) as view:
+        return view.forgettings()
+
+
+def traces_of_key(place: Place) -> list[int]:
+    """What is left of the hashes."""
+    with sqlite3.connect(state(place) / "checkpoint.db") as db:
+        return [value for (value,) in db.execute("SELECT hash FROM forgotten")]
+
+
+def proof(place: Place) -> tuple[list[str], list[str]]:
+    """What a replay finds."""
+    found = reconcile(state(place))
+    return found.differences, found.unproven
+
+
+def test_a_run_for_ever_lets_go_of_the_forgotten(place: Place) -> None:
+    """The key goes while the run goes on, between two batches."""
+    lived(place)
+    forget(state(place), [WHO])
+    with place.running():
+        for day in ("20200418", "20200421"):
+            place.file(f"{day}1000", record(1, 1, 500, "100000", day))
+        wait_for(lambda: [] == traces_of_key(place), "the key is still there")
+        place.file("202004211001", record(1, 1, 500, "100100", "20200421"))
+        wait_for(lambda: _rows(place, 20200421) == [WHO], "not notified again")
+
+
+def _rows(place: Place, day: int) -> list[str]:
+    return [row.msisdn for row in sent.rows(state(place), sent.Wanted(day=day))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_proofs_count_who_was_forgotten(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any past, and any future: no difference, nothing unproven, and as many forgotten as were removed."""
+    past(place, seed, monkeypatch)
+    generator = random.Random(seed)
+    people = generator.sample(DIALS[:12], 3)
+    removed = sum(forget(state(place), [who]).erased.notifications for who in people[:2])
+    removed += forget(state(place), people[1:]).erased.notifications
+    first = reconcile(state(place))
+    place.file("202004181100", b"".join(record(n, 1, 300, "110000", "20200418") for n in range(12)))
+    place.once(accept_reference=True)
+    second = reconcile(state(place))
+
+    assert [([], []), ([], [])] == [(one.differences, one.unproven) for one in (first, second)]
+    assert removed == first.forgotten == second.forgotten > 0
+    assert [] == verify(state(place))
+    for who in people:
+        story = explain(state(place), who)
+        assert [] == story.differences
+        assert story.entries[-1].outcome in ("suppressed", "not_in_segment")
+
+
+def test_a_missing_row_of_somebody_else_is_still_a_difference(place: Place) -> None:
+    """Forgetting one does not cover the loss of another."""
+    lived(place)
+    forget(state(place), [WHO])
+    with sqlite3.connect(state(place) / "checkpoint.db") as db:
+        db.execute("DELETE FROM notification WHERE msisdn = ?", (OTHER,))
+
+    assert [] != reconcile(state(place)).differences
+    assert [] != verify(state(place))
+
+
+def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
+    """Once the key is gone, the batches in which they were suppressed are unproven, and no others."""
+    lived(place)
+    forget(state(place), [WHO])
+    place.file("202004171001", record(1, 1, 500, "110000") + record(1, 2, 500, "110000"))
+    place.once()
+    for day in ("20200421", "20200425", "20200426"):
+        place.file(f"{day}1000", record(1, 1, 500, "100000", day))
+        place.once()
+    found = reconcile(state(place))
+    story = explain(state(place), WHO)
+
+    assert [] == found.differences
+    assert ["what batches 2 to 3 decided"] == [each.split(":")[0] for each in found.unproven]
+    assert [] == story.differences
+    assert [] != story.unproven
+
+
+def test_counts_and_lists_say_what_is_missing(place: Place) -> None:
+    """`sent` counts what was sent, and says how many of them it cannot list."""
+    lived(place)
+    before = sent.counts(state(place), sent.Wanted())
+    forget(state(place), [WHO])
+
+    assert before == sent.counts(state(place), sent.Wanted())
+    assert 1 == sent.forgotten(state(place), sent.Wanted())
+    assert 0 == sent.forgotten(state(place), sent.Wanted(batch=1))
+    assert sum(before.values()) - 1 == len(list(sent.rows(state(place), sent.Wanted())))
+
+
+def test_the_control_group_and_an_adopted_cap_are_forgotten_too(place: Place) -> None:
+    """Rows of the group go like the others, and so do caps out of an OUTPUT that was taken over."""
+    everyone = {"control_share": SHARE_ALL / 100, "control_key": "a key that is long enough"}
+    lived(place, **everyone)
+    for path in state(place).glob("checkpoint.db*"):
+        path.unlink()
+    place.file("202004171001", record(1, 2, 500, "110000") + record(2, 2, 500, "110000"))
+    place.once(adopt=True, since="202004171001", **everyone)
+    removal = forget(state(place), [WHO])
+
+    assert 1 == removal.erased.notifications
+    assert [] == traces(state(place), WHO)
+    assert ([], []) == proof(place)
+    assert [] == verify(state(place))
+
+
+def test_a_running_state_is_left_alone(place: Place) -> None:
+    """Forgetting needs the run to be stopped; so says the lock."""
+    lived(place)
+    fd = lock(state(place) / "lock", "the state")
+    try:
+        with pytest.raises(Locked):
+            forget(state(place), [WHO])
+    finally:
+        os.close(fd)
+    assert [] != traces(state(place), WHO)
+
+
+def test_nothing_is_made_or_guessed(place: Place, tmp_path: Path) -> None:
+    """No state, no msisdn and nobody at all are errors, and none of them writes anything."""
+    with pytest.raises(StorageError):
+        forget(tmp_path / "nowhere", [WHO])
+    assert not (tmp_path / "nowhere").exists()
+    lived(place)
+    for given in (["no dial"], []):
+        with pytest.raises(UsageError):
+            forget(state(place), given)
+    assert [] != traces(state(place), WHO)
+
+
+def test_what_waits_to_be_published_comes_first(place: Place) -> None:
+    """A staged file could not be made again without the notifications, so the run must publish it before."""
+    lived(place)
+    (file,) = (place.output / "Twitter").iterdir()
+    with View.open(state(place)) as view:
+        (one,) = (one for one in view.staged(1).values() if one.directory == "Twitter")
+    file.rename(state(place) / "staging" / one.staged_name)
+    with pytest.raises(ConfigError, match="wait to be published"):
+        forget(state(place), [WHO])
+    place.once()
+    forget(state(place), [WHO])
+
+    assert [] == traces(state(place), WHO)
+
+
+def test_a_deleted_reject_file_does_not_matter(place: Place) -> None:
+    """Operators may delete reject files; what is left is rewritten, and stays sound."""
+    lived(place)
+    place.file("202004171001", f"{WHO},1,5x,20200417100000\n".encode())
+    place.once()
+    (state(place) / "rejects" / "REJECTS_0000000001.tsv").unlink()
+    removal = forget(state(place), [WHO])
+
+    assert 1 == removal.erased.reject_lines
+    assert b"" == (state(place) / "rejects" / "REJECTS_0000000002.tsv").read_bytes()
+    assert [] == traces(state(place), WHO)
+    assert [] == verify(state(place))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from upswell import disk, erase
+from upswell.forget import forget
+
+left = int(sys.argv[2])
+
+def counted(call):
+    def wrapper(*arguments, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **named)
+    return wrapper
+
+for name in ("open", "write", "fsync", "rename", "unlink"):
+    setattr(disk, name, counted(getattr(disk, name)))
+for name in ("_put_forgetting", "_erase_notifications", "_erase_in_ledger", "_put_rejects", "_scrub"):
+    setattr(erase.Eraser, name, counted(getattr(erase.Eraser, name)))
+forget(Path(sys.argv[1]), [sys.argv[3]])
+"""
+
+
+def test_killed_anywhere_the_same_again_completes_it(place: Place, tmp_path: Path) -> None:
+    """After a kill before any of its steps, a second attempt leaves nothing of them, and a start in between no harm."""
+    lived(place)
+    ended = False
+    for step in range(1, 60):
+        output = tmp_path / f"step {step}"
+        shutil.copytree(place.output, output)
+        own = output / ".upswell"
+        command = [sys.executable, "-c", KILLED, str(own), str(step), WHO]
+        done = subprocess.run(command, env=clean_environment(), capture_output=True, check=False)
+        if ended := done.returncode == 0:
+            break
+        assert -signal.SIGKILL == done.returncode, done.stderr
+        if step % 2:
+            place.once(output=output)
+        assert all("waits to be put in its place" in sentence for sentence in verify(own))
+        forget(own, [WHO])
+        assert [] == traces(own, WHO)
+        assert [] == verify(own)
+        assert [] == [path for path in (own / "rejects").iterdir() if path.suffix != ".tsv"]
+    found = reconcile(own)
+    assert ended and step > 10
+    assert ([], [], 1) == (found.differences, found.unproven, found.forgotten)
+
+
+def test_the_command_reads_dials_from_stdin(place: Place) -> None:
+    """One a line, none of them shown; 75 while a run holds the state."""
+    lived(place)
+    command = [
+        sys.executable,
+        "-m",
+        "upswell",
+        "state",
+        "forget",
+        "-",
+        "--output",
+        str(place.output),
+    ]
+
+    def run(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            input=text,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    fd = lock(state(place) / "lock", "the state")
+    assert 75 == run(f"{WHO}\n").returncode
+    os.close(fd)
+    done = run(f"{WHO}\n\n+{OTHER}\n")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("Forgotten: 2 people.\n  removed  2 notifications, 4 rejects")
+    assert "Still standing in\n  OUTPUT/Twitter/" in done.stdout
+    assert WHO not in done.stdout and OTHER not in done.stdout
+    assert 2 == run("not a dial\n").returncode
+
+
+def test_a_limit_counts_without_the_forgotten(place: Place) -> None:
+    """What others have had still counts, and a restart over the rewritten ledger goes on as before."""
+    lived(place)
+    forget(state(place), [WHO])
+    place.settings = replace(place.settings, max_per_customer_per_day=1)
+    place.write(place.data / "DATA_202004171001.csv", record(2, 2, 500, "110000"), LONG_AGO_S + 1)
+    summary = place.once()
+
+    assert 1 == summary.outcomes["capped_customer"]
+    assert ([], []) == proof(place)
