@@ -65,7 +65,7 @@ def manager(address: str) -> Iterator[Manager]:
 
 
 def test_run_is_ready_after_its_first_look_alive_and_stopping(
-    place: Place,  # noqa: F811 - a fixture
+    place: Place,
     manager: Manager,
     address: str,
 ) -> None:

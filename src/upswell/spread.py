@@ -9,7 +9,6 @@ reference and the files that the commit before named.
 """
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
