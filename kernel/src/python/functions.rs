@@ -56,12 +56,12 @@ impl Visitor<'static> for Collector {
 }
 
 #[pyfunction]
-pub(super) fn forget_in<'py>(
-    py: Python<'py>,
+pub(super) fn forget_in(
+    py: Python<'_>,
     blob: PyBackedBytes,
     key: PyBackedBytes,
     hashes: Vec<u64>,
-) -> PyResult<Option<Bound<'py, PyBytes>>> {
+) -> PyResult<Option<Bound<'_, PyBytes>>> {
     let forgotten = forgotten_of(&key, hashes)?;
     let rest = py.detach(|| blob::without(&blob, &forgotten));
     Ok(rest.map_err(broken)?.map(|rest| PyBytes::new(py, &rest)))
