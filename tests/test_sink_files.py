@@ -298,6 +298,24 @@ def test_old_rejects_are_removed_oldest_first_and_a_few_at_a_time(tmp_path, monk
     assert (rejects.path / "NOTES.txt").exists()
 
 
+def test_a_rewritten_reject_file_waits_until_it_is_vouched_for(tmp_path):
+    """It takes the other's place once the state says so, or goes; at once when nobody has to say it."""
+    rejects = Rejects(tmp_path)
+    assert [] == list(rejects.contents())
+    rejects.write(1, b"one\n")
+    (rejects.path / "NOTES.txt").write_bytes(b"mine")
+
+    rejects.rewrite(1, b"", at_once=False)
+    rejects.finish(lambda batch, content: (batch, content) != (1, b""))
+    assert [(1, b"one\n")] == list(rejects.contents())
+    rejects.rewrite(1, b"two\n", at_once=False)
+    rejects.finish(lambda batch, content: (batch, content) == (1, b"two\n"))
+    assert [(1, b"two\n")] == list(rejects.contents())
+    rejects.rewrite(1, b"", at_once=True)
+    assert [(1, b"")] == list(rejects.contents())
+    assert {"NOTES.txt", "REJECTS_0000000001.tsv"} == {path.name for path in rejects.path.iterdir()}
+
+
 def test_names_map_back():
     """Every name that is written is understood, and nothing else is."""
     one = Staged(12, 3, STAMP, "Twitter", 0, b"")

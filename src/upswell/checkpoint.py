@@ -270,8 +270,6 @@ class Checkpoint(View):
         No batch may be in the making: the last one is the last in which they are suppressed.
         """
         over = "SELECT id FROM forgetting WHERE until_batch IS NULL AND until_day < ?"
-        if not self.rows(over, (day_open,)):
-            return
         with self._transaction():
             self._db.execute(f"DELETE FROM forgotten WHERE forgetting IN ({over})", (day_open,))
             self._db.execute(

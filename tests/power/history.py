@@ -207,7 +207,7 @@ class History:
             if (place, name) in self.taken and (place, name) not in self.visible:
                 expect(self.taken[place, name][1].kept, f"{shown} is not durable, and was taken")
                 continue
-            kept = self.platter.root.find_kept(*self.output, place, name)
+            kept = self.platter.root.find_kept(*self.output, *place.split("/"), name)
             expect(kept is not None, f"{shown} is missing, or would be after a power loss")
             expect((content, 0o640) == (kept.kept_data, kept.kept_mode), f"{shown} is not durable")
         names = {rejects_name(batch): content for batch, content in self.memory.rejects.items()}
