@@ -430,6 +430,23 @@ def test_a_job_that_lost_or_doubled_a_task_is_not_believed(
     cluster.law()
 
 
+def test_a_job_whose_shards_lose_what_was_scanned_is_tried_some_times_alone(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a file that changed meanwhile, so it is tried again; but never for ever."""
+    cluster.file("202004171000", traffic(random.Random(5), 100))
+    tasks = InProcess.tasks
+    with monkeypatch.context() as patched:
+        patched.setattr(InProcess, "tasks", lambda *given: tasks(*given)[:-1])
+        with refused(UpswellError, "8 jobs over the same ranges"):
+            cluster.once()
+    with View.open(cluster.state) as view:
+        assert 0 == view.last_batch()
+    assert [] == cluster.ledger_files()
+    cluster.once()
+    cluster.law()
+
+
 @pytest.mark.parametrize("harm", ["missing", "damaged", "half"])
 def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
     """It is never taken for an empty one: 74, the file's name and what to do; and nothing is committed after it."""

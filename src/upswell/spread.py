@@ -41,6 +41,7 @@ SPLIT_BYTES = (
 BATCH_BYTES = (
     1 << 30
 )  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
+IN_VAIN_MAX = 8  # jobs in a row over the same ranges: a file that changes between two tasks is no reason for more
 FOLD_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
 
 
@@ -135,12 +136,19 @@ class Spread:
         """
         del commit_s  # a batch is as long as its bytes say
         ranges = [anywhere(wanted) for wanted in ranges]
-        times = 1
+        times, in_vain = 1, 0
         asked = first_bytes(ranges, self._batch_bytes)
         while True:
             found = self._attempt(asked, self._split_bytes * times, reference)
             if isinstance(found, Cut):
-                asked = shortened(asked, found)
+                shorter = shortened(asked, found)
+                in_vain = in_vain + 1 if shorter == asked else 0
+                if in_vain == IN_VAIN_MAX:
+                    raise UpswellError(
+                        f"{in_vain} jobs over the same ranges did not decide what they had scanned",
+                        "nothing of their batch was committed; please report this",
+                    )
+                asked = shorter
             elif is_line_longer(ranges, asked, found):
                 # Splits grow, too: when what fails lies within the line, one of them meets it and says so at last.
                 times *= 2
