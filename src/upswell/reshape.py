@@ -39,7 +39,7 @@ def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
     None when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
     """
     imported = any(view.ledger_bases(range(1)))
-    deltas = view.ledger_deltas()
+    deltas = list(view.ledger_deltas())
     if not imported and not deltas:
         return []
     # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
