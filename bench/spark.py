@@ -140,7 +140,7 @@ def _ours(place: Path) -> tuple[list[float], list[float]]:
     settings = Settings(
         data=place / "data", segment=place / "segment", rules=place / "rules",
         output=place / "out", once=True, settle_s=0, engine="spark", master="local[2]",
-        batch_bytes=1, threads=1,
+        batch_bytes=len(LINE), threads=1,
     )  # fmt: skip
     heard = Quiet()
     jobs = Timed()
