@@ -250,6 +250,8 @@ def _session(settings: Settings, log: Path) -> Iterator[Any]:
             signal.signal(signal.SIGINT, before)  # Spark's own would cancel the batch in hand
         try:
             context.pythonExec = _python(context, settings)
+            # It would print a traceback when the JVM dies, which is told by our own error.
+            context._accumulatorServer.handle_error = lambda *_: None
             yield context
         finally:
             with warnings.catch_warnings(action="ignore"), suppress(*_lost()):
