@@ -513,6 +513,20 @@ def test_a_run_may_go_on_with_other_splits_and_batches(cluster: Cluster) -> None
     assert [] == verify(cluster.state)
 
 
+def test_tasks_get_whole_paths_and_a_new_state_no_files(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task may run in another directory than the driver; and where no ledger is, none is written."""
+    cluster.file("202004171000", record(0, 9, 200, "100000"))
+    seen: list[Split] = []
+    cluster.runner.between = seen.append
+    monkeypatch.chdir(cluster.root)
+    cluster.once(data=Path("data"), output=Path("output"))
+    assert {bytes(cluster.data / "DATA_202004171000.csv")} == {split.range.path for split in seen}
+    assert {str(cluster.state / "ledger")} == {job.ledger for job in cluster.runner.jobs}
+    assert [] == list((cluster.state / "ledger").iterdir())
+
+
 def test_a_second_driver_of_a_state_is_refused(cluster: Cluster) -> None:
     """Before it runs anything: one state has one driver, whatever computes its batches."""
     cluster.file("202004171000", record(0, 1, 200, "100000"))

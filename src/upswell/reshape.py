@@ -36,11 +36,14 @@ def to_bases(view: View) -> Iterator[tuple[int, bytes]]:
 def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
     """Write the ledger that the database holds to the files of an attempt, as of the last batch; durable then.
 
-    A crash leaves files that no commit names. Raises StorageError.
+    None when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
     """
     imported = any(view.ledger_bases(range(1)))
+    deltas = view.ledger_deltas()
+    if not imported and not deltas:
+        return []
     # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
-    whole = None if imported else _load(view, [], view.ledger_deltas())
+    whole = None if imported else _load(view, [], deltas)
     files = []
     for number in range(shards):
         own = kernel_shards(number, shards)

@@ -8,6 +8,7 @@ runs twice, late or for a driver that is dead changes nothing; and what a batch 
 reference and the files that the commit before named.
 """
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,8 +125,7 @@ class Spread:
         self._day_open = self._checkpoint.day_open()
         files = self._checkpoint.shard_files()
         shards.sweep(self._ledger_dir, {file.name for file in files})
-        if not files:
-            files = to_files(self._checkpoint, self._shards, new_attempt())
+        if not files and (files := to_files(self._checkpoint, self._shards, new_attempt())):
             self._checkpoint.spread(files)
         self._take(files)
 
@@ -135,6 +135,7 @@ class Spread:
         A crash leaves files of an attempt that no commit names.
         """
         del commit_s  # a batch is as long as its bytes say
+        ranges = [anywhere(wanted) for wanted in ranges]
         times = 1
         asked = first_bytes(ranges, self._batch_bytes)
         while True:
@@ -228,6 +229,11 @@ def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:
         for part, begin in enumerate(begins):
             found.append(Split(sequence, part, wanted, begin, min(begin + step, wanted.end)))
     return found
+
+
+def anywhere(wanted: Range) -> Range:
+    """The same range for a task that runs in another directory."""
+    return wanted._replace(path=bytes(Path(os.fsdecode(wanted.path)).absolute()))
 
 
 def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:

@@ -170,9 +170,9 @@ def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
 
 def _sizes(state_dir: "Path") -> dict[str, int]:
     """Bytes on disk by what they are for."""
-    found = {"database": 0, "ledger files": 0, "rejects": 0}
+    found = {"database": 0, "ledger": 0, "rejects": 0}
     for path in (state_dir / "ledger").glob("shard-*"):
-        found["ledger files"] += path.stat().st_size
+        found["ledger"] += path.stat().st_size
     for path in state_dir.glob("checkpoint.db*"):
         found["database"] += path.stat().st_size
     for path in (state_dir / "rejects").glob("*.tsv"):
