@@ -128,7 +128,7 @@ class SparkRunner:
         shared = self._share(reference)
         context = self._context
         cores = context.defaultParallelism
-        packs = packed([_anywhere(split) for split in splits], cores)
+        packs = packed(splits, cores)
         # A task costs as much as some megabytes: no more of them than can run at once.
         steps = min(job.shards, cores)
         with self._failing():
@@ -197,12 +197,6 @@ def packed(splits: Sequence[Split], cores: int) -> list[list[Split]]:
         packs[-1].append(split)
         left -= max(split.end - split.begin, 1)
     return packs
-
-
-def _anywhere(split: Split) -> Split:
-    """The split with a path that does not hang on the directory which this process was started in."""
-    path = os.path.join(os.fsencode(Path.cwd()), split.range.path)  # noqa: PTH118 - a name may be any bytes
-    return split._replace(range=split.range._replace(path=path))
 
 
 def reason(message: str) -> str:
