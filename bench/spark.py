@@ -33,7 +33,8 @@ ROUNDS = 3
 SMALL_BATCHES = 60
 WARM = 20
 """The first batches of a session are slower, and left out."""
-LINE = "01000000001,1,1,20200417100000\n"
+LINE = "01000000001,1,{:05},20200417100000\n"
+"""Of each file another: the same content would be a duplicate."""
 STREAM = Path(__file__).with_name("stream_job.py")
 
 
@@ -118,7 +119,7 @@ def small_batches(batches: int) -> None:
         (place / "rules" / "RULES.csv").write_text("1,Twitter,8,20,999999\n", "utf-8")
         for number in range(batches):
             file = place / "data" / f"DATA_20200417{number // 60:02}{number % 60:02}.csv"
-            file.write_text(LINE, "utf-8")
+            file.write_text(LINE.format(number), "utf-8")
             data.age(file)
         ours_ms, job_ms = _ours(place)
         stream_ms = _stream(place)
@@ -140,7 +141,7 @@ def _ours(place: Path) -> tuple[list[float], list[float]]:
     settings = Settings(
         data=place / "data", segment=place / "segment", rules=place / "rules",
         output=place / "out", once=True, settle_s=0, engine="spark", master="local[2]",
-        batch_bytes=1, threads=1,
+        batch_bytes=len(LINE.format(0)), threads=1,
     )  # fmt: skip
     heard = Quiet()
     jobs = Timed()

@@ -129,7 +129,7 @@ class SparkRunner:
         shared = self._share(reference)
         context = self._context
         cores = context.defaultParallelism
-        packs = packed([_anywhere(split) for split in splits], cores)
+        packs = packed(splits, cores)
         # A task costs as much as some megabytes: no more of them than can run at once.
         steps = min(job.shards, cores)
         with self._failing():
@@ -203,12 +203,6 @@ def packed(splits: Sequence[Split], cores: int) -> list[list[Split]]:
     return packs
 
 
-def _anywhere(split: Split) -> Split:
-    """The split with a path that does not hang on the directory which this process was started in."""
-    path = os.path.join(os.fsencode(Path.cwd()), split.range.path)  # noqa: PTH118 - a name may be any bytes
-    return split._replace(range=split.range._replace(path=path))
-
-
 def reason(message: str) -> str:
     """What a failed job's message says to people: the error that a task raised, or else its first line."""
     raised = re.findall(
@@ -254,6 +248,8 @@ def _session(settings: Settings, log: Path) -> Iterator[Any]:
             signal.signal(signal.SIGINT, before)  # Spark's own would cancel the batch in hand
         try:
             context.pythonExec = _python(context, settings)
+            # It would print a traceback when the JVM dies, which is told by our own error.
+            context._accumulatorServer.handle_error = lambda *_: None
             yield context
         finally:
             with warnings.catch_warnings(action="ignore"), suppress(*_lost()):
