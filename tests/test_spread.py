@@ -611,6 +611,25 @@ def test_a_day_goes_on_over_engines_and_shards(cluster: Cluster) -> None:
         assert 720 == view.totals().lines
 
 
+@pytest.mark.parametrize("shards", [1, 64, 256, None])
+def test_a_ledger_of_few_shards_moves_whole(cluster: Cluster, shards: int | None) -> None:
+    """A state that a cluster began has no files of shards that nobody was in: whoever is there keeps their caps."""
+    cluster.options["shards"] = 256
+    cluster.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 100, "100000"))
+    cluster.once()
+    with View.open(cluster.state) as view:
+        assert 0 not in {file.shard for file in view.shard_files()}
+    export_state(cluster.state, cluster.root / "file")
+    state = cluster.root / "moved"
+    import_state(cluster.root / "file", state, shards)
+    cluster.file("202004171001", record(0, 1, 200, "100100") + record(1, 1, 60, "100100"))
+    cluster.options["shards"] = shards
+    summary = (cluster.once if shards else super(Cluster, cluster).once)(state=state)
+    assert (1, 1) == (summary.outcomes["capped"], summary.outcomes["notified"])
+    law.check(cluster.data, cluster.output, state=state)
+    assert [] == verify(state)
+
+
 def test_a_state_of_other_shards_is_refused(cluster: Cluster) -> None:
     """Shards are a state's for good: nothing is read or written with another number."""
     cluster.file("202004171000", record(0, 1, 200, "100000"))
