@@ -183,13 +183,24 @@ def test_no_figure_names_a_customer(served: Served) -> None:
 
 
 def test_an_address_that_is_taken_stops_the_start(tmp_path: Path, upswell: Upswell) -> None:
-    """Before anything is read: whoever watches would see another run's figures."""
+    """Before anything of DATA is read: whoever watches would see another run's figures."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = upswell(*write_inputs(tmp_path), "--once", "--metrics", address, code=78)
 
     assert f"cannot listen on {address}" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert [".upswell"] == [path.name for path in (tmp_path / "out").iterdir()]
+
+
+def test_a_second_start_is_told_of_the_run_not_of_its_port(
+    served: Served, tmp_path: Path, upswell: Upswell
+) -> None:
+    """The lock comes before the address, so that the exit code is that of a run that goes on."""
+    served.wait_for_figure("upswell_ready", 1)
+    paths = [str(tmp_path / name) for name in ("data", "segment", "rules", "out")]
+    done = upswell(*paths, "--metrics", served.address, code=75)
+
+    assert f"process {served.process.pid}," in done.stderr
 
 
 VERSIONS = Versions("a" * 64, "b" * 64)

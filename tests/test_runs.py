@@ -1,12 +1,14 @@
 """The diary of runs: when each began, how it ended, and that it never stops one."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
 from conftest import Upswell
 from inputs import write, write_inputs
 from test_cli_signals import Running
+from upswell.filesystem import LOCK_NAME, lock
 from upswell.runs import KILLED, LINES_KEPT, NAME, Diary, runs
 from upswell.summary import Summary
 
@@ -46,6 +48,38 @@ def test_the_run_that_goes_on_has_no_end(tmp_path: Path, upswell: Upswell) -> No
     assert [("", None)] == [(one["why"], one["code"]) for one in status["runs"]]
     assert run.process.pid == status["runs"][0]["pid"]
     assert ["stopped by SIGTERM"] == told(tmp_path)
+
+
+def test_the_diary_is_that_of_the_run_that_holds_the_state(
+    tmp_path: Path, upswell: Upswell
+) -> None:
+    """A second start that fails for another reason than the lock leaves no line in it either."""
+    paths = write_inputs(tmp_path)
+    run = Running(tmp_path, *paths, "--log-interval-s", "0.1")
+    run.wait_for("event=progress")
+    upswell("nowhere", *paths[1:], "--once", code=66)
+    run.process.terminate()
+    run.end()
+    upswell("nowhere", *paths[1:], "--once", code=66)
+
+    first, second = runs(tmp_path / "out" / ".upswell", None)
+    assert (run.process.pid, 0) == (first.pid, first.code)
+    assert (66, True) == (second.code, "nowhere" in second.why)
+
+
+def test_a_run_that_has_begun_notes_every_end(tmp_path: Path) -> None:
+    """Also while somebody holds the state, as it does itself, and when it ends because another locks its database."""
+    write(tmp_path / "checkpoint.db", "")
+    diary = Diary(tmp_path, "1")
+    held = lock(tmp_path / LOCK_NAME, "it")
+    try:
+        Diary(tmp_path, "1").fail(75, "never begun")
+        diary.begin()
+        diary.fail(75, "the database is locked")
+    finally:
+        os.close(held)
+
+    assert [(75, "the database is locked")] == [(run.code, run.why) for run in runs(tmp_path, None)]
 
 
 def test_an_error_names_no_customer(tmp_path: Path) -> None:

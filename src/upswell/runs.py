@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell import running
 from upswell.privacy import mask_digits
 from upswell.schema import DATABASE
 from upswell.summary import Summary
@@ -48,23 +49,25 @@ class Diary:
 
     def event(self, event: str, /, **fields: object) -> None:
         """Note the beginning, the first time."""
-        self._begin()
+        self.begin()
 
     def progress(self, summary: Summary) -> None:
         """Note the beginning, the first time."""
-        self._begin()
+        self.begin()
 
     def end(self, code: int, why: str) -> None:
         """Note how the run ended."""
-        self._begin()
+        self.begin()
         self._write({"ended": _now(), "code": code, "why": why})
 
     def fail(self, code: int, message: str) -> None:
-        """Note with which error it ended, when there is a state whose run it was."""
-        if self._began or (self._path.parent / DATABASE).exists():
+        """Note with which error it ended; not of a start that another run, whose diary this is, kept from the state."""
+        state_dir = self._path.parent
+        if self._began or ((state_dir / DATABASE).exists() and running.holder(state_dir) is None):
             self.end(code, mask_digits(message))
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Note that the run has its state, the first time."""
         if not self._began:
             self._began = _now()
             self._trim()

@@ -89,13 +89,19 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
     supervised = Supervised(listeners)
     # The signals first: a thread that the listener starts would take them, and end the process.
     with stopping(stop, tell), listener, ExitStack() as open_until_the_end:
-        if settings.metrics is not None:
-            from upswell.metrics import Metrics
 
-            metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
-            listeners.add(open_until_the_end.enter_context(metrics))
-            listener.event("metrics are served", address=metrics.address)
-        summary = _run(settings, supervised, stop, diary)
+        def begin(settings: "Settings", checkpoint: "Checkpoint") -> "Compute":
+            """What a run does once the state is its own: a second start writes and listens nowhere."""
+            diary.begin()
+            if settings.metrics is not None:
+                from upswell.metrics import Metrics
+
+                metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
+                listeners.add(open_until_the_end.enter_context(metrics))
+                listener.event("metrics are served", address=metrics.address)
+            return _compute(settings)(settings, checkpoint)
+
+        summary = _run(settings, supervised, stop, diary, begin)
         diary.end(0, f"stopped by {signals[0]}" if signals else "done")
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
@@ -114,19 +120,19 @@ def _compute(settings: "Settings") -> "Callable[[Settings, Checkpoint], Compute]
 
 
 def _run(
-    settings: "Settings", listener: "Listener", stop: threading.Event, diary: "Diary"
+    settings: "Settings",
+    listener: "Listener",
+    stop: threading.Event,
+    diary: "Diary",
+    compute: "Callable[[Settings, Checkpoint], Compute]",
 ) -> "Summary":
     """The engine's run; how it failed goes into the diary."""
     from upswell import engine  # a tenth of a second in which a signal should not be lost
-    from upswell.errors import Locked
     from upswell.filesystem import masked
 
-    compute = _compute(settings)
     try:
         with masked(0o077):  # what is made is closed to others until it is given its mode
             return engine.run(settings, listener, stop, compute)
-    except Locked:
-        raise  # the diary is that of the run that holds the lock
     except Exception as error:
         from upswell.cli import as_upswell_error
 
