@@ -22,6 +22,7 @@ def start(tmp_path: Path, sleep_ms: int) -> "subprocess.Popen[bytes]":
             [sys.executable, JOB, tmp_path / "in", tmp_path / "out", str(sleep_ms)],
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
 
 
@@ -41,7 +42,7 @@ def test_a_killed_stream_shows_a_directory_reader_a_line_twice(tmp_path: Path) -
     while "one" not in lines(tmp_path / "out") and time.monotonic() < late:
         assert job.poll() is None, (tmp_path / "log").read_text("utf-8")
         time.sleep(0.1)
-    os.kill(job.pid, signal.SIGKILL)
+    os.killpg(job.pid, signal.SIGKILL)  # the JVM, too: alone it would take its file back
     job.wait()
     assert ["one"] == lines(tmp_path / "out")
 

@@ -106,11 +106,12 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
             ..RangeSpec::default()
         };
         let mut counts = (0, vec![0; OUTCOMES.len()], vec![0; REASONS.len()]);
-        let mut kept_bytes = 0;
+        let (mut kept_bytes, mut dropped) = (0, false);
         for end in [way.cut.min(data.len()), data.len()] {
             (spec.end, spec.last) = (end as u64, end == data.len());
             loop {
-                spec.rejects_left_bytes = left - kept_bytes;
+                // The first that does not fit ends it for the file, as the caller sees to.
+                spec.rejects_left_bytes = if dropped { 0 } else { left - kept_bytes };
                 let job = Job {
                     ranges: std::slice::from_ref(&spec),
                     segment: &segment,
@@ -131,6 +132,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
                 add(&mut counts.1, &progress.outcomes);
                 add(&mut counts.2, &progress.reasons);
                 kept_bytes += progress.kept_bytes;
+                dropped |= progress.dropped.is_some();
                 (spec.start, spec.newlines, spec.digest, spec.tail) = (
                     progress.taken,
                     progress.newlines,
