@@ -36,6 +36,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     """
     with View.open(state_dir) as view:
         zones, ruleset = _zones(view), _rules_in_force(view)
+        pruned_before = view.pruned_before()
     counts = sent.counts(state_dir, sent.Wanted())
     control = sent.counts(state_dir, sent.Wanted(control=True))
     by_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -43,9 +44,12 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
         by_day[of][name] = n
     every = sorted({*by_day, *(of for of, _ in control)})
     shown = day if day is not None else (every[-1] if every else None)
-    before = [of for of in every if shown is not None and of < shown][-USUAL_DAYS:]
+    # Of days whose notifications are pruned only counts are left, and no hours to hold others against.
+    listed = [of for of in every if shown is not None and pruned_before <= of < shown]
+    before = listed[-USUAL_DAYS:]
     return {
         "day": shown,
+        "pruned": shown is not None and shown < pruned_before,
         "days": [{"day": of, "notifications": by_day[of]} for of in every[-DAYS_MAX:]],
         "usual_days": before,
         "control": sum(n for (of, _), n in control.items() if of == shown),

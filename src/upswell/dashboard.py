@@ -102,6 +102,7 @@ def hosts(host: str, port: int) -> frozenset[str] | None:
     """
     if host in ("", "0.0.0.0", "::"):
         return None
+    host = host.lower()  # as the header is read
     names = {host, "127.0.0.1", "localhost", "[::1]"} | ({f"[{host}]"} if ":" in host else set())
     return frozenset(f"{name}:{port}" for name in names) | (
         frozenset(names) if port == 80 else frozenset()

@@ -115,7 +115,6 @@ class _Run:
         """Held files that were told of, with the reason."""
         self.told: set[str] = set()
         """Kinds of observations that were told."""
-        self.data_away = False
         self.day_open = 0
         self.forgettings: list[Forgetting] = []
         self.commit_s = 0.0
@@ -285,11 +284,11 @@ class _Run:
                     self._turn(paused + self.settings.poll_s)
                     began += time.monotonic() - paused
         except InputMissing as error:
-            if not self.data_away:
+            if not self.summary.data_away:
                 self._warn(f"{error.message}: {error.hint}; it is tried again")
-            self.data_away = True
+            self.summary.data_away = True
             return None
-        self.data_away = False
+        self.summary.data_away = False
         return began
 
     def _idle(self, wake: Wake, until: float) -> bool:

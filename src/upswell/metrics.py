@@ -37,7 +37,8 @@ class Snapshot(NamedTuple):
     """What a run knew at the end of a turn; all of it is over the whole state, but what says otherwise."""
 
     at_s: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch. It stands still while DATA cannot be listed: nothing turns then."""
+    data_away: bool
     lines: Mapping[str, int]
     """By outcome."""
     rejects: Mapping[str, int]
@@ -110,7 +111,8 @@ class Metrics:
         before = summary.before
         old = (before.outcomes, before.reasons) if before else ({}, {})
         self._latest = Snapshot(
-            at_s=time.time(),
+            at_s=latest.at_s if summary.data_away and (latest := self._latest) else time.time(),
+            data_away=summary.data_away,
             lines=_sum(old[0], summary.outcomes),
             rejects=_sum(old[1], summary.rejects),
             notifications=_sum(summary.notified_before, summary.notifications),
@@ -131,6 +133,8 @@ class Metrics:
             return "stopping"
         if self._latest is None:
             return "starting: nothing was looked at yet"
+        if self._latest.data_away:
+            return "DATA cannot be listed: it is tried again"
         return ""
 
     def render(self) -> str:

@@ -10,10 +10,11 @@ import unicodedata
 _SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell networks apart, not customers
 _HIDDEN_DIGITS_MIN = 3
 _SHOWN_CHARS_MAX = 120
-_FIRST_FIELD_RUN = re.compile("[0-9]{5,}")
+_BETWEEN = "[ ()./-]{0,2}"  # what people write between a dial's digits
+_FIRST_FIELD_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{4,}}")
 # A volume stays readable, and so does a timestamp, which names nobody.
 _TIMESTAMP = "(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{6}(?![0-9])"
-_OTHER_FIELD_RUN = re.compile(f"(?<![0-9])(?!{_TIMESTAMP})[0-9]{{9,}}")
+_OTHER_FIELD_RUN = re.compile(rf"(?<!\d)(?!{_TIMESTAMP})\d(?:{_BETWEEN}\d){{8,}}")
 _LONG_RUN = re.compile("[0-9]{7,}")
 _STEERING = ("=", "+", "-", "@", '"')  # with these a spreadsheet begins a formula, or a quoted cell
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
@@ -31,10 +32,14 @@ def mask_line(raw: bytes) -> str:
     if b"\0" in raw:  # as UTF-16 has between its digits, so that no run of them would be seen
         return f"{len(raw):,} bytes that are no plain text"
     first, comma, rest = raw.decode("utf-8", "surrogateescape").partition(",")
-    first = _FIRST_FIELD_RUN.sub(lambda match: mask(match[0]), first)
-    rest = _OTHER_FIELD_RUN.sub(lambda match: mask(match[0]), rest)
+    first = _FIRST_FIELD_RUN.sub(_mask_run, first)
+    rest = _OTHER_FIELD_RUN.sub(_mask_run, rest)
     line = escape(first + comma + rest)
     return line if len(line) <= _SHOWN_CHARS_MAX else line[: _SHOWN_CHARS_MAX - 1] + "…"
+
+
+def _mask_run(match: re.Match[str]) -> str:
+    return mask("".join(filter(str.isdigit, match[0])))
 
 
 def mask_digits(text: str) -> str:

@@ -69,6 +69,8 @@ class Summary:
     """How long the last commit took."""
     committed_at_s: float = 0.0
     """When the last commit of this state was made: seconds since the epoch; 0: none yet."""
+    data_away: bool = False
+    """DATA could not be listed at the last look."""
     refused_edits: int = 0
     """Of SEGMENT and RULES."""
     out_of_step: Counter[str] = field(default_factory=Counter)

@@ -98,6 +98,7 @@ function windows(rules) {
 
 function drawHours(found) {
   if (!found.applications.length) return empty("There are no rules yet.");
+  if (found.pruned) return empty("The notifications of this day are no longer kept (keep_notifications_days): their number is, their hours are not.");
   const past = found.usual_days.length > 0;
   const charts = found.applications.map((each) => {
     const rows = each.hours.map((value, hour) => ({
