@@ -194,6 +194,15 @@ def test_settings_that_differ_from_the_states_are_an_error(
     assert True is report(upswell, *paths)["ok"]
 
 
+def test_another_engine_than_the_states_is_an_error(upswell: Upswell, tmp_path: Path) -> None:
+    """The check says which engine the state was begun with, and how it moves."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    errors = messages(report(upswell, *paths, "--engine", "spark", code=78), "error")
+
+    assert [True] == ["begun with embedded" in each for each in errors if "engine is" in each]
+
+
 def test_a_change_of_rules_that_a_running_job_would_refuse_is_an_error(
     upswell: Upswell, tmp_path: Path
 ) -> None:

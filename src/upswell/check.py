@@ -7,14 +7,14 @@ operator hardly wants; a *note* that something is worth knowing. Msisdns are mas
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from upswell import jvm
 from upswell.archive import check_place
-from upswell.claim import fixed
+from upswell.claim import EMBEDDED, SPARK, engine_of, fixed
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
@@ -311,9 +311,8 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
         return
     for sentence in verify(state_dir):
         report.add("error", state_dir, sentence)
-    if (
-        "measure" not in meta
-    ):  # it was made, but its first run never got to write down to what it belongs
+    # It was made, but its first run never got to write down to what it belongs.
+    if "measure" not in meta:
         _check_new(report, settings)
     for key, value in fixed(settings).items():
         if meta.get(key, value) != value:
@@ -323,6 +322,7 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
                 f"{key} is {value}, but this state was begun with {meta[key]}",
                 "set it back, or begin anew: another OUTPUT, and --since with the next day's 0000",
             )
+    _check_engine(report, settings, meta)
     if versions and versions.suppress and settings.suppress is None:
         report.add(
             "error" if not settings.accept_reference else "warning",
@@ -338,6 +338,21 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
             "this change would be refused and the last good version kept, because of its bad lines",
             "correct them, or give --accept-reference",
         )
+
+
+def _check_engine(report: Report, settings: Settings, meta: Mapping[str, str]) -> None:
+    """Whether the state is one of this engine, and of as many shards when a number was asked for."""
+    asked = settings.origins.get("shards", "default") != "default"
+    shards = settings.shards if asked else int(meta.get("spark_shards", settings.shards))
+    for key, value in engine_of(shards if settings.engine == SPARK else None).items():
+        known = meta.get(key, EMBEDDED)
+        if ("measure" in meta or "engine" in meta) and known != value:
+            report.add(
+                "error",
+                settings.state_dir,
+                f"{key} is {value}, but this state was begun with {known}",
+                f"set {key} to {known}, or move the state: upswell state export, then import",
+            )
 
 
 def _check_new(report: Report, settings: Settings) -> None:

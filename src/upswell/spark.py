@@ -95,7 +95,8 @@ class SparkRunner:
             left.unlink()
         token = ledger / f"{PROBE}{secrets.token_hex(8)}"
         token.touch(mode=0o600)
-        tries = 2 * self._context.defaultParallelism
+        with self._failing():
+            tries = 2 * self._context.defaultParallelism
         ask = partial(_answer, self._data, self._ledger, token.name, _PROBE_PAUSE_S)
         try:
             with self._failing():
@@ -128,7 +129,8 @@ class SparkRunner:
         sent = executor.Sent(job, self._data, self._ledger, shards)
         shared = self._share(reference)
         context = self._context
-        cores = context.defaultParallelism
+        with self._failing():
+            cores = context.defaultParallelism
         packs = packed(splits, cores)
         # A task costs as much as some megabytes: no more of them than can run at once.
         steps = min(job.shards, cores)
@@ -155,7 +157,8 @@ class SparkRunner:
         # Whom to suppress changes without a version when a person was forgotten, or need not be any more.
         if reference.versions != self._versions or reference.policy is not self._policy:
             if self._shared is not None:
-                self._shared.destroy()
+                with self._failing():
+                    self._shared.destroy()
             sent = executor.Reference(
                 reference.segment, list(reference.ruleset.rules), reference.policy or Policy()
             )
