@@ -386,6 +386,38 @@ def test_what_cannot_be_read_within_a_line_longer_than_splits_ends_its_file(tmp_
     assert len(cluster.runner.jobs) < 20
 
 
+class Elsewhere(InProcess):
+    """An executor whose DATA is another directory, which has not the file."""
+
+    def scanned(self, job, split, reference):
+        """Read from a path that leads nowhere."""
+        range = split.range._replace(path=split.range.path + b".elsewhere")
+        return super().scanned(job, split._replace(range=range), reference)
+
+
+def test_a_file_that_only_executors_miss_is_not_taken_for_lost(tmp_path: Path) -> None:
+    """The run ends and says what is not shared; the next one, where it is, reads the file."""
+    cluster = Cluster(tmp_path, Elsewhere())
+    cluster.file("202004171000", record(1, 1, 200, "100000"))
+    with refused(StorageError, "an executor says that it is gone"):
+        cluster.once()
+    cluster.runner = InProcess()
+    cluster.once()
+    assert {"Twitter": record(1, 1, 200, "100000")} == law.published(cluster.output)
+
+
+def test_a_shard_has_no_more_files_than_a_batch_can_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small batches are, its deltas become one base before there are many."""
+    monkeypatch.setattr("upswell.tasks.FILES_MAX", 3)
+    cluster = Cluster(tmp_path, shards=1, batch_bytes=40)
+    cluster.file("202004171000", b"".join(record(n, 1, 1, "100000") for n in range(12)))
+    assert cluster.once().batches > 8
+    assert len(cluster.ledger_files()) <= 4
+    cluster.law()
+
+
 class Backwards(InProcess):
     """Every task once, the last one first."""
 

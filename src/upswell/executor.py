@@ -32,6 +32,10 @@ class NotShared(Exception):
     """A directory on this node is not the driver's; the message names both and the reason."""
 
 
+class OtherBuild(Exception):
+    """This node has another kernel than the driver; the message names it."""
+
+
 class Damage(NamedTuple):
     """A shard's file is missing or damaged: told and not raised, since no other executor would find it whole."""
 
@@ -100,6 +104,14 @@ class Sent(NamedTuple):
     ledger: Place
     shards: Mapping[int, ShardTask]
     """The shards that have files."""
+    build: str
+    """The driver's kernel.SOURCE_DIGEST."""
+
+    def look(self, place: Place) -> None:
+        """Raise OtherBuild or NotShared when this executor is not one for the job: it may have joined after its start."""
+        if self.build != SOURCE_DIGEST:
+            raise OtherBuild(f"{socket.gethostname()}: its Upswell is not the driver's")
+        place.look()
 
 
 class Shared(Protocol):
@@ -115,7 +127,7 @@ def scan_splits(
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
     """``tasks.scan`` of each, one after the other, where DATA is the driver's."""
     _settle()
-    sent.data.look()
+    sent.look(sent.data)
     reference = shared.value
     for split in splits:
         yield from scan(sent.job, split, reference.segment, reference.rules, reference.policy)
@@ -133,7 +145,7 @@ def step_shards(
         else:
             yield row
     if blobs:
-        sent.ledger.look()
+        sent.look(sent.ledger)
     for shard in sorted(blobs):
         task = sent.shards.get(shard, ShardTask(shard, ()))
         try:

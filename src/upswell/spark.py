@@ -43,6 +43,7 @@ _LOCAL_TRIES = 4  # of a task, as on a cluster
 _PROBE_PAUSE_S = 0.1
 _ANSWER_S = 5  # of a master
 _SHARE = "give every node the same file system at the same path, then start again"
+_BUILD = "name the upswell.pex of this version with --pex, or install this version on every node"
 _AGAIN = (
     "nothing of the batch is committed: start again when Spark is well; its own words are in {log}"
 )
@@ -113,7 +114,7 @@ class SparkRunner:
         if strange := [each.executor for each in answers if each.build != SOURCE_DIGEST]:
             raise ConfigError(
                 f"the executors' Upswell is not the driver's: {escape(strange[0])}",
-                "name the upswell.pex of this version with --pex, or install this version on every node",
+                _BUILD,
             )
         if faults:
             raise StorageError(f"not shared by all nodes: {escape(faults[0])}", _SHARE)
@@ -126,7 +127,7 @@ class SparkRunner:
         reference: Reference,
     ) -> list[SplitReport | ShardReport]:
         """Scan the splits and step the shards that they bear on. Raises DamagedShard and SparkFailed."""
-        sent = executor.Sent(job, self._data, self._ledger, shards)
+        sent = executor.Sent(job, self._data, self._ledger, shards, SOURCE_DIGEST)
         shared = self._share(reference)
         context = self._context
         with self._failing():
@@ -185,7 +186,9 @@ class SparkRunner:
             yield
         except _py4j().Py4JJavaError as error:
             words = reason(str(error.java_exception.getMessage()))
-            hint = _SHARE if "NotShared" in str(error) else _AGAIN.format(log=self._log)
+            hint = _AGAIN.format(log=self._log)
+            for name, other in {"NotShared": _SHARE, "OtherBuild": _BUILD}.items():
+                hint = other if name in str(error) else hint
             raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
         except _lost() as error:
             raise SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=self._log)) from error

@@ -23,6 +23,7 @@ from upswell.config import Settings
 from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import Cut, Range, Result, gather
+from upswell.privacy import escape
 from upswell.reshape import to_files
 from upswell.tasks import (
     DamagedShard,
@@ -213,6 +214,7 @@ class Spread:
         if isinstance(found, Cut):
             shards.discard(self._ledger_dir, job.attempt)
         else:
+            check_gone(asked, found)
             self._written = tuple(report.written for report in of_shards if report.written)
             shards.check_seen(self._ledger_dir, self._written)
             self._take(self._written)
@@ -223,6 +225,19 @@ class Spread:
         for file in files:
             before = () if file.kind == "base" else self._files.get(file.shard, ())
             self._files[file.shard] = (*before, file)
+
+
+def check_gone(asked: Sequence[Range], found: Result) -> None:
+    """Whether the driver, too, misses what tasks say is gone: what is not shared with them must not be taken for lost.
+
+    Raises StorageError.
+    """
+    for wanted, scanned in zip(asked, found.ranges, strict=False):
+        if scanned.problem == "gone" and Path(os.fsdecode(wanted.path)).exists():
+            raise StorageError(
+                f"{escape(wanted.name)} is there, and an executor says that it is gone",
+                "DATA must be one file system, shared by the driver and all executors; then start again",
+            )
 
 
 def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:

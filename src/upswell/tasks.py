@@ -17,6 +17,7 @@ from upswell import disk, filesystem, kernel
 from upswell.kernel import SHARDS, Clock, Ledger, Policy, Range, Rules, Segment, Splitting
 
 KINDS = ("base", "delta")
+FILES_MAX = 32  # of a shard, however small: each batch opens all of them
 """Of a shard's files: all that lives in it, or what a batch changed."""
 _ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 UNREADY = ".unready"
@@ -158,7 +159,8 @@ def step(
         return ShardReport(task.shard, decided, None)
     kind, content = "delta", [delta]
     sizes = {kind: sum(file.bytes for file in task.files if file.kind == kind) for kind in KINDS}
-    if sizes["delta"] + len(delta) > max(job.fold_bytes_min, sizes["base"] // 2):
+    outgrown = sizes["delta"] + len(delta) > max(job.fold_bytes_min, sizes["base"] // 2)
+    if outgrown or len(task.files) >= FILES_MAX:
         ledger.drop_before(job.day_open)
         kind, content = (
             "base",
