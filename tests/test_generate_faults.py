@@ -16,6 +16,7 @@ from upswell.line_faults import LINE_FAULTS, Scene
 from upswell.reference import OUTCOMES, REASONS, Reference, Taken
 from upswell.rules import Rule, Ruleset
 from upswell.traffic import choose_segment, make_dials, make_rules
+from upswell.words import POLICY_OUTCOMES
 
 HOUR = DataOptions(files=60, records_per_file=200, customers=300, faults=0.03)
 RULESET = Ruleset(tuple(make_rules(HOUR.seed, 7)), ())
@@ -62,8 +63,9 @@ def test_every_kind_says_what_it_is() -> None:
 
 
 def test_every_outcome_and_every_reason_occurs_in_an_hour(answer: Answer) -> None:
-    """A run over a generated hour meets all there is to meet, and the counts add up to the lines."""
-    assert [] == [outcome for outcome in OUTCOMES if not answer.outcomes[outcome]]
+    """A run over a generated hour meets all there is to meet but policies, and the counts add up to the lines."""
+    missed = {outcome for outcome in OUTCOMES if not answer.outcomes[outcome]}
+    assert set(POLICY_OUTCOMES) == missed
     assert [] == [reason for reason in REASONS if not answer.rejects[reason]]
     assert answer.lines == sum(answer.outcomes.values())
     assert answer.outcomes["rejected"] == sum(answer.rejects.values())

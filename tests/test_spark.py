@@ -174,6 +174,18 @@ def test_a_directory_that_is_not_the_drivers_is_never_read(lent: Lent, tmp_path:
     cluster.law()
 
 
+def test_executors_of_another_build_are_never_used(lent: Lent, tmp_path: Path) -> None:
+    """One may join after the start, with another kernel: its task fails, and the run says what to do."""
+    cluster = Cluster(tmp_path, lent)
+    cluster.file("202004171000", traffic(random.Random(3), 30))
+    with pytest.MonkeyPatch.context() as patched, refused(SparkFailed, "not the driver's") as told:
+        patched.setattr("upswell.spark.SOURCE_DIGEST", "another")
+        patched.setattr(lent, "check", lambda *_: None)
+        cluster.once()
+    assert "--pex" in told.value.hint
+    assert 30 == cluster.once().lines
+
+
 def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
     """A file of the ledger that lost a byte is an error of the state, told with its name."""
     cluster = Cluster(tmp_path, lent, shards=1)
