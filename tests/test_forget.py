@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -302,6 +304,71 @@ def test_a_running_state_is_left_alone(place: Place) -> None:
     finally:
         os.close(fd)
     assert [] != traces(state(place), WHO)
+
+
+def test_a_reader_keeps_it_from_being_called_complete(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another program reads the bytes of before, forgetting says so (75); the same again completes it."""
+    lived(place)
+    monkeypatch.setattr("upswell.checkpoint.BUSY_S", 0.2)
+    with closing(sqlite3.connect(state(place) / "checkpoint.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM notification").fetchall()
+        with pytest.raises(Locked, match="another program reads") as raised:
+            forget(state(place), [WHO])
+        assert "the same again" in raised.value.hint
+        assert [] != traces(state(place), WHO)
+        with View.open(state(place)) as view:
+            assert [1] == [one.people for one in view.forgettings()]
+            assert WHO not in {row.msisdn for row in sent.rows(state(place), sent.Wanted())}
+    forget(state(place), [WHO])
+
+    assert [] == traces(state(place), WHO)
+    assert ([], []) == proof(place)
+
+
+def test_a_reader_that_ends_in_time_is_waited_for(place: Place) -> None:
+    """A brief look of another program does not make it fail."""
+    lived(place)
+    reader = sqlite3.connect(
+        state(place) / "checkpoint.db", isolation_level=None, check_same_thread=False
+    )
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM notification").fetchall()
+    end = threading.Timer(0.5, reader.close)
+    end.start()
+    forget(state(place), [WHO])
+    end.join()
+
+    assert [] == traces(state(place), WHO)
+
+
+def test_a_large_state_is_not_written_anew_in_memory(place: Place) -> None:
+    """The second copy that the database needs meanwhile is a file in the state's directory, gone afterwards."""
+    lived(place)
+    with closing(sqlite3.connect(state(place) / "checkpoint.db")) as db:
+        db.execute("CREATE TABLE filler(content BLOB)")
+        db.executemany("INSERT INTO filler VALUES (?)", [(os.urandom(1 << 20),) for _ in range(40)])
+        db.commit()
+    seen, ended = set(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.001):
+            for fd in Path("/proc/self/fd").iterdir():
+                with suppress(OSError):
+                    seen.add(fd.readlink())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    forget(state(place), [WHO])
+    ended.set()
+    watcher.join()
+
+    temporary = [path for path in seen if path.name.startswith("etilqs")]
+    assert {state(place).resolve()} == {path.parent for path in temporary}
+    assert all(path.name.endswith("(deleted)") for path in temporary)
+    assert [] == list(state(place).glob("etilqs*"))
 
 
 def test_nothing_is_made_or_guessed(place: Place, tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from upswell import shards
 from upswell.checkpoint import Checkpoint
-from upswell.errors import StorageError
-from upswell.filesystem import RECOVERS, faults
+from upswell.errors import Locked, StorageError
+from upswell.filesystem import RECOVERS, directory, faults
 from upswell.kernel import forget_in
 from upswell.keyed import KEY_BYTES, keyed_hash
+from upswell.privacy import escape
 from upswell.rejects import Rejects, digest_of, unescape
 from upswell.schema import DAMAGED_HINT, damaged, seal, storage_errors
 from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
@@ -50,7 +52,8 @@ class Eraser(Checkpoint):
 
         A crash leaves all of it or nothing in the database. Reject files, and the files of a ledger that a cluster
         keeps, follow it: at the next start at the latest.
-        Raises StorageError when the disk fails, or a blob of the ledger is damaged.
+        Raises StorageError when the disk fails, or a blob of the ledger is damaged. Locked when another program reads
+        the state all the while: they are taken out then, but not yet gone from the disk.
         """
         rejects = Rejects(self.state_dir)
         rejects.finish(self.has_rejects)
@@ -207,8 +210,32 @@ class Eraser(Checkpoint):
         """Make what was deleted go from the file: free places of pages may still hold it, and so does the log."""
         with storage_errors(self.path):
             self.release(idle=True)
-            self._db.execute("VACUUM")
-            self.release(idle=True)
+            with self._temporary_files():
+                self._db.execute("VACUUM")
+            # Other than ``release``, this waits for those who read, and tells when they did not end.
+            ((is_read, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if is_read:
+            raise Locked(
+                f"they are taken out of the state, but another program reads {escape(str(self.path))}, so its files"
+                " still hold what was removed",
+                "end that program, then do the same again: it completes it",
+            )
+
+    @contextmanager
+    def _temporary_files(self) -> Iterator[None]:
+        """Within the block the database's second copy is a file without a name in the state's own directory.
+
+        In memory, as all else that is temporary, it would take as much of it as the database has bytes.
+        """
+        with directory(self.state_dir) as fd:
+            # Through its descriptor: no name of a directory needs to be written in SQL.
+            self._db.execute(f"PRAGMA temp_store_directory = '/proc/self/fd/{fd}'")
+            self._db.execute("PRAGMA temp_store = 1")
+            try:
+                yield
+            finally:
+                self._db.execute("PRAGMA temp_store = 2")
+                self._db.execute("PRAGMA temp_store_directory = ''")
 
 
 def _hash(key: bytes, msisdn: str) -> int:
