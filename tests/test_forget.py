@@ -398,6 +398,82 @@ def test_what_waits_to_be_published_comes_first(place: Place) -> None:
     assert [] == traces(state(place), WHO)
 
 
+def test_what_no_batch_has_is_for_recovery_first(place: Place) -> None:
+    """A staged file of a batch that was never committed holds records, too: the next start removes it."""
+    lived(place)
+    (file,) = (place.output / "Twitter").iterdir()
+    with View.open(state(place)) as view:
+        (one,) = (one for one in view.staged(1).values() if one.directory == "Twitter")
+    left = state(place) / "staging" / one._replace(batch=2).staged_name
+    left.write_bytes(file.read_bytes())
+    with pytest.raises(ConfigError, match="that no batch has"):
+        forget(state(place), [WHO])
+    place.once()
+    forget(state(place), [WHO])
+
+    assert not left.exists()
+    assert [] == traces(state(place), WHO)
+
+
+def test_an_adopted_cap_is_made_up_for_until_its_day_is_closed(place: Place) -> None:
+    """Without a batch of its own the state knows the day of the cap alone, and suppresses until that is closed."""
+    lived(place)
+    for path in state(place).glob("checkpoint.db*"):
+        path.unlink()
+    (place.data / "DATA_202004171000.csv").unlink()
+    place.once(adopt=True, since="202004171001")
+    with View.open(state(place)) as view:
+        assert view.last() is None
+    first = forget(state(place), [WHO])
+    again = forget(state(place), [WHO])
+    place.file("202004171001", record(1, 1, 500, "110000"))
+    place.once()
+
+    assert [20200417, 20200417] == [first.until_day, again.until_day]
+    assert [] == _rows(place, 20200417)
+    assert 1 == status.look(state(place)).summary.outcomes["suppressed"]
+    assert ([], []) == proof(place)
+
+
+def test_who_is_forgotten_again_hears_the_day_of_the_first_time(place: Place) -> None:
+    """They stay suppressed until the day that was said then, though the state has seen later ones since."""
+    lived(place)
+    first = forget(state(place), [WHO])
+    place.file("202004181000", record(2, 1, 500, "100000", "20200418"))
+    place.once()
+    again, other = forget(state(place), [WHO]), forget(state(place), [OTHER])
+    both = forget(state(place), [OTHER, WHO])
+
+    days = [one.until_day for one in (first, again, both)]
+    assert [first.until_day] * 3 == days
+    assert other.until_day > first.until_day
+
+
+def test_a_rewritten_reject_file_is_as_old_as_it_was(place: Place) -> None:
+    """Expiry by age is not held up by it."""
+    lived(place)
+    file = state(place) / "rejects" / "REJECTS_0000000001.tsv"
+    os.utime(file, (LONG_AGO_S, LONG_AGO_S))
+    assert 3 == forget(state(place), [WHO]).erased.reject_lines
+    assert LONG_AGO_S == file.stat().st_mtime
+    place.once(keep_rejects_days=30)
+
+    assert not file.exists()
+
+
+def test_numbers_of_a_reject_file_are_nobody_s_dial(place: Place) -> None:
+    """A line goes when its content holds the dial, not when its line number or place does."""
+    place.file("202004171000", record(1, 9, 1, "100000") * 400 + b"bad\n")
+    place.once()
+    file = state(place) / "rejects" / "REJECTS_0000000001.tsv"
+    before = file.read_bytes()
+    byte = before.split(b"\t")[2].decode()
+    assert len(byte) >= 5
+
+    assert 0 == forget(state(place), [byte]).erased.reject_lines
+    assert before == file.read_bytes()
+
+
 def test_a_deleted_reject_file_does_not_matter(place: Place) -> None:
     """Operators may delete reject files; what is left is rewritten, and stays sound."""
     lived(place)
