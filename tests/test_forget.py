@@ -29,6 +29,7 @@ from upswell.reconcile import reconcile
 from upswell.transfer import export_state, import_state
 from upswell.verify import verify
 from upswell.view import View
+from upswell.whatif import whatif
 
 __all__ = ("place",)
 WHO, OTHER = DIALS[1], DIALS[2]
@@ -150,7 +151,8 @@ def test_where_nobody_could_look_is_told(place: Place) -> None:
 
     assert 2 == len(removal.unknown)
     assert ["OUTPUT/Twitter/*"] == found_in(removal.stands[:1])
-    assert [] == forget(state(place), [WHO], data=place.root / "moved").unknown[:0]
+    again = forget(state(place), [WHO], data=place.root / "moved")
+    assert ["SEGMENT"] == [one.split(":")[0] for one in again.unknown]
 
 
 def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) -> None:
@@ -279,7 +281,9 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
         place.once()
     found = reconcile(state(place))
     story = explain(state(place), WHO)
+    notes = whatif(state(place), [], max_per_customer_per_day=1).notes
 
+    assert ["customers were forgotten" in note for note in notes] == [True]
     assert [] == found.differences
     assert ["what batches 2 to 3 decided", "for that these are not compared either"] == [
         each.split(":")[0] for each in found.unproven
