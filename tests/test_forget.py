@@ -24,6 +24,7 @@ from upswell.explain import explain
 from upswell.filesystem import lock
 from upswell.forget import forget
 from upswell.kernel import Ledger
+from upswell.listing import scan
 from upswell.policy import SHARE_ALL
 from upswell.reconcile import reconcile
 from upswell.transfer import export_state, import_state
@@ -153,6 +154,35 @@ def test_where_nobody_could_look_is_told(place: Place) -> None:
     assert ["OUTPUT/Twitter/*"] == found_in(removal.stands[:1])
     again = forget(state(place), [WHO], data=place.root / "moved")
     assert ["SEGMENT"] == [one.split(":")[0] for one in again.unknown]
+
+
+def test_files_of_other_names_are_told_as_not_looked_at(place: Place) -> None:
+    """What no DATA file is called is not read, and nobody may think that it was."""
+    lived(place)
+    (place.data / "export.tmp").write_bytes(record(1, 1, 5, "100000"))
+    (place.data / "below").mkdir()
+
+    assert ["DATA, 1 of its files: their names are those of no DATA file"] == forget(
+        state(place), [WHO]
+    ).unknown
+
+
+def test_the_search_leaves_the_state_to_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While DATA is looked through, a run may hold the state."""
+    lived(place)
+    held = []
+
+    def scan_beside_a_run(place_of_data: bytes):
+        os.close(lock(state(place) / "lock", "the state"))
+        held.append(place_of_data)
+        return scan(place_of_data)
+
+    monkeypatch.setattr("upswell.forget.scan", scan_beside_a_run)
+    forget(state(place), [WHO])
+
+    assert [bytes(place.data)] == held
 
 
 def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) -> None:

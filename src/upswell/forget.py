@@ -2,7 +2,8 @@
 
 Owns what ``upswell state forget`` does around ``erase``: whom, until when their records are suppressed, and the search
 for what is not ours to change: DATA and its archive, SEGMENT, OUTPUT, an exported file, and the kept versions, which
-the log names by their content. It needs the state to itself. No msisdn is in anything that it gives back.
+the log names by their content. It needs the state to itself while it removes, not while it
+searches. No msisdn is in anything that it gives back.
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from upswell.contents import read_segment
 from upswell.erase import Erased, Eraser
@@ -83,18 +85,19 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         until_day = day_last_of(last.newest_stamp, zones) if last else 0
         erased = state.erase(msisdns, until_day)
         found = Removal(len(msisdns), erased, state.suppressed_until(msisdns))
-        looking = _Looking(found, msisdns)
-        looking.through_output(output)
-        place = data or Path(meta.get("data", ""))
-        looking.through_data(place)
-        if "archive" in meta:
-            looking.through_archive(Path(meta["archive"]))
-        for name in ("segment", "suppress"):
-            if path := meta.get(name):
-                looking.through_dials(name.upper(), Path(path))
-        looking.through_versions(state)
-        if EXPORTED in meta:
-            looking.through_export(Path(meta[EXPORTED]))
+    # What follows may take long, and changes nothing: a run may go on meanwhile.
+    looking = _Looking(found, msisdns)
+    looking.through_output(output)
+    looking.through_data(data or Path(meta.get("data", "")))
+    if "archive" in meta:
+        looking.through_archive(Path(meta["archive"]))
+    for name in ("segment", "suppress"):
+        if path := meta.get(name):
+            looking.through_dials(name.upper(), Path(path))
+    with View.open(state_dir) as view:
+        looking.through_versions(view)
+    if EXPORTED in meta:
+        looking.through_export(Path(meta[EXPORTED]))
     return found
 
 
@@ -162,10 +165,15 @@ class _Looking:
 
     def _through_files(self, where: str, place: Path) -> None:
         try:
-            names = sorted(name for name, _ in scan(bytes(place)) if read_name(name)[0])
+            every = sorted(name for name, found in scan(bytes(place)) if S_ISREG(found.st_mode))
         except InputMissing as error:
             self._missed(str(place), error.message)
             return
+        names = [name for name in every if read_name(name)[0]]
+        if others := len(every) - len(names):
+            self._missed(
+                f"{where}, {others:,} of its files", "their names are those of no DATA file"
+            )
         for name in names:
             try:
                 lines = [
