@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +24,13 @@ from upswell.explain import explain
 from upswell.filesystem import lock
 from upswell.forget import forget
 from upswell.kernel import Ledger
+from upswell.listing import scan
 from upswell.policy import SHARE_ALL
 from upswell.reconcile import reconcile
 from upswell.transfer import export_state, import_state
 from upswell.verify import verify
 from upswell.view import View
+from upswell.whatif import whatif
 
 __all__ = ("place",)
 WHO, OTHER = DIALS[1], DIALS[2]
@@ -148,7 +152,37 @@ def test_where_nobody_could_look_is_told(place: Place) -> None:
 
     assert 2 == len(removal.unknown)
     assert ["OUTPUT/Twitter/*"] == found_in(removal.stands[:1])
-    assert [] == forget(state(place), [WHO], data=place.root / "moved").unknown[:0]
+    again = forget(state(place), [WHO], data=place.root / "moved")
+    assert ["SEGMENT"] == [one.split(":")[0] for one in again.unknown]
+
+
+def test_files_of_other_names_are_told_as_not_looked_at(place: Place) -> None:
+    """What no DATA file is called is not read, and nobody may think that it was."""
+    lived(place)
+    (place.data / "export.tmp").write_bytes(record(1, 1, 5, "100000"))
+    (place.data / "below").mkdir()
+
+    assert ["DATA, 1 of its files: their names are those of no DATA file"] == forget(
+        state(place), [WHO]
+    ).unknown
+
+
+def test_the_search_leaves_the_state_to_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While DATA is looked through, a run may hold the state."""
+    lived(place)
+    held = []
+
+    def scan_beside_a_run(place_of_data: bytes):
+        os.close(lock(state(place) / "lock", "the state"))
+        held.append(place_of_data)
+        return scan(place_of_data)
+
+    monkeypatch.setattr("upswell.forget.scan", scan_beside_a_run)
+    forget(state(place), [WHO])
+
+    assert [bytes(place.data)] == held
 
 
 def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) -> None:
@@ -207,6 +241,26 @@ def test_a_run_for_ever_lets_go_of_the_forgotten(place: Place) -> None:
         wait_for(lambda: _rows(place, 20200421) == [WHO], "not notified again")
 
 
+def test_a_backlog_lets_go_of_the_forgotten_on_its_way(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run over many days ends it with the batch that closes their day, not with the last one."""
+    lived(place)
+    forget(state(place), [WHO])
+    monkeypatch.setattr("upswell.source.RANGES_MAX", 1)
+    for day in ("20200418", "20200421", "20200422", "20200423"):
+        place.file(f"{day}1000", record(1, 1, 500, "100000", day))
+    place.once()
+
+    assert [3] == [one.until_batch for one in _forgettings(place)]
+    assert [[], [], [WHO]] == [_rows(place, day) for day in (20200418, 20200421, 20200422)]
+    assert [] == verify(state(place))
+    found = reconcile(state(place))
+    assert [] == found.differences
+    assert "and the ledger" in found.unproven[1]
+    assert [] == traces_of_key(place)
+
+
 def _rows(place: Place, day: int) -> list[str]:
     return [row.msisdn for row in sent.rows(state(place), sent.Wanted(day=day))]
 
@@ -257,9 +311,14 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
         place.once()
     found = reconcile(state(place))
     story = explain(state(place), WHO)
+    notes = whatif(state(place), [], max_per_customer_per_day=1).notes
 
+    assert ["customers were forgotten" in note for note in notes] == [True]
     assert [] == found.differences
-    assert ["what batches 2 to 3 decided"] == [each.split(":")[0] for each in found.unproven]
+    assert ["what batches 2 to 3 decided", "for that these are not compared either"] == [
+        each.split(":")[0] for each in found.unproven
+    ]
+    assert "running totals" in found.unproven[1] and "ledger" not in found.unproven[1]
     assert [] == story.differences
     assert [] != story.unproven
 
@@ -304,6 +363,71 @@ def test_a_running_state_is_left_alone(place: Place) -> None:
     assert [] != traces(state(place), WHO)
 
 
+def test_a_reader_keeps_it_from_being_called_complete(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another program reads the bytes of before, forgetting says so (75); the same again completes it."""
+    lived(place)
+    monkeypatch.setattr("upswell.checkpoint.BUSY_S", 0.2)
+    with closing(sqlite3.connect(state(place) / "checkpoint.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM notification").fetchall()
+        with pytest.raises(Locked, match="another program reads") as raised:
+            forget(state(place), [WHO])
+        assert "the same again" in raised.value.hint
+        assert [] != traces(state(place), WHO)
+        with View.open(state(place)) as view:
+            assert [1] == [one.people for one in view.forgettings()]
+            assert WHO not in {row.msisdn for row in sent.rows(state(place), sent.Wanted())}
+    forget(state(place), [WHO])
+
+    assert [] == traces(state(place), WHO)
+    assert ([], []) == proof(place)
+
+
+def test_a_reader_that_ends_in_time_is_waited_for(place: Place) -> None:
+    """A brief look of another program does not make it fail."""
+    lived(place)
+    reader = sqlite3.connect(
+        state(place) / "checkpoint.db", isolation_level=None, check_same_thread=False
+    )
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM notification").fetchall()
+    end = threading.Timer(0.5, reader.close)
+    end.start()
+    forget(state(place), [WHO])
+    end.join()
+
+    assert [] == traces(state(place), WHO)
+
+
+def test_a_large_state_is_not_written_anew_in_memory(place: Place) -> None:
+    """The second copy that the database needs meanwhile is a file in the state's directory, gone afterwards."""
+    lived(place)
+    with closing(sqlite3.connect(state(place) / "checkpoint.db")) as db:
+        db.execute("CREATE TABLE filler(content BLOB)")
+        db.executemany("INSERT INTO filler VALUES (?)", [(os.urandom(1 << 20),) for _ in range(40)])
+        db.commit()
+    seen, ended = set(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.001):
+            for fd in Path("/proc/self/fd").iterdir():
+                with suppress(OSError):
+                    seen.add(fd.readlink())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    forget(state(place), [WHO])
+    ended.set()
+    watcher.join()
+
+    temporary = [path for path in seen if path.name.startswith("etilqs")]
+    assert {state(place).resolve()} == {path.parent for path in temporary}
+    assert all(path.name.endswith("(deleted)") for path in temporary)
+    assert [] == list(state(place).glob("etilqs*"))
+
+
 def test_nothing_is_made_or_guessed(place: Place, tmp_path: Path) -> None:
     """No state, no msisdn and nobody at all are errors, and none of them writes anything."""
     with pytest.raises(StorageError):
@@ -329,6 +453,82 @@ def test_what_waits_to_be_published_comes_first(place: Place) -> None:
     forget(state(place), [WHO])
 
     assert [] == traces(state(place), WHO)
+
+
+def test_what_no_batch_has_is_for_recovery_first(place: Place) -> None:
+    """A staged file of a batch that was never committed holds records, too: the next start removes it."""
+    lived(place)
+    (file,) = (place.output / "Twitter").iterdir()
+    with View.open(state(place)) as view:
+        (one,) = (one for one in view.staged(1).values() if one.directory == "Twitter")
+    left = state(place) / "staging" / one._replace(batch=2).staged_name
+    left.write_bytes(file.read_bytes())
+    with pytest.raises(ConfigError, match="that no batch has"):
+        forget(state(place), [WHO])
+    place.once()
+    forget(state(place), [WHO])
+
+    assert not left.exists()
+    assert [] == traces(state(place), WHO)
+
+
+def test_an_adopted_cap_is_made_up_for_until_its_day_is_closed(place: Place) -> None:
+    """Without a batch of its own the state knows the day of the cap alone, and suppresses until that is closed."""
+    lived(place)
+    for path in state(place).glob("checkpoint.db*"):
+        path.unlink()
+    (place.data / "DATA_202004171000.csv").unlink()
+    place.once(adopt=True, since="202004171001")
+    with View.open(state(place)) as view:
+        assert view.last() is None
+    first = forget(state(place), [WHO])
+    again = forget(state(place), [WHO])
+    place.file("202004171001", record(1, 1, 500, "110000"))
+    place.once()
+
+    assert [20200417, 20200417] == [first.until_day, again.until_day]
+    assert [] == _rows(place, 20200417)
+    assert 1 == status.look(state(place)).summary.outcomes["suppressed"]
+    assert ([], []) == proof(place)
+
+
+def test_who_is_forgotten_again_hears_the_day_of_the_first_time(place: Place) -> None:
+    """They stay suppressed until the day that was said then, though the state has seen later ones since."""
+    lived(place)
+    first = forget(state(place), [WHO])
+    place.file("202004181000", record(2, 1, 500, "100000", "20200418"))
+    place.once()
+    again, other = forget(state(place), [WHO]), forget(state(place), [OTHER])
+    both = forget(state(place), [OTHER, WHO])
+
+    days = [one.until_day for one in (first, again, both)]
+    assert [first.until_day] * 3 == days
+    assert other.until_day > first.until_day
+
+
+def test_a_rewritten_reject_file_is_as_old_as_it_was(place: Place) -> None:
+    """Expiry by age is not held up by it."""
+    lived(place)
+    file = state(place) / "rejects" / "REJECTS_0000000001.tsv"
+    os.utime(file, (LONG_AGO_S, LONG_AGO_S))
+    assert 3 == forget(state(place), [WHO]).erased.reject_lines
+    assert LONG_AGO_S == file.stat().st_mtime
+    place.once(keep_rejects_days=30)
+
+    assert not file.exists()
+
+
+def test_numbers_of_a_reject_file_are_nobody_s_dial(place: Place) -> None:
+    """A line goes when its content holds the dial, not when its line number or place does."""
+    place.file("202004171000", record(1, 9, 1, "100000") * 400 + b"bad\n")
+    place.once()
+    file = state(place) / "rejects" / "REJECTS_0000000001.tsv"
+    before = file.read_bytes()
+    byte = before.split(b"\t")[2].decode()
+    assert len(byte) >= 5
+
+    assert 0 == forget(state(place), [byte]).erased.reject_lines
+    assert before == file.read_bytes()
 
 
 def test_a_deleted_reject_file_does_not_matter(place: Place) -> None:

@@ -68,6 +68,8 @@ def test_a_commit_prunes_so_many_rows_and_no_more(
 
         assert ([], [], 12) == (found.differences, found.unproven, found.pruned)
         assert [] == verify(state(place))
+        assert not sent.minutes(state(place), 20200418, "Twitter")
+        assert sent.minutes(state(place), 20200419, "Twitter")
     assert [8, 4, 0, 0] == left
 
 

@@ -26,6 +26,7 @@ from os import (
     stat,
     strerror,
     unlink,
+    utime,
     write,
 )
 from os.path import realpath
@@ -33,7 +34,8 @@ from pathlib import Path
 
 __all__ = [
     "access", "chmod", "chown", "close", "flock", "fsync", "ftruncate", "listdir", "mkdir", "mount_table", "open",
-    "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "stat", "unlink", "write",
+    "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "stat", "unlink", "utime",
+    "write",
 ]  # fmt: skip
 
 _RENAME_NOREPLACE = 1

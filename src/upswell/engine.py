@@ -217,9 +217,12 @@ class _Run:
 
     def _end_forgetting(self) -> None:
         """Let go of those who were forgotten once their days are closed; between two batches."""
-        if any(one.until_day < self.day_open for one in self.forgettings):
+        if self._forgotten_enough():
             self.checkpoint.end_forgetting(self.day_open)
             self._use_policy()
+
+    def _forgotten_enough(self) -> bool:
+        return any(one.until_day < self.day_open for one in self.forgettings)
 
     def _run_once(self) -> None:
         """Take what the listing at the start showed, and end."""
@@ -330,7 +333,9 @@ class _Run:
                 batch = self._take_in(ranges, result)
                 over = is_over()
                 # A batch in hand must not wait until other files have been opened and compared.
-                ahead = [] if over else self.source.ready(opened=True)
+                # Nor may one be in the making when a key is to go: it would be decided with that.
+                is_last = over or self._forgotten_enough()
+                ahead = [] if is_last else self.source.ready(opened=True)
                 if batch is None:
                     self._save_files()
                     following = self._read(ahead) if ahead else None
@@ -341,6 +346,7 @@ class _Run:
                     self.observations.add(result, names, self.reference.ruleset)
                 self._progress()
                 del batch  # or it would stay in memory while the next one is made
+            self._end_forgetting()
         return not over
 
     def _read(self, ranges: Sequence[Range]) -> Read:

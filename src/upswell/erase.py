@@ -9,14 +9,16 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from upswell import shards
 from upswell.checkpoint import Checkpoint
-from upswell.errors import StorageError
-from upswell.filesystem import RECOVERS, faults
-from upswell.kernel import forget_in
+from upswell.errors import Locked, StorageError
+from upswell.filesystem import RECOVERS, directory, faults
+from upswell.kernel import Ledger, forget_in
 from upswell.keyed import KEY_BYTES, keyed_hash
+from upswell.privacy import escape
 from upswell.rejects import Rejects, digest_of, unescape
 from upswell.schema import DAMAGED_HINT, damaged, seal, storage_errors
 from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
@@ -48,18 +50,20 @@ class Eraser(Checkpoint):
     def erase(self, msisdns: Collection[str], until_day: int) -> Erased:
         """Take them out; their records are suppressed from the next batch on, as long as ``until_day`` is open.
 
+        Or longer, where an OUTPUT that was taken over has caps of them on later days; those who are suppressed already
+        stay so until the day that was said then.
+
         A crash leaves all of it or nothing in the database. Reject files, and the files of a ledger that a cluster
         keeps, follow it: at the next start at the latest.
-        Raises StorageError when the disk fails, or a blob of the ledger is damaged.
+        Raises StorageError when the disk fails, or a blob of the ledger is damaged. Locked when another program reads
+        the state all the while: they are taken out then, but not yet gone from the disk.
         """
         rejects = Rejects(self.state_dir)
         rejects.finish(self.has_rejects)
         rewritten = list(self._rewrite(rejects, msisdns))
-        new = [
-            msisdn
-            for msisdn in msisdns
-            if not any(forgetting.has(msisdn) for forgetting in self.forgettings())
-        ]
+        known = self.forgettings()
+        new = [msisdn for msisdn in msisdns if not any(one.has(msisdn) for one in known)]
+        until_day = max([until_day, *self._adopted_days(new)])
         key = secrets.token_bytes(KEY_BYTES)
         anew = list(self._shard_files_anew(key, [_hash(key, msisdn) for msisdn in msisdns]))
         with self._transaction():
@@ -75,6 +79,25 @@ class Eraser(Checkpoint):
             shards.sweep(self.ledger_dir, {file.name for file in self.shard_files()})
         self._scrub()
         return Erased(notifications, sum(one.lines for one in rewritten), blobs + len(anew))
+
+    def suppressed_until(self, msisdns: Collection[str]) -> int:
+        """The day until whose end all of these are suppressed, who were forgotten; 0: there was nothing to suppress."""
+        return min(
+            one.until_day
+            for one in self.forgettings()
+            if any(one.has(msisdn) for msisdn in msisdns)
+        )
+
+    def _adopted_days(self, msisdns: Collection[str]) -> list[int]:
+        """The days of the caps that these have out of an OUTPUT that was taken over: no batch need be as late."""
+        adopted = self.rows(
+            "SELECT batch, content FROM ledger_delta WHERE batch < ?", (self.first_batch(),)
+        )
+        try:
+            ledger = Ledger.load([], adopted, 0, 1)
+        except ValueError as error:
+            raise damaged(self.path, "the caps that it took over") from error
+        return [day for msisdn in msisdns for _, _, day in ledger.caps(msisdn)]
 
     def _put_forgetting(self, key: bytes, msisdns: Sequence[str], until_day: int) -> None:
         ((number,),) = self._db.execute(
@@ -184,7 +207,10 @@ class Eraser(Checkpoint):
         theirs = re.compile(rb"(?<![0-9])(?:%b)(?![0-9])" % b"|".join(map(str.encode, msisdns)))
         for number, content in rejects.contents():
             lines = content.splitlines(keepends=True)
-            kept = [line for line in lines if not theirs.search(unescape(line))]
+            # The columns before the content are ours: numbers that may look like a dial.
+            kept = [
+                line for line in lines if not theirs.search(unescape(line.rpartition(b"\t")[2]))
+            ]
             if len(kept) < len(lines):
                 rest = b"".join(kept)
                 known = self.first_batch() <= number <= self.last_batch()
@@ -207,8 +233,32 @@ class Eraser(Checkpoint):
         """Make what was deleted go from the file: free places of pages may still hold it, and so does the log."""
         with storage_errors(self.path):
             self.release(idle=True)
-            self._db.execute("VACUUM")
-            self.release(idle=True)
+            with self._temporary_files():
+                self._db.execute("VACUUM")
+            # Other than ``release``, this waits for those who read, and tells when they did not end.
+            ((is_read, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if is_read:
+            raise Locked(
+                f"they are taken out of the state, but another program reads {escape(str(self.path))}, so its files"
+                " still hold what was removed",
+                "end that program, then do the same again: it completes it",
+            )
+
+    @contextmanager
+    def _temporary_files(self) -> Iterator[None]:
+        """Within the block the database's second copy is a file without a name in the state's own directory.
+
+        In memory, as all else that is temporary, it would take as much of it as the database has bytes.
+        """
+        with directory(self.state_dir) as fd:
+            # Through its descriptor: no name of a directory needs to be written in SQL.
+            self._db.execute(f"PRAGMA temp_store_directory = '/proc/self/fd/{fd}'")
+            self._db.execute("PRAGMA temp_store = 1")
+            try:
+                yield
+            finally:
+                self._db.execute("PRAGMA temp_store = 2")
+                self._db.execute("PRAGMA temp_store_directory = ''")
 
 
 def _hash(key: bytes, msisdn: str) -> int:

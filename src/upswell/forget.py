@@ -2,7 +2,8 @@
 
 Owns what ``upswell state forget`` does around ``erase``: whom, until when their records are suppressed, and the search
 for what is not ours to change: DATA and its archive, SEGMENT, OUTPUT, an exported file, and the kept versions, which
-the log names by their content. It needs the state to itself. No msisdn is in anything that it gives back.
+the log names by their content. It needs the state to itself while it removes, not while it
+searches. No msisdn is in anything that it gives back.
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from upswell.contents import read_segment
 from upswell.erase import Erased, Eraser
@@ -40,7 +42,7 @@ class Removal:
     people: int
     erased: Erased
     until_day: int
-    """Their records are suppressed while this day is open; 0: there was no batch yet."""
+    """Their records are suppressed while this day is open, of some perhaps longer; 0: no day has begun yet."""
     stands: list[str] = field(default_factory=list)
     """Where a dial of them still stands, a sentence each."""
     unknown: list[str] = field(default_factory=list)
@@ -66,8 +68,9 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         data: where the files are, if they were moved.
 
     Raises:
-        UsageError: one is no msisdn, or there is none. Locked: a run holds the state. ConfigError: notifications wait
-        to be published. StorageError: there is no state, it is damaged, or the disk fails.
+        UsageError: one is no msisdn, or there is none. Locked: a run holds the state, or a reader keeps what was
+        removed in its files. ConfigError: notifications wait to be published or removed.
+        StorageError: there is no state, it is damaged, or the disk fails.
     """
     msisdns = sorted({_parse(text) for text in given})
     if not msisdns:
@@ -80,19 +83,21 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         _refuse_waiting(state, output)
         zones = Zones(meta.get("data_timezone", "UTC"), meta.get("rules_timezone", "UTC"))
         until_day = day_last_of(last.newest_stamp, zones) if last else 0
-        found = Removal(len(msisdns), state.erase(msisdns, until_day), until_day)
-        looking = _Looking(found, msisdns)
-        looking.through_output(output)
-        place = data or Path(meta.get("data", ""))
-        looking.through_data(place)
-        if "archive" in meta:
-            looking.through_archive(Path(meta["archive"]))
-        for name in ("segment", "suppress"):
-            if path := meta.get(name):
-                looking.through_dials(name.upper(), Path(path))
-        looking.through_versions(state)
-        if EXPORTED in meta:
-            looking.through_export(Path(meta[EXPORTED]))
+        erased = state.erase(msisdns, until_day)
+        found = Removal(len(msisdns), erased, state.suppressed_until(msisdns))
+    # What follows may take long, and changes nothing: a run may go on meanwhile.
+    looking = _Looking(found, msisdns)
+    looking.through_output(output)
+    looking.through_data(data or Path(meta.get("data", "")))
+    if "archive" in meta:
+        looking.through_archive(Path(meta["archive"]))
+    for name in ("segment", "suppress"):
+        if path := meta.get(name):
+            looking.through_dials(name.upper(), Path(path))
+    with View.open(state_dir) as view:
+        looking.through_versions(view)
+    if EXPORTED in meta:
+        looking.through_export(Path(meta[EXPORTED]))
     return found
 
 
@@ -106,15 +111,21 @@ def _parse(text: str) -> str:
 
 
 def _refuse_waiting(state: View, output: Path) -> None:
-    """A staged file could not be made again without the notifications that are to go."""
+    """A staged file could not be made again without the notifications that are to go.
+
+    One of a batch that was never committed holds records, too, and only recovery may say what becomes of it.
+    """
     staging = output / OWN_DIRECTORY / STAGING
     with storage_errors(staging):
         names = [path.name for path in staging.iterdir()] if staging.is_dir() else []
     batches = [parsed.batch for name in names if (parsed := parse_staged(name)) is not None]
-    if any(state.first_batch() <= batch <= state.last_batch() for batch in batches):
+    if batches:
+        first, last = state.first_batch(), state.last_batch()
         raise ConfigError(
-            "notifications of the last batch still wait to be published",
-            "start the run once, with --once: it publishes them; then forget again",
+            "notifications of the last batch still wait to be published"
+            if any(first <= batch <= last for batch in batches)
+            else "a run that was ended left notifications in its staging directory that no batch has",
+            "start the run once, with --once: it publishes or removes them; then forget again",
         )
 
 
@@ -154,10 +165,15 @@ class _Looking:
 
     def _through_files(self, where: str, place: Path) -> None:
         try:
-            names = sorted(name for name, _ in scan(bytes(place)) if read_name(name)[0])
+            every = sorted(name for name, found in scan(bytes(place)) if S_ISREG(found.st_mode))
         except InputMissing as error:
             self._missed(str(place), error.message)
             return
+        names = [name for name in every if read_name(name)[0]]
+        if others := len(every) - len(names):
+            self._missed(
+                f"{where}, {others:,} of its files", "their names are those of no DATA file"
+            )
         for name in names:
             try:
                 lines = [

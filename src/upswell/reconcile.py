@@ -207,6 +207,7 @@ class _Reconciliation:
         self.found.lines += lines
         self.found.outcomes.update(outcomes)
         if self.forgotten.is_blind(number):
+            self.staged.update(map(published_place, self.view.staged(number).values()))
             return
         if self.day is None:
             self._batch_row(number, lines, outcomes, reasons)
@@ -297,7 +298,14 @@ class _Reconciliation:
         if not self.past.adopted_known:
             self.found.unproven.append(CAPS_FORGOTTEN)
             proven = 0
-        self.found.unproven += self.forgotten.sentences()
+        blind = list(self.forgotten.sentences())
+        self.found.unproven += blind
+        if blind:
+            ledger = self.past.last is not None and self.forgotten.is_blind(self.past.last.number)
+            self.found.unproven.append(
+                "for that these are not compared either: the state's running totals, which of the outcomes that hang"
+                f" on totals and caps the lines of each file had{', and the ledger' if ledger else ''}"
+            )
         if proven <= self.past.last_batch:
             self.found.unproven.append(
                 f"notifications and totals from batch {max(proven, self.past.first_batch)} on hang on that"

@@ -66,12 +66,15 @@ class Rejects:
     def rewrite(self, batch: int, content: bytes, *, at_once: bool) -> None:
         """Write what a reject file is to hold instead, beside it; durable then. ``finish``, or this, puts it in place.
 
-        A crash leaves a file that ``finish`` removes, or moves once the state vouches for it.
+        It is as old as the file was: what expires by age is looked for in the order of batches. A crash leaves a file
+        that ``finish`` removes, or moves once the state vouches for it.
         """
         with faults(self.path, StorageError, RECOVERS), directory(self.path) as fd:
             name = rejects_name(batch) + REWRITTEN
             remove_files([name], fd)
             create_file(name, fd, content, 0o600)
+            before = disk.stat(rejects_name(batch), dir_fd=fd, follow_symlinks=False)
+            disk.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=fd)
             if at_once:
                 disk.rename(name, rejects_name(batch), src_dir_fd=fd, dst_dir_fd=fd)
             disk.fsync(fd)

@@ -2,8 +2,9 @@
 
 Owns the reads behind ``upswell sent``. It changes nothing and holds nothing: rows come page by page, each a brief look,
 so that millions of them neither fill the memory nor hold up a run. All of one answer is as of its first look: what is
-committed since is left out, and what was committed never changes. A row that the rest of the state does not bear out is
-listed like the others, and the list ends with the error of a damaged state.
+committed since is left out, and of what was committed only old days go, which are pruned, and people who are forgotten.
+A row that the rest of the state does not bear out is listed like the others, and the list ends with the error of a
+damaged state.
 """
 
 import unicodedata
@@ -160,7 +161,9 @@ def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
     )
     found = Counter[str]()
     with View.open(state_dir) as view:
-        for group in _groups(view, Wanted(day, application)):
+        before = view.pruned_before()
+        # Of a day that is being pruned only a part would be counted.
+        for group in (one for one in _groups(view, Wanted(day, application)) if one.day >= before):
             place, after = (group.day, group.application), ""
             while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
                 found.update(dict(view.rows(sql, (*place, after, end))))

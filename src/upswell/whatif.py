@@ -343,8 +343,14 @@ def _tell(found: WhatIf, past: Past, replay: Replay, days: Days) -> None:
             counted[application] += lines
     again = {name: len(sent) for name, sent in found.scenarios[0].sent.items()}
     if dict(+counted) != again and not replay.lost and past.adopted_known:
+        is_blind = any(one.key is None for one in past.forgettings)
         found.notes.append(
-            "what was sent is not what its replay gives: `upswell reconcile` says where they differ"
+            "what was sent is not what its replay gives: "
+            + (
+                "customers were forgotten, and the key that told who is destroyed, so all scenarios count them"
+                if is_blind
+                else "`upswell reconcile` says where they differ"
+            )
         )
 
 

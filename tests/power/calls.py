@@ -265,6 +265,9 @@ class Calls:
     def chown(self, path: str | PurePath | int, uid: int, gid: int) -> None:
         self.step("chown", path)
 
+    def utime(self, path: str, *, ns: tuple[int, int], dir_fd: int) -> None:
+        self.step("utime", path)
+
     def stat(
         self, path: str | PurePath | int, *, dir_fd: int | None = None, follow_symlinks: bool = True
     ) -> Stat:

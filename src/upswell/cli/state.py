@@ -269,13 +269,3 @@ def _describe_forgotten(found: "Removal") -> list[str]:
     if found.unknown:
         lines += ["", "Not looked at", *(f"  ? {each}" for each in found.unknown)]
     return lines
-
-
-def _sizes(state_dir: "Path") -> dict[str, int]:
-    """Bytes on disk by what they are for."""
-    found = {"database": 0, "rejects": 0}
-    for path in state_dir.glob("checkpoint.db*"):
-        found["database"] += path.stat().st_size
-    for path in (state_dir / "rejects").glob("*.tsv"):
-        found["rejects"] += path.stat().st_size
-    return found
