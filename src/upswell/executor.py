@@ -108,7 +108,7 @@ class Sent(NamedTuple):
     """The driver's kernel.SOURCE_DIGEST."""
 
     def look(self, place: Place) -> None:
-        """Raise OtherBuild or NotShared when this executor is not fit for the job: it may have joined after its start."""
+        """Raise OtherBuild or NotShared when this executor is not fit for the job: it may have come after its start."""
         if self.build != SOURCE_DIGEST:
             raise OtherBuild(f"{socket.gethostname()}: its Upswell is not the driver's")
         place.look()
