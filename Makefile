@@ -99,8 +99,12 @@ test-rust:
 	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
 # Tests of the page want a browser: without Debian's chromium they are skipped.
+# Campaigns take as long as all other tests: the two run beside each other. What a shell starts in the background would
+# ignore the signals that tests are about.
 test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browser)
-	@$(BIN)/python -m pytest --quiet
+	@env --default-signal=HUP,INT,QUIT $(BIN)/python -m pytest --quiet -m "not trust" >.make/tests.log 2>&1 & tests=$$!; \
+	$(BIN)/python -m pytest --quiet -m trust; code=$$?; \
+	wait $$tests || code=1; cat .make/tests.log; exit $$code
 
 .make/browser: .make/dev
 	@$(PIP) install --group browser
@@ -135,8 +139,8 @@ trust: .make/build ## every campaign over all of its cases, for hours; goes on w
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) $(FUZZ_TARGETS_PYTHON:%=fuzz-%) ## fuzz each target for FUZZ_S seconds
 
-fuzz-short: ## the same for half a minute each, two at a time
-	@$(MAKE) --no-print-directory --jobs 2 fuzz FUZZ_S=30 FUZZ_SEED=1
+fuzz-short: ## the same for a quarter of a minute each, two at a time
+	@$(MAKE) --no-print-directory --jobs 2 fuzz FUZZ_S=15 FUZZ_SEED=1
 
 # What is found is kept in .fuzz/; what breaks a promise goes to the corpus, with its mend.
 FUZZED = -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_S) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
