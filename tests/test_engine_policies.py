@@ -214,9 +214,34 @@ def test_a_start_without_the_list_is_refused(place: Place) -> None:
     place.law()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"control_share": 49.99, "control_key": KEY},
+        {"control_share": 50.0, "control_key": "another key of this length"},
+    ],
+    ids=["no group", "a smaller one", "another key"],
+)
+def test_a_start_that_would_notify_the_control_group_is_refused(
+    place: Place, changes: dict[str, object]
+) -> None:
+    """What the group was not told cannot be untold: it takes a word to end a comparison."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once(control_share=50.0, control_key=KEY)
+    place.file("202004171001", record(2, 1, 200, "100100"))
+    with pytest.raises(ConfigError, match="control group"):
+        place.once(**changes)
+    assert 0 == place.once(**ALL_CONTROL).outcomes["notified"]
+    place.file("202004171002", record(3, 1, 200, "100200"))
+    place.once(**changes, accept_reference=True)
+    place.law()
+
+
 def test_edits_of_the_policy_are_history(place: Place) -> None:
     """Each change of limit and group is an edit with its effect, and none gives the key away."""
-    for number, changes in enumerate(({}, {"max_per_customer_per_day": 1}, ALL_CONTROL, {})):
+    accepted = {"accept_reference": True}
+    for number, changes in enumerate(({}, {"max_per_customer_per_day": 1}, ALL_CONTROL, accepted)):
         place.file(f"20200417100{number}", record(number, 1, 200, f"100{number}00"))
         place.once(**changes)
     edits = history(state(place)).of("policy")

@@ -67,6 +67,11 @@ class Policy(NamedTuple):
         }
         return {name: value for name, value in words.items() if value}
 
+    def loses_control(self, newer: "Policy") -> bool:
+        """Whether some of the control group would be notified by another policy."""
+        smaller = newer.control_share < self.control_share
+        return self.control_share > 0 and (smaller or newer.control_key != self.control_key)
+
     def describe_change(self, newer: "Policy") -> list[str]:
         """What another policy changes, in words that do not give the key away."""
         words = []
@@ -79,7 +84,7 @@ class Policy(NamedTuple):
             words.append(
                 f"control group: {_percent(self.control_share)} -> {_percent(newer.control_share)}"
             )
-        elif self.control_key != newer.control_key:
+        if self.control_share and newer.control_share and self.control_key != newer.control_key:
             words.append("control group: other customers, by another key")
         return words
 

@@ -15,7 +15,7 @@ from upswell import suppression
 from upswell.batch import Kind, Versions
 from upswell.candidate import Change, Paths, Reference, Taken, compile_rules, load, unpack_rules
 from upswell.contents import check_regular, list_files, missing
-from upswell.errors import InputMissing, OutputUnwritable, UpswellError
+from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Segment
 from upswell.policy import Policy
 from upswell.reference import OFF
@@ -89,7 +89,7 @@ class Reload:
         """The reference that a start goes on with: what is on disk or, if that is refused, the last good version.
 
         Call it once all are still. Raises InputMissing, ConfigError when nothing usable is there or the suppression
-        list would be lost, OutputUnwritable.
+        list or a part of the control group would be lost, OutputUnwritable.
         """
         versions = self._kept.current_versions()
         before = self._restore(versions) if versions else None
@@ -106,6 +106,12 @@ class Reload:
             return change
         known = before.policy if before else ""
         old = Policy.parse(self._kept.reference("policy", known)) if known else OFF
+        if old.loses_control(self._policy) and not self._accept:
+            raise ConfigError(
+                "this state has a control group, and the start would notify some of it:"
+                f" {'; '.join(old.describe_change(self._policy))}",
+                "give --control-share and --control-key as before or, to end the comparison, --accept-reference once",
+            )
         words = old.describe_change(self._policy)
         versions = change.reference.versions._replace(policy=self._policy.version)
         taken = Taken("policy", versions.policy, self._policy.content, "; ".join(words))
