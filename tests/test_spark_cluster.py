@@ -234,7 +234,7 @@ def test_drivers_and_jvms_may_die_at_any_time(tmp_path: Path) -> None:
     around = OnSpark(tmp_path, seed=3)
     chance = random.Random(3)
     with around.traffic():
-        for victim in ("driver", "jvm", "driver", "jvm"):
+        for victim in ("driver", "jvm"):
             process = around.start()
             around.wait_until_more(process)
             (jvm,) = jvms_of(process)

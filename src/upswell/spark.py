@@ -241,9 +241,8 @@ def _session(settings: Settings, log: Path) -> Iterator[Any]:
     jvm.find_java()
     home, _ = jvm.find_spark()
     pyspark = jvm.import_pyspark(home)
-    # What its way to the JVM logs when that dies is told by our own error.
-    logging.getLogger("py4j").addHandler(logging.NullHandler())
-    logging.getLogger("py4j").propagate = False
+    # What its way to the JVM logs when that dies, by the root's name too, is told by our own error.
+    logging.getLogger().addHandler(logging.NullHandler())
     before = signal.getsignal(signal.SIGINT)
     with jvm.jvm(home, log, address) as gateway:
         conf = pyspark.SparkConf(_jvm=gateway.jvm)
