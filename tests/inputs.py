@@ -23,6 +23,8 @@ RECORDS = (
     "\n"
 )
 """Seven lines: 1 not_in_segment, 1 notified, 1 capped, 1 no_rule, 1 rejected (columns), 1 counted, 1 blank."""
+REPORT = ("whatif", "--rules", "rules", "--output", "out", "--no-curve", "--report")
+"""The words before the page's name, for inputs and a run as here."""
 
 
 def write(path: Path, content: str | bytes, mtime_s: float = LONG_AGO_S) -> Path:

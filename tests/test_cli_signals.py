@@ -44,8 +44,10 @@ class Running:
         raise AssertionError(f"{words!r} was never said")
 
     def end(self) -> tuple[int, str, str]:
-        """Exit code and the rest of both streams."""
-        out, err = self.process.communicate(timeout=20)
+        """Exit code and the rest of both streams, of which `communicate` would miss what is buffered here already."""
+        assert self.process.stdout
+        with self.process:
+            err, out = self.narration.read(), self.process.stdout.read()
         return self.process.returncode, out, err
 
 

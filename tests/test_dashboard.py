@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Upswell, clean_environment
-from inputs import DIALS, RECORDS, inside, write, write_inputs
+from inputs import DIALS, RECORDS, REPORT, inside, write, write_inputs
 from served import Page
 from upswell.panels import PANELS
 
@@ -30,16 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         upswell = inside(place, patch)
         upswell(*write_inputs(place), "--once")
         (place / "reports").mkdir()
-        upswell(
-            "whatif",
-            "--rules",
-            "rules",
-            "--output",
-            "out",
-            "--no-curve",
-            "--report",
-            "reports/a.html",
-        )
+        upswell(*REPORT, "reports/a.html")
     write(place / "token", f"{TOKEN}\n")
     yield place
 

@@ -545,10 +545,10 @@ def test_a_deleted_reject_file_does_not_matter(place: Place) -> None:
     assert [] == verify(state(place))
 
 
-KILLED = """
+COUNTED = """
 import os, signal, sys
 from pathlib import Path
-from upswell import disk, erase
+from upswell import disk, erase, shards
 from upswell.forget import forget
 
 left = int(sys.argv[2])
@@ -561,7 +561,10 @@ def counted(call):
             os.kill(os.getpid(), signal.SIGKILL)
         return call(*arguments, **named)
     return wrapper
+"""
+"""Ends the process before the call whose number is given, of those that are counted."""
 
+KILLED = f"""{COUNTED}
 for name in ("open", "write", "fsync", "rename", "unlink"):
     setattr(disk, name, counted(getattr(disk, name)))
 for name in ("_put_forgetting", "_erase_notifications", "_erase_in_ledger", "_put_rejects", "_scrub"):

@@ -1,6 +1,7 @@
 """What the page shows: the numbers of the commands, added up right, with dials masked."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Upswell
-from inputs import DIALS, LONG_AGO_S, inside, write, write_inputs
+from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
 from upswell import campaign, flow, kernel, status
 from upswell.errors import StorageError, UsageError
+from upswell.health import DISK_FREE_MIN_BYTES, REJECTED_MAX_RATIO, WAITING_MAX_S
 from upswell.panels import PANELS, Panels, Place, parse_day
 from upswell.schema import DATABASE
 
@@ -268,21 +270,22 @@ def test_every_alert_of_the_page_is_in_the_manual(root: Path) -> None:
     assert set() == {alert for alert in alerts if f"| `{alert}` |" not in manual}
 
 
+def test_the_page_and_the_alerts_have_the_same_limits(root: Path) -> None:
+    """What Prometheus tells by name, the page tells from the same figure on."""
+    alerts = (root / "contrib" / "alerts.yml").read_text("utf-8").split("- alert: ")
+    limits = {alert.split()[0]: re.findall(r"[<>] ([0-9.e]+)$", alert, re.M) for alert in alerts}
+
+    assert [WAITING_MAX_S] == [float(limit) for limit in limits["UpswellWaiting"]]
+    assert [DISK_FREE_MIN_BYTES] == [float(limit) for limit in limits["UpswellDiskFull"]]
+    assert [REJECTED_MAX_RATIO] == [float(limit) for limit in limits["UpswellRejects"]]
+
+
 def test_only_reports_are_listed(tmp_path: Path, upswell: Upswell) -> None:
     """Of a directory what ``whatif --report`` wrote, and no link, other page or file beside it."""
     upswell(*write_inputs(tmp_path), "--once")
     place = tmp_path / "reports"
     place.mkdir()
-    upswell(
-        "whatif",
-        "--rules",
-        "rules",
-        "--output",
-        "out",
-        "--no-curve",
-        "--report",
-        "reports/mild.html",
-    )
+    upswell(*REPORT, "reports/mild.html")
     write(place / "other.html", "<title>Another page</title>")
     (place / "link.html").symlink_to(place / "mild.html")
     write(tmp_path / "mild.html", (place / "mild.html").read_bytes())

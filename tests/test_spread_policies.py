@@ -13,7 +13,7 @@ import pytest
 from child import clean_environment
 from kernel_runs import Settings
 from test_engine import DIALS, record, traffic
-from test_forget import OTHER, WHO, lived, proof, state, traces
+from test_forget import COUNTED, OTHER, WHO, lived, proof, state, traces
 from test_spread import Cluster
 from upswell import kernel, sent, shards
 from upswell.backup import back_up
@@ -107,23 +107,7 @@ def test_a_damaged_file_of_a_shard_stops_the_forgetting(cluster: Cluster) -> Non
     ]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from upswell import disk, erase, shards
-from upswell.forget import forget
-
-left = int(sys.argv[2])
-
-def counted(call):
-    def wrapper(*arguments, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **named)
-    return wrapper
-
+KILLED = f"""{COUNTED}
 erase.write_shard_file = counted(erase.write_shard_file)
 shards.sweep = counted(shards.sweep)
 disk.unlink = counted(disk.unlink)

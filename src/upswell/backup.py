@@ -92,7 +92,9 @@ def _copy_ledger(
     A run may replace files before they are copied: the database is copied again then, and what is new since.
     """
     ledger_dir = place / shards.DIRECTORY
-    for copies_left in reversed(range(_COPIES_MAX)):
+    copies = 0
+    while True:
+        copies += 1
         with closing(_copy_database(source, place)) as view:
             meta, last, files = view.meta(), view.last(), view.shard_files()
         if not files:
@@ -100,7 +102,7 @@ def _copy_ledger(
         try:
             _copy_shard_files(state_dir / shards.DIRECTORY, ledger_dir, files)
         except FileNotFoundError as error:
-            if not copies_left:
+            if copies == _COPIES_MAX:
                 raise StorageError(
                     f"{escape(str(error.filename))} is missing, or the run replaces the ledger's files quicker than"
                     " they can be copied",
@@ -109,7 +111,6 @@ def _copy_ledger(
             continue
         shards.sweep(ledger_dir, {file.name for file in files})
         return meta, last, sum(file.bytes for file in files)
-    raise AssertionError("the last copy was not the last")
 
 
 def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) -> None:

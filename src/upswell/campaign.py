@@ -4,7 +4,6 @@ Owns what the page's view for the campaign's manager asks beyond ``sent``, ``his
 page by page; days that are over are looked through once.
 """
 
-import threading
 from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +25,6 @@ USUAL_DAYS = 7  # that a day is held against
 REPORT_BYTES_MAX = 4 << 20
 REPORT_MARK = b"<title>Upswell: what if</title>"
 _MARK_BYTES = 1024  # in which a report says that it is one
-_loading = threading.Lock()
 
 
 def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
@@ -71,9 +69,9 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
 def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
     """The customers of the open days who came nearest to a threshold, masked unless ``whole``.
 
-    The ledger is loaded for it, which takes time and memory as a start of a run does: one at a time.
+    The ledger is loaded for it, which takes time and memory as a start of a run does: `panels` asks for one at a time.
     """
-    with _loading, View.open(state_dir) as view:
+    with View.open(state_dir) as view:
         with view.snapshot():
             last, rows = view.last(), view.ledger_rows()
         ruleset, day_open = _rules_in_force(view), last.day_open if last else 0

@@ -172,7 +172,8 @@ class _Loaded:
         segment, report = Segment.parse([content for _, content in source.files])
         old = before.segment if before is not None else None
         self.refusals += _segment_refusals(old, segment, report, first=self._first)
-        problems = _segment_problems(report, [name for name, _ in source.files])
+        names = [name for name, _ in source.files]
+        problems = suppression.bad_lines("SEGMENT", report, names)
         change = _segment_change(old, segment)
         self._take("segment", source.version, segment.dump(), change, problems)
         return segment
@@ -187,7 +188,7 @@ class _Loaded:
         if source is not None:
             new, report = Segment.parse([content for _, content in source.files])
             names = [name for name, _ in source.files]
-            problems = suppression.bad_lines(report, names)
+            problems = suppression.bad_lines("SUPPRESS", report, names)
             self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
         if version or old is not None:
             change = suppression.describe_change(old, new)
@@ -251,12 +252,3 @@ def _segment_change(old: Segment | None, new: Segment) -> list[str]:
         return []
     added, removed = old.diff(new)
     return [f"+{added:,} dials, -{removed:,}"]
-
-
-def _segment_problems(report: SegmentReport, names: list[str]) -> list[str]:
-    if not report.bad:
-        return []
-    index, line, reason, _ = report.errors[0]
-    return [
-        f"{report.bad:,} SEGMENT lines are no dial, the first is {mask_digits(names[index])} line {line}: {reason}"
-    ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from upswell import jvm
 from upswell.archive import check_place
-from upswell.claim import EMBEDDED, SPARK, engine_of, fixed
+from upswell.claim import SPARK, engine_of, fixed, other_engine, shards
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
@@ -342,17 +342,14 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
 
 def _check_engine(report: Report, settings: Settings, meta: Mapping[str, str]) -> None:
     """Whether the state is one of this engine, and of as many shards when a number was asked for."""
-    asked = settings.origins.get("shards", "default") != "default"
-    shards = settings.shards if asked else int(meta.get("spark_shards", settings.shards))
-    for key, value in engine_of(shards if settings.engine == SPARK else None).items():
-        known = meta.get(key, EMBEDDED)
-        if ("measure" in meta or "engine" in meta) and known != value:
-            report.add(
-                "error",
-                settings.state_dir,
-                f"{key} is {value}, but this state was begun with {known}",
-                f"set {key} to {known}, or move the state: upswell state export, then import",
-            )
+    pinned = engine_of(shards(settings, meta) if settings.engine == SPARK else None)
+    for key, value, known in other_engine(meta, pinned):
+        report.add(
+            "error",
+            settings.state_dir,
+            f"{key} is {value}, but this state was begun with {known}",
+            f"set {key} to {known}, or move the state: upswell state export, then import",
+        )
 
 
 def _check_new(report: Report, settings: Settings) -> None:

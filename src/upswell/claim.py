@@ -4,7 +4,7 @@ Owns the entries of the checkpoint's ``meta`` that say so. A state is never join
 of another measure or of other open days; and a new one never sends again what an OUTPUT holds already.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from upswell.checkpoint import Checkpoint
@@ -26,6 +26,23 @@ def engine_of(shards: int | None) -> dict[str, str]:
     return {"engine": SPARK, "spark_shards": str(shards)}
 
 
+def shards(settings: Settings, meta: Mapping[str, str]) -> int:
+    """How many shards a run on a cluster has: the state's own number holds unless another was asked for."""
+    asked = settings.origins.get("shards", "default") != "default"
+    return settings.shards if asked else int(meta.get("spark_shards", settings.shards))
+
+
+def other_engine(
+    meta: Mapping[str, str], pinned: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """(key, value, the state's) of what is another engine's; nothing while nothing was ever kept in the state."""
+    if "measure" not in meta and "engine" not in meta:
+        return
+    for key, value in pinned.items():
+        if (known := meta.get(key, EMBEDDED)) != value:
+            yield key, value, known
+
+
 def check(
     settings: Settings, checkpoint: Checkpoint, sink: Sink, pinned: Mapping[str, str]
 ) -> bool:
@@ -34,7 +51,13 @@ def check(
     ``pinned``: the engine, and what else of it belongs to a state for good.
     """
     meta = checkpoint.meta()
-    _check_engine(meta, pinned, checkpoint)
+    for key, value, known in other_engine(meta, pinned):
+        place = escape(str(checkpoint.state_dir))
+        raise ConfigError(
+            f"{key} is {value} but the state {place} was begun with {known}: each keeps the ledger in its own form",
+            f"set {key} to {known}; or move the state: upswell state export --state {place} FILE, then"
+            " upswell state import FILE --state NEW with the engine and shards that you want",
+        )
     for key, value in fixed(settings).items():
         if meta.get(key, value) != value:
             raise ConfigError(
@@ -51,22 +74,6 @@ def check(
             "give --state with the state that wrote them, or --adopt to take over their caps",
         )
     return new
-
-
-def _check_engine(
-    meta: Mapping[str, str], pinned: Mapping[str, str], checkpoint: Checkpoint
-) -> None:
-    if "measure" not in meta and "engine" not in meta:
-        return  # nothing was ever kept in it
-    for key, value in pinned.items():
-        known = meta.get(key, EMBEDDED)
-        if known != value:
-            place = escape(str(checkpoint.state_dir))
-            raise ConfigError(
-                f"{key} is {value} but the state {place} was begun with {known}: each keeps the ledger in its own form",
-                f"set {key} to {known}; or move the state: upswell state export --state {place} FILE, then"
-                " upswell state import FILE --state NEW with the engine and shards that you want",
-            )
 
 
 def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ and a restart begins from what the checkpoint holds.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from upswell.assembly import LedgerChange, folds
@@ -66,6 +67,14 @@ class Compute(Protocol):
         """Give up what is held. Again is nothing."""
 
 
+def damaged_ledger(place: Path, error: Exception) -> StorageError:
+    """What ends a run whose ledger cannot be taken up, wherever it lies."""
+    return StorageError(
+        f"the ledger in {place} is damaged: {error}",
+        "run: upswell state verify; then restore a backup, or begin anew with --adopt",
+    )
+
+
 class Embedded:
     """In this process, on its threads, with the ledger in its memory."""
 
@@ -91,10 +100,7 @@ class Embedded:
                 self._checkpoint.ledger_sizes().deltas,
             )
         except ValueError as error:
-            raise StorageError(
-                f"the ledger in {self._settings.state_dir} is damaged: {error}",
-                "run: upswell state verify; then restore a backup, or begin anew with --adopt",
-            ) from error
+            raise damaged_ledger(self._settings.state_dir, error) from error
 
     def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
         """As Compute says: about a second of work, or less when commits are quick."""

@@ -332,9 +332,9 @@ class _Run:
                 (ranges, result), following = following, None
                 batch = self._take_in(ranges, result)
                 over = is_over()
-                # A batch in hand must not wait until other files have been opened and compared.
-                # Nor may one be in the making when a key is to go: it would be decided with that.
+                # No batch may be in the making when a key is to go: it would be decided with that.
                 is_last = over or self._forgotten_enough()
+                # A batch in hand must not wait until other files have been opened and compared.
                 ahead = [] if is_last else self.source.ready(opened=True)
                 if batch is None:
                     self._save_files()

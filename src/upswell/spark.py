@@ -24,6 +24,7 @@ from typing import Any
 from upswell import executor, jvm
 from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
+from upswell.claim import shards
 from upswell.compute import Compute
 from upswell.config import Settings
 from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError
@@ -55,14 +56,12 @@ def compute(settings: Settings, checkpoint: Checkpoint) -> Compute:
 
 
 def spread(settings: Settings, checkpoint: Checkpoint, runner: Runner) -> Compute:
-    """The same on a session that is there: the state's own number of shards holds unless another was asked for."""
-    kept = checkpoint.meta().get("spark_shards")
-    chosen = settings.origins.get("shards", "default") != "default"
+    """The same on a session that is there."""
     return Spread(
         settings,
         checkpoint,
         runner,
-        shards=settings.shards if chosen or kept is None else int(kept),
+        shards=shards(settings, checkpoint.meta()),
         split_bytes=settings.split_bytes,
         batch_bytes=settings.batch_bytes,
     )

@@ -18,7 +18,7 @@ from upswell.assembly import LedgerChange
 from upswell.candidate import Reference
 from upswell.checkpoint import Checkpoint
 from upswell.claim import engine_of
-from upswell.compute import Read
+from upswell.compute import Read, damaged_ledger
 from upswell.config import Settings
 from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, faults
@@ -199,10 +199,7 @@ class Spread:
             with faults(self._ledger_dir, StorageError, RECOVERS):
                 reports = self._runner.run(job, splits, tasks, reference)
         except DamagedShard as error:
-            raise StorageError(
-                f"the ledger in {self._ledger_dir} is damaged: {error}",
-                "run: upswell state verify; then restore a backup, or begin anew with --adopt",
-            ) from error
+            raise damaged_ledger(self._ledger_dir, error) from error
         of_splits = sorted(report for report in reports if isinstance(report, SplitReport))
         of_shards = sorted(
             (report for report in reports if isinstance(report, ShardReport)),

@@ -23,7 +23,7 @@ def refusals(
         return ["SUPPRESS has no dial"]
     if accept:
         return []
-    found = bad_lines(report, names)
+    found = bad_lines("SUPPRESS", report, names)
     if old is not None:
         _, removed = old.diff(new)
         if removed > len(old) * LOST_MAX_RATIO:
@@ -31,13 +31,13 @@ def refusals(
     return found
 
 
-def bad_lines(report: SegmentReport, names: list[str]) -> list[str]:
-    """The lines that are no dial, in a sentence, if there are any."""
+def bad_lines(what: str, report: SegmentReport, names: list[str]) -> list[str]:
+    """The lines of SUPPRESS, or of SEGMENT, that are no dial, in a sentence, if there are any."""
     if not report.bad:
         return []
     index, line, reason, _ = report.errors[0]
     return [
-        f"{report.bad:,} SUPPRESS lines are no dial, the first is {mask_digits(names[index])} line {line}: {reason}"
+        f"{report.bad:,} {what} lines are no dial, the first is {mask_digits(names[index])} line {line}: {reason}"
     ]
 
 
