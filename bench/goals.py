@@ -112,7 +112,9 @@ def sustained_goals(cases: Cases) -> Iterator[Goal]:
     """Pauses and memory."""
     for case, figures in cases.items():
         rate = f"{figures['records_per_s'] / 1e6:.2g} million records a second"
-        yield at_most(f"{case} of {rate}: longest wait", [figures["most_ms"]], PAUSE_MS_MAX, "ms")
+        # Without a rate of its own there is always a backlog of what was made meanwhile.
+        limit = PAUSE_MS_MAX if figures["rate"] else None
+        yield at_most(f"{case} of {rate}: longest wait", [figures["most_ms"]], limit, "ms")
         beyond_ms = [figures["most_beyond_disk_ms"]]
         yield at_most(f"{case}: of it beyond the disk's syncs", beyond_ms, None, "ms")
         mib = [held for _, held in figures["memory"]]

@@ -20,7 +20,12 @@ LOAD_MAX = 0.5
 
 def describe() -> dict[str, str]:
     """The machine, its load now, and the versions of what every question uses."""
-    return {"machine": _machine(), "load": f"{load():.1f}", "versions": ", ".join(_versions())}
+    return {
+        "machine": _machine(),
+        "load": f"{load():.1f}",
+        "versions": ", ".join(_versions()),
+        "commit": _commit(),
+    }
 
 
 def load() -> float:
@@ -47,6 +52,18 @@ def _file_system() -> str:
     here = str(ROOT)
     on = [(point, kind) for point, kind in mounts if here.startswith(point)]
     return max(on, key=lambda mount: len(mount[0]))[1]
+
+
+def _commit() -> str:
+    """The commit that was measured, with a + when something was changed since."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    )
+    changed = subprocess.run(
+        [*git, "diff", "--quiet", "HEAD", "--", "src", "kernel"], check=False
+    ).returncode
+    return head.stdout.strip() + ("+" if changed else "")
 
 
 def _versions() -> list[str]:

@@ -5,6 +5,7 @@ Owns how figures look, and none of them. Imports matplotlib, which is the benchm
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,7 +90,7 @@ def latency(cases: dict[str, dict[str, Any]]) -> None:
 
 def sustained(cases: dict[str, dict[str, Any]]) -> None:
     """Of the longest case: the longest wait in each second, reloads, and memory."""
-    figures = list(cases.values())[-1]
+    figures = max(cases.values(), key=itemgetter("seconds"))
     longest: dict[int, float] = {}
     for at_s, wait_ms in figures["waits"]:
         longest[int(at_s)] = max(wait_ms, longest.get(int(at_s), 0.0))

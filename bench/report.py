@@ -155,8 +155,10 @@ def page() -> str:
         words = results.RESULTS / f"{question}.md"
         if words.exists():
             lines += [words.read_text("utf-8").strip(), ""]
-        told = {(case["machine"], case["versions"]) for case in cases.values()}
-        lines += [f"On {where}; {versions}." for where, versions in sorted(told)]
+        told = {(case["machine"], case["versions"], case["commit"]) for case in cases.values()}
+        lines += [
+            f"On {where}; {versions}; at {commit}." for where, versions, commit in sorted(told)
+        ]
         loads = [float(case["load"]) for case in cases.values()]
         lines += [f"Load before it began: {min(loads):.1f} to {max(loads):.1f}."]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,9 @@
-"""Does it keep up: files as fast as the generator makes them for ten minutes, and reloads of a big segment in between.
+"""Does it keep up: files at a steady rate for ten minutes, and reloads of a big segment in between.
 
-The generator takes a core of its own and so decides the rate. A pause is how long a file waited from its appearance to
-the last notification file of the batch that took it: generator, reload, commit and whatever else there was included.
+The generator takes a core of its own, for most of the time at the rate that is the default here. As fast as it can
+(``--rate 0``) there are hours of its day at which a batch waits for the one before. A pause is how long a file waited
+from its appearance to the last notification file of the batch that took it: generator, reload, commit and whatever else
+there was included.
 What the disk's syncs took of it is told beside, as ``latency`` does: the generator's own files go to the same disk.
 Files are moved out of DATA when they are old, as an operator would; at the end every line must have been taken.
 """
@@ -24,12 +26,14 @@ from bench.service import Service, overlap, serving
 
 SECONDS = 600
 RECORDS = 100_000
+RATE = 1_000_000
 CUSTOMERS = 2_000_000
 SHARE = 0.5
 RELOAD_S = 60.0
 KEPT_S = 10.0
 """Longer than a file needs to be still, and so to be done."""
 PAUSE_MS_MAX = 200.0
+START = "202601050800"
 AROUND_S = 30
 """Starting, and looking at what was measured."""
 FILES_MAX = 1_000_000
@@ -42,6 +46,9 @@ def main() -> None:
     arguments.add_argument("--customers", type=int, default=CUSTOMERS)
     arguments.add_argument("--reload-s", type=float, default=RELOAD_S)
     arguments.add_argument("--records", type=int, default=RECORDS, help="in a file")
+    arguments.add_argument(
+        "--rate", type=int, default=RATE, help="records a second; 0: as fast as they are made"
+    )
     given = arguments.parse_args()
     duration.tell("sustained", given.seconds + AROUND_S)
     told = machine.describe()
@@ -56,8 +63,11 @@ def main() -> None:
     feed = Feed(inputs, segment, given.reload_s)
     command = [str(UPSWELL), "generate", "data", str(inputs.data), "--files", str(FILES_MAX)]
     command += ["--records", str(given.records), "--customers", str(given.customers)]
+    if given.rate:
+        # Each file is a minute's: so many of them make a minute of the clock.
+        command += ["--live", "--start", START, "--speed", str(60 * given.rate / given.records)]
     with serving(inputs, work, traced=True, watched=(inputs.data,)) as service:
-        generator = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        generator = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             feed.run(service, generator, given.seconds)
         finally:
@@ -66,7 +76,8 @@ def main() -> None:
         wait_until_idle(service, inputs.data)
         service.stop()
     figures = evaluate(service, feed, work, given.records)
-    results.save("sustained", f"{given.seconds:.0f} seconds", {**told, **vars(given), **figures})
+    case = f"{given.seconds:.0f} seconds{'' if given.rate else ', as fast as files are made'}"
+    results.save("sustained", case, {**told, **vars(given), **figures})
     shutil.rmtree(work)
     print(
         json.dumps({name: value for name, value in figures.items() if not isinstance(value, list)})
