@@ -16,6 +16,7 @@ from upswell.claim import engine_of
 from upswell.config import Settings
 from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
+from upswell.view import View
 
 OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
@@ -40,7 +41,13 @@ class Compute(Protocol):
 
     @property
     def beside(self) -> bool:
-        """Whether reading beside a commit wins time."""
+        """Whether reading beside a commit wins time, and preparing beside the start of the reference."""
+
+    def prepare(self) -> None:
+        """Do beforehand what can be done of ``begin``. Perhaps beside other use of the checkpoint, and of no effect.
+
+        Raises StorageError as ``begin`` does.
+        """
 
     def begin(self) -> None:
         """Take up the ledger where the last commit left it. Once, before the first read.
@@ -83,24 +90,34 @@ class Embedded:
         self._checkpoint = checkpoint
         self._scanner = Scanner(settings.threads, settings.measure, Clock(settings.zones.shifts()))
         self._ledger = Ledger()
+        self._is_loaded = False
         self._day_open = 0
         self.pinned = engine_of(None)
         self.beside = settings.threads > 1
 
+    def prepare(self) -> None:
+        """As Compute says: a load of the whole ledger, over a connection of its own."""
+        with View.open(self._checkpoint.state_dir) as view:
+            self._load(view)
+
     def begin(self) -> None:
-        """As Compute says: a load of the whole ledger."""
-        bases, deltas = self._checkpoint.ledger_bases(), self._checkpoint.ledger_deltas()
-        self._day_open = self._checkpoint.day_open()
+        """As Compute says: the same load, unless it was done."""
+        if not self._is_loaded:
+            self._load(self._checkpoint)
+
+    def _load(self, view: View) -> None:
+        self._day_open = view.day_open()
         try:
             self._ledger = Ledger.load(
-                bases,
-                deltas,
+                view.ledger_bases(),
+                view.ledger_deltas(),
                 self._day_open,
                 self._settings.threads,
                 self._checkpoint.ledger_sizes().deltas,
             )
         except ValueError as error:
             raise damaged_ledger(self._settings.state_dir, error) from error
+        self._is_loaded = True
 
     def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
         """As Compute says: about a second of work, or less when commits are quick."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -153,8 +153,10 @@ class _Run:
         standing.remember(self.summary, self.checkpoint)
         if self.settings.once:
             self.source.freeze()
-        if not self._start_reference():
-            return self._finish()
+        # The dials and the ledger are the most that a start has to load: both at once.
+        with beside(self.compute.prepare) if self.compute.beside else nullcontext():
+            if not self._start_reference():
+                return self._finish()
         claim.claim(self.settings, self.checkpoint, self.compute.pinned)
         self.day_open = self.checkpoint.day_open()
         self._end_forgetting()

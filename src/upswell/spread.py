@@ -115,6 +115,9 @@ class Spread:
         """Of the next batch."""
         self._day_open = 0
 
+    def prepare(self) -> None:
+        """As Compute says: nothing, as what is there stays where it is."""
+
     def begin(self) -> None:
         """As Compute says. A ledger that lies in the database, as of adopted caps, is written to files first.
 
