@@ -191,7 +191,7 @@ def test_a_state_of_before_keeps_its_versions(
             checkpoint.adopt(6, b"")
             checkpoint.add_reference("rules", "r1", b"rules", "the words")
     with Checkpoint.open(state, SHARDS):
-        edits, refused = history.look(state)
+        edits, refused, _ = history.look(state)
 
     assert [("rules", "r1", "the words", 7, None)] == [
         (edit.kind, edit.version, edit.words, edit.first_batch, edit.until_batch) for edit in edits
