@@ -226,7 +226,12 @@ def _of_lines(found: Status, recent: Summary) -> Iterator[Need]:
             "ticket", "UpswellRejects", words, "See the samples in Flow; correct the producer."
         )
     if late := recent.outcomes["late"]:
-        words = f"{late:,} records of the last hour came after their day was closed."
+        whose = (
+            "record of the last hour came after its"
+            if late == 1
+            else "records of the last hour came after their"
+        )
+        words = f"{late:,} {whose} day was closed."
         next_step = "See the files marked late, in Flow; ask the producer."
         yield Need("ticket", "UpswellLateRecords", words, next_step)
     if unmatched := describe_unmatched(recent):
