@@ -46,11 +46,23 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
       });
       if (focused) body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     },
-    /** Say why there is nothing to show. That there is nothing yet is no fault. */
+    /** Say why there is nothing to show. That there is nothing yet, or that others ask just now, is no fault. */
     fail(error) {
-      body.replaceChildren(h("p", { class: error.code === 400 ? "empty" : "fault" }, tell(error)));
+      note.textContent = aside;
+      body.replaceChildren(h("p", { class: [400, 429].includes(error.code) ? "empty" : "fault", "data-why": tell(error) }));
+      sayOnce();
     },
   };
+}
+
+/** What several cards of a view have to say is said by the first of them. */
+function sayOnce() {
+  const said = new Set();
+  for (const each of document.querySelectorAll("[data-why]")) {
+    const { why } = each.dataset;
+    each.textContent = !said.has(why) ? why : each.classList.contains("fault") ? "Not known, for the same reason." : "Nothing yet.";
+    said.add(why);
+  }
 }
 
 /**
