@@ -25,7 +25,16 @@ from upswell.health import (
     UNUSUAL_MAX_FILES,
     WAITING_MAX_S,
 )
-from upswell.panels import KEPT_SHARE, PANELS, WAITING_MAX, Busy, Panels, Place, parse_day
+from upswell.panels import (
+    KEPT_MAX_S,
+    KEPT_SHARE,
+    PANELS,
+    WAITING_MAX,
+    Busy,
+    Panels,
+    Place,
+    parse_day,
+)
 from upswell.schema import DATABASE
 from upswell.summary import MATCHED_MIN_RATIO
 from upswell.words import EXIT_STEPS
@@ -446,22 +455,23 @@ def test_few_wait_for_an_answer_that_is_being_made(
 def test_an_answer_that_is_dear_is_made_seldom(
     panels: Panels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is given again for many times as long as it took, whatever else changes."""
-    now, made = [0.0], []
+    """It is given again for many times as long as it took, up to a moment that somebody can wait."""
+    now, made = [0.0], list[int]()
 
     def slow(_: object) -> dict[str, object]:
-        now[0] += 3.0
+        now[0] += took_s
         made.append(1)
         return {"batch": len(made)}
 
     monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", slow)
-    found = []
-    for wait_s in (0.0, 3.0 * KEPT_SHARE - 1, 2.0, 1.0):
-        now[0] += wait_s
-        found.append(panels.answer("/api/near", {}, whole=False)["batch"])
-
-    assert [1, 1, 2, 2] == found
+    for took_s in (0.2, 30.0):
+        kept_s, found = min(took_s * KEPT_SHARE, KEPT_MAX_S), []
+        now[0] += KEPT_MAX_S
+        for wait_s in (0.0, kept_s - 0.1, 0.2, 0.1):
+            now[0] += wait_s
+            found.append(panels.answer("/api/near", {}, whole=False)["batch"])
+        assert [len(made) - 1, len(made) - 1, len(made), len(made)] == found
 
 
 def test_every_alert_of_the_page_is_in_the_manual(root: Path) -> None:

@@ -1,11 +1,12 @@
 """Every path that the page asks for, and the JSON that answers it: what the commands print, and what the views add.
 
 Owns the table of paths, their parameters and the masking: without the token no answer holds a whole dial. It knows no
-HTTP. An answer is kept for a moment, or for many times as long as it took: many lookers cost as much as one, and a
-state of many years takes no more of a processor than a young one. Few wait for one that is being made, since whoever
-waits holds one of the server's threads.
+HTTP. An answer is kept for a moment, the longer the more it took to make: many lookers cost as much as one, and those
+of an old state take little more of a processor than those of a young one. Few wait for one that is being made, since
+whoever waits holds one of the server's threads.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -27,6 +28,8 @@ from upswell.zones import date_of
 
 KEPT_S = 1.0  # an answer is given again for so long
 KEPT_SHARE = 20  # or for so many times as long as it took
+KEPT_MAX_S = 10.0  # but no longer: somebody waits for what is new
+_SIZES_SHARE = 200  # each file of rejects is looked at for them, and they grow slowly
 WAITING_MAX = 16  # for answers that are being made: less than half of the server's threads
 _KEPT_MAX = 64
 _HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind of edit
@@ -139,10 +142,18 @@ _OF_A_DAY = {"/api/minutes", "/api/files", "/api/rejects", "/api/sent", "/api/ca
 class _Kept(Generic[_Answer]):
     """One answer, made by one thread at a time, and given again for a while."""
 
-    def __init__(self, make: Callable[[], _Answer], lock: threading.Lock) -> None:
+    def __init__(
+        self,
+        make: Callable[[], _Answer],
+        lock: threading.Lock,
+        share: int = KEPT_SHARE,
+        kept_max_s: float = KEPT_MAX_S,
+    ) -> None:
         """``lock``: held while it is made; answers that are dear share one."""
         self._make = make
         self._lock = lock
+        self._share = share
+        self._kept_max_s = kept_max_s
         self._answer: _Answer | None = None
         self._until = 0.0
 
@@ -166,7 +177,8 @@ class _Kept(Generic[_Answer]):
                 self._answer = None  # an error must not leave an answer of before
                 self._answer = self._make()
                 ended = time.monotonic()
-                self._until = ended + max(KEPT_S, KEPT_SHARE * (ended - began))
+                kept_s = max(KEPT_S, self._share * (ended - began))
+                self._until = ended + min(kept_s, self._kept_max_s)
             return self._answer
         finally:
             self._lock.release()
@@ -184,7 +196,8 @@ class Panels:
         self._explaining = threading.Lock()
         look = partial(status.look, place.state_dir, place.cadence_s)
         self._status = _Kept(look, threading.Lock())
-        self._sizes = _Kept(partial(status.sizes, place.state_dir), threading.Lock())
+        sizes = partial(status.sizes, place.state_dir)
+        self._sizes = _Kept(sizes, threading.Lock(), _SIZES_SHARE, math.inf)
 
     def look(self) -> Status:
         """The state's status as of a moment ago."""
