@@ -229,6 +229,23 @@ def test_missing_and_late_files_are_counted(served: Served, tmp_path: Path) -> N
     assert 1 == served.figure("upswell_missing_files_total")
 
 
+def test_files_held_on_their_way_to_the_archive_are_counted(tmp_path: Path) -> None:
+    """As long as somebody has to see to them, also after a restart."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004171938.csv", "0124637855,5,36,20200417193800\n")
+    taken = write(tmp_path / "archive" / "20200417" / "DATA_202004171937.csv", "another")
+    for expected in (1, 1, 0):
+        if not expected:
+            taken.unlink()
+        run = Served(tmp_path, *paths, "--archive", "archive")
+        try:
+            run.wait_for_figure("upswell_ready", 1)
+            run.wait_for_figure("upswell_archive_held_files", expected)
+        finally:
+            run.process.kill()
+            run.process.communicate()
+
+
 def test_no_figure_names_a_customer(served: Served) -> None:
     """No dial is a label, whole or masked."""
     served.wait_for_figure('upswell_lines_total{outcome="notified"}', 1)

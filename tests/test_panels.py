@@ -175,15 +175,19 @@ def test_the_control_group_is_counted_by_itself(tmp_path: Path, upswell: Upswell
 
 
 def test_a_day_is_held_against_those_before(tmp_path: Path, upswell: Upswell) -> None:
-    """The mean of the days before by hour; a day that is asked for has only earlier ones as its usual."""
+    """The mean of the days before by hour, which may be held against the hours that the data has left behind."""
     paths = write_inputs(tmp_path, "")
     for day in (16, 17, 18):
         records = "".join(f"{dial},1,315,202004{day}100000\n" for dial in DIALS[: day - 15])
         write(tmp_path / "data" / f"DATA_202004{day}1000.csv", records)
     upswell(*paths, "--once")
 
-    for asked, total, usual in ((None, 3, 1.5), (20200417, 2, 1.0), (20200416, 1, 0.0)):
-        found = campaign.campaign(tmp_path / STATE, asked)["applications"][0]  # type: ignore[index]
+    for asked, total, usual, over in (
+        (None, 3, 1.5, 10), (20200417, 2, 1.0, 24), (20200416, 1, 0.0, 24), (20200419, 0, 2.0, 0),
+    ):  # fmt: skip
+        told = campaign.campaign(tmp_path / STATE, asked)
+        assert over == told["hours_over"]
+        found = told["applications"][0]  # type: ignore[index]
         assert (total, usual, usual) == (
             found["total"],
             found["usual_total"],

@@ -252,7 +252,7 @@ def parse_day(text: str) -> int | None:
         date_of(int(digits))
     except ValueError:
         # Not what was given: a dial that was put in its place would be shown.
-        raise UsageError("the day is none", "write it as 2020-04-17") from None
+        raise UsageError("that is no day of the calendar", "write it as 2020-04-17") from None
     return int(digits)
 
 

@@ -132,7 +132,7 @@ function drawDays(found) {
 function nearTable(rows) {
   return table("Customers near the line", [
     { name: "Customer", className: "name", cell: (row) => row.msisdn },
-    { name: "Application", cell: (row) => [row.application, h("span", { class: "why" }, `${row.window}, ${day(row.day)}`)] },
+    { name: "Application", className: "words", cell: (row) => [row.application, h("span", { class: "why" }, `${row.window}, ${day(row.day)}`)] },
     { name: "Total", number: true, cell: (row) => `${count(row.total)} of ${count(row.threshold)}` },
     { name: "", cell: (row) => h("div", { class: "meter", role: "img", "aria-label": `${Math.floor((100 * row.total) / (row.threshold || 1))}% of the threshold` }, filled("", row.total, row.threshold || 1)) },
   ], rows, { high: true });
@@ -219,7 +219,7 @@ function lineTable(lines) {
     { name: "When", cell: (row) => (row.at ? row.at.replace("T", " ") : "–") },
     { name: "Service", cell: (row) => (row.service === null ? "–" : `${row.service}${row.application ? ` ${row.application}` : ""}`) },
     { name: "Volume", number: true, cell: (row) => (row.volume === null ? "–" : count(row.volume)) },
-    { name: "Outcome", cell: (row) => [h("span", { class: `tag ${kinds[row.outcome] ?? ""}` }, words(row.outcome)), h("span", { class: "why" }, row.why)] },
+    { name: "Outcome", className: "words", cell: (row) => [h("span", { class: `tag ${kinds[row.outcome] ?? ""}` }, words(row.outcome)), h("span", { class: "why" }, row.why)] },
     { name: "Where", cell: (row) => `${row.file}:${row.line}` },
   ], lines, { high: true });
 }

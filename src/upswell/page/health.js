@@ -83,10 +83,10 @@ function drawRuns(runs) {
   if (!runs.length) return empty("No run has told of itself yet.");
   return table("Runs", [
     { name: "Began", className: "name", cell: (run) => moment(run.began) },
-    { name: "Ended", className: "moment", cell: (run) => (run.ended ? moment(run.ended) : run.why ? "unknown" : "goes on") },
-    { name: "How", cell: (run) => (run.why
+    { name: "How", className: "words", cell: (run) => (run.why
       ? [h("span", { class: `tag ${run.code === 0 ? "good" : "bad"}` }, run.code === null ? "killed" : `exit ${run.code}`), h("span", { class: "why" }, run.why)]
       : h("span", { class: "tag accent" }, "runs")) },
+    { name: "Ended", className: "moment", cell: (run) => (run.ended ? moment(run.ended) : run.why ? "unknown" : "goes on") },
   ], runs, { high: true });
 }
 
