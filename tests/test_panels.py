@@ -1,5 +1,6 @@
 """What the page shows: the numbers of the commands, added up right, with dials masked."""
 
+import itertools
 import json
 import re
 import sqlite3
@@ -454,6 +455,29 @@ def test_few_wait_for_an_answer_that_is_being_made(
         end.set()
         assert [{"batch": 1}] * (WAITING_MAX + 1) == [each.result(30) for each in (first, *others)]
     assert [1] == made
+
+
+def test_the_last_answer_is_given_while_another_is_made(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits who can have it; after an error there is none."""
+    found: list[object] = []
+
+    def make(_: object) -> dict[str, object]:
+        if len(found) == 2:
+            raise StorageError("it is damaged")
+        found.append(ask() if found else None)
+        return {"batch": len(found)}
+
+    later = itertools.count(0.0, 2 * KEPT_MAX_S)
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: next(later))
+    monkeypatch.setitem(PANELS, "/api/near", make)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    assert [{"batch": 1}, {"batch": 2}] == [ask(), ask()]
+    assert [None, {"batch": 1}] == found
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            ask()
 
 
 def test_an_answer_that_is_dear_is_made_seldom(

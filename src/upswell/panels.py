@@ -174,8 +174,11 @@ class _Kept(Generic[_Answer]):
         try:
             began = time.monotonic()
             if self._answer is None or began >= self._until:
-                self._answer = None  # an error must not leave an answer of before
-                self._answer = self._make()
+                try:
+                    self._answer = self._make()
+                except BaseException:
+                    self._answer = None  # an error leaves no answer of before
+                    raise
                 ended = time.monotonic()
                 kept_s = max(KEPT_S, self._share * (ended - began))
                 self._until = ended + min(kept_s, self._kept_max_s)
