@@ -175,7 +175,7 @@ def _of_the_run(found: Status, oldest_s: float) -> Iterator[Need]:
         words = f"Nothing runs. The last run ended so: {last.why}"
         step = EXIT_STEPS.get(last.code, "") if last.code is not None else ""
         again = "Start the same command again: nothing is lost."
-        next_step = f"Exit code {last.code}: {step}. Then start it again." if step else again
+        next_step = f"Exit code {last.code}: {step}." if step else again
         yield Need("page", "UpswellDown", words, next_step)
     elif found.holder is None:
         words = "Nothing runs: the last run ended as it was told to."
