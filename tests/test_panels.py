@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from upswell.health import (
     REJECTED_MAX_RATIO,
     UNUSUAL_MAX_FILES,
     WAITING_MAX_S,
+    health,
 )
 from upswell.panels import (
     KEPT_MAX_S,
@@ -319,6 +322,12 @@ def test_what_happened_is_an_alert_for_an_hour(
         last = "(SELECT max(number) FROM batch)"
         db.execute(f"UPDATE batch SET committed_at = '2020-04-17T00:00:00' WHERE number < {last}")
     assert {"UpswellDown", "UpswellFilesHeld"} == set(tell_needs(panels))
+
+    # Had these stamps lain ahead of the clock, the missing file would be told still.
+    then = replace(
+        status.look(tmp_path / STATE), looked_at=datetime(2020, 4, 17, 19, 45, tzinfo=UTC)
+    )
+    assert "UpswellFilesMissing" in needs(health(then, {})["needs"])
 
 
 def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) -> None:

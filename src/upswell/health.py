@@ -20,7 +20,7 @@ from upswell.status import Status
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import View, decode_name
 from upswell.words import EXIT_STEPS, REASON_WORDS
-from upswell.zones import day_of, stamp_time
+from upswell.zones import day_of, load_zone, stamp_time
 
 RECENT_MINUTES = 60  # of commits, and of stamps
 WAITING_MAX_S = 600.0  # then somebody is to look, as contrib/alerts.yml has it
@@ -52,7 +52,7 @@ class _Recent(NamedTuple):
     summary: Summary
     """What came of all these lines."""
     since: str
-    """The stamp an hour before the newest; "" before the first commit."""
+    """The stamp an hour before the newest one, or before now; "" before the first commit."""
     gone: list[str]
     """Files with a stamp since then that were deleted before all was read, the newest first."""
 
@@ -61,7 +61,7 @@ def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
     """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
     with View.open(found.state_dir) as view:
         files, waiting_bytes, oldest_ns = _backlog(view)
-        recent = _recent(view)
+        recent = _recent(view, found)
     now_s = found.looked_at.timestamp()
     oldest_s = max(now_s - oldest_ns / 1e9, 0.0) if oldest_ns else 0.0
     free = {name: _free(place) for name, place in _places(found).items()}
@@ -97,8 +97,8 @@ def _backlog(view: View) -> tuple[int, int, int]:
     return files, size, oldest_ns
 
 
-def _recent(view: View) -> _Recent:
-    last = view.last()
+def _recent(view: View, found: Status) -> _Recent:
+    last = found.last
     if last is None:
         return _Recent([], Summary(), "", [])
     end = datetime.fromisoformat(last.committed_at).astimezone(UTC).replace(second=0, microsecond=0)
@@ -116,7 +116,7 @@ def _recent(view: View) -> _Recent:
         summary.lines += lines
         summary.outcomes.update(json.loads(outcomes))
         summary.rejects.update(json.loads(reasons))
-    since = _hour_before(last.newest_stamp)
+    since = _hour_before(last.newest_stamp, found)
     gone = view.rows(
         # The plus keeps SQLite from going through all that ever went.
         "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' ORDER BY stamp DESC",
@@ -129,9 +129,11 @@ def _recent(view: View) -> _Recent:
     return _Recent(rate, summary, since, [decode_name(name) for (name,) in gone])
 
 
-def _hour_before(stamp: str) -> str:
+def _hour_before(stamp: str, found: Status) -> str:
+    # A stamp that lies ahead must not make what happens now a thing of the past.
+    now = found.looked_at.astimezone(load_zone(found.meta.get("data_timezone", "UTC")))
     try:
-        at = stamp_time(stamp) - timedelta(minutes=RECENT_MINUTES)
+        at = min(stamp_time(stamp), now.replace(tzinfo=None)) - timedelta(minutes=RECENT_MINUTES)
     except OverflowError:  # in the first hour of the year 1
         return ""
     return f"{day_of(at):08}{at:%H%M}"
