@@ -3,6 +3,7 @@
 Skipped where Debian's package chromium or Playwright (``make .make/browser``) is missing.
 """
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -348,12 +349,41 @@ def test_a_day_is_shown_by_itself(browser: "sync_api.Browser", tmp_path: Path) -
             sight.tab.locator("#flow-day").select_option(day)
             row = sight.tab.locator(".bars li", has_text="lines").first
             sync_api.expect(row.locator(".much")).to_have_text(f"{lines}100%")
-            assert (done, held) == (sight.figure("Done"), sight.figure("Held"))
+            for name, value in (("Done", done), ("Held", held)):
+                figure = sight.tab.locator(".figure", has=sight.tab.get_by_text(name, exact=True))
+                sync_api.expect(figure.locator("dd").first).to_have_text(value)
             share = sight.tab.locator(".figure", has_text="Done").locator(".note")
             sync_api.expect(share).to_have_text(
                 "50% of the day's" if held == "1" else "100% of the day's"
             )
         sight.tab.close()
+
+
+def test_an_answer_about_another_day_comes_too_late(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    """Whoever chose a day sees that day, also when what was asked for before is answered after it."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004180900.csv", f"{DIALS[0]},1,5,20200418090000\n")
+    words = [sys.executable, "-m", "upswell", *paths, "--once"]
+    subprocess.run(words, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True)
+    with Page(tmp_path) as page:
+        tab, held = browser.new_page(), list[sync_api.Route]()
+        tab.route(re.compile("/api/minutes$"), lambda route: held.append(route))
+        tab.goto(page.address)
+        tab.locator("#flow-day option").nth(1).wait_for(state="attached")
+        tab.locator("#flow-day").select_option("20200417")
+        lines = tab.locator(".bars li", has_text="lines").first.locator(".much")
+        sync_api.expect(lines).to_have_text("7100%")
+        for each in held:
+            with tab.expect_response(re.compile("/api/minutes$")):
+                each.continue_()
+        tab.wait_for_timeout(300)
+
+        sync_api.expect(lines).to_have_text("7100%")
+        arrived = tab.locator(".figure", has_text="Arrived").locator("dd").first
+        sync_api.expect(arrived).to_have_text("1")
+        tab.close()
 
 
 def test_a_page_over_nothing_says_what_to_do(browser: "sync_api.Browser", tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import { explain, get } from "./ask.js";
 import { columns, line } from "./charts.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, shower, table, tell } from "./parts.js";
+import { OLD, card, empty, figures, filled, h, shower, table, tell, turns } from "./parts.js";
 import { count, day, moment, plural, shortDay, size, words } from "./words.js";
 
 const AGAIN_MS = 10000; // a day's notifications are looked through for it
@@ -20,7 +20,7 @@ export function campaign(root) {
   const story = h("div", { class: "story", "aria-live": "polite" });
   const history = card("Rules, segment and policies", { className: "half" });
   const reports = card("What-if reports", { className: "half" });
-  const show = shower();
+  const show = shower(), turn = turns();
 
   root.replaceChildren(
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Campaign"), h("p", {}, "Who was notified, when, and who nearly was?")), pick.element),
@@ -46,13 +46,14 @@ export function campaign(root) {
   }
 
   async function refresh() {
-    const found = get(`/api/campaign${pick.day ? `?day=${pick.day}` : ""}`);
+    const fresh = turn();
+    const found = fresh(get(`/api/campaign${pick.day ? `?day=${pick.day}` : ""}`));
     await Promise.all([
       found.then((each) => {
         pick.offer(each.days.map((one) => one.day).reverse());
         counts.replaceChildren(...figures(tellDay(each)));
         offerNames(each.applications.map((one) => one.name));
-      }).catch(() => counts.replaceChildren()),
+      }).catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
       show(hours, found, (each) => [drawHours(each), each.day ? `${day(each.day)}, hours of ${each.timezone}` : ""]),
       show(days, found, (each) => [drawDays(each), "notifications, all applications"]),
       show(history, get("/api/history"), (each) => [drawHistory(each)]),

@@ -2,7 +2,7 @@
 
 import { get } from "./ask.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, point, shower, table, unpoint } from "./parts.js";
+import { OLD, card, empty, figures, filled, h, point, shower, table, turns, unpoint } from "./parts.js";
 import { clock, count, day, moment, plural, share, size, span, words } from "./words.js";
 
 const TAGS = { done: "good", held: "bad", gone: "bad", missing: "bad", waiting: "accent", reading: "accent" };
@@ -22,7 +22,7 @@ export function flow(root) {
   const files = card("Files");
   const only = h("select", { id: "flow-state", "data-focus": "flow-state" });
   only.addEventListener("change", () => files.show(...drawFiles()));
-  const show = shower(), here = { stamp: "" };
+  const show = shower(), turn = turns(), here = { stamp: "" };
   let listed = null, states = "";
 
   root.replaceChildren(
@@ -48,17 +48,18 @@ export function flow(root) {
 
   async function refresh() {
     const asked = pick.day ? `?day=${pick.day}` : "";
-    const status = get("/api/status"), shown = get(`/api/minutes${asked}`);
+    const fresh = turn();
+    const status = fresh(get("/api/status")), shown = fresh(get(`/api/minutes${asked}`));
+    const none = (error) => { if (error === OLD) throw error; return null; };
     await Promise.all([
-      Promise.all([status, shown.catch(() => null)]).then(([found, one]) => {
-        pick.offer(found.days);
-        counts.replaceChildren(...figures(tellFiles(found, one)));
-      }).catch(() => counts.replaceChildren()),
+      status.then((found) => pick.offer(found.days)).catch(() => null),
+      Promise.all([status, shown.catch(none)]).then(([found, one]) => counts.replaceChildren(...figures(tellFiles(found, one))))
+        .catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
       show(funnel, shown.then((found) => ({ day: found.day, stages: found.funnel })), ({ day: of, stages }) =>
         [stages[0].lines ? drawFunnel(stages) : empty("No line was read yet. Files are taken as they arrive in DATA."), day(of)]),
       show(minutes, shown, (found) => [drawMinutes(found, here), tellMinutes(found)]),
-      show(rejects, get(`/api/rejects${asked}`), (found) => [drawRejects(found), day(found.day)]),
-      show(files, get(`/api/files${asked}`), (found) => { listed = found; return drawFiles(); }),
+      show(rejects, fresh(get(`/api/rejects${asked}`)), (found) => [drawRejects(found), day(found.day)]),
+      show(files, fresh(get(`/api/files${asked}`)), (found) => { listed = found; return drawFiles(); }),
     ]);
   }
   return { refresh };

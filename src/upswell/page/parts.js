@@ -65,6 +65,19 @@ function sayOnce() {
   }
 }
 
+/** What comes of an answer that was asked for before the last turn: another day may have been chosen since. */
+export const OLD = new Error("an answer to an older question");
+
+/** Turns of asking: `const fresh = turn()` begins one, and `fresh(promise)` is OLD once another has begun. */
+export function turns() {
+  let now = 0;
+  return () => {
+    const mine = ++now;
+    const check = () => { if (mine !== now) throw OLD; };
+    return (promise) => promise.then((found) => { check(); return found; }, (error) => { check(); throw error; });
+  };
+}
+
 /**
  * Puts an answer into a card, and leaves alone what would be the same again: the place of a reader in it stays.
  * `show(card, promise, draw)`: draw gives [content, aside], and is asked for only when the answer is a new one.
@@ -79,6 +92,7 @@ export function shower() {
       one.show(...draw(found));
       seen.set(one, text);
     } catch (error) {
+      if (error === OLD) return;
       seen.delete(one);
       one.fail(error);
     }
