@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -144,6 +145,19 @@ def test_a_form_of_another_site_looks_nobody_up(page: Page) -> None:
         answer = page.ask("/api/explain", "POST", odd, content_type="application/json")
         assert 400 == answer.code
         assert {"error", "next"} == set(answer.json)
+
+
+def test_one_who_comes_while_another_is_served_is_told_to_come_again(place: Path) -> None:
+    """429 with the next step, of which the page makes no fault; the other one has the story."""
+    with Page(place) as page, ThreadPoolExecutor(8) as askers:
+        for _ in range(20):
+            answers = list(askers.map(page.look_up, [DIALS[1]] * 8))
+            if any(answer.code == 429 for answer in answers):
+                break
+    codes = {answer.code: answer.json for answer in answers}
+
+    assert {200, 429} == set(codes)
+    assert "ask again in a moment" == codes[429]["next"]
 
 
 def test_a_bad_day_is_told(page: Page) -> None:

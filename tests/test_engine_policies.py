@@ -146,7 +146,7 @@ def test_suppressed_customers_are_told_nothing(place: Place) -> None:
     assert (1, 1) == (summary.outcomes["suppressed"], summary.outcomes["notified"])
     assert ["suppressed", "suppressed", "counted"] == outcomes(place, DIALS[1])
     assert "on the suppression list (version " in story.entries[0].why
-    assert ["1 dials are suppressed", "suppressed: +15 dials, -0", "suppressed: +0 dials, -1"] == [
+    assert ["1 dial is suppressed", "suppressed: +15 dials, -0", "suppressed: +0 dials, -1"] == [
         edit.words for edit in history(state(place)).of("suppress")
     ]
     place.law()

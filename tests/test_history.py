@@ -93,9 +93,9 @@ def test_an_edit_of_both_files_is_told_apart(upswell: Upswell, tmp_path: Path) -
     assert rules.startswith("Twitter 147 -> 99")
     assert "line 4" in rules
     assert "dials" not in rules
-    assert segment.startswith("+1 dials, -1; 1 SEGMENT lines are no dial")
+    assert segment.startswith("+1 dial, -1; 1 SEGMENT lines are no dial")
     assert "Twitter 147 -> 99" in told
-    assert "+1 dials, -1" in told
+    assert "+1 dial, -1" in told
 
 
 def test_pages_hide_no_batch(
@@ -191,7 +191,7 @@ def test_a_state_of_before_keeps_its_versions(
             checkpoint.adopt(6, b"")
             checkpoint.add_reference("rules", "r1", b"rules", "the words")
     with Checkpoint.open(state, SHARDS):
-        edits, refused = history.look(state)
+        edits, refused, _ = history.look(state)
 
     assert [("rules", "r1", "the words", 7, None)] == [
         (edit.kind, edit.version, edit.words, edit.first_batch, edit.until_batch) for edit in edits

@@ -1,5 +1,7 @@
 """The figures that a run serves: those of the state, going on over kills, and serving them disturbs nobody."""
 
+import contextlib
+import itertools
 import json
 import os
 import re
@@ -22,6 +24,8 @@ from test_cli_signals import Running
 from upswell import kernel
 from upswell.batch import STATES, Versions
 from upswell.errors import ConfigError
+from upswell.metrics import _REQUEST_S as REQUEST_S
+from upswell.metrics import _REQUESTS_MAX as REQUESTS_MAX
 from upswell.metrics import Metrics
 from upswell.stored import Totals
 from upswell.summary import Standing, Summary
@@ -89,6 +93,7 @@ def test_the_figures_are_those_of_the_state(served: Served, upswell: Upswell) ->
         ("files", "state", status["files"]),
     ):
         assert values == {key: found[f'upswell_{name}{{{label}="{key}"}}'] for key in values}
+    assert 0 == found['upswell_notifications_total{application="WhatsApp"}']
     assert status["bytes"] == found["upswell_bytes_total"]
     assert 3 == found['upswell_reference_entries{kind="segment"}']
     assert 1 == found["upswell_commit_duration_seconds_count"]
@@ -150,6 +155,57 @@ def test_a_client_that_says_nothing_holds_nobody_up(served: Served) -> None:
             each.close()
 
 
+def test_clients_that_drip_hold_nobody_up(served: Served) -> None:
+    """More of them than are served at once, who send a byte now and then: others are answered, also when they go on."""
+    host, _, port = served.address.rpartition(":")
+    served.wait_for_figure('upswell_lines_total{outcome="notified"}', 1)
+    over, hung_up = threading.Event(), threading.Semaphore(0)
+
+    def drip() -> None:
+        while not over.is_set():
+            with (
+                socket.create_connection((host, int(port))) as client,
+                contextlib.suppress(OSError),
+            ):
+                client.settimeout(0.1)
+                for byte in itertools.cycle(b"GET /healthz?"):
+                    if over.is_set():
+                        return
+                    client.sendall(bytes([byte]))
+                    with contextlib.suppress(TimeoutError):
+                        if not client.recv(1):
+                            break
+            hung_up.release()
+
+    drips = [threading.Thread(target=drip, daemon=True) for _ in range(2 * REQUESTS_MAX)]
+    for each in drips:
+        each.start()
+    try:
+        assert hung_up.acquire(timeout=10)  # all places are taken
+        for _ in range(10):
+            assert (200, "alive\n") == served.get("/healthz")
+        assert served.figure("process_threads") < 3 * REQUESTS_MAX
+    finally:
+        over.set()
+        for each in drips:
+            each.join()
+
+
+def test_a_request_has_one_deadline(served: Served) -> None:
+    """Who sends a byte now and then is hung up on, also when nobody else comes."""
+    host, _, port = served.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.settimeout(0.2)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - began < 30:
+                client.sendall(b"x")
+                with contextlib.suppress(TimeoutError):
+                    if not client.recv(1):
+                        break
+        assert REQUEST_S - 1 < time.monotonic() - began < 20
+
+
 def test_a_refused_edit_is_counted(served: Served, tmp_path: Path) -> None:
     """The counter of reload failures grows, and the version in force stays."""
     served.wait_for_figure('upswell_lines_total{outcome="notified"}', 1)
@@ -171,6 +227,23 @@ def test_missing_and_late_files_are_counted(served: Served, tmp_path: Path) -> N
     served.wait_for_figure("upswell_late_files_total", 1)
 
     assert 1 == served.figure("upswell_missing_files_total")
+
+
+def test_files_held_on_their_way_to_the_archive_are_counted(tmp_path: Path) -> None:
+    """As long as somebody has to see to them, also after a restart."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004171938.csv", "0124637855,5,36,20200417193800\n")
+    taken = write(tmp_path / "archive" / "20200417" / "DATA_202004171937.csv", "another")
+    for expected in (1, 1, 0):
+        if not expected:
+            taken.unlink()
+        run = Served(tmp_path, *paths, "--archive", "archive")
+        try:
+            run.wait_for_figure("upswell_ready", 1)
+            run.wait_for_figure("upswell_archive_held_files", expected)
+        finally:
+            run.process.kill()
+            run.process.communicate()
 
 
 def test_no_figure_names_a_customer(served: Served) -> None:
@@ -219,7 +292,9 @@ def rendered(
     summary.notifications[application] = 5
     summary.notified_before = {application: 7}
     summary.files = dict.fromkeys(STATES, 1)
-    summary.standing = Standing(versions, 3, 4, 5, 6, time.time() - 60)
+    summary.standing = Standing(
+        versions, 3, 4, 5, 6, time.time() - 60, applications=("Youtube",), archive_held=2
+    )
     metrics.progress(summary)
     text = metrics.render()
     metrics._server.server_close()
@@ -236,6 +311,12 @@ def test_a_commit_is_in_its_bucket(tmp_path: Path) -> None:
     assert 0.3 == found["upswell_commit_duration_seconds_sum"]
     assert 60 <= found["upswell_oldest_waiting_seconds"] < 70
     assert 12 == found['upswell_notifications_total{application="Twitter"}']
+    assert 2 == found["upswell_archive_held_files"]
+
+
+def test_an_application_is_counted_from_0(tmp_path: Path) -> None:
+    """Each one in force has its figure before its first notification, which is an increase then."""
+    assert 0 == figures(rendered(tmp_path))['upswell_notifications_total{application="Youtube"}']
 
 
 def test_what_is_off_has_no_version(tmp_path: Path) -> None:
@@ -254,7 +335,8 @@ def test_a_strange_name_forges_no_figure(tmp_path: Path) -> None:
     text = rendered(tmp_path, 'x"} 1\nupswell_ready 0\\')
     lines = [line for line in text.splitlines() if line.startswith("upswell_notifications_total")]
 
-    assert [r'upswell_notifications_total{application="x\"} 1\\x0aupswell_ready 0\\"} 12'] == lines
+    assert r'upswell_notifications_total{application="x\"} 1\\x0aupswell_ready 0\\"} 12' in lines
+    assert 2 == len(lines)
     assert set(kernel.OUTCOMES) == set(re.findall(r'lines_total{outcome="(\w+)"}', text))
 
 

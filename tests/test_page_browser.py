@@ -3,11 +3,14 @@
 Skipped where Debian's package chromium or Playwright (``make .make/browser``) is missing.
 """
 
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,7 +37,11 @@ FOCUSED = """(() => {
     const outlined = getComputedStyle(element).outlineStyle !== "none";
     return [element.dataset.focus || element.id || element.tagName, box.width > 0 && outlined];
 })()"""
-SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 360, "height": 740}}
+SIZES = {
+    "desk": {"width": 1280, "height": 900},
+    "phone": {"width": 390, "height": 740},
+    "small": {"width": 320, "height": 560},
+}
 
 
 class Sight:
@@ -133,6 +140,8 @@ def test_each_view_is_shown(sight: Sight, view: str, size: str) -> None:
     sight.show(view)
     sight.tab.get_by_text(VIEWS[view]).wait_for()
     sight.tab.get_by_text("Running").first.wait_for()
+    if view == "Campaign":
+        look_up(sight)
 
     assert f"{view} · Upswell" == sight.tab.title()
     assert "page" == sight.tab.get_by_role("link", name=view).get_attribute("aria-current")
@@ -305,6 +314,76 @@ def test_a_page_without_its_server_says_so(browser: "sync_api.Browser", place: P
         sync_api.expect(tab.get_by_role("alert").first).to_contain_text("Not connected")
 
         assert tab.locator(".figure").count()
+        tab.close()
+
+
+def test_a_damaged_state_is_told_once(browser: "sync_api.Browser", tmp_path: Path) -> None:
+    """By the first card of a view and by the pill; the others refer to it."""
+    words = [sys.executable, "-m", "upswell", *write_inputs(tmp_path), "--once"]
+    subprocess.run(words, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True)
+    database = tmp_path / "out" / ".upswell" / "checkpoint.db"
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE meta SET value = 'x' WHERE key = 'measure'")
+    with Page(tmp_path) as page:
+        tab = browser.new_page()
+        for view in ("flow", "health"):
+            tab.goto(f"{page.address}/#/{view}")
+            tab.get_by_text("Not known, for the same reason.").first.wait_for()
+            sync_api.expect(tab.locator("#pill")).to_have_text("State unreadable")
+            assert 1 == tab.get_by_text("is damaged").count()
+            sync_api.expect(tab.locator(".card").first).to_contain_text("is damaged")
+        tab.close()
+
+
+def test_a_day_is_shown_by_itself(browser: "sync_api.Browser", tmp_path: Path) -> None:
+    """Figures and funnel are those of the chosen day, and a day with something held is not all done."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004180900.csv", f"{DIALS[0]},1,5,20200418090000\n")
+    write(tmp_path / "data" / "DATA_202004180901.csv", b"\x1f\x8b compressed")
+    words = [sys.executable, "-m", "upswell", *paths, "--once", "--cadence-s", "0"]
+    subprocess.run(words, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True)
+    with Page(tmp_path) as page:
+        sight = Sight(browser.new_page(), page)
+        sight.show("Flow")
+        for day, done, held, lines in (("20200418", "1", "1", "1"), ("20200417", "1", "0", "7")):
+            sight.tab.locator("#flow-day").select_option(day)
+            row = sight.tab.locator(".bars li", has_text="lines").first
+            sync_api.expect(row.locator(".much")).to_have_text(f"{lines}100%")
+            for name, value in (("Done", done), ("Held", held)):
+                figure = sight.tab.locator(".figure", has=sight.tab.get_by_text(name, exact=True))
+                sync_api.expect(figure.locator("dd").first).to_have_text(value)
+            share = sight.tab.locator(".figure", has_text="Done").locator(".note")
+            sync_api.expect(share).to_have_text(
+                "50% of the day's" if held == "1" else "100% of the day's"
+            )
+        sight.tab.close()
+
+
+def test_an_answer_about_another_day_comes_too_late(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    """Whoever chose a day sees that day, also when what was asked for before is answered after it."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004180900.csv", f"{DIALS[0]},1,5,20200418090000\n")
+    words = [sys.executable, "-m", "upswell", *paths, "--once"]
+    subprocess.run(words, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True)
+    with Page(tmp_path) as page:
+        tab, held = browser.new_page(), list[sync_api.Route]()
+        tab.route(re.compile("/api/minutes$"), lambda route: held.append(route))
+        tab.goto(page.address)
+        tab.locator("#flow-day option").nth(1).wait_for(state="attached")
+        tab.locator("#flow-day").select_option("20200417")
+        lines = tab.locator(".bars li", has_text="lines").first.locator(".much")
+        sync_api.expect(lines).to_have_text("7100%")
+        assert held
+        for each in held:
+            with tab.expect_response(re.compile("/api/minutes$")):
+                each.continue_()
+        tab.wait_for_timeout(300)
+
+        # At once: the next look would put it right.
+        arrived = tab.locator(".figure", has_text="Arrived").locator("dd").first
+        assert ("7100%", "1") == (lines.text_content(), arrived.text_content())
         tab.close()
 
 

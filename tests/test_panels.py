@@ -1,21 +1,47 @@
 """What the page shows: the numbers of the commands, added up right, with dials masked."""
 
+import itertools
 import json
 import re
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
-from upswell import campaign, flow, kernel, status
+from test_cli_signals import Running
+from upswell import campaign, flow, history, kernel, status
 from upswell.errors import StorageError, UsageError
-from upswell.health import DISK_FREE_MIN_BYTES, REJECTED_MAX_RATIO, WAITING_MAX_S
-from upswell.panels import PANELS, Panels, Place, parse_day
+from upswell.health import (
+    DISK_FREE_MIN_BYTES,
+    RECENT_MINUTES,
+    REJECTED_MAX_RATIO,
+    UNUSUAL_MAX_FILES,
+    WAITING_MAX_S,
+    health,
+)
+from upswell.panels import (
+    KEPT_MAX_S,
+    KEPT_SHARE,
+    PANELS,
+    WAITING_MAX,
+    Busy,
+    Panels,
+    Place,
+    parse_day,
+)
 from upswell.schema import DATABASE
+from upswell.summary import MATCHED_MIN_RATIO
+from upswell.words import EXIT_STEPS
 
 STATE = Path("out") / ".upswell"
 ABOVE, BELOW = 315, 20
@@ -153,15 +179,19 @@ def test_the_control_group_is_counted_by_itself(tmp_path: Path, upswell: Upswell
 
 
 def test_a_day_is_held_against_those_before(tmp_path: Path, upswell: Upswell) -> None:
-    """The mean of the days before by hour; a day that is asked for has only earlier ones as its usual."""
+    """The mean of the days before by hour, which may be held against the hours that the data has left behind."""
     paths = write_inputs(tmp_path, "")
     for day in (16, 17, 18):
         records = "".join(f"{dial},1,315,202004{day}100000\n" for dial in DIALS[: day - 15])
         write(tmp_path / "data" / f"DATA_202004{day}1000.csv", records)
     upswell(*paths, "--once")
 
-    for asked, total, usual in ((None, 3, 1.5), (20200417, 2, 1.0), (20200416, 1, 0.0)):
-        found = campaign.campaign(tmp_path / STATE, asked)["applications"][0]  # type: ignore[index]
+    for asked, total, usual, over in (
+        (None, 3, 1.5, 10), (20200417, 2, 1.0, 24), (20200416, 1, 0.0, 24), (20200419, 0, 2.0, 0),
+    ):  # fmt: skip
+        told = campaign.campaign(tmp_path / STATE, asked)
+        assert over == told["hours_over"]
+        found = told["applications"][0]  # type: ignore[index]
         assert (total, usual, usual) == (
             found["total"],
             found["usual_total"],
@@ -260,6 +290,227 @@ def test_health_says_what_needs_somebody(panels: Panels, tmp_path: Path) -> None
     assert {"state", "output"} == set(found["disk_free_bytes"])  # type: ignore[call-overload]
 
 
+def tell_needs(panels: Panels) -> dict[str, str]:
+    """The alerts of the health panel as it is now, with their words."""
+    found = Panels(panels.place).answer("/api/health", {}, whole=False)["needs"]
+    return {need["alert"]: need["words"] for need in found}  # type: ignore[attr-defined]
+
+
+def test_what_happened_is_an_alert_for_an_hour(
+    panels: Panels, tmp_path: Path, upswell: Upswell
+) -> None:
+    """Missing files, rejects, late and strange records are told while they are of the last hour, and then no more."""
+    at_once, seen = ["data", "segment", "rules", "out", "--once"], set(tell_needs(panels))
+    old = f"{DIALS[0]},1,5,20200410190000\n"
+    strange = "0999999999,1,5,20200417190000\n" * 10_000
+    write(tmp_path / "data" / "DATA_202004171943.csv", old + strange)
+    upswell(*at_once)
+    seen |= set(tell_needs(panels))
+    assert {
+        "UpswellRejects", "UpswellLateRecords", "UpswellNobodyMatches", "UpswellFilesMissing",
+    } <= seen  # fmt: skip
+    assert (
+        "1 record of the last hour came after its day" in tell_needs(panels)["UpswellLateRecords"]
+    )
+
+    for minute in range(44, 125):
+        stamp = f"{1900 + minute // 60 * 100 + minute % 60}"
+        record = f"{DIALS[0]},1,1,20200417{stamp}00\n"
+        write(tmp_path / "data" / f"DATA_20200417{stamp}.csv", record)
+    upswell(*at_once)
+    with closing(sqlite3.connect(tmp_path / STATE / DATABASE)) as db, db:
+        last = "(SELECT max(number) FROM batch)"
+        db.execute(f"UPDATE batch SET committed_at = '2020-04-17T00:00:00' WHERE number < {last}")
+    assert {"UpswellDown", "UpswellFilesHeld"} == set(tell_needs(panels))
+
+    # Had these stamps lain ahead of the clock, the missing file would be told still.
+    then = replace(
+        status.look(tmp_path / STATE), looked_at=datetime(2020, 4, 17, 19, 45, tzinfo=UTC)
+    )
+    assert "UpswellFilesMissing" in needs(health(then, {})["needs"])
+
+
+def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) -> None:
+    """One that was deleted while it grew, until files of an hour later have come."""
+    paths = write_inputs(tmp_path)
+    panels, growing = Panels(Place(tmp_path / STATE)), tmp_path / "data" / "DATA_202004171937.csv"
+    run = Running(tmp_path, *paths, "--poll-s", "0.1")
+
+    def wait_for(state: str) -> None:
+        until = time.monotonic() + 30
+        while (
+            not (tmp_path / STATE / DATABASE).exists()
+            or not (status.look(tmp_path / STATE).summary.files[state])
+        ):
+            assert time.monotonic() < until, f"no file is {state}"
+            time.sleep(0.05)
+
+    try:
+        run.wait_for("reference in force")
+        wait_for("reading")
+        growing.unlink()
+        wait_for("gone")
+    finally:
+        run.process.terminate()
+        run.end()
+    assert (
+        "1 file is gone, deleted before all was read: DATA_202004171937.csv"
+        == (tell_needs(panels)["UpswellFilesGone"])
+    )
+    write(tmp_path / "data" / "DATA_202004172038.csv", "")
+    write(tmp_path / "data" / "DATA_202004172039.csv", f"{DIALS[0]},1,1,20200417203900\n")
+    upswell(*paths, "--once")
+    assert "UpswellFilesGone" not in tell_needs(panels)
+
+
+def test_a_file_held_on_its_way_to_the_archive_is_told(tmp_path: Path, upswell: Upswell) -> None:
+    """By name, for as long as it is."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "archive" / "20200417" / "DATA_202004171937.csv", "another")
+    upswell(*paths, "--once", "--archive", "archive")
+
+    assert (
+        "1 file is held on the way to the archive: DATA_202004171937.csv"
+        == (tell_needs(Panels(Place(tmp_path / STATE)))["UpswellArchiveHeld"])
+    )
+
+
+def test_a_run_that_failed_is_told_with_its_next_step(
+    panels: Panels, tmp_path: Path, upswell: Upswell
+) -> None:
+    """By its exit code, in the words of the manual."""
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    upswell("data", "segment", "rules", "out", "--once", code=66)
+    found = panels.answer("/api/health", {}, whole=False)["needs"]
+    down = next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
+
+    assert "Exit code 66: correct the path or its permissions." == down["next"]
+    assert "No such file or directory" in down["words"]
+
+
+def test_the_page_and_the_manual_know_the_same_exit_codes(root: Path) -> None:
+    """Each code that a run may end with has the next step of docs/operations.md."""
+    manual = (root / "docs" / "operations.md").read_text("utf-8")
+    table = manual.partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([0-9]+) \| .* \| (.*) \|$", table, re.M))
+    by_code = {int(code): step for code, step in rows.items()}
+    for no_end_of_a_run in (0, 1, 2):
+        del by_code[no_end_of_a_run]
+
+    assert by_code == EXIT_STEPS
+
+
+def test_an_old_state_costs_no_more_than_a_young_one(
+    panels: Panels, tmp_path: Path, upswell: Upswell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History has the newest edits and batches alone, and says how much is older; samples are of few batches."""
+    for threshold in (100, 101, 102):
+        write(tmp_path / "rules" / "RULES.csv", f"1,Twitter,8,20,{threshold}\n")
+        stamp = f"2020041720{threshold - 100:02}"
+        for part in (1, 2):
+            record = f"{DIALS[0]},1,many,20200417200000\n" * part
+            write(tmp_path / "data" / f"DATA_{stamp}.csv", record, LONG_AGO_S + part)
+            upswell("data", "segment", "rules", "out", "--once")
+    whole = history.look(tmp_path / STATE)
+    some = history.look(tmp_path / STATE, history.Bounds(edits=2, batches=1))
+
+    assert (0, 3) == (whole.older, some.older)
+    assert [edit.version for edit in whole.edits[-2:]] == [edit.version for edit in some.edits]
+    for all_of_it, newest in zip(whole.edits[-2:], some.edits, strict=True):
+        assert (2, 1) == (all_of_it.batches, newest.batches)
+        assert all_of_it.first_batch + 1 == newest.counted_from
+        assert (all_of_it.lines, newest.lines) == (2, 1)
+    assert "volume" in panels.answer("/api/rejects", {}, whole=False)["samples"]  # type: ignore[operator]
+    monkeypatch.setattr(flow, "_SAMPLED_BATCHES_MAX", 1)
+    young = flow.samples(tmp_path / STATE, 20200417, whole=False)
+    assert "volume" not in young
+
+
+def test_rejects_of_a_day_are_found_in_its_batches(tmp_path: Path, upswell: Upswell) -> None:
+    """Samples of a day are looked for from its first batch on, also of a file that came late."""
+    paths = write_inputs(tmp_path, "")
+    for day in (16, 18, 17):
+        write(tmp_path / "data" / f"DATA_202004{day}1000.csv", f"{DIALS[0]},{day},many,1\n")
+        upswell(*paths, "--once")
+    for day in (16, 17, 18):
+        ((sample,),) = flow.samples(tmp_path / STATE, 20200400 + day, whole=True).values()
+        assert f"{DIALS[0]},{day},many,1" == sample["raw"]
+
+
+def test_few_wait_for_an_answer_that_is_being_made(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share it; whoever comes beyond that is told so at once, and has it later."""
+    begun, end, made = threading.Event(), threading.Event(), []
+
+    def slow(_: object) -> dict[str, object]:
+        made.append(1)
+        begun.set()
+        assert end.wait(30)
+        return {"batch": 1}
+
+    monkeypatch.setitem(PANELS, "/api/near", slow)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    with ThreadPoolExecutor(WAITING_MAX + 1) as askers:
+        first = askers.submit(ask)
+        assert begun.wait(30)
+        others = [askers.submit(ask) for _ in range(WAITING_MAX)]
+        until = time.monotonic() + 30
+        while panels._waiting._value:
+            assert time.monotonic() < until, "nobody waits"
+            time.sleep(0.01)
+        with pytest.raises(Busy):
+            panels.answer("/api/near", {"day": "2020-04-17"}, whole=True)
+        end.set()
+        assert [{"batch": 1}] * (WAITING_MAX + 1) == [each.result(30) for each in (first, *others)]
+    assert [1] == made
+
+
+def test_the_last_answer_is_given_while_another_is_made(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits who can have it; after an error there is none."""
+    found: list[object] = []
+
+    def make(_: object) -> dict[str, object]:
+        if len(found) == 2:
+            raise StorageError("it is damaged")
+        found.append(ask() if found else None)
+        return {"batch": len(found)}
+
+    later = itertools.count(0.0, 2 * KEPT_MAX_S)
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: next(later))
+    monkeypatch.setitem(PANELS, "/api/near", make)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    assert [{"batch": 1}, {"batch": 2}] == [ask(), ask()]
+    assert [None, {"batch": 1}] == found
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            ask()
+
+
+def test_an_answer_that_is_dear_is_made_seldom(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given again for many times as long as it took, up to a moment that somebody can wait."""
+    now, made = [0.0], list[int]()
+
+    def slow(_: object) -> dict[str, object]:
+        now[0] += took_s
+        made.append(1)
+        return {"batch": len(made)}
+
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setitem(PANELS, "/api/near", slow)
+    for took_s in (0.2, 30.0):
+        kept_s, found = min(took_s * KEPT_SHARE, KEPT_MAX_S), []
+        now[0] += KEPT_MAX_S
+        for wait_s in (0.0, kept_s - 0.1, 0.2, 0.1):
+            now[0] += wait_s
+            found.append(panels.answer("/api/near", {}, whole=False)["batch"])
+        assert [len(made) - 1, len(made) - 1, len(made), len(made)] == found
+
+
 def test_every_alert_of_the_page_is_in_the_manual(root: Path) -> None:
     """What the page calls by name, docs/operations.md explains."""
     named = set((root / "src/upswell/health.py").read_text("utf-8").split('"'))
@@ -278,6 +529,11 @@ def test_the_page_and_the_alerts_have_the_same_limits(root: Path) -> None:
     assert [WAITING_MAX_S] == [float(limit) for limit in limits["UpswellWaiting"]]
     assert [DISK_FREE_MIN_BYTES] == [float(limit) for limit in limits["UpswellDiskFull"]]
     assert [REJECTED_MAX_RATIO] == [float(limit) for limit in limits["UpswellRejects"]]
+    assert [UNUSUAL_MAX_FILES] == [float(limit) for limit in limits["UpswellUnusualFiles"]]
+    assert [1 - MATCHED_MIN_RATIO] == [float(limit) for limit in limits["UpswellNobodyMatches"]]
+    for alert in ("FilesMissing", "FilesGone", "LateRecords", "UnusualFiles"):
+        (text,) = (one for one in alerts if one.startswith(f"Upswell{alert}\n"))
+        assert f"[{RECENT_MINUTES // 60}h]" in text
 
 
 def test_only_reports_are_listed(tmp_path: Path, upswell: Upswell) -> None:

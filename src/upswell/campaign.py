@@ -34,7 +34,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     """
     with View.open(state_dir) as view:
         zones, ruleset = _zones(view), _rules_in_force(view)
-        pruned_before = view.pruned_before()
+        pruned_before, newest = view.pruned_before(), view.newest_stamp()
     counts = sent.counts(state_dir, sent.Wanted())
     control = sent.counts(state_dir, sent.Wanted(control=True))
     by_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -52,6 +52,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
         "usual_days": before,
         "control": sum(n for (of, _), n in control.items() if of == shown),
         "timezone": zones.rules,
+        "hours_over": _hours_over(shown, newest, zones),
         "applications": [
             {
                 "name": name,
@@ -155,6 +156,14 @@ def _usual(
 ) -> list[float]:
     every = [_hours(state_dir, day, name, counts, zones) for day in days]
     return [_mean(sum(hours[at] for hours in every), days) for at in range(24)]
+
+
+def _hours_over(day: int | None, newest: str, zones: Zones) -> int:
+    """How many hours of the day the data has left behind, by its newest stamp."""
+    if day is None or not newest:
+        return 0
+    reached = zones.convert(stamp_time(newest))
+    return 24 if reached.day > day else reached.minute // 60 if reached.day == day else 0
 
 
 def _mean(total: int, days: list[int]) -> float:

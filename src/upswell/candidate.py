@@ -251,4 +251,4 @@ def _segment_change(old: Segment | None, new: Segment) -> list[str]:
     if old is None:
         return []
     added, removed = old.diff(new)
-    return [f"+{added:,} dials, -{removed:,}"]
+    return [f"+{added:,} dial{'s' * (added != 1)}, -{removed:,}"]

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from upswell.campaign import read_report
 from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
 from upswell.page import KINDS, static
-from upswell.panels import PANELS, Panels, Place
+from upswell.panels import PANELS, Busy, Panels, Place
 from upswell.privacy import escape
 from upswell.running import holder
 from upswell.values import split_address
@@ -44,7 +44,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_CODES = {UsageError: 400, InputMissing: 409}
+_CODES = {Busy: 429, UsageError: 400, InputMissing: 409}
 _LOOK_S = 1.0  # between two looks for something new, for the live page
 _STOP_CHECK_S = 0.2
 _END_S = 3  # that answers in hand may still take

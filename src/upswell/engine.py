@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from upswell import claim, kernel, standing
+from upswell import archive, claim, kernel, standing
 from upswell.adopt import adopt
 from upswell.archive import Archive
 from upswell.assembly import assemble, check_sums
@@ -458,7 +458,12 @@ class _Run:
         summary.elapsed_s = time.monotonic() - self.started
         summary.backlog_files, summary.backlog_bytes = self.source.backlog()
         summary.out_of_step = self.cadence.counts
-        summary.standing = standing.of(self.reload.current, self.compute.entries(), self.source)
+        summary.standing = standing.of(
+            self.reload.current,
+            self.compute.entries(),
+            self.source,
+            len(archive.held(self.checkpoint)) if self.archive else 0,
+        )
         self.listener.progress(summary)
 
     def _finish(self) -> Summary:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel, refused
-from upswell.batch import File
+from upswell.batch import STATES, File
 from upswell.cadence import Gap
 from upswell.listing import show_name
 from upswell.privacy import escape, mask_line
@@ -25,6 +25,9 @@ DAYS_MAX = 14  # that are offered: older ones are asked for by the command line
 FILES_MAX = 1500  # a day of a file a minute, and some that came twice
 SAMPLES_MAX = 3  # of each reason
 _LOOKED_THROUGH_MAX = 20_000  # rejects of a day, for samples of all reasons
+_SAMPLED_BATCHES_MAX = (
+    5000  # from the first that read of the day: hours of a file that grows each second, or days
+)
 _BATCHES_LOOKED_AT = 5000  # the last ones, for when files were taken: some 20 ms
 _WORST = ("gone", "held", "waiting", "reading", "late", "done", "duplicate", "skipped")
 """Of two files of one minute, what the minute shows: that which needs somebody most."""
@@ -111,22 +114,30 @@ def days(state_dir: Path) -> list[int]:
 
 
 def minutes(found: Status, day: int) -> dict[str, object]:
-    """A day as its expected minutes: each stamp with what came of it, and those that are missing.
+    """A day as its expected minutes: each stamp with what came of it, and those that are missing; and their sums.
 
     ``found``: the state's status, which tells the missing ones, of the last days alone.
     """
     with View.open(found.state_dir) as view:
+        # Their seals are not checked: nothing is decided by them.
         rows = view.rows(
-            "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ?"
-            " AND state <> 'ignored' ORDER BY stamp",
+            "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp",
             _range_of(day),
         )
     cells: dict[str, Minute] = {}
+    states, sums = Counter[str](), dict.fromkeys(kernel.OUTCOMES, 0)
+    late_files = 0
     for stamp, state, late, lines, outcomes in rows:
+        states[state] += 1
+        late_files += late
+        if state == "ignored":
+            continue
+        by_outcome = json.loads(outcomes)
+        for name, n in by_outcome.items():
+            sums[name] += n
         kind = "late" if late and state == "done" else state
         known = cells.get(stamp)
         if known is None or _WORST.index(kind) < _WORST.index(known.state):
-            by_outcome = json.loads(outcomes)
             rejected, notified = by_outcome.get("rejected", 0), by_outcome.get("notified", 0)
             cells[stamp] = Minute(stamp, kind, lines, rejected, notified)
     for gap in found.arrivals.gaps:
@@ -138,6 +149,9 @@ def minutes(found: Status, day: int) -> dict[str, object]:
         "timezone": found.meta.get("data_timezone", "UTC"),
         "cells": [cells[stamp]._asdict() for stamp in sorted(cells)],
         "counts": Counter(cell.state for cell in cells.values()),
+        "files": {state: states[state] for state in STATES},
+        "late_files": late_files,
+        "funnel": [stage._asdict() for stage in funnel(sums)],
     }
 
 
@@ -165,7 +179,7 @@ def files(state_dir: Path, day: int) -> list[Row]:
 def samples(state_dir: Path, day: int, *, whole: bool) -> dict[str, list[dict[str, object]]]:
     """Some rejects of the files of a day by reason, masked unless ``whole``."""
     found: dict[str, list[dict[str, object]]] = {}
-    kept = refused.Kept(state_dir, refused.Wanted(day=day))
+    kept = refused.Kept(state_dir, refused.Wanted(day=day), _SAMPLED_BATCHES_MAX)
     for one in islice(kept, _LOOKED_THROUGH_MAX):
         some = found.setdefault(one.reason, [])
         if len(some) < SAMPLES_MAX:

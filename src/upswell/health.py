@@ -1,27 +1,32 @@
 """Whether a run is well, seen from outside: how old, how far behind, how large, and what somebody should do.
 
 Owns what the page's view for whoever is paged asks beyond ``status``, and the words of what needs somebody. It only
-reads: the checkpoint, and what the system says of the process and the disks.
+reads: the checkpoint, and what the system says of the process and the disks. What happened once is told for an hour, as
+contrib/alerts.yml has it, counted back from the last commit or the newest stamp: nothing is an alert for ever.
 """
 
+import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.batch import State
-from upswell.listing import show_name
-from upswell.status import Status, sizes
-from upswell.summary import describe_unmatched
-from upswell.view import View
-from upswell.words import REASON_WORDS
+from upswell.listing import read_name, show_name
+from upswell.status import Status
+from upswell.summary import Summary, describe_unmatched
+from upswell.view import View, decode_name
+from upswell.words import EXIT_STEPS, REASON_WORDS
+from upswell.zones import day_of, load_zone, stamp_time
 
-RATE_MINUTES = 60
+RECENT_MINUTES = 60  # of commits, and of stamps
 WAITING_MAX_S = 600.0  # then somebody is to look, as contrib/alerts.yml has it
 DISK_FREE_MIN_BYTES = 2_000_000_000
 REJECTED_MAX_RATIO = 0.05
+UNUSUAL_MAX_FILES = 3
 _NAMED_MAX = 3
 _BATCHES_LOOKED_AT = 20_000  # the last ones: an hour has at most some thousand
 
@@ -39,15 +44,28 @@ class Need(NamedTuple):
     """What to do."""
 
 
-def health(found: Status) -> dict[str, object]:
-    """How the run is. ``found``: its status."""
+class _Recent(NamedTuple):
+    """The last hour."""
+
+    rate: list[dict[str, object]]
+    """Lines, bytes and batches of each minute before the last commit, minutes without any, too."""
+    summary: Summary
+    """What came of all these lines."""
+    since: str
+    """The stamp an hour before the newest one, or before now; "" before the first commit."""
+    gone: list[str]
+    """Files with a stamp since then that were deleted before all was read, the newest first."""
+
+
+def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
+    """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
     with View.open(found.state_dir) as view:
         files, waiting_bytes, oldest_ns = _backlog(view)
-        rate = _rate(view)
+        recent = _recent(view, found)
     now_s = found.looked_at.timestamp()
     oldest_s = max(now_s - oldest_ns / 1e9, 0.0) if oldest_ns else 0.0
     free = {name: _free(place) for name, place in _places(found).items()}
-    needs = list(_needs(found, oldest_s, free))
+    needs = list(_needs(found, recent, oldest_s, free))
     return {
         "running": found.holder is not None,
         "holder": found.holder or "",
@@ -57,10 +75,10 @@ def health(found: Status) -> dict[str, object]:
         "backlog_files": files,
         "backlog_bytes": waiting_bytes,
         "oldest_waiting_s": round(oldest_s, 1),
-        "rate": rate,
+        "rate": recent.rate,
         "memory_bytes": _memory(found.holder or ""),
         "disk_free_bytes": free,
-        "state_bytes": sizes(found.state_dir),
+        "state_bytes": dict(state_bytes),
         "runs": [run._asdict() for run in reversed(found.runs)],
         "needs": [need._asdict() for need in needs],
         "well": not needs,
@@ -79,25 +97,46 @@ def _backlog(view: View) -> tuple[int, int, int]:
     return files, size, oldest_ns
 
 
-def _rate(view: View) -> list[dict[str, object]]:
-    """Lines, bytes and batches of each minute of the last hour before the last commit; minutes without any, too."""
-    last = view.last()
+def _recent(view: View, found: Status) -> _Recent:
+    last = found.last
     if last is None:
-        return []
+        return _Recent([], Summary(), "", [])
     end = datetime.fromisoformat(last.committed_at).astimezone(UTC).replace(second=0, microsecond=0)
-    start = end - timedelta(minutes=RATE_MINUTES - 1)
-    rows = view.rows(
-        "SELECT substr(committed_at, 1, 16), sum(lines), sum(bytes), count(*) FROM batch"
-        " WHERE number > ? AND committed_at >= ? GROUP BY 1",
-        (last.number - _BATCHES_LOOKED_AT, start.isoformat()[:16]),
+    start = end - timedelta(minutes=RECENT_MINUTES - 1)
+    every = [(start + timedelta(minutes=at)).isoformat()[:16] for at in range(RECENT_MINUTES)]
+    summary, sums = Summary(), {minute: Counter[str]() for minute in every}
+    # Their seals are not checked: nothing is decided by them.
+    for minute, lines, taken, outcomes, reasons in view.rows(
+        "SELECT substr(committed_at, 1, 16), lines, bytes, outcomes, reasons FROM batch"
+        " WHERE number > ? AND committed_at >= ?",
+        (last.number - _BATCHES_LOOKED_AT, every[0]),
+    ):
+        # A clock that was set back leaves batches of a later minute than the last one's.
+        sums.get(minute, Counter()).update(lines=lines, bytes=taken, batches=1)
+        summary.lines += lines
+        summary.outcomes.update(json.loads(outcomes))
+        summary.rejects.update(json.loads(reasons))
+    since = _hour_before(last.newest_stamp, found)
+    gone = view.rows(
+        # The plus keeps SQLite from going through all that ever went.
+        "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' ORDER BY stamp DESC",
+        (since,),
     )
-    by_minute = {minute: values for minute, *values in rows}
-    found: list[dict[str, object]] = []
-    for at in range(RATE_MINUTES):
-        minute = (start + timedelta(minutes=at)).isoformat()[:16]
-        lines, taken, batches = by_minute.get(minute, (0, 0, 0))
-        found.append({"minute": minute, "lines": lines, "bytes": taken, "batches": batches})
-    return found
+    rate: list[dict[str, object]] = [
+        {"minute": minute} | {name: sums[minute][name] for name in ("lines", "bytes", "batches")}
+        for minute in every
+    ]
+    return _Recent(rate, summary, since, [decode_name(name) for (name,) in gone])
+
+
+def _hour_before(stamp: str, found: Status) -> str:
+    # A stamp that lies ahead must not make what happens now a thing of the past.
+    now = found.looked_at.astimezone(load_zone(found.meta.get("data_timezone", "UTC")))
+    try:
+        at = min(stamp_time(stamp), now.replace(tzinfo=None)) - timedelta(minutes=RECENT_MINUTES)
+    except OverflowError:  # in the first hour of the year 1
+        return ""
+    return f"{day_of(at):08}{at:%H%M}"
 
 
 def _memory(holder: str) -> dict[str, int] | None:
@@ -122,21 +161,24 @@ def _free(place: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _needs(found: Status, oldest_s: float, free: dict[str, int]) -> Iterator[Need]:
+def _needs(found: Status, recent: _Recent, oldest_s: float, free: dict[str, int]) -> Iterator[Need]:
     """What needs somebody, the most urgent first."""
     yield from _of_the_run(found, oldest_s)
     for place, left in free.items():
         if left < DISK_FREE_MIN_BYTES:
             words = f"{left / 1e9:.1f} GB are left on the disk of the {place}."
             yield Need("page", "UpswellDiskFull", words, "Make room before it is full.")
-    yield from _of_files(found)
-    yield from _of_lines(found)
+    yield from _of_files(found, recent)
+    yield from _of_lines(found, recent.summary)
 
 
 def _of_the_run(found: Status, oldest_s: float) -> Iterator[Need]:
-    if found.holder is None and found.runs and found.runs[-1].code != 0:
-        words = f"Nothing runs. The last run ended so: {found.runs[-1].why}"
-        yield Need("page", "UpswellDown", words, "Start the same command again: nothing is lost.")
+    if found.holder is None and found.runs and (last := found.runs[-1]).code != 0:
+        words = f"Nothing runs. The last run ended so: {last.why}"
+        step = EXIT_STEPS.get(last.code, "") if last.code is not None else ""
+        again = "Start the same command again: nothing is lost."
+        next_step = f"Exit code {last.code}: {step}." if step else again
+        yield Need("page", "UpswellDown", words, next_step)
     elif found.holder is None:
         words = "Nothing runs: the last run ended as it was told to."
         yield Need("ticket", "UpswellDown", words, "Start it again when there is more to do.")
@@ -148,38 +190,65 @@ def _of_the_run(found: Status, oldest_s: float) -> Iterator[Need]:
         yield Need("ticket", "UpswellSilent", words, "Ask the producer.")
 
 
-def _of_files(found: Status) -> Iterator[Need]:
-    if missing := sum(gap.files for gap in found.arrivals.gaps):
-        words = f"{_count(missing, 'is', 'are')} missing, of the last days."
+def _of_files(found: Status, recent: _Recent) -> Iterator[Need]:
+    arrivals = found.arrivals
+    if missing := sum(gap.files for gap in arrivals.gaps if gap.followed_by >= recent.since):
+        words = f"{_count(missing, 'is', 'are')} missing before those of the last hour."
         yield Need(
             "ticket", "UpswellFilesMissing", words, "See the minutes in Flow; ask the producer."
         )
-    states: tuple[tuple[State, str, str], ...] = (
-        ("held", "UpswellFilesHeld", "held"),
-        ("gone", "UpswellFilesGone", "gone, deleted before all was read"),
-    )
-    for state, alert, what in states:
-        if n := found.summary.files[state]:
-            some = [show_name(file.name) for file in found.notable.get(state, [])[:_NAMED_MAX]]
-            words = f"{_count(n, 'is', 'are')} {what}: {', '.join(some)}{' …' * (n > len(some))}"
+    held, named = found.summary.files["held"], found.notable.get("held", [])
+    for n, names, alert, what in (
+        (held, [file.name for file in named], "UpswellFilesHeld", "held"),
+        (len(recent.gone), recent.gone, "UpswellFilesGone", "gone, deleted before all was read"),
+    ):
+        if n:
+            words = f"{_count(n, 'is', 'are')} {what}: {_names(names, n)}"
             yield Need("ticket", alert, words, "See the reason of each, in Flow.")
+    if held := len(found.archive_held):
+        words = f"{_count(held, 'is', 'are')} held on the way to the archive: {_names(found.archive_held, held)}"
+        next_step = "See what to do with each: upswell status."
+        yield Need("ticket", "UpswellArchiveHeld", words, next_step)
+    unusual = [one.name for one in arrivals.unusual if read_name(one.name)[0] >= recent.since]
+    if (n := len(unusual)) > UNUSUAL_MAX_FILES:
+        words = f"{n:,} files of the last hour are of an unusual size: {_names(unusual, n)}"
+        next_step = "See whether a producer is cut short, or doubles its lines: upswell status."
+        yield Need("ticket", "UpswellUnusualFiles", words, next_step)
 
 
-def _of_lines(found: Status) -> Iterator[Need]:
-    summary = found.summary
-    refused = summary.outcomes["rejected"]
-    if refused > REJECTED_MAX_RATIO * summary.lines:
-        worst, n = summary.rejects.most_common(1)[0]
-        words = f"{refused / summary.lines:.1%} of all lines are refused, {n:,} for this: {REASON_WORDS[worst]}."
+def _of_lines(found: Status, recent: Summary) -> Iterator[Need]:
+    refused = recent.outcomes["rejected"]
+    if refused > REJECTED_MAX_RATIO * recent.lines:
+        worst, n = recent.rejects.most_common(1)[0]
+        words = (
+            f"{refused / recent.lines:.1%} of the lines of the last hour are refused,"
+            f" {n:,} for this: {REASON_WORDS[worst]}."
+        )
         yield Need(
             "ticket", "UpswellRejects", words, "See the samples in Flow; correct the producer."
         )
-    if unmatched := describe_unmatched(summary):
-        yield Need("ticket", "UpswellNobodyMatches", f"{unmatched}.", "Run upswell check.")
+    if late := recent.outcomes["late"]:
+        whose = (
+            "record of the last hour came after its"
+            if late == 1
+            else "records of the last hour came after their"
+        )
+        words = f"{late:,} {whose} day was closed."
+        next_step = "See the files marked late, in Flow; ask the producer."
+        yield Need("ticket", "UpswellLateRecords", words, next_step)
+    if unmatched := describe_unmatched(recent):
+        words = f"In the last hour {unmatched}."
+        yield Need("ticket", "UpswellNobodyMatches", words, "Run upswell check.")
     if found.refused:
         words = f"The last edit is refused: {found.refused}"
         next_step = "Repair the file; the last good version stays in force."
         yield Need("ticket", "UpswellEditRefused", words, next_step)
+
+
+def _names(names: Iterable[str], n: int) -> str:
+    """Some of n names."""
+    some = [show_name(name) for name in islice(names, _NAMED_MAX)]
+    return f"{', '.join(some)}{' …' * (n > len(some))}"
 
 
 def _count(n: int, one: str, more: str) -> str:

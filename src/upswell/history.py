@@ -17,6 +17,15 @@ from upswell.view import View
 _PAGE_ROWS = 20_000  # of batches, summed up at once: some 20 ms
 
 
+class Bounds(NamedTuple):
+    """How much of a history is asked for, so that a look costs the same however old a state is."""
+
+    edits: int
+    """The newest ones."""
+    batches: int
+    """Of an edit's effect, its newest ones."""
+
+
 class Refusal(NamedTuple):
     """An edit that is on disk and not in force."""
 
@@ -42,6 +51,8 @@ class Edit:
     """The first batch that was, or will be, scanned with it."""
     until_batch: int | None
     """The first batch scanned with the next one; None while it is in force."""
+    counted_from: int = 0
+    """The first batch of those that are summed up here: ``first_batch``, unless there are more than were asked for."""
     batches: int = 0
     lines: int = 0
     notifications: int = 0
@@ -53,10 +64,12 @@ class Edit:
 
 
 class History(NamedTuple):
-    """All edits that were taken, in order, and the one that is refused now, if any."""
+    """The edits that were taken, in order, and the one that is refused now, if any."""
 
     edits: list[Edit]
     refused: Refusal | None
+    older: int = 0
+    """Edits before these, which were not asked for."""
 
     def of(self, kind: str) -> list[Edit]:
         """The edits of the rules, or of the segment, in order."""
@@ -65,18 +78,23 @@ class History(NamedTuple):
     def to_json(self) -> dict[str, object]:
         """As one object."""
         edits = [asdict(edit) | {"in_force": edit.in_force} for edit in self.edits]
-        return {"edits": edits, "refused": self.refused and self.refused._asdict()}
+        refused = self.refused and self.refused._asdict()
+        return {"edits": edits, "refused": refused, "older": self.older}
 
 
-def look(state_dir: Path) -> History:
-    """The history of a state as of now. Raises StorageError when there is no state, or a damaged one."""
+def look(state_dir: Path, bounds: Bounds | None = None) -> History:
+    """The history of a state as of now; without bounds, all of it.
+
+    Raises StorageError when there is no state, or a damaged one.
+    """
     with View.open(state_dir) as view:
         with view.snapshot():
             refused, last = refusal(view), view.last_batch()
-            edits = _edits(view)
+            every = _edits(view)
+        edits = every[-bounds.edits :] if bounds else every
         for edit in edits:
-            _add_up(view, edit, last)
-    return History(edits, refused)
+            _add_up(view, edit, last, bounds.batches if bounds else None)
+    return History(edits, refused, len(every) - len(edits))
 
 
 def refusal(view: View) -> Refusal | None:
@@ -100,8 +118,8 @@ def _edits(view: View) -> list[Edit]:
     return [Edit(*row) for row in view.rows(sql)]
 
 
-def _add_up(view: View, edit: Edit, last: int) -> None:
-    """Sum over the batches that were scanned under an edit, up to this one.
+def _add_up(view: View, edit: Edit, last: int, batches_max: int | None) -> None:
+    """Sum over the batches that were scanned under an edit, up to this one; no more than so many, the newest.
 
     Their seals are not checked, which `upswell state verify` does: it would take twenty times as long.
     """
@@ -113,7 +131,10 @@ def _add_up(view: View, edit: Edit, last: int) -> None:
         " WHERE number >= ? AND number < ?"
     )
     end = last + 1 if edit.until_batch is None else edit.until_batch
-    for first in range(edit.first_batch, end, _PAGE_ROWS):
+    edit.counted_from = edit.first_batch
+    if batches_max is not None:
+        edit.counted_from = max(edit.first_batch, end - batches_max)
+    for first in range(edit.counted_from, end, _PAGE_ROWS):
         ((batches, lines, notifications),) = view.rows(sql, (first, min(first + _PAGE_ROWS, end)))
         edit.batches += batches
         edit.lines += lines

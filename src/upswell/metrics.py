@@ -2,10 +2,11 @@
 
 Owns the names of the figures and the server. The engine hands over what it knows after each turn, as to any listener;
 the server answers out of that copy in threads of its own. So it never touches engine, checkpoint or DATA, a reader
-that is slow or hostile holds nobody up, and an answer is that of one moment. No msisdn is ever a label. Counters that
-the checkpoint keeps go on over restarts.
+that is slow or hostile holds up neither the run nor another reader, and an answer is that of one moment. No msisdn is
+ever a label. Counters that the checkpoint keeps go on over restarts.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from upswell import __version__
 from upswell.errors import ConfigError
@@ -27,8 +28,9 @@ from upswell.values import split_address
 
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_REQUEST_S = 5.0  # a client that takes longer to ask or to listen is hung up on
+_REQUEST_S = 5.0  # a client that takes longer to ask and to listen, all in all, is hung up on
 _REQUESTS_MAX = 16  # at once: a scraper and an orchestrator need two
+_ENDED_S = 1.0  # in which the thread of one that was hung up on ends
 _PREFIX = "upswell_"
 Labels = Mapping[str, str]
 
@@ -44,7 +46,7 @@ class Snapshot(NamedTuple):
     rejects: Mapping[str, int]
     """By reason."""
     notifications: Mapping[str, int]
-    """By application."""
+    """By application; 0 for one in force that was not notified yet, so that its first one is an increase."""
     bytes: int
     batches: int
     files: Mapping[str, int]
@@ -115,7 +117,8 @@ class Metrics:
             data_away=summary.data_away,
             lines=_sum(old[0], summary.outcomes),
             rejects=_sum(old[1], summary.rejects),
-            notifications=_sum(summary.notified_before, summary.notifications),
+            notifications=dict.fromkeys(summary.standing.applications, 0)
+            | _sum(summary.notified_before, summary.notifications),
             bytes=summary.bytes + (before.bytes if before else 0),
             batches=summary.batches + (before.batches if before else 0),
             files=dict(summary.files),
@@ -202,6 +205,12 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[str]:
     standing = latest.standing
     waiting_s = max(now_s - standing.oldest_at_s, 0.0) if standing.oldest_at_s else 0.0
     yield from _by("files", "gauge", "Files in DATA, by state.", "state", latest.files)
+    yield from _one(
+        "archive_held_files",
+        "gauge",
+        "Finished files that need somebody's hand on their way to the archive.",
+        standing.archive_held,
+    )
     yield from _one("backlog_files", "gauge", "Files with something to read.", latest.backlog_files)
     yield from _one("backlog_bytes", "gauge", "Bytes to read.", latest.backlog_bytes)
     yield from _one(
@@ -297,7 +306,7 @@ def _quote(text: str) -> str:
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers in a thread each, and only so many at once."""
+    """Answers in a thread each, only so many at once, and hangs up on the oldest for a new one when there are more."""
 
     daemon_threads = True
     block_on_close = False
@@ -306,26 +315,52 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.metrics = metrics
         self._free = threading.BoundedSemaphore(_REQUESTS_MAX)
+        self._open: dict[socket.socket, float] = {}
+        """Connections that are served, the oldest first, and until when they may take."""
+        self._opening = threading.Lock()
         super().__init__(address, _Handler)
 
-    def process_request(self, request: object, client_address: object) -> None:
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)  # type: ignore[arg-type]  # the stub's type of a socket is private
-            return
-        super().process_request(request, client_address)  # type: ignore[arg-type]
+    def service_actions(self) -> None:
+        """Between two connections, and twice a second: hang up on those whose time is over."""
+        now_s = time.monotonic()
+        with self._opening:
+            over = [each for each, until_s in self._open.items() if until_s < now_s]
+        for each in over:
+            _hang_up(each)
 
-    def process_request_thread(self, request: object, client_address: object) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._opening:
+            # One that is honest asks at once and has its answer long before it is the oldest.
+            oldest = next(iter(self._open)) if len(self._open) >= _REQUESTS_MAX else None
+        if oldest is not None:
+            _hang_up(oldest)
+        if not self._free.acquire(timeout=_ENDED_S):
+            self.shutdown_request(request)
+            return
+        with self._opening:
+            self._open[request] = time.monotonic() + _REQUEST_S
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+            super().process_request_thread(request, client_address)
         finally:
+            with self._opening:
+                self._open.pop(request, None)
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a client that went away is no news, and its address is nobody's business."""
 
 
+def _hang_up(connection: socket.socket) -> None:
+    """End what its thread waits for; the thread closes it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _REQUEST_S
+    timeout = _REQUEST_S  # of one read; the server ends the whole
     server: _Server
     server_version = "upswell"
     sys_version = ""

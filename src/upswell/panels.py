@@ -1,28 +1,44 @@
 """Every path that the page asks for, and the JSON that answers it: what the commands print, and what the views add.
 
 Owns the table of paths, their parameters and the masking: without the token no answer holds a whole dial. It knows no
-HTTP. An answer is kept for a moment, so that many lookers cost as much as one.
+HTTP. An answer is kept for a moment, the longer the more it took to make: many lookers cost as much as one, and those
+of an old state take little more of a processor than those of a young one. Few wait for one that is being made, since
+whoever waits holds one of the server's threads.
 """
 
+import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from upswell import campaign, flow, history, refused, sent, status
 from upswell.errors import UsageError
 from upswell.explain import explain
 from upswell.health import health
-from upswell.privacy import escape, mask, mask_digits, mask_line
+from upswell.history import Bounds
+from upswell.privacy import escape, mask, mask_line
 from upswell.segment import parse_msisdn
 from upswell.status import Status
 from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
 from upswell.zones import date_of
 
 KEPT_S = 1.0  # an answer is given again for so long
+KEPT_SHARE = 20  # or for so many times as long as it took
+KEPT_MAX_S = 10.0  # but no longer: somebody waits for what is new
+_SIZES_SHARE = 200  # each file of rejects is looked at for them, and they grow slowly
+WAITING_MAX = 16  # for answers that are being made: less than half of the server's threads
 _KEPT_MAX = 64
+_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind of edit
 Json = dict[str, object]
+_Answer = TypeVar("_Answer")
+
+
+class Busy(UsageError):
+    """Too many ask for the same, and it takes its time."""
 
 
 class Place(NamedTuple):
@@ -44,6 +60,8 @@ class Question(NamedTuple):
     """Whether dials are shown whole."""
     look: Callable[[], Status]
     """The state's status, which several panels ask for at once."""
+    sizes: Callable[[], dict[str, int]]
+    """Bytes of the state by what they are for."""
 
     def day_or_newest(self) -> int:
         """The day that was asked for, or the newest that has files. Raises UsageError when there is none."""
@@ -59,8 +77,7 @@ def _status(asked: Question) -> Json:
     found = asked.look()
     days = flow.days(asked.place.state_dir)
     words = {"outcomes": OUTCOME_WORDS, "rejects": REASON_WORDS, "files": STATE_WORDS}
-    funnel = [stage._asdict() for stage in flow.funnel(found.summary.outcomes)]
-    return found.to_json() | {"days": days, "words": words, "funnel": funnel}
+    return found.to_json() | {"days": days, "words": words}
 
 
 def _minutes(asked: Question) -> Json:
@@ -94,7 +111,7 @@ def _near(asked: Question) -> Json:
 
 
 def _history(asked: Question) -> Json:
-    return history.look(asked.place.state_dir).to_json()
+    return history.look(asked.place.state_dir, _HISTORY).to_json()
 
 
 def _reports(asked: Question) -> Json:
@@ -102,7 +119,7 @@ def _reports(asked: Question) -> Json:
 
 
 def _health(asked: Question) -> Json:
-    return health(asked.look())
+    return health(asked.look(), asked.sizes())
 
 
 PANELS: dict[str, Callable[[Question], Json]] = {
@@ -117,7 +134,57 @@ PANELS: dict[str, Callable[[Question], Json]] = {
     "/api/reports": _reports,
     "/api/health": _health,
 }
-"""What answers each path. ``day=20200417`` selects a day where that means something."""
+"""What answers each path."""
+_OF_A_DAY = {"/api/minutes", "/api/files", "/api/rejects", "/api/sent", "/api/campaign"}
+"""Those of which ``day=20200417`` selects a day."""
+
+
+class _Kept(Generic[_Answer]):
+    """One answer, made by one thread at a time, and given again for a while."""
+
+    def __init__(
+        self,
+        make: Callable[[], _Answer],
+        lock: threading.Lock,
+        share: int = KEPT_SHARE,
+        kept_max_s: float = KEPT_MAX_S,
+    ) -> None:
+        """``lock``: held while it is made; answers that are dear share one."""
+        self._make = make
+        self._lock = lock
+        self._share = share
+        self._kept_max_s = kept_max_s
+        self._answer: _Answer | None = None
+        self._until = 0.0
+
+    def get(self, waiting: threading.Semaphore) -> _Answer:
+        """The answer; the last one while another is made. ``waiting``: how many may wait for the first.
+
+        Raises Busy when too many do; else as ``make``.
+        """
+        if not self._lock.acquire(blocking=False):
+            if (last := self._answer) is not None:
+                return last
+            if not waiting.acquire(blocking=False):
+                raise Busy("too many ask for this at once", "ask again in a moment")
+            try:
+                self._lock.acquire()
+            finally:
+                waiting.release()
+        try:
+            began = time.monotonic()
+            if self._answer is None or began >= self._until:
+                try:
+                    self._answer = self._make()
+                except BaseException:
+                    self._answer = None  # an error leaves no answer of before
+                    raise
+                ended = time.monotonic()
+                kept_s = max(KEPT_S, self._share * (ended - began))
+                self._until = ended + min(kept_s, self._kept_max_s)
+            return self._answer
+        finally:
+            self._lock.release()
 
 
 class Panels:
@@ -125,48 +192,51 @@ class Panels:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._kept: dict[tuple[str, int | None, bool], tuple[float, Json]] = {}
-        self._locks: dict[str, threading.Lock] = {path: threading.Lock() for path in PANELS}
+        self._kept: OrderedDict[tuple[str, int | None, bool], _Kept[Json]] = OrderedDict()
+        self._keeping = threading.Lock()
+        self._making = {path: threading.Lock() for path in PANELS}
+        self._waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._explaining = threading.Lock()
-        self._looking = threading.Lock()
-        self._looked: tuple[float, Status] | None = None
+        look = partial(status.look, place.state_dir, place.cadence_s)
+        self._status = _Kept(look, threading.Lock())
+        sizes = partial(status.sizes, place.state_dir)
+        self._sizes = _Kept(sizes, threading.Lock(), _SIZES_SHARE, math.inf)
 
     def look(self) -> Status:
         """The state's status as of a moment ago."""
-        with self._looking:
-            if self._looked is None or time.monotonic() - self._looked[0] > KEPT_S:
-                found = status.look(self.place.state_dir, self.place.cadence_s)
-                self._looked = (time.monotonic(), found)
-            return self._looked[1]
+        return self._status.get(self._waiting)
 
     def answer(self, path: str, query: Mapping[str, str], *, whole: bool) -> Json:
         """The answer to a path of PANELS.
 
         Raises:
-            UsageError: a parameter is off. Else as the command that prints it.
+            UsageError: a parameter is off, or too many wait (Busy). Else as the command that prints it.
         """
         day = parse_day(query.get("day", ""))
-        key = (path, day, whole)
-        with self._locks[path]:  # whoever asks the same meanwhile takes what comes of it
-            at_s, found = self._kept.get(key, (0.0, {}))
-            if not found or time.monotonic() - at_s > KEPT_S:
-                found = PANELS[path](Question(self.place, day, whole, self.look))
+        key = (path, day if path in _OF_A_DAY else None, whole)
+        with self._keeping:
+            if key not in self._kept:
                 if len(self._kept) >= _KEPT_MAX:
-                    self._kept.clear()
-                self._kept[key] = (time.monotonic(), found)
-        return found
+                    self._kept.popitem(last=False)
+                self._kept[key] = _Kept(partial(self._make, *key), self._making[path])
+            kept = self._kept[key]
+        return kept.get(self._waiting)
+
+    def _make(self, path: str, day: int | None, whole: bool) -> Json:
+        sizes = partial(self._sizes.get, self._waiting)
+        return PANELS[path](Question(self.place, day, whole, self.look, sizes))
 
     def explain(self, asked: Mapping[str, object], *, whole: bool) -> Json:
         """The story of a customer, masked unless ``whole``. One at a time: it reads all files that are kept.
 
-        Raises UsageError for a msisdn, application or day that is none, and while another is told; else as
+        Raises UsageError for a msisdn, application or day that is none, Busy while another is told; else as
         ``explain.explain``.
         """
         msisdn, about = str(asked.get("msisdn", "")).strip(), str(asked.get("about") or "").strip()
         day = parse_day(str(asked.get("day") or ""))
         # Whoever waited would hold one of the server's threads, which answer everybody.
         if not self._explaining.acquire(blocking=False):
-            raise UsageError("another customer is being looked up", "ask again in a moment")
+            raise Busy("another customer is being looked up", "ask again in a moment")
         try:
             found = explain(self.place.state_dir, msisdn, about=about or None, day=day).to_json()
         finally:
@@ -184,7 +254,8 @@ def parse_day(text: str) -> int | None:
             raise ValueError(text)
         date_of(int(digits))
     except ValueError:
-        raise UsageError(f"{mask_digits(repr(text))} is no day", "write it as 2020-04-17") from None
+        # Not what was given: a dial that was put in its place would be shown.
+        raise UsageError("that is no day of the calendar", "write it as 2020-04-17") from None
     return int(digits)
 
 

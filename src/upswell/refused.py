@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from upswell.view import View, decode_name, encode_name
 LATE = "late"
 """What a late record carries in place of a reason."""
 _PAGE_ROWS = 5000  # of files, batches or ranges, looked through at once: some 10 ms
+_ANY_SEQUENCE = 2**62
 
 
 class Reject(NamedTuple):
@@ -125,7 +127,7 @@ def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
     """By file: lines, rejected or late, beyond what is written of one file. Errors as ``count``."""
     found = Counter[str]()
     with View.open(state_dir) as view:
-        for name, lines in _dropped(view):
+        for name, lines in _dropped(view, _first_batch(view, wanted)):
             if _is_in(name, wanted):
                 found[name] += lines
     return found
@@ -134,7 +136,8 @@ def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
 class Kept:
     """The kept lines that are wanted, in the order in which they were read. To be gone through once."""
 
-    def __init__(self, state_dir: Path, wanted: Wanted) -> None:
+    def __init__(self, state_dir: Path, wanted: Wanted, batches_max: int | None = None) -> None:
+        """``batches_max``: look through no more batches than so many, from the first that can hold what is wanted."""
         self.removed = 0
         """Reject files that are gone: by keep_rejects_days, or deleted by somebody, as is allowed."""
         self.changed: list[str] = []
@@ -145,13 +148,14 @@ class Kept:
         """Lines given of which only the beginning is kept."""
         self._state_dir = state_dir
         self._wanted = wanted
+        self._batches_max = batches_max
 
     def __iter__(self) -> Iterator[Reject]:
         """Errors as ``count``."""
         with View.open(self._state_dir) as view:
             if self._wanted.file is not None:
                 view.file(self._wanted.file)
-            for batch, length, digest in _batches(view, self._wanted):
+            for batch, length, digest in _batches(view, self._wanted, self._batches_max):
                 for row in io.BytesIO(self._read(rejects_name(batch), length, digest)):
                     reject = parse(row, batch)
                     if self._wanted.has(reject.reason) and _is_in(reject.file, self._wanted):
@@ -195,37 +199,68 @@ def _files(view: View, wanted: Wanted) -> Iterator[File]:
         if _is_in(file.name, wanted):
             yield file
         return
+    names = _names(view) if wanted.day is None else _names_of(view, wanted.day)
+    while some := list(islice(names, _PAGE_ROWS)):
+        found = view.files(some)
+        yield from (found[name] for name in some if name in found)
+
+
+_HAS_SOME = f"""(reasons <> '{{}}' OR instr(outcomes, '"{LATE}":'))"""
+
+
+def _names(view: View) -> Iterator[str]:
+    """The names of all files that ``_files`` is about, page by page."""
     (last,) = view.rows("SELECT coalesce(max(id), 0) FROM file")[0]
-    sql = (
-        "SELECT name FROM file WHERE id > ?1 AND id <= ?1 + ?2 AND (reasons <> '{}' OR instr(outcomes, ?3))"
-        " AND (?4 IS NULL OR substr(stamp, 1, 8) = ?4) ORDER BY id"
-    )
-    day = None if wanted.day is None else f"{wanted.day:08}"
+    sql = f"SELECT name FROM file WHERE id > ?1 AND id <= ?1 + ?2 AND {_HAS_SOME} ORDER BY id"
     for after in range(0, last, _PAGE_ROWS):
-        names = [
-            decode_name(name) for (name,) in view.rows(sql, (after, _PAGE_ROWS, f'"{LATE}":', day))
-        ]
-        found = view.files(names)
-        yield from (found[name] for name in names if name in found)
+        yield from (decode_name(name) for (name,) in view.rows(sql, (after, _PAGE_ROWS)))
 
 
-def _dropped(view: View) -> Iterator[tuple[str, int]]:
-    """(file, lines) of every range of which some lines were not kept."""
+def _names_of(view: View, day: int) -> Iterator[str]:
+    """Likewise of the files of a day: they are found without going through the others."""
+    sql = f"SELECT name FROM file WHERE stamp >= ? AND stamp <= ? AND {_HAS_SOME} ORDER BY id"
+    rows = view.rows(sql, (f"{day:08}0000", f"{day:08}2359"))
+    return (decode_name(name) for (name,) in rows)
+
+
+def _first_batch(view: View, wanted: Wanted) -> int:
+    """The first batch that can have read a file that is wanted.
+
+    A batch's newest stamp is at least that of each file it read, and never less than that of the batch before.
+    """
+    first, after = view.first_batch(), view.last_batch() + 1
+    if wanted.day is None:
+        return first
+    stamp = f"{wanted.day:08}0000"
+    while first < after:
+        middle = (first + after) // 2
+        rows = view.rows("SELECT newest_stamp FROM batch WHERE number = ?", (middle,))
+        if rows and rows[0][0] >= stamp:
+            after = middle
+        else:
+            first = middle + 1
+    return first
+
+
+def _dropped(view: View, first: int) -> Iterator[tuple[str, int]]:
+    """(file, lines) of every range of which some lines were not kept, from this batch on."""
     sql = (
         "SELECT one.batch, one.sequence, file.name, one.lines FROM dropped_rejects AS one"
         " JOIN log ON log.batch = one.batch AND log.sequence = one.sequence JOIN file ON file.id = log.file"
         f" WHERE (one.batch, one.sequence) > (?, ?) ORDER BY one.batch, one.sequence LIMIT {_PAGE_ROWS}"
     )
-    after = (0, 0)
+    after = (first - 1, _ANY_SEQUENCE)
     while rows := view.rows(sql, after):
         for _, _, name, lines in rows:
             yield decode_name(name), lines
         after = rows[-1][:2]
 
 
-def _batches(view: View, wanted: Wanted) -> Iterator[tuple[int, int, str]]:
+def _batches(view: View, wanted: Wanted, batches_max: int | None) -> Iterator[tuple[int, int, str]]:
     """(number, length and digest of its reject file) of the batches that may have kept something wanted."""
-    first, last = view.first_batch(), view.last_batch()
+    first, last = _first_batch(view, wanted), view.last_batch()
+    if batches_max is not None:
+        last = min(last, first + batches_max - 1)
     sql = (
         "SELECT number, rejects_bytes, rejects_digest FROM batch"
         " WHERE number >= ?1 AND number < ?1 + ?2 AND number <= ?3"

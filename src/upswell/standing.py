@@ -25,18 +25,30 @@ def note_commit(summary: Summary, commit_s: float) -> None:
     summary.commit_s, summary.committed_at_s = commit_s, time.time()
 
 
-def of(reference: Reference | None, entries: tuple[int, int] | None, source: Source) -> Standing:
+def of(
+    reference: Reference | None,
+    entries: tuple[int, int] | None,
+    source: Source,
+    archive_held: int = 0,
+) -> Standing:
     """Where the run stands now.
 
     Args:
         reference: the one in force, if there is one yet.
         entries: live totals and caps of the ledger, if they are known.
         source: of the run.
+        archive_held: finished files that are held on their way to the archive.
     """
     totals, caps = entries or (None, None)
-    oldest_at_s = source.oldest_at_s()
+    now = Standing(
+        totals=totals, caps=caps, oldest_at_s=source.oldest_at_s(), archive_held=archive_held
+    )
     if reference is None:
-        return Standing(totals=totals, caps=caps, oldest_at_s=oldest_at_s)
-    rules, dials = len(reference.ruleset.rules), len(reference.segment)
-    suppressed = len(reference.suppressed or ())
-    return Standing(reference.versions, rules, dials, totals, caps, oldest_at_s, suppressed)
+        return now
+    return now._replace(
+        versions=reference.versions,
+        rules=len(reference.ruleset.rules),
+        dials=len(reference.segment),
+        suppressed=len(reference.suppressed or ()),
+        applications=tuple(reference.ruleset.applications()),
+    )

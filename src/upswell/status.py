@@ -245,7 +245,14 @@ def sizes(state_dir: Path) -> dict[str, int]:
         "ledger": state_dir.glob("ledger/shard-*"),
         "rejects": state_dir.glob("rejects/*.tsv"),
     }
-    return {name: sum(path.stat().st_size for path in paths) for name, paths in places.items()}
+    return {name: sum(map(_size, paths)) for name, paths in places.items()}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:  # a run has removed it meanwhile
+        return 0
 
 
 def file_json(file: File) -> dict[str, object]:

@@ -38,6 +38,10 @@ class Standing(NamedTuple):
     """When the oldest file of the backlog was last changed: seconds since the epoch; 0: there is none."""
     suppressed: int = 0
     """Dials of the suppression list."""
+    applications: tuple[str, ...] = ()
+    """Those of the rules in force."""
+    archive_held: int = 0
+    """Finished files that need somebody's hand on their way to the archive."""
 
 
 @dataclass(slots=True)

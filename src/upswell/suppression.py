@@ -44,7 +44,9 @@ def bad_lines(what: str, report: SegmentReport, names: list[str]) -> list[str]:
 def describe_change(old: Segment | None, new: Segment | None) -> list[str]:
     """What the new list changes, in words; None: no list."""
     if old is None:
-        return [f"{len(new):,} dials are suppressed"] if new is not None else []
+        if new is None:
+            return []
+        return ["1 dial is suppressed" if len(new) == 1 else f"{len(new):,} dials are suppressed"]
     if new is None:
         return ["the suppression list is off"]
     added, removed = old.diff(new)

@@ -1,4 +1,4 @@
-"""What the slugs of the contract mean to a person: outcomes, reject reasons, states of a file.
+"""What the slugs and numbers of the contract mean to a person: outcomes, reject reasons, states of a file, exit codes.
 
 Owns one short phrase for each, and nothing else.
 """
@@ -45,3 +45,14 @@ STATE_WORDS = {
     "ignored": "not a file named DATA_yyyyMMddHHmm.csv or .csv.gz",
 }
 """What each state of a file means."""
+
+EXIT_STEPS = {
+    65: "`upswell rejects`; correct the producer",
+    66: "correct the path or its permissions",
+    70: "run again with `--debug`, keep the state, report it",
+    73: "correct the directory",
+    74: "free space or replace the disk and start again; `upswell state verify` tells if the state is sound",
+    75: "let it run, or stop it first",
+    78: "the message names file, line and what to write",
+}
+"""What is to be done after a run that ended with this code, as docs/operations.md, "Exit codes", has it."""

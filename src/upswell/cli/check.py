@@ -137,10 +137,13 @@ def _rules(report: "Report", settings: "Settings") -> list[str]:
 
 
 def _segment(report: "Report", settings: "Settings") -> list[str]:
+    from upswell.cli.show import plural
+
     facts = report.segment
     lengths = ", ".join(f"{n:,} of {digits} digits" for digits, n in sorted(facts.lengths.items()))
     return [
-        f"SEGMENT  {settings.segment}: {facts.dials:,} dials" + (f" ({lengths})" if lengths else "")
+        f"SEGMENT  {settings.segment}: {plural(facts.dials, 'dial')}"
+        + (f" ({lengths})" if lengths else "")
     ]
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 
-from upswell.cli.show import count, seconds, size
+from upswell.cli.show import count, plural, seconds, size
 from upswell.privacy import escape
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _reference(summary: "Summary") -> str:
         return "none yet"
     return (
         f"rules {standing.versions.rules[:12]} ({count(standing.rules)})"
-        f"   segment {standing.versions.segment[:12]} ({count(standing.dials)} dials)"
+        f"   segment {standing.versions.segment[:12]} ({plural(standing.dials, 'dial')})"
     )
 
 

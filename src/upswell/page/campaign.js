@@ -3,10 +3,11 @@
 import { explain, get } from "./ask.js";
 import { columns, line } from "./charts.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, shower, table, tell } from "./parts.js";
+import { OLD, card, empty, figures, filled, h, shower, table, tell, turns } from "./parts.js";
 import { count, day, moment, plural, shortDay, size, words } from "./words.js";
 
 const AGAIN_MS = 10000; // a day's notifications are looked through for it
+const SECONDS_SHOWN_MS = 600000; // an axis that is shorter has seconds
 const VERDICTS_SHOWN = 6, TOTALS_SHOWN = 4; // a customer may have a line on every day
 
 export function campaign(root) {
@@ -17,9 +18,9 @@ export function campaign(root) {
   const near = card("Near the line", { className: "half", aside: "open days" });
   const one = card("One customer");
   const story = h("div", { class: "story", "aria-live": "polite" });
-  const history = card("Rules and segment", { className: "half" });
+  const history = card("Rules, segment and policies", { className: "half" });
   const reports = card("What-if reports", { className: "half" });
-  const show = shower();
+  const show = shower(), turn = turns();
 
   root.replaceChildren(
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Campaign"), h("p", {}, "Who was notified, when, and who nearly was?")), pick.element),
@@ -45,13 +46,14 @@ export function campaign(root) {
   }
 
   async function refresh() {
-    const found = get(`/api/campaign${pick.day ? `?day=${pick.day}` : ""}`);
+    const fresh = turn();
+    const found = fresh(get(`/api/campaign${pick.day ? `?day=${pick.day}` : ""}`));
     await Promise.all([
       found.then((each) => {
         pick.offer(each.days.map((one) => one.day).reverse());
         counts.replaceChildren(...figures(tellDay(each)));
         offerNames(each.applications.map((one) => one.name));
-      }).catch(() => counts.replaceChildren()),
+      }).catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
       show(hours, found, (each) => [drawHours(each), each.day ? `${day(each.day)}, hours of ${each.timezone}` : ""]),
       show(days, found, (each) => [drawDays(each), "notifications, all applications"]),
       show(history, get("/api/history"), (each) => [drawHistory(each)]),
@@ -73,16 +75,14 @@ function tellDay(found) {
   const { applications: every, usual_days: before } = found;
   const total = sum(every.map((each) => each.total)), usual = sum(every.map((each) => each.usual_total));
   const best = [...every].sort((a, b) => b.total - a.total)[0];
-  // A day that is not over yet is held against the same hours of others, up to the last one that is over.
-  const newest = found.day === found.days.at(-1)?.day;
-  const last = Math.max(...every.flatMap((each) => each.hours.map((n, hour) => (n ? hour : 0))), 0);
-  const until = newest ? last : 24;
+  // A day that is not over yet is held against the same hours of others: those that the data has left behind.
+  const until = found.hours_over;
   const [now, then] = ["hours", "usual_hours"].map((name) => sum(every.flatMap((each) => each[name].slice(0, until))));
   const change = then ? `${now >= then ? "+" : "−"}${Math.abs(Math.round((100 * (now - then)) / then))}%` : "–";
   return [
     { name: "Notified that day", value: count(total), note: found.day ? day(found.day) : "nobody yet" },
     { name: "A usual day", value: before.length ? count(Math.round(usual)) : "–", note: before.length ? `mean of ${plural(before.length, "day")} before` : "no day before" },
-    { name: "Against usual", value: change, note: !then ? "nothing to hold against" : newest ? `up to ${last}:00` : "the whole day" },
+    { name: "Against usual", value: change, note: !then ? "nothing to hold against" : until < 24 ? `up to ${until}:00` : "the whole day" },
     { name: "Most notified", value: best?.total ? best.name : "–", note: best?.total ? `${count(best.total)} that day` : "" },
     { name: "Applications", value: count(every.length), note: plural(sum(every.map((each) => each.rules.length)), "rule") },
     ...(found.control ? [{ name: "Control group", value: count(found.control), note: "kept from it that day" }] : []),
@@ -102,7 +102,7 @@ function drawHours(found) {
   const past = found.usual_days.length > 0;
   const charts = found.applications.map((each) => {
     const rows = each.hours.map((value, hour) => ({
-      label: String(hour), long: `${String(hour).padStart(2, "0")}:00`, value, usual: each.usual_hours[hour],
+      label: `${String(hour).padStart(2, "0")}:00`, value, usual: each.usual_hours[hour],
       told: `${hour}:00 to ${hour + 1}:00\n${plural(value, "notification")}${past ? `\n${count(each.usual_hours[hour])} on a usual day` : ""}`,
     }));
     const ruled = each.rules.map((rule) => `over ${count(rule.threshold)} in ${rule.window}`).join(", ") || "no rule in force";
@@ -133,7 +133,7 @@ function drawDays(found) {
 function nearTable(rows) {
   return table("Customers near the line", [
     { name: "Customer", className: "name", cell: (row) => row.msisdn },
-    { name: "Application", cell: (row) => [row.application, h("span", { class: "why" }, `${row.window}, ${day(row.day)}`)] },
+    { name: "Application", className: "words", cell: (row) => [row.application, h("span", { class: "why" }, `${row.window}, ${day(row.day)}`)] },
     { name: "Total", number: true, cell: (row) => `${count(row.total)} of ${count(row.threshold)}` },
     { name: "", cell: (row) => h("div", { class: "meter", role: "img", "aria-label": `${Math.floor((100 * row.total) / (row.threshold || 1))}% of the threshold` }, filled("", row.total, row.threshold || 1)) },
   ], rows, { high: true });
@@ -192,14 +192,17 @@ function drawTotals(lines) {
     const key = `${each.application}, ${each.window}, ${day(each.day)}`;
     groups.set(key, [...(groups.get(key) ?? []), each]);
   }
-  const form = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+  const forms = [{}, { second: "2-digit" }].map((more) => new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...more, timeZone: "UTC" }));
   // Where something was sent first, then the newest.
   const has = ([, some]) => Number(some.some((each) => each.outcome === "notified"));
   return [...groups].reverse().sort((a, b) => has(b) - has(a)).map(([title, some]) => {
+    // A record that came after later ones stands where it was added: the total only grows.
+    let reached = -Infinity;
     const points = some.map((each) => ({
-      t: Date.parse(`${each.at}Z`), value: each.total, kind: each.outcome,
+      t: (reached = Math.max(reached, Date.parse(`${each.at}Z`))), value: each.total, kind: each.outcome,
       told: `${each.at.slice(11)}  +${count(each.volume)}\ntotal ${count(each.total)} of ${count(each.threshold)}\n${words(each.outcome)}`,
-    })).sort((a, b) => a.t - b.t);
+    }));
+    const form = forms[Number(points.at(-1).t - points[0].t < SECONDS_SHOWN_MS)];
     const { threshold } = some.at(-1);
     return h("section", {}, h("h3", {}, title), line({
       label: `Running total: ${title}, threshold ${count(threshold)}`, unit: "volume", points, stepped: true,
@@ -217,7 +220,7 @@ function lineTable(lines) {
     { name: "When", cell: (row) => (row.at ? row.at.replace("T", " ") : "–") },
     { name: "Service", cell: (row) => (row.service === null ? "–" : `${row.service}${row.application ? ` ${row.application}` : ""}`) },
     { name: "Volume", number: true, cell: (row) => (row.volume === null ? "–" : count(row.volume)) },
-    { name: "Outcome", cell: (row) => [h("span", { class: `tag ${kinds[row.outcome] ?? ""}` }, words(row.outcome)), h("span", { class: "why" }, row.why)] },
+    { name: "Outcome", className: "words", cell: (row) => [h("span", { class: `tag ${kinds[row.outcome] ?? ""}` }, words(row.outcome)), h("span", { class: "why" }, row.why)] },
     { name: "Where", cell: (row) => `${row.file}:${row.line}` },
   ], lines, { high: true });
 }
@@ -225,13 +228,15 @@ function lineTable(lines) {
 function drawHistory(found) {
   if (!found.edits.length && !found.refused) return empty("No version was taken yet.");
   const edits = [...found.edits].reverse();
-  const of = (edit) => `${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
+  const of = (edit) => `${edit.counted_from > edit.first_batch ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
+  const isFirst = (edit) => !found.older && edits.findLast((each) => each.kind === edit.kind) === edit;
   return h("ul", { class: "time" },
     found.refused ? h("li", { class: "refused" }, h("p", { class: "when" }, moment(found.refused.at), h("span", { class: "tag bad" }, "refused")), h("p", {}, found.refused.words)) : null,
     edits.map((edit) => h("li", {},
       h("p", { class: "when" }, moment(edit.at), h("span", { class: "tag" }, edit.kind), edit.in_force ? h("span", { class: "tag good" }, "in force") : null),
-      h("p", {}, edit.words || (edits.filter((each) => each.kind === edit.kind).at(-1) === edit ? `The first ${edit.kind === "rules" ? "rules" : "segment"}` : "No difference")),
-      h("p", { class: "when" }, `${edit.version.slice(0, 12)} from batch ${count(edit.first_batch)}: ${of(edit)}`))));
+      h("p", {}, edit.words || (isFirst(edit) ? `The first ${edit.kind === "suppress" ? "suppression list" : edit.kind}` : "No difference")),
+      h("p", { class: "when" }, `${edit.version.slice(0, 12) || "off"} from batch ${count(edit.first_batch)}: ${of(edit)}`))),
+    found.older ? h("li", {}, h("p", { class: "when" }, `${plural(found.older, "older edit")}: upswell history lists all`)) : null);
 }
 
 function drawReports(found) {

@@ -4,6 +4,7 @@ import { h, s, table, point, unpoint } from "./parts.js";
 import { compact, count } from "./words.js";
 
 const LEFT = 46, RIGHT = 10, TOP = 22, BOTTOM = 24;
+const CHARACTER = 7; // the width of one, about
 
 /** Ticks of an axis of counts, from 0 to at least the most: steps of 1, 2 or 5 and their tens. */
 function ticks(most, wanted) {
@@ -64,7 +65,8 @@ function axes(svg, wide, height, most, unit) {
 
 /**
  * Columns side by side.
- * rows: [{label, value, usual, past, told}]; every: which labels are written; windows: [[from, to]] in columns, shaded.
+ * rows: [{label, value, usual, past, told}]; every: which labels are written, where there is room for them;
+ * windows: [[from, to]] in columns, shaded.
  */
 export function columns({ label, unit, rows, every = 1, windows = [], height = 170, heads, focus }) {
   const most = Math.max(...rows.map((row) => Math.max(row.value, row.usual ?? 0)), 0);
@@ -72,6 +74,8 @@ export function columns({ label, unit, rows, every = 1, windows = [], height = 1
     const { y, parts } = axes(svg, wide, height, most, unit);
     const step = (wide - LEFT - RIGHT) / rows.length;
     const x = (at) => LEFT + at * step;
+    const room = Math.max(...rows.map((row) => row.label.length)) * CHARACTER + 10;
+    const beat = every * Math.max(1, Math.ceil(room / (every * step)));
     const usual = rows.some((row) => row.usual)
       ? rows.map((row, at) => `${at ? "L" : "M"}${x(at)} ${y(row.usual)}H${x(at + 1)}`).join("") : "";
     svg.replaceChildren(
@@ -82,7 +86,7 @@ export function columns({ label, unit, rows, every = 1, windows = [], height = 1
         y: Math.min(y(row.value), y(0) - 1.5), height: Math.max(y(0) - y(row.value), 1.5),
       })).filter(Boolean),
       ...(usual ? [s("path", { class: "usual", d: usual })] : []),
-      ...rows.map((row, at) => at % every === 0 && s("text", { x: x(at) + step / 2, y: height - 7, "text-anchor": "middle" }, row.label)).filter(Boolean));
+      ...rows.map((row, at) => at % beat === 0 && s("text", { x: x(at) + step / 2, y: height - 7, "text-anchor": "middle" }, row.label)).filter(Boolean));
     return {
       extent: (at) => [x(at), step],
       nearest: (px) => { const at = Math.floor((px - LEFT) / step); return at >= 0 && at < rows.length ? at : -1; },

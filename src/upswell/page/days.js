@@ -12,17 +12,19 @@ export function picker(id, chosen) {
   const step = (by) => choose(days[days.indexOf(current ?? days[0]) + by]);
   const choose = (wanted) => { current = wanted === days[0] ? null : wanted; show(); chosen(current); };
   const show = () => {
+    element.hidden = !days.length;
     list.replaceChildren(...days.map((each, at) => h("option", { value: each }, `${day(each)}${at === 0 ? ", newest" : ""}`)));
     list.value = String(current ?? days[0] ?? "");
     const at = days.indexOf(current ?? days[0]);
     before.disabled = at < 0 || at === days.length - 1;
     after.disabled = at <= 0;
   };
+  const element = h("div", { class: "pick", hidden: true }, h("label", { for: id }, "Day"), before, list, after);
   list.addEventListener("change", () => choose(Number(list.value)));
   before.addEventListener("click", () => step(1));
   after.addEventListener("click", () => step(-1));
   return {
-    element: h("div", { class: "pick" }, h("label", { for: id }, "Day"), before, list, after),
+    element,
     get day() { return current; },
     offer(found) {
       if (found.join() === days.join()) return;

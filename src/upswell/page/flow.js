@@ -2,26 +2,27 @@
 
 import { get } from "./ask.js";
 import { picker } from "./days.js";
-import { card, empty, figures, filled, h, point, shower, table, unpoint } from "./parts.js";
+import { OLD, card, empty, figures, filled, h, point, shower, table, turns, unpoint } from "./parts.js";
 import { clock, count, day, moment, plural, share, size, span, words } from "./words.js";
 
 const TAGS = { done: "good", held: "bad", gone: "bad", missing: "bad", waiting: "accent", reading: "accent" };
 const KEYS = [
-  ["done", "done"], ["late", "late"], ["missing", "missing"], ["held", "refused: held or gone"],
-  ["waiting", "being read"], ["rejects", "more than 1% of its lines refused"],
+  ["done", ["done"], "done"], ["late", ["late"], "late"], ["missing", ["missing"], "missing"], ["held", ["held", "gone"], "held or gone"],
+  ["waiting", ["waiting", "reading"], "being read"], ["duplicate", ["duplicate", "skipped"], "duplicate or skipped"],
 ];
 const SHOWN_MAX = 200;
+const MISSING_DAYS = 7; // missing files are looked for in as many
 
 export function flow(root) {
   const counts = h("div", { class: "figures" });
   const pick = picker("flow-day", () => refresh());
   const minutes = card("Minutes of the day", { className: "" });
-  const funnel = card("From line to notification", { className: "half", aside: "all days" });
+  const funnel = card("From line to notification", { className: "half" });
   const rejects = card("Refused lines", { className: "half" });
   const files = card("Files");
   const only = h("select", { id: "flow-state", "data-focus": "flow-state" });
   only.addEventListener("change", () => files.show(...drawFiles()));
-  const show = shower(), here = { stamp: "" };
+  const show = shower(), turn = turns(), here = { stamp: "" };
   let listed = null, states = "";
 
   root.replaceChildren(
@@ -47,32 +48,42 @@ export function flow(root) {
 
   async function refresh() {
     const asked = pick.day ? `?day=${pick.day}` : "";
-    const status = get("/api/status");
+    const fresh = turn();
+    const status = fresh(get("/api/status")), shown = fresh(get(`/api/minutes${asked}`));
+    const none = (error) => { if (error === OLD) throw error; return null; };
     await Promise.all([
-      status.then((found) => {
-        pick.offer(found.days);
-        counts.replaceChildren(...figures(tellFiles(found)));
-      }).catch(() => counts.replaceChildren()),
-      show(funnel, status.then((found) => found.funnel), (stages) =>
-        [stages[0].lines ? drawFunnel(stages) : empty("No line was read yet. Files are taken as they arrive in DATA.")]),
-      show(minutes, get(`/api/minutes${asked}`), (found) => [drawMinutes(found, here), tellMinutes(found)]),
-      show(rejects, get(`/api/rejects${asked}`), (found) => [drawRejects(found), day(found.day)]),
-      show(files, get(`/api/files${asked}`), (found) => { listed = found; return drawFiles(); }),
+      status.then((found) => pick.offer(found.days)).catch(() => null),
+      Promise.all([status, shown.catch(none)]).then(([found, one]) => counts.replaceChildren(...figures(tellFiles(found, one))))
+        .catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
+      show(funnel, shown.then((found) => ({ day: found.day, stages: found.funnel })), ({ day: of, stages }) =>
+        [stages[0].lines ? drawFunnel(stages) : empty("No line was read yet. Files are taken as they arrive in DATA."), day(of)]),
+      show(minutes, shown, (found) => [drawMinutes(found, here), tellMinutes(found)]),
+      show(rejects, fresh(get(`/api/rejects${asked}`)), (found) => [drawRejects(found), day(found.day)]),
+      show(files, fresh(get(`/api/files${asked}`)), (found) => { listed = found; return drawFiles(); }),
     ]);
   }
   return { refresh };
 }
 
-function tellFiles(status) {
-  const { files, cadence } = status;
-  const arrived = Object.entries(files).reduce((sum, [state, n]) => sum + (state === "ignored" ? 0 : n), 0);
+const arrived = (files) => Object.entries(files).reduce((sum, [state, n]) => sum + (state === "ignored" ? 0 : n), 0);
+
+/** The files of one day, and beside them those of all days; one: null when no file has come. */
+function tellFiles(status, one) {
+  const { files: all, cadence, archive } = status;
+  const files = one?.files ?? Object.fromEntries(Object.keys(all).map((state) => [state, 0]));
+  const came = arrived(files), held = files.held + files.gone, stuck = all.held + all.gone;
+  const ofAll = (n) => `${count(n)} on all days`;
+  // Older days are not looked through for what is missing.
+  const looked = !one || status.days.indexOf(one.day) < MISSING_DAYS;
+  const missing = one?.counts.missing ?? 0;
   return [
-    { name: "Arrived", value: count(arrived), note: files.ignored ? `${count(files.ignored)} other names ignored` : "files" },
-    { name: "Done", value: count(files.done), note: share(files.done, arrived) },
-    { name: "Waiting", value: count(files.waiting + files.reading), note: files.reading ? "read as far as they go" : "nothing to wait for" },
-    { name: "Late", value: count(status.late_files), level: status.late_files ? "warn" : "", note: "after a newer file" },
-    { name: "Missing", value: count(cadence.missing_files), level: cadence.missing_files ? "bad" : "", note: "of the last 7 days" },
-    { name: "Held", value: count(files.held + files.gone), level: files.held + files.gone ? "bad" : "", note: files.gone ? `${count(files.gone)} gone too soon` : "need somebody" },
+    { name: "Arrived", value: count(came), note: ofAll(arrived(all)) + (all.ignored ? `; ${plural(all.ignored, "other name")} ignored` : "") },
+    { name: "Done", value: count(files.done), note: came ? `${share(files.done, came)} of the day's` : "" },
+    { name: "Waiting", value: count(files.waiting + files.reading), note: files.reading ? "read as far as they go" : files.waiting ? "not ready to be read" : "nothing to wait for" },
+    { name: "Late", value: count(one?.late_files ?? 0), level: one?.late_files ? "warn" : "", note: `after a newer file; ${ofAll(status.late_files)}` },
+    { name: "Missing", value: looked ? count(missing) : "–", level: missing ? "bad" : "", note: `${count(cadence.missing_files)} in the last ${MISSING_DAYS} days` },
+    { name: files.gone ? "Held or gone" : "Held", value: count(held), level: held ? "bad" : "", note: `${ofAll(stuck)}${stuck ? " need somebody" : ""}` },
+    ...(archive.held.length ? [{ name: "Not archived", value: count(archive.held.length), level: "warn", note: "held on their way: upswell status" }] : []),
   ];
 }
 
@@ -103,6 +114,9 @@ function drawMinutes(found, here) {
     }
     rows.push(h("div", { class: "hour" }, String(hour).padStart(2, "0")), row);
   }
+  // The minutes' axis: a mark every ten.
+  const marks = h("div", { class: "marks" }, [0, 10, 20, 30, 40, 50].map((minute) => h("span", {}, `:${String(minute).padStart(2, "0")}`)));
+  rows.push(h("div", { class: "hour" }, "hour"), marks);
   const told = Object.entries(found.counts).map(([state, n]) => `${count(n)} ${state}`).join(", ");
   const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${told}. Arrow keys tell each.`, "data-focus": "minutes" }, rows);
   const at = () => cells.findIndex(([, cell]) => cell.stamp === here.stamp);
@@ -124,12 +138,10 @@ function drawMinutes(found, here) {
     event.preventDefault();
     mark(Math.max(0, Math.min(cells.length - 1, at() + steps[event.key])), true);
   });
-  const keys = KEYS.filter(([state]) => state !== "rejects" || cells.some(([box]) => box.classList.contains("rejects")))
-    .map(([state, name]) => {
-      const n = state === "held" ? (found.counts.held ?? 0) + (found.counts.gone ?? 0)
-        : state === "waiting" ? (found.counts.waiting ?? 0) + (found.counts.reading ?? 0) : found.counts[state] ?? 0;
-      return h("li", {}, h("span", { class: `cell ${state === "rejects" ? "done rejects" : state}` }), name, state === "rejects" ? null : h("b", {}, count(n)));
-    });
+  const keys = KEYS.map(([state, states, name]) => [state, name, states.reduce((sum, each) => sum + (found.counts[each] ?? 0), 0)])
+    .filter(([state, , n]) => n || state !== "duplicate")
+    .map(([state, name, n]) => h("li", {}, h("span", { class: `cell ${state}` }), name, h("b", {}, count(n))));
+  if (cells.some(([box]) => box.classList.contains("rejects"))) keys.push(h("li", {}, h("span", { class: "cell done rejects" }), "more than 1% of its lines refused"));
   return [grid, h("ul", { class: "key" }, keys)];
 }
 

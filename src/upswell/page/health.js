@@ -3,7 +3,7 @@
 import { get } from "./ask.js";
 import { columns } from "./charts.js";
 import { card, empty, figures, h, shower, table } from "./parts.js";
-import { compact, moment, plural, size, span } from "./words.js";
+import { compact, moment, plural, size, span, stamp } from "./words.js";
 
 export function health(root) {
   const needs = card("What needs somebody");
@@ -32,24 +32,25 @@ export function health(root) {
 }
 
 function drawNeeds(needs) {
-  if (!needs.length) return h("ul", { class: "needs" }, h("li", { class: "well" }, h("span", { class: "tag good" }, "well"), h("b", {}, "Nothing needs anybody."), h("span", { class: "next" }, "It runs, nothing waits for long, no file is held.")));
+  if (!needs.length) return h("ul", { class: "needs" }, h("li", { class: "well" }, h("span", { class: "tag" }, "well"), h("b", {}, "Nothing needs anybody."), h("span", { class: "next" }, "It runs, nothing waits for long, no file is held.")));
   return h("ul", { class: "needs" }, needs.map((need) => h("li", { class: need.level },
-    h("span", { class: `tag ${need.level === "page" ? "bad" : "warn"}` }, need.level === "page" ? "now" : "soon"), h("b", {}, need.words), h("span", { class: "next" }, `${need.next} (${need.alert} in docs/operations.md)`))));
+    h("span", { class: "tag" }, need.level === "page" ? "now" : "soon"), h("b", {}, need.words), h("span", { class: "next" }, `${need.next} (${need.alert} in docs/operations.md)`))));
 }
 
 function tell(found) {
   const age = found.commit_age_s === null ? ["–", ""] : span(found.commit_age_s);
   const waits = found.oldest_waiting_s ? span(found.oldest_waiting_s) : ["0", "s"];
   const backlog = size(found.backlog_bytes);
-  const whole = found.rate.at(-2); // the last minute may not be over
+  const minute = new Date(Date.parse(found.now) - 60000).toISOString().slice(0, 16); // the last one that is over
+  const lines = found.rate.find((each) => each.minute === minute)?.lines ?? 0;
   const state = size(Object.values(found.state_bytes).reduce((sum, n) => sum + n, 0));
   const free = Object.values(found.disk_free_bytes).length ? size(Math.min(...Object.values(found.disk_free_bytes))) : ["–", ""];
   const memory = found.memory_bytes ? size(found.memory_bytes.now) : ["–", ""];
   return [
-    { name: "Last commit", value: age[0], unit: age[1] && `${age[1]} ago`, note: found.newest_stamp ? `newest stamp ${found.newest_stamp}` : "nothing is committed yet" },
+    { name: "Last commit", value: age[0], unit: age[1] && `${age[1]} ago`, note: found.newest_stamp ? `newest stamp ${stamp(found.newest_stamp)}` : "nothing is committed yet" },
     { name: "Oldest waiting", value: waits[0], unit: waits[1], level: found.oldest_waiting_s > 600 ? "bad" : "", note: found.backlog_files ? "since its last change" : "nothing waits" },
     { name: "Backlog", value: backlog[0], unit: backlog[1], note: plural(found.backlog_files, "file") },
-    { name: "Lines a second", value: whole ? compact(Math.round(whole.lines / 60)) : "–", note: whole ? `in the minute of ${whole.minute.slice(11)}` : "" },
+    { name: "Lines a second", value: compact(Math.round(lines / 60)), note: `in the minute of ${minute.slice(11)} UTC` },
     { name: "Memory", value: memory[0], unit: memory[1], note: found.memory_bytes ? `peak ${size(found.memory_bytes.peak).join(" ")}` : found.running ? "of another host or user" : "nothing runs" },
     { name: "State", value: state[0], unit: state[1], note: `rejects ${size(found.state_bytes.rejects).join(" ")} of it` },
     { name: "Disk free", value: free[0], unit: free[1], level: Object.values(found.disk_free_bytes).some((n) => n < 2e9) ? "bad" : "", note: "state and OUTPUT" },
@@ -62,7 +63,7 @@ function drawRate(rate) {
     label: each.minute.slice(11), long: each.minute.replace("T", " "), value: each.lines,
     told: `${each.minute.slice(11)} UTC\n${plural(each.lines, "line")}\n${size(each.bytes).join(" ")}\n${plural(each.batches, "commit")}`,
   }));
-  return columns({ label: "Lines committed in each minute of the last hour", unit: "lines", rows, every: 15, height: 220, heads: ["Minute", "Lines"], focus: "rate" });
+  return columns({ label: "Lines committed in each minute of the last hour", unit: "lines a minute", rows, every: 15, height: 220, heads: ["Minute", "Lines"], focus: "rate" });
 }
 
 const pairs = (rows) => h("dl", { class: "pairs" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
@@ -82,17 +83,17 @@ function drawRuns(runs) {
   if (!runs.length) return empty("No run has told of itself yet.");
   return table("Runs", [
     { name: "Began", className: "name", cell: (run) => moment(run.began) },
-    { name: "Ended", cell: (run) => (run.ended ? moment(run.ended) : run.why ? "unknown" : "goes on") },
-    { name: "How", cell: (run) => (run.why
+    { name: "How", className: "words", cell: (run) => (run.why
       ? [h("span", { class: `tag ${run.code === 0 ? "good" : "bad"}` }, run.code === null ? "killed" : `exit ${run.code}`), h("span", { class: "why" }, run.why)]
       : h("span", { class: "tag accent" }, "runs")) },
+    { name: "Ended", className: "moment", cell: (run) => (run.ended ? moment(run.ended) : run.why ? "unknown" : "goes on") },
   ], runs, { high: true });
 }
 
 function drawVersions(found) {
   const settings = found.settings;
   return pairs([
-    ...found.reference.map((each) => [each.kind, `${each.version.slice(0, 12)}, since ${moment(each.taken_at)}`]),
+    ...found.reference.map((each) => [`${each.kind} version`, `${each.version.slice(0, 12)}, since ${moment(each.taken_at)}`]),
     ...["data", "segment", "rules", "output", "data_timezone", "rules_timezone", "measure"].filter((name) => settings[name]).map((name) => [name.replaceAll("_", " "), settings[name]]),
   ]);
 }

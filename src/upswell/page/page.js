@@ -5,7 +5,7 @@ import { campaign } from "./campaign.js";
 import { flow } from "./flow.js";
 import { health } from "./health.js";
 import { h } from "./parts.js";
-import { moment, span } from "./words.js";
+import { moment, plural, span } from "./words.js";
 
 const VIEWS = { flow: [flow, "Flow"], campaign: [campaign, "Campaign"], health: [health, "Health"] };
 const AGAIN_MS = 2000; // however often there is news, a view asks no more often, unless it says so itself
@@ -15,6 +15,7 @@ const main = document.getElementById("main");
 const pill = document.getElementById("pill");
 const banner = document.getElementById("banner");
 let view = null, asking = false, again = false, askedAt = 0, timer = 0, live = null;
+let due = 0; // looks that the last news is worth: what answers the first may be of the moment before
 
 async function refresh() {
   clearTimeout(timer);
@@ -26,17 +27,24 @@ async function refresh() {
   askedAt = Date.now();
   await Promise.allSettled([view.refresh(), tellRun()]);
   asking = false;
-  timer = setTimeout(refresh, again ? againMs : ANYWAY_MS);
+  due = Math.max(0, due - 1);
+  timer = setTimeout(refresh, again || due ? againMs : ANYWAY_MS);
   again = false;
 }
 
 async function tellRun() {
-  const found = await get("/api/health").catch(() => null);
-  if (!found) return;
+  const found = await get("/api/health").catch((error) => error);
+  if (found instanceof Error) {
+    if (found.code >= 500) { pill.className = "pill bad"; pill.replaceChildren("State unreadable"); }
+    return;
+  }
   const urgent = found.needs.some((need) => need.level === "page");
   const age = found.commit_age_s === null ? "nothing committed yet" : `last commit ${span(found.commit_age_s).join(" ")} ago`;
   pill.className = `pill ${found.running ? (urgent ? "bad" : found.well ? "good" : "warn") : urgent ? "bad" : ""}`;
-  pill.replaceChildren(found.running ? "Running" : "Not running", h("span", { class: "more" }, `, ${age}`));
+  // What the colour says is said in words, too, on any screen.
+  pill.replaceChildren(found.running ? "Running" : "Not running",
+    found.well ? h("span", { class: "more" }, `, ${age}`) : `, ${plural(found.needs.length, "alert")}`);
+  pill.title = age;
   document.getElementById("foot").textContent = `As of ${moment(found.now)}. Read-only; dials are ${live?.whole ? "whole" : "masked"}.`;
 }
 
@@ -55,7 +63,7 @@ function show() {
 
 function listen() {
   const events = new EventSource("/api/events");
-  events.addEventListener("change", refresh);
+  events.addEventListener("change", () => { due = 2; refresh(); });
   events.addEventListener("open", () => { banner.hidden = true; refresh(); });
   events.addEventListener("error", () => {
     banner.textContent = "Not connected: the figures below are the last ones that came. Trying again…";

@@ -46,10 +46,35 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
       });
       if (focused) body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     },
-    /** Say why there is nothing to show. That there is nothing yet is no fault. */
+    /** Say why there is nothing to show. That there is nothing yet, or that others ask just now, is no fault. */
     fail(error) {
-      body.replaceChildren(h("p", { class: error.code === 400 ? "empty" : "fault" }, tell(error)));
+      note.textContent = aside;
+      body.replaceChildren(h("p", { class: [400, 429].includes(error.code) ? "empty" : "fault", "data-why": tell(error) }));
+      sayOnce();
     },
+  };
+}
+
+/** What several cards of a view have to say is said by the first of them. */
+function sayOnce() {
+  const said = new Set();
+  for (const each of document.querySelectorAll("[data-why]")) {
+    const { why } = each.dataset;
+    each.textContent = !said.has(why) ? why : each.classList.contains("fault") ? "Not known, for the same reason." : "Nothing yet.";
+    said.add(why);
+  }
+}
+
+/** What comes of an answer that was asked for before the last turn: another day may have been chosen since. */
+export const OLD = new Error("an answer to an older question");
+
+/** Turns of asking: `const fresh = turn()` begins one, and `fresh(promise)` is OLD once another has begun. */
+export function turns() {
+  let now = 0;
+  return () => {
+    const mine = ++now;
+    const check = () => { if (mine !== now) throw OLD; };
+    return (promise) => promise.then((found) => { check(); return found; }, (error) => { check(); throw error; });
   };
 }
 
@@ -67,6 +92,7 @@ export function shower() {
       one.show(...draw(found));
       seen.set(one, text);
     } catch (error) {
+      if (error === OLD) return;
       seen.delete(one);
       one.fail(error);
     }

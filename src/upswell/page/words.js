@@ -50,6 +50,9 @@ export const shortDay = (number) => day(number).split(" ").slice(1, 3).join(" ")
 /** "202004171937" is "19:37". */
 export const clock = (stamp) => `${stamp.slice(8, 10)}:${stamp.slice(10, 12)}`;
 
+/** "202004171937" is "2020-04-17 19:37". */
+export const stamp = (text) => `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6, 8)} ${clock(text)}`;
+
 /** An ISO moment in UTC: "2020-04-17 19:37:43 UTC". */
 export const moment = (iso) => (iso ? `${iso.slice(0, 19).replace("T", " ")} UTC` : "");
 
