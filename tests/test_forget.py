@@ -1,5 +1,6 @@
 """Removing a person: nothing of them is left in the state's bytes, nothing is sent twice, and all proofs say so."""
 
+import gzip
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from upswell.errors import ConfigError, Locked, StorageError, UsageError
 from upswell.explain import explain
 from upswell.filesystem import lock
 from upswell.forget import forget
-from upswell.kernel import Ledger
+from upswell.kernel import Ledger, count_lines
 from upswell.listing import scan
 from upswell.policy import SHARE_ALL
 from upswell.reconcile import reconcile
@@ -141,6 +142,35 @@ def test_the_archive_and_an_exported_file_are_looked_through(place: Place) -> No
     assert [str(file)] == [one.split(":")[0] for one in forget(state(place), [OTHER]).unknown]
     file.unlink()
     assert f"the exported file {file}" not in found_in(forget(place.root / "new", [WHO]).stands)
+
+
+def test_many_are_looked_for_in_one_pass(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are forgotten together, a file of DATA is read once, and each of its lines counted once."""
+    lived(place)
+    read: list[bytes] = []
+
+    def spied(path: bytes, compressed: bool, msisdns: list[str]) -> int:
+        read.append(path)
+        return count_lines(path, compressed, msisdns)
+
+    monkeypatch.setattr("upswell.forget.count_lines", spied)
+    packed = gzip.compress(f"{WHO},1,1,20200417100600\n{WHO} {OTHER}\n".encode())
+    (place.data / "DATA_202004171006.csv.gz").write_bytes(packed)
+    removal = forget(state(place), [*DIALS, *(f"09{number:08}" for number in range(5000))])
+
+    assert 2 == len(read)
+    assert "DATA/DATA_202004171006.csv.gz: 2 times" in removal.stands
+
+
+def test_a_dial_of_which_nothing_stood_is_told(place: Place) -> None:
+    """A slip of the pen does not look like a success; that dial is suppressed all the same."""
+    lived(place)
+    removal = forget(state(place), ["0999999999"])
+
+    assert (False, []) == (removal.stood, removal.stands)
+    assert 20200419 == removal.until_day
+    assert forget(state(place), [WHO]).stood
+    assert not forget(state(place), [WHO]).stood
 
 
 def test_where_nobody_could_look_is_told(place: Place) -> None:
@@ -634,6 +664,11 @@ def test_the_command_reads_dials_from_stdin(place: Place) -> None:
     assert "Still standing in\n  OUTPUT/Twitter/" in done.stdout
     assert WHO not in done.stdout and OTHER not in done.stdout
     assert 2 == run("not a dial\n").returncode
+    again = run(f"{WHO}\n")
+    assert (0, "Nothing stood of this dial in the state.") == (
+        again.returncode,
+        again.stdout.splitlines()[0],
+    )
 
 
 def test_a_limit_counts_without_the_forgotten(place: Place) -> None:

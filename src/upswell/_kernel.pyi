@@ -33,6 +33,7 @@ __all__ = [
     "SegmentReport",
     "Splitting",
     "check_gzip",
+    "count_lines",
     "crc64",
     "digest",
     "first_record",
@@ -418,6 +419,9 @@ def parse_lines(
     For tests and `check`. kind is "record", "blank", "header" or a reason. `path` is one of PATHS. `first`:
     data is the start of a file.
     """
+
+def count_lines(path: bytes, compressed: bool, msisdns: Sequence[str]) -> int:
+    """How many lines of a file hold the digits of one of these, wherever in the line. One pass. Errors as digest."""
 
 def search(
     path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str

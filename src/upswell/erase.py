@@ -5,7 +5,6 @@ done or not, but for files that the next start or the next ``forget`` puts in pl
 log or reject file of the state holds a record, a total or a cap of them.
 """
 
-import re
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -21,6 +20,7 @@ from upswell.keyed import KEY_BYTES, keyed_hash
 from upswell.privacy import escape
 from upswell.rejects import Rejects, digest_of, unescape
 from upswell.schema import DAMAGED_HINT, damaged, seal, storage_errors
+from upswell.segment import numbers
 from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
 from upswell.view import BATCH_COLUMNS, to_signed
 
@@ -203,13 +203,14 @@ class Eraser(Checkpoint):
 
         Files of no batch, which an earlier state has left here, have nothing to wait for.
         """
-        # As `explain` has it: digits beside them make another number.
-        theirs = re.compile(rb"(?<![0-9])(?:%b)(?![0-9])" % b"|".join(map(str.encode, msisdns)))
+        theirs = frozenset(map(str.encode, msisdns))
         for number, content in rejects.contents():
             lines = content.splitlines(keepends=True)
             # The columns before the content are ours: numbers that may look like a dial.
             kept = [
-                line for line in lines if not theirs.search(unescape(line.rpartition(b"\t")[2]))
+                line
+                for line in lines
+                if theirs.isdisjoint(numbers(unescape(line.rpartition(b"\t")[2])))
             ]
             if len(kept) < len(lines):
                 rest = b"".join(kept)

@@ -269,7 +269,7 @@ class _Explaining:
     def _unproven(self, forgotten: int) -> bool:
         if forgotten:
             self.found.unproven.append(
-                f"the state holds {forgotten:,} of these notifications no more: their customers were forgotten"
+                f"the state holds {forgotten:,} of these notifications no more: the customer was forgotten"
             )
         last = self.past.last_batch
         if self.forgotten.is_blind(last) and self.lines.reference.totals:

@@ -253,11 +253,18 @@ def _describe_forgotten(found: "Removal") -> list[str]:
     from upswell.zones import date_of
 
     erased = found.erased
-    lines = [
-        f"Forgotten: {'1 person' if found.people == 1 else f'{found.people:,} people'}.",
-        f"  removed  {plural(erased.notifications, 'notification')},"
-        f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
-    ]
+    if found.stood:
+        lines = [
+            f"Forgotten: {'1 person' if found.people == 1 else f'{found.people:,} people'}.",
+            f"  removed  {plural(erased.notifications, 'notification')},"
+            f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
+        ]
+    else:
+        whom = "this dial" if found.people == 1 else f"these {found.people:,} dials"
+        lines = [
+            f"Nothing stood of {whom} in the state.",
+            "  forgotten before, or never there: is it written as in DATA?",
+        ]
     if found.until_day:
         lines.append(
             f"  until {date_of(found.until_day)} is closed their records are suppressed: take the dial out of SEGMENT"
