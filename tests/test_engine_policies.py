@@ -298,10 +298,45 @@ def test_the_limit_is_told_with_its_words(place: Place) -> None:
     place.once(max_per_customer_per_day=1)
     story = explain(state(place), DIALS[1])
 
-    assert "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17" == (
-        story.entries[1].why
+    assert (
+        "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17:"
+        " Twitter at 10:00 (DATA_202004171000.csv:1)" == story.entries[1].why
     )
     assert 70 == story.entries[1].to_json()["total"]
+
+
+def test_who_is_in_the_control_group_is_never_said_to_be_notified(place: Place) -> None:
+    """Neither by the records that came after, nor by the limit, nor in short."""
+    place.file(
+        "202004171000",
+        record(1, 1, 200, "100000") + record(1, 1, 5, "100100") + record(1, 2, 70, "100200"),
+    )
+    place.once(max_per_customer_per_day=1, **ALL_CONTROL)
+    story = explain(state(place), DIALS[1])
+    group = "kept from the customer, who is in the control group"
+    at = "at 10:00 (DATA_202004171000.csv:1)"
+
+    assert [
+        f"total 200 exceeds 147: {group}: written to .control/Twitter/NOTIFY_0000000001_202004171000.csv"
+        " (still in OUTPUT)",
+        f"already {group}, {at}",
+        "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17:"
+        f" Twitter {at}, of the control group",
+    ] == [entry.why for entry in story.entries]
+    assert [story.entries[0].why, story.entries[2].why] == [why for *_, why in story.verdicts()]
+
+
+def test_a_limit_counts_what_was_taken_over(place: Place) -> None:
+    """A cap out of an older OUTPUT has no record here: that is said, too."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once()
+    for path in state(place).glob("checkpoint.db*"):
+        path.unlink()
+    place.file("202004171001", record(1, 2, 200, "100000"))
+    place.once(adopt=True, since="202004171001", max_per_customer_per_day=1)
+
+    (entry,) = explain(state(place), DIALS[1]).entries
+    assert entry.why.endswith("on 2020-04-17: Twitter before this state began")
 
 
 def test_whatif_tells_what_a_limit_and_a_list_would_have_sent(place: Place) -> None:

@@ -186,7 +186,8 @@ def test_each_silence_has_its_reason(place: Place) -> None:
     assert told[4].startswith("total 264 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
     assert [
         "already notified at 09:14 (DATA_202004171000.csv:5)",
-        "2020-04-15 was closed already: too late to be counted",
+        "2020-04-15 was closed already: too late to be counted"
+        " (a file of 202004171000 had come, and 2 days stay open)",
         "refused: volume, the third field is no whole number of up to 15 digits",
     ] == told[5:]
     (stranger,) = explain(state(place), "+019999999999").entries
@@ -372,6 +373,55 @@ def test_a_verdict_is_where_the_day_ended(place: Place) -> None:
     (_, (day, name, why)) = story(place, 0).verdicts()
     assert (20200418, "Night") == (day, name)
     assert "already notified at 2020-04-17 23:59 (DATA_202004170000.csv:1)" == why
+
+
+def test_lines_that_no_batch_took_are_told_with_the_reason(place: Place) -> None:
+    """In a copy, a held, a skipped, a broken, a grown and a new file, and in one that came again; others are silent."""
+    mine, other = record(0, 1, 1, "100000"), record(1, 1, 1, "100000")
+    place.file("202004170900", mine)
+    place.file("202004171000", mine + other)
+    place.file("202004171001", mine + other)
+    place.file("202004171002", other)
+    place.file("209904171003", mine + mine)
+    place.write(place.data / "DATA_202004171004.csv.gz", gzip.compress(mine * 99)[:-9], LONG_AGO_S)
+    place.once(since="202004171000")
+    place.write(place.data / "DATA_202004171000.csv", mine + other, LONG_AGO_S + 1)
+    place.once(since="202004171000")
+    place.write(place.data / "DATA_202004171002.csv", other + mine, LONG_AGO_S + 1)
+    place.file("202004171005", mine)
+    place.file("202004171006", other)
+
+    assert [
+        ("0900.csv", 1, "not read: it is older than --since"),
+        ("1000.csv", 1, "came again under its name once, with the same content: counted once"),
+        ("1001.csv", 1, "not read: its content is that of DATA_202004171000.csv"),
+        ("1002.csv", 1, f"not read yet from byte {len(other)} on"),
+        ("1004.csv.gz", None, "not read: it is held, its gzip data is broken"),
+        ("1005.csv", 1, "not read yet"),
+        (
+            "1003.csv",
+            2,
+            "not read: it is held, its stamp is over a day ahead of this machine's clock",
+        ),
+    ] == [
+        (one.file[13:], one.lines, re.split(r" \(|: correct", one.why)[0])
+        for one in story(place, 0).not_counted
+    ]
+    shown = (
+        CliRunner().invoke(commands, ["explain", DIALS[0], "--output", str(place.output)]).stdout
+    )
+    assert "Not counted\n  DATA_202004170900.csv: 1 line with this number, not read: it is" in shown
+    assert "DATA_202004171004.csv.gz: not read: it is held" in shown
+
+
+def test_a_copy_that_left_for_the_archive_is_told(place: Place) -> None:
+    """Where a duplicate was moved to it still repeats the file that it repeats."""
+    place.file("202004171000", record(0, 1, 1, "100000"))
+    place.file("202004171001", record(0, 1, 1, "100000"))
+    place.once(archive=place.root / "archive", archive_after_s=0.0)
+
+    assert [] == list(place.data.iterdir())
+    assert ["DATA_202004171001.csv"] == [one.file for one in story(place, 0).not_counted]
 
 
 def test_times_are_told_in_the_zone_of_the_rules_too(place: Place) -> None:

@@ -6,6 +6,7 @@ be. This is an explicit look-up: the msisdn is shown whole, but in the sentences
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from upswell.listing import show_name
 from upswell.names import place_of
 from upswell.privacy import mask_digits
 from upswell.published import Where, published_place, where
-from upswell.reference import Line, Record
 from upswell.replay import CAPS_FORGOTTEN, Past, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
 from upswell.story import Entry, Explanation, Lines, Told
+from upswell.uncounted import uncounted
 from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
@@ -76,14 +77,16 @@ class _Explaining:
         self.found = Explanation(msisdn)
         self.kept = set(self._kept())
         self.forgotten = Forgotten(view, past)
-        self.notified: dict[tuple[str, int], Line] = {}
-        """By application and day."""
-        self.fired: dict[Key, Line] = {}
+        self.notified: dict[tuple[str, int], Entry] = {}
+        """What came to a file, by application and day."""
+        self.fired: dict[Key, Entry] = {}
         """By occurrence."""
 
     def run(self, services: set[int] | None) -> Explanation:
         entries = [self._entry(told) for told in self.lines.told()]
         self._membership()
+        told = Counter(entry.told.line.file for entry in entries)
+        self.found.not_counted = uncounted(self.view, self.past, self.found.msisdn, told)
         self._compare(entries)
         self.found.entries = [
             entry
@@ -111,8 +114,8 @@ class _Explaining:
             if entry.outcome in _EMITTED:
                 control = entry.outcome == "control"
                 entry.output = self._output(told.taken.batch, line.rule.application, control)
-                self.notified[line.rule.application, day] = line
-                self.fired[self._occurrence(entry, line.rule)] = line
+                self.notified[line.rule.application, day] = entry
+                self.fired[self._occurrence(entry, line.rule)] = entry
         entry.why = self._why(entry)
         return entry
 
@@ -130,7 +133,7 @@ class _Explaining:
         cap = (self.found.msisdn, rule.application, entry.day)
         return self._before(entry, rule) is not None or cap in self.lines.adopted
 
-    def _before(self, entry: Entry, rule: Rule) -> Line | None:
+    def _before(self, entry: Entry, rule: Rule) -> Entry | None:
         """The notification that a record came too late for."""
         return self.notified.get((rule.application, entry.day)) or self.fired.get(
             self._occurrence(entry, rule)
@@ -159,7 +162,10 @@ class _Explaining:
         if rule is None:
             return self._without_rule(entry)
         if entry.outcome == "late":
-            return f"{date_of(entry.day)} was closed already: too late to be counted"
+            return (
+                f"{date_of(entry.day)} was closed already: too late to be counted (a file of"
+                f" {entry.told.taken.newest_stamp} had come, and {self.past.keep_days} days stay open)"
+            )
         if entry.outcome == "capped":
             return self._capped(entry, rule)
         measured = "volume" if self.past.measure == "session" else "total"
@@ -173,8 +179,18 @@ class _Explaining:
         """What became of a record above its threshold."""
         if entry.outcome == "capped_customer":
             most = self.lines.policy(entry.told.taken).max_per_customer_per_day
-            return f"but the customer has had {most:,} of {most:,} notifications on {date_of(entry.day)}"
+            had = "; ".join(self._had(entry.day))
+            return f"but the customer has had {most:,} of {most:,} notifications on {date_of(entry.day)}: {had}"
         return f"{_EMITTED[entry.outcome]} {entry.output}"
+
+    def _had(self, day: int) -> Iterator[str]:
+        """The notifications of a day so far, in the order of their applications."""
+        for (application, of_day), before in sorted(self.notified.items()):
+            if of_day == day:
+                group = ", of the control group" if before.outcome == "control" else ""
+                yield f"{application} {_at(before, before)}{group}"
+        for application in sorted(name for _, name, of_day in self.lines.adopted if of_day == day):
+            yield f"{application} before this state began"
 
     def _after_loss(self, entry: Entry, rule: Rule, measured: str) -> str:
         """Of a record that the state says was sent, or of which nobody can say it."""
@@ -196,13 +212,13 @@ class _Explaining:
         return f"hour {hour}{f':{minute:02}' if minute else ''} is outside {windows}"
 
     def _capped(self, entry: Entry, rule: Rule) -> str:
-        before, record = self._before(entry, rule), entry.told.line.record
-        if before is None or before.record is None or before.rule is None or record is None:
+        before = self._before(entry, rule)
+        if before is None:
             return "already notified, before this state began"
-        name = before.rule.application
-        named = "" if name == rule.application else f" as {name}"
-        at = f"{_moment(before.record, record)} ({show_name(before.file)}:{before.line})"
-        return f"already notified{named} at {at}"
+        named = "" if before.application == rule.application else f" as {before.application}"
+        if before.outcome == "control":
+            return f"already kept from the customer{named}, who is in the control group, {_at(before, entry)}"
+        return f"already notified{named} {_at(before, entry)}"
 
     def _output(self, batch: int, application: str, control: bool) -> str:
         """The file that holds a notification, and where it is now."""
@@ -336,10 +352,12 @@ def _last_day(key: Key) -> int:
     return day if start_min < end_min else add_days(day, 1)
 
 
-def _moment(of: Record, beside: Record) -> str:
-    """The time of a record, with its date when another record that is told of is of another day."""
-    form = "%H:%M" if of.moment.date() == beside.moment.date() else "%Y-%m-%d %H:%M"
-    return of.moment.strftime(form)
+def _at(entry: Entry, beside: Entry) -> str:
+    """When and where a record was, with its date when another record that is told of is of another day."""
+    line, record, other = entry.told.line, entry.told.line.record, beside.told.line.record
+    assert record is not None and other is not None, "an entry with a rule is a record"
+    form = "%H:%M" if record.moment.date() == other.moment.date() else "%Y-%m-%d %H:%M"
+    return f"at {record.moment.strftime(form)} ({show_name(line.file)}:{line.line})"
 
 
 def _quote(sent: Sent) -> str:

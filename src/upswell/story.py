@@ -20,10 +20,11 @@ from upswell.policy import Policy
 from upswell.reference import Line, Reference, Taken
 from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
+from upswell.uncounted import Uncounted
 from upswell.view import View
 
-_FAR = ("counted", "capped", "capped_customer", "control", "not_proven")
-"""Outcomes of records that came to a ledger, and were not sent: the last of them tells where the day ended."""
+_FAR = ("counted", "capped", "capped_customer", "not_proven")
+"""Outcomes of records that came to a ledger and no file: the last of them tells where the day ended."""
 _NEARER = ("late", "outside_window", "no_rule", "suppressed", "not_in_segment")
 """The others, in the order in which they explain a silence: the one that came furthest first."""
 
@@ -213,6 +214,7 @@ class Explanation:
     segment: list[tuple[int, str, bool]] = field(default_factory=list)
     """(first batch, version, whether the customer is in it) wherever that changed."""
     entries: list[Entry] = field(default_factory=list)
+    not_counted: list[Uncounted] = field(default_factory=list)
     quoted: list[str] = field(default_factory=list)
     """Notifications that the state tells of, and no kept file."""
     unproven: list[str] = field(default_factory=list)
@@ -225,7 +227,8 @@ class Explanation:
             if record := entry.told.line.record:
                 grouped[entry.day, entry.application or f"service {record.service}"].append(entry)
         for (day, name), entries in sorted(grouped.items()):
-            ranked: list[tuple[str, ...]] = [("notified",), _FAR, *((each,) for each in _NEARER)]
+            ranked: list[tuple[str, ...]] = [("notified",), ("control",), _FAR]
+            ranked += [(each,) for each in _NEARER]
             best = next(some for some in ranked if any(entry.outcome in some for entry in entries))
             yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
 
@@ -241,6 +244,7 @@ class Explanation:
             "verdicts": [
                 {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
             ],
+            "not_counted": [each._asdict() for each in self.not_counted],
             "quoted": self.quoted,
             "proven": not self.unproven and not self.differences,
             "unproven": self.unproven,
