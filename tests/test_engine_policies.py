@@ -345,12 +345,19 @@ def test_whatif_tells_what_a_limit_and_a_list_would_have_sent(place: Place) -> N
     place.file("202004171000", b"".join(lines))
     place.once()
     limited = whatif(state(place), [], max_per_customer_per_day=1).scenarios
-    listed = whatif(state(place), [], suppress=suppress(place, DIALS[1])).scenarios
+    path = suppress(place, DIALS[1])
+    listed = whatif(state(place), [], suppress=path).scenarios
+    both = whatif(state(place), [], suppress=path, segment=path, max_per_customer_per_day=0)
 
     assert [(2, 2), (2, 0)] == [
         tuple(one.notifications(name) for name in ("Twitter", "WhatsApp")) for one in limited
     ]
     assert [{DIALS[1], DIALS[2]}, {DIALS[2]}] == [one.customers["Twitter"] for one in listed]
+    assert [
+        "the same rules, with limit of 1 a customer and day",
+        f"the same rules, with suppression list {path}",
+        f"the same rules, with segment {path} and suppression list {path} and no limit per customer",
+    ] == [each[1].name for each in (limited, listed, both.scenarios)]
 
 
 def test_lost_files_leave_the_states_word_about_the_control_group(place: Place) -> None:
