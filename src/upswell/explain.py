@@ -184,13 +184,13 @@ class _Explaining:
         return f"{_EMITTED[entry.outcome]} {entry.output}"
 
     def _had(self, day: int) -> Iterator[str]:
-        """The notifications of a day so far, in the order of their applications."""
-        for (application, of_day), before in sorted(self.notified.items()):
+        """The notifications of a day so far, in the order in which they came."""
+        for application in sorted(name for _, name, of_day in self.lines.adopted if of_day == day):
+            yield f"{application} before this state began"
+        for (application, of_day), before in self.notified.items():
             if of_day == day:
                 group = ", of the control group" if before.outcome == "control" else ""
                 yield f"{application} {_at(before, before)}{group}"
-        for application in sorted(name for _, name, of_day in self.lines.adopted if of_day == day):
-            yield f"{application} before this state began"
 
     def _after_loss(self, entry: Entry, rule: Rule, measured: str) -> str:
         """Of a record that the state says was sent, or of which nobody can say it."""
