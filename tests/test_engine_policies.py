@@ -367,7 +367,12 @@ def test_lost_files_leave_the_states_word_about_the_control_group(place: Place) 
     place.once(**ALL_CONTROL)
     (place.data / "DATA_202004171000.csv").unlink()
     story = explain(state(place), DIALS[1])
+    (place.data / "DATA_202004171001.csv").unlink()
+    ((*_, why),) = explain(state(place), DIALS[1]).verdicts()
 
+    assert why.startswith(
+        "by the state's word kept from the customer, who is in the control group:"
+    )
     assert ["control"] == [entry.outcome for entry in story.entries]
     assert (
         "by the state's word kept from the customer, who is in the control group"

@@ -265,10 +265,15 @@ def test_what_is_gone_is_quoted(place: Place) -> None:
 
     told = story(place, 0)
     assert ([], []) == (told.entries, told.differences)
-    assert ["20200417 WhatsApp", "20200417 Twitter"] == [
-        " ".join((each[:10].replace("-", ""), each[11:].partition(":")[0]))
-        for each in reversed(told.quoted)
-    ]
+    assert [(20200417, "Twitter"), (20200417, "WhatsApp")] == [each[:2] for each in told.quoted]
+    assert [
+        (20200417, "Twitter", f"by the state's word sent: {told.quoted[0].words}"),
+        (20200417, "WhatsApp", f"by the state's word sent: {told.quoted[1].words}"),
+    ] == list(told.verdicts())
+    assert told.quoted[0].words.startswith(
+        f"{DIALS[0]},1,200,20200417100000 (DATA_202004171000.csv byte 0"
+    )
+    assert ["WhatsApp"] == [each.application for each in story(place, 0, about="WhatsApp").quoted]
     assert "DATA_202004171000.csv is no longer in DATA: its lines are not told" == told.unproven[0]
     assert "DATA_202004171001.csv holds other bytes" in told.unproven[1]
 
@@ -300,7 +305,9 @@ def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
         second.entries[0].why,
     )
     assert "already notified at 10:01 (DATA_202004171001.csv:2)" == second.entries[1].why
-    assert 1 == len(first.quoted)
+    assert [(20200417, "Twitter", f"by the state's word sent: {first.quoted[0].words}")] == [
+        verdict for verdict in first.verdicts() if verdict[1] == "Twitter"
+    ]
     assert ([], [], []) == (second.quoted, first.differences, second.differences)
 
 

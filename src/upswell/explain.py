@@ -21,7 +21,7 @@ from upswell.published import Where, published_place, where
 from upswell.replay import CAPS_FORGOTTEN, Past, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
-from upswell.story import Entry, Explanation, Lines, Told
+from upswell.story import Entry, Explanation, Lines, Quoted, Told
 from upswell.uncounted import uncounted
 from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
@@ -93,6 +93,14 @@ class _Explaining:
             for entry in entries
             if (not entry.day or self._is_asked(entry.day)) and _is_about(entry, services)
         ]
+        if services is not None:
+            names = {
+                rule.application
+                for ruleset in rulesets(self.view)
+                for rule in ruleset.rules
+                if rule.service in services
+            }
+            self.found.quoted = [one for one in self.found.quoted if one.application in names]
         return self.found
 
     def _is_asked(self, day: int) -> bool:
@@ -260,7 +268,7 @@ class _Explaining:
         state_alone = {sent for sent in kept - again if not unproven or sent in proven}
         self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_alone)]
         self.found.differences += [
-            f"{_quote(sent)}: {words}"
+            f"{_quote(sent).sentence()}: {words}"
             for rows, words in (
                 (state_alone, "the state says so, and the replay does not"),
                 (again - kept, "the replay says so, and the state does not"),
@@ -360,12 +368,12 @@ def _at(entry: Entry, beside: Entry) -> str:
     return f"at {record.moment.strftime(form)} ({show_name(line.file)}:{line.line})"
 
 
-def _quote(sent: Sent) -> str:
+def _quote(sent: Sent) -> Quoted:
     day, application, batch, file, byte, raw, control = sent
     text = raw.decode("ascii", "backslashreplace")
     kept = ", kept from the control group" if control else ""
     place = f"{show_name(file)} byte {byte:,}, batch {batch}{kept}"
-    return f"{date_of(day)} {application}: {text} ({place})"
+    return Quoted(day, application, f"{text} ({place})", control)
 
 
 _WHERE: dict[Where, str] = {

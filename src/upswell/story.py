@@ -22,6 +22,7 @@ from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
 from upswell.uncounted import Uncounted
 from upswell.view import View
+from upswell.zones import date_of
 
 _FAR = ("counted", "capped", "capped_customer", "not_proven")
 """Outcomes of records that came to a ledger and no file: the last of them tells where the day ended."""
@@ -206,6 +207,25 @@ class Entry:
         }
 
 
+class Quoted(NamedTuple):
+    """A notification that the state tells of, and no kept file."""
+
+    day: int
+    application: str
+    words: str
+    """Its record, and where that was."""
+    control: bool
+
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{date_of(self.day)} {self.application}: {self.words}"
+
+    def verdict(self) -> str:
+        """What came of it."""
+        control = "kept from the customer, who is in the control group"
+        return f"by the state's word {control if self.control else 'sent'}: {self.words}"
+
+
 @dataclass(slots=True)
 class Explanation:
     """The story, and whether it is the state's."""
@@ -215,8 +235,7 @@ class Explanation:
     """(first batch, version, whether the customer is in it) wherever that changed."""
     entries: list[Entry] = field(default_factory=list)
     not_counted: list[Uncounted] = field(default_factory=list)
-    quoted: list[str] = field(default_factory=list)
-    """Notifications that the state tells of, and no kept file."""
+    quoted: list[Quoted] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
@@ -226,11 +245,19 @@ class Explanation:
         for entry in self.entries:
             if record := entry.told.line.record:
                 grouped[entry.day, entry.application or f"service {record.service}"].append(entry)
-        for (day, name), entries in sorted(grouped.items()):
+        quoted = {(one.day, one.application): one for one in self.quoted}
+        for day, name in sorted(grouped.keys() | quoted.keys()):
+            entries = grouped[day, name]
             ranked: list[tuple[str, ...]] = [("notified",), ("control",), _FAR]
             ranked += [(each,) for each in _NEARER]
-            best = next(some for some in ranked if any(entry.outcome in some for entry in entries))
-            yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
+            best = next(
+                (some for some in ranked if any(entry.outcome in some for entry in entries)), ()
+            )
+            # Who was told by the state's word was not kept waiting by what is left to prove.
+            if (day, name) in quoted and best not in ranked[:2]:
+                yield day, name, quoted[day, name].verdict()
+            else:
+                yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
 
     def to_json(self) -> dict[str, object]:
         """As one object."""
@@ -245,7 +272,7 @@ class Explanation:
                 {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
             ],
             "not_counted": [each._asdict() for each in self.not_counted],
-            "quoted": self.quoted,
+            "quoted": [one.sentence() for one in self.quoted],
             "proven": not self.unproven and not self.differences,
             "unproven": self.unproven,
             "differences": self.differences,

@@ -92,7 +92,11 @@ def _describe(found: "Explanation") -> list[str]:
         lines += ["", "In short"]
         lines += [f"  {date_of(day)}  {name}: {why}" for day, name, why in verdicts]
     if found.quoted:
-        lines += ["", "The state says so, without proof", *(f"  {each}" for each in found.quoted)]
+        lines += [
+            "",
+            "The state says so, without proof",
+            *(f"  {one.sentence()}" for one in found.quoted),
+        ]
     return lines + describe_proof(found.unproven, found.differences, "The state says the same.")
 
 
