@@ -167,10 +167,15 @@ def test_a_dial_of_which_nothing_stood_is_told(place: Place) -> None:
     lived(place)
     removal = forget(state(place), ["0999999999"])
 
-    assert (False, []) == (removal.stood, removal.stands)
+    assert (1, (0, 0, 0, 0), []) == (removal.people, removal.erased, removal.stands)
     assert 20200419 == removal.until_day
-    assert forget(state(place), [WHO]).stood
-    assert not forget(state(place), [WHO]).stood
+    # One was notified, one is in the ledger alone, one among the rejects alone.
+    assert "0125000000" not in DIALS
+    place.file("202004171001", record(4, 1, 5, "100000") + b"0125000000,1,5x,20200417100000\n")
+    place.once()
+    asked = [WHO, DIALS[4], "0125000000", "0999999999", "0999999998"]
+    assert 3 == forget(state(place), asked).erased.people
+    assert 0 == forget(state(place), asked).erased.people
 
 
 def test_where_nobody_could_look_is_told(place: Place) -> None:
@@ -665,7 +670,7 @@ def test_the_command_reads_dials_from_stdin(place: Place) -> None:
     assert WHO not in done.stdout and OTHER not in done.stdout
     assert 2 == run("not a dial\n").returncode
     again = run(f"{WHO}\n")
-    assert (0, "Nothing stood of this dial in the state.") == (
+    assert (0, "Nothing stood of 1 dial in the state.") == (
         again.returncode,
         again.stdout.splitlines()[0],
     )

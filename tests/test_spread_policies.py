@@ -107,6 +107,16 @@ def test_a_damaged_file_of_a_shard_stops_the_forgetting(cluster: Cluster) -> Non
     ]
 
 
+def test_who_stands_in_the_files_of_shards_alone_is_counted(cluster: Cluster) -> None:
+    """A customer below every threshold was there, a dial that nobody has was not."""
+    lived(cluster)
+    cluster.file("202004171001", record(4, 1, 5, "100000"))
+    cluster.once()
+    erased = forget(state(cluster), [DIALS[4], "0999999999"]).erased
+
+    assert (0, 0, 1) == (erased.notifications, erased.reject_lines, erased.people)
+
+
 KILLED = f"""{COUNTED}
 erase.write_shard_file = counted(erase.write_shard_file)
 shards.sweep = counted(shards.sweep)

@@ -357,8 +357,8 @@ class Scanned:
 def crc64(data: bytes, initial: int = 0) -> int:
     """CRC-64/NVME of data, continuing from initial (the CRC of what came before)."""
 
-def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> bytes | None:
-    """A blob of a ledger without all that is about the msisdns with these hashes under this key.
+def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> tuple[bytes, set[int]] | None:
+    """A blob of a ledger without all that is about the msisdns with these hashes under this key; whose there was some.
 
     None when there is nothing of the kind. ValueError when the blob is damaged.
     """

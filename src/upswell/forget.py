@@ -49,16 +49,10 @@ class Removal:
     unknown: list[str] = field(default_factory=list)
     """Where could not be looked, a sentence each."""
 
-    @property
-    def stood(self) -> bool:
-        """Whether the state held anything of them: if not, the dial may be another one, or was forgotten before."""
-        return any(self.erased)
-
     def to_json(self) -> dict[str, object]:
         """As one object."""
         return {
             "people": self.people,
-            "stood": self.stood,
             "removed": self.erased._asdict(),
             "until_day": self.until_day or None,
             "stands": self.stands,

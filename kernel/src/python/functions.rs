@@ -11,7 +11,7 @@ use crate::{crc, msisdn, reader, search as lines};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 
 /// Damage of compressed data is a `ValueError`, anything else an `OSError`.
@@ -61,10 +61,11 @@ pub(super) fn forget_in(
     blob: PyBackedBytes,
     key: PyBackedBytes,
     hashes: Vec<u64>,
-) -> PyResult<Option<Bound<'_, PyBytes>>> {
+) -> PyResult<Option<(Bound<'_, PyBytes>, BTreeSet<u64>)>> {
     let forgotten = forgotten_of(&key, hashes)?;
     let rest = py.detach(|| blob::without(&blob, &forgotten));
-    Ok(rest.map_err(broken)?.map(|rest| PyBytes::new(py, &rest)))
+    let rest = rest.map_err(broken)?;
+    Ok(rest.map(|(rest, gone)| (PyBytes::new(py, &rest), gone)))
 }
 
 #[pyfunction]

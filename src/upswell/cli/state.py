@@ -252,17 +252,17 @@ def _describe_forgotten(found: "Removal") -> list[str]:
     from upswell.cli.show import plural
     from upswell.zones import date_of
 
-    erased = found.erased
-    if found.stood:
-        lines = [
-            f"Forgotten: {'1 person' if found.people == 1 else f'{found.people:,} people'}.",
+    erased, absent = found.erased, found.people - found.erased.people
+    lines = []
+    if erased.people:
+        lines += [
+            f"Forgotten: {'1 person' if erased.people == 1 else f'{erased.people:,} people'}.",
             f"  removed  {plural(erased.notifications, 'notification')},"
             f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
         ]
-    else:
-        whom = "this dial" if found.people == 1 else f"these {found.people:,} dials"
-        lines = [
-            f"Nothing stood of {whom} in the state.",
+    if absent:
+        lines += [
+            f"Nothing stood of {plural(absent, 'dial')} in the state.",
             "  forgotten before, or never there: is it written as in DATA?",
         ]
     if found.until_day:
