@@ -232,6 +232,9 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
         for name, n in status.look(state(place)).summary.outcomes.items()
         if name == "suppressed"
     }
+    assert ["the customer was forgotten: suppressed until 2020-04-19 is closed"] * 2 == [
+        entry.why for entry in explain(state(place), WHO).entries if entry.outcome == "suppressed"
+    ]
     assert [1] == [one.people for one in status.look(state(place)).forgettings]
     assert ([], []) == proof(place)
     for number, day in enumerate(("20200418", "20200420", "20200421")):
@@ -356,6 +359,16 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
     assert "running totals" in found.unproven[1] and "ledger" not in found.unproven[1]
     assert [] == story.differences
     assert [] != story.unproven
+    assert {"capped", "not_proven"} == {
+        entry.outcome for entry in story.entries if entry.told.taken.batch in (2, 3)
+    }
+    assert not any(why.endswith("sent to ?") for *_, why in story.verdicts())
+    assert any("of these records may have been suppressed" in each for each in story.unproven)
+    # Of somebody else the state has what the replay gives.
+    assert ([], []) == (
+        explain(state(place), OTHER).differences,
+        explain(state(place), OTHER).unproven,
+    )
 
 
 def test_counts_and_lists_say_what_is_missing(place: Place) -> None:

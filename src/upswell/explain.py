@@ -34,6 +34,7 @@ _EMITTED = {
     "control": "kept from the customer, who is in the control group: written to",
 }
 """What became of a record that came to a file, by outcome."""
+_KEY_GONE = "customers were forgotten, and the key that told who is destroyed"
 
 
 def explain(
@@ -130,11 +131,24 @@ class _Explaining:
     def _outcome(self, entry: Entry, rule: Rule) -> str:
         """The outcome of a record; behind lost bytes only what the state's notifications say of it, too."""
         if entry.told.proven or entry.outcome == "late":
-            return entry.outcome
+            return "not_proven" if self._is_blind(entry, rule) else entry.outcome
         for outcome in _EMITTED:
             if self._sent(entry, control=outcome == "control") in self.kept:
                 return outcome
         return "capped" if self._is_capped(entry, rule) else "not_proven"
+
+    def _is_blind(self, entry: Entry, rule: Rule) -> bool:
+        """Whether nobody can tell any more if a record was suppressed, as its customer may have been forgotten.
+
+        Who was not has the notification still, and what came after it is certain.
+        """
+        if entry.day < self.past.pruned_before:
+            return False
+        if not self.forgotten.is_blind(entry.told.taken.batch):
+            return False
+        if entry.outcome in _EMITTED:
+            return self._sent(entry, control=entry.outcome == "control") not in self.kept
+        return entry.outcome == "capped" and not self._is_capped(entry, rule)
 
     def _is_capped(self, entry: Entry, rule: Rule) -> bool:
         """Whether a notification that is certain stood in a record's way."""
@@ -164,8 +178,11 @@ class _Explaining:
         if line.outcome == "not_in_segment":
             return f"not in the segment (version {entry.told.taken.versions.segment[:12]})"
         if line.outcome == "suppressed":
-            if self.lines.is_forgotten(entry.told.taken.batch):
-                return "the customer was forgotten: suppressed until their days are closed"
+            until_day = self.lines.forgotten_until(entry.told.taken.batch)
+            if until_day is not None:
+                # A state without a batch knew no day.
+                until = f" until {date_of(until_day)} is closed" if until_day else ""
+                return f"the customer was forgotten: suppressed{until}"
             return f"on the suppression list (version {entry.told.taken.versions.suppress[:12]})"
         if rule is None:
             return self._without_rule(entry)
@@ -179,6 +196,8 @@ class _Explaining:
         measured = "volume" if self.past.measure == "session" else "total"
         if not entry.told.proven:
             return self._after_loss(entry, rule, measured)
+        if entry.outcome == "not_proven":
+            return f"not proven: {_KEY_GONE}"
         if entry.outcome == "counted":
             return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}"
         return f"{measured} {line.total:,} exceeds {rule.threshold:,}: {self._exceeded(entry)}"
@@ -264,7 +283,8 @@ class _Explaining:
         kept -= {sent for sent in kept if sent[0] < self.past.pruned_before}
         forgotten = {sent for sent in again - kept if self._is_forgotten(sent)}
         again -= forgotten
-        unproven = self._unproven(len(forgotten))
+        blind = sum(entry.outcome == "not_proven" and entry.told.proven for entry in told)
+        unproven = self._unproven(len(forgotten), blind)
         state_alone = {sent for sent in kept - again if not unproven or sent in proven}
         self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_alone)]
         self.found.differences += [
@@ -290,16 +310,18 @@ class _Explaining:
             batch, application, day, control
         )
 
-    def _unproven(self, forgotten: int) -> bool:
+    def _unproven(self, forgotten: int, blind: int) -> bool:
         if forgotten:
             self.found.unproven.append(
                 f"the state holds {forgotten:,} of these notifications no more: the customer was forgotten"
             )
+        if blind:
+            self.found.unproven.append(
+                f"{_KEY_GONE}: {blind:,} of these records may have been suppressed"
+            )
         last = self.past.last_batch
         if self.forgotten.is_blind(last) and self.lines.reference.totals:
-            self.found.unproven.append(
-                "customers were forgotten, and the key that told who is destroyed: totals are not compared"
-            )
+            self.found.unproven.append(f"{_KEY_GONE}: totals are not compared")
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
         if not self.past.adopted_known:

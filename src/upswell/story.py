@@ -81,9 +81,10 @@ class Lines:
                 yield from self._decide(taken, mine.pop(), proven)
         self._forget_before(self.past.last_batch + 1)
 
-    def is_forgotten(self, batch: int) -> bool:
-        """Whether the customer is suppressed in a batch because they were forgotten."""
-        return any(one.first_batch <= batch for one in self.forgettings)
+    def forgotten_until(self, batch: int) -> int | None:
+        """Until the end of which day the customer is suppressed in a batch, since they were forgotten; None: not so."""
+        days = (one.until_day for one in self.forgettings if one.first_batch <= batch)
+        return max(days, default=None)
 
     def _forget_before(self, batch: int) -> None:
         if self._forgotten_from is not None and self._forgotten_from <= batch:
@@ -107,7 +108,7 @@ class Lines:
     def is_suppressed(self, taken: LogRange) -> bool:
         """Whether the customer was on the suppression list, or was forgotten, when a range was taken."""
         listed = self._references.suppressed(taken.versions.suppress) or ()
-        return self.is_forgotten(taken.batch) or self.msisdn in listed
+        return self.forgotten_until(taken.batch) is not None or self.msisdn in listed
 
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
