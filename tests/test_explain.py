@@ -431,6 +431,22 @@ def test_a_copy_that_left_for_the_archive_is_told(place: Place) -> None:
     assert ["DATA_202004171001.csv"] == [one.file for one in story(place, 0).not_counted]
 
 
+def test_what_came_in_the_place_of_a_taken_file_is_told(place: Place) -> None:
+    """All of it, though it is shorter than what was taken under its name, which the archive has."""
+    settings = {"archive": place.root / "archive", "archive_after_s": 0.0}
+    place.file("202004171000", record(0, 1, 1, "100000") * 2)
+    place.once(**settings)
+    place.write(place.data / "DATA_202004171000.csv", record(0, 1, 9, "100000"), LONG_AGO_S + 1)
+    place.once(**settings)
+    told = story(place, 0)
+
+    assert ["total 1 of 147 in 8-20", "total 2 of 147 in 8-20"] == [
+        entry.why for entry in told.entries
+    ]
+    ((_, lines, why),) = told.not_counted
+    assert (1, "not read as it is now: it is held") == (lines, why.partition(",")[0])
+
+
 def test_times_are_told_in_the_zone_of_the_rules_too(place: Place) -> None:
     """When that is another than DATA's, beside the time of the record."""
     place.file("202004171000", record(0, 1, 200, "220000"))

@@ -156,7 +156,8 @@ def lint_suppress(report: Findings, contents: Contents) -> Segment:
     if (more := parsed.bad - NAMED_MAX) > 0:
         report.add("error", "SUPPRESS", f"{more:,} more lines are no dial")
     if not len(suppressed):
-        report.add("error", "SUPPRESS", "no dial", "to suppress nobody, leave the option out")
+        names = ", ".join(mask_digits(name) for name, _ in contents.files[:3])
+        report.add("error", names, "no dial", "to suppress nobody, leave the option out")
     _check_zeros(report, contents)
     return suppressed
 

@@ -81,12 +81,20 @@ def _look(past: Past, file: File, msisdn: str) -> Uncounted | None:
 
 
 def _lines(path: Path, file: File, msisdn: str) -> int:
-    cuts = [file.offset, _END] if file.offset else [_END]
+    since = 0 if _is_other(file) else file.offset
+    cuts = [since, _END] if since else [_END]
     hits = search(os.fsencode(path), file.compressed, cuts, msisdn).hits
-    return sum(hit.byte >= file.offset for hit in hits)
+    return sum(hit.byte >= since for hit in hits)
+
+
+def _is_other(file: File) -> bool:
+    """Whether it no longer holds what was taken of it."""
+    return file.state == "held" and file.reason in ("changed", "shrank")
 
 
 def _why(file: File) -> str:
+    if _is_other(file):
+        return f"not read as it is now: it is held, {escape(file.detail)}"
     since = f" from byte {file.offset:,} on" if file.offset else ""
     if file.state == "duplicate":
         return f"not read: its content is that of {show_name(file.detail)}"
