@@ -168,6 +168,7 @@ def test_each_silence_has_its_reason(place: Place) -> None:
         + record(0, 2, 500, "193000")
         + record(0, 2, 500, "190000")
         + record(0, 9, 500, "193000")
+        + record(0, 1, 15, "085959")
         + record(0, 1, 132, "091455")
         + record(0, 1, 132, "101500")
         + record(0, 1, 132, "100000", "20200415")
@@ -182,14 +183,15 @@ def test_each_silence_has_its_reason(place: Place) -> None:
         "hour 19:30 is outside 9-18",
         "hour 19 is outside 9-18",
         "no rule for service 9",
-    ] == told[:4]
-    assert told[4].startswith("total 264 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
+        "total 147 of 147 in 8-20: reached, not exceeded",
+    ] == told[:5]
+    assert told[5].startswith("total 279 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
     assert [
-        "already notified at 09:14 (DATA_202004171000.csv:5)",
+        "already notified at 09:14 (DATA_202004171000.csv:6)",
         "2020-04-15 was closed already: too late to be counted"
         " (a file of 202004171000 had come, and 2 days stay open)",
         "refused: volume, the third field is no whole number of up to 15 digits",
-    ] == told[5:]
+    ] == told[6:]
     (stranger,) = explain(state(place), "+019999999999").entries
     assert stranger.why.startswith("not in the segment (version ")
 

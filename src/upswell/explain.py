@@ -199,7 +199,8 @@ class _Explaining:
         if entry.outcome == "not_proven":
             return f"not proven: {_KEY_GONE}"
         if entry.outcome == "counted":
-            return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}"
+            reached = ": reached, not exceeded" if line.total == rule.threshold else ""
+            return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}{reached}"
         return f"{measured} {line.total:,} exceeds {rule.threshold:,}: {self._exceeded(entry)}"
 
     def _exceeded(self, entry: Entry) -> str:
