@@ -152,6 +152,23 @@ def test_a_missing_path_is_66_and_the_rest_is_checked_still(
     assert any(one["where"] == "RULES.csv:2" for one in found) or missing == "rules"
 
 
+def test_what_is_wrong_with_a_suppression_list_is_an_error(
+    upswell: Upswell, tmp_path: Path
+) -> None:
+    """File and line of each line that is no dial, masked, and the name of a list without any."""
+    paths = write_inputs(tmp_path)
+    for content, where, message in (
+        ("0126545098\n0126545098;0126545099\n", "STOP.csv:2", "it is no dial"),
+        ("", "STOP.csv", "no dial"),
+    ):
+        write(tmp_path / "STOP.csv", content)
+        done = upswell("check", *paths, "--suppress", "STOP.csv", "--json", code=78)
+        (error,) = [one for one in json.loads(done.stdout)["findings"] if one["level"] == "error"]
+
+        assert (where, True) == (error["where"], message in error["message"])
+        assert "0126545098" not in done.stdout
+
+
 def test_names_of_rules_cannot_steer_the_terminal(upswell: Upswell, tmp_path: Path) -> None:
     """RULES is untrusted text."""
     rules = "1,\x1b[31mRed\x07,8,20,147\n"

@@ -215,6 +215,36 @@ def test_a_change_of_rules_that_a_running_job_would_refuse_is_an_error(
     assert "refused" in error
 
 
+def test_what_would_be_lost_of_the_policies_is_an_error(upswell: Upswell, tmp_path: Path) -> None:
+    """A start without list, limit or control group, and a list that has lost too many, before it happens."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "SUPPRESS.csv", "".join(f"01000000{number:03}\n" for number in range(20)))
+    key = {"UPSWELL_CONTROL_KEY": "a key that is long enough"}
+    policies = (
+        "--suppress",
+        "SUPPRESS.csv",
+        "--max-per-customer-per-day",
+        "2",
+        "--control-share",
+        "5",
+    )
+    upswell(*paths, "--once", *policies, **key)
+    assert [] == messages(report(upswell, *paths, *policies, **key), "error")
+    errors = messages(report(upswell, *paths, code=78), "error")
+
+    accepted = messages(report(upswell, *paths, "--accept-reference"), "warning")
+    assert ["suppression list", "limit per customer", "control group"] == [
+        what
+        for error in errors
+        for what in ("suppression list", "limit per customer", "control group")
+        if f"this state has a {what}" in error
+    ]
+    assert set(errors) < set(accepted)
+    write(tmp_path / "SUPPRESS.csv", "01000000001\n")
+    (error,) = messages(report(upswell, *paths, *policies, code=78, **key), "error")
+    assert "SUPPRESS lost 19 of 20 dials" in error
+
+
 def test_a_damaged_state_is_an_error(upswell: Upswell, tmp_path: Path) -> None:
     """The state is verified, too."""
     paths = write_inputs(tmp_path)

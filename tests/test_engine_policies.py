@@ -71,7 +71,7 @@ def test_a_limit_that_begins_in_the_middle_of_a_day_knows_what_was_sent(place: P
     place.file("202004171001", record(1, 2, 200, "100100") + record(2, 2, 200, "100100"))
     summary = place.once(max_per_customer_per_day=1)
     place.file("202004171002", record(1, 2, 0, "100200"))
-    place.once()
+    place.once(accept_reference=True)
 
     assert (1, 1) == (summary.outcomes["capped_customer"], summary.outcomes["notified"])
     assert ["notified", "capped_customer", "notified"] == outcomes(place, DIALS[1])
@@ -156,7 +156,10 @@ def test_suppressed_customers_are_told_nothing(place: Place) -> None:
     ("content", "words"),
     [
         (b"", "SUPPRESS has no dial"),
-        (b"01000000001\nno dial 7\n", "1 SUPPRESS lines are no dial"),
+        (
+            b"01000000001\nno dial 7\n",
+            "1 line of SUPPRESS is no dial: SUPPRESS.csv:2 (not 5 to 15 digits)",
+        ),
         (b"01000000001\n01000000002\n", "SUPPRESS lost 18 of 20 dials"),
     ],
 )
@@ -177,12 +180,25 @@ def test_a_list_that_lost_someone_is_refused(place: Place, content: bytes, words
     assert words in (history(state(place)).refused or ("", ""))[1]
 
 
-@pytest.mark.parametrize("content", [b"", b"01000000001\nno dial 7\n"])
-def test_a_first_list_with_a_bad_line_starts_nothing(place: Place, content: bytes) -> None:
-    """An empty list and one with a line that is no dial are errors, not a list with less on it."""
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", r"SUPPRESS has no dial \(SUPPRESS.csv\): leave the option out to suppress nobody"),
+        (
+            b"1,2\n1",
+            r"no dial \(SUPPRESS.csv\).*; 2 lines of SUPPRESS are no dials, the first is SUPPRESS.csv:1",
+        ),
+        (b"01000000001\nno dial 7\n", "1 line of SUPPRESS is no dial: SUPPRESS.csv:2"),
+    ],
+)
+def test_a_first_list_with_a_bad_line_starts_nothing(
+    place: Place, content: bytes, words: str
+) -> None:
+    """An empty list and one with a line that is no dial are errors with file and line, not a list with less on it."""
     path = place.write(place.root / "SUPPRESS.csv", content)
-    with pytest.raises(ConfigError, match="SUPPRESS"):
+    with pytest.raises(ConfigError, match=words) as refused:
         place.once(suppress=path)
+    assert "with the arguments and options of the run" in refused.value.hint
 
 
 def test_bad_lines_are_left_out_when_that_is_asked_for(place: Place) -> None:
@@ -192,7 +208,7 @@ def test_bad_lines_are_left_out_when_that_is_asked_for(place: Place) -> None:
     summary = place.once(suppress=path, accept_reference=True)
 
     assert 1 == summary.outcomes["suppressed"]
-    assert "left out: 1 SUPPRESS lines are no dial" in " ".join(summary.warnings)
+    assert "left out: 1 line of SUPPRESS is no dial: SUPPRESS.csv:2" in " ".join(summary.warnings)
     place.write(path, b"", LONG_AGO_S + 1)
     assert "SUPPRESS has no dial" in " ".join(
         place.once(suppress=path, accept_reference=True).warnings
@@ -204,12 +220,27 @@ def test_a_start_without_the_list_is_refused(place: Place) -> None:
     place.file("202004171000", record(1, 1, 200, "100000"))
     place.once(suppress=suppress(place, DIALS[1]))
     place.file("202004171001", record(1, 1, 200, "100100"))
-    with pytest.raises(ConfigError, match="had a suppression list"):
+    with pytest.raises(ConfigError, match="has a suppression list"):
         place.once()
     summary = place.once(accept_reference=True)
 
     assert 1 == summary.outcomes["notified"]
     assert "the suppression list is off" in history(state(place)).of("suppress")[-1].words
+    assert 0 == place.once().lines
+    place.law()
+
+
+def test_a_start_without_the_limit_is_refused(place: Place) -> None:
+    """A limit that was left out by mistake floods nobody; another one is taken, since somebody wrote it down."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once(max_per_customer_per_day=3)
+    place.file("202004171001", record(1, 2, 200, "100100"))
+    with pytest.raises(ConfigError, match=r"has a limit per customer and day.*: it was 3"):
+        place.once()
+    assert 1 == place.once(max_per_customer_per_day=1).outcomes["capped_customer"]
+    place.file("202004171002", record(1, 2, 200, "100200"))
+
+    assert 1 == place.once(accept_reference=True).outcomes["notified"]
     assert 0 == place.once().lines
     place.law()
 
@@ -241,7 +272,9 @@ def test_a_start_that_would_notify_the_control_group_is_refused(
 def test_edits_of_the_policy_are_history(place: Place) -> None:
     """Each change of limit and group is an edit with its effect, and none gives the key away."""
     accepted = {"accept_reference": True}
-    for number, changes in enumerate(({}, {"max_per_customer_per_day": 1}, ALL_CONTROL, accepted)):
+    for number, changes in enumerate(
+        ({}, {"max_per_customer_per_day": 1}, ALL_CONTROL | accepted, accepted)
+    ):
         place.file(f"20200417100{number}", record(number, 1, 200, f"100{number}00"))
         place.once(**changes)
     edits = history(state(place)).of("policy")
@@ -265,10 +298,45 @@ def test_the_limit_is_told_with_its_words(place: Place) -> None:
     place.once(max_per_customer_per_day=1)
     story = explain(state(place), DIALS[1])
 
-    assert "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17" == (
-        story.entries[1].why
+    assert (
+        "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17:"
+        " Twitter at 10:00 (DATA_202004171000.csv:1)" == story.entries[1].why
     )
     assert 70 == story.entries[1].to_json()["total"]
+
+
+def test_who_is_in_the_control_group_is_never_said_to_be_notified(place: Place) -> None:
+    """Neither by the records that came after, nor by the limit, nor in short."""
+    place.file(
+        "202004171000",
+        record(1, 1, 200, "100000") + record(1, 1, 5, "100100") + record(1, 2, 70, "100200"),
+    )
+    place.once(max_per_customer_per_day=1, **ALL_CONTROL)
+    story = explain(state(place), DIALS[1])
+    group = "kept from the customer, who is in the control group"
+    at = "at 10:00 (DATA_202004171000.csv:1)"
+
+    assert [
+        f"total 200 exceeds 147: {group}: written to .control/Twitter/NOTIFY_0000000001_202004171000.csv"
+        " (still in OUTPUT)",
+        f"already {group}, {at}",
+        "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17:"
+        f" Twitter {at}, of the control group",
+    ] == [entry.why for entry in story.entries]
+    assert [story.entries[0].why, story.entries[2].why] == [why for *_, why in story.verdicts()]
+
+
+def test_a_limit_counts_what_was_taken_over(place: Place) -> None:
+    """A cap out of an older OUTPUT has no record here: that is said, too."""
+    place.file("202004171000", record(1, 1, 200, "100000"))
+    place.once()
+    for path in state(place).glob("checkpoint.db*"):
+        path.unlink()
+    place.file("202004171001", record(1, 2, 200, "100000"))
+    place.once(adopt=True, since="202004171001", max_per_customer_per_day=1)
+
+    (entry,) = explain(state(place), DIALS[1]).entries
+    assert entry.why.endswith("on 2020-04-17: Twitter before this state began")
 
 
 def test_whatif_tells_what_a_limit_and_a_list_would_have_sent(place: Place) -> None:
@@ -277,12 +345,19 @@ def test_whatif_tells_what_a_limit_and_a_list_would_have_sent(place: Place) -> N
     place.file("202004171000", b"".join(lines))
     place.once()
     limited = whatif(state(place), [], max_per_customer_per_day=1).scenarios
-    listed = whatif(state(place), [], suppress=suppress(place, DIALS[1])).scenarios
+    path = suppress(place, DIALS[1])
+    listed = whatif(state(place), [], suppress=path).scenarios
+    both = whatif(state(place), [], suppress=path, segment=path, max_per_customer_per_day=0)
 
     assert [(2, 2), (2, 0)] == [
         tuple(one.notifications(name) for name in ("Twitter", "WhatsApp")) for one in limited
     ]
     assert [{DIALS[1], DIALS[2]}, {DIALS[2]}] == [one.customers["Twitter"] for one in listed]
+    assert [
+        "the same rules, with limit of 1 a customer and day",
+        f"the same rules, with suppression list {path}",
+        f"the same rules, with segment {path} and suppression list {path} and no limit per customer",
+    ] == [each[1].name for each in (limited, listed, both.scenarios)]
 
 
 def test_lost_files_leave_the_states_word_about_the_control_group(place: Place) -> None:
@@ -292,7 +367,12 @@ def test_lost_files_leave_the_states_word_about_the_control_group(place: Place) 
     place.once(**ALL_CONTROL)
     (place.data / "DATA_202004171000.csv").unlink()
     story = explain(state(place), DIALS[1])
+    (place.data / "DATA_202004171001.csv").unlink()
+    ((*_, why),) = explain(state(place), DIALS[1]).verdicts()
 
+    assert why.startswith(
+        "by the state's word kept from the customer, who is in the control group:"
+    )
     assert ["control"] == [entry.outcome for entry in story.entries]
     assert (
         "by the state's word kept from the customer, who is in the control group"

@@ -168,6 +168,7 @@ def test_each_silence_has_its_reason(place: Place) -> None:
         + record(0, 2, 500, "193000")
         + record(0, 2, 500, "190000")
         + record(0, 9, 500, "193000")
+        + record(0, 1, 15, "085959")
         + record(0, 1, 132, "091455")
         + record(0, 1, 132, "101500")
         + record(0, 1, 132, "100000", "20200415")
@@ -182,13 +183,15 @@ def test_each_silence_has_its_reason(place: Place) -> None:
         "hour 19:30 is outside 9-18",
         "hour 19 is outside 9-18",
         "no rule for service 9",
-    ] == told[:4]
-    assert told[4].startswith("total 264 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
+        "total 147 of 147 in 8-20: reached, not exceeded",
+    ] == told[:5]
+    assert told[5].startswith("total 279 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
     assert [
-        "already notified at 09:14 (DATA_202004171000.csv:5)",
-        "2020-04-15 was closed already: too late to be counted",
+        "already notified at 09:14 (DATA_202004171000.csv:6)",
+        "2020-04-15 was closed already: too late to be counted"
+        " (a file of 202004171000 had come, and 2 days stay open)",
         "refused: volume, the third field is no whole number of up to 15 digits",
-    ] == told[5:]
+    ] == told[6:]
     (stranger,) = explain(state(place), "+019999999999").entries
     assert stranger.why.startswith("not in the segment (version ")
 
@@ -264,10 +267,15 @@ def test_what_is_gone_is_quoted(place: Place) -> None:
 
     told = story(place, 0)
     assert ([], []) == (told.entries, told.differences)
-    assert ["20200417 WhatsApp", "20200417 Twitter"] == [
-        " ".join((each[:10].replace("-", ""), each[11:].partition(":")[0]))
-        for each in reversed(told.quoted)
-    ]
+    assert [(20200417, "Twitter"), (20200417, "WhatsApp")] == [each[:2] for each in told.quoted]
+    assert [
+        (20200417, "Twitter", f"by the state's word sent: {told.quoted[0].words}"),
+        (20200417, "WhatsApp", f"by the state's word sent: {told.quoted[1].words}"),
+    ] == list(told.verdicts())
+    assert told.quoted[0].words.startswith(
+        f"{DIALS[0]},1,200,20200417100000 (DATA_202004171000.csv byte 0"
+    )
+    assert ["WhatsApp"] == [each.application for each in story(place, 0, about="WhatsApp").quoted]
     assert "DATA_202004171000.csv is no longer in DATA: its lines are not told" == told.unproven[0]
     assert "DATA_202004171001.csv holds other bytes" in told.unproven[1]
 
@@ -299,7 +307,9 @@ def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
         second.entries[0].why,
     )
     assert "already notified at 10:01 (DATA_202004171001.csv:2)" == second.entries[1].why
-    assert 1 == len(first.quoted)
+    assert [(20200417, "Twitter", f"by the state's word sent: {first.quoted[0].words}")] == [
+        verdict for verdict in first.verdicts() if verdict[1] == "Twitter"
+    ]
     assert ([], [], []) == (second.quoted, first.differences, second.differences)
 
 
@@ -372,6 +382,71 @@ def test_a_verdict_is_where_the_day_ended(place: Place) -> None:
     (_, (day, name, why)) = story(place, 0).verdicts()
     assert (20200418, "Night") == (day, name)
     assert "already notified at 2020-04-17 23:59 (DATA_202004170000.csv:1)" == why
+
+
+def test_lines_that_no_batch_took_are_told_with_the_reason(place: Place) -> None:
+    """In a copy, a held, a skipped, a broken, a grown and a new file, and in one that came again; others are silent."""
+    mine, other = record(0, 1, 1, "100000"), record(1, 1, 1, "100000")
+    place.file("202004170900", mine)
+    place.file("202004171000", mine + other)
+    place.file("202004171001", mine + other)
+    place.file("202004171002", other)
+    place.file("209904171003", mine + mine)
+    place.write(place.data / "DATA_202004171004.csv.gz", gzip.compress(mine * 99)[:-9], LONG_AGO_S)
+    place.once(since="202004171000")
+    place.write(place.data / "DATA_202004171000.csv", mine + other, LONG_AGO_S + 1)
+    place.once(since="202004171000")
+    place.write(place.data / "DATA_202004171002.csv", other + mine, LONG_AGO_S + 1)
+    place.file("202004171005", mine)
+    place.file("202004171006", other)
+
+    assert [
+        ("0900.csv", 1, "not read: it is older than --since"),
+        ("1000.csv", 1, "came again under its name once, with the same content: counted once"),
+        ("1001.csv", 1, "not read: its content is that of DATA_202004171000.csv"),
+        ("1002.csv", 1, f"not read yet from byte {len(other)} on"),
+        ("1004.csv.gz", None, "not read: it is held, its gzip data is broken"),
+        ("1005.csv", 1, "not read yet"),
+        (
+            "1003.csv",
+            2,
+            "not read: it is held, its stamp is over a day ahead of this machine's clock",
+        ),
+    ] == [
+        (one.file[13:], one.lines, re.split(r" \(|: correct", one.why)[0])
+        for one in story(place, 0).not_counted
+    ]
+    shown = (
+        CliRunner().invoke(commands, ["explain", DIALS[0], "--output", str(place.output)]).stdout
+    )
+    assert "Not counted\n  DATA_202004170900.csv: 1 line with this number, not read: it is" in shown
+    assert "DATA_202004171004.csv.gz: not read: it is held" in shown
+
+
+def test_a_copy_that_left_for_the_archive_is_told(place: Place) -> None:
+    """Where a duplicate was moved to it still repeats the file that it repeats."""
+    place.file("202004171000", record(0, 1, 1, "100000"))
+    place.file("202004171001", record(0, 1, 1, "100000"))
+    place.once(archive=place.root / "archive", archive_after_s=0.0)
+
+    assert [] == list(place.data.iterdir())
+    assert ["DATA_202004171001.csv"] == [one.file for one in story(place, 0).not_counted]
+
+
+def test_what_came_in_the_place_of_a_taken_file_is_told(place: Place) -> None:
+    """All of it, though it is shorter than what was taken under its name, which the archive has."""
+    settings = {"archive": place.root / "archive", "archive_after_s": 0.0}
+    place.file("202004171000", record(0, 1, 1, "100000") * 2)
+    place.once(**settings)
+    place.write(place.data / "DATA_202004171000.csv", record(0, 1, 9, "100000"), LONG_AGO_S + 1)
+    place.once(**settings)
+    told = story(place, 0)
+
+    assert ["total 1 of 147 in 8-20", "total 2 of 147 in 8-20"] == [
+        entry.why for entry in told.entries
+    ]
+    ((_, lines, why),) = told.not_counted
+    assert (1, "not read as it is now: it is held") == (lines, why.partition(",")[0])
 
 
 def test_times_are_told_in_the_zone_of_the_rules_too(place: Place) -> None:

@@ -1,5 +1,6 @@
 """Removing a person: nothing of them is left in the state's bytes, nothing is sent twice, and all proofs say so."""
 
+import gzip
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from upswell.errors import ConfigError, Locked, StorageError, UsageError
 from upswell.explain import explain
 from upswell.filesystem import lock
 from upswell.forget import forget
-from upswell.kernel import Ledger
+from upswell.kernel import Ledger, count_lines
 from upswell.listing import scan
 from upswell.policy import SHARE_ALL
 from upswell.reconcile import reconcile
@@ -143,6 +144,40 @@ def test_the_archive_and_an_exported_file_are_looked_through(place: Place) -> No
     assert f"the exported file {file}" not in found_in(forget(place.root / "new", [WHO]).stands)
 
 
+def test_many_are_looked_for_in_one_pass(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are forgotten together, a file of DATA is read once, and each of its lines counted once."""
+    lived(place)
+    read: list[bytes] = []
+
+    def spied(path: bytes, compressed: bool, msisdns: list[str]) -> int:
+        read.append(path)
+        return count_lines(path, compressed, msisdns)
+
+    monkeypatch.setattr("upswell.forget.count_lines", spied)
+    packed = gzip.compress(f"{WHO},1,1,20200417100600\n{WHO} {OTHER}\n".encode())
+    (place.data / "DATA_202004171006.csv.gz").write_bytes(packed)
+    removal = forget(state(place), [*DIALS, *(f"09{number:08}" for number in range(5000))])
+
+    assert 2 == len(read)
+    assert "DATA/DATA_202004171006.csv.gz: 2 times" in removal.stands
+
+
+def test_a_dial_of_which_nothing_stood_is_told(place: Place) -> None:
+    """A slip of the pen does not look like a success; that dial is suppressed all the same."""
+    lived(place)
+    removal = forget(state(place), ["0999999999"])
+
+    assert (1, (0, 0, 0, 0), []) == (removal.people, removal.erased, removal.stands)
+    assert 20200419 == removal.until_day
+    # One was notified, one is in the ledger alone, one among the rejects alone.
+    assert "0125000000" not in DIALS
+    place.file("202004171001", record(4, 1, 5, "100000") + b"0125000000,1,5x,20200417100000\n")
+    place.once()
+    asked = [WHO, DIALS[4], "0125000000", "0999999999", "0999999998"]
+    assert 3 == forget(state(place), asked).erased.people
+    assert 0 == forget(state(place), asked).erased.people
+
+
 def test_where_nobody_could_look_is_told(place: Place) -> None:
     """Without DATA and SEGMENT the rest is done all the same."""
     lived(place)
@@ -197,6 +232,9 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
         for name, n in status.look(state(place)).summary.outcomes.items()
         if name == "suppressed"
     }
+    assert ["the customer was forgotten: suppressed until 2020-04-19 is closed"] * 2 == [
+        entry.why for entry in explain(state(place), WHO).entries if entry.outcome == "suppressed"
+    ]
     assert [1] == [one.people for one in status.look(state(place)).forgettings]
     assert ([], []) == proof(place)
     for number, day in enumerate(("20200418", "20200420", "20200421")):
@@ -321,6 +359,16 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
     assert "running totals" in found.unproven[1] and "ledger" not in found.unproven[1]
     assert [] == story.differences
     assert [] != story.unproven
+    assert {"capped", "not_proven"} == {
+        entry.outcome for entry in story.entries if entry.told.taken.batch in (2, 3)
+    }
+    assert not any(why.endswith("sent to ?") for *_, why in story.verdicts())
+    assert any("of these records may have been suppressed" in each for each in story.unproven)
+    # Of somebody else the state has what the replay gives.
+    assert ([], []) == (
+        explain(state(place), OTHER).differences,
+        explain(state(place), OTHER).unproven,
+    )
 
 
 def test_counts_and_lists_say_what_is_missing(place: Place) -> None:
@@ -634,6 +682,11 @@ def test_the_command_reads_dials_from_stdin(place: Place) -> None:
     assert "Still standing in\n  OUTPUT/Twitter/" in done.stdout
     assert WHO not in done.stdout and OTHER not in done.stdout
     assert 2 == run("not a dial\n").returncode
+    again = run(f"{WHO}\n")
+    assert (0, "Nothing stood of 1 dial in the state.") == (
+        again.returncode,
+        again.stdout.splitlines()[0],
+    )
 
 
 def test_a_limit_counts_without_the_forgotten(place: Place) -> None:

@@ -93,7 +93,7 @@ def test_an_edit_of_both_files_is_told_apart(upswell: Upswell, tmp_path: Path) -
     assert rules.startswith("Twitter 147 -> 99")
     assert "line 4" in rules
     assert "dials" not in rules
-    assert segment.startswith("+1 dial, -1; 1 SEGMENT lines are no dial")
+    assert segment.startswith("+1 dial, -1; 1 line of SEGMENT is no dial")
     assert "Twitter 147 -> 99" in told
     assert "+1 dial, -1" in told
 

@@ -77,7 +77,7 @@ class Sight:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run that goes on: files of which one is missing, with rejects, and a rule of a hostile name."""
+    """A run that goes on: files of which some are missing and one is a copy, rejects, and a rule of a hostile name."""
     place = tmp_path_factory.mktemp("browser")
     paths = write_inputs(place, rules=RULES)
     for minute in range(30, 54):
@@ -88,7 +88,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             )  # fmt: skip
             bad = "0126545098,1,many,20200417190000\n" * (minute % 7 == 0)
             write(place / "data" / f"DATA_2020041719{minute:02}.csv", records + bad)
-    write(place / "data" / "DATA_202004171953.csv", f"{DIALS[1]},2,500,20200417195300\n")
+    for minute in (53, 54):
+        write(place / "data" / f"DATA_2020041719{minute}.csv", f"{DIALS[1]},2,500,20200417195300\n")
     run = subprocess.Popen(
         [sys.executable, "-m", "upswell", *paths, "--poll-s", "0.2"],
         cwd=place, env=clean_environment(), stderr=subprocess.DEVNULL,
@@ -238,6 +239,9 @@ def test_a_customer_is_looked_up(sight: Sight) -> None:
     sync_api.expect(story.get_by_text("threshold 147")).to_be_visible()
     sync_api.expect(story.get_by_role("region", name="Every line of the customer")).to_contain_text(
         "already notified"
+    )
+    sync_api.expect(story).to_contain_text(
+        "DATA_202004171954.csv: 1 line with this number, not read: its content is that of DATA_202004171953.csv"
     )
 
     sight.tab.get_by_role("button", name="Show dials").click()

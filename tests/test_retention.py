@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from replays import state
 from test_engine import DIALS, Place, place, record
 from upswell import checkpoint, sent
+from upswell.cli import commands
 from upswell.config import resolve
 from upswell.errors import ConfigError
 from upswell.explain import explain
@@ -97,6 +99,29 @@ def test_pruned_and_forgotten_go_together(place: Place) -> None:
     assert ([], []) == (found.differences, found.unproven)
     assert (1, 18) == (found.forgotten, found.pruned)
     assert [] == verify(state(place))
+
+
+def test_each_day_adds_up_whatever_is_no_longer_held(place: Place) -> None:
+    """What was sent on a day is what stands in OUTPUT: pruned, forgotten and unproven ones are counted as such."""
+    days(place, keep=None)
+    forget(state(place), [DIALS[1]])
+    place.file("202004211000", record(2, 1, 200, "100000", "20200421"))
+    place.once(keep_notifications_days=2)
+    (place.data / "DATA_202004211000.csv").unlink()
+    shown = CliRunner().invoke(commands, ["reconcile", "--output", str(place.output)]).stdout
+
+    assert (
+        "Days\n"
+        "  2020-04-17  6 notifications (6 pruned) = 6 in OUTPUT\n"
+        "  2020-04-18  6 notifications (6 pruned) = 6 in OUTPUT\n"
+        "  2020-04-19  6 notifications (6 pruned) = 6 in OUTPUT\n"
+        "  2020-04-20  6 notifications (1 forgotten) = 6 in OUTPUT\n"
+        "  2020-04-21  1 notification = 1 not proven\n"
+    ) in shown
+    assert "Pruned: of 18 notifications the state has the count alone, since their days" in shown
+    assert "Forgotten: of 1 notification the state has the count alone, since it was told" in shown
+    (day,) = reconcile(state(place), day=20200420).days.values()
+    assert (6, 1, 0, 0) == (day.notifications, day.forgotten, day.pruned, day.unproven)
 
 
 def test_a_raised_setting_brings_nothing_back(place: Place) -> None:

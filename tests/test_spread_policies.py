@@ -107,6 +107,16 @@ def test_a_damaged_file_of_a_shard_stops_the_forgetting(cluster: Cluster) -> Non
     ]
 
 
+def test_who_stands_in_the_files_of_shards_alone_is_counted(cluster: Cluster) -> None:
+    """A customer below every threshold was there, a dial that nobody has was not."""
+    lived(cluster)
+    cluster.file("202004171001", record(4, 1, 5, "100000"))
+    cluster.once()
+    erased = forget(state(cluster), [DIALS[4], "0999999999"]).erased
+
+    assert (0, 0, 1) == (erased.notifications, erased.reject_lines, erased.people)
+
+
 KILLED = f"""{COUNTED}
 erase.write_shard_file = counted(erase.write_shard_file)
 shards.sweep = counted(shards.sweep)
@@ -221,7 +231,7 @@ def test_a_task_meets_the_policy_of_its_batch(cluster: Cluster) -> None:
     cluster.file("202004171001", record(1, 2, 200, "100100") + record(2, 2, 200, "100100"))
     summary = cluster.once(max_per_customer_per_day=1)
     cluster.file("202004171002", record(1, 2, 0, "100200"))
-    last = cluster.once()
+    last = cluster.once(accept_reference=True)
 
     assert (1, 1) == (summary.outcomes["capped_customer"], summary.outcomes["notified"])
     assert 1 == last.outcomes["notified"]

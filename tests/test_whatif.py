@@ -296,8 +296,10 @@ def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
     place.file("202004171000", record(0, 1, 200, "100000"))
     place.once()
     rules = other(
-        place, b"1,<script>alert(1)</script>,8,20,99\n1,<script>alert(1)</script>,20,22,9\n"
+        place,
+        b"1,<script>alert(1)</script>,8,20,99\n1,<script>alert(1)</script>,20,22,9\n<script>,2\n",
     )
+    rules = rules.rename(place.root / "<script>'\"&.csv")
     report = place.root / "report.html"
 
     asked(place, "--rules", rules, "--report", report)
@@ -305,6 +307,8 @@ def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
     page = report.read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;script&gt;&#x27;&quot;&amp;.csv" in page
+    assert "Note: left out: &lt;script&gt;&#x27;&quot;&amp;.csv line 3: " in page
     assert 3 == page.count("<svg ")
     assert "x 0.25" in page
     assert [] == re.findall("https?:|src=|href=", page)

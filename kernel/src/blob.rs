@@ -17,6 +17,7 @@ use crate::policy::Forgotten;
 use crate::shard::{SHARDS, column_of, with_column};
 use crate::threads;
 use crate::wire::Input;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"UPSWLDG1";
@@ -165,26 +166,28 @@ impl<'a> Blob<'a> {
     }
 }
 
+/// A blob without the entries of some msisdns, and the hashes of those that had some.
+pub type Rest = (Vec<u8>, BTreeSet<u64>);
+
 /// The blob without the entries of some msisdns; None when it has none of them. Err: it is damaged.
-pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Vec<u8>>, &'static str> {
+pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Rest>, &'static str> {
     const DAMAGED: &str = "the blob is damaged";
     let blob = Blob::read(bytes)
         .filter(|_| is_whole(bytes))
         .ok_or(DAMAGED)?;
-    let stays = |shard: usize, entry: &[u8]| {
+    let mut gone = BTreeSet::new();
+    let mut stays = |shard: usize, entry: &[u8]| {
         let key = entry.first_chunk::<8>().map(|key| u64::from_le_bytes(*key));
-        key.is_none_or(|key| !forgotten.has(key_in(shard, key)))
+        let hash = key.and_then(|key| forgotten.find(key_in(shard, key)));
+        gone.extend(hash);
+        hash.is_none()
     };
     let first = blob.shard.unwrap_or(0);
-    let kept: Vec<Vec<&[u8]>> = blob
-        .entries
-        .iter()
-        .enumerate()
-        .map(|(at, entries)| {
-            let entries = entries.chunks_exact(ENTRY_BYTES);
-            entries.filter(|entry| stays(first + at, entry)).collect()
-        })
-        .collect();
+    let mut kept: Vec<Vec<&[u8]>> = Vec::with_capacity(blob.entries.len());
+    for (at, entries) in blob.entries.iter().enumerate() {
+        let entries = entries.chunks_exact(ENTRY_BYTES);
+        kept.push(entries.filter(|entry| stays(first + at, entry)).collect());
+    }
     let before: usize = blob.entries.iter().map(|entries| entries.len()).sum();
     let after: usize = kept.iter().map(|entries| entries.len() * ENTRY_BYTES).sum();
     if before == after {
@@ -201,7 +204,7 @@ pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Vec<u8>>, &
     }
     let crc = crc64(&out, 0);
     out.extend_from_slice(&crc.to_le_bytes());
-    Ok(Some(out))
+    Ok(Some((out, gone)))
 }
 
 pub(crate) fn is_whole(blob: &[u8]) -> bool {
@@ -371,7 +374,11 @@ mod tests {
         };
         let delta = ledger.take_delta(1);
         let bases: Vec<Vec<u8>> = (0..SHARDS).map(|shard| ledger.shard_blob(shard)).collect();
-        let without = |blob: &Vec<u8>| without(blob, &forgotten).expect("whole");
+        let without = |blob: &Vec<u8>| {
+            let (rest, gone) = without(blob, &forgotten).expect("whole")?;
+            assert!(gone.iter().eq(&forgotten.hashes));
+            Some(rest)
+        };
         let changed: Vec<Vec<u8>> = bases.iter().filter_map(without).collect();
         assert_eq!(1, changed.len());
         assert_eq!(None, without(&changed[0]));

@@ -71,7 +71,12 @@ impl Policy {
 impl Forgotten {
     /// Whether the msisdn of this key is one of them.
     pub(crate) fn has(&self, key: u64) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The hash of the msisdn of this key, if it is one of them.
+    pub(crate) fn find(&self, key: u64) -> Option<u64> {
         let hash = msisdn::with_digits(key, |digits| self.keyed.hash(digits));
-        self.hashes.contains(&hash)
+        self.hashes.get(&hash).copied()
     }
 }

@@ -1,14 +1,17 @@
-//! The lines of a file that hold some digits, wherever in the line: for questions about one msisdn.
+//! The lines of a file that hold some digits, wherever in the line: for questions about one msisdn, or counted for many.
 //!
 //! Digits beside them make another number: the few of a short msisdn stand in many a timestamp.
 //! A file is gone through once, in bounded memory, at the speed of a search for bytes. What a line means is not decided
 //! here. Lines end as they were taken: at `\n`, and where a range ended, which may be within a line.
 
 use crate::crc::crc64;
+use crate::msisdn::{DIGITS_MAX, DIGITS_MIN, POW10};
 use crate::reader::read_through;
 use crate::scan::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter, memrchr};
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::io;
 
 /// Kept bytes of a line: the longest that is not too long, with mark and line end, and one more.
@@ -68,6 +71,38 @@ pub fn search(path: &[u8], compressed: bool, cuts: &[u64], digits: &[u8]) -> io:
     })?;
     search.cut();
     Ok(search.found)
+}
+
+/// How many lines of a file hold the digits of one of these msisdns (their keys): one pass, however many there are.
+pub fn count_lines<S: BuildHasher>(
+    path: &[u8],
+    compressed: bool,
+    keys: &HashSet<u64, S>,
+) -> io::Result<u64> {
+    let (mut lines, mut is_hit) = (0, false);
+    let (mut value, mut digits) = (0, 0);
+    let is_one = |value: u64, digits: usize| {
+        (DIGITS_MIN..=DIGITS_MAX).contains(&digits) && keys.contains(&(POW10[digits] + value))
+    };
+    read_through(path, compressed, (0, u64::MAX), |chunk| {
+        for &byte in chunk {
+            if byte.is_ascii_digit() {
+                if digits < DIGITS_MAX {
+                    value = value * 10 + u64::from(byte - b'0');
+                }
+                digits += 1;
+                continue;
+            }
+            is_hit |= is_one(value, digits);
+            (value, digits) = (0, 0);
+            if byte == b'\n' {
+                lines += u64::from(is_hit);
+                is_hit = false;
+            }
+        }
+        true
+    })?;
+    Ok(lines + u64::from(is_hit || is_one(value, digits)))
 }
 
 struct Search<'a> {
@@ -190,6 +225,7 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::msisdn::key_of;
     use std::io::Write;
 
     fn lines(content: &[u8], cuts: &[u64]) -> Vec<(u64, u64, u8, Vec<u8>)> {
@@ -217,6 +253,22 @@ mod tests {
         ];
         assert_eq!(expected, lines(content, &[content.len() as u64]));
         assert_eq!(expected, lines(content, &[8, 10, 25, content.len() as u64]));
+    }
+
+    #[test]
+    fn lines_of_many_msisdns_are_counted_in_one_pass_wherever_a_chunk_ends() {
+        let keys = [&b"12345"[..], b"012345", b"999999999999999"];
+        let keys: HashSet<u64> = keys.iter().filter_map(|digits| key_of(digits)).collect();
+        for shift in 0..20 {
+            let mut content = vec![b'x'; (256 << 10) - shift];
+            content.extend_from_slice(b"12345 012345\n0012345,112345,1234\n\n");
+            content.extend_from_slice(b"a,+999999999999999\r\n9999999999999999\n012345");
+            let path = std::env::temp_dir().join(format!("upswell-count-{}", std::process::id()));
+            std::fs::write(&path, &content).expect("written");
+            let found = count_lines(path.as_os_str().as_encoded_bytes(), false, &keys);
+            std::fs::remove_file(&path).expect("removed");
+            assert_eq!(3, found.expect("read"));
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ __all__ = [
     "SegmentReport",
     "Splitting",
     "check_gzip",
+    "count_lines",
     "crc64",
     "digest",
     "first_record",
@@ -356,8 +357,8 @@ class Scanned:
 def crc64(data: bytes, initial: int = 0) -> int:
     """CRC-64/NVME of data, continuing from initial (the CRC of what came before)."""
 
-def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> bytes | None:
-    """A blob of a ledger without all that is about the msisdns with these hashes under this key.
+def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> tuple[bytes, set[int]] | None:
+    """A blob of a ledger without all that is about the msisdns with these hashes under this key; whose there was some.
 
     None when there is nothing of the kind. ValueError when the blob is damaged.
     """
@@ -418,6 +419,9 @@ def parse_lines(
     For tests and `check`. kind is "record", "blank", "header" or a reason. `path` is one of PATHS. `first`:
     data is the start of a file.
     """
+
+def count_lines(path: bytes, compressed: bool, msisdns: Sequence[str]) -> int:
+    """How many lines of a file hold the digits of one of these, wherever in the line. One pass. Errors as digest."""
 
 def search(
     path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str

@@ -133,7 +133,10 @@ def load(paths: Paths, before: Reference | None, accept: bool) -> Change:
     suppressed = loaded.suppressed(suppress_source)
     if loaded.refusals:
         if before is None:
-            raise ConfigError("; ".join(loaded.refusals), "run: upswell check DATA SEGMENT RULES")
+            raise ConfigError(
+                "; ".join(loaded.refusals),
+                "correct it: `upswell check`, with the arguments and options of the run, names every line",
+            )
         return Change(before, accepted=False, words=loaded.refusals)
     reference = Reference(ruleset, rules, segment, versions, suppressed)
     return Change(reference, True, loaded.words, loaded.left_out, loaded.taken)

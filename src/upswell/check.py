@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from upswell import jvm
+from upswell import jvm, suppression
 from upswell.archive import check_place
+from upswell.batch import Versions
 from upswell.claim import SPARK, engine_of, fixed, other_engine, shards
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
@@ -32,6 +33,7 @@ from upswell.lint import (
 )
 from upswell.listing import read_name, scan, show_name
 from upswell.names import CONTROL, parse_begun, parse_published
+from upswell.policy import Policy
 from upswell.privacy import show_format
 from upswell.rules import Rule, Ruleset, directory_name, parse_rules
 from upswell.running import holder
@@ -102,8 +104,9 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     segment = None
     if segment_contents:
         segment, report.segment = lint_segment(report, segment_contents)
+    suppressed = None
     if settings.suppress and (suppress := _read(report, settings.suppress, read_segment)):
-        lint_suppress(report, suppress)
+        suppressed = lint_suppress(report, suppress)
     names = _check_names(report, settings)
     if settings.data.is_dir():
         _check_archive(report, settings)
@@ -112,7 +115,7 @@ def check(settings: Settings, *, output_given: bool) -> Report:
         _check_sample(report, segment, ruleset)
     if output_given:
         _check_output(report, settings, ruleset)
-        _check_state(report, settings, rules)
+        _check_state(report, settings, rules, suppressed)
     if settings.engine == "spark":
         _check_spark(report, settings)
     return report
@@ -296,7 +299,9 @@ def _existing(path: Path) -> Path:
     return next(each for each in (path, *path.absolute().parents) if each.exists())
 
 
-def _check_state(report: Report, settings: Settings, rules: Contents | None) -> None:
+def _check_state(
+    report: Report, settings: Settings, rules: Contents | None, suppressed: Segment | None
+) -> None:
     state_dir = settings.state_dir
     if not (state_dir / DATABASE).exists():
         _check_new(report, settings)
@@ -306,6 +311,8 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
     try:
         with View.open(state_dir) as view:
             meta, versions = view.meta(), view.current_versions()
+            if versions:
+                _check_kept_back(report, settings, view, versions, suppressed)
     except UpswellError as error:
         report.take(state_dir, error)
         return
@@ -323,13 +330,6 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
                 "set it back, or begin anew: another OUTPUT, and --since with the next day's 0000",
             )
     _check_engine(report, settings, meta)
-    if versions and versions.suppress and settings.suppress is None:
-        report.add(
-            "error" if not settings.accept_reference else "warning",
-            state_dir,
-            "this state has a suppression list, and the start would name none",
-            "give --suppress again or, to lift all suppressions, --accept-reference once",
-        )
     changed = rules is not None and versions is not None and rules.version != versions.rules
     if changed and rules and parse_rules(rules.files).problems and not settings.accept_reference:
         report.add(
@@ -338,6 +338,28 @@ def _check_state(report: Report, settings: Settings, rules: Contents | None) -> 
             "this change would be refused and the last good version kept, because of its bad lines",
             "correct them, or give --accept-reference",
         )
+
+
+def _check_kept_back(
+    report: Report, settings: Settings, view: View, versions: Versions, new: Segment | None
+) -> None:
+    """Whether a start would notify somebody whom the state keeps back. ``new``: SUPPRESS as it is now."""
+    level: Level = "warning" if settings.accept_reference else "error"
+    if versions.suppress and settings.suppress is None:
+        report.add(level, settings.state_dir, *suppression.LOST)
+    elif versions.suppress and new is not None and len(new):
+        for sentence in suppression.lost(
+            Segment.load(view.reference("suppress", versions.suppress)), new
+        ):
+            report.add(
+                level,
+                settings.suppress,
+                f"this change would be refused and the last good version kept: {sentence}",
+                "correct it, or give --accept-reference",
+            )
+    known = view.reference("policy", versions.policy) if versions.policy else b""
+    for message, hint in Policy.parse(known).losses(settings.policy):
+        report.add(level, settings.state_dir, message, hint)
 
 
 def _check_engine(report: Report, settings: Settings, meta: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ done or not, but for files that the next start or the next ``forget`` puts in pl
 log or reject file of the state holds a record, a total or a cap of them.
 """
 
-import re
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -21,6 +20,7 @@ from upswell.keyed import KEY_BYTES, keyed_hash
 from upswell.privacy import escape
 from upswell.rejects import Rejects, digest_of, unescape
 from upswell.schema import DAMAGED_HINT, damaged, seal, storage_errors
+from upswell.segment import numbers
 from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
 from upswell.view import BATCH_COLUMNS, to_signed
 
@@ -34,6 +34,8 @@ class Erased(NamedTuple):
     reject_lines: int
     ledger_blobs: int
     """Parts of the ledger that held totals or caps of them."""
+    people: int
+    """Of whom there was any of it."""
 
 
 class _Rewritten(NamedTuple):
@@ -42,6 +44,8 @@ class _Rewritten(NamedTuple):
     batch: int
     content: bytes
     lines: int
+    people: frozenset[bytes]
+    """Whose lines were left out."""
 
 
 class Eraser(Checkpoint):
@@ -65,12 +69,19 @@ class Eraser(Checkpoint):
         new = [msisdn for msisdn in msisdns if not any(one.has(msisdn) for one in known)]
         until_day = max([until_day, *self._adopted_days(new)])
         key = secrets.token_bytes(KEY_BYTES)
-        anew = list(self._shard_files_anew(key, [_hash(key, msisdn) for msisdn in msisdns]))
+        hashes = {_hash(key, msisdn): msisdn for msisdn in msisdns}
+        stood = {number.decode() for one in rewritten for number in one.people}
+        anew = []
+        for name, file, gone in self._shard_files_anew(key, [*hashes]):
+            anew.append((name, file))
+            stood.update(hashes[one] for one in gone)
         with self._transaction():
             if new:
                 self._put_forgetting(key, new, until_day)
-            notifications = sum(self._erase_notifications(msisdn) for msisdn in msisdns)
-            blobs = self._erase_in_ledger(key, [_hash(key, msisdn) for msisdn in msisdns])
+            notifications = {each: self._erase_notifications(each) for each in msisdns}
+            blobs, gone = self._erase_in_ledger(key, [*hashes])
+            stood.update(hashes[one] for one in gone)
+            stood.update(each for each, many in notifications.items() if many)
             self._replace_shard_files(anew)
             for one in rewritten:
                 self._put_rejects(one)
@@ -78,7 +89,8 @@ class Eraser(Checkpoint):
         if self.ledger_dir.is_dir():
             shards.sweep(self.ledger_dir, {file.name for file in self.shard_files()})
         self._scrub()
-        return Erased(notifications, sum(one.lines for one in rewritten), blobs + len(anew))
+        reject_lines = sum(one.lines for one in rewritten)
+        return Erased(sum(notifications.values()), reject_lines, blobs + len(anew), len(stood))
 
     def suppressed_until(self, msisdns: Collection[str]) -> int:
         """The day until whose end all of these are suppressed, who were forgotten; 0: there was nothing to suppress."""
@@ -137,16 +149,18 @@ class Eraser(Checkpoint):
         )
         return gone.total()
 
-    def _erase_in_ledger(self, key: bytes, hashes: Sequence[int]) -> int:
-        """Take totals and caps out of every stored part of the ledger; how many parts held some."""
-        changed = 0
+    def _erase_in_ledger(self, key: bytes, hashes: Sequence[int]) -> tuple[int, set[int]]:
+        """Take totals and caps out of every stored part of the ledger; how many parts held some, and whose."""
+        changed, gone = 0, set[int]()
         try:
             # One by one: together they are as large as the ledger.
             for (shard,) in self.rows("SELECT shard FROM ledger_base"):
                 ((batch, content),) = self.rows(
                     "SELECT batch, content FROM ledger_base WHERE shard = ?", (shard,)
                 )
-                if (rest := forget_in(content, key, hashes)) is not None:
+                if (found := forget_in(content, key, hashes)) is not None:
+                    rest = found[0]
+                    gone |= found[1]
                     self._db.execute(
                         "UPDATE ledger_base SET content = ?, seal = ? WHERE shard = ?",
                         (rest, seal(shard, batch, rest), shard),
@@ -156,7 +170,9 @@ class Eraser(Checkpoint):
                 ((content,),) = self.rows(
                     "SELECT content FROM ledger_delta WHERE batch = ?", (batch,)
                 )
-                if (rest := forget_in(content, key, hashes)) is not None:
+                if (found := forget_in(content, key, hashes)) is not None:
+                    rest = found[0]
+                    gone |= found[1]
                     self._db.execute(
                         "UPDATE ledger_delta SET content = ?, seal = ? WHERE batch = ?",
                         (rest, seal(batch, rest), batch),
@@ -166,14 +182,14 @@ class Eraser(Checkpoint):
                         self._put_meta({"adopted_bytes": str(len(rest))})
         except ValueError as error:
             raise StorageError(f"the ledger in {self.path} is damaged", DAMAGED_HINT) from error
-        return changed
+        return changed, gone
 
     def _shard_files_anew(
         self, key: bytes, hashes: Sequence[int]
-    ) -> Iterator[tuple[str, ShardFile]]:
+    ) -> Iterator[tuple[str, ShardFile, set[int]]]:
         """Write the files of the ledger that hold totals or caps of them anew, under the name of an attempt.
 
-        Gives (name before, file); a crash leaves files that no row names.
+        Gives (name before, file, whose hashes); a crash leaves files that no row names.
         """
         attempt = new_attempt()
         with faults(self.ledger_dir, StorageError, RECOVERS):
@@ -185,10 +201,12 @@ class Eraser(Checkpoint):
                     raise damaged(self.path, f"the ledger: {error}") from error
                 if any(blob is not None for blob in changed):
                     rest = [
-                        old if new is None else new for old, new in zip(blobs, changed, strict=True)
+                        old if new is None else new[0]
+                        for old, new in zip(blobs, changed, strict=True)
                     ]
                     place = (file.shard, file.batch, attempt, file.kind)
-                    yield file.name, write_shard_file(self.ledger_dir, *place, rest)
+                    gone = set[int]().union(*(new[1] for new in changed if new is not None))
+                    yield file.name, write_shard_file(self.ledger_dir, *place, rest), gone
 
     def _replace_shard_files(self, anew: Sequence[tuple[str, ShardFile]]) -> None:
         for name, file in anew:
@@ -203,19 +221,21 @@ class Eraser(Checkpoint):
 
         Files of no batch, which an earlier state has left here, have nothing to wait for.
         """
-        # As `explain` has it: digits beside them make another number.
-        theirs = re.compile(rb"(?<![0-9])(?:%b)(?![0-9])" % b"|".join(map(str.encode, msisdns)))
+        theirs = frozenset(map(str.encode, msisdns))
         for number, content in rejects.contents():
             lines = content.splitlines(keepends=True)
-            # The columns before the content are ours: numbers that may look like a dial.
-            kept = [
-                line for line in lines if not theirs.search(unescape(line.rpartition(b"\t")[2]))
-            ]
+            people, kept = set[bytes](), list[bytes]()
+            for line in lines:
+                # The columns before the content are ours: numbers that may look like a dial.
+                found = theirs.intersection(numbers(unescape(line.rpartition(b"\t")[2])))
+                people |= found
+                if not found:
+                    kept.append(line)
             if len(kept) < len(lines):
                 rest = b"".join(kept)
                 known = self.first_batch() <= number <= self.last_batch()
                 rejects.rewrite(number, rest, at_once=not known)
-                yield _Rewritten(number, rest, len(lines) - len(kept))
+                yield _Rewritten(number, rest, len(lines) - len(kept), frozenset(people))
 
     def _put_rejects(self, one: _Rewritten) -> None:
         for values in self.rows(

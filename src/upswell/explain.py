@@ -6,6 +6,7 @@ be. This is an explicit look-up: the msisdn is shown whole, but in the sentences
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from upswell.listing import show_name
 from upswell.names import place_of
 from upswell.privacy import mask_digits
 from upswell.published import Where, published_place, where
-from upswell.reference import Line, Record
 from upswell.replay import CAPS_FORGOTTEN, Past, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
-from upswell.story import Entry, Explanation, Lines, Told
+from upswell.story import Entry, Explanation, Lines, Quoted, Told
+from upswell.uncounted import uncounted
 from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
@@ -33,6 +34,7 @@ _EMITTED = {
     "control": "kept from the customer, who is in the control group: written to",
 }
 """What became of a record that came to a file, by outcome."""
+_KEY_GONE = "customers were forgotten, and the key that told who is destroyed"
 
 
 def explain(
@@ -76,20 +78,30 @@ class _Explaining:
         self.found = Explanation(msisdn)
         self.kept = set(self._kept())
         self.forgotten = Forgotten(view, past)
-        self.notified: dict[tuple[str, int], Line] = {}
-        """By application and day."""
-        self.fired: dict[Key, Line] = {}
+        self.notified: dict[tuple[str, int], Entry] = {}
+        """What came to a file, by application and day."""
+        self.fired: dict[Key, Entry] = {}
         """By occurrence."""
 
     def run(self, services: set[int] | None) -> Explanation:
         entries = [self._entry(told) for told in self.lines.told()]
         self._membership()
+        told = Counter(entry.told.line.file for entry in entries)
+        self.found.not_counted = uncounted(self.view, self.past, self.found.msisdn, told)
         self._compare(entries)
         self.found.entries = [
             entry
             for entry in entries
             if (not entry.day or self._is_asked(entry.day)) and _is_about(entry, services)
         ]
+        if services is not None:
+            names = {
+                rule.application
+                for ruleset in rulesets(self.view)
+                for rule in ruleset.rules
+                if rule.service in services
+            }
+            self.found.quoted = [one for one in self.found.quoted if one.application in names]
         return self.found
 
     def _is_asked(self, day: int) -> bool:
@@ -111,26 +123,39 @@ class _Explaining:
             if entry.outcome in _EMITTED:
                 control = entry.outcome == "control"
                 entry.output = self._output(told.taken.batch, line.rule.application, control)
-                self.notified[line.rule.application, day] = line
-                self.fired[self._occurrence(entry, line.rule)] = line
+                self.notified[line.rule.application, day] = entry
+                self.fired[self._occurrence(entry, line.rule)] = entry
         entry.why = self._why(entry)
         return entry
 
     def _outcome(self, entry: Entry, rule: Rule) -> str:
         """The outcome of a record; behind lost bytes only what the state's notifications say of it, too."""
         if entry.told.proven or entry.outcome == "late":
-            return entry.outcome
+            return "not_proven" if self._is_blind(entry, rule) else entry.outcome
         for outcome in _EMITTED:
             if self._sent(entry, control=outcome == "control") in self.kept:
                 return outcome
         return "capped" if self._is_capped(entry, rule) else "not_proven"
+
+    def _is_blind(self, entry: Entry, rule: Rule) -> bool:
+        """Whether nobody can tell any more if a record was suppressed, as its customer may have been forgotten.
+
+        Who was not has the notification still, and what came after it is certain.
+        """
+        if entry.day < self.past.pruned_before:
+            return False
+        if not self.forgotten.is_blind(entry.told.taken.batch):
+            return False
+        if entry.outcome in _EMITTED:
+            return self._sent(entry, control=entry.outcome == "control") not in self.kept
+        return entry.outcome == "capped" and not self._is_capped(entry, rule)
 
     def _is_capped(self, entry: Entry, rule: Rule) -> bool:
         """Whether a notification that is certain stood in a record's way."""
         cap = (self.found.msisdn, rule.application, entry.day)
         return self._before(entry, rule) is not None or cap in self.lines.adopted
 
-    def _before(self, entry: Entry, rule: Rule) -> Line | None:
+    def _before(self, entry: Entry, rule: Rule) -> Entry | None:
         """The notification that a record came too late for."""
         return self.notified.get((rule.application, entry.day)) or self.fired.get(
             self._occurrence(entry, rule)
@@ -153,28 +178,47 @@ class _Explaining:
         if line.outcome == "not_in_segment":
             return f"not in the segment (version {entry.told.taken.versions.segment[:12]})"
         if line.outcome == "suppressed":
-            if self.lines.is_forgotten(entry.told.taken.batch):
-                return "the customer was forgotten: suppressed until their days are closed"
+            until_day = self.lines.forgotten_until(entry.told.taken.batch)
+            if until_day is not None:
+                # A state without a batch knew no day.
+                until = f" until {date_of(until_day)} is closed" if until_day else ""
+                return f"the customer was forgotten: suppressed{until}"
             return f"on the suppression list (version {entry.told.taken.versions.suppress[:12]})"
         if rule is None:
             return self._without_rule(entry)
         if entry.outcome == "late":
-            return f"{date_of(entry.day)} was closed already: too late to be counted"
+            return (
+                f"{date_of(entry.day)} was closed already: too late to be counted (a file of"
+                f" {entry.told.taken.newest_stamp} had come, and {self.past.keep_days} days stay open)"
+            )
         if entry.outcome == "capped":
             return self._capped(entry, rule)
         measured = "volume" if self.past.measure == "session" else "total"
         if not entry.told.proven:
             return self._after_loss(entry, rule, measured)
+        if entry.outcome == "not_proven":
+            return f"not proven: {_KEY_GONE}"
         if entry.outcome == "counted":
-            return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}"
+            reached = ": reached, not exceeded" if line.total == rule.threshold else ""
+            return f"{measured} {line.total:,} of {rule.threshold:,} in {rule.window()}{reached}"
         return f"{measured} {line.total:,} exceeds {rule.threshold:,}: {self._exceeded(entry)}"
 
     def _exceeded(self, entry: Entry) -> str:
         """What became of a record above its threshold."""
         if entry.outcome == "capped_customer":
             most = self.lines.policy(entry.told.taken).max_per_customer_per_day
-            return f"but the customer has had {most:,} of {most:,} notifications on {date_of(entry.day)}"
+            had = "; ".join(self._had(entry.day))
+            return f"but the customer has had {most:,} of {most:,} notifications on {date_of(entry.day)}: {had}"
         return f"{_EMITTED[entry.outcome]} {entry.output}"
+
+    def _had(self, day: int) -> Iterator[str]:
+        """The notifications of a day so far, in the order in which they came."""
+        for application in sorted(name for _, name, of_day in self.lines.adopted if of_day == day):
+            yield f"{application} before this state began"
+        for (application, of_day), before in self.notified.items():
+            if of_day == day:
+                group = ", of the control group" if before.outcome == "control" else ""
+                yield f"{application} {_at(before, before)}{group}"
 
     def _after_loss(self, entry: Entry, rule: Rule, measured: str) -> str:
         """Of a record that the state says was sent, or of which nobody can say it."""
@@ -196,13 +240,13 @@ class _Explaining:
         return f"hour {hour}{f':{minute:02}' if minute else ''} is outside {windows}"
 
     def _capped(self, entry: Entry, rule: Rule) -> str:
-        before, record = self._before(entry, rule), entry.told.line.record
-        if before is None or before.record is None or before.rule is None or record is None:
+        before = self._before(entry, rule)
+        if before is None:
             return "already notified, before this state began"
-        name = before.rule.application
-        named = "" if name == rule.application else f" as {name}"
-        at = f"{_moment(before.record, record)} ({show_name(before.file)}:{before.line})"
-        return f"already notified{named} at {at}"
+        named = "" if before.application == rule.application else f" as {before.application}"
+        if before.outcome == "control":
+            return f"already kept from the customer{named}, who is in the control group, {_at(before, entry)}"
+        return f"already notified{named} {_at(before, entry)}"
 
     def _output(self, batch: int, application: str, control: bool) -> str:
         """The file that holds a notification, and where it is now."""
@@ -240,11 +284,12 @@ class _Explaining:
         kept -= {sent for sent in kept if sent[0] < self.past.pruned_before}
         forgotten = {sent for sent in again - kept if self._is_forgotten(sent)}
         again -= forgotten
-        unproven = self._unproven(len(forgotten))
+        blind = sum(entry.outcome == "not_proven" and entry.told.proven for entry in told)
+        unproven = self._unproven(len(forgotten), blind)
         state_alone = {sent for sent in kept - again if not unproven or sent in proven}
         self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_alone)]
         self.found.differences += [
-            f"{_quote(sent)}: {words}"
+            f"{_quote(sent).sentence()}: {words}"
             for rows, words in (
                 (state_alone, "the state says so, and the replay does not"),
                 (again - kept, "the replay says so, and the state does not"),
@@ -266,16 +311,18 @@ class _Explaining:
             batch, application, day, control
         )
 
-    def _unproven(self, forgotten: int) -> bool:
+    def _unproven(self, forgotten: int, blind: int) -> bool:
         if forgotten:
             self.found.unproven.append(
-                f"the state holds {forgotten:,} of these notifications no more: their customers were forgotten"
+                f"the state holds {forgotten:,} of these notifications no more: the customer was forgotten"
+            )
+        if blind:
+            self.found.unproven.append(
+                f"{_KEY_GONE}: {blind:,} of these records may have been suppressed"
             )
         last = self.past.last_batch
         if self.forgotten.is_blind(last) and self.lines.reference.totals:
-            self.found.unproven.append(
-                "customers were forgotten, and the key that told who is destroyed: totals are not compared"
-            )
+            self.found.unproven.append(f"{_KEY_GONE}: totals are not compared")
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
         if not self.past.adopted_known:
@@ -336,18 +383,20 @@ def _last_day(key: Key) -> int:
     return day if start_min < end_min else add_days(day, 1)
 
 
-def _moment(of: Record, beside: Record) -> str:
-    """The time of a record, with its date when another record that is told of is of another day."""
-    form = "%H:%M" if of.moment.date() == beside.moment.date() else "%Y-%m-%d %H:%M"
-    return of.moment.strftime(form)
+def _at(entry: Entry, beside: Entry) -> str:
+    """When and where a record was, with its date when another record that is told of is of another day."""
+    line, record, other = entry.told.line, entry.told.line.record, beside.told.line.record
+    assert record is not None and other is not None, "an entry with a rule is a record"
+    form = "%H:%M" if record.moment.date() == other.moment.date() else "%Y-%m-%d %H:%M"
+    return f"at {record.moment.strftime(form)} ({show_name(line.file)}:{line.line})"
 
 
-def _quote(sent: Sent) -> str:
+def _quote(sent: Sent) -> Quoted:
     day, application, batch, file, byte, raw, control = sent
     text = raw.decode("ascii", "backslashreplace")
     kept = ", kept from the control group" if control else ""
     place = f"{show_name(file)} byte {byte:,}, batch {batch}{kept}"
-    return f"{date_of(day)} {application}: {text} ({place})"
+    return Quoted(day, application, f"{text} ({place})", control)
 
 
 _WHERE: dict[Where, str] = {

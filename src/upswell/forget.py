@@ -9,16 +9,18 @@ searches. No msisdn is in anything that it gives back.
 import re
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 
+from upswell.config import threads_default
 from upswell.contents import read_segment
 from upswell.erase import Erased, Eraser
 from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
 from upswell.filesystem import directory, inside, read_file
-from upswell.kernel import SHARDS, Segment, forget_in, search
+from upswell.kernel import SHARDS, Segment, count_lines, forget_in
 from upswell.keyed import KEY_BYTES, keyed_hash
 from upswell.listing import read_name, scan, show_name
 from upswell.names import parse_staged
@@ -26,12 +28,11 @@ from upswell.privacy import escape
 from upswell.published import files
 from upswell.rejects import unescape
 from upswell.schema import EXPORTED, connect, storage_errors
-from upswell.segment import parse_msisdn
+from upswell.segment import numbers, parse_msisdn
 from upswell.sink import OWN_DIRECTORY, STAGING
 from upswell.view import View
 from upswell.zones import Zones, day_last_of
 
-_END = 1 << 62  # no file is as long
 _DAY = re.compile(r"[0-9]{8}")  # a directory of the archive
 
 
@@ -135,7 +136,7 @@ class _Looking:
     def __init__(self, found: Removal, msisdns: Sequence[str]) -> None:
         self._found = found
         self._msisdns = msisdns
-        self._theirs = re.compile(rb"(?<![0-9])(?:%b)(?![0-9])" % "|".join(msisdns).encode())
+        self._theirs = frozenset(map(str.encode, msisdns))
 
     def through_output(self, output: Path) -> None:
         """All notification files that are still there."""
@@ -147,7 +148,7 @@ class _Looking:
             except OSError as error:
                 self._missed(f"{output}/{place}", error.strerror)
                 continue
-            self._tell(f"OUTPUT/{place}", sum(1 for _ in self._theirs.finditer(content)))
+            self._tell(f"OUTPUT/{place}", self._count(content))
 
     def through_data(self, data: Path) -> None:
         """All files of DATA, whether they were read or not."""
@@ -174,16 +175,20 @@ class _Looking:
             self._missed(
                 f"{where}, {others:,} of its files", "their names are those of no DATA file"
             )
-        for name in names:
-            try:
-                lines = [
-                    search(bytes(place / name), name.endswith(".gz"), [_END], msisdn).hits
-                    for msisdn in self._msisdns
-                ]
-            except (OSError, ValueError) as error:
-                self._missed(f"{where}/{show_name(name)}", getattr(error, "strerror", str(error)))
-                continue
-            self._tell(f"{where}/{show_name(name)}", sum(map(len, lines)))
+        with ThreadPoolExecutor(threads_default()) as pool:
+            counts = pool.map(self._lines, (place / name for name in names))
+            for name, found in zip(names, counts, strict=True):
+                if isinstance(found, int):
+                    self._tell(f"{where}/{show_name(name)}", found)
+                else:
+                    self._missed(f"{where}/{show_name(name)}", found)
+
+    def _lines(self, path: Path) -> int | str | None:
+        """How many lines of a file hold one of them, or why that cannot be known."""
+        try:
+            return count_lines(bytes(path), path.suffix == ".gz", self._msisdns)
+        except (OSError, ValueError) as error:
+            return getattr(error, "strerror", str(error))
 
     def through_dials(self, what: str, path: Path) -> None:
         """SEGMENT or SUPPRESS, as they are now."""
@@ -212,20 +217,23 @@ class _Looking:
             return
         key = secrets.token_bytes(KEY_BYTES)
         hashes = [keyed_hash(key, msisdn.encode()) for msisdn in self._msisdns]
-        places = ",".join("?" * len(self._msisdns))
+        theirs = frozenset(self._msisdns)
         try:
             with storage_errors(file), closing(connect(file, "ro")) as db:
-                ((times,),) = db.execute(
-                    f"SELECT count(*) FROM notification WHERE msisdn IN ({places})", self._msisdns
-                )
+                rows = db.execute("SELECT msisdn FROM notification")
+                times = sum(msisdn in theirs for (msisdn,) in rows)
                 for (content,) in db.execute("SELECT content FROM reject_file"):
-                    times += sum(1 for _ in self._theirs.finditer(unescape(content)))
+                    times += self._count(unescape(content))
                 for (content,) in db.execute("SELECT content FROM ledger_base"):
                     times += forget_in(content, key, hashes) is not None
         except (UpswellError, ValueError) as error:
             self._missed(str(file), getattr(error, "message", str(error)))
             return
         self._tell(f"the exported file {escape(str(file))}", times)
+
+    def _count(self, content: bytes) -> int:
+        """How often they stand in some bytes."""
+        return sum(number in self._theirs for number in numbers(content))
 
     def _tell(self, where: str, times: int) -> None:
         if times:

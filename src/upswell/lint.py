@@ -143,8 +143,8 @@ def lint_segment(report: Findings, contents: Contents) -> tuple[Segment, Segment
     )
 
 
-def lint_suppress(report: Findings, contents: Contents) -> None:
-    """Report what is wrong with a suppression list in these files: a line that is lost is a person who is notified."""
+def lint_suppress(report: Findings, contents: Contents) -> Segment:
+    """The suppression list in these files; what is wrong with it goes to the report: who is lost would be notified."""
     suppressed, parsed = Segment.parse([content for _, content in contents.files])
     for index, line, reason, head in parsed.errors[:NAMED_MAX]:
         report.add(
@@ -156,8 +156,10 @@ def lint_suppress(report: Findings, contents: Contents) -> None:
     if (more := parsed.bad - NAMED_MAX) > 0:
         report.add("error", "SUPPRESS", f"{more:,} more lines are no dial")
     if not len(suppressed):
-        report.add("error", "SUPPRESS", "no dial", "to suppress nobody, leave the option out")
+        names = ", ".join(mask_digits(name) for name, _ in contents.files[:3])
+        report.add("error", names, "no dial", "to suppress nobody, leave the option out")
     _check_zeros(report, contents)
+    return suppressed
 
 
 def _check_zeros(report: Findings, contents: Contents) -> None:

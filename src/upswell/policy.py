@@ -7,6 +7,7 @@ alone, so it is the same on every machine and in every replay, and a larger shar
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from upswell.keyed import KEY_BYTES, keyed_hash
@@ -67,10 +68,24 @@ class Policy(NamedTuple):
         }
         return {name: value for name, value in words.items() if value}
 
-    def loses_control(self, newer: "Policy") -> bool:
-        """Whether some of the control group would be notified by another policy."""
+    def losses(self, newer: "Policy") -> Iterator[tuple[str, str]]:
+        """What a start with another policy would lose, most likely by mistake, and the next step.
+
+        A message that was sent cannot be taken back. Another limit is one that somebody wrote down; none is not.
+        """
+        if self.max_per_customer_per_day and not newer.max_per_customer_per_day:
+            yield (
+                "this state has a limit per customer and day, and the start names none:"
+                f" it was {self.max_per_customer_per_day:,}",
+                "give --max-per-customer-per-day again or, to lift the limit, --accept-reference once",
+            )
         smaller = newer.control_share < self.control_share
-        return self.control_share > 0 and (smaller or newer.control_key != self.control_key)
+        if self.control_share and (smaller or newer.control_key != self.control_key):
+            words = "; ".join(self._control_words(newer))
+            yield (
+                f"this state has a control group, and the start would notify some of it: {words}",
+                "give --control-share and --control-key as before or, to end the comparison, --accept-reference once",
+            )
 
     def describe_change(self, newer: "Policy") -> list[str]:
         """What another policy changes, in words that do not give the key away."""
@@ -80,6 +95,10 @@ class Policy(NamedTuple):
                 "notifications a customer may get a day:"
                 f" {_limit(self.max_per_customer_per_day)} -> {_limit(newer.max_per_customer_per_day)}"
             )
+        return words + self._control_words(newer)
+
+    def _control_words(self, newer: "Policy") -> list[str]:
+        words = []
         if self.control_share != newer.control_share:
             words.append(
                 f"control group: {_percent(self.control_share)} -> {_percent(newer.control_share)}"

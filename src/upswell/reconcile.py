@@ -56,10 +56,20 @@ class Day:
     """The notifications of one day."""
 
     notifications: int = 0
+    """All that were sent, as the state counts them."""
+    forgotten: int = 0
+    """Of them those of customers who were forgotten: counted, and no longer held."""
+    pruned: int = 0
+    """Of them those that the state no longer keeps, since their day is long ago."""
     control: int = 0
     """Notifications of the control group, which are not among the others."""
     where: Counter[Where] = field(default_factory=Counter)
     """The lines of files that are in OUTPUT, were changed there or taken away, or wait to be published."""
+
+    @property
+    def unproven(self) -> int:
+        """Notifications that no replay gives, as far as what it read goes."""
+        return max(self.notifications - self.where.total(), 0)
 
 
 @dataclass(slots=True)
@@ -92,8 +102,11 @@ class Reconciled:
                 {
                     "day": day,
                     "notifications": of_day.notifications,
+                    "forgotten": of_day.forgotten,
+                    "pruned": of_day.pruned,
                     "control": of_day.control,
                     **dict(of_day.where),
+                    "unproven": of_day.unproven,
                 }
                 for day, of_day in sorted(self.days.items())
             ],
@@ -321,29 +334,13 @@ class _Reconciliation:
     def _notifications(self, proven: int) -> None:
         """Compare the state's notifications with the replay's, and with its own count of them."""
         sums: defaultdict[int, _Sum] = defaultdict(_Sum)
-        counted = Counter[tuple[int, str, bool]]()
+        held = Counter[tuple[int, str, bool]]()
         for batch, row in self._kept_rows():
             day, application, *_, control = row
             sums[batch] = sums[batch].plus(row)
-            counted[day, application, control] += 1
-            of_day = self.found.days.setdefault(day, Day())
-            of_day.control += control
-            of_day.notifications += not control
+            held[day, application, control] += 1
             self.forgotten.kept(batch, row)
-        counted.update(self.forgotten.counted(self.day))
-        known = {(*key, False): lines for key, lines in self.past.notified.items()}
-        known |= {(*key, True): lines for key, lines in self.past.control.items()}
-        for day, application, control in sorted(counted.keys() | known.keys()):
-            key = day, application, control
-            told, rows = known.get(key, 0), counted[key]
-            if day < self.past.pruned_before:
-                self.found.pruned += told if self.day in (None, day) else 0
-                continue
-            if told != rows and self.day in (None, day):
-                self.found.differences.append(
-                    f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
-                    f" {rows:,}"
-                )
+        self._days(held)
         unlike = []
         for number in sorted(sums.keys() | self.sums.keys()):
             if number < proven and not self.forgotten.is_blind(number):
@@ -358,6 +355,31 @@ class _Reconciliation:
                 f"the notifications of batch {number} are not those of its replay"
                 for number in unlike[1:DIFFERENCES_MAX]
             ]
+
+    def _days(self, held: Counter[tuple[int, str, bool]]) -> None:
+        """Count the notifications of each day, and compare those that are held with the state's own count."""
+        forgotten = self.forgotten.counted(self.day)
+        known = {(*key, False): lines for key, lines in self.past.notified.items()}
+        known |= {(*key, True): lines for key, lines in self.past.control.items()}
+        for key in sorted(held.keys() | forgotten.keys() | known.keys()):
+            day, application, control = key
+            if self.day not in (None, day):
+                continue
+            told, rows = known.get(key, 0), held[key] + forgotten[key]
+            pruned = told if day < self.past.pruned_before else 0
+            self.found.pruned += pruned
+            of_day = self.found.days.setdefault(day, Day())
+            if control:
+                of_day.control += pruned or rows
+            else:
+                of_day.notifications += pruned or rows
+                of_day.forgotten += forgotten[key]
+                of_day.pruned += pruned
+            if told != rows and not pruned:
+                self.found.differences.append(
+                    f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
+                    f" {rows:,}"
+                )
 
     def _unlike_rows(self, number: int) -> Iterator[str]:
         """Where the notifications of a batch differ from its replay; it takes a second replay."""

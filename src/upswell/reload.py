@@ -89,13 +89,14 @@ class Reload:
         """The reference that a start goes on with: what is on disk or, if that is refused, the last good version.
 
         Call it once all are still. Raises InputMissing, ConfigError when nothing usable is there or the suppression
-        list or a part of the control group would be lost, OutputUnwritable.
+        list, the limit or a part of the control group would be lost, OutputUnwritable.
         """
         versions = self._kept.current_versions()
         before = self._restore(versions) if versions else None
         self._decided = self._look()
-        if before is not None and before.suppressed is not None and self._paths.suppress is None:
-            suppression.refuse_loss(self._accept)
+        is_listed = before is not None and before.suppressed is not None
+        if is_listed and self._paths.suppress is None and not self._accept:
+            raise ConfigError(*suppression.LOST)
         change = load(self._paths, before, self._accept)
         self._check(change.reference.rules.applications)
         return self._keep(self._with_policy(change, versions))
@@ -106,12 +107,9 @@ class Reload:
             return change
         known = before.policy if before else ""
         old = Policy.parse(self._kept.reference("policy", known)) if known else OFF
-        if old.loses_control(self._policy) and not self._accept:
-            raise ConfigError(
-                "this state has a control group, and the start would notify some of it:"
-                f" {'; '.join(old.describe_change(self._policy))}",
-                "give --control-share and --control-key as before or, to end the comparison, --accept-reference once",
-            )
+        if not self._accept:
+            for message, hint in old.losses(self._policy):
+                raise ConfigError(message, hint)
         words = old.describe_change(self._policy)
         versions = change.reference.versions._replace(policy=self._policy.version)
         taken = Taken("policy", versions.policy, self._policy.content, "; ".join(words))

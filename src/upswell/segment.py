@@ -4,13 +4,15 @@ Owns what counts as a dial. It reads no files and keeps no state; the kernel loa
 seconds) and is tested to agree with this. An msisdn is a digit string: leading zeros count, it is never a number.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 MSISDN_DIGITS_MIN = 5
 MSISDN_DIGITS_MAX = 15
 LINE_BYTES_MAX = 4096
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NUMBER = re.compile(rb"[0-9]+")
 
 
 class BadDial(NamedTuple):
@@ -51,6 +53,11 @@ def parse_msisdn(field: bytes) -> str | None:
     if is_digits(digits, MSISDN_DIGITS_MIN, MSISDN_DIGITS_MAX):
         return digits.decode("ascii")
     return None
+
+
+def numbers(content: bytes) -> Iterator[bytes]:
+    """The runs of digits in some bytes: where a dial is looked for, digits beside it make another number."""
+    return (found[0] for found in _NUMBER.finditer(content))
 
 
 def is_blank(content: bytes) -> bool:

@@ -20,10 +20,12 @@ from upswell.policy import Policy
 from upswell.reference import Line, Reference, Taken
 from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
+from upswell.uncounted import Uncounted
 from upswell.view import View
+from upswell.zones import date_of
 
-_FAR = ("counted", "capped", "capped_customer", "control", "not_proven")
-"""Outcomes of records that came to a ledger, and were not sent: the last of them tells where the day ended."""
+_FAR = ("counted", "capped", "capped_customer", "not_proven")
+"""Outcomes of records that came to a ledger and no file: the last of them tells where the day ended."""
 _NEARER = ("late", "outside_window", "no_rule", "suppressed", "not_in_segment")
 """The others, in the order in which they explain a silence: the one that came furthest first."""
 
@@ -79,9 +81,10 @@ class Lines:
                 yield from self._decide(taken, mine.pop(), proven)
         self._forget_before(self.past.last_batch + 1)
 
-    def is_forgotten(self, batch: int) -> bool:
-        """Whether the customer is suppressed in a batch because they were forgotten."""
-        return any(one.first_batch <= batch for one in self.forgettings)
+    def forgotten_until(self, batch: int) -> int | None:
+        """Until the end of which day the customer is suppressed in a batch, since they were forgotten; None: not so."""
+        days = (one.until_day for one in self.forgettings if one.first_batch <= batch)
+        return max(days, default=None)
 
     def _forget_before(self, batch: int) -> None:
         if self._forgotten_from is not None and self._forgotten_from <= batch:
@@ -105,7 +108,7 @@ class Lines:
     def is_suppressed(self, taken: LogRange) -> bool:
         """Whether the customer was on the suppression list, or was forgotten, when a range was taken."""
         listed = self._references.suppressed(taken.versions.suppress) or ()
-        return self.is_forgotten(taken.batch) or self.msisdn in listed
+        return self.forgotten_until(taken.batch) is not None or self.msisdn in listed
 
     def _search(self) -> dict[str, list[Hit]]:
         """The hits of each file, the first one last. All files are looked through at once, one a thread."""
@@ -205,6 +208,25 @@ class Entry:
         }
 
 
+class Quoted(NamedTuple):
+    """A notification that the state tells of, and no kept file."""
+
+    day: int
+    application: str
+    words: str
+    """Its record, and where that was."""
+    control: bool
+
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{date_of(self.day)} {self.application}: {self.words}"
+
+    def verdict(self) -> str:
+        """What came of it."""
+        control = "kept from the customer, who is in the control group"
+        return f"by the state's word {control if self.control else 'sent'}: {self.words}"
+
+
 @dataclass(slots=True)
 class Explanation:
     """The story, and whether it is the state's."""
@@ -213,8 +235,8 @@ class Explanation:
     segment: list[tuple[int, str, bool]] = field(default_factory=list)
     """(first batch, version, whether the customer is in it) wherever that changed."""
     entries: list[Entry] = field(default_factory=list)
-    quoted: list[str] = field(default_factory=list)
-    """Notifications that the state tells of, and no kept file."""
+    not_counted: list[Uncounted] = field(default_factory=list)
+    quoted: list[Quoted] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
@@ -224,10 +246,19 @@ class Explanation:
         for entry in self.entries:
             if record := entry.told.line.record:
                 grouped[entry.day, entry.application or f"service {record.service}"].append(entry)
-        for (day, name), entries in sorted(grouped.items()):
-            ranked: list[tuple[str, ...]] = [("notified",), _FAR, *((each,) for each in _NEARER)]
-            best = next(some for some in ranked if any(entry.outcome in some for entry in entries))
-            yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
+        quoted = {(one.day, one.application): one for one in self.quoted}
+        for day, name in sorted(grouped.keys() | quoted.keys()):
+            entries = grouped[day, name]
+            ranked: list[tuple[str, ...]] = [("notified",), ("control",), _FAR]
+            ranked += [(each,) for each in _NEARER]
+            best = next(
+                (some for some in ranked if any(entry.outcome in some for entry in entries)), ()
+            )
+            # Who was told by the state's word was not kept waiting by what is left to prove.
+            if (day, name) in quoted and best not in ranked[:2]:
+                yield day, name, quoted[day, name].verdict()
+            else:
+                yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
 
     def to_json(self) -> dict[str, object]:
         """As one object."""
@@ -241,7 +272,8 @@ class Explanation:
             "verdicts": [
                 {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
             ],
-            "quoted": self.quoted,
+            "not_counted": [each._asdict() for each in self.not_counted],
+            "quoted": [one.sentence() for one in self.quoted],
             "proven": not self.unproven and not self.differences,
             "unproven": self.unproven,
             "differences": self.differences,

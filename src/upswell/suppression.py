@@ -4,12 +4,18 @@ Owns the list's own rules, which err on the side of silence: a dial that is lost
 not want to hear. It reads nothing and keeps nothing. No sentence holds a whole msisdn.
 """
 
-from upswell.errors import ConfigError
 from upswell.kernel import Segment, SegmentReport
 from upswell.privacy import mask_digits
 
 LOST_MAX_RATIO = 0.1
 """A list that lost more of its dials is refused: people come off it one by one."""
+LOST = (
+    "this state has a suppression list, and the start names none",
+    "give --suppress again or, to lift all suppressions, --accept-reference once",
+)
+"""Message and next step of a start without the list that the state's last batch had, unless that is accepted."""
+_NAMED_MAX = 3  # files of a list
+_WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "not 5 to 15 digits"}
 
 
 def refusals(
@@ -20,15 +26,18 @@ def refusals(
     An empty list is never taken: it looks like a failed export, and leaving the option out says the same on purpose.
     """
     if not len(new):
-        return ["SUPPRESS has no dial"]
-    if accept:
+        files = ", ".join(map(mask_digits, names[:_NAMED_MAX])) + " …" * (len(names) > _NAMED_MAX)
+        none = f"SUPPRESS has no dial ({files}): leave the option out to suppress nobody"
+        return [none, *bad_lines("SUPPRESS", report, names)]
+    return [] if accept else bad_lines("SUPPRESS", report, names) + lost(old, new)
+
+
+def lost(old: Segment | None, new: Segment) -> list[str]:
+    """That the new list has lost more than it may, in a sentence, if it has."""
+    _, removed = (0, 0) if old is None else old.diff(new)
+    if old is None or removed <= len(old) * LOST_MAX_RATIO:
         return []
-    found = bad_lines("SUPPRESS", report, names)
-    if old is not None:
-        _, removed = old.diff(new)
-        if removed > len(old) * LOST_MAX_RATIO:
-            found.append(f"SUPPRESS lost {removed:,} of {len(old):,} dials (over a tenth)")
-    return found
+    return [f"SUPPRESS lost {removed:,} of {len(old):,} dials (over a tenth)"]
 
 
 def bad_lines(what: str, report: SegmentReport, names: list[str]) -> list[str]:
@@ -36,9 +45,10 @@ def bad_lines(what: str, report: SegmentReport, names: list[str]) -> list[str]:
     if not report.bad:
         return []
     index, line, reason, _ = report.errors[0]
-    return [
-        f"{report.bad:,} {what} lines are no dial, the first is {mask_digits(names[index])} line {line}: {reason}"
-    ]
+    place = f"{mask_digits(names[index])}:{line} ({_WHY[reason]})"
+    if report.bad == 1:
+        return [f"1 line of {what} is no dial: {place}"]
+    return [f"{report.bad:,} lines of {what} are no dials, the first is {place}"]
 
 
 def describe_change(old: Segment | None, new: Segment | None) -> list[str]:
@@ -51,12 +61,3 @@ def describe_change(old: Segment | None, new: Segment | None) -> list[str]:
         return ["the suppression list is off"]
     added, removed = old.diff(new)
     return [f"suppressed: +{added:,} dials, -{removed:,}"]
-
-
-def refuse_loss(accept: bool) -> None:
-    """A start without the list that the state's last batch had. Raises ConfigError unless that is accepted."""
-    if not accept:
-        raise ConfigError(
-            "this state had a suppression list, and the start names none",
-            "give --suppress again or, to lift all suppressions, --accept-reference once",
-        )

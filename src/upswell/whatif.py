@@ -21,6 +21,7 @@ from upswell.privacy import escape
 from upswell.reference import Record, parse_record
 from upswell.replay import Days, Past, References, Replay, Step, batches, remember
 from upswell.rules import Rule, Ruleset, parse_rules
+from upswell.suppression import bad_lines
 from upswell.view import View
 from upswell.zones import DAY_MAX, Zones
 
@@ -180,14 +181,15 @@ def whatif(
         None if suppress is None else _load_dials(suppress, found),
         max_per_customer_per_day,
     )
+    changes = list(_words(segment, suppress, max_per_customer_per_day))
     with View.open(state_dir) as view:
         past = remember(view, data, ledger=False)
         references = References(view)
         was = _Case(Scenario(AS_IT_WAS), Replay(past, references))
         others = [
-            _case(str(path), past, references, ruleset, other)
+            _case(_join([str(path), *changes]), past, references, ruleset, other)
             for path, ruleset in zip(rules, rulesets, strict=True)
-        ] or [_case("the same rules", past, references, None, other)]
+        ] or [_case(_join(["the same rules", *changes]), past, references, None, other)]
         scaled = [
             _Scaled(_replay(past, references, _scale(rulesets[0], factor), other))
             for factor in (FACTORS if curve and rulesets else ())
@@ -219,6 +221,22 @@ class _Other(NamedTuple):
     max_per_customer_per_day: int | None
 
 
+def _words(segment: Path | None, suppress: Path | None, most: int | None) -> Iterator[str]:
+    """What is another in all scenarios."""
+    if segment is not None:
+        yield f"segment {segment}"
+    if suppress is not None:
+        yield f"suppression list {suppress}"
+    if most is not None:
+        yield f"limit of {most:,} a customer and day" if most else "no limit per customer"
+
+
+def _join(parts: Sequence[str]) -> str:
+    """The rules, and what else is another: "new.csv, with segment s.csv and no limit per customer"."""
+    rules, *others = parts
+    return f"{rules}, with {' and '.join(others)}" if others else rules
+
+
 class _Case(NamedTuple):
     scenario: Scenario
     replay: Replay
@@ -242,7 +260,11 @@ class _Scaled:
 def _load_rules(path: Path, found: WhatIf) -> Ruleset:
     ruleset = parse_rules(read_rules(path).files)
     if not ruleset.rules:
-        raise ConfigError(f"{escape(str(path))} has no usable rule", "run: upswell check")
+        reasons = "; ".join(describe_problem(each) for each in ruleset.problems[:3])
+        raise ConfigError(
+            f"{escape(str(path))} has no usable rule{f': {reasons}' if reasons else ''}",
+            "write service,name,start,end,total volume",
+        )
     problems = ruleset.problems
     found.notes += [f"left out: {describe_problem(each)}" for each in problems[:_PROBLEMS_MAX]]
     if len(problems) > _PROBLEMS_MAX:
@@ -253,11 +275,16 @@ def _load_rules(path: Path, found: WhatIf) -> Ruleset:
 
 
 def _load_dials(path: Path, found: WhatIf) -> Segment:
-    segment, report = Segment.parse([content for _, content in read_segment(path).files])
+    files = read_segment(path).files
+    segment, report = Segment.parse([content for _, content in files])
     if not len(segment):
-        raise ConfigError(f"{escape(str(path))} has no dial", "run: upswell check")
-    if report.bad:
-        found.notes.append(f"{report.bad:,} lines of {escape(str(path))} are no dial")
+        raise ConfigError(
+            f"{escape(str(path))} has no dial", "write one dial a line: 5 to 15 digits"
+        )
+    found.notes += [
+        f"left out: {sentence}"
+        for sentence in bad_lines(escape(str(path)), report, [name for name, _ in files])
+    ]
     return segment
 
 

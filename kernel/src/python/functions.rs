@@ -9,9 +9,9 @@ use crate::reject::REASONS;
 use crate::scan::{self, Line, Record, Visitor};
 use crate::{crc, msisdn, reader, search as lines};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 
 /// Damage of compressed data is a `ValueError`, anything else an `OSError`.
@@ -61,10 +61,11 @@ pub(super) fn forget_in(
     blob: PyBackedBytes,
     key: PyBackedBytes,
     hashes: Vec<u64>,
-) -> PyResult<Option<Bound<'_, PyBytes>>> {
+) -> PyResult<Option<(Bound<'_, PyBytes>, BTreeSet<u64>)>> {
     let forgotten = forgotten_of(&key, hashes)?;
     let rest = py.detach(|| blob::without(&blob, &forgotten));
-    Ok(rest.map_err(broken)?.map(|rest| PyBytes::new(py, &rest)))
+    let rest = rest.map_err(broken)?;
+    Ok(rest.map(|(rest, gone)| (PyBytes::new(py, &rest), gone)))
 }
 
 #[pyfunction]
@@ -168,6 +169,22 @@ pub(super) fn check_gzip(
         checked.digest,
         checked.detail,
     ))
+}
+
+#[pyfunction]
+pub(super) fn count_lines(
+    py: Python<'_>,
+    path: PyBackedBytes,
+    compressed: bool,
+    msisdns: Vec<PyBackedStr>,
+) -> PyResult<u64> {
+    let keys: Option<HashSet<u64>> = msisdns
+        .iter()
+        .map(|each| msisdn::key_of(each.as_bytes()))
+        .collect();
+    let keys = keys.ok_or_else(|| broken("count_lines wants 5 to 15 digits each"))?;
+    py.detach(|| lines::count_lines(&path, compressed, &keys))
+        .map_err(read_error)
 }
 
 #[pyfunction]

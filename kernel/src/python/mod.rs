@@ -31,7 +31,7 @@ mod _kernel {
     use super::Path;
     #[pymodule_export]
     use super::functions::{
-        check_gzip, crc64, digest, first_record, forget_in, parse_lines, search,
+        check_gzip, count_lines, crc64, digest, first_record, forget_in, parse_lines, search,
     };
     #[pymodule_export]
     use super::reference::{PyClock, PyPolicy, PyRules, PySegment, SegmentReport};

@@ -11,6 +11,7 @@ from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
     from upswell.story import Entry, Explanation
+    from upswell.uncounted import Uncounted
 
 _LINE_BYTES_MAX = 1000  # of a msisdn on stdin, which may be anything
 
@@ -85,12 +86,26 @@ def _describe(found: "Explanation") -> list[str]:
     lines += ["", "Lines", *(_line(entry) for entry in found.entries)]
     if not found.entries:
         lines.append("  none")
+    if found.not_counted:
+        lines += ["", "Not counted", *(_not_counted(one) for one in found.not_counted)]
     if verdicts := list(found.verdicts()):
         lines += ["", "In short"]
         lines += [f"  {date_of(day)}  {name}: {why}" for day, name, why in verdicts]
     if found.quoted:
-        lines += ["", "The state says so, without proof", *(f"  {each}" for each in found.quoted)]
+        lines += [
+            "",
+            "The state says so, without proof",
+            *(f"  {one.sentence()}" for one in found.quoted),
+        ]
     return lines + describe_proof(found.unproven, found.differences, "The state says the same.")
+
+
+def _not_counted(one: "Uncounted") -> str:
+    from upswell.cli.show import plural
+    from upswell.listing import show_name
+
+    lines = "" if one.lines is None else f"{plural(one.lines, 'line')} with this number, "
+    return f"  {show_name(one.file)}: {lines}{one.why}"
 
 
 def _line(entry: "Entry") -> str:

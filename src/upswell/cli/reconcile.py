@@ -75,21 +75,27 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
         ]
     lines += ["", "Days"]
     for day, of_day in sorted(found.days.items()):
-        where = " + ".join(f"{n:,} {_WHERE[place]}" for place, n in of_day.where.items())
+        places = [f"{n:,} {_WHERE[place]}" for place, n in of_day.where.items()]
+        places += [f"{of_day.unproven:,} not proven"] * bool(of_day.unproven)
+        gone = [f"{of_day.forgotten:,} forgotten"] * bool(of_day.forgotten)
+        gone += [f"{of_day.pruned:,} pruned"] * bool(of_day.pruned)
         lines.append(
-            f"  {date_of(day)}  {plural(of_day.notifications, 'notification')} = {where or 0}"
+            f"  {date_of(day)}  {plural(of_day.notifications, 'notification')}"
+            + (f" ({', '.join(gone)})" if gone else "")
+            + f" = {' + '.join(places) or 0}"
             + (f"; {of_day.control:,} kept from the control group" if of_day.control else "")
         )
     if not found.days:
         lines.append("  no notifications")
-    if found.pruned:
-        lines += [
-            "",
-            f"Pruned: {plural(found.pruned, 'notification')} of days that are no longer kept.",
-        ]
-    if found.forgotten:
-        lines += ["", f"Forgotten: {plural(found.forgotten, 'notification')}, whose customers were"]
-        lines[-1] += " taken out of the state."
+    for many, word, why in (
+        (found.pruned, "Pruned", "their days are no longer kept (keep_notifications_days)"),
+        (found.forgotten, "Forgotten", "it was told to forget whose they were"),
+    ):
+        if many:
+            lines += [
+                "",
+                f"{word}: of {plural(many, 'notification')} the state has the count alone, since {why}.",
+            ]
     return lines + describe_proof(found.unproven, found.differences, "Everything fits.")
 
 

@@ -105,4 +105,4 @@ def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
                 f"{old:,} of them are of days that the state no longer keeps: --list does not have them."
             )
         if gone:
-            say(f"{gone:,} of their customers were forgotten since: --list does not have them.")
+            say(f"{gone:,} of them are of people who were forgotten: --list does not have them.")

@@ -252,12 +252,19 @@ def _describe_forgotten(found: "Removal") -> list[str]:
     from upswell.cli.show import plural
     from upswell.zones import date_of
 
-    erased = found.erased
-    lines = [
-        f"Forgotten: {'1 person' if found.people == 1 else f'{found.people:,} people'}.",
-        f"  removed  {plural(erased.notifications, 'notification')},"
-        f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
-    ]
+    erased, absent = found.erased, found.people - found.erased.people
+    lines = []
+    if erased.people:
+        lines += [
+            f"Forgotten: {'1 person' if erased.people == 1 else f'{erased.people:,} people'}.",
+            f"  removed  {plural(erased.notifications, 'notification')},"
+            f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
+        ]
+    if absent:
+        lines += [
+            f"Nothing stood of {plural(absent, 'dial')} in the state.",
+            "  forgotten before, or never there: is it written as in DATA?",
+        ]
     if found.until_day:
         lines.append(
             f"  until {date_of(found.until_day)} is closed their records are suppressed: take the dial out of SEGMENT"

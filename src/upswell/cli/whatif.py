@@ -154,7 +154,7 @@ def _hours(found: "WhatIf", number: int) -> list[str]:
     for name in found.applications:
         hours = sorted({hour for of, hour in (*was.hours, *scenario.hours) if of == name})
         told = ", ".join(f"{h}h {was.hours[name, h]:,}->{scenario.hours[name, h]:,}" for h in hours)
-        lines.append(f"  {name} by hour: {told}")
+        lines += [f"  {name} by hour: {told}"] * bool(hours)
     return lines if len(lines) > 1 else []
 
 
