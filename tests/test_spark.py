@@ -2,6 +2,9 @@
 
 import random
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -12,17 +15,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies
 
+import law
 from batches import refused
-from conftest import Upswell
+from conftest import Upswell, clean_environment
 from kernel_runs import random_file
 from spark_runs import MASTER, Lent, needs_java, session
 from test_engine import DIALS, LONG_AGO_S, traffic
+from test_full_disk import own_namespace
 from test_spread import Cluster, kept
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import Range
 from upswell.spark import packed, reason
 from upswell.tasks import Split
 from upswell.verify import verify
+from upswell.view import View
+
+MANY = [f"0126{number:07}" for number in range(3000)]
 
 pytestmark = [needs_java, pytest.mark.timeout(300)]
 
@@ -196,6 +204,50 @@ def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
     cluster.file("202004171001", traffic(random.Random(5), 60))
     with refused(StorageError, file.name):
         cluster.once()
+
+
+def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path: Path) -> None:
+    """A task that cannot write ends the run at once with 74, place, reason and next step; with room it goes on."""
+    cluster = Cluster(tmp_path)
+    cluster.write(cluster.settings.segment / "SEGMENT.csv", "\n".join(MANY).encode(), LONG_AGO_S)
+    cluster.file(
+        "202004171000", b"".join(b"%s,1,1,20200417100000\n" % dial.encode() for dial in MANY)
+    )
+    ledger = tmp_path / "state" / "ledger"
+    ledger.mkdir(parents=True, mode=0o700)
+    given = cluster.settings
+    paths = (given.data, given.segment, given.rules, given.output, "--state", ledger.parent)
+    words = [
+        sys.executable,
+        "-m",
+        "upswell",
+        *paths,
+        "--once",
+        "--engine",
+        "spark",
+        "--master",
+        MASTER,
+        "--shards",
+        "1",
+    ]
+    small = ["sh", "-c", f'mount -t tmpfs -o size=8k none {ledger} && exec "$@"', "sh"]
+
+    def run(*before: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*before, *words], env=clean_environment(), capture_output=True, text=True, check=False, timeout=200
+        )  # fmt: skip
+
+    full = run(*own_namespace(), *small)
+    assert 74 == full.returncode, full.stderr
+    told = f"{ledger}: No space left on device (on {socket.gethostname()})"
+    assert told in full.stderr
+    assert "free space or repair the disk, then start again" in full.stderr
+    assert "Traceback" not in full.stderr
+    with View.open(ledger.parent) as view:
+        assert 0 == view.last_batch()
+    done = run()
+    assert 0 == done.returncode, done.stderr
+    law.check(cluster.data, cluster.output, state=ledger.parent)
 
 
 def test_small_splits_share_a_task() -> None:

@@ -125,8 +125,10 @@ class SparkRunner:
         shards: Mapping[int, ShardTask],
         reference: Reference,
     ) -> list[SplitReport | ShardReport]:
-        """Scan the splits and step the shards that they bear on. Raises DamagedShard and SparkFailed."""
-        sent = executor.Sent(job, self._data, self._ledger, shards, SOURCE_DIGEST)
+        """Scan the splits and step the shards that they bear on. Raises DamagedShard, OSError and SparkFailed."""
+        to_scan, to_step = (
+            executor.Sent(job, place, SOURCE_DIGEST) for place in (self._data, self._ledger)
+        )
         shared = self._share(reference)
         context = self._context
         with self._failing():
@@ -138,14 +140,16 @@ class SparkRunner:
             context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
             found: list[Any] = (
                 context.parallelize(packs, len(packs))
-                .flatMap(partial(executor.scan_splits, sent, shared))
+                .flatMap(partial(executor.scan_splits, to_scan, shared))
                 .partitionBy(steps, int)
-                .mapPartitions(partial(executor.step_shards, sent, shared))
+                .mapPartitions(partial(executor.step_shards, to_step, shards, shared))
                 .collect()
             )
         for each in found:
             if isinstance(each, executor.Damage):
                 raise DamagedShard(each.words)
+            if isinstance(each, executor.Fault):
+                raise each.error()
         return found
 
     def close(self) -> None:
