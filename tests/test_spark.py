@@ -1,7 +1,9 @@
 """Batches that Spark computes: the same bytes, counts and answers as those of the embedded engine and the reference."""
 
+import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hypothesis import given, settings, strategies
 
 import law
 from batches import refused
+from cluster import processes
 from conftest import Upswell, clean_environment
 from kernel_runs import random_file
 from spark_runs import MASTER, Lent, needs_java, session
@@ -250,6 +253,52 @@ def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path:
     law.check(cluster.data, cluster.output, state=ledger.parent)
 
 
+class Driver:
+    """A run on Spark for ever, as a process."""
+
+    def __init__(self, cluster: Cluster, master: str) -> None:
+        given = cluster.settings
+        paths = (given.data, given.segment, given.rules, given.output)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "upswell", *paths, "--engine", "spark", "--master", master],
+            env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ends(self, code: int, within_s: float) -> str:
+        """What it says until it ends."""
+        try:
+            _, errors = self.process.communicate(timeout=within_s)
+        finally:
+            self.process.kill()
+            self.process.wait()
+        assert code == self.process.returncode, errors
+        assert "Traceback" not in errors
+        return errors
+
+
+def test_a_stop_while_spark_starts_is_heard_at_once(tmp_path: Path) -> None:
+    """A master that takes connections and never answers holds up nobody: the run leaves with 0, having done nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.settimeout(100)
+        driver = Driver(Cluster(tmp_path), f"spark://127.0.0.1:{deaf.getsockname()[1]}")
+        deaf.accept()[0].close()  # the driver's own look
+        connected, _ = deaf.accept()  # the JVM's
+        with connected:
+            driver.process.send_signal(signal.SIGINT)
+            assert "stopping after the batch in hand" in driver.ends(0, within_s=20)
+
+
+def test_an_idle_run_notices_that_its_jvm_has_gone(tmp_path: Path) -> None:
+    """Within seconds, and not at the next batch, which may be hours away: with the code and words of then."""
+    cluster = Cluster(tmp_path)
+    cluster.file("202004171000", traffic(random.Random(3), 30))
+    driver = Driver(cluster, MASTER)
+    wait_long(lambda: any(cluster.output.glob("*/NOTIFY_*")))
+    (jvm,) = [pid for pid, parent, _ in processes() if parent == driver.process.pid]
+    os.kill(jvm, signal.SIGKILL)
+    assert "the JVM of Spark has gone" in driver.ends(74, within_s=20)
+
+
 def test_small_splits_share_a_task() -> None:
     """Large ones have tasks of their own, small ones are packed in order, and no core stays without work."""
 
@@ -282,6 +331,8 @@ def test_small_splits_share_a_task() -> None:
             "OSError: [Errno 5] Input/output error: 0126•••098",
         ),
         ("Job 1 cancelled because SparkContext was shut down", "Job 1 cancelled because SparkContext was shut down"),
+        ("", "it gave no reason"),
+        ("\n\n", "it gave no reason"),
     ],
 )  # fmt: skip
 def test_a_failed_job_is_told_by_what_its_task_raised(message: str, words: str) -> None:

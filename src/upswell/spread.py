@@ -70,6 +70,9 @@ class Runner(Protocol):
             DamagedShard, OSError: a task did. UpswellError: the job cannot be run.
         """
 
+    def check_alive(self) -> None:
+        """Whether jobs can still be run, as far as that is known without one. UpswellError if not; cheap."""
+
     def close(self) -> None:
         """Give up what is held. Again is nothing."""
 
@@ -177,6 +180,10 @@ class Spread:
 
     def entries(self) -> None:
         """As Compute says: no task sees all of it."""
+
+    def check_alive(self) -> None:
+        """As Compute says: the runner is asked."""
+        self._runner.check_alive()
 
     def close(self) -> None:
         """As Compute says: the runner is closed."""
