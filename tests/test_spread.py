@@ -587,6 +587,17 @@ def test_batches_shrink_while_their_reports_are_large(
     cluster.law()
 
 
+def test_applications_are_counted_in_one_order(cluster: Cluster) -> None:
+    """What a run ends with names them alike, whichever of them came first and wherever batches ended."""
+    cluster.file("202004171000", record(0, 2, 200, "100000") + record(0, 1, 200, "100000"))
+    cluster.options |= {"split_bytes": 40, "batch_bytes": 40}
+    ours, embedded = (
+        run.once().to_json()["notifications"] for run in (cluster, cluster.embedded())
+    )
+    assert list(embedded.items()) == list(ours.items())
+    assert 2 == len(ours)
+
+
 def test_a_run_may_go_on_with_other_splits_and_batches(cluster: Cluster) -> None:
     """How a batch was cut is nobody's business once it is committed."""
     generator = random.Random(21)

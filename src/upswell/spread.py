@@ -42,7 +42,7 @@ SPLIT_BYTES = (
 BATCH_BYTES = (
     1 << 30
 )  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
-REPORT_BYTES_MAX = 256 << 20
+REPORT_BYTES_MAX = 128 << 20
 """About how much the tasks of a batch may report: the driver holds it some times over, of two batches. Of normal data a
 gigabyte reports some megabytes; only rejects and notifications can be more."""
 IN_VAIN_MAX = 8  # jobs in a row over the same ranges: a file that changes between two tasks is no reason for more
