@@ -1,6 +1,7 @@
 """The files of shards: whole or not there, read as they were written or refused, and written anew in time."""
 
 import random
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -151,6 +152,19 @@ def test_a_damaged_file_of_a_shard_is_refused(tmp_path: Path, harm: str) -> None
 
     with pytest.raises(tasks.DamagedShard, match=file.name):
         shards.add([record(DIALS[0], 1)])
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    """What the system refuses for now is told as it is: nobody is sent to restore a backup for it."""
+    shards = Shards(tmp_path, Way(shards=1))
+    shards.add([record(DIALS[0], 1)])
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            tasks.read_shard_file(shards.ledger, *shards.committed[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
 
 def test_blobs_that_are_damaged_inside_are_refused(tmp_path: Path) -> None:
