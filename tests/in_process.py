@@ -86,6 +86,9 @@ class InProcess:
         """What came of a shard."""
         return step(job, task, blobs, reference.rules, reference.policy)
 
+    def check_alive(self) -> None:
+        """This process is."""
+
     def close(self) -> None:
         """Remember it."""
         self.closed = True

@@ -38,6 +38,10 @@ class Lent:
         self.jobs.append(job)
         return self.runner.run(job, splits, shards, reference)
 
+    def check_alive(self) -> None:
+        """As the session is."""
+        self.runner.check_alive()
+
     def close(self) -> None:
         """It goes on."""
 

@@ -11,6 +11,7 @@ from batches import refused
 from conftest import Upswell
 from surroundings import Surroundings, wait_for
 from test_engine import Place, record
+from test_spread import Cluster
 from upswell.backup import back_up
 from upswell.errors import StorageError, UsageError
 from upswell.rejects import Rejects
@@ -212,3 +213,18 @@ def test_the_command_makes_and_verifies_a_backup(begun: Place, upswell: Upswell)
     db.close()
     told = upswell("state", "backup", begun.root / "three", "--output", begun.output, code=1)
     assert "NOT SOUND" in told.stdout
+
+
+def test_a_damaged_file_of_the_ledger_is_not_copied(tmp_path: Path) -> None:
+    """A backup of a cluster's state that could not be restored is none: the file is named, and the copy not made."""
+    cluster = Cluster(tmp_path)
+    cluster.file("202004171000", record(0, 1, 200, "100000"))
+    cluster.once()
+    back_up(cluster.state, tmp_path / "copy")
+    assert [] == verify(tmp_path / "copy")
+    (file,) = cluster.ledger_files()
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with refused(StorageError, f"{file.name}: its content is not what was written"):
+        back_up(cluster.state, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -46,3 +46,13 @@ def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
         with refused(ConfigError, "highest number that a batch can have"):
             adopt(sink, checkpoint, Zones())
     assert 0 == checkpoint.last_batch()
+
+
+def test_a_state_keeps_its_own_shards_unless_others_are_asked_for(tmp_path):
+    """A start without --shards goes on with what the state was begun with; one with it is held against that later."""
+    settings = Settings(data=Path("d"), segment=Path("s"), rules=Path("r"), output=tmp_path)
+    begun = {"spark_shards": "64"}
+    assert 64 == claim.shards(settings, begun)
+    assert settings.shards == claim.shards(settings, {})
+    asked = replace(settings, shards=8, origins={"shards": "--shards"})
+    assert 8 == claim.shards(asked, begun)

@@ -64,6 +64,19 @@ def test_a_program_that_is_no_java_is_refused(tmp_path: Path) -> None:
         find_java({"PATH": str(other.parent)})
 
 
+@pytest.mark.parametrize("text", ["exec sleep 100", "not a program"])
+def test_a_java_that_does_not_answer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """A start never hangs on it: one that is stuck, or cannot be started, tells no version either."""
+    monkeypatch.setattr("upswell.jvm._VERSION_S", 0.2)
+    other = program(tmp_path / "java", text)
+    if text == "not a program":
+        other.write_bytes(b"\x7fELF")
+    with refused(ConfigError, "does not tell its version"):
+        find_java({"PATH": str(other.parent)})
+
+
 def test_spark_is_found_by_its_home_or_on_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,9 +125,23 @@ def test_submit_needs_something_to_ship(tmp_path: Path, monkeypatch: pytest.Monk
     upswell = inside(tmp_path, monkeypatch)
     monkeypatch.delenv("PEX", raising=False)
     paths = write_inputs(tmp_path)
-    assert "nothing to ship" in upswell("submit", *paths, code=2).stderr
-    told = upswell("submit", "--pex", "no.pex", *paths, code=66).stderr
+    cluster = ("--master", "spark://127.0.0.1:1")
+    assert "nothing to ship" in upswell("submit", *cluster, *paths, code=2).stderr
+    told = upswell("submit", *cluster, "--pex", "no.pex", *paths, code=66).stderr
     assert "no.pex: no such file" in told
+
+
+def test_submit_is_for_a_cluster_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another engine, or a master on this machine, is a slip that is told, with the command that was meant."""
+    upswell = inside(tmp_path, monkeypatch)
+    words = ("submit", *write_inputs(tmp_path), "--pex", "any.pex")
+    for given in ((), ("--master", "local"), ("--master", "local[2]")):
+        told = upswell(*words, *given, code=2).stderr
+        assert "submit sends the job to a cluster, and --master local" in told
+        assert "spark://HOST:PORT" in told
+    told = upswell(*words, "--engine", "embedded", "--master", "spark://a:1", code=2).stderr
+    assert "submit computes on Spark, and --engine embedded does not" in told
+    assert "upswell run" in told
 
 
 def test_a_master_that_does_not_answer_is_told(

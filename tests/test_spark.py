@@ -1,7 +1,12 @@
 """Batches that Spark computes: the same bytes, counts and answers as those of the embedded engine and the reference."""
 
+import os
 import random
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -12,17 +17,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies
 
+import law
 from batches import refused
-from conftest import Upswell
+from cluster import processes
+from conftest import Upswell, clean_environment
 from kernel_runs import random_file
 from spark_runs import MASTER, Lent, needs_java, session
 from test_engine import DIALS, LONG_AGO_S, traffic
+from test_full_disk import own_namespace
 from test_spread import Cluster, kept
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import Range
 from upswell.spark import packed, reason
 from upswell.tasks import Split
 from upswell.verify import verify
+from upswell.view import View
+
+MANY = [f"0126{number:07}" for number in range(3000)]
 
 pytestmark = [needs_java, pytest.mark.timeout(300)]
 
@@ -198,6 +209,96 @@ def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
         cluster.once()
 
 
+def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path: Path) -> None:
+    """A task that cannot write ends the run at once with 74, place, reason and next step; with room it goes on."""
+    cluster = Cluster(tmp_path)
+    cluster.write(cluster.settings.segment / "SEGMENT.csv", "\n".join(MANY).encode(), LONG_AGO_S)
+    cluster.file(
+        "202004171000", b"".join(b"%s,1,1,20200417100000\n" % dial.encode() for dial in MANY)
+    )
+    ledger = tmp_path / "state" / "ledger"
+    ledger.mkdir(parents=True, mode=0o700)
+    given = cluster.settings
+    paths = (given.data, given.segment, given.rules, given.output, "--state", ledger.parent)
+    words = [
+        sys.executable,
+        "-m",
+        "upswell",
+        *paths,
+        "--once",
+        "--engine",
+        "spark",
+        "--master",
+        MASTER,
+        "--shards",
+        "1",
+    ]
+    small = ["sh", "-c", f'mount -t tmpfs -o size=8k none {ledger} && exec "$@"', "sh"]
+
+    def run(*before: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*before, *words], env=clean_environment(), capture_output=True, text=True, check=False, timeout=200
+        )  # fmt: skip
+
+    full = run(*own_namespace(), *small)
+    assert 74 == full.returncode, full.stderr
+    told = f"{ledger}: No space left on device (on {socket.gethostname()})"
+    assert told in full.stderr
+    assert "free space or repair the disk, then start again" in full.stderr
+    assert "Traceback" not in full.stderr
+    with View.open(ledger.parent) as view:
+        assert 0 == view.last_batch()
+    done = run()
+    assert 0 == done.returncode, done.stderr
+    law.check(cluster.data, cluster.output, state=ledger.parent)
+
+
+class Driver:
+    """A run on Spark for ever, as a process."""
+
+    def __init__(self, cluster: Cluster, master: str) -> None:
+        given = cluster.settings
+        paths = (given.data, given.segment, given.rules, given.output)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "upswell", *paths, "--engine", "spark", "--master", master],
+            env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ends(self, code: int, within_s: float) -> str:
+        """What it says until it ends."""
+        try:
+            _, errors = self.process.communicate(timeout=within_s)
+        finally:
+            self.process.kill()
+            self.process.wait()
+        assert code == self.process.returncode, errors
+        assert "Traceback" not in errors
+        return errors
+
+
+def test_a_stop_while_spark_starts_is_heard_at_once(tmp_path: Path) -> None:
+    """A master that takes connections and never answers holds up nobody: the run leaves with 0, having done nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.settimeout(100)
+        driver = Driver(Cluster(tmp_path), f"spark://127.0.0.1:{deaf.getsockname()[1]}")
+        deaf.accept()[0].close()  # the driver's own look
+        connected, _ = deaf.accept()  # the JVM's
+        with connected:
+            driver.process.send_signal(signal.SIGINT)
+            assert "stopping after the batch in hand" in driver.ends(0, within_s=20)
+
+
+def test_an_idle_run_notices_that_its_jvm_has_gone(tmp_path: Path) -> None:
+    """Within seconds, and not at the next batch, which may be hours away: with the code and words of then."""
+    cluster = Cluster(tmp_path)
+    cluster.file("202004171000", traffic(random.Random(3), 30))
+    driver = Driver(cluster, MASTER)
+    wait_long(lambda: any(cluster.output.glob("*/NOTIFY_*")))
+    (jvm,) = [pid for pid, parent, _ in processes() if parent == driver.process.pid]
+    os.kill(jvm, signal.SIGKILL)
+    assert "the JVM of Spark has gone" in driver.ends(74, within_s=20)
+
+
 def test_small_splits_share_a_task() -> None:
     """Large ones have tasks of their own, small ones are packed in order, and no core stays without work."""
 
@@ -230,6 +331,8 @@ def test_small_splits_share_a_task() -> None:
             "OSError: [Errno 5] Input/output error: 0126•••098",
         ),
         ("Job 1 cancelled because SparkContext was shut down", "Job 1 cancelled because SparkContext was shut down"),
+        ("", "it gave no reason"),
+        ("\n\n", "it gave no reason"),
     ],
 )  # fmt: skip
 def test_a_failed_job_is_told_by_what_its_task_raised(message: str, words: str) -> None:

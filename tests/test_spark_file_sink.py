@@ -1,4 +1,4 @@
-"""Why Spark's own file sink is not used: what it leaves to a consumer that reads the directory."""
+"""Why Spark's own file sink is not used: what it leaves to a consumer that reads the directory, and what ours does."""
 
 import os
 import signal
@@ -8,6 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from conftest import clean_environment
+from spark_runs import MASTER
+from test_engine import Place, record
+from test_spark_cluster import KILLED
 
 JOB = Path(__file__).with_name("file_sink_job.py")
 LONG_MS = 60_000
@@ -27,9 +32,9 @@ def start(tmp_path: Path, sleep_ms: int) -> "subprocess.Popen[bytes]":
 
 
 def lines(output: Path) -> list[str]:
-    """What a consumer reads that takes every file of the directory."""
-    parts = sorted(output.glob("part-*"))
-    return sorted(line for part in parts for line in part.read_text("utf-8").splitlines())
+    """What a consumer reads that takes every file of the directory, but for hidden ones."""
+    files = [path for path in output.glob("[!.]*") if path.is_file()]
+    return sorted(line for path in files for line in path.read_text("utf-8").splitlines())
 
 
 def test_a_killed_stream_shows_a_directory_reader_a_line_twice(tmp_path: Path) -> None:
@@ -51,3 +56,35 @@ def test_a_killed_stream_shows_a_directory_reader_a_line_twice(tmp_path: Path) -
     assert ["one", "one", "slow"] == lines(tmp_path / "out")
     logged = (tmp_path / "out" / "_spark_metadata" / "0").read_text("utf-8")
     assert 2 == logged.count("part-"), "Spark's own log knows only the second"
+
+
+@pytest.mark.parametrize("killed_after", ["job", "moved"])
+def test_ours_shows_the_same_reader_each_line_once(tmp_path: Path, killed_after: str) -> None:
+    """SIGKILL once the tasks of a batch have ended, or half of it is published: the restart adds what is missing."""
+    place = Place(tmp_path)
+    place.file("202004171000", record(0, 1, 200, "100000") + record(0, 2, 200, "100000"))
+    place.file("202004171001", record(1, 1, 200, "100100"))
+    expected = {"Twitter": lines_of(record(0, 1, 200, "100000") + record(1, 1, 200, "100100"))}
+    expected["WhatsApp"] = lines_of(record(0, 2, 200, "100000"))
+    given = place.settings
+    words = [given.data, given.segment, given.rules, given.output, "--once", "--engine", "spark"]
+
+    def run(*program: str) -> int:
+        command = [sys.executable, *program, *words, "--master", MASTER]
+        return subprocess.run(
+            command, env=clean_environment(), check=False, timeout=200, stderr=subprocess.DEVNULL
+        ).returncode
+
+    assert -signal.SIGKILL == run("-c", KILLED, killed_after, "1")
+    seen = {name: lines(place.output / name) for name in expected}
+    assert (killed_after == "moved") == any(seen.values())
+    assert expected != seen
+
+    assert 0 == run("-m", "upswell")
+
+    assert expected == {name: lines(place.output / name) for name in expected}
+
+
+def lines_of(content: bytes) -> list[str]:
+    """Its lines as ``lines`` gives them."""
+    return sorted(content.decode("ascii").splitlines())

@@ -1,6 +1,7 @@
 """The files of shards: whole or not there, read as they were written or refused, and written anew in time."""
 
 import random
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -153,6 +154,19 @@ def test_a_damaged_file_of_a_shard_is_refused(tmp_path: Path, harm: str) -> None
         shards.add([record(DIALS[0], 1)])
 
 
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    """What the system refuses for now is told as it is: nobody is sent to restore a backup for it."""
+    shards = Shards(tmp_path, Way(shards=1))
+    shards.add([record(DIALS[0], 1)])
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            tasks.read_shard_file(shards.ledger, *shards.committed[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
 def test_blobs_that_are_damaged_inside_are_refused(tmp_path: Path) -> None:
     """A file that is as it was written but holds no ledger is told as damaged, too."""
     shards = Shards(tmp_path, Way(shards=1))
@@ -198,13 +212,13 @@ def stepped(place: Path) -> int:
 def test_a_file_is_durable_before_its_name_and_its_name_before_a_step_returns(
     tmp_path: Path,
 ) -> None:
-    """Content is synced, then moved to its name, then the name is synced."""
+    """Content is synced, then linked to its name, then the name is synced."""
     strace.available()
     found = strace.record_calls(partial(stepped, tmp_path / "0-0"), tmp_path / "0-0.trace")
     ledger = [point.name for point in found if "/ledger" in point.text and point.name != "mkdir"]
 
     of_file = ["openat", "write", "fchmod", "fsync"]
-    assert ["openat", *of_file, "renameat", "fsync"] == ledger
+    assert ["openat", *of_file, "linkat", "unlinkat", "fsync"] == ledger
 
 
 def test_a_kill_at_any_call_leaves_the_file_whole_or_not_there(tmp_path: Path) -> None:
@@ -242,6 +256,17 @@ def test_the_same_attempt_twice_at_once_is_one_file(tmp_path: Path) -> None:
     assert blobs == tasks.read_shard_file(shards.ledger, file)
     with filesystem.directory(shards.ledger) as fd:
         assert file.bytes == len(filesystem.read_file(file.name, fd))
+
+
+def test_a_file_of_other_content_is_never_replaced(tmp_path: Path) -> None:
+    """Whoever wrote it, a task that finds its name taken ends with an error, and leaves the file and no other."""
+    shards = Shards(tmp_path, Way())
+    written = tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])
+    for other in (b"b", b"ab"):
+        with pytest.raises(FileExistsError, match=written.name):
+            tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [other])
+    assert [written.name] == shards.names()
+    assert [b"a"] == tasks.read_shard_file(shards.ledger, written)
 
 
 def test_measures_and_zones_reach_the_tasks(tmp_path: Path) -> None:

@@ -566,6 +566,38 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
     assert [140] == [item[5] for item in past.ledger().items()]
 
 
+def test_batches_shrink_while_their_reports_are_large(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rejects come to the driver's memory: many of them are read in ever smaller batches, other data in large ones."""
+    monkeypatch.setattr("upswell.spread.REPORT_BYTES_MAX", 3_000)
+    cluster.options |= {"split_bytes": 1000, "batch_bytes": 12_000}
+    bad = b"no record at all, and nothing that is like one;\n" * 800
+    good = record(0, 9, 1, "100000") * 2500
+    cluster.file("202004171000", bad)
+    cluster.file("202004171001", good)
+    cluster.once()
+    with View.open(cluster.state) as view:
+        read = [(each.file, each.end - each.start) for each in view.log()]
+    of_bad, of_good = ([size for name, size in read if stamp in name] for stamp in ("1000", "1001"))
+    assert max(of_bad) < 3_100, "a batch begins no larger than its reports may be"
+    assert min(of_bad[1:-1]) < max(of_bad) / 2 + 100
+    assert max(of_good) > 11_000
+    assert of_good.index(max(of_good)) <= 4, "they double"
+    cluster.law()
+
+
+def test_applications_are_counted_in_one_order(cluster: Cluster) -> None:
+    """What a run ends with names them alike, whichever of them came first and wherever batches ended."""
+    cluster.file("202004171000", record(0, 2, 200, "100000") + record(0, 1, 200, "100000"))
+    cluster.options |= {"split_bytes": 40, "batch_bytes": 40}
+    ours, embedded = (
+        run.once().to_json()["notifications"] for run in (cluster, cluster.embedded())
+    )
+    assert list(embedded.items()) == list(ours.items())
+    assert 2 == len(ours)
+
+
 def test_a_run_may_go_on_with_other_splits_and_batches(cluster: Cluster) -> None:
     """How a batch was cut is nobody's business once it is committed."""
     generator = random.Random(21)

@@ -138,6 +138,35 @@ def test_an_export_that_fails_leaves_nothing(place: Place, monkeypatch: pytest.M
     export_state(state_of(place), place.root / "file")
 
 
+@pytest.mark.parametrize("cut_off", ["before", "after"])
+def test_a_state_knows_of_every_file_it_was_written_to(
+    place: Place, monkeypatch: pytest.MonkeyPatch, cut_off: str
+) -> None:
+    """Wherever an export is cut off, no file is there that the state does not name, and none is forgotten."""
+    name = transfer._name
+
+    def killed(half: Path, final: Path) -> int:
+        if cut_off == "after":
+            name(half, final)
+        raise KeyboardInterrupt
+
+    export_state(state_of(place), place.root / "first")
+    with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
+        killing.setattr(transfer, "_name", killed)
+        export_state(state_of(place), place.root / "file")
+    with View.open(state_of(place)) as view:
+        known = transfer.exported(view.meta())
+    there = [str(place.root / each) for each in ("first", "file") if (place.root / each).exists()]
+    assert (cut_off == "after") + 1 == len(there)
+    assert set(there) <= set(known)
+
+
+def test_a_file_that_an_older_version_noted_is_known() -> None:
+    """It wrote the path of the last one alone, whatever is in it."""
+    assert ["/a [b]\n"] == transfer.exported({"exported": "/a [b]\n"})
+    assert [] == transfer.exported({})
+
+
 def fail(*_: object) -> None:
     """Be the step at which a run was cut off."""
     raise StorageError("cut off", "go on")

@@ -7,7 +7,7 @@ use crate::msisdn;
 use crate::piece::Piece;
 use crate::process::{Job, Processed};
 use crate::progress::Progress;
-use crate::reader::{Problem, Source};
+use crate::reader::{Problem, Source, UNREADABLE};
 use crate::threads::{self, lock};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -150,7 +150,7 @@ impl<'a> Call<'a> {
             }
             Some(Ok(source)) => source.read(position, piece.buffer()),
             Some(Err(problem)) => Err(problem.clone()),
-            None => Err(Problem::new("unreadable", "")),
+            None => Err(Problem::new(UNREADABLE, "")),
         };
         match read {
             Ok(len) => piece.len = len,

@@ -18,8 +18,10 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Compressed bytes per read.
 const COMPRESSED_BYTES: usize = 64 << 10;
 
+/// The slug of what no other names.
+pub(crate) const UNREADABLE: &str = "unreadable";
 /// The slugs of problems.
-pub(crate) const PROBLEMS: [&str; 5] = ["gone", "unreadable", SHORT, "not_regular", "broken"];
+pub(crate) const PROBLEMS: [&str; 5] = ["gone", UNREADABLE, SHORT, "not_regular", "broken"];
 pub(crate) const SHORT: &str = "short";
 
 /// Why a range cannot be read on.
@@ -52,7 +54,7 @@ impl Problem {
             (ErrorKind::InvalidData, None) => "broken",
             // Decompression wants more than there is.
             (ErrorKind::UnexpectedEof, None) => SHORT,
-            _ => "unreadable",
+            _ => UNREADABLE,
         };
         Problem::new(slug, error.to_string())
     }

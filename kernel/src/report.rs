@@ -3,7 +3,7 @@
 //! Counts are those of the split alone, and lines are counted from its first one, since no split knows what lies before
 //! it. Rejects come with their bytes, and are written down once their lines have numbers.
 
-use crate::reader::{PROBLEMS, Problem};
+use crate::reader::{PROBLEMS, Problem, UNREADABLE};
 use crate::reject::{LATE, OUTCOMES, REASONS};
 use crate::scan::LINE_BYTES_MAX;
 use crate::wire::{Input, put_bytes, put_number};
@@ -93,7 +93,9 @@ impl Report {
             put_number(&mut out, *count);
         }
         put_option(&mut out, self.problem.as_ref(), |out, problem| {
-            let slug = PROBLEMS.iter().position(|slug| *slug == problem.slug);
+            let known = |wanted| PROBLEMS.iter().position(|slug| *slug == wanted);
+            // One that is not told of must not pass for a file that has gone.
+            let slug = known(problem.slug).or_else(|| known(UNREADABLE));
             out.push(slug.unwrap_or_default() as u8);
             put_bytes(out, problem.detail.as_bytes());
         });
@@ -248,6 +250,23 @@ mod tests {
             assert_eq!(Some(&report), Report::decode(&report.encode()).as_ref());
         }
         assert_eq!(3, full().each_reject().count());
+    }
+
+    #[test]
+    fn every_problem_comes_back_and_a_new_one_is_never_a_loss() {
+        let told = |slug| {
+            let problem = Some(Problem::new(slug, ""));
+            let report = Report {
+                problem,
+                ..Report::default()
+            };
+            let found = Report::decode(&report.encode()).and_then(|report| report.problem);
+            found.map(|problem| problem.slug)
+        };
+        for slug in PROBLEMS {
+            assert_eq!(Some(slug), told(slug));
+        }
+        assert_eq!(Some(UNREADABLE), told("new"));
     }
 
     #[test]

@@ -24,10 +24,10 @@ from upswell.filesystem import (
 )
 from upswell.names import parse_rejects
 from upswell.privacy import escape
-from upswell.schema import DATABASE, open_reader, storage_errors
+from upswell.schema import DATABASE, damaged, open_reader, storage_errors
 from upswell.sink import IDENTITY, STAGING
 from upswell.stored import CommittedBatch
-from upswell.tasks import ShardFile
+from upswell.tasks import DamagedShard, ShardFile, shard_content
 from upswell.view import View
 
 REJECTS = "rejects"
@@ -51,7 +51,8 @@ def back_up(state_dir: Path, target: Path) -> Backup:
 
     A crash leaves ``target`` with ``.partial`` at its end, which says that it is none, and may be removed.
 
-    Raises UsageError when ``target`` is there, StorageError when there is no state or the disk fails.
+    Raises UsageError when ``target`` is there, StorageError when there is no state, a file of its ledger is damaged, or
+    the disk fails.
     """
     partial = target.with_name(target.name + _PARTIAL)
     for path in (target, partial):
@@ -109,18 +110,20 @@ def _copy_ledger(
                     "run: upswell state verify; if the state is sound, stop the run, and try again",
                 ) from error
             continue
+        except DamagedShard as error:
+            raise damaged(state_dir / DATABASE, f"the ledger: {error}") from error
         shards.sweep(ledger_dir, {file.name for file in files})
         return meta, last, sum(file.bytes for file in files)
 
 
 def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) -> None:
-    """Copy the files that were not copied yet. Raises FileNotFoundError when one is gone."""
+    """Copy the files that were not copied yet. Raises FileNotFoundError when one is gone, DamagedShard."""
     shards.make(target)
     with directory(source) as source_fd, directory(target) as fd:
         known = set(list_names(fd))
         for file in files:
             if file.name not in known:
-                create_file(file.name, fd, read_file(file.name, source_fd), 0o600)
+                create_file(file.name, fd, shard_content(file, source_fd), 0o600)
         disk.fsync(fd)
 
 

@@ -70,6 +70,12 @@ class Compute(Protocol):
     def entries(self) -> tuple[int, int] | None:
         """Live totals and caps of the ledger; None when it is not in this process."""
 
+    def check_alive(self) -> None:
+        """Whether another read could be made, asked again and again while there is nothing to read: cheap.
+
+        Raises UpswellError, as that read would.
+        """
+
     def close(self) -> None:
         """Give up what is held. Again is nothing."""
 
@@ -146,6 +152,9 @@ class Embedded:
     def entries(self) -> tuple[int, int]:
         """As Compute says."""
         return self._ledger.entries()
+
+    def check_alive(self) -> None:
+        """This process can."""
 
     def close(self) -> None:
         """Nothing is held but memory."""

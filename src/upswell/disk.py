@@ -15,6 +15,7 @@ from os import (
     fsencode,
     fsync,
     ftruncate,
+    link,
     listdir,
     mkdir,
     open,
@@ -33,8 +34,8 @@ from os.path import realpath
 from pathlib import Path
 
 __all__ = [
-    "access", "chmod", "chown", "close", "flock", "fsync", "ftruncate", "listdir", "mkdir", "mount_table", "open",
-    "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "stat", "unlink", "utime",
+    "access", "chmod", "chown", "close", "flock", "fsync", "ftruncate", "link", "listdir", "mkdir", "mount_table",
+    "open", "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "stat", "unlink", "utime",
     "write",
 ]  # fmt: skip
 

@@ -244,6 +244,7 @@ class _Run:
                 began = self._look(wake)
                 if began is None:
                     self._progress()  # it lives, though DATA is away
+                    self.compute.check_alive()
                     self.stop.wait(self.settings.poll_s)
                     continue
                 look_s = time.monotonic() - began
@@ -303,6 +304,7 @@ class _Run:
         self.checkpoint.release(idle=True)
         self._progress()
         while not self.stop.is_set() and time.monotonic() < until:
+            self.compute.check_alive()
             if wake.wait(STOP_CHECK_S):
                 return True
         return False

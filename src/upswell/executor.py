@@ -3,7 +3,8 @@
 Owns the form in which a reference travels, and the proof that DATA and the ledger's directory are the driver's. A file
 that is missing on a node whose DATA is not the driver's must never be taken for one that is gone: so every task looks
 first, and raises NotShared. What a task means is ``tasks``'; nothing here touches a byte of it. Whatever is raised is
-tried again by Spark, on another executor if there is one, and ends the job after some times.
+tried again by Spark, on another executor if there is one, and ends the job after some times; what is no better anywhere
+is told as a value, since Spark would hand on no more than words: Damage and Fault.
 """
 
 import gc
@@ -40,6 +41,28 @@ class Damage(NamedTuple):
     """A shard's file is missing or damaged: told and not raised, since no other executor would find it whole."""
 
     words: str
+
+
+class Fault(NamedTuple):
+    """What the system said of the ledger's directory: a full disk is as full for the next executor."""
+
+    number: int
+    """As errno has it."""
+    words: str
+    """The reason, and the node."""
+    name: str
+    """Of the file, or the path; empty when the system named none."""
+
+    @classmethod
+    def of(cls, error: OSError) -> "Fault":
+        """The error, as it happened on this node."""
+        words = f"{error.strerror or error} (on {socket.gethostname()})"
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        return cls(error.errno or 0, words, name)
+
+    def error(self) -> OSError:
+        """The same for whoever hears of it."""
+        return OSError(self.number, self.words, self.name)
 
 
 class Place(NamedTuple):
@@ -97,21 +120,19 @@ def _received(
 
 
 class Sent(NamedTuple):
-    """What all tasks of a job are given."""
+    """What all tasks of a stage are given."""
 
     job: Job
-    data: Place
-    ledger: Place
-    shards: Mapping[int, ShardTask]
-    """The shards that have files."""
+    place: Place
+    """DATA, or the ledger's directory."""
     build: str
     """The driver's kernel.SOURCE_DIGEST."""
 
-    def look(self, place: Place) -> None:
+    def look(self) -> None:
         """Raise OtherBuild or NotShared when this executor is not fit for the job: it may have come after its start."""
         if self.build != SOURCE_DIGEST:
             raise OtherBuild(f"{socket.gethostname()}: its Upswell is not the driver's")
-        place.look()
+        self.place.look()
 
 
 class Shared(Protocol):
@@ -127,16 +148,22 @@ def scan_splits(
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
     """``tasks.scan`` of each, one after the other, where DATA is the driver's."""
     _settle()
-    sent.look(sent.data)
+    sent.look()
     reference = shared.value
     for split in splits:
         yield from scan(sent.job, split, reference.segment, reference.rules, reference.policy)
 
 
 def step_shards(
-    sent: Sent, shared: Shared, rows: Iterable[tuple[int, bytes | SplitReport]]
-) -> Iterator[SplitReport | ShardReport | Damage]:
-    """``tasks.step`` for each shard among the rows, one after the other; reports of splits are passed on."""
+    sent: Sent,
+    shards: Mapping[int, ShardTask],
+    shared: Shared,
+    rows: Iterable[tuple[int, bytes | SplitReport]],
+) -> Iterator[SplitReport | ShardReport | Damage | Fault]:
+    """``tasks.step`` for each shard among the rows, one after the other; reports of splits are passed on.
+
+    ``shards``: those that have files. Nothing is stepped after Damage or a Fault.
+    """
     _settle()
     blobs: dict[int, list[bytes]] = {}
     for shard, row in rows:
@@ -145,14 +172,17 @@ def step_shards(
         else:
             yield row
     if blobs:
-        sent.look(sent.ledger)
+        sent.look()
     for shard in sorted(blobs):
-        task = sent.shards.get(shard, ShardTask(shard, ()))
+        task = shards.get(shard, ShardTask(shard, ()))
+        reference = shared.value
         try:
-            reference = shared.value
             report = step(sent.job, task, blobs.pop(shard), reference.rules, reference.policy)
         except DamagedShard as damaged:
             yield Damage(str(damaged))
+            return
+        except OSError as error:
+            yield Fault.of(error)
             return
         if report is not None:
             yield report

@@ -27,9 +27,10 @@ from upswell.names import parse_staged
 from upswell.privacy import escape
 from upswell.published import files
 from upswell.rejects import unescape
-from upswell.schema import EXPORTED, connect, storage_errors
+from upswell.schema import connect, storage_errors
 from upswell.segment import numbers, parse_msisdn
 from upswell.sink import OWN_DIRECTORY, STAGING
+from upswell.transfer import exported
 from upswell.view import View
 from upswell.zones import Zones, day_last_of
 
@@ -97,8 +98,8 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
             looking.through_dials(name.upper(), Path(path))
     with View.open(state_dir) as view:
         looking.through_versions(view)
-    if EXPORTED in meta:
-        looking.through_export(Path(meta[EXPORTED]))
+    for file in exported(meta):
+        looking.through_export(Path(file))
     return found
 
 
@@ -212,7 +213,7 @@ class _Looking:
                 )
 
     def through_export(self, file: Path) -> None:
-        """The file that the state was written to last, or was made of, if it is still there."""
+        """A file that the state was written to, or was made of, if it is still there."""
         if not file.exists():
             return
         key = secrets.token_bytes(KEY_BYTES)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from upswell.errors import ConfigError, SparkFailed
 
@@ -34,6 +34,7 @@ _INSTALL_SPARK = (
 )
 DRIVER_MEMORY = "2g"
 """Of the JVM beside the driver, where Spark's own settings say nothing: it passes on what a batch reports."""
+_VERSION_S = 20  # in which Java says which it is, on a machine that is busy starting everything
 _START_S = 120  # of a JVM, which takes three on an idle machine
 _STOP_S = 10  # in which it may tell its executors to end
 _DEAF = """trap '' INT TERM HUP; exec "$@\""""
@@ -46,7 +47,12 @@ def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
     if found is None:
         where = f"JAVA_HOME={home} has no bin/java" if home else "there is no java on PATH"
         raise ConfigError(f"Spark needs Java, and {where}", _INSTALL_JAVA)
-    told = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    try:
+        told = subprocess.run(
+            [found, "-version"], capture_output=True, text=True, check=False, timeout=_VERSION_S
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        told = ""
     version = re.search(r'version "(?:1\.)?(\d+)', told)
     if version is None or int(version[1]) < JAVA_MIN:
         words = f"is version {version[1]}" if version else "does not tell its version"
@@ -98,23 +104,45 @@ def import_pyspark(home: Path) -> Any:
     return importlib.import_module("pyspark")
 
 
-@contextmanager
-def jvm(home: Path, log: Path, address: str) -> Iterator[Any]:
-    """A JVM with Spark at this address, and the way to it: what ``SparkContext(gateway=…)`` takes.
+class Jvm(NamedTuple):
+    """A JVM with Spark that was started."""
 
-    What it says is appended to ``log``. Raises SparkFailed.
-    """
+    process: "subprocess.Popen[bytes]"
+    told: Path
+    """Where it writes the way to it, once there is one."""
+    log: Path
+    """What it says is appended here."""
+
+    def is_alive(self) -> bool:
+        """Whether the process is there; asking costs a system call."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once; whoever waits for it fails."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def started(home: Path, log: Path, address: str) -> Iterator[Jvm]:
+    """A JVM with Spark at this address, which need not be ready yet; ended with the block."""
     with tempfile.TemporaryDirectory(prefix="upswell-") as place:
         told = Path(place, "gateway")
-        process = _start(home, log, told, address)
+        one = Jvm(_start(home, log, told, address), told, log)
         try:
-            gateway = _connect(process, told, log)
-            try:
-                yield gateway
-            finally:
-                _disconnect(gateway)
+            yield one
         finally:
-            _end(process)
+            _end(one)
+
+
+@contextmanager
+def connected(one: Jvm) -> Iterator[Any]:
+    """The way to the JVM once it is ready: what ``SparkContext(gateway=…)`` takes. Raises SparkFailed."""
+    gateway = _connect(one)
+    try:
+        yield gateway
+    finally:
+        _disconnect(gateway)
 
 
 def _start(home: Path, log: Path, told: Path, address: str) -> "subprocess.Popen[bytes]":
@@ -144,18 +172,20 @@ def _start(home: Path, log: Path, told: Path, address: str) -> "subprocess.Popen
         )
 
 
-def _connect(process: "subprocess.Popen[bytes]", told: Path, log: Path) -> Any:
+def _connect(one: Jvm) -> Any:
     """Wait until the JVM has told its port, and connect as Spark's Python does."""
     late = time.monotonic() + _START_S
-    while not told.exists():
-        if process.poll() is not None or time.monotonic() > late:
-            raise SparkFailed("the JVM of Spark did not start", f"see the end of {log}")
+    while not one.told.exists():
+        if not one.is_alive() or time.monotonic() > late:
+            raise SparkFailed("the JVM of Spark did not start", f"see the end of {one.log}")
         time.sleep(0.02)
-    port, secret = _read_told(told.read_bytes())
+    port, secret = _read_told(one.told.read_bytes())
     # Spark's own door for a JVM that was started before. The secret is no one's but ours.
     os.environ.update(PYSPARK_GATEWAY_PORT=str(port), PYSPARK_GATEWAY_SECRET=secret)
     try:
         return importlib.import_module("pyspark.java_gateway").launch_gateway()
+    except Exception as error:  # whatever it makes of a JVM that has gone by now
+        raise SparkFailed("the JVM of Spark did not start", f"see the end of {one.log}") from error
     finally:
         del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
 
@@ -173,14 +203,14 @@ def _disconnect(gateway: Any) -> None:
         gateway.shutdown()
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(one: Jvm) -> None:
     """Close its stdin, at whose end it ends; kill what does not."""
+    process = one.process
     assert process.stdin is not None, "it was made with a pipe"
     with suppress(BrokenPipeError):
         process.stdin.close()
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        one.kill()
         process.wait()

@@ -25,7 +25,7 @@ from upswell.privacy import escape
 DATABASE = "checkpoint.db"
 APPLICATION_ID = 0x75707377  # "upsw"
 EXPORTED = "exported"
-"""Of ``meta``: the file that the state was written to last, or was made of."""
+"""Of ``meta``: the files that the state was written to, or was made of; see ``transfer.exported``."""
 STATE_ID = "state_id"
 """The entry of ``meta`` that no other state has: batches are sealed with it."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables

@@ -44,12 +44,13 @@ def make(ledger_dir: Path) -> None:
 
 
 def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
-    """The bases and deltas that these files hold. Raises DamagedShard."""
+    """The bases and deltas that these files hold. Raises DamagedShard, and StorageError when one cannot be read."""
     parts = LedgerParts([], [])
     # Deltas in commit order; those of one batch are of different shards.
-    for file in sorted(files, key=lambda file: file.batch):
-        blobs = [(file.batch, blob) for blob in read_shard_file(ledger_dir, file)]
-        (parts.bases if file.kind == "base" else parts.deltas).extend(blobs)
+    with faults(ledger_dir, StorageError, RECOVERS):
+        for file in sorted(files, key=lambda file: file.batch):
+            blobs = [(file.batch, blob) for blob in read_shard_file(ledger_dir, file)]
+            (parts.bases if file.kind == "base" else parts.deltas).extend(blobs)
     return parts
 
 

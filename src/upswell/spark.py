@@ -13,10 +13,11 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ PACK_BYTES = 8 << 20
 """Of small splits that share a task, whose own cost is about that of reading so much."""
 _LOCAL_TRIES = 4  # of a task, as on a cluster
 _PROBE_PAUSE_S = 0.1
+_STOP_CHECK_S = 0.1  # while Spark starts
 _ANSWER_S = 5  # of a master
 _SHARE = "give every node the same file system at the same path, then start again"
 _BUILD = "name the upswell.pex of this version with --pex, or install this version on every node"
@@ -50,9 +52,14 @@ _AGAIN = (
 )
 
 
-def compute(settings: Settings, checkpoint: Checkpoint) -> Compute:
-    """What computes the batches of a run on Spark. Raises ConfigError and SparkFailed."""
-    return spread(settings, checkpoint, SparkRunner(settings))
+def compute(
+    settings: Settings, checkpoint: Checkpoint, stopping: Callable[[], bool] = lambda: False
+) -> Compute:
+    """What computes the batches of a run on Spark. Raises ConfigError and SparkFailed.
+
+    ``stopping``: whether the run was asked to stop. Spark's start is given up then, and nothing must be read.
+    """
+    return spread(settings, checkpoint, SparkRunner(settings, stopping))
 
 
 def spread(settings: Settings, checkpoint: Checkpoint, runner: Runner) -> Compute:
@@ -70,17 +77,27 @@ def spread(settings: Settings, checkpoint: Checkpoint, runner: Runner) -> Comput
 class SparkRunner:
     """A session of Spark, for the life of a run."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Start the JVM and connect to the master. Raises ConfigError and SparkFailed."""
+    def __init__(self, settings: Settings, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Start the JVM and connect to the master. Raises ConfigError and SparkFailed.
+
+        ``stopping``: as ``compute`` has it; there is no session then, and nobody may run a job.
+        """
+        self._stopping = stopping
         self._log = settings.state_dir / jvm.LOG_NAME
         self._data = self._ledger = Place("", 0)
         self._versions: object = None
         self._policy: Policy | None = None
         self._shared: Any = None
+        self._context: Any = None
         self._stack = ExitStack()
+        home, address = _found(settings)
+        self._jvm = self._stack.enter_context(jvm.started(home, self._log, address))
         try:
-            self._context = self._stack.enter_context(_session(settings, self._log))
-            self._wait_for_executors()
+            with self._starting():
+                self._context = self._stack.enter_context(
+                    _session(settings, home, self._jvm, address)
+                )
+                self._wait_for_executors()
         except BaseException:
             self._stack.close()
             raise
@@ -88,8 +105,14 @@ class SparkRunner:
     def check(self, data: Path, ledger: Path) -> None:
         """See that executors have this Upswell, and share DATA and the ledger's directory. ConfigError, StorageError.
 
-        Leaves nothing behind; a crash leaves empty files, which the next call removes.
+        Leaves nothing behind; a crash leaves empty files, which the next call removes. Nothing is seen once the run was
+        asked to stop.
         """
+        if not self._stopping():
+            with self._starting():
+                self._check(data, ledger)
+
+    def _check(self, data: Path, ledger: Path) -> None:
         self._data, self._ledger = Place.of(data), Place.of(ledger)
         for left in ledger.glob(f"{PROBE}*"):
             left.unlink()
@@ -125,8 +148,10 @@ class SparkRunner:
         shards: Mapping[int, ShardTask],
         reference: Reference,
     ) -> list[SplitReport | ShardReport]:
-        """Scan the splits and step the shards that they bear on. Raises DamagedShard and SparkFailed."""
-        sent = executor.Sent(job, self._data, self._ledger, shards, SOURCE_DIGEST)
+        """Scan the splits and step the shards that they bear on. Raises DamagedShard, OSError and SparkFailed."""
+        to_scan, to_step = (
+            executor.Sent(job, place, SOURCE_DIGEST) for place in (self._data, self._ledger)
+        )
         shared = self._share(reference)
         context = self._context
         with self._failing():
@@ -138,15 +163,22 @@ class SparkRunner:
             context.setJobDescription(f"batch {job.batch}: {len(splits)} splits")
             found: list[Any] = (
                 context.parallelize(packs, len(packs))
-                .flatMap(partial(executor.scan_splits, sent, shared))
+                .flatMap(partial(executor.scan_splits, to_scan, shared))
                 .partitionBy(steps, int)
-                .mapPartitions(partial(executor.step_shards, sent, shared))
+                .mapPartitions(partial(executor.step_shards, to_step, shards, shared))
                 .collect()
             )
         for each in found:
             if isinstance(each, executor.Damage):
                 raise DamagedShard(each.words)
+            if isinstance(each, executor.Fault):
+                raise each.error()
         return found
+
+    def check_alive(self) -> None:
+        """Raise SparkFailed when the JVM has gone."""
+        if not self._jvm.is_alive():
+            raise _gone(self._log)
 
     def close(self) -> None:
         """Give the executors back and end the JVM. Again is nothing."""
@@ -179,18 +211,47 @@ class SparkRunner:
                 time.sleep(0.1)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Turn what Spark and the way to it report into our error."""
+    def _starting(self) -> Iterator[None]:
+        """Within the block a stop ends the JVM, so that nobody waits for it; what fails by that is no failure."""
+
+        def watch() -> None:
+            while not over.wait(_STOP_CHECK_S):
+                if self._stopping():
+                    return self._jvm.kill()
+
+        over = threading.Event()
+        watcher = threading.Thread(target=watch, name="upswell-spark-start")
+        watcher.start()
         try:
             yield
-        except _py4j().Py4JJavaError as error:
-            words = reason(str(error.java_exception.getMessage()))
-            hint = _AGAIN.format(log=self._log)
-            for name, other in {"NotShared": _SHARE, "OtherBuild": _BUILD}.items():
-                hint = other if name in str(error) else hint
-            raise SparkFailed(f"Spark could not compute the batch: {words}", hint) from error
-        except _lost() as error:
-            raise SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=self._log)) from error
+        except SparkFailed:
+            if not self._stopping():
+                raise
+        finally:
+            over.set()
+            watcher.join()
+
+    def _failing(self) -> AbstractContextManager[None]:
+        return _failing(self._log, "compute the batch")
+
+
+@contextmanager
+def _failing(log: Path, what: str) -> Iterator[None]:
+    """Turn what Spark and the way to it report into our error. ``what``: Spark could not do."""
+    try:
+        yield
+    except _py4j().Py4JJavaError as error:
+        words = reason(error.java_exception.getMessage() or "")
+        hint = _AGAIN.format(log=log)
+        for name, other in {"NotShared": _SHARE, "OtherBuild": _BUILD}.items():
+            hint = other if name in str(error) else hint
+        raise SparkFailed(f"Spark could not {what}: {words}", hint) from error
+    except _lost() as error:
+        raise _gone(log) from error
+
+
+def _gone(log: Path) -> SparkFailed:
+    return SparkFailed("the JVM of Spark has gone", _AGAIN.format(log=log))
 
 
 def packed(splits: Sequence[Split], cores: int) -> list[list[Split]]:
@@ -215,8 +276,8 @@ def reason(message: str) -> str:
         message.partition("\n\tat ")[0],
         re.MULTILINE,
     )
-    words = f"{raised[-1][0]}: {raised[-1][1]}" if raised else message.splitlines()[0]
-    return escape(mask_digits(words))
+    words = f"{raised[-1][0]}: {raised[-1][1]}" if raised else message.strip().partition("\n")[0]
+    return escape(mask_digits(words)) or "it gave no reason"
 
 
 def _answer(data: Place, ledger: Place, token: str, pause_s: float, _: int) -> executor.Answer:
@@ -229,9 +290,8 @@ def _executors(context: Any) -> int:
     return int(known) - _is_cluster(context.master)
 
 
-@contextmanager
-def _session(settings: Settings, log: Path) -> Iterator[Any]:
-    """A JVM and a SparkContext in it, for the master that the settings name."""
+def _found(settings: Settings) -> tuple[Path, str]:
+    """Spark's home, and this process's address; the rest of what a session needs is there. Raises an UpswellError."""
     if settings.pex is not None and not settings.pex.is_file():
         raise InputMissing(
             f"{escape(str(settings.pex))}: no such file", "name upswell.pex with --pex"
@@ -239,15 +299,22 @@ def _session(settings: Settings, log: Path) -> Iterator[Any]:
     address = _own_address(settings.master)
     jvm.find_java()
     home, _ = jvm.find_spark()
+    return home, address
+
+
+@contextmanager
+def _session(settings: Settings, home: Path, one: jvm.Jvm, address: str) -> Iterator[Any]:
+    """A SparkContext in the JVM, for the master that the settings name. Raises SparkFailed."""
     pyspark = jvm.import_pyspark(home)
     # What its way to the JVM logs when that dies, by the root's name too, is told by our own error.
     logging.getLogger().addHandler(logging.NullHandler())
     before = signal.getsignal(signal.SIGINT)
-    with jvm.jvm(home, log, address) as gateway:
-        conf = pyspark.SparkConf(_jvm=gateway.jvm)
-        _configure(conf, settings, address)
+    with jvm.connected(one) as gateway:
         try:
-            context = pyspark.SparkContext(gateway=gateway, conf=conf)
+            with _failing(one.log, "start"):
+                conf = pyspark.SparkConf(_jvm=gateway.jvm)
+                _configure(conf, settings, address)
+                context = pyspark.SparkContext(gateway=gateway, conf=conf)
         finally:
             signal.signal(signal.SIGINT, before)  # Spark's own would cancel the batch in hand
         try:
@@ -263,8 +330,9 @@ def _session(settings: Settings, log: Path) -> Iterator[Any]:
 def _configure(conf: Any, settings: Settings, address: str) -> None:
     """What a session needs; the rest is as Spark's own spark-defaults.conf has it, such as the memory of executors."""
     master = settings.master
-    if master.startswith("local["):
-        master = f"{master[:-1]},{_LOCAL_TRIES}]"
+    if not _is_cluster(master):
+        cores = master.removeprefix("local").strip("[]") or "1"
+        master = f"local[{cores},{_LOCAL_TRIES}]"
     conf.setAll(
         {
             "spark.master": master,

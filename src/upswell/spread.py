@@ -42,6 +42,9 @@ SPLIT_BYTES = (
 BATCH_BYTES = (
     1 << 30
 )  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
+REPORT_BYTES_MAX = 128 << 20
+"""About how much the tasks of a batch may report: the driver holds it some times over, of two batches. Of normal data a
+gigabyte reports some megabytes; only rejects and notifications can be more."""
 IN_VAIN_MAX = 8  # jobs in a row over the same ranges: a file that changes between two tasks is no reason for more
 FOLD_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
 
@@ -70,6 +73,9 @@ class Runner(Protocol):
             DamagedShard, OSError: a task did. UpswellError: the job cannot be run.
         """
 
+    def check_alive(self) -> None:
+        """Whether jobs can still be run, as far as that is known without one. UpswellError if not; cheap."""
+
     def close(self) -> None:
         """Give up what is held. Again is nothing."""
 
@@ -95,7 +101,7 @@ class Spread:
             runner: runs the jobs; closed with this.
             shards: how many tasks share the ledger: a power of two up to kernel.SHARDS, the state's for good.
             split_bytes: about how much of a file one task reads.
-            batch_bytes: about how much a batch reads. A compressed file is read whole.
+            batch_bytes: about how much a batch reads at most. A compressed file is read whole.
         """
         self.pinned = engine_of(shards)
         # A job leaves the driver idle; but with one thread every call of a run comes in one order.
@@ -105,7 +111,9 @@ class Spread:
         self._runner = runner
         self._shards = shards
         self._split_bytes = split_bytes
-        self._batch_bytes = batch_bytes
+        self._batch_bytes_max = batch_bytes
+        self._batch_bytes = min(batch_bytes, REPORT_BYTES_MAX)
+        """Of the next batch: what it will report is known from those before alone, so it begins small."""
         self._ledger_dir = checkpoint.ledger_dir.absolute()
         self._files: dict[int, tuple[ShardFile, ...]] = {}
         """By shard: its newest base and the deltas after it, of all that was read, committed or about to be."""
@@ -178,6 +186,10 @@ class Spread:
     def entries(self) -> None:
         """As Compute says: no task sees all of it."""
 
+    def check_alive(self) -> None:
+        """As Compute says: the runner is asked."""
+        self._runner.check_alive()
+
     def close(self) -> None:
         """As Compute says: the runner is closed."""
         self._runner.close()
@@ -215,10 +227,19 @@ class Spread:
             shards.discard(self._ledger_dir, job.attempt)
         else:
             check_gone(asked, found)
+            told_bytes = sum(len(report.report) for report in of_splits) + sum(map(len, decided))
+            self._pace(sum(wanted.end - wanted.start for wanted in asked), told_bytes)
             self._written = tuple(report.written for report in of_shards if report.written)
             shards.check_seen(self._ledger_dir, self._written)
             self._take(self._written)
         return found
+
+    def _pace(self, read_bytes: int, told_bytes: int) -> None:
+        """Halve the next batches when one reported too much, double them when a full one reported little."""
+        if told_bytes > REPORT_BYTES_MAX:
+            self._batch_bytes = max(self._batch_bytes // 2, self._batch_bytes_max // 256, 1)
+        elif read_bytes >= self._batch_bytes and told_bytes <= REPORT_BYTES_MAX // 2:
+            self._batch_bytes = min(self._batch_bytes * 2, self._batch_bytes_max)
 
     def _take(self, files: Sequence[ShardFile]) -> None:
         """Take up newer files: a base stands for all that its shard had."""

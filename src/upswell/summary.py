@@ -87,8 +87,9 @@ class Summary:
             "lines": self.lines,
             "outcomes": dict(self.outcomes),
             "rejects": dict(self.rejects),
-            "notifications": dict(self.notifications),
-            "control": dict(self.control),
+            # By name: the order in which they came hangs on where batches ended.
+            "notifications": dict(sorted(self.notifications.items())),
+            "control": dict(sorted(self.control.items())),
             "files": dict(self.files),
             "batches": self.batches,
             "bytes": self.bytes,

@@ -7,6 +7,7 @@ task writes is named by its attempt, and means nothing until a commit names it: 
 not to its end harms nobody.
 """
 
+import errno
 import secrets
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ _ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 UNREADY = ".unready"
 """Ends the name of a file that is being written."""
 _LENGTH = struct.Struct("<Q")  # before each blob in a file
+_LOST = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO)
+"""What is told of a file that is gone, or of a link, a directory or a socket in its place."""
 
 
 def new_attempt() -> str:
@@ -147,7 +150,7 @@ def step(
 
     Raises:
         DamagedShard: a file of the shard is missing or damaged.
-        OSError: the ledger's directory cannot be read or written.
+        OSError: the ledger's directory cannot be read or written. FileExistsError: somebody else has the name.
     """
     candidates = list(blobs)
     if not candidates:
@@ -197,27 +200,40 @@ def write_shard_file(
     """Write a file of a shard; whole and durable when this returns. A crash before leaves it whole, or not there.
 
     The blobs are the kernel's: a base for each of its shards that the shard holds, or one delta. Another task may be
-    writing the same file, of the same content: the last one to be ready takes the name.
+    writing the same file, of the same content: the first one to be ready gives it its name. Raises OSError, and
+    FileExistsError when the name has another content, which stays.
     """
     name = f"shard-{shard:03}-{batch:010}-{attempt}.{kind}"
     content = b"".join(part for blob in blobs for part in (_LENGTH.pack(len(blob)), blob))
+    written = ShardFile(shard, batch, kind, name, len(content), kernel.crc64(content))
     unready = f"{name}.{secrets.token_hex(8)}{UNREADY}"
     with filesystem.directory(directory) as fd:
         filesystem.create_file(unready, fd, content, 0o600)
-        disk.rename(unready, name, src_dir_fd=fd, dst_dir_fd=fd)
+        try:
+            # A link and no move: of the two, network file systems refuse this alone where the name is taken.
+            disk.link(unready, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+        except FileExistsError:
+            if not _is_written(filesystem.read_file(name, fd), written):
+                words = "is there already, with another content"
+                raise FileExistsError(errno.EEXIST, words, name) from None
+        finally:
+            disk.unlink(unready, dir_fd=fd)
         disk.fsync(fd)
-    return ShardFile(shard, batch, kind, name, len(content), kernel.crc64(content))
+    return written
 
 
 def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
-    """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one. Raises DamagedShard."""
+    """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one.
+
+    Raises DamagedShard when it is missing or damaged, OSError when it cannot be read.
+    """
     try:
         with filesystem.directory(directory) as fd:
-            content = filesystem.read_file(file.name, fd)
+            content = shard_content(file, fd)
     except OSError as error:
+        if error.errno not in _LOST:
+            raise
         raise DamagedShard(f"{file.name}: {error.strerror}") from error
-    if (len(content), kernel.crc64(content)) != (file.bytes, file.digest):
-        raise DamagedShard(f"{file.name}: its content is not what was written")
     blobs, at = [], 0
     while at < len(content):
         at += _LENGTH.size
@@ -225,3 +241,15 @@ def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
         blobs.append(content[at : at + length])
         at += length
     return blobs
+
+
+def shard_content(file: ShardFile, dir_fd: int) -> bytes:
+    """All of a shard's file. Raises DamagedShard when it is not what was written, OSError when it cannot be read."""
+    content = filesystem.read_file(file.name, dir_fd)
+    if not _is_written(content, file):
+        raise DamagedShard(f"{file.name}: its content is not what was written")
+    return content
+
+
+def _is_written(content: bytes, file: ShardFile) -> bool:
+    return (len(content), kernel.crc64(content)) == (file.bytes, file.digest)

@@ -5,9 +5,10 @@ a table of their own. OUTPUT is not in it, but its identity is. A file or a stat
 its name in the last step, and what a crash left before it is replaced by the next attempt.
 """
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +86,7 @@ def shards_of(engine: str, shards: int | None) -> int | None:
 def export_state(state_dir: Path, file: Path) -> Moved:
     """Write the whole state to a new file, which only its owner may read. The state stays, and remembers where it is.
 
-    A crash leaves no file of that name, or the whole file.
+    A crash leaves no file of that name, or the whole file and the state's note of it.
 
     Raises:
         Locked: a run holds the state. StorageError: it is damaged, or the disk failed. UsageError: the file is there.
@@ -102,12 +103,24 @@ def export_state(state_dir: Path, file: Path) -> Moved:
             with storage_errors(half), closing(connect(half, "rw")) as db:
                 checkpoint.copy_to(db)
                 rejects = _fill(db, checkpoint)
+            # Before there is such a file: a crash must not leave one of which the state knows nothing.
+            checkpoint.set_meta(_note([*exported(checkpoint.meta()), str(file.absolute())]))
             length = _name(half, file)
         except BaseException:
             half.unlink(missing_ok=True)
             raise
-        checkpoint.set_meta({EXPORTED: str(file.absolute())})
         return Moved(checkpoint.last_batch(), length, rejects)
+
+
+def exported(meta: Mapping[str, str]) -> list[str]:
+    """The files that a state was written to, or was made of; some may be gone, and one may never have been made."""
+    known = meta.get(EXPORTED, "[]")
+    # A path, and no list of them, is an older version's: the last one alone.
+    return [known] if known.startswith("/") else list(json.loads(known))
+
+
+def _note(files: Iterable[str]) -> dict[str, str]:
+    return {EXPORTED: json.dumps(list(dict.fromkeys(files)))}
 
 
 def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
@@ -190,7 +203,7 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
         with faults(state_dir, StorageError, RECOVERS):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
-            told = {**engine_of(shards), EXPORTED: str(file.absolute())}
+            told = engine_of(shards) | _note([str(file.absolute())])
             return _import(source, state_dir, told)
         finally:
             disk.close(lock_fd)

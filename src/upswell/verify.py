@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from upswell.errors import StorageError, UpswellError
-from upswell.filesystem import RECOVERS, directory, read_file
+from upswell.filesystem import RECOVERS, directory, faults, read_file
 from upswell.names import parse_begun, parse_shard, parse_staged, rejects_name
 from upswell.privacy import escape
 from upswell.rejects import REWRITTEN, is_as_written
@@ -250,7 +250,8 @@ def _shard_files(view: View) -> Iterator[str]:
     """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
     for file in view.shard_files():
         try:
-            read_shard_file(view.ledger_dir, file)
+            with faults(view.ledger_dir, StorageError, RECOVERS):
+                read_shard_file(view.ledger_dir, file)
         except DamagedShard as error:
             if file in view.shard_files():  # else a run has replaced it meanwhile
                 yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"

@@ -250,6 +250,21 @@ class Calls:
             raise FileExistsError(errno.EEXIST, "File exists", target)
         self._move(self._find(source, source_fd), (to, name))
 
+    def link(
+        self,
+        source: str,
+        target: str,
+        *,
+        src_dir_fd: int,
+        dst_dir_fd: int,
+        follow_symlinks: bool = True,
+    ) -> None:
+        self.step("link", f"{source} {target}")
+        to, name = self._find(target, dst_dir_fd)
+        if to.find(name) is not None:
+            raise FileExistsError(errno.EEXIST, "File exists", target)
+        self.platter.change((to, name, self._get(source, src_dir_fd)))
+
     def _move(self, source: tuple[Inode, str], target: tuple[Inode, str]) -> None:
         inode = source[0].find(source[1])
         if inode is None:

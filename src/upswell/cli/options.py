@@ -97,7 +97,11 @@ _RUNNING = (
 
 _SPARK = (
     _value("engine", "embedded|spark", "Compute in this process, or on Apache Spark [embedded]."),
-    _value("master", "URL", "Spark's master: local[N], local[*], spark://HOST:PORT [local[*]]."),
+    _value(
+        "master",
+        "URL",
+        "Spark's master: local[N], local[*], local (one core), spark://HOST:PORT [local[*]].",
+    ),
     _value(
         "shards", "N", "Spark: parts of the ledger, a power of two; a state keeps its own [16]."
     ),

@@ -6,6 +6,7 @@ Owns the run's options and what is printed at its end. The engine does the work.
 import sys
 import threading
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
                 metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
                 listeners.add(open_until_the_end.enter_context(metrics))
                 listener.event("metrics are served", address=metrics.address)
-            return _compute(settings)(settings, checkpoint)
+            return _compute(settings, stop)(settings, checkpoint)
 
         summary = _run(settings, supervised, stop, diary, begin)
         diary.end(0, f"stopped by {signals[0]}" if signals else "done")
@@ -108,12 +109,14 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
         return summary
 
 
-def _compute(settings: "Settings") -> "Callable[[Settings, Checkpoint], Compute]":
+def _compute(
+    settings: "Settings", stop: threading.Event
+) -> "Callable[[Settings, Checkpoint], Compute]":
     """Where batches are computed, imported only when it is used."""
     if settings.engine == "spark":
         from upswell import spark
 
-        return spark.compute
+        return partial(spark.compute, stopping=stop.is_set)
     from upswell.compute import Embedded
 
     return Embedded

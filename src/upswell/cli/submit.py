@@ -40,8 +40,19 @@ def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> i
     from upswell.config import resolve
     from upswell.errors import UsageError
 
-    flags = options.fields(given) | {"engine": "spark"}
-    settings = resolve(flags, Path(config) if config else None)
+    flags = options.fields(given)
+    engine = flags["engine"] or "spark"
+    if engine != "spark":
+        raise UsageError(
+            f"submit computes on Spark, and --engine {engine} does not",
+            "leave --engine out, or use upswell run",
+        )
+    settings = resolve(flags | {"engine": "spark"}, Path(config) if config else None)
+    if not settings.master.startswith("spark://"):
+        raise UsageError(
+            f"submit sends the job to a cluster, and --master {settings.master} is none",
+            "give --master spark://HOST:PORT; on this machine alone: upswell run --engine spark",
+        )
     if settings.pex is None:
         pex = os.environ.get("PEX")
         if not pex or not Path(pex).is_file():
