@@ -161,7 +161,7 @@ class _Run:
         self.day_open = self.checkpoint.day_open()
         self._end_forgetting()
         self.compute.begin()
-        for sentence in self.archive.recover() if self.archive else ():
+        for sentence in self.archive.recover(time.time()) if self.archive else ():
             self._warn(sentence)
         self.source.verify_taken()
         if self.settings.once:
