@@ -23,6 +23,7 @@ from os import (
     read,
     rename,
     rmdir,
+    scandir,
     stat,
     strerror,
     unlink,
@@ -34,8 +35,8 @@ from pathlib import Path
 
 __all__ = [
     "access", "chmod", "chown", "close", "flock", "fsync", "ftruncate", "listdir", "mkdir", "mount_table", "open",
-    "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "stat", "unlink", "utime",
-    "write",
+    "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "scandir", "stat", "unlink",
+    "utime", "write",
 ]  # fmt: skip
 
 _RENAME_NOREPLACE = 1

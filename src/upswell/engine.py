@@ -260,14 +260,14 @@ class _Run:
         return taken
 
     def _tidy(self) -> bool:
-        """Remove some old rejects, and move some finished files out of DATA; whether more files are due."""
+        """Remove some old rejects, and move some finished files out of DATA; whether there is more of either."""
         if removed := self.expiry.turn(time.time()):
             self._event("old reject files removed", files=removed)
         if self.archive is None:
-            return False
+            return self.expiry.is_due
         for sentence in self.archive.turn(self.source.finished, self.source.looks, time.time()):
             self._warn(sentence)
-        return self.archive.is_due
+        return self.archive.is_due or self.expiry.is_due
 
     def _is_over(self, at: float) -> bool:
         return self.stop.is_set() or time.monotonic() > at
