@@ -365,6 +365,7 @@ def test_failed_move_is_told_and_tried_again_later(
     day.write_bytes(b"in the way")
     with kept.running():
         wait_for(lambda: "files cannot be archived" in kept.heard.text(), "it was not told")
+        wait_for(lambda: 1 == kept.heard.summary.standing.archive_held, "metrics do not tell of it")
         assert {} == rows(kept)
         day.unlink()
         wait_for(lambda: {FIRST: "moved"} == rows(kept), "it was not tried again")
@@ -570,9 +571,11 @@ def test_file_moves_as_soon_as_its_name_is_free(
     kept.once(archive=None)
     with kept.running():
         wait_for(lambda: {FIRST: "taken", SECOND: "moved"} == rows(kept), "it holds up others")
+        wait_for(lambda: 1 == kept.heard.summary.standing.archive_held, "metrics do not tell of it")
         other.unlink()
         wait_for(lambda: {FIRST: "moved", SECOND: "moved"} == rows(kept), "it was not tried again")
     assert 1 == kept.heard.text().count("the archive has a file of that name")
+    assert 0 == kept.heard.summary.standing.archive_held
 
 
 def test_archive_that_cannot_be_looked_into_says_nothing(kept: Place) -> None:

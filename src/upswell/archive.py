@@ -66,6 +66,9 @@ class Archive:
         self._retry_at = 0.0
         self._left: dict[str, Stat] = {}
         """Files that stay in DATA because their names are taken, as they looked then."""
+        self._held: set[str] = set()
+        self._failed = 0
+        """Files that the last turn could not move."""
         self._again: deque[tuple[str, Archived]] = deque()
         self._again_at = 0.0
 
@@ -130,6 +133,7 @@ class Archive:
         if news:
             self._sync({archived_in(place, name).parent for name in news for place in self._places})
             self._checkpoint.save_archived(news)
+        self._note(found)
         for name, file in files.items():
             if found[name] == "taken":
                 self._left[name] = Stat(file.size, file.mtime_ns, file.inode)
@@ -187,6 +191,7 @@ class Archive:
             return heard + self._move(some)
         except OSError as error:
             self._due.clear()
+            self._failed = len(some)
             self._retry_at = now + RETRY_S
             place = escape(str(error.filename or self.path))
             return [
@@ -198,6 +203,15 @@ class Archive:
     def is_due(self) -> bool:
         """Whether another turn would move something."""
         return bool(self._due)
+
+    @property
+    def held_files(self) -> int:
+        """Finished files that need somebody's hand on their way, as far as this run knows."""
+        return len(self._held) + self._failed
+
+    def _note(self, found: Mapping[str, Archived | None]) -> None:
+        self._held -= found.keys()
+        self._held |= {name for name, state in found.items() if state in _WORDS}
 
     def _move(self, some: dict[str, Stat]) -> list[str]:
         self._checkpoint.save_archived(dict.fromkeys(some, "moving"))
@@ -216,6 +230,8 @@ class Archive:
         finally:
             self._sync(days)
             self._checkpoint.save_archived(found)
+        self._failed = 0
+        self._note(found)
         self._left |= {name: some[name] for name, state in found.items() if state == "taken"}
         return list(_sentences(found))
 

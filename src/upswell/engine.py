@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from upswell import archive, claim, kernel, standing
+from upswell import claim, kernel, standing
 from upswell.adopt import adopt
 from upswell.archive import Archive
 from upswell.assembly import assemble, check_sums
@@ -462,7 +462,7 @@ class _Run:
             self.reload.current,
             self.compute.entries(),
             self.source,
-            len(archive.held(self.checkpoint)) if self.archive else 0,
+            self.archive.held_files if self.archive else 0,
         )
         self.listener.progress(summary)
 
