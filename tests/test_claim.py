@@ -46,3 +46,13 @@ def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
         with refused(ConfigError, "highest number that a batch can have"):
             adopt(sink, checkpoint, Zones())
     assert 0 == checkpoint.last_batch()
+
+
+def test_a_state_keeps_its_number_of_shards_until_another_is_asked_for():
+    """The default of a later version must not refuse a state that was begun with another number."""
+    settings = Settings(data=Path("d"), segment=Path("s"), rules=Path("r"), output=Path("o"))
+    asked = replace(settings, shards=64, origins={"shards": "flag"})
+
+    assert settings.shards == claim.shards(settings, {})
+    assert 4 == claim.shards(settings, {"spark_shards": "4"})
+    assert 64 == claim.shards(asked, {"spark_shards": "4"})
