@@ -344,6 +344,21 @@ def test_archive_that_cannot_be_written_is_refused(kept: Place) -> None:
         kept.once(archive=kept.write(kept.root / "file", b""))
 
 
+def test_archive_on_a_full_disk_is_a_fault_of_the_disk(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk will have room again, so a service must go on trying to start; nothing is wrong with the place."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", ".probe.2")
+
+    monkeypatch.setattr(archive.disk, "rename_new", full)
+    (kept.output / ".upswell").mkdir(parents=True)
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        with refused(StorageError, "archive/.probe.2: No space left"):
+            Archive.open(kept.settings, checkpoint)
+
+
 def test_data_that_cannot_be_written_is_refused(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

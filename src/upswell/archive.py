@@ -79,6 +79,7 @@ class Archive:
         Raises:
             ConfigError: it lies within DATA, OUTPUT or the state, or they in it, or on another file system than DATA.
             OutputUnwritable: it, or DATA, cannot be written, or the file system cannot move without overwriting.
+            StorageError: its disk is full.
         """
         if settings.archive is None:
             return None
