@@ -354,9 +354,11 @@ def test_archive_on_a_full_disk_is_a_fault_of_the_disk(
 
     monkeypatch.setattr(archive.disk, "rename_new", full)
     (kept.output / ".upswell").mkdir(parents=True)
-    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
-        with refused(StorageError, "archive/.probe.2: No space left"):
-            Archive.open(kept.settings, checkpoint)
+    with (
+        Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint,
+        refused(StorageError, "archive/.probe.2: No space left"),
+    ):
+        Archive.open(kept.settings, checkpoint)
 
 
 def test_data_that_cannot_be_written_is_refused(
