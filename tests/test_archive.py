@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,14 +22,16 @@ from conftest import Upswell, clean_environment
 from surroundings import Surroundings, kill
 from test_engine import LONG_AGO_S, Place, record, wait_for
 from trust import Trust
-from upswell import archive, engine, kernel
+from upswell import archive, engine, kernel, source
 from upswell.archive import Archive, check_place
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.explain import explain
+from upswell.forget import forget
 from upswell.listing import Stat
 from upswell.reconcile import reconcile
 from upswell.status import look
+from upswell.stored import archives
 from upswell.verify import verify
 from upswell.view import View
 
@@ -184,8 +186,10 @@ def test_file_that_changed_before_the_move_stays(
     """What does not look as it did at the last look is not moved."""
     finished = engine.Source.finished
 
-    def touched(source: engine.Source, still_s: float) -> list[tuple[str, Stat]]:
-        found = finished(source, still_s)
+    def touched(
+        source: engine.Source, still_s: float, left: Mapping[str, Stat]
+    ) -> list[tuple[str, Stat]]:
+        found = finished(source, still_s, left)
         os.utime(kept.data / FIRST, (LONG_AGO_S + 5,) * 2)
         (kept.data / SECOND).unlink()
         return found
@@ -288,12 +292,26 @@ def test_directories_of_the_archive_are_as_open_as_data(kept: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["data", "data/archive", "output", "output/.upswell/archive", "."]
+    ("where", "what"),
+    [
+        ("data", "DATA"),
+        ("data/archive", "DATA"),
+        ("segment/archive", "SEGMENT"),
+        ("rules", "RULES"),
+        ("suppress/archive", "SUPPRESS"),
+        ("output", "OUTPUT"),
+        ("output/.upswell/archive", "OUTPUT"),
+        ("state/archive", "the state"),
+        (".", "DATA"),
+    ],
 )
-def test_archive_within_another_place_is_refused(kept: Place, where: str) -> None:
-    """DATA, OUTPUT, the state and the archive do not lie within each other."""
-    with refused(ConfigError, "within each other"):
-        kept.once(archive=kept.root / where)
+def test_archive_within_another_place_is_refused(kept: Place, where: str, what: str) -> None:
+    """DATA, SEGMENT, RULES, SUPPRESS, OUTPUT, the state and the archive do not lie within each other."""
+    suppress, state = kept.root / "suppress", kept.root / "state"
+    with refused(ConfigError, f"{what} .* within each other"):
+        check_place(
+            replace(kept.settings, archive=kept.root / where, suppress=suppress, state=state)
+        )
 
 
 def test_archive_without_a_parent_is_refused(kept: Place) -> None:
@@ -326,6 +344,23 @@ def test_archive_that_cannot_be_written_is_refused(kept: Place) -> None:
         kept.once(archive=kept.write(kept.root / "file", b""))
 
 
+def test_archive_on_a_full_disk_is_a_fault_of_the_disk(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk will have room again, so a service must go on trying to start; nothing is wrong with the place."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", ".probe.2")
+
+    monkeypatch.setattr(archive.disk, "rename_new", full)
+    (kept.output / ".upswell").mkdir(parents=True)
+    with (
+        Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint,
+        refused(StorageError, "archive/.probe.2: No space left"),
+    ):
+        Archive.open(kept.settings, checkpoint)
+
+
 def test_data_that_cannot_be_written_is_refused(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +382,7 @@ def test_failed_move_is_told_and_tried_again_later(
     day.write_bytes(b"in the way")
     with kept.running():
         wait_for(lambda: "files cannot be archived" in kept.heard.text(), "it was not told")
+        wait_for(lambda: 1 == kept.heard.summary.standing.archive_held, "metrics do not tell of it")
         assert {} == rows(kept)
         day.unlink()
         wait_for(lambda: {FIRST: "moved"} == rows(kept), "it was not tried again")
@@ -485,6 +521,95 @@ def test_kills_at_random_moments_lose_no_file(tmp_path: Path, trust: Trust) -> N
     trust(range(KILLS), round_of, case="kills of a run that archives", sample=8, chunk=20)
 
 
+def test_older_archive_is_not_lost_from_sight(kept: Place) -> None:
+    """After a change of the archive, and back, what was moved to either is found; a person is looked for in both."""
+    first, second = kept.root / "archive", kept.root / "second"
+    kept.once()
+    kept.file("202004171002", record(2, 1, 300, "100200"))
+    kept.once(archive=second)
+    state = kept.output / ".upswell"
+    assert (2, 1) == (len(tree(first)), len(tree(second)))
+    for archive_now in (second, first, None):
+        kept.once(archive=archive_now)
+        found = reconcile(state)
+        assert ([], [], 4) == (found.unproven, found.differences, found.lines)
+        assert [] == explain(state, "01000000000").unproven
+    with View.open(state) as view:
+        assert [first, second] == archives(view.meta())
+    stands = forget(state, ["01000000000", "01000000002"]).stands
+    assert 3 == len([place for place in stands if place.startswith("ARCHIVE/20200417")])
+
+
+def test_move_cut_off_in_an_older_archive_is_put_right(kept: Place) -> None:
+    """A file that a killed run moved to another archive than today's is found there."""
+    kept.once()
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        checkpoint.save_archived({FIRST: "moving"})
+    kept.once(archive=kept.root / "second")
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+
+
+def test_growth_in_the_archive_is_told_while_it_runs_and_at_a_start(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that kept its file open and goes on in the archive is told of, once, and nothing is read there."""
+    monkeypatch.setattr(archive, "AGAIN_S", 0.2)
+    day = kept.root / "archive" / "20200417"
+    kept.once(archive=None)
+    with kept.running():
+        wait_for(lambda: {FIRST: "moved", SECOND: "moved"} == rows(kept), "not archived")
+        with (day / FIRST).open("ab") as stream:
+            stream.write(record(3, 1, 300, "100002"))
+        wait_for(lambda: "grew" == rows(kept)[FIRST], "it was not noticed")
+        time.sleep(0.5)
+    assert 1 == kept.heard.text().count("it grew or changed")
+    kept.once()
+    with (day / SECOND).open("ab") as stream:
+        stream.write(record(3, 1, 300, "100102"))
+    kept.once()
+    assert {FIRST: "grew", SECOND: "grew"} == rows(kept)
+    assert [FIRST, SECOND] == sorted(look(kept.output / ".upswell").archive_held)
+    for name in (FIRST, SECOND):
+        (day / name).rename(kept.data / name)
+    assert 2 == kept.once(archive_after_s=0.0).lines
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+    law.check(day, kept.output)
+
+
+def test_file_moves_as_soon_as_its_name_is_free(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever removes what stood in its place in the archive need not start the run again; others move meanwhile."""
+    monkeypatch.setattr(archive, "AGAIN_S", 0.2)
+    monkeypatch.setattr(source, "FINISHED_MAX", 1)
+    other = kept.root / "archive" / "20200417" / FIRST
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"another's")
+    kept.once(archive=None)
+    with kept.running():
+        wait_for(lambda: {FIRST: "taken", SECOND: "moved"} == rows(kept), "it holds up others")
+        wait_for(lambda: 1 == kept.heard.summary.standing.archive_held, "metrics do not tell of it")
+        other.unlink()
+        wait_for(lambda: {FIRST: "moved", SECOND: "moved"} == rows(kept), "it was not tried again")
+    assert 1 == kept.heard.text().count("the archive has a file of that name")
+    assert 0 == kept.heard.summary.standing.archive_held
+
+
+def test_archive_that_cannot_be_looked_into_says_nothing(kept: Place) -> None:
+    """What a row says stays as it is until it is known better."""
+    kept.once(archive=None)
+    day = kept.root / "archive" / "20200417"
+    day.parent.mkdir()
+    day.write_bytes(b"in the way")
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        checkpoint.save_archived({FIRST: "moving"})
+    kept.once(archive_after_s=1e9)
+    assert {FIRST: "moving"} == rows(kept)
+    day.unlink()
+    kept.once(archive_after_s=1e9)
+    assert {} == rows(kept)
+
+
 def test_link_in_the_place_of_a_day_is_not_followed(kept: Place) -> None:
     """A link that somebody put into the archive leads no file elsewhere."""
     (kept.root / "archive").mkdir()
@@ -538,4 +663,10 @@ def test_the_command_takes_an_archive(kept: Place, upswell: Upswell) -> None:
     told = upswell("status", "--output", kept.output).stdout
     assert f"2 were moved to the archive {kept.root / 'archive'}" in told
     found = json.loads(upswell("status", "--output", kept.output, "--json").stdout)
-    assert {"path": str(kept.root / "archive"), "files": 2, "held": []} == found["archive"]
+    path = str(kept.root / "archive")
+    assert {"path": path, "before": [], "files": 2, "held": []} == found["archive"]
+    upswell("run", *words, "--once", "--archive", kept.root / "second")
+    told = upswell("status", "--output", kept.output).stdout
+    assert f"2 were moved to the archive {kept.root / 'second'}, or before to {path}" in told
+    found = json.loads(upswell("status", "--output", kept.output, "--json").stdout)
+    assert [path] == found["archive"]["before"]

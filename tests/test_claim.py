@@ -48,11 +48,11 @@ def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
     assert 0 == checkpoint.last_batch()
 
 
-def test_a_state_keeps_its_own_shards_unless_others_are_asked_for(tmp_path):
-    """A start without --shards goes on with what the state was begun with; one with it is held against that later."""
-    settings = Settings(data=Path("d"), segment=Path("s"), rules=Path("r"), output=tmp_path)
-    begun = {"spark_shards": "64"}
-    assert 64 == claim.shards(settings, begun)
+def test_a_state_keeps_its_number_of_shards_until_another_is_asked_for():
+    """The default of a later version must not refuse a state that was begun with another number."""
+    settings = Settings(data=Path("d"), segment=Path("s"), rules=Path("r"), output=Path("o"))
+    asked = replace(settings, shards=64, origins={"shards": "flag"})
+
     assert settings.shards == claim.shards(settings, {})
-    asked = replace(settings, shards=8, origins={"shards": "--shards"})
-    assert 8 == claim.shards(asked, begun)
+    assert 4 == claim.shards(settings, {"spark_shards": "4"})
+    assert 64 == claim.shards(asked, {"spark_shards": "4"})

@@ -275,3 +275,43 @@ def test_a_day_that_is_none_is_a_slip_in_every_command(word: str) -> None:
         done = CliRunner().invoke(commands, [*words, "--day", word, "--output", "out"])
         assert 2 == done.exit_code, words
         assert "'--day': write a day as 2020-04-17, with or without the dashes" in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["--log-format json", "--log-format=json", "variable", "file"])
+def test_a_log_of_json_ends_with_its_error_as_json(
+    upswell: Upswell, tmp_path: Path, asked: str
+) -> None:
+    """Whoever parses the log finds code, message and next step in its last line, and nothing that is no JSON."""
+    paths = write_inputs(tmp_path)
+    write(tmp_path / "out", "in the way")
+    words, variables = asked.split() if asked.startswith("--") else [], {}
+    if asked == "variable":
+        variables = {"UPSWELL_LOG_FORMAT": "json"}
+    if asked == "file":
+        write(tmp_path / "upswell.toml", 'log_format = "json"')
+    lines = upswell(*paths, *words, "--once", code=73, **variables).stderr.splitlines()
+    told = [json.loads(line) for line in lines]
+
+    assert ("error", 73) == (told[-1]["event"], told[-1]["code"])
+    assert "out" in told[-1]["message"]
+    assert told[-1]["hint"]
+    assert 1 == len([each for each in told if each["event"] == "error"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "a", "b", "--log-format", "json"], 2),
+        (["a", "b", "c", "d", "--log-format=json"], 66),
+    ],
+)
+def test_settings_that_never_came_to_be_are_told_as_json(
+    upswell: Upswell, words: list[str], code: int
+) -> None:
+    """An error before the run has its settings is told as the words ask for; other commands speak to people."""
+    (line,) = upswell(*words, code=code).stderr.splitlines()
+
+    assert ("error", code) == (json.loads(line)["event"], json.loads(line)["code"])
+    assert complaint(upswell("status", "--output", "x", code=74, UPSWELL_LOG_FORMAT="json").stderr)[
+        0
+    ]

@@ -75,8 +75,9 @@ def test_the_second_signal_leaves_at_once(
     tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
     """The exit code is that of the second signal, whatever the run is doing."""
-    # The engine has not looked at the first signal yet when the second comes.
-    program = "from upswell import cli, engine; engine.STOP_CHECK_S = 20; cli.main()"
+    # What the first signal asks for is still going on when the second comes.
+    slow = "engine._Run._finish = lambda run: time.sleep(20)"
+    program = f"import time; from upswell import cli, engine; {slow}; cli.main()"
     words = [*write_inputs(tmp_path), "-v", "--poll-s", "20", "--no-watch"]
     run = Running(tmp_path, *words, program=["-c", program])
     run.wait_for("notified=1")

@@ -45,12 +45,13 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
         self.lines = 0
+        self.summary = Summary()
 
     def event(self, event: str, /, **fields: object) -> None:
         self.events.append((event, fields))
 
     def progress(self, summary: Summary) -> None:
-        self.lines = summary.lines
+        self.lines, self.summary = summary.lines, summary
 
     def text(self) -> str:
         """Everything heard, in one string."""

@@ -384,7 +384,10 @@ def test_a_run_that_failed_is_told_with_its_next_step(
     found = panels.answer("/api/health", {}, whole=False)["needs"]
     down = next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
 
-    assert "Exit code 66: correct the path or its permissions." == down["next"]
+    assert (
+        "Exit code 66: mount it, or correct the path or its permissions; start again."
+        == down["next"]
+    )
     assert "No such file or directory" in down["words"]
 
 

@@ -45,6 +45,14 @@ def test_file_system_that_overwrites_is_refused(tmp_path, capfd):
     assert "RENAME_NOREPLACE" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("fault", "expected"), [("ENOSPC", 74), ("EDQUOT", 74), ("EROFS", 73)])
+def test_disk_that_is_full_at_a_start_is_a_fault_of_the_disk(tmp_path, fault, expected):
+    """A service goes on trying then, and stays down where the place is wrong."""
+    place = f"3<{tmp_path}/out/.upswell/staging>"
+    about = f'{place}, "probe.1", {place}, "probe.2"'
+    assert expected == opened(tmp_path / "out", "renameat2", about, f"error={fault}")
+
+
 def test_file_system_without_locks_is_refused(tmp_path, capfd):
     """A lock that cannot be had for another reason than another run is told as what it is."""
     lock = f"3<{tmp_path}/out/.upswell/output.lock>"

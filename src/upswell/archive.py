@@ -3,7 +3,7 @@
 Owns the archive directory and the order of a move. It moves only files of which everything is committed and published,
 and never onto a name that is there. The state says of a file that it is *moving* before it moves and where it arrived
 after it did, so a crash at any point leaves a file in exactly one of two places, and the next start finds out in which.
-A run reads nothing from the archive: a file that grew on its way there is told, and waits for somebody's hand.
+A run reads nothing from the archive: a file that grew on its way there, or later, is told, and waits for a hand.
 """
 
 import os
@@ -31,19 +31,23 @@ from upswell.filesystem import (
 )
 from upswell.listing import Stat, archived_in, look_at
 from upswell.privacy import escape
-from upswell.stored import Archived
+from upswell.roster import FINISHED
+from upswell.stored import Archived, archives
 from upswell.view import View, decode_name
 
 FILES_MAX = (
     50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for
 )
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not mended sooner
+AGAIN_S = 60.0  # between two looks at what is in the archive: somebody has put it right and waits
+AGAIN_MAX = 1000  # files of such a look: sixteen hours of one a minute, and a few milliseconds
 _PROBES = (".probe.1", ".probe.2")
 _WORDS: Mapping[Archived | None, str] = {
-    "grew": "it grew or changed while it was moved to the archive: move it back to DATA, and the rest of it is read",
+    "grew": "it grew or changed on its way to the archive or in it: move it back to DATA, and the rest of it is read",
     "taken": "the archive has a file of that name, so it stays in DATA: compare the two, and remove one of them",
 }
 """What somebody must do."""
+Finished = Callable[[float, Mapping[str, Stat]], Iterable[tuple[str, Stat]]]
 
 
 class Archive:
@@ -52,6 +56,8 @@ class Archive:
     def __init__(self, data: Path, archive: Path, still_s: float, checkpoint: Checkpoint) -> None:
         self.data = Path(disk.realpath(data))
         self.path = Path(disk.realpath(archive))
+        self._places = [self.path, *archives(checkpoint.meta())]
+        """Also where earlier runs archived."""
         self.still_s = still_s
         """How long a file must have been still."""
         self._checkpoint = checkpoint
@@ -60,6 +66,11 @@ class Archive:
         self._retry_at = 0.0
         self._left: dict[str, Stat] = {}
         """Files that stay in DATA because their names are taken, as they looked then."""
+        self._held: set[str] = set()
+        self._failed = 0
+        """Files that the last turn could not move."""
+        self._again: deque[tuple[str, Archived]] = deque()
+        self._again_at = 0.0
 
     @classmethod
     def open(cls, settings: Settings, checkpoint: Checkpoint) -> Self | None:
@@ -68,6 +79,7 @@ class Archive:
         Raises:
             ConfigError: it lies within DATA, OUTPUT or the state, or they in it, or on another file system than DATA.
             OutputUnwritable: it, or DATA, cannot be written, or the file system cannot move without overwriting.
+            StorageError: its disk is full.
         """
         if settings.archive is None:
             return None
@@ -98,25 +110,52 @@ class Archive:
             raise PermissionError(1, "files cannot be moved out of it by this user", str(self.data))
         sync_directory(self.data)
 
-    def recover(self) -> list[str]:
+    def recover(self, now: float) -> list[str]:
         """At a start, before the first look: put right what a crash cut off; a sentence for each file that is held."""
-        rows = open_rows(self._checkpoint)
-        files = self._checkpoint.files(rows)
-        found = {name: self._state_on_disk(files[name], state) for name, state in rows.items()}
-        if any(found[name] != state for name, state in rows.items()):
-            self._sync({archived_in(self.path, name).parent for name in rows})
-            self._checkpoint.save_archived(found)
-        self._left |= {
-            name: Stat(file.size, file.mtime_ns, file.inode)
-            for name, file in files.items()
-            if found[name] == "taken"
-        }
-        return list(_sentences(found))
+        self._again_at = now + AGAIN_S
+        return list(_sentences(self._settle(_rows(self._checkpoint))))
+
+    def _look_again(self, now: float) -> list[str]:
+        """Look at some of what is in the archive, or should be: a writer may go on there, somebody put it right."""
+        if not self._again and not now < self._again_at <= now + AGAIN_S:
+            self._again_at = now + AGAIN_S
+            self._again.extend(_rows(self._checkpoint, AGAIN_MAX).items())
+        some = dict(self._again.popleft() for _ in range(min(FILES_MAX, len(self._again))))
+        found = self._settle(some)
+        return list(_sentences({name: found[name] for name in found if found[name] != some[name]}))
+
+    def _settle(self, rows: Mapping[str, Archived]) -> dict[str, Archived | None]:
+        """What these rows should say, by a look at the disk; they say so then."""
+        if not rows:
+            return {}
+        files = self._checkpoint.files(rows)  # fewer perhaps: a row may have been forgotten since
+        found = {name: self._state_on_disk(file, rows[name]) for name, file in files.items()}
+        news = {name: state for name, state in found.items() if state != rows[name]}
+        if news:
+            self._sync({archived_in(place, name).parent for name in news for place in self._places})
+            self._checkpoint.save_archived(news)
+        self._note(found)
+        for name, file in files.items():
+            if found[name] == "taken":
+                self._left[name] = Stat(file.size, file.mtime_ns, file.inode)
+            else:
+                self._left.pop(name, None)
+        return found
 
     def _state_on_disk(self, file: File, state: Archived) -> Archived | None:
-        """Where a file is whose move may have been cut off, or that somebody may have put right by hand since."""
-        here = look_at(os.fsencode(self.data / file.name))
-        there = look_at(os.fsencode(archived_in(self.path, file.name)))
+        """Where a file is whose move may have been cut off, or that somebody else's hand may have been on since."""
+        try:
+            here = look_at(os.fsencode(self.data / file.name))
+            # Whether a name is taken is asked of the archive that the file would move to.
+            places = self._places[:1] if state == "taken" else self._places
+            looks = (look_at(os.fsencode(archived_in(at, file.name))) for at in places)
+            there = next((found for found in looks if found), None)
+        except OSError:
+            return state  # what cannot be looked at says nothing
+        if state == "moved":
+            # It may be packed, or gone: whose it is now is its owner's. In DATA may be another one of the name.
+            longer = there is not None and there.size > file.size and file.state in FINISHED
+            return "grew" if longer else "moved"
         if there is None:
             return None
         if state == "moving" and here is not None and here.inode == file.inode:
@@ -126,45 +165,54 @@ class Archive:
         same = (there.size, there.mtime_ns) == (file.size, file.mtime_ns)
         return "moved" if same else "grew"
 
-    def turn(
-        self, finished: Callable[[float], Iterable[tuple[str, Stat]]], looks: int, now: float
-    ) -> list[str]:
+    def turn(self, finished: Finished, looks: int, now: float) -> list[str]:
         """Move some files, if any are due; a sentence for each thing that somebody must hear of.
 
         Between two batches only. A crash leaves each file in DATA or in the archive, and its row says *moving* unless
         it says which. A row changes nothing of what is read, so DATA and the archive are right in any case.
 
         Args:
-            finished: gives the files that need nothing and were still for so many seconds, with their stats.
+            finished: gives the files that need nothing and were still for so many seconds, with their stats, but for
+                those that look as they do in the mapping.
             looks: the number of the last look: what is due is asked for once after each.
             now: seconds since the epoch.
 
         Raises StorageError when a sync fails.
         """
+        heard = self._look_again(now)
         if now < self._retry_at <= now + RETRY_S:
-            return []
+            return heard
         if not self._due and looks != self._looks:
             self._looks = looks
-            self._due.extend(
-                each for each in finished(self.still_s) if self._left.get(each[0]) != each[1]
-            )
+            self._due.extend(finished(self.still_s, self._left))
         if not self._due:
-            return []
+            return heard
         some = dict(self._due.popleft() for _ in range(min(FILES_MAX, len(self._due))))
         try:
-            return self._move(some)
+            return heard + self._move(some)
         except OSError as error:
             self._due.clear()
+            self._failed = len(some)
             self._retry_at = now + RETRY_S
             place = escape(str(error.filename or self.path))
             return [
-                f"files cannot be archived ({place}: {error.strerror}): see to it; it is tried again"
+                *heard,
+                f"files cannot be archived ({place}: {error.strerror}): see to it; it is tried again",
             ]
 
     @property
     def is_due(self) -> bool:
         """Whether another turn would move something."""
         return bool(self._due)
+
+    @property
+    def held_files(self) -> int:
+        """Finished files that need somebody's hand on their way, as far as this run knows."""
+        return len(self._held) + self._failed
+
+    def _note(self, found: Mapping[str, Archived | None]) -> None:
+        self._held -= found.keys()
+        self._held |= {name for name, state in found.items() if state in _WORDS}
 
     def _move(self, some: dict[str, Stat]) -> list[str]:
         self._checkpoint.save_archived(dict.fromkeys(some, "moving"))
@@ -183,6 +231,8 @@ class Archive:
         finally:
             self._sync(days)
             self._checkpoint.save_archived(found)
+        self._failed = 0
+        self._note(found)
         self._left |= {name: some[name] for name, state in found.items() if state == "taken"}
         return list(_sentences(found))
 
@@ -219,6 +269,9 @@ def check_place(settings: Settings) -> None:
     archive = Path(disk.realpath(settings.archive))
     for name, path in (
         ("DATA", settings.data),
+        ("SEGMENT", settings.segment),
+        ("RULES", settings.rules),
+        *([("SUPPRESS", settings.suppress)] if settings.suppress else []),
         ("OUTPUT", settings.output),
         ("the state", settings.state_dir),
     ):
@@ -253,13 +306,24 @@ def _file_system(path: Path, mounted: list[Mount]) -> tuple[int, object]:
     return disk.stat(path).st_dev, mount_of(path, mounted)
 
 
-def open_rows(view: View) -> dict[str, Archived]:
-    """By name, the files that are on their way to the archive, or held on it."""
+def open_rows(view: View, rows_max: int = -1) -> dict[str, Archived]:
+    """By name, the files that are on their way to the archive, or held on it: so many, or all."""
     rows = view.rows(
         "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
-        " WHERE archived.state <> 'moved' ORDER BY name"
+        " WHERE archived.state <> 'moved' ORDER BY name LIMIT ?",
+        (rows_max,),
     )
     return {decode_name(name): state for name, state in rows}
+
+
+def _rows(view: View, open_max: int = -1) -> dict[str, Archived]:
+    """Those, so many, and AGAIN_MAX of the newest files in the archive."""
+    rows = view.rows(
+        "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
+        " WHERE archived.state = 'moved' ORDER BY archived.file DESC LIMIT ?",
+        (AGAIN_MAX,),
+    )
+    return open_rows(view, open_max) | {decode_name(name): state for name, state in rows}
 
 
 def held(view: View) -> dict[str, str]:

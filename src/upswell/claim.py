@@ -4,6 +4,7 @@ Owns the entries of the checkpoint's ``meta`` that say so. A state is never join
 of another measure or of other open days; and a new one never sends again what an OUTPUT holds already.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from upswell.config import PATHS, Settings
 from upswell.errors import ConfigError
 from upswell.privacy import escape
 from upswell.sink import Sink
+from upswell.stored import ARCHIVE, ARCHIVES_BEFORE, archives
 from upswell.zones import load_zone
 
 EMBEDDED, SPARK = "embedded", "spark"
@@ -84,9 +86,11 @@ def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str])
         "cadence_s": str(settings.cadence_s),
         "suppress": str(settings.suppress.absolute()) if settings.suppress else "",
     }
-    # A run without one does not make what was archived before forgotten.
+    # Neither a run without one nor one with another makes what was archived before forgotten.
     if settings.archive is not None:
-        told["archive"] = str(settings.archive.absolute())
+        archive = settings.archive.absolute()
+        before = [str(path) for path in archives(checkpoint.meta()) if path != archive]
+        told |= {ARCHIVE: str(archive), ARCHIVES_BEFORE: json.dumps(before)}
     checkpoint.set_meta({**fixed(settings), **paths, **told, **pinned})
 
 

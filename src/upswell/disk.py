@@ -24,6 +24,7 @@ from os import (
     read,
     rename,
     rmdir,
+    scandir,
     stat,
     strerror,
     unlink,
@@ -35,8 +36,8 @@ from pathlib import Path
 
 __all__ = [
     "access", "chmod", "chown", "close", "flock", "fsync", "ftruncate", "link", "listdir", "mkdir", "mount_table",
-    "open", "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "stat", "unlink", "utime",
-    "write",
+    "open", "pread", "pwrite", "read", "realpath", "rename", "rename_new", "rmdir", "scandir", "stat", "unlink",
+    "utime", "write",
 ]  # fmt: skip
 
 _RENAME_NOREPLACE = 1

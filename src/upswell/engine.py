@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from upswell import archive, claim, kernel, standing
+from upswell import claim, kernel, standing
 from upswell.adopt import adopt
 from upswell.archive import Archive
 from upswell.assembly import assemble, check_sums
@@ -161,7 +161,7 @@ class _Run:
         self.day_open = self.checkpoint.day_open()
         self._end_forgetting()
         self.compute.begin()
-        for sentence in self.archive.recover() if self.archive else ():
+        for sentence in self.archive.recover(time.time()) if self.archive else ():
             self._warn(sentence)
         self.source.verify_taken()
         if self.settings.once:
@@ -261,14 +261,14 @@ class _Run:
         return taken
 
     def _tidy(self) -> bool:
-        """Remove some old rejects, and move some finished files out of DATA; whether more files are due."""
+        """Remove some old rejects, and move some finished files out of DATA; whether there is more of either."""
         if removed := self.expiry.turn(time.time()):
             self._event("old reject files removed", files=removed)
         if self.archive is None:
-            return False
+            return self.expiry.is_due
         for sentence in self.archive.turn(self.source.finished, self.source.looks, time.time()):
             self._warn(sentence)
-        return self.archive.is_due
+        return self.archive.is_due or self.expiry.is_due
 
     def _is_over(self, at: float) -> bool:
         return self.stop.is_set() or time.monotonic() > at
@@ -464,7 +464,7 @@ class _Run:
             self.reload.current,
             self.compute.entries(),
             self.source,
-            len(archive.held(self.checkpoint)) if self.archive else 0,
+            self.archive.held_files if self.archive else 0,
         )
         self.listener.progress(summary)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import disk
-from upswell.errors import Locked, UpswellError
+from upswell.errors import Locked, OutputUnwritable, StorageError, UpswellError
 from upswell.privacy import escape
 
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.02
@@ -29,6 +29,7 @@ LOCK_NAME = "lock"
 HOLDER_BYTES_MAX = 200  # of a lock file: its one line about who holds it is shorter
 RECOVERS = "free space or repair the disk, then start again: the restart recovers"
 """The next step after a fault of the machine."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MORE_FILES = "raise the number of files this process may have open (ulimit -n), then start again"
 _NETWORK_TYPES = {
     "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
@@ -46,13 +47,16 @@ class Mount(NamedTuple):
 
 @contextmanager
 def faults(path: Path, kind: type[UpswellError], hint: str) -> Iterator[None]:
-    """Turn what the system reports into our error, with the place and the next step."""
+    """Turn what the system reports into our error, with the place and the next step; a full disk into StorageError."""
     try:
         yield
     except OSError as error:
         # Calls relative to a descriptor of `path` name what lies in it; all others name a whole path.
         name = error.filename if isinstance(error.filename, str) else ""
         place = path / name if os.sep not in name else name
+        if kind is OutputUnwritable and error.errno in _FULL:
+            # Nothing is wrong with the place, and others may empty it: a service must not stay down for it.
+            kind, hint = StorageError, RECOVERS
         raise kind(f"{escape(str(place))}: {error.strerror}", next_step(error, hint)) from error
 
 

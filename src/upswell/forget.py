@@ -30,6 +30,7 @@ from upswell.rejects import unescape
 from upswell.schema import connect, storage_errors
 from upswell.segment import numbers, parse_msisdn
 from upswell.sink import OWN_DIRECTORY, STAGING
+from upswell.stored import archives
 from upswell.transfer import exported
 from upswell.view import View
 from upswell.zones import Zones, day_last_of
@@ -91,8 +92,8 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
     looking = _Looking(found, msisdns)
     looking.through_output(output)
     looking.through_data(data or Path(meta.get("data", "")))
-    if "archive" in meta:
-        looking.through_archive(Path(meta["archive"]))
+    for archive in archives(meta):
+        looking.through_archive(archive)
     for name in ("segment", "suppress"):
         if path := meta.get(name):
             looking.through_dials(name.upper(), Path(path))

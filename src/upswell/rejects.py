@@ -7,9 +7,8 @@ never was is removed by recovery, and old ones by their age. They hold personal 
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from upswell import disk
@@ -26,9 +25,8 @@ from upswell.filesystem import (
 )
 from upswell.names import parse_rejects, rejects_name
 
-REMOVED_MAX = 500  # reject files of one turn: some milliseconds
-_LOOK_S = 3600.0  # between two looks for old ones: their age is counted in days
-_REST_S = 0.5  # between two turns while there are more
+LOOKED_AT_MAX = 500  # reject files of one turn: some milliseconds, however many there are
+_LOOK_S = 3600.0  # between the beginnings of two looks for old ones: their age is counted in days
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 REWRITTEN = ".rewritten"
 """Suffix of what is to take a reject file's place."""
@@ -105,18 +103,27 @@ class Rejects:
             return remove_files(names, fd)
         return 0
 
-    def remove_old(self, before_s: float) -> int:
-        """Remove files written before this moment, the oldest first, as many as one turn bears; how many there were.
+    def names(self) -> Iterator[str]:
+        """The reject files that are there, in no order; the directory is read as far as they are asked for."""
+        with (
+            faults(self.path, StorageError, RECOVERS),
+            contextlib.suppress(FileNotFoundError),
+            directory(self.path) as fd,
+            disk.scandir(fd) as entries,
+        ):
+            yield from (entry.name for entry in entries if parse_rejects(entry.name))
 
-        Their lines stay counted. A crash leaves those that were not removed yet, which a later turn removes.
+    def remove_old(self, names: Iterable[str], before_s: float) -> int:
+        """Remove those of these files that were written before this moment; how many there were.
+
+        Their lines stay counted. A crash leaves those that were not removed yet, which a later look removes.
         """
         with (
             faults(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
             directory(self.path) as fd,
         ):
-            names = [name for name in list_names(fd) if parse_rejects(name)]
-            old = list(takewhile(partial(_is_older, fd, before_s), names[:REMOVED_MAX]))
+            old = [name for name in names if _is_older(fd, before_s, name)]
             return remove_files(old, fd) if old else 0
         return 0
 
@@ -128,20 +135,34 @@ class Expiry:
         """``keep_days``: None keeps them all."""
         self._rejects = rejects
         self._keep_s = None if keep_days is None else keep_days * 86_400
-        self._next_at: float | None = None
+        self._next_at = 0.0
+        self._names: Iterator[str] | None = None
+        """What is left to look at; None between two looks."""
 
     def turn(self, now: float) -> int:
-        """Remove what is too old, if it is time to look again; how many files that were."""
-        due = self._next_at is None or now >= self._next_at or now < self._next_at - _LOOK_S
-        if self._keep_s is None or not due:
-            return 0
-        removed = self._rejects.remove_old(now - self._keep_s)
-        self._next_at = now + (_LOOK_S if removed < REMOVED_MAX else _REST_S)
-        return removed
+        """Look at some files, if it is time to, and remove those that are too old; how many those were."""
+        if self._names is None:
+            if self._keep_s is None or self._next_at - _LOOK_S <= now < self._next_at:
+                return 0
+            self._next_at = now + _LOOK_S
+            self._names = self._rejects.names()
+        some = list(islice(self._names, LOOKED_AT_MAX))
+        if len(some) < LOOKED_AT_MAX:
+            self._names = None
+        return self._rejects.remove_old(some, now - (self._keep_s or 0)) if some else 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether another turn would look at more files."""
+        return self._names is not None
 
 
 def _is_older(fd: int, before_s: float, name: str) -> bool:
-    return disk.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < before_s
+    """Whether a file is that old. One that somebody has deleted since it was listed is not."""
+    try:
+        return disk.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < before_s
+    except FileNotFoundError:
+        return False
 
 
 def unescape(text: bytes) -> bytes:

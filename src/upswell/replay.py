@@ -24,7 +24,7 @@ from upswell.privacy import escape
 from upswell.reference import OFF, Measure
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
-from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals
+from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals, archives
 from upswell.view import View
 from upswell.zones import Zones, day_max_of, day_open_of
 
@@ -39,8 +39,8 @@ class Past(NamedTuple):
 
     state_dir: Path
     data: Path
-    archive: Path | None
-    """Where finished files were moved to, by the state's last run that had an archive."""
+    archives: list[Path]
+    """Where finished files were moved to by the runs that had an archive, the last one first."""
     output: Path
     measure: Measure
     keep_days: int
@@ -75,15 +75,14 @@ class Past(NamedTuple):
     def place(self, name: str) -> tuple[bytes, bool] | None:
         """Where a file's content is kept, and whether compressed: under its name, or packed or unpacked since.
 
-        In DATA or in a directory of its day, which the archive has, or DATA when an archive was named as that. OSError
+        In DATA or in a directory of its day, which an archive has, or DATA when an archive was named as that. OSError
         when that cannot be known.
         """
         twin = name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name + SUFFIX
         # A twin of which something was taken, too, is a file of its own.
         kept = (name,) if twin in self.files else (name, twin)
-        archives = [place for place in (self.archive, self.data) if place is not None]
         paths = [self.data / each for each in kept]
-        paths += [archived_in(place, each) for place in archives for each in kept]
+        paths += [archived_in(at, each) for at in (*self.archives, self.data) for each in kept]
         if self.files[name].state == "held":
             # What is held in DATA may be another file under the name of one that was archived.
             paths = paths[len(kept) :] + paths[: len(kept)]
@@ -143,7 +142,7 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
     return Past(
         state_dir=view.state_dir,
         data=place,
-        archive=Path(meta["archive"]) if "archive" in meta else None,
+        archives=archives(meta),
         # It may have been moved together with the state since the last run.
         output=view.state_dir.absolute().parent
         if (view.state_dir / STAGING).is_dir()

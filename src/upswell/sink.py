@@ -88,6 +88,7 @@ class Sink:
 
         Raises:
             OutputUnwritable: it cannot be made, written or renamed in, or is on a network. Locked: another run has it.
+            StorageError: its disk is full.
         """
         sink = cls(output, mode, _group_id(group))
         try:

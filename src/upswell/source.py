@@ -13,7 +13,7 @@ commit of the rows that ``changed`` gives.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -159,12 +159,15 @@ class Source:
         """Looks begun."""
         return self._roster.looks
 
-    def finished(self, still_s: float) -> list[tuple[str, Stat]]:
+    def finished(self, still_s: float, left: Mapping[str, Stat]) -> list[tuple[str, Stat]]:
         """Files of which nothing is left to take, unchanged for so long: FINISHED_MAX of them, in arrival order.
+
+        Those that look as they do in ``left`` are left out.
 
         Ask between two batches, after ``changed`` was saved: what is known of them is in the checkpoint then.
         """
-        return sorted(islice(self._roster.finished(still_s), FINISHED_MAX))
+        found = (each for each in self._roster.finished(still_s) if left.get(each[0]) != each[1])
+        return sorted(islice(found, FINISHED_MAX))
 
     def counts(self) -> dict[State, int]:
         """Files of the last look by state, every state; `gone` counts those that went since the start."""

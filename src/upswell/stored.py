@@ -4,6 +4,9 @@ Owns their shape; does nothing. ``view`` makes them out of rows whose seals fit.
 of the log ``batch.LogRange``.
 """
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upswell.batch import State, Versions
@@ -11,6 +14,8 @@ from upswell.keyed import keyed_hash
 
 Archived = Literal["moving", "moved", "grew", "taken"]
 """How far a finished file is on its way into the archive: begun, there, there with more in it, or its name is taken."""
+ARCHIVE, ARCHIVES_BEFORE = "archive", "archives_before"
+"""The keys of ``meta`` with the archive that a run had last, and with a JSON list of those that it had before."""
 
 
 class CommittedBatch(NamedTuple):
@@ -104,3 +109,9 @@ class ReferenceVersion(NamedTuple):
     """The first batch scanned with it; None when no batch was yet."""
     length: int
     """Bytes of its content."""
+
+
+def archives(meta: Mapping[str, str]) -> list[Path]:
+    """Every directory that finished files were moved to, the last one first."""
+    before = json.loads(meta.get(ARCHIVES_BEFORE, "[]"))
+    return [Path(path) for path in (meta.get(ARCHIVE), *before) if path]

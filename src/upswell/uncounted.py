@@ -66,7 +66,7 @@ def _files(view: View, past: Past) -> Iterator[File]:
 
 def _look(past: Past, file: File, msisdn: str) -> Uncounted | None:
     """How many lines with these digits stand behind what was taken of a file; None when none do."""
-    archives = (archived_in(place, file.name) for place in (past.archive, past.data) if place)
+    archives = (archived_in(place, file.name) for place in (*past.archives, past.data))
     try:
         for path in (past.data / file.name, *archives):
             if look_at(os.fsencode(path)) is not None:

@@ -48,9 +48,9 @@ STATE_WORDS = {
 
 EXIT_STEPS = {
     65: "`upswell rejects`; correct the producer",
-    66: "correct the path or its permissions",
-    70: "run again with `--debug`, keep the state, report it",
-    73: "correct the directory",
+    66: "mount it, or correct the path or its permissions; start again",
+    70: "start again with `--debug`; if it comes back, keep state and input, and report it",
+    73: "correct the directory, its owner or its mode; start again",
     74: "free space or replace the disk and start again; `upswell state verify` tells if the state is sound",
     75: "let it run, or stop it first",
     78: "the message names file, line and what to write",

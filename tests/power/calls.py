@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 from random import Random
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from power.platter import Inode, Platter
@@ -303,6 +304,10 @@ class Calls:
         found = list(names)
         self._rng.shuffle(found)
         return found
+
+    @contextmanager
+    def scandir(self, fd: int) -> Iterator[Iterator[SimpleNamespace]]:
+        yield (SimpleNamespace(name=name) for name in self.listdir(fd))
 
     def realpath(self, path: str | PurePath) -> str:
         return str(path)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from upswell.cli.terminal import HELP, Command, color, complain, finish, show_traceback
+from upswell.cli.terminal import HELP, Command, Complaints, color, finish, show_traceback
 from upswell.errors import InputMissing, UpswellError
 from upswell.privacy import mask_digits
 
@@ -36,6 +36,7 @@ COMMANDS = {
 }
 """Every command with its line in the help, in order. Command ``x`` is ``command`` in upswell.cli.x."""
 
+_RUNS = ("run", "submit")
 _GROUP_OPTIONS = ("-h", "--help", "--version")
 _SUGGESTION_CUTOFF = 0.6
 _INTERRUPTED = 130
@@ -116,18 +117,20 @@ class Commands(click.Group):
         sys.exit(finish(self._run(words, debug)))
 
     def _run(self, words: list[str], debug: bool) -> int:
+        complaints = Complaints(as_json=_logs_json(words))
         try:
-            code = super().main(words, "upswell", standalone_mode=False)
+            code = super().main(words, "upswell", standalone_mode=False, obj=complaints)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True, color=color(sys.stderr))
             return error.exit_code
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "upswell"
             # Masked: a dial may stand among the words by mistake.
-            complain(mask_digits(error.format_message()), _guess(words) or f"see: {where} --help")
+            message, hint = mask_digits(error.format_message()), f"see: {where} --help"
+            complaints.tell(error.exit_code, message, _guess(words) or hint)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
-            complain("interrupted")
+            complaints.tell(_INTERRUPTED, "interrupted")
             return _INTERRUPTED
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an exit code
             if debug:
@@ -136,7 +139,7 @@ class Commands(click.Group):
             hint = known.hint
             if isinstance(known, InputMissing) or known.exit_code == 2:
                 hint = _guess(words) or hint
-            complain(known.message, hint)
+            complaints.tell(known.exit_code, known.message, hint)
             return known.exit_code
         return code if isinstance(code, int) else 0
 
@@ -161,6 +164,17 @@ def as_upswell_error(error: Exception) -> UpswellError:
         f"internal error: {type(error).__name__}: {mask_digits(str(error))}",
         "run again with --debug for the traceback",
     )
+
+
+def _logs_json(words: Sequence[str]) -> bool:
+    """Whether a run of these words logs JSON, as far as that shows before its settings are known."""
+    if words and words[0] in COMMANDS and words[0] not in _RUNS:
+        return False
+    asked = os.environ.get("UPSWELL_LOG_FORMAT", "")
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word.startswith("--log-format"):
+            asked = word.partition("=")[2] or following
+    return asked == "json"
 
 
 def _guess(words: Sequence[str]) -> str:

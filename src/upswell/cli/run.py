@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
-from upswell.cli.terminal import Command, say, say_json
+from upswell.cli.terminal import Command, Complaints, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,8 @@ def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
     from upswell.cli.narrate import narrator
     from upswell.errors import TooManyRejects
 
+    complaints = click.get_current_context().ensure_object(Complaints)
+    complaints.as_json = settings.log_format == "json"
     listener = narrator(settings.log_interval_s, settings.log_format, verbose=verbose)
     try:
         summary = run_engine(settings, listener)

@@ -164,6 +164,7 @@ def _title(found: "Status") -> str:
 def _notable(found: "Status") -> list[str]:
     from upswell.listing import show_name
     from upswell.status import NAMED_FILES_MAX
+    from upswell.stored import archives
 
     lines = []
     for state, files in found.notable.items():
@@ -182,9 +183,9 @@ def _notable(found: "Status") -> list[str]:
     if (more := len(found.archive_held) - NAMED_FILES_MAX) > 0:
         lines.append(f"  held … and {more:,} more on the way to the archive: --json has all")
     if found.archived_files:
-        lines.append(
-            f"  {found.archived_files:,} were moved to the archive {found.meta.get('archive', '')}"
-        )
+        now, *before = map(str, archives(found.meta))
+        others = f", or before to {', '.join(before)}" if before else ""
+        lines.append(f"  {found.archived_files:,} were moved to the archive {now}{others}")
     if found.late_files:
         lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
     return ["", "Files to know about", *lines] if lines else []

@@ -88,6 +88,23 @@ def complain(message: str, hint: str = "") -> None:
     _tell(text)
 
 
+class Complaints:
+    """How the error that ends a command is told: in words, or as the last line of a log of JSON."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        """Of a run, once its settings say so."""
+
+    def tell(self, code: int, message: str, hint: str = "") -> None:
+        """Say on stderr what went wrong and what to do next. ``code``: that the command ends with."""
+        if not self.as_json:
+            complain(message, hint)
+            return
+        from upswell.cli.narrate import narrator
+
+        narrator(0.0, "json").event("error", code=code, message=message, hint=hint)
+
+
 def show_traceback(error: BaseException) -> None:
     """Say on stderr where in the code an error came from, its cause first, each text on one line and masked."""
     import traceback  # every start would pay for what only --debug needs
