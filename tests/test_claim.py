@@ -46,3 +46,21 @@ def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
         with refused(ConfigError, "highest number that a batch can have"):
             adopt(sink, checkpoint, Zones())
     assert 0 == checkpoint.last_batch()
+
+
+@pytest.mark.parametrize(
+    ("origins", "meta", "expected"),
+    [
+        ({"shards": "--shards"}, {"spark_shards": "64"}, 16),
+        ({"shards": "default"}, {"spark_shards": "64"}, 64),
+        ({}, {}, 16),
+    ],
+)
+def test_a_state_keeps_its_number_of_shards_unless_another_is_asked_for(
+    origins: dict[str, str], meta: dict[str, str], expected: int
+) -> None:
+    """The setting's own default counts only for a state that has none yet."""
+    settings = Settings(
+        data=Path("d"), segment=Path("s"), rules=Path("r"), output=Path("o"), shards=16, origins=origins
+    )  # fmt: skip
+    assert expected == claim.shards(settings, meta)
