@@ -27,7 +27,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-spark spark-cluster coverage mutation audit trust \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rest test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
 	fuzz fuzz-short sanitize sanitize-address sanitize-thread bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
 	demo wheel pex smoke docs-check screenshots clean
 
@@ -98,12 +98,18 @@ test-rust:
 	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
 # Tests of the page want a browser: without Debian's chromium they are skipped.
-# Campaigns take as long as all other tests: the two run beside each other. What a shell starts in the background would
-# ignore the signals that tests are about.
+# Some tests compute and some wait: these three parts run beside each other, whatever --jobs says.
 test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browser)
-	@env --default-signal=HUP,INT,QUIT $(BIN)/python -m pytest --quiet -m "not trust" >.make/tests.log 2>&1 & tests=$$!; \
-	$(BIN)/python -m pytest --quiet -m trust; code=$$?; \
-	wait $$tests || code=1; cat .make/tests.log; exit $$code
+	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target test-campaigns test-rest test-branches
+
+test-campaigns:
+	@$(BIN)/python -m pytest --quiet -m trust --ignore tests/test_suite_branches.py
+
+test-rest:
+	@$(BIN)/python -m pytest --quiet -m "not trust"
+
+test-branches:
+	@$(BIN)/python -m pytest --quiet tests/test_suite_branches.py
 
 .make/browser: .make/dev
 	@$(PIP) install --group browser
@@ -198,12 +204,13 @@ docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
 
 wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any Linux from 2014 (glibc 2.17)
 
-# zig links against an old glibc; the remapping keeps the paths of this machine out of the product.
+# zig links against an old glibc; the remapping keeps the paths of this machine out of the product. Nothing of it can be
+# shared with `make build`, which would only be waited for.
 .make/wheel: .make/package $(KERNEL_SOURCES) $(PACKAGE_SOURCES) pyproject.toml README.md LICENSE
 	@rm -f dist/*.whl
 	@PATH="$(CURDIR)/$(BIN):$$PATH" \
 		RUSTFLAGS="--remap-path-prefix=$(CURDIR)=upswell --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
-		maturin build --release --zig --compatibility manylinux2014 --out dist --quiet \
+		maturin build --release --zig --compatibility manylinux2014 --out dist --target-dir kernel/target/wheel --quiet \
 		2>.make/wheel.log || { cat .make/wheel.log >&2; false; }
 	@ls dist/*.whl
 	@touch $@
