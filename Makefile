@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CARGO := cargo
+# Jobs of make are counted over a pipe that only other makes get: rustdoc would warn that it is not there.
+CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 CARGO_FLAGS := --manifest-path kernel/Cargo.toml
 
 # PROFILE=checked builds a kernel that stops at overflows and failed assertions, for campaigns.
