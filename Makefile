@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CARGO := cargo
+# Jobs of make are counted over a pipe that only other makes get: rustdoc would warn that it is not there.
+CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 CARGO_FLAGS := --manifest-path kernel/Cargo.toml
 
 # PROFILE=checked builds a kernel that stops at overflows and failed assertions, for campaigns.
@@ -16,7 +17,6 @@ RUST_TARGET := x86_64-unknown-linux-gnu
 KERNEL_SOURCES := $(shell find kernel/Cargo.* kernel/build.rs kernel/src -type f)
 PACKAGE_SOURCES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name '*.js' -o -name '*.css' -o -name '*.svg' -o -name '*.properties')
 BENCH_OPTIONS :=
-CARGO_FUZZ_VERSION := 0.13.1
 # Seconds that each fuzz target runs.
 FUZZ_S := 600
 # 0 draws another each time; the short form repeats itself as far as time allows.
@@ -28,8 +28,8 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rust test-spark spark-cluster coverage mutation audit trust \
-	fuzz fuzz-short sanitize bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
+.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rest test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
+	fuzz fuzz-short sanitize sanitize-address sanitize-thread bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
 	demo wheel pex smoke docs-check screenshots clean
 
 help: ## this list
@@ -99,12 +99,18 @@ test-rust:
 	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
 # Tests of the page want a browser: without Debian's chromium they are skipped.
-# Campaigns take as long as all other tests: the two run beside each other. What a shell starts in the background would
-# ignore the signals that tests are about.
+# Some tests compute and some wait: these three parts run beside each other, whatever --jobs says.
 test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browser)
-	@env --default-signal=HUP,INT,QUIT $(BIN)/python -m pytest --quiet -m "not trust" >.make/tests.log 2>&1 & tests=$$!; \
-	$(BIN)/python -m pytest --quiet -m trust; code=$$?; \
-	wait $$tests || code=1; cat .make/tests.log; exit $$code
+	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target test-campaigns test-rest test-branches
+
+test-campaigns:
+	@$(BIN)/python -m pytest --quiet -m trust --ignore tests/test_suite_branches.py
+
+test-rest:
+	@$(BIN)/python -m pytest --quiet -m "not trust"
+
+test-branches:
+	@$(BIN)/python -m pytest --quiet tests/test_suite_branches.py
 
 .make/browser: .make/dev
 	@$(PIP) install --group browser
@@ -139,8 +145,9 @@ trust: .make/build ## every campaign over all of its cases, for hours; goes on w
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) $(FUZZ_TARGETS_PYTHON:%=fuzz-%) ## fuzz each target for FUZZ_S seconds
 
-fuzz-short: ## the same for a quarter of a minute each, two at a time
-	@$(MAKE) --no-print-directory --jobs 2 fuzz FUZZ_S=15 FUZZ_SEED=1
+fuzz-short: FUZZ_S = 15
+fuzz-short: FUZZ_SEED = 1
+fuzz-short: fuzz ## the same for a quarter of a minute each (--jobs 2: two at a time)
 
 # What is found is kept in .fuzz/; what breaks a promise goes to the corpus, with its mend.
 FUZZED = -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_S) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
@@ -158,14 +165,15 @@ $(FUZZ_TARGETS_PYTHON:%=fuzz-%): fuzz-%: .make/build .make/fuzz-python
 		{ tail -60 .fuzz/$*.log >&2; false; }
 	@echo "$@: $$(sed -n 's/^stat::number_of_executed_units: *//p' .fuzz/$*.log) inputs"
 
-# The flags of sanitizers and coverage are those of a nightly compiler, which the variable opens on the stable one.
-.make/fuzz: .make/cargo-fuzz $(KERNEL_SOURCES) $(shell find kernel/fuzz/Cargo.* kernel/fuzz/src kernel/fuzz/targets -type f)
-	@cd kernel && PATH="$(CURDIR)/.make/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz build --codegen-units 16 \
-		2>$(CURDIR)/.make/fuzz.log || { cat $(CURDIR)/.make/fuzz.log >&2; false; }
-	@touch $@
+# The flags of sanitizers and coverage are those of a nightly compiler, which the variable opens on the stable one. They
+# are those of cargo-fuzz, which would take longer to compile than they do to write.
+FUZZ_COVERAGE := level=4 inline-8bit-counters pc-table trace-compares stack-depth
+FUZZ_FLAGS := --cfg fuzzing -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=16 -Cpasses=sancov-module \
+	$(FUZZ_COVERAGE:%=-Cllvm-args=-sanitizer-coverage-%) -Cllvm-args=-simplifycfg-branch-fold-threshold=0
 
-.make/cargo-fuzz: | .make
-	@$(CARGO) install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root .make/tools
+.make/fuzz: $(KERNEL_SOURCES) $(shell find kernel/fuzz/Cargo.* kernel/fuzz/src kernel/fuzz/targets -type f) | .make
+	@RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --release --manifest-path kernel/fuzz/Cargo.toml \
+		--target $(RUST_TARGET) 2>.make/fuzz.log || { cat .make/fuzz.log >&2; false; }
 	@touch $@
 
 .make/fuzz-python: .make/dev | .make/build
@@ -178,13 +186,17 @@ sanitized = RUSTC_BOOTSTRAP=1 RUST_TEST_THREADS=1 CARGO_PROFILE_TEST_OPT_LEVEL=1
 	TSAN_OPTIONS=suppressions=$(CURDIR)/kernel/tests/tsan.suppressions \
 	$(CARGO) test --quiet $(CARGO_FLAGS) --target $(RUST_TARGET) --target-dir kernel/target/$(1)
 # The sanitizer must end the planted fault with these words.
-planted = if $(call sanitized,$(1)) --test planted -- --ignored $(2) >.make/planted.log 2>&1 || \
-	! grep --quiet '$(3)' .make/planted.log; then cat .make/planted.log >&2; false; fi
+planted = if $(call sanitized,$(1)) --test planted -- --ignored $(2) >.make/planted-$(1).log 2>&1 || \
+	! grep --quiet '$(3)' .make/planted-$(1).log; then cat .make/planted-$(1).log >&2; false; fi
 
-sanitize: | .make ## the kernel's tests and the fuzz corpus under the address, leak and thread sanitizers
+sanitize: sanitize-address sanitize-thread ## the kernel's tests and the fuzz corpus under the address, leak and thread sanitizers
+
+sanitize-address: | .make
 	@$(call sanitized,address) --lib --tests
 	@$(call planted,address,overflow,heap-buffer-overflow)
 	@$(call planted,address,leak,detected memory leaks)
+
+sanitize-thread: | .make
 	@$(call sanitized,thread) --lib --tests
 	@$(call planted,thread,race,data race .*planted)
 
@@ -193,12 +205,13 @@ docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
 
 wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any Linux from 2014 (glibc 2.17)
 
-# zig links against an old glibc; the remapping keeps the paths of this machine out of the product.
+# zig links against an old glibc; the remapping keeps the paths of this machine out of the product. Nothing of it can be
+# shared with `make build`, which would only be waited for.
 .make/wheel: .make/package $(KERNEL_SOURCES) $(PACKAGE_SOURCES) pyproject.toml README.md LICENSE
 	@rm -f dist/*.whl
 	@PATH="$(CURDIR)/$(BIN):$$PATH" \
 		RUSTFLAGS="--remap-path-prefix=$(CURDIR)=upswell --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
-		maturin build --release --zig --compatibility manylinux2014 --out dist --quiet \
+		maturin build --release --zig --compatibility manylinux2014 --out dist --target-dir kernel/target/wheel --quiet \
 		2>.make/wheel.log || { cat .make/wheel.log >&2; false; }
 	@ls dist/*.whl
 	@touch $@

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -60,6 +61,7 @@ def run(
     umask: int = -1,
     timeout_s: float = TIMEOUT_S,
     during: Callable[[int], None] = lambda _: None,
+    seen: Callable[[int, bytes], None] = lambda _, __: None,
     **environment: str,
 ) -> Ended:
     """Run the command to its end.
@@ -72,6 +74,7 @@ def run(
         umask: that it is started with; negative: that of the test.
         timeout_s: one that takes longer is killed.
         during: called with its process id once it runs.
+        seen: called with its process id and all that it has written to the terminal, whenever that is more.
         environment: variables besides those that every test gives.
     """
     command = [sys.executable, *(("-c", _PEAK) if measure else ("-m", "upswell")), *words]
@@ -87,7 +90,7 @@ def run(
             during(child.pid)
             if terminal:
                 os.close(theirs)
-                out, err = _read(ours), b""
+                out, err = _read(ours, partial(seen, child.pid)), b""
             else:
                 out, err = child.communicate()
         finally:
@@ -95,16 +98,17 @@ def run(
     return Ended(child.returncode, out, err)
 
 
-def _read(terminal: int) -> bytes:
-    pieces = []
+def _read(terminal: int, seen: Callable[[bytes], None]) -> bytes:
+    told = b""
     try:
         while piece := os.read(terminal, 1 << 16):
-            pieces.append(piece)
+            told += piece
+            seen(told)
     except OSError:  # so a terminal says that its other side is closed
         pass
     finally:
         os.close(terminal)
-    return b"".join(pieces)
+    return told
 
 
 def each(work: Callable[[T], Iterable[str]], items: Sequence[T]) -> list[str]:

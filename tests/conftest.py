@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import trust as counting
 
 PROFILE = os.environ.get("TESTS", "fast")
 ROOT = Path(__file__).parent.parent
 
-# No deadline: a slow machine is not a failure, and pytest's timeout ends what hangs.
-settings.register_profile("fast", max_examples=40, deadline=None)
-settings.register_profile("spark", max_examples=40, deadline=None)
-settings.register_profile("slow", max_examples=4000, deadline=None)
+# No deadline and no look at the pace: a slow machine is not a failure, and pytest's timeout ends what hangs.
+for _name, _examples in {"fast": 40, "spark": 40, "slow": 4000}.items():
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile(PROFILE)
 
 

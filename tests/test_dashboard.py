@@ -235,7 +235,7 @@ def test_a_signal_ends_it_cleanly(place: Path, number: signal.Signals) -> None:
         stream.readline()
         page.process.send_signal(number)
 
-        assert 0 == page.process.wait(10)
+        assert 0 == page.process.wait(30)
         assert page.process.stderr
         assert "" == page.process.stderr.read()
 

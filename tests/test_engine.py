@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 import law
+from upswell import history
 from upswell.batch import Batch
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
@@ -511,7 +512,10 @@ def test_the_same_bad_edit_is_told_each_time(place: Place) -> None:
             place.write(place.root / "rules" / "RULES.csv", b"\n", LONG_AGO_S + time_told)
             wait_for(lambda: refusals() == time_told, "the refusal was not told")  # noqa: B023
             place.write(place.root / "rules" / "RULES.csv", RULES, LONG_AGO_S + 10 + time_told)
-            time.sleep(0.5)
+            wait_for(
+                lambda: history.look(place.output / ".upswell").refused is None,
+                "the correction was not taken",
+            )
 
 
 @pytest.mark.parametrize("once", [True, False])

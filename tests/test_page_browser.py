@@ -116,6 +116,9 @@ def page(place: Path) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator["sync_api.Browser"]:
     """Debian's chromium, without a window."""
+    sync_api.expect.set_options(
+        timeout=30_000
+    )  # as Playwright's other waits: a machine may be busy
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         yield browser
@@ -290,7 +293,7 @@ def test_the_page_is_live(sight: Sight, place: Path) -> None:
     )
     row = sight.tab.locator(".figure", has=sight.tab.get_by_text("Arrived", exact=True))
 
-    sync_api.expect(row.locator("dd").first).to_have_text(str(arrived + 1), timeout=15_000)
+    sync_api.expect(row.locator("dd").first).to_have_text(str(arrived + 1))
 
 
 def test_a_chosen_colour_stays(sight: Sight) -> None:

@@ -60,14 +60,15 @@ def test_a_link_that_comes_between_check_and_move_is_not_followed(
     """The directory becomes a link after the start has checked it, and before or in the very call that moves a file."""
     available()
     paths = prepared(tmp_path)
-    staging, own = tmp_path / "out/.upswell/staging", tmp_path / "out/.upswell"
-    seen = {
-        # A staged file is there: it is committed and moved after this call. Begun: the directory is open already.
-        "fsync": lambda: any(each.name[0] == "0" for each in staging.glob("*")),
-        "renameat2": lambda: any(own.glob("begun-*")),
+    own = tmp_path / "out/.upswell"
+    staged = own / "staging/0000000001_1_202004171937.csv"
+    # It is staged, and committed and moved after its sync. Begun: the directory, into which it moves, is open already.
+    held, seen = {
+        "fsync": (staged, staged.exists),
+        "renameat2": (tmp_path / "out/Twitter", (own / "begun-0000000001").exists),
     }[call]
     command = [sys.executable, "-m", "upswell", *paths, "--once", "--settle-s", "0"]
-    fault = ["-e", f"trace={call}", "-e", f"inject={call}:delay_enter=2000000"]
+    fault = ["-P", str(held), "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=5000000"]
     with subprocess.Popen(
         ["strace", "-f", "-qq", "-o", "/dev/null", *fault, *command],
         cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE,

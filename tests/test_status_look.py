@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -296,12 +295,15 @@ def test_a_watched_status_has_the_terminal_for_itself(tmp_path: Path, upswell: U
     """It is drawn on a screen of its own, which Ctrl-C takes away again, with exit code 0."""
     upswell(*write_inputs(tmp_path), "--once")
 
-    def interrupt(pid: int) -> None:
-        time.sleep(2)
-        os.kill(pid, signal.SIGINT)
+    interrupted = []
+
+    def interrupt(pid: int, told: bytes) -> None:
+        if told.count(b"Not running.") > 2 and not interrupted:
+            interrupted.append(pid)
+            os.kill(pid, signal.SIGINT)
 
     words = ["status", "--output", "out", "--watch", "--interval-s", "0.1"]
-    ended = run(*words, cwd=tmp_path, terminal=True, during=interrupt, TERM="xterm")
+    ended = run(*words, cwd=tmp_path, terminal=True, seen=interrupt, TERM="xterm")
 
     assert 0 == ended.code, ended.told
     assert ended.out.count(b"Not running.") > 2
