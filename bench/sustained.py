@@ -67,6 +67,8 @@ def main() -> None:
         # Each file is a minute's: so many of them make a minute of the clock.
         command += ["--live", "--start", START, "--speed", str(60 * given.rate / given.records)]
     with serving(inputs, work, traced=True, watched=(inputs.data,)) as service:
+        while 'event="reference in force"' not in service.log():
+            time.sleep(0.1)  # a start is no pause
         generator = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             feed.run(service, generator, given.seconds)
