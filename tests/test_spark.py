@@ -36,7 +36,7 @@ from upswell import executor
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import SOURCE_DIGEST, Range
 from upswell.spark import packed, reason
-from upswell.tasks import Job, Split
+from upswell.tasks import Job, Split, Unsynced
 from upswell.verify import verify
 from upswell.view import View
 
@@ -283,37 +283,40 @@ def test_what_another_node_may_be_spared_is_tried_again_and_told_in_the_end(
 
 
 @pytest.mark.parametrize(
-    ("number", "alike"),
+    ("error", "again"),
     [
-        (errno.ENOSPC, True),
-        (errno.EDQUOT, True),
-        (errno.EROFS, True),
-        (errno.EEXIST, True),
-        (errno.EIO, False),
-        (errno.ESTALE, False),
-        (errno.EACCES, False),
+        (OSError(errno.ENOSPC, "full", "shard-000"), False),
+        (OSError(errno.EDQUOT, "quota", "shard-000"), False),
+        (OSError(errno.EROFS, "read-only", "shard-000"), False),
+        (OSError(errno.EEXIST, "taken", "shard-000"), False),
+        (Unsynced(errno.EIO, "not synced"), False),
+        (OSError(errno.EIO, "broken", "shard-000"), True),
+        (OSError(errno.ESTALE, "stale"), True),
+        (OSError(errno.EACCES, "forbidden", "/ledger"), True),
     ],
 )
-def test_only_what_all_nodes_would_meet_is_never_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, alike: bool
+def test_what_all_nodes_would_meet_or_nobody_may_try_again_ends_the_job_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, again: bool
 ) -> None:
-    """A full disk, a quota, a file system that is read-only and a name that is taken end the job at once."""
+    """A full disk, a quota, a read-only file system, a name that is taken, a failed sync; all else is raised."""
 
     def fail(*_: object) -> None:
-        raise OSError(number, os.strerror(number), "shard-000")
+        raise error
 
     monkeypatch.setattr(executor, "step", fail)
     monkeypatch.setattr(executor, "_settle", lambda: None)
     job = Job(1, "aa", 1, "total", [], 20200417, str(tmp_path), 1)
     sent = executor.Sent(job, executor.Place.of(tmp_path), SOURCE_DIGEST)
     shared: Any = SimpleNamespace(value=SimpleNamespace(rules=None, policy=None))
-    told = f"{os.strerror(number)} (on {socket.gethostname()})"
+    told = f"{error.strerror} (on {socket.gethostname()})"
     steps = executor.step_shards(sent, {}, shared, [(0, b"blob")])
-    if alike:
-        assert [executor.Fault(number, told, "shard-000")] == list(steps)
-    else:
-        with pytest.raises(executor.NodeFault, match=re.escape(f"{tmp_path}/shard-000: {told}")):
+    if again:
+        place = tmp_path / (error.filename or "")
+        with pytest.raises(executor.NodeFault, match=f"^{re.escape(f'{place}: {told}')}$"):
             next(steps)
+    else:
+        fault = executor.Fault(error.errno or 0, told, error.filename or "")
+        assert [fault] == list(steps)
 
 
 def finished(
@@ -389,7 +392,7 @@ def test_a_ledger_on_a_file_system_without_hard_links_is_refused_at_the_start(
 def test_whatever_happens_while_the_pex_is_sent_is_told_in_words(
     tmp_path: Path, happens: str, code: int, words: str
 ) -> None:
-    """A PEX that Spark cannot fetch, a JVM that died before its words were asked for, a stop: never an internal error."""
+    """A PEX that cannot be fetched, a JVM that died before its words were asked for, a stop: no internal error."""
     pex = tmp_path / "upswell.pex"
     pex.touch()
     program = ("-c", PEX_IS_SENT, happens)

@@ -25,6 +25,7 @@ from upswell.tasks import (
     ShardTask,
     Split,
     SplitReport,
+    Unsynced,
     scan,
     step,
 )
@@ -56,7 +57,7 @@ class Damage(NamedTuple):
 class Fault(NamedTuple):
     """What the system said of the ledger's directory.
 
-    Told and not raised where it is alike for all: a full disk is as full for the next executor.
+    Told and not raised where another try is no better, as for a full disk, or must not be made, as after a failed sync.
     """
 
     number: int
@@ -197,7 +198,7 @@ def step_shards(
             return
         except OSError as error:
             fault = Fault.of(error)
-            if error.errno not in _ALIKE:
+            if error.errno not in _ALIKE and not isinstance(error, Unsynced):
                 place = Path(sent.job.ledger, fault.name)
                 raise NodeFault(f"{place}: {fault.words}") from error
             yield fault
