@@ -67,9 +67,7 @@ def test_a_program_that_is_no_java_is_refused(tmp_path: Path) -> None:
 def test_a_java_that_says_what_is_no_text_is_found(tmp_path: Path) -> None:
     """It repeats the options of the environment, whose bytes may be anything, before its version."""
     said = "printf 'Picked up JAVA_TOOL_OPTIONS: -Da=\\377\\n' >&2"
-    other = program(
-        tmp_path / "java", f"{said}\necho 'openjdk version \"17.0.15\" 2025-04-15' >&2"
-    )
+    other = program(tmp_path / "java", f"{said}\necho 'openjdk version \"17.0.15\" 2025-04-15' >&2")
     assert (other, 17) == find_java({"PATH": str(other.parent)})
 
 

@@ -46,9 +46,7 @@ _PROBE_PAUSE_S = 0.1
 _STOP_CHECK_S = 0.1  # while Spark starts
 _ANSWER_S = 5  # of a master
 _SHARE = "give every node the same file system at the same path, then start again"
-_LINK = (
-    "make the directory a mount of a file system that has hard links, on every node, then start again"
-)
+_LINK = "make the directory a mount of a file system that has hard links, on every node, then start again"
 _BUILD = "name the upswell.pex of this version with --pex, or install this version on every node"
 _MEND = "repair disk or mount of the node that is named, then start again; nothing of the batch is committed"
 _AGAIN = (
