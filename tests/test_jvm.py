@@ -64,6 +64,13 @@ def test_a_program_that_is_no_java_is_refused(tmp_path: Path) -> None:
         find_java({"PATH": str(other.parent)})
 
 
+def test_a_java_that_says_what_is_no_text_is_found(tmp_path: Path) -> None:
+    """It repeats the options of the environment, whose bytes may be anything, before its version."""
+    said = "printf 'Picked up JAVA_TOOL_OPTIONS: -Da=\\377\\n' >&2"
+    other = program(tmp_path / "java", f"{said}\necho 'openjdk version \"17.0.15\" 2025-04-15' >&2")
+    assert (other, 17) == find_java({"PATH": str(other.parent)})
+
+
 @pytest.mark.parametrize("text", ["exec sleep 100", "not a program"])
 def test_a_java_that_does_not_answer_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
@@ -144,11 +151,12 @@ def test_submit_is_for_a_cluster_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert "upswell run" in told
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1:1", "127.0.0.1:99999", "a..b:7077"])
 def test_a_master_that_does_not_answer_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """At once, and not after the minute that Spark would try for."""
+    """At once, and not after the minute that Spark would try for; so is one that can be no master's."""
     upswell = inside(tmp_path, monkeypatch)
-    words = ("--once", "--engine", "spark", "--master", "spark://127.0.0.1:1")
+    words = ("--once", "--engine", "spark", "--master", f"spark://{place}")
     told = upswell(*write_inputs(tmp_path), *words, code=74).stderr
-    assert "no master of Spark answers: 127.0.0.1:1" in told
+    assert f"no master of Spark answers: {place}" in told

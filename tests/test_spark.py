@@ -1,7 +1,10 @@
 """Batches that Spark computes: the same bytes, counts and answers as those of the embedded engine and the reference."""
 
+import errno
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import socket
@@ -11,7 +14,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,14 +32,41 @@ from spark_runs import MASTER, Lent, needs_java, session
 from test_engine import DIALS, LONG_AGO_S, traffic
 from test_full_disk import own_namespace
 from test_spread import Cluster, kept
+from upswell import executor
 from upswell.errors import SparkFailed, StorageError
-from upswell.kernel import Range
+from upswell.kernel import SOURCE_DIGEST, Range
 from upswell.spark import packed, reason
-from upswell.tasks import Split
+from upswell.tasks import Job, Split, Unsynced
 from upswell.verify import verify
 from upswell.view import View
 
 MANY = [f"0126{number:07}" for number in range(3000)]
+PEX_IS_SENT = """
+import os, signal, sys
+from contextlib import suppress
+from dataclasses import replace
+from upswell import spark
+from upswell.cli import main
+
+happens, send = sys.argv.pop(1), spark._python
+
+def python(context, settings):
+    if happens == "a stop":
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        settings.pex.unlink()
+    try:
+        while True:
+            send(context, replace(settings, master="spark://a:1"))
+    finally:
+        if happens == "the JVM dies of it":
+            with suppress(Exception):
+                context._jvm.java.lang.Runtime.getRuntime().halt(1)
+
+spark._python = python
+main()
+"""
+"""A run on this machine that sends a PEX as to a cluster, while something happens."""
 
 pytestmark = [needs_java, pytest.mark.timeout(300)]
 
@@ -209,6 +242,99 @@ def test_a_damaged_shard_ends_the_run(lent: Lent, tmp_path: Path) -> None:
         cluster.once()
 
 
+@contextmanager
+def no_file_grows(lent: Lent) -> Iterator[None]:
+    """Within the block the executors' Pythons can write no byte into any file."""
+
+    def limit(*, closed: bool) -> None:
+        found = list(processes())
+        daemons = [pid for pid, parent, _ in found if parent == lent.runner._jvm.process.pid]
+        workers = [pid for pid, parent, _ in found if parent in daemons]
+        assert daemons
+        for pid in (*daemons, *workers):
+            with suppress(ProcessLookupError):
+                _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (0 if closed else most, most))
+
+    limit(closed=True)
+    try:
+        yield
+    finally:
+        limit(closed=False)
+
+
+def test_what_another_node_may_be_spared_is_tried_again_and_told_in_the_end(
+    lent: Lent, tmp_path: Path
+) -> None:
+    """A task that cannot write is Spark's to try again; after its tries node, path and reason are told, with 74."""
+    cluster = Cluster(tmp_path, lent, shards=1)
+    cluster.file("202004171000", traffic(random.Random(4), 60))
+    cluster.once()
+    cluster.file("202004171001", traffic(random.Random(5), 60))
+    ledger = cluster.state / "ledger"
+    with no_file_grows(lent), refused(SparkFailed, "Spark could not compute the batch") as told:
+        cluster.once()
+    assert f"{ledger}: File too large (on {socket.gethostname()})" in told.value.message
+    assert "of the node that is named" in told.value.hint
+    assert 4 == len([*ledger.glob("*.unready")]), "a try leaves one"
+    cluster.once()
+    assert [] == [*ledger.glob("*.unready")]
+    cluster.law()
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (OSError(errno.ENOSPC, "full", "shard-000"), False),
+        (OSError(errno.EDQUOT, "quota", "shard-000"), False),
+        (OSError(errno.EROFS, "read-only", "shard-000"), False),
+        (OSError(errno.EEXIST, "taken", "shard-000"), False),
+        (Unsynced(errno.EIO, "not synced"), False),
+        (OSError(errno.EIO, "broken", "shard-000"), True),
+        (OSError(errno.ESTALE, "stale"), True),
+        (OSError(errno.EACCES, "forbidden", "/ledger"), True),
+    ],
+)
+def test_what_all_nodes_would_meet_or_nobody_may_try_again_ends_the_job_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, again: bool
+) -> None:
+    """A full disk, a quota, a read-only file system, a name that is taken, a failed sync; all else is raised."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(executor, "step", fail)
+    monkeypatch.setattr(executor, "_settle", lambda: None)
+    job = Job(1, "aa", 1, "total", [], 20200417, str(tmp_path), 1)
+    sent = executor.Sent(job, executor.Place.of(tmp_path), SOURCE_DIGEST)
+    shared: Any = SimpleNamespace(value=SimpleNamespace(rules=None, policy=None))
+    told = f"{error.strerror} (on {socket.gethostname()})"
+    steps = executor.step_shards(sent, {}, shared, [(0, b"blob")])
+    if again:
+        place = tmp_path / (error.filename or "")
+        with pytest.raises(executor.NodeFault, match=f"^{re.escape(f'{place}: {told}')}$"):
+            next(steps)
+    else:
+        fault = executor.Fault(error.errno or 0, told, error.filename or "")
+        assert [fault] == list(steps)
+
+
+def finished(
+    cluster: Cluster,
+    *options: str | Path,
+    before: tuple[str, ...] = (),
+    program: tuple[str, ...] = ("-m", "upswell"),
+) -> subprocess.CompletedProcess[str]:
+    """A run on Spark over what is there, as a process; ``before``: the words that start it."""
+    given = cluster.settings
+    paths = (given.data, given.segment, given.rules, given.output)
+    spark = ("--engine", "spark", "--master", MASTER, "--shards", "1", "--once")
+    return subprocess.run(
+        [*before, sys.executable, *program, *paths, *spark, *options],
+        env=clean_environment(), capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+
 def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path: Path) -> None:
     """A task that cannot write ends the run at once with 74, place, reason and next step; with room it goes on."""
     cluster = Cluster(tmp_path)
@@ -218,29 +344,10 @@ def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path:
     )
     ledger = tmp_path / "state" / "ledger"
     ledger.mkdir(parents=True, mode=0o700)
-    given = cluster.settings
-    paths = (given.data, given.segment, given.rules, given.output, "--state", ledger.parent)
-    words = [
-        sys.executable,
-        "-m",
-        "upswell",
-        *paths,
-        "--once",
-        "--engine",
-        "spark",
-        "--master",
-        MASTER,
-        "--shards",
-        "1",
-    ]
-    small = ["sh", "-c", f'mount -t tmpfs -o size=8k none {ledger} && exec "$@"', "sh"]
+    small = ("sh", "-c", f'mount -t tmpfs -o size=8k none {ledger} && exec "$@"', "sh")
+    run = partial(finished, cluster, "--state", ledger.parent)
 
-    def run(*before: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*before, *words], env=clean_environment(), capture_output=True, text=True, check=False, timeout=200
-        )  # fmt: skip
-
-    full = run(*own_namespace(), *small)
+    full = run(before=(*own_namespace(), *small))
     assert 74 == full.returncode, full.stderr
     told = f"{ledger}: No space left on device (on {socket.gethostname()})"
     assert told in full.stderr
@@ -251,6 +358,48 @@ def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path:
     done = run()
     assert 0 == done.returncode, done.stderr
     law.check(cluster.data, cluster.output, state=ledger.parent)
+
+
+def test_a_ledger_on_a_file_system_without_hard_links_is_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    """Tasks name by them what they wrote: 78, with node, reason and next step, and not a first batch that fails."""
+    if "mqueue" not in Path("/proc/filesystems").read_text("utf-8"):
+        pytest.skip("this kernel has no file system without hard links")
+    cluster = Cluster(tmp_path)
+    cluster.file("202004171000", traffic(random.Random(3), 30))
+    ledger = tmp_path / "state" / "ledger"
+    ledger.mkdir(parents=True, mode=0o700)
+    queues = ("unshare", "--ipc", "sh", "-c", f'mount -t mqueue none {ledger} && exec "$@"', "sh")
+    done = finished(cluster, "--state", ledger.parent, before=(*own_namespace(), *queues))
+    assert 78 == done.returncode, done.stderr
+    assert "the directory of the ledger must be on a file system with hard links" in done.stderr
+    assert f"{socket.gethostname()}: {ledger}/probe-" in done.stderr
+    assert "Operation not permitted" in done.stderr
+    assert "mount of a file system that has hard links" in done.stderr
+    with View.open(ledger.parent) as view:
+        assert 0 == view.last_batch()
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "words"),
+    [
+        ("it vanishes", 74, r"Spark could not start: .*upswell\.pex does not exist"),
+        ("the JVM dies of it", 74, "the JVM of Spark has gone"),
+        ("a stop", 0, "stopping after the batch in hand"),
+    ],
+)
+def test_whatever_happens_while_the_pex_is_sent_is_told_in_words(
+    tmp_path: Path, happens: str, code: int, words: str
+) -> None:
+    """A PEX that cannot be fetched, a JVM that died before its words were asked for, a stop: no internal error."""
+    pex = tmp_path / "upswell.pex"
+    pex.touch()
+    program = ("-c", PEX_IS_SENT, happens)
+    done = finished(Cluster(tmp_path), "--pex", pex, program=program)
+    assert code == done.returncode, done.stderr
+    assert re.search(words, done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 class Driver:

@@ -1,7 +1,10 @@
 """The files of shards: whole or not there, read as they were written or refused, and written anew in time."""
 
+import errno
+import os
 import random
 import resource
+import stat
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import strace
 from kernel_runs import DIALS, RULES, Settings, random_content
 from split_runs import Batches, Way
 from test_split_failures import range_of
-from upswell import filesystem, kernel, tasks
+from upswell import disk, filesystem, kernel, tasks
 from upswell.zones import Zones
 
 LINES = 40
@@ -267,6 +270,26 @@ def test_a_file_of_other_content_is_never_replaced(tmp_path: Path) -> None:
             tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [other])
     assert [written.name] == shards.names()
     assert [b"a"] == tasks.read_shard_file(shards.ledger, written)
+
+
+def test_a_name_that_could_not_be_synced_is_no_fault_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second try would find the file and sync without an error, as if the first had not failed: it must not be."""
+    shards = Shards(tmp_path, Way())
+    failing = [stat.S_ISREG, stat.S_ISDIR]
+
+    def fsync(fd: int) -> None:
+        if failing[0](os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(disk, "fsync", fsync)
+    for unsynced in (False, True):
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])
+        assert unsynced == isinstance(caught.value, tasks.Unsynced)
+        assert errno.EIO == caught.value.errno
+        failing.pop(0)
 
 
 def test_measures_and_zones_reach_the_tasks(tmp_path: Path) -> None:

@@ -587,6 +587,20 @@ def test_batches_shrink_while_their_reports_are_large(
     cluster.law()
 
 
+def test_a_report_that_was_too_large_never_makes_batches_larger(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch may be so long that the least part of it is more than a run begins with: that stays, and is no more."""
+    monkeypatch.setattr("upswell.spread.REPORT_BYTES_MAX", 3_000)
+    cluster.options |= {"split_bytes": 1000, "batch_bytes": 256 * 12_000}
+    cluster.file("202004171000", b"no record at all, and nothing that is like one;\n" * 800)
+    assert cluster.once().batches > 10
+    with View.open(cluster.state) as view:
+        read = [each.end - each.start for each in view.log()]
+    assert max(read) < 3_100
+    cluster.law()
+
+
 def test_applications_are_counted_in_one_order(cluster: Cluster) -> None:
     """What a run ends with names them alike, whichever of them came first and wherever batches ended."""
     cluster.file("202004171000", record(0, 2, 200, "100000") + record(0, 1, 200, "100000"))

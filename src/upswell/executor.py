@@ -7,6 +7,7 @@ tried again by Spark, on another executor if there is one, and ends the job afte
 is told as a value, since Spark would hand on no more than words: Damage and Fault.
 """
 
+import errno
 import gc
 import os
 import secrets
@@ -24,9 +25,15 @@ from upswell.tasks import (
     ShardTask,
     Split,
     SplitReport,
+    Unsynced,
     scan,
     step,
 )
+
+_ALIKE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST)
+"""What a shared file system says to every node."""
+_LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links say of one."""
 
 
 class NotShared(Exception):
@@ -37,6 +44,10 @@ class OtherBuild(Exception):
     """This node has another kernel than the driver; the message names it."""
 
 
+class NodeFault(Exception):
+    """This node could not read or write a file of the ledger; the message names path, reason and node."""
+
+
 class Damage(NamedTuple):
     """A shard's file is missing or damaged: told and not raised, since no other executor would find it whole."""
 
@@ -44,7 +55,10 @@ class Damage(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What the system said of the ledger's directory: a full disk is as full for the next executor."""
+    """What the system said of the ledger's directory.
+
+    Told and not raised where another try is no better, as for a full disk, or must not be made, as after a failed sync.
+    """
 
     number: int
     """As errno has it."""
@@ -162,7 +176,8 @@ def step_shards(
 ) -> Iterator[SplitReport | ShardReport | Damage | Fault]:
     """``tasks.step`` for each shard among the rows, one after the other; reports of splits are passed on.
 
-    ``shards``: those that have files. Nothing is stepped after Damage or a Fault.
+    ``shards``: those that have files. Nothing is stepped after Damage or a Fault. Raises NodeFault for what another
+    node may be spared.
     """
     _settle()
     blobs: dict[int, list[bytes]] = {}
@@ -182,7 +197,11 @@ def step_shards(
             yield Damage(str(damaged))
             return
         except OSError as error:
-            yield Fault.of(error)
+            fault = Fault.of(error)
+            if error.errno not in _ALIKE and not isinstance(error, Unsynced):
+                place = Path(sent.job.ledger, fault.name)
+                raise NodeFault(f"{place}: {fault.words}") from error
+            yield fault
             return
         if report is not None:
             yield report
@@ -207,13 +226,15 @@ class Answer(NamedTuple):
     """The name of the file that it wrote into the ledger's directory."""
     fault: str
     """Why it does not share the driver's directories; empty when it does."""
+    linkless: bool = False
+    """Whether the fault is that the ledger's file system has no hard links."""
 
 
 def try_places(data: Place, ledger: Place, token: str, pause_s: float) -> Answer:
     """Whether this node reads what the driver wrote, and writes what the driver can read.
 
-    The driver's file ``token`` must be seen in the ledger's directory, and an empty file is left beside it. The pause
-    leaves to other executors what else is to be tried.
+    The driver's file ``token`` must be seen in the ledger's directory, and an empty file of two names is left beside
+    it. The pause leaves to other executors what else is to be tried.
     """
     host = socket.gethostname()
     executor = f"{host}, process {os.getppid()}"
@@ -223,10 +244,16 @@ def try_places(data: Place, ledger: Place, token: str, pause_s: float) -> Answer
         ledger.look()
         os.scandir(data.path).close()
         Path(ledger.path, token).stat()
-        reply = Path(ledger.path, f"{token}-{secrets.token_hex(4)}")
-        reply.touch(mode=0o600, exist_ok=False)
+        unready = Path(ledger.path, f"{token}-{secrets.token_hex(4)}")
+        unready.touch(mode=0o600, exist_ok=False)
+        # Tasks name what they wrote by a link, too.
+        reply = unready.with_name(f"{unready.name}-linked")
+        reply.hardlink_to(unready)
     except NotShared as error:
         return Answer(executor, SOURCE_DIGEST, "", str(error))
     except OSError as error:
-        return Answer(executor, SOURCE_DIGEST, "", f"{host}: {error.filename}: {error.strerror}")
+        words = f"{host}: {error.filename}: {error.strerror}"
+        # Of these calls a link alone has two names.
+        linkless = error.filename2 is not None and error.errno in _LINKLESS
+        return Answer(executor, SOURCE_DIGEST, "", words, linkless)
     return Answer(executor, SOURCE_DIGEST, reply.name, "")

@@ -49,7 +49,12 @@ def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
         raise ConfigError(f"Spark needs Java, and {where}", _INSTALL_JAVA)
     try:
         told = subprocess.run(
-            [found, "-version"], capture_output=True, text=True, check=False, timeout=_VERSION_S
+            [found, "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",  # options of the environment, which it repeats, need not be text
+            check=False,
+            timeout=_VERSION_S,
         ).stderr
     except (OSError, subprocess.TimeoutExpired):
         told = ""

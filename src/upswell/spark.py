@@ -46,7 +46,9 @@ _PROBE_PAUSE_S = 0.1
 _STOP_CHECK_S = 0.1  # while Spark starts
 _ANSWER_S = 5  # of a master
 _SHARE = "give every node the same file system at the same path, then start again"
+_LINK = "make the directory a mount of a file system that has hard links, on every node, then start again"
 _BUILD = "name the upswell.pex of this version with --pex, or install this version on every node"
+_MEND = "repair disk or mount of the node that is named, then start again; nothing of the batch is committed"
 _AGAIN = (
     "nothing of the batch is committed: start again when Spark is well; its own words are in {log}"
 )
@@ -137,6 +139,12 @@ class SparkRunner:
             raise ConfigError(
                 f"the executors' Upswell is not the driver's: {escape(strange[0])}",
                 _BUILD,
+            )
+        if linkless := [each.fault for each in answers if each.linkless]:
+            raise ConfigError(
+                "the directory of the ledger must be on a file system with hard links:"
+                f" {escape(linkless[0])}",
+                _LINK,
             )
         if faults:
             raise StorageError(f"not shared by all nodes: {escape(faults[0])}", _SHARE)
@@ -239,13 +247,16 @@ class SparkRunner:
 def _failing(log: Path, what: str) -> Iterator[None]:
     """Turn what Spark and the way to it report into our error. ``what``: Spark could not do."""
     try:
-        yield
-    except _py4j().Py4JJavaError as error:
-        words = reason(error.java_exception.getMessage() or "")
-        hint = _AGAIN.format(log=log)
-        for name, other in {"NotShared": _SHARE, "OtherBuild": _BUILD}.items():
-            hint = other if name in str(error) else hint
-        raise SparkFailed(f"Spark could not {what}: {words}", hint) from error
+        try:
+            yield
+        except _py4j().Py4JJavaError as error:
+            # Both ask the JVM, which may have gone by now.
+            words, told = reason(error.java_exception.getMessage() or ""), str(error)
+            hint = _AGAIN.format(log=log)
+            others = {"NotShared": _SHARE, "OtherBuild": _BUILD, "NodeFault": _MEND}
+            for name, other in others.items():
+                hint = other if name in told else hint
+            raise SparkFailed(f"Spark could not {what}: {words}", hint) from error
     except _lost() as error:
         raise _gone(log) from error
 
@@ -318,9 +329,10 @@ def _session(settings: Settings, home: Path, one: jvm.Jvm, address: str) -> Iter
         finally:
             signal.signal(signal.SIGINT, before)  # Spark's own would cancel the batch in hand
         try:
-            context.pythonExec = _python(context, settings)
             # It would print a traceback when the JVM dies, which is told by our own error.
             context._accumulatorServer.handle_error = lambda *_: None
+            with _failing(one.log, "start"):
+                context.pythonExec = _python(context, settings)
             yield context
         finally:
             with warnings.catch_warnings(action="ignore"), suppress(*_lost()):
@@ -381,7 +393,8 @@ def _own_address(master: str) -> str:
         try:
             with socket.create_connection((host, int(port)), _ANSWER_S) as way:
                 return str(way.getsockname()[0])
-        except (OSError, OverflowError) as error:
+        # A port may be too large, a name such as a..b none at all.
+        except (OSError, OverflowError, UnicodeError) as error:
             faults.append(f"{place}: {error}")
     raise SparkFailed(
         f"no master of Spark answers: {'; '.join(faults)}", "start it, or correct --master"

@@ -237,7 +237,9 @@ class Spread:
     def _pace(self, read_bytes: int, told_bytes: int) -> None:
         """Halve the next batches when one reported too much, double them when a full one reported little."""
         if told_bytes > REPORT_BYTES_MAX:
-            self._batch_bytes = max(self._batch_bytes // 2, self._batch_bytes_max // 256, 1)
+            # The least may be more than a run begins with, and no batch is to grow by reporting too much.
+            least = min(self._batch_bytes_max // 256, self._batch_bytes)
+            self._batch_bytes = max(self._batch_bytes // 2, least, 1)
         elif read_bytes >= self._batch_bytes and told_bytes <= REPORT_BYTES_MAX // 2:
             self._batch_bytes = min(self._batch_bytes * 2, self._batch_bytes_max)
 

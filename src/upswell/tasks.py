@@ -113,6 +113,13 @@ class DamagedShard(Exception):
     """A file of a shard is missing or damaged; the message has its name and the reason."""
 
 
+class Unsynced(OSError):
+    """The ledger's directory could not be synced, so that a name in it may be lost.
+
+    Never to be tried again: whoever does finds the name, and might be told that it is durable.
+    """
+
+
 def scan(
     job: Job, split: Split, segment: Segment, rules: Rules, policy: Policy | None = None
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
@@ -151,6 +158,7 @@ def step(
     Raises:
         DamagedShard: a file of the shard is missing or damaged.
         OSError: the ledger's directory cannot be read or written. FileExistsError: somebody else has the name.
+        Unsynced: as it says.
     """
     candidates = list(blobs)
     if not candidates:
@@ -201,7 +209,7 @@ def write_shard_file(
 
     The blobs are the kernel's: a base for each of its shards that the shard holds, or one delta. Another task may be
     writing the same file, of the same content: the first one to be ready gives it its name. Raises OSError, and
-    FileExistsError when the name has another content, which stays.
+    FileExistsError when the name has another content, which stays, or Unsynced.
     """
     name = f"shard-{shard:03}-{batch:010}-{attempt}.{kind}"
     content = b"".join(part for blob in blobs for part in (_LENGTH.pack(len(blob)), blob))
@@ -218,7 +226,10 @@ def write_shard_file(
                 raise FileExistsError(errno.EEXIST, words, name) from None
         finally:
             disk.unlink(unready, dir_fd=fd)
-        disk.fsync(fd)
+        try:
+            disk.fsync(fd)
+        except OSError as error:
+            raise Unsynced(error.errno, error.strerror) from error
     return written
 
 
