@@ -183,7 +183,7 @@ class Archive:
         return state if here is None and unseen else None
 
     def _is_packed(self, name: str) -> bool:
-        """Whether an archive may have it packed, or unpacked: under the other name, unless that is a file of its own."""
+        """Whether an archive may have it packed, or unpacked; what has that name as a file of its own is not it."""
         twin = twin_of(name)
         found, looked = _find(twin, self._places)
         return (found is not None or not looked) and not self._checkpoint.places([twin])
