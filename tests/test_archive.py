@@ -691,9 +691,7 @@ def test_older_archive_that_cannot_be_looked_into_ends_and_hides_nothing(kept: P
     aside = day.rename(second / "aside")
     day.write_bytes(b"in the way")
     with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
-        checkpoint.save_archived(
-            {FIRST: "moving", back: "grew", unseen: "moving", last: "moving"}
-        )
+        checkpoint.save_archived({FIRST: "moving", back: "grew", unseen: "moving", last: "moving"})
     kept.once(archive=third, archive_after_s=1e9)
     expected = {FIRST: "moved", SECOND: "moved", unseen: "moving", last: "moved"}
     assert expected == rows(kept)

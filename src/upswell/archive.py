@@ -39,7 +39,7 @@ FILES_MAX = (
     50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for
 )
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not mended sooner
-AGAIN_S = 60.0  # at least, from look to look at what is in the archive: somebody waits who mended it
+AGAIN_S = 60.0  # at least, between two looks at the archive: somebody waits who has mended it
 AGAIN_MAX = 1000  # of the held and of the newest files, each look: sixteen hours of one a minute
 _PROBES = (".probe.1", ".probe.2")
 _WORDS: Mapping[Archived | None, str] = {

@@ -126,10 +126,8 @@ def half_of(file: Path) -> Path:
 
 def _exported_by(db: sqlite3.Connection) -> list[str]:
     """To which files the state in such a file was written: copies of the same persons, which may still be there."""
-    rows = db.execute("SELECT value, seal FROM meta WHERE key = ?", (EXPORTED,))
-    return exported(
-        {EXPORTED: value for value, sealed in rows if sealed == seal(EXPORTED, value)}
-    )
+    rows = db.execute("SELECT key, value, seal FROM meta WHERE key = ?", (EXPORTED,))
+    return exported({key: value for key, value, sealed in rows if sealed == seal(key, value)})
 
 
 def _note(files: Iterable[str]) -> dict[str, str]:
