@@ -310,7 +310,9 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128  # a short queue turns away who is honest, for seconds, when many come at once
+    request_queue_size = (
+        128  # a short queue turns away who is honest, for seconds, when many come at once
+    )
 
     def __init__(self, address: tuple[str, int], metrics: Metrics) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
