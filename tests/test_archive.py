@@ -28,7 +28,7 @@ from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.explain import explain
 from upswell.forget import forget
-from upswell.listing import Stat
+from upswell.listing import Stat, look_at
 from upswell.reconcile import reconcile
 from upswell.status import look
 from upswell.stored import archives
@@ -537,7 +537,11 @@ def test_older_archive_is_not_lost_from_sight(kept: Place) -> None:
     with View.open(state) as view:
         assert [first, second] == archives(view.meta())
     stands = forget(state, ["01000000000", "01000000002"]).stands
-    assert 3 == len([place for place in stands if place.startswith("ARCHIVE/20200417")])
+    assert [
+        f"{first}/20200417/{FIRST}",
+        f"{first}/20200417/{SECOND}",
+        f"{second}/20200417/DATA_202004171002.csv",
+    ] == [place.split(":")[0] for place in stands if place.startswith(str(kept.root))]
 
 
 def test_move_cut_off_in_an_older_archive_is_put_right(kept: Place) -> None:
@@ -670,3 +674,162 @@ def test_the_command_takes_an_archive(kept: Place, upswell: Upswell) -> None:
     assert f"2 were moved to the archive {kept.root / 'second'}, or before to {path}" in told
     found = json.loads(upswell("status", "--output", kept.output, "--json").stdout)
     assert [path] == found["archive"]["before"]
+
+
+def test_older_archive_that_cannot_be_looked_into_ends_and_hides_nothing(kept: Place) -> None:
+    """What another place says of a file is believed; of one that nobody sees nothing is said until it is seen."""
+    second, third = kept.root / "second", kept.root / "third"
+    back, unseen, last = (f"DATA_20200417100{minute}.csv" for minute in (2, 3, 4))
+    kept.once()
+    for minute in (2, 3):
+        kept.file(f"20200417100{minute}", record(minute, 1, 300, f"100{minute}00"))
+    kept.once(archive=second)
+    kept.file("202004171004", record(4, 1, 300, "100400"))
+    kept.once(archive=third)
+    day = second / "20200417"
+    (day / back).rename(kept.data / back)
+    aside = day.rename(second / "aside")
+    day.write_bytes(b"in the way")
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        checkpoint.save_archived({FIRST: "moving", back: "grew", unseen: "moving", last: "moving"})
+    kept.once(archive=third, archive_after_s=1e9)
+    expected = {FIRST: "moved", SECOND: "moved", unseen: "moving", last: "moved"}
+    assert expected == rows(kept)
+    day.unlink()
+    aside.rename(day)
+    kept.once(archive=third, archive_after_s=1e9)
+    assert expected | {unseen: "moved"} == rows(kept)
+
+
+def test_archive_behind_a_link_is_found_when_that_leads_elsewhere(kept: Place) -> None:
+    """Files move to where the link leads, so that is what the state remembers."""
+    link, first, second = (kept.root / name for name in ("archive", "first", "second"))
+    for place in (first, second):
+        place.mkdir()
+        link.unlink(missing_ok=True)
+        link.symlink_to(place)
+        kept.once()
+    state = kept.output / ".upswell"
+    with View.open(state) as view:
+        assert [second, first] == archives(view.meta())
+    assert ([], 3) == (reconcile(state).unproven, reconcile(state).lines)
+
+
+def test_move_that_was_not_made_is_made_whatever_an_older_archive_has(kept: Place) -> None:
+    """Whether a name is taken is asked of the archive that the file would move to."""
+    kept.once(archive=None)
+    other = kept.root / "archive" / "20200417" / FIRST
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"another's")
+    kept.once(archive_after_s=1e9)
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        checkpoint.save_archived({FIRST: "moving"})
+    kept.once(archive=kept.root / "second")
+    assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
+    assert [f"20200417/{FIRST}", f"20200417/{SECOND}"] == tree(kept.root / "second")
+    assert "has a file of that name" not in kept.heard.text()
+
+
+def test_file_that_grew_waits_for_a_hand_while_it_is_packed(kept: Place) -> None:
+    """Whoever packs the archive does not let it go; back in DATA, or deleted, it waits no more."""
+    kept.write(kept.data / f"{SECOND}.gz", gzip.compress(record(4, 1, 300, "100500")))
+    kept.once()
+    day = kept.root / "archive" / "20200417"
+    for name in (FIRST, SECOND):
+        with (day / name).open("ab") as stream:
+            stream.write(record(3, 1, 300, f"10{name[-5]}002"))
+    kept.once()
+    own = {f"{SECOND}.gz": "moved"}
+    assert own | {FIRST: "grew", SECOND: "grew"} == rows(kept)
+    grown = (day / FIRST).read_bytes()
+    (day / f"{FIRST}.gz").write_bytes(gzip.compress(grown))
+    for name in (FIRST, SECOND):
+        (day / name).unlink()
+    kept.once()
+    assert own | {FIRST: "grew"} == rows(kept), "the other file's twin is a file of its own"
+    kept.write(kept.data / FIRST, grown, LONG_AGO_S + 9)
+    assert 1 == kept.once().lines
+    assert own | {FIRST: "moved"} == rows(kept)
+
+
+def test_compressed_file_that_is_packed_again_did_not_grow(kept: Place) -> None:
+    """Its length says nothing of what is in it."""
+    content = record(4, 1, 300, "100500") * 50
+    name = "DATA_202004171005.csv.gz"
+    kept.write(kept.data / name, gzip.compress(content))
+    kept.once()
+    (kept.root / "archive" / "20200417" / name).write_bytes(gzip.compress(content, 0))
+    kept.once()
+    assert {FIRST: "moved", SECOND: "moved", name: "moved"} == rows(kept)
+
+
+def test_files_that_could_not_be_moved_are_counted_while_they_are_there(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once somebody has taken them out of DATA, nothing is left that fails."""
+    monkeypatch.setattr(archive, "RETRY_S", 0.2)
+    (kept.root / "archive").mkdir()
+    (kept.root / "archive" / "20200417").write_bytes(b"in the way")
+    with kept.running():
+        wait_for(lambda: 1 == kept.heard.summary.standing.archive_held, "it is not counted")
+        (kept.data / FIRST).unlink()
+        wait_for(lambda: 0 == kept.heard.summary.standing.archive_held, "it is counted for ever")
+
+
+def test_turn_that_fails_counts_what_it_did_not_move(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that went to the archive before the fault is not told as one that could not."""
+    rename = archive.disk.rename_new
+
+    def fails(source: str, *rest: object) -> None:
+        if source == SECOND:
+            raise OSError(5, "Input/output error", source)
+        rename(source, *rest)
+
+    monkeypatch.setattr(archive.disk, "rename_new", fails)
+    kept.once()
+    assert {FIRST: "moved", SECOND: "moving"} == rows(kept)
+    assert 1 == kept.heard.summary.standing.archive_held
+
+
+def test_file_that_is_held_while_a_look_goes_on_stays_held(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look of several turns goes by what the rows say when it comes to them, not when it began."""
+    content = {name: (kept.data / name).read_bytes() for name in (FIRST, SECOND)}
+    kept.once()
+    for name in content:
+        kept.write(kept.data / name, content[name])
+    monkeypatch.setattr(archive, "FILES_MAX", 1)
+    with Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint:
+        ours = Archive.open(kept.settings, checkpoint)
+        assert ours is not None
+
+        def again(*_: object) -> list[tuple[str, Stat]]:
+            (name,) = ours._again
+            seen = look_at(os.fsencode(kept.data / name))
+            assert seen is not None
+            return [(name, seen)]
+
+        ours.turn(again, 1, 1000.0)
+        assert (1, 1) == (ours.held_files, len(ours._again))
+        ours.turn(again, 1, 1001.0)
+        assert (1, 0) == (ours.held_files, len(ours._again))
+
+
+def test_files_beyond_what_one_look_takes_are_looked_at_by_the_next(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for a hand, each is seen to once somebody has put it right."""
+    monkeypatch.setattr(archive, "AGAIN_S", 0.1)
+    monkeypatch.setattr(archive, "AGAIN_MAX", 1)
+    kept.once(archive=None)
+    day = kept.root / "archive" / "20200417"
+    day.mkdir(parents=True)
+    for name in (FIRST, SECOND):
+        (day / name).write_bytes(b"another's")
+    with kept.running():
+        wait_for(lambda: {FIRST: "taken", SECOND: "taken"} == rows(kept), "they are not held")
+        (day / SECOND).unlink()
+        wait_for(lambda: {FIRST: "taken", SECOND: "moved"} == rows(kept), "it was not seen to")

@@ -161,6 +161,33 @@ def test_a_state_knows_of_every_file_it_was_written_to(
     assert set(there) <= set(known)
 
 
+def test_a_file_in_the_making_is_known_before_anything_is_in_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed export may leave half a copy of the state, and a person who is forgotten is looked for in it."""
+
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
+        killing.setattr(transfer, "_fill", killed)
+        export_state(state_of(place), place.root / "file")
+    with View.open(state_of(place)) as view:
+        assert [str(place.root / "file")] == transfer.exported(view.meta())
+
+
+def test_a_state_that_was_imported_knows_of_the_files_of_the_one_that_was_exported(
+    place: Place,
+) -> None:
+    """They are copies of the same persons, and may still be there."""
+    export_state(state_of(place), place.root / "first")
+    export_state(state_of(place), place.root / "second")
+    import_state((place.root / "second").rename(place.root / "moved"), place.root / "new", None)
+    with View.open(place.root / "new") as view:
+        known = transfer.exported(view.meta())
+    assert [str(place.root / name) for name in ("first", "second", "moved")] == known
+
+
 def test_a_file_that_an_older_version_noted_is_known() -> None:
     """It wrote the path of the last one alone, whatever is in it."""
     assert ["/a [b]\n"] == transfer.exported({"exported": "/a [b]\n"})

@@ -8,7 +8,7 @@ A run reads nothing from the archive: a file that grew on its way there, or late
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
@@ -29,18 +29,18 @@ from upswell.filesystem import (
     mounts,
     sync_directory,
 )
-from upswell.listing import Stat, archived_in, look_at
+from upswell.listing import Stat, archived_in, look_at, twin_of
 from upswell.privacy import escape
 from upswell.roster import FINISHED
 from upswell.stored import Archived, archives
-from upswell.view import View, decode_name
+from upswell.view import View, decode_name, encode_name
 
 FILES_MAX = (
     50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for
 )
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not mended sooner
-AGAIN_S = 60.0  # between two looks at what is in the archive: somebody has put it right and waits
-AGAIN_MAX = 1000  # files of such a look: sixteen hours of one a minute, and a few milliseconds
+AGAIN_S = 60.0  # at least, between two looks at the archive: somebody waits who has mended it
+AGAIN_MAX = 1000  # of the held and of the newest files, each look: sixteen hours of one a minute
 _PROBES = (".probe.1", ".probe.2")
 _WORDS: Mapping[Archived | None, str] = {
     "grew": "it grew or changed on its way to the archive or in it: move it back to DATA, and the rest of it is read",
@@ -56,8 +56,8 @@ class Archive:
     def __init__(self, data: Path, archive: Path, still_s: float, checkpoint: Checkpoint) -> None:
         self.data = Path(disk.realpath(data))
         self.path = Path(disk.realpath(archive))
-        self._places = [self.path, *archives(checkpoint.meta())]
-        """Also where earlier runs archived."""
+        self._places = list(dict.fromkeys([self.path, *archives(checkpoint.meta())]))
+        """Also where earlier runs archived; today's first."""
         self.still_s = still_s
         """How long a file must have been still."""
         self._checkpoint = checkpoint
@@ -68,9 +68,12 @@ class Archive:
         """Files that stay in DATA because their names are taken, as they looked then."""
         self._held: set[str] = set()
         self._failed = 0
-        """Files that the last turn could not move."""
-        self._again: deque[tuple[str, Archived]] = deque()
+        """Files that the last turn with any could not move."""
+        self._again: deque[str] = deque()
+        """What is left of a look; it takes some turns."""
         self._again_at = 0.0
+        self._again_after = ""
+        """The last of those that wait for a hand of which the look before had too many; "": it had all."""
 
     @classmethod
     def open(cls, settings: Settings, checkpoint: Checkpoint) -> Self | None:
@@ -113,14 +116,22 @@ class Archive:
     def recover(self, now: float) -> list[str]:
         """At a start, before the first look: put right what a crash cut off; a sentence for each file that is held."""
         self._again_at = now + AGAIN_S
-        return list(_sentences(self._settle(_rows(self._checkpoint))))
+        rows = open_rows(self._checkpoint) | _newest(self._checkpoint)
+        return list(_sentences(self._settle(rows)))
 
     def _look_again(self, now: float) -> list[str]:
-        """Look at some of what is in the archive, or should be: a writer may go on there, somebody put it right."""
+        """Look at some of what is in the archive, or should be: a writer may go on there, somebody put it right.
+
+        A look takes some turns: FILES_MAX of its files each, as much as a notification may have to wait for.
+        """
         if not self._again and not now < self._again_at <= now + AGAIN_S:
             self._again_at = now + AGAIN_S
-            self._again.extend(_rows(self._checkpoint, AGAIN_MAX).items())
-        some = dict(self._again.popleft() for _ in range(min(FILES_MAX, len(self._again))))
+            waiting = open_rows(self._checkpoint, AGAIN_MAX, self._again_after)
+            self._again_after = list(waiting)[-1] if len(waiting) == AGAIN_MAX else ""
+            self._again.extend(waiting | _newest(self._checkpoint))
+        names = [self._again.popleft() for _ in range(min(FILES_MAX, len(self._again)))]
+        # As the rows are now: a move may have found something out since the look began.
+        some = _states(self._checkpoint, names) if names else {}
         found = self._settle(some)
         return list(_sentences({name: found[name] for name in found if found[name] != some[name]}))
 
@@ -132,7 +143,11 @@ class Archive:
         found = {name: self._state_on_disk(file, rows[name]) for name, file in files.items()}
         news = {name: state for name, state in found.items() if state != rows[name]}
         if news:
-            self._sync({archived_in(place, name).parent for name in news for place in self._places})
+            for older in {archived_in(at, name).parent for at in self._places[1:] for name in news}:
+                # It may be away, or broken: that ends no run, which moves nothing there.
+                with suppress(OSError):
+                    sync_directory(older)
+            self._sync({archived_in(self.path, name).parent for name in news})
             self._checkpoint.save_archived(news)
         self._note(found)
         for name, file in files.items():
@@ -146,24 +161,32 @@ class Archive:
         """Where a file is whose move may have been cut off, or that somebody else's hand may have been on since."""
         try:
             here = look_at(os.fsencode(self.data / file.name))
-            # Whether a name is taken is asked of the archive that the file would move to.
-            places = self._places[:1] if state == "taken" else self._places
-            looks = (look_at(os.fsencode(archived_in(at, file.name))) for at in places)
-            there = next((found for found in looks if found), None)
+            today = look_at(os.fsencode(archived_in(self.path, file.name)))
         except OSError:
             return state  # what cannot be looked at says nothing
+        unmoved = state == "moving" and here is not None and here.inode == file.inode
+        if state == "taken" or unmoved:
+            # Whether a name is taken is asked of the archive that the file would move to.
+            return None if today is None else "moved" if here is None else "taken"
+        older, looked = _find(file.name, self._places[1:])
+        there = today or older
         if state == "moved":
             # It may be packed, or gone: whose it is now is its owner's. In DATA may be another one of the name.
-            longer = there is not None and there.size > file.size and file.state in FINISHED
-            return "grew" if longer else "moved"
-        if there is None:
-            return None
-        if state == "moving" and here is not None and here.inode == file.inode:
-            return "taken"
-        if state == "taken":
-            return "taken" if here is not None else "moved"
-        same = (there.size, there.mtime_ns) == (file.size, file.mtime_ns)
-        return "moved" if same else "grew"
+            # A compressed file that is longer may be the same, packed again.
+            longer = there is not None and there.size > file.size and not file.compressed
+            return "grew" if longer and file.state in FINISHED else "moved"
+        if there is not None:
+            same = (there.size, there.mtime_ns) == (file.size, file.mtime_ns)
+            return "moved" if same else "grew"
+        # Back in DATA, or deleted, it waits for nobody; it does while it is packed, or where nobody can look.
+        unseen = not looked or (state == "grew" and self._is_packed(file.name))
+        return state if here is None and unseen else None
+
+    def _is_packed(self, name: str) -> bool:
+        """Whether an archive may have it packed, or unpacked; what has that name as a file of its own is not it."""
+        twin = twin_of(name)
+        found, looked = _find(twin, self._places)
+        return (found is not None or not looked) and not self._checkpoint.places([twin])
 
     def turn(self, finished: Finished, looks: int, now: float) -> list[str]:
         """Move some files, if any are due; a sentence for each thing that somebody must hear of.
@@ -185,6 +208,8 @@ class Archive:
         if not self._due and looks != self._looks:
             self._looks = looks
             self._due.extend(finished(self.still_s, self._left))
+            if not self._due:
+                self._failed = 0  # what could not be moved has gone, or is not finished any more
         if not self._due:
             return heard
         some = dict(self._due.popleft() for _ in range(min(FILES_MAX, len(self._due))))
@@ -192,7 +217,6 @@ class Archive:
             return heard + self._move(some)
         except OSError as error:
             self._due.clear()
-            self._failed = len(some)
             self._retry_at = now + RETRY_S
             place = escape(str(error.filename or self.path))
             return [
@@ -231,8 +255,9 @@ class Archive:
         finally:
             self._sync(days)
             self._checkpoint.save_archived(found)
+            self._note(found)
+            self._failed = sum(state in ("moving", None) for state in found.values())
         self._failed = 0
-        self._note(found)
         self._left |= {name: some[name] for name, state in found.items() if state == "taken"}
         return list(_sentences(found))
 
@@ -306,24 +331,50 @@ def _file_system(path: Path, mounted: list[Mount]) -> tuple[int, object]:
     return disk.stat(path).st_dev, mount_of(path, mounted)
 
 
-def open_rows(view: View, rows_max: int = -1) -> dict[str, Archived]:
-    """By name, the files that are on their way to the archive, or held on it: so many, or all."""
+def _find(name: str, places: Iterable[Path]) -> tuple[Stat | None, bool]:
+    """What the first of these archives that has a file says of it, and whether all that were asked could be."""
+    looked = True
+    for place in places:
+        try:
+            found = look_at(os.fsencode(archived_in(place, name)))
+        except OSError:
+            looked = False
+            continue
+        if found is not None:
+            return found, looked
+    return None, looked
+
+
+def open_rows(view: View, rows_max: int = -1, after: str = "") -> dict[str, Archived]:
+    """By name, the files that are on their way to the archive, or held on it: so many after this name, or all."""
     rows = view.rows(
         "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
-        " WHERE archived.state <> 'moved' ORDER BY name LIMIT ?",
-        (rows_max,),
+        # The plus keeps SQLite from going through all names.
+        " WHERE archived.state <> 'moved' AND +name > ? ORDER BY name LIMIT ?",
+        (encode_name(after), rows_max),
     )
     return {decode_name(name): state for name, state in rows}
 
 
-def _rows(view: View, open_max: int = -1) -> dict[str, Archived]:
-    """Those, so many, and AGAIN_MAX of the newest files in the archive."""
+def _newest(view: View) -> dict[str, Archived]:
+    """By name, AGAIN_MAX of the newest files in the archive."""
     rows = view.rows(
         "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
         " WHERE archived.state = 'moved' ORDER BY archived.file DESC LIMIT ?",
         (AGAIN_MAX,),
     )
-    return open_rows(view, open_max) | {decode_name(name): state for name, state in rows}
+    return {decode_name(name): state for name, state in rows}
+
+
+def _states(view: View, names: Sequence[str]) -> dict[str, Archived]:
+    """How far these files are on their way; without those that are not on it any more."""
+    marks = ",".join("?" * len(names))
+    rows = view.rows(
+        "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
+        f" WHERE name IN ({marks})",
+        [encode_name(name) for name in names],
+    )
+    return {decode_name(name): state for name, state in rows}
 
 
 def held(view: View) -> dict[str, str]:

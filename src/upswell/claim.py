@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
+from upswell import disk
 from upswell.checkpoint import Checkpoint
 from upswell.config import PATHS, Settings
 from upswell.errors import ConfigError
@@ -87,10 +88,12 @@ def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str])
         "suppress": str(settings.suppress.absolute()) if settings.suppress else "",
     }
     # Neither a run without one nor one with another makes what was archived before forgotten.
+    # Where a link leads, since that is where files go: it may lead elsewhere tomorrow.
     if settings.archive is not None:
-        archive = settings.archive.absolute()
-        before = [str(path) for path in archives(checkpoint.meta()) if path != archive]
-        told |= {ARCHIVE: str(archive), ARCHIVES_BEFORE: json.dumps(before)}
+        archive = disk.realpath(settings.archive)
+        known = archives(checkpoint.meta())
+        before = [str(path) for path in known if disk.realpath(path) != archive]
+        told |= {ARCHIVE: archive, ARCHIVES_BEFORE: json.dumps(before)}
     checkpoint.set_meta({**fixed(settings), **paths, **told, **pinned})
 
 

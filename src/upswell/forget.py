@@ -31,7 +31,7 @@ from upswell.schema import connect, storage_errors
 from upswell.segment import numbers, parse_msisdn
 from upswell.sink import OWN_DIRECTORY, STAGING
 from upswell.stored import archives
-from upswell.transfer import exported
+from upswell.transfer import exported, half_of
 from upswell.view import View
 from upswell.zones import Zones, day_last_of
 
@@ -92,8 +92,10 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
     looking = _Looking(found, msisdns)
     looking.through_output(output)
     looking.through_data(data or Path(meta.get("data", "")))
-    for archive in archives(meta):
-        looking.through_archive(archive)
+    known = archives(meta)
+    for archive in known:
+        # Of several the word alone would not say which.
+        looking.through_archive("ARCHIVE" if len(known) == 1 else escape(str(archive)), archive)
     for name in ("segment", "suppress"):
         if path := meta.get(name):
             looking.through_dials(name.upper(), Path(path))
@@ -101,6 +103,7 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         looking.through_versions(view)
     for file in exported(meta):
         looking.through_export(Path(file))
+        looking.through_export(half_of(Path(file)))
     return found
 
 
@@ -156,7 +159,7 @@ class _Looking:
         """All files of DATA, whether they were read or not."""
         self._through_files("DATA", data)
 
-    def through_archive(self, archive: Path) -> None:
+    def through_archive(self, where: str, archive: Path) -> None:
         """All files of the archive, which has a directory for each day."""
         try:
             days = sorted(path.name for path in archive.iterdir() if _DAY.fullmatch(path.name))
@@ -164,7 +167,7 @@ class _Looking:
             self._missed(str(archive), error.strerror)
             return
         for day in days:
-            self._through_files(f"ARCHIVE/{day}", archive / day)
+            self._through_files(f"{where}/{day}", archive / day)
 
     def _through_files(self, where: str, place: Path) -> None:
         try:
@@ -214,7 +217,7 @@ class _Looking:
                 )
 
     def through_export(self, file: Path) -> None:
-        """A file that the state was written to, or was made of, if it is still there."""
+        """A file that the state was written to, or was made of, or half of one, if it is still there."""
         if not file.exists():
             return
         key = secrets.token_bytes(KEY_BYTES)

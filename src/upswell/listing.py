@@ -43,6 +43,11 @@ def archived_in(archive: Path, name: str) -> Path:
     return archive / read_name(name)[0][:8] / name
 
 
+def twin_of(name: str) -> str:
+    """The name that a DATA file has once somebody has packed or unpacked it."""
+    return name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
+
+
 def show_name(name: str) -> str:
     """A name in DATA as messages show it: that of a DATA file whole, any other without what could be an msisdn."""
     return escape(name) if _NAME.fullmatch(name) else mask_digits(name)

@@ -64,7 +64,7 @@ class Rejects:
     def rewrite(self, batch: int, content: bytes, *, at_once: bool) -> None:
         """Write what a reject file is to hold instead, beside it; durable then. ``finish``, or this, puts it in place.
 
-        It is as old as the file was: what expires by age is looked for in the order of batches. A crash leaves a file
+        It is as old as the file was, so that it expires when that would have. A crash leaves a file
         that ``finish`` removes, or moves once the state vouches for it.
         """
         with faults(self.path, StorageError, RECOVERS), directory(self.path) as fd:

@@ -18,7 +18,7 @@ from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.filesystem import RECOVERS
 from upswell.kernel import SHARDS, Clock, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
-from upswell.listing import archived_in, look_at
+from upswell.listing import archived_in, look_at, twin_of
 from upswell.policy import Policy
 from upswell.privacy import escape
 from upswell.reference import OFF, Measure
@@ -30,7 +30,6 @@ from upswell.zones import Zones, day_max_of, day_open_of
 
 OUTPUT_BYTES_MAX = 16 << 20  # of notifications in memory at once, as in a run
 WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
-SUFFIX = ".gz"
 _LOOKS = 5  # at a ledger in files that a run goes on replacing
 
 
@@ -78,7 +77,7 @@ class Past(NamedTuple):
         In DATA or in a directory of its day, which an archive has, or DATA when an archive was named as that. OSError
         when that cannot be known.
         """
-        twin = name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name + SUFFIX
+        twin = twin_of(name)
         # A twin of which something was taken, too, is a file of its own.
         kept = (name,) if twin in self.files else (name, twin)
         paths = [self.data / each for each in kept]
@@ -88,7 +87,7 @@ class Past(NamedTuple):
             paths = paths[len(kept) :] + paths[: len(kept)]
         for path in paths:
             if look_at(os.fsencode(path)) is not None:
-                return os.fsencode(path), path.name.endswith(SUFFIX)
+                return os.fsencode(path), path.suffix == ".gz"
         return None
 
     def ledger(self) -> Ledger:

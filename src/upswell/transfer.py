@@ -86,7 +86,7 @@ def shards_of(engine: str, shards: int | None) -> int | None:
 def export_state(state_dir: Path, file: Path) -> Moved:
     """Write the whole state to a new file, which only its owner may read. The state stays, and remembers where it is.
 
-    A crash leaves no file of that name, or the whole file and the state's note of it.
+    A crash leaves no file of that name, or the whole file; and perhaps its ``half_of``. The state has a note of both.
 
     Raises:
         Locked: a run holds the state. StorageError: it is damaged, or the disk failed. UsageError: the file is there.
@@ -94,17 +94,17 @@ def export_state(state_dir: Path, file: Path) -> Moved:
     if os.path.lexists(file):
         raise UsageError(f"{escape(str(file))} is there already", "name a file that is not")
     View.open(state_dir).close()  # a writer would make a state where there is none
-    half = file.with_name(file.name + _HALF)
+    half = half_of(file)
     with Checkpoint.open(state_dir, SHARDS) as checkpoint:
         with faults(file, StorageError, "name a file in a directory that can be written"):
             half.unlink(missing_ok=True)
             os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         try:
+            # Before anything is in it: a crash must not leave a copy of which the state knows nothing.
+            checkpoint.set_meta(_note([*exported(checkpoint.meta()), str(file.absolute())]))
             with storage_errors(half), closing(connect(half, "rw")) as db:
                 checkpoint.copy_to(db)
                 rejects = _fill(db, checkpoint)
-            # Before there is such a file: a crash must not leave one of which the state knows nothing.
-            checkpoint.set_meta(_note([*exported(checkpoint.meta()), str(file.absolute())]))
             length = _name(half, file)
         except BaseException:
             half.unlink(missing_ok=True)
@@ -117,6 +117,17 @@ def exported(meta: Mapping[str, str]) -> list[str]:
     known = meta.get(EXPORTED, "[]")
     # A path, and no list of them, is an older version's: the last one alone.
     return [known] if known.startswith("/") else list(json.loads(known))
+
+
+def half_of(file: Path) -> Path:
+    """What a file of ``export_state`` is called until it is whole."""
+    return file.with_name(file.name + _HALF)
+
+
+def _exported_by(db: sqlite3.Connection) -> list[str]:
+    """To which files the state in such a file was written: copies of the same persons, which may still be there."""
+    rows = db.execute("SELECT key, value, seal FROM meta WHERE key = ?", (EXPORTED,))
+    return exported({key: value for key, value, sealed in rows if sealed == seal(key, value)})
 
 
 def _note(files: Iterable[str]) -> dict[str, str]:
@@ -203,7 +214,7 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
         with faults(state_dir, StorageError, RECOVERS):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
-            told = engine_of(shards) | _note([str(file.absolute())])
+            told = engine_of(shards) | _note([*_exported_by(source), str(file.absolute())])
             return _import(source, state_dir, told)
         finally:
             disk.close(lock_fd)
