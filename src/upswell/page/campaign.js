@@ -170,8 +170,8 @@ function drawStory(found) {
     h("li", { class: sent(each) ? "good" : "" }, h("b", {}, `${day(each.day)}, ${each.about}: `), each.why)))));
   parts.push(...some(drawTotals(found.lines), TOTALS_SHOWN, "running total", (few) => h("div", { class: "totals" }, few)));
   if (found.lines.length) parts.push(h("h3", {}, "Every line"), lineTable(found.lines));
-  if (found.not_counted.length) {
-    parts.push(h("h3", {}, "Not counted"), h("ul", {}, found.not_counted.map((each) =>
+  if (found.not_taken.length) {
+    parts.push(h("h3", {}, "Not taken"), h("ul", {}, found.not_taken.map((each) =>
       h("li", {}, `${each.file}: ${each.lines === null ? "" : `${plural(each.lines, "line")} with this number, `}${each.why}`))));
   }
   const proof = [...found.differences.map((each) => `The state differs: ${each}`), ...found.unproven.map((each) => `Not proven: ${each}`)];
