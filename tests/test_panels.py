@@ -19,7 +19,7 @@ import pytest
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
 from test_cli_signals import Running
-from upswell import campaign, flow, history, kernel, status
+from upswell import campaign, flow, history, kernel, runs, status
 from upswell.errors import StorageError, UsageError
 from upswell.health import (
     DISK_FREE_MIN_BYTES,
@@ -378,17 +378,24 @@ def test_a_file_held_on_its_way_to_the_archive_is_told(tmp_path: Path, upswell: 
 def test_a_run_that_failed_is_told_with_its_next_step(
     panels: Panels, tmp_path: Path, upswell: Upswell
 ) -> None:
-    """By its exit code, in the words of the manual."""
+    """In the words of the error or, of a run that did not note them, in those of the manual."""
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     upswell("data", "segment", "rules", "out", "--once", code=66)
-    found = panels.answer("/api/health", {}, whole=False)["needs"]
-    down = next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
+    diary = tmp_path / STATE / runs.NAME
+    noted = [json.loads(line) for line in diary.read_text("utf-8").splitlines()]
+
+    def down() -> dict[str, str]:
+        found = Panels(panels.place).answer("/api/health", {}, whole=False)["needs"]
+        return next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
 
     assert (
-        "Exit code 66: mount it, or correct the path or its permissions; start again."
-        == down["next"]
+        "Exit code 66: mount it, or correct the path: DATA is the directory that the files arrive in."
+        == down()["next"]
     )
-    assert "No such file or directory" in down["words"]
+    assert "No such file or directory" in down()["words"]
+    del noted[-1]["hint"]
+    write(diary, "".join(json.dumps(line) + "\n" for line in noted))
+    assert f"Exit code 66: {EXIT_STEPS[66]}." == down()["next"]
 
 
 def test_the_page_and_the_manual_know_the_same_exit_codes(root: Path) -> None:

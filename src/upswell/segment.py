@@ -1,7 +1,8 @@
 """The grammar of SEGMENT.csv and of an msisdn, in plain Python.
 
 Owns what counts as a dial, and the words of what does not. It reads no files and keeps no state; the kernel loads real
-segments (ten million dials in seconds) and is tested to agree with this. An msisdn is a digit string: leading zeros count, it is never a number.
+segments (ten million dials in seconds) and is tested to agree with this. An msisdn is a digit string: leading zeros
+count, it is never a number.
 """
 
 import re
