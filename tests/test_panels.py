@@ -499,6 +499,62 @@ def test_the_last_answer_is_given_while_another_is_made(
             ask()
 
 
+def test_an_answer_of_long_ago_is_not_given_while_another_is_made(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one is given for a moment; then whoever asks waits for the new one."""
+    begun, end, made, now = threading.Event(), threading.Event(), list[int](), [0.0]
+
+    def slow(_: object) -> dict[str, object]:
+        if made:
+            begun.set()
+            assert end.wait(30)
+        made.append(1)
+        return {"batch": len(made)}
+
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setitem(PANELS, "/api/near", slow)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    assert {"batch": 1} == ask()
+    now[0] = 2 * KEPT_MAX_S
+    with ThreadPoolExecutor(2) as askers:
+        first = askers.submit(ask)
+        assert begun.wait(30)
+        soon = ask()
+        now[0] = 1000 * KEPT_MAX_S
+        second = askers.submit(ask)
+        while panels._waiting._value == WAITING_MAX and not second.done():
+            time.sleep(0.01)
+        end.set()
+        assert [{"batch": 2}] * 2 == [each.result(30) for each in (first, second)]
+    assert {"batch": 1} == soon
+
+
+def test_who_is_told_to_come_again_leaves_the_last_answer(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When what an answer is made of has too many askers, that is no error of the answer."""
+    made, found, now = list[int](), list[object](), [0.0]
+
+    def make(_: object) -> dict[str, object]:
+        made.append(1)
+        if len(made) == 2:
+            raise Busy("too many ask for this at once", "ask again in a moment")
+        if len(made) == 3:
+            found.append(ask())
+        return {"batch": len(made)}
+
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setitem(PANELS, "/api/near", make)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    assert {"batch": 1} == ask()
+    now[0] = KEPT_MAX_S
+    with pytest.raises(Busy):
+        ask()
+    assert {"batch": 3} == ask()
+    assert [{"batch": 1}] == found
+
+
 def test_an_answer_that_is_dear_is_made_seldom(
     panels: Panels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
