@@ -413,7 +413,7 @@ def test_the_page_and_the_manual_know_the_same_exit_codes(root: Path) -> None:
 def test_an_old_state_costs_no_more_than_a_young_one(
     panels: Panels, tmp_path: Path, upswell: Upswell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """History has the newest edits and batches alone, and says how much is older; samples are of few batches."""
+    """History has the newest edits over the newest batches, and says how much is older; samples are of few batches."""
     for threshold in (100, 101, 102):
         write(tmp_path / "rules" / "RULES.csv", f"1,Twitter,8,20,{threshold}\n")
         stamp = f"2020041720{threshold - 100:02}"
@@ -422,14 +422,16 @@ def test_an_old_state_costs_no_more_than_a_young_one(
             write(tmp_path / "data" / f"DATA_{stamp}.csv", record, LONG_AGO_S + part)
             upswell("data", "segment", "rules", "out", "--once")
     whole = history.look(tmp_path / STATE)
-    some = history.look(tmp_path / STATE, history.Bounds(edits=2, batches=1))
+    bounds = history.Bounds(edits=2, batches=3)
+    some = history.look(tmp_path / STATE, bounds)
+    last = history.look(tmp_path / STATE, bounds._replace(batches=1))
 
     assert (0, 3) == (whole.older, some.older)
     assert [edit.version for edit in whole.edits[-2:]] == [edit.version for edit in some.edits]
-    for all_of_it, newest in zip(whole.edits[-2:], some.edits, strict=True):
-        assert (2, 1) == (all_of_it.batches, newest.batches)
-        assert all_of_it.first_batch + 1 == newest.counted_from
-        assert (all_of_it.lines, newest.lines) == (2, 1)
+    assert [(2, 2), (2, 2)] == [(edit.batches, edit.lines) for edit in whole.edits[-2:]]
+    assert [(1, 1), (2, 2)] == [(edit.batches, edit.lines) for edit in some.edits]
+    assert [(0, 0), (1, 1)] == [(edit.batches, edit.lines) for edit in last.edits]
+    assert [1, 0] == [edit.counted_from - edit.first_batch for edit in some.edits]
     assert "volume" in panels.answer("/api/rejects", {}, whole=False)["samples"]  # type: ignore[operator]
     monkeypatch.setattr(flow, "_SAMPLED_BATCHES_MAX", 1)
     young = flow.samples(tmp_path / STATE, 20200417, whole=False)

@@ -33,7 +33,7 @@ _OVERDUE_MAX_S = 5 * KEPT_MAX_S  # while another is made: then it is better to w
 _SIZES_SHARE = 200  # each file of rejects is looked at for them, and they grow slowly
 WAITING_MAX = 16  # for answers that are being made: less than half of the server's threads
 _KEPT_MAX = 64
-_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind of edit
+_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind of edit, however many edits
 Json = dict[str, object]
 _Answer = TypeVar("_Answer")
 

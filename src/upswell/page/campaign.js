@@ -232,7 +232,8 @@ function lineTable(lines) {
 function drawHistory(found) {
   if (!found.edits.length && !found.refused) return empty("No version was taken yet.");
   const edits = [...found.edits].reverse();
-  const of = (edit) => `${edit.counted_from > edit.first_batch ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
+  const isOlder = (edit) => edit.counted_from > edit.first_batch;
+  const of = (edit) => isOlder(edit) && !edit.batches ? "too old to be counted here, upswell history does" : `${isOlder(edit) ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
   const isFirst = (edit) => !found.older && edits.findLast((each) => each.kind === edit.kind) === edit;
   return h("ul", { class: "time" },
     found.refused ? h("li", { class: "refused" }, h("p", { class: "when" }, moment(found.refused.at), h("span", { class: "tag bad" }, "refused")), h("p", {}, found.refused.words)) : null,
