@@ -343,7 +343,7 @@ def test_a_damaged_state_is_told_once(browser: "sync_api.Browser", tmp_path: Pat
 
 
 def test_a_day_is_shown_by_itself(browser: "sync_api.Browser", tmp_path: Path) -> None:
-    """Figures are those of the chosen day: not all done with something held, nothing known of missing files long ago."""
+    """Figures are those of the chosen day: not all done with something held, nothing known of missing ones long ago."""
     paths = write_inputs(tmp_path)
     write(tmp_path / "data" / "DATA_202004100900.csv", f"{DIALS[0]},1,5,20200410090000\n")
     write(tmp_path / "data" / "DATA_202004180900.csv", f"{DIALS[0]},1,5,20200418090000\n")

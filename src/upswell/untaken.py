@@ -72,9 +72,11 @@ def _may_hold(past: Past, file: File, day: int) -> bool:
 
     What is held may be so for its stamp, which then tells nothing.
     """
+    if file.state == "held":
+        return True
     stamp = read_name(file.name)[0]
     first = day_open_of(stamp, past.keep_days, past.zones)
-    return file.state == "held" or first <= day <= day_last_of(stamp, past.zones)
+    return first <= day <= day_last_of(stamp, past.zones)
 
 
 def _look(past: Past, file: File, msisdn: str, why: str) -> Untaken | None:
