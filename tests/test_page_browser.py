@@ -356,7 +356,7 @@ def test_a_day_is_shown_by_itself(browser: "sync_api.Browser", tmp_path: Path) -
         for day, done, held, lines, missing in (
             ("20200418", "1", "1", "1", "0"),
             ("20200417", "1", "0", "7", "0"),
-            ("20200410", "1", "0", "1", "–"),
+            ("20200410", "1", "0", "1", "\N{EN DASH}"),
         ):
             sight.tab.locator("#flow-day").select_option(day)
             row = sight.tab.locator(".bars li", has_text="lines").first

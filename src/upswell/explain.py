@@ -88,9 +88,7 @@ class _Explaining:
         self._membership()
         asked = [entry for entry in entries if not entry.day or self._is_asked(entry.day)]
         told = Counter(entry.told.line.file for entry in asked)
-        self.found.not_taken = untaken(
-            self.view, self.past, self.found.msisdn, told, self.day
-        )
+        self.found.not_taken = untaken(self.view, self.past, self.found.msisdn, told, self.day)
         self._compare(entries)
         self.found.entries = [entry for entry in asked if _is_about(entry, services)]
         if services is not None:

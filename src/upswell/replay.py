@@ -17,7 +17,18 @@ from upswell.candidate import compile_rules, kernel_policy, unpack_rules
 from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.filesystem import RECOVERS
-from upswell.kernel import SHARDS, Clock, Found, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
+from upswell.kernel import (
+    SHARDS,
+    Clock,
+    Found,
+    Ledger,
+    Range,
+    Result,
+    Rules,
+    Scanned,
+    Scanner,
+    Segment,
+)
 from upswell.listing import archived_in, look_at, twin_of
 from upswell.policy import Policy
 from upswell.privacy import escape
