@@ -29,15 +29,11 @@ from upswell.zones import date_of
 KEPT_S = 1.0  # an answer is given again for so long
 KEPT_SHARE = 20  # or for so many times as long as it took
 KEPT_MAX_S = 10.0  # but no longer: somebody waits for what is new
-_OVERDUE_MAX_S = (
-    5 * KEPT_MAX_S
-)  # while another is made: then it is better to wait than to be told of long ago
+_OVERDUE_MAX_S = 5 * KEPT_MAX_S  # while another is made: better wait than be told of long ago
 _SIZES_SHARE = 200  # each file of rejects is looked at for them, and they grow slowly
 WAITING_MAX = 16  # for answers that are being made: less than half of the server's threads
 _KEPT_MAX = 64
-_HISTORY = Bounds(
-    edits=50, batches=100_000
-)  # some 100 ms for each kind of edit, however many edits
+_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind, however many edits
 Json = dict[str, object]
 _Answer = TypeVar("_Answer")
 
