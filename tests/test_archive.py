@@ -267,8 +267,8 @@ def test_file_that_moves_while_it_is_replayed_is_found(
 
     placed = Past.place
 
-    def moves(past: Past, name: str) -> tuple[bytes, bool] | None:
-        found = placed(past, name)
+    def moves(past: Past, name: str, **wanted: bool) -> tuple[bytes, bool] | None:
+        found = placed(past, name, **wanted)
         if found and found[0] == os.fsencode(kept.data / name):
             (kept.data / name).rename(day / name)
         return found

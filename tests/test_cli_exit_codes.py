@@ -217,7 +217,7 @@ def test_debug_shows_the_traceback_of_our_errors_too(upswell: Upswell) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "word"),
     [
-        (MemoryError(), 70, "memory"),
+        (MemoryError(), 74, "memory"),
         (OSError(28, "No space left on device", "/x"), 74, "/x"),
         (OSError(5, "Input/output error"), 74, "Input/output error"),
         (ValueError("odd"), 70, "ValueError"),

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import os
 import random
 import re
 import sqlite3
@@ -24,6 +25,7 @@ from upswell.cli.explain import _from_stdin
 from upswell.errors import UsageError
 from upswell.explain import explain
 from upswell.kernel import Segment
+from upswell.listing import Stat, look_at
 from upswell.reference import Line, Taken
 from upswell.rules import directory_name, parse_rules
 from upswell.story import Explanation
@@ -402,7 +404,7 @@ def test_lines_that_no_batch_took_are_told_with_the_reason(place: Place) -> None
 
     assert [
         ("0900.csv", 1, "not read: it is older than --since"),
-        ("1000.csv", 1, "came again under its name once, with the same content: counted once"),
+        ("1000.csv", 1, "came again under its name once, with the same content: taken once"),
         ("1001.csv", 1, "not read: its content is that of DATA_202004171000.csv"),
         ("1002.csv", 1, f"not read yet from byte {len(other)} on"),
         ("1004.csv.gz", None, "not read: it is held, its gzip data is broken"),
@@ -414,23 +416,105 @@ def test_lines_that_no_batch_took_are_told_with_the_reason(place: Place) -> None
         ),
     ] == [
         (one.file[13:], one.lines, re.split(r" \(|: correct", one.why)[0])
-        for one in story(place, 0).not_counted
+        for one in story(place, 0).not_taken
     ]
     shown = (
         CliRunner().invoke(commands, ["explain", DIALS[0], "--output", str(place.output)]).stdout
     )
-    assert "Not counted\n  DATA_202004170900.csv: 1 line with this number, not read: it is" in shown
+    assert "Not taken\n  DATA_202004170900.csv: 1 line with this number, not read: it is" in shown
     assert "DATA_202004171004.csv.gz: not read: it is held" in shown
 
 
 def test_a_copy_that_left_for_the_archive_is_told(place: Place) -> None:
-    """Where a duplicate was moved to it still repeats the file that it repeats."""
+    """Where a duplicate was moved to it still repeats the file that it repeats, packed there or not."""
     place.file("202004171000", record(0, 1, 1, "100000"))
     place.file("202004171001", record(0, 1, 1, "100000"))
     place.once(archive=place.root / "archive", archive_after_s=0.0)
 
     assert [] == list(place.data.iterdir())
-    assert ["DATA_202004171001.csv"] == [one.file for one in story(place, 0).not_counted]
+    assert ["DATA_202004171001.csv"] == [one.file for one in story(place, 0).not_taken]
+    copy = place.root / "archive" / "20200417" / "DATA_202004171001.csv"
+    place.write(copy.with_name(f"{copy.name}.gz"), gzip.compress(copy.read_bytes()))
+    copy.unlink()
+    assert [(copy.name, 1)] == [(one.file, one.lines) for one in story(place, 0).not_taken]
+
+
+def test_a_copy_that_was_packed_is_told_once(place: Place) -> None:
+    """In DATA the packed one is a file of its own, before a run has seen it as well as after."""
+    mine = record(0, 1, 1, "100000")
+    place.file("202004171000", mine)
+    copy = place.file("202004171001", mine)
+    place.once()
+    copy.unlink()
+    packed = place.write(place.data / f"{copy.name}.gz", gzip.compress(mine))
+
+    for _ in range(2):
+        assert [packed.name] == [one.file for one in story(place, 0).not_taken]
+        place.once()
+
+
+def test_a_copy_that_leaves_for_the_archive_meanwhile_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at where it is and the reading of it: it is looked for again."""
+    place.file("202004171000", record(0, 1, 1, "100000"))
+    copy = place.file("202004171001", record(0, 1, 1, "100000"))
+    place.once(archive=place.root / "archive", archive_after_s=1e12)
+    there = place.root / "archive" / "20200417" / copy.name
+    there.parent.mkdir()
+
+    def look_beside_a_run(path: bytes) -> Stat | None:
+        found = look_at(path)
+        if found and path == os.fsencode(copy):
+            copy.rename(there)
+        return found
+
+    monkeypatch.setattr("upswell.replay.look_at", look_beside_a_run)
+    told = story(place, 0).not_taken
+
+    assert there.exists()
+    assert [(copy.name, 1)] == [(one.file, one.lines) for one in told]
+
+
+def test_what_grew_in_the_archive_is_told(place: Place) -> None:
+    """From where it was taken to, of a file that was empty, too; and nothing when that is of others."""
+    settings = {"archive": place.root / "archive", "archive_after_s": 0.0}
+    mine, day = record(0, 1, 1, "100000"), place.root / "archive" / "20200417"
+    for stamp, before, after in (
+        ("202004171000", mine, mine),
+        ("202004171001", b"", mine * 2),
+        ("202004171002", record(0, 1, 2, "100000"), record(1, 1, 1, "100000")),
+    ):
+        file = place.file(stamp, before)
+        place.once(**settings)
+        place.write(day / file.name, before + after, LONG_AGO_S + 1)
+    place.once(**settings)
+
+    assert [
+        ("DATA_202004171000.csv", 1, f"not read from byte {len(mine)} on"),
+        ("DATA_202004171001.csv", 2, "not read"),
+    ] == [
+        (one.file, one.lines, one.why.split(": it grew in the archive")[0])
+        for one in story(place, 0).not_taken
+    ]
+
+
+def test_of_a_day_only_files_are_read_that_may_hold_it(place: Place) -> None:
+    """By their stamps: what later or earlier ones hold of it is late or in the future, but for a held one."""
+    mine = record(0, 1, 1, "100000")
+    stamps = ("202004151000", "202004161000", "202004171000", "202004181000", "202004191000")
+    place.file("202004201000", mine)
+    for stamp in stamps:
+        place.file(stamp, mine + stamp.encode())
+    place.file("209904171000", mine)
+    place.once(since="202004201000")
+
+    def told(**day: int) -> list[str]:
+        return [one.file[5:13] for one in story(place, 0, **day).not_taken]
+
+    assert [*(stamp[:8] for stamp in stamps), "20990417"] == told()
+    assert [*(stamp[:8] for stamp in stamps[:4]), "20990417"] == told(day=20200417)
+    assert ["20200418", "20200419", "20990417"] == told(day=20200420)
 
 
 def test_what_came_in_the_place_of_a_taken_file_is_told(place: Place) -> None:
@@ -445,7 +529,7 @@ def test_what_came_in_the_place_of_a_taken_file_is_told(place: Place) -> None:
     assert ["total 1 of 147 in 8-20", "total 2 of 147 in 8-20"] == [
         entry.why for entry in told.entries
     ]
-    ((_, lines, why),) = told.not_counted
+    ((_, lines, why),) = told.not_taken
     assert (1, "not read as it is now: it is held") == (lines, why.partition(",")[0])
 
 

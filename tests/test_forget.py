@@ -372,6 +372,25 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
     )
 
 
+def test_a_limit_that_nobody_can_prove_is_told(place: Place) -> None:
+    """Once the key is gone, a notification that may never have been does not stand in another's way."""
+    place.settings = replace(place.settings, max_per_customer_per_day=1)
+    lived(place)
+    forget(state(place), [WHO])
+    day = "20200418"
+    place.file(f"{day}1000", record(1, 1, 500, "100000", day) + record(1, 2, 500, "100100", day))
+    place.once()
+    for day in ("20200421", "20200425"):
+        place.file(f"{day}1000", record(2, 1, 1, "100000", day))
+        place.once()
+    story = explain(state(place), WHO)
+
+    assert [None] == [one.key for one in _forgettings(place)]
+    assert ["not_proven"] * 2 == [entry.outcome for entry in story.entries if entry.day == 20200418]
+    assert [] == story.differences
+    assert any("2 of these records may have been suppressed" in each for each in story.unproven)
+
+
 def test_counts_and_lists_say_what_is_missing(place: Place) -> None:
     """`sent` counts what was sent, and says how many of them it cannot list."""
     lived(place)

@@ -341,6 +341,25 @@ def test_a_strange_name_forges_no_figure(tmp_path: Path) -> None:
     assert set(kernel.OUTCOMES) == set(re.findall(r'lines_total{outcome="(\w+)"}', text))
 
 
+def test_a_request_without_a_thread_holds_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the system has no thread left, however often, those that come later are served."""
+    server = Metrics("127.0.0.1:0", tmp_path, tmp_path, threading.Event())._server
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    for _ in range(REQUESTS_MAX + 1):
+        here, there = socket.socketpair()
+        with here, there, pytest.raises(RuntimeError):
+            server.process_request(here, ("127.0.0.1", 1))
+    server.server_close()
+
+    assert ({}, REQUESTS_MAX) == (server._open, server._free._value)
+
+
 def test_a_bad_address_is_told(tmp_path: Path) -> None:
     """A host that is not ours is an error of the set-up, with the next step."""
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:9464"):

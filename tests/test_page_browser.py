@@ -343,8 +343,9 @@ def test_a_damaged_state_is_told_once(browser: "sync_api.Browser", tmp_path: Pat
 
 
 def test_a_day_is_shown_by_itself(browser: "sync_api.Browser", tmp_path: Path) -> None:
-    """Figures and funnel are those of the chosen day, and a day with something held is not all done."""
+    """Figures are those of the chosen day: not all done with something held, nothing known of missing ones long ago."""
     paths = write_inputs(tmp_path)
+    write(tmp_path / "data" / "DATA_202004100900.csv", f"{DIALS[0]},1,5,20200410090000\n")
     write(tmp_path / "data" / "DATA_202004180900.csv", f"{DIALS[0]},1,5,20200418090000\n")
     write(tmp_path / "data" / "DATA_202004180901.csv", b"\x1f\x8b compressed")
     words = [sys.executable, "-m", "upswell", *paths, "--once", "--cadence-s", "0"]
@@ -352,11 +353,15 @@ def test_a_day_is_shown_by_itself(browser: "sync_api.Browser", tmp_path: Path) -
     with Page(tmp_path) as page:
         sight = Sight(browser.new_page(), page)
         sight.show("Flow")
-        for day, done, held, lines in (("20200418", "1", "1", "1"), ("20200417", "1", "0", "7")):
+        for day, done, held, lines, missing in (
+            ("20200418", "1", "1", "1", "0"),
+            ("20200417", "1", "0", "7", "0"),
+            ("20200410", "1", "0", "1", "\N{EN DASH}"),
+        ):
             sight.tab.locator("#flow-day").select_option(day)
             row = sight.tab.locator(".bars li", has_text="lines").first
             sync_api.expect(row.locator(".much")).to_have_text(f"{lines}100%")
-            for name, value in (("Done", done), ("Held", held)):
+            for name, value in (("Done", done), ("Held", held), ("Missing", missing)):
                 figure = sight.tab.locator(".figure", has=sight.tab.get_by_text(name, exact=True))
                 sync_api.expect(figure.locator("dd").first).to_have_text(value)
             share = sight.tab.locator(".figure", has_text="Done").locator(".note")

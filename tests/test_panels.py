@@ -19,7 +19,7 @@ import pytest
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
 from test_cli_signals import Running
-from upswell import campaign, flow, history, kernel, status
+from upswell import campaign, flow, history, kernel, runs, status
 from upswell.errors import StorageError, UsageError
 from upswell.health import (
     DISK_FREE_MIN_BYTES,
@@ -378,17 +378,24 @@ def test_a_file_held_on_its_way_to_the_archive_is_told(tmp_path: Path, upswell: 
 def test_a_run_that_failed_is_told_with_its_next_step(
     panels: Panels, tmp_path: Path, upswell: Upswell
 ) -> None:
-    """By its exit code, in the words of the manual."""
+    """In the words of the error or, of a run that did not note them, in those of the manual."""
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     upswell("data", "segment", "rules", "out", "--once", code=66)
-    found = panels.answer("/api/health", {}, whole=False)["needs"]
-    down = next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
+    diary = tmp_path / STATE / runs.NAME
+    noted = [json.loads(line) for line in diary.read_text("utf-8").splitlines()]
+
+    def down() -> dict[str, str]:
+        found = Panels(panels.place).answer("/api/health", {}, whole=False)["needs"]
+        return next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
 
     assert (
-        "Exit code 66: mount it, or correct the path or its permissions; start again."
-        == down["next"]
+        "Exit code 66: mount it, or correct the path: DATA is the directory that the files arrive in."
+        == down()["next"]
     )
-    assert "No such file or directory" in down["words"]
+    assert "No such file or directory" in down()["words"]
+    del noted[-1]["hint"]
+    write(diary, "".join(json.dumps(line) + "\n" for line in noted))
+    assert f"Exit code 66: {EXIT_STEPS[66]}." == down()["next"]
 
 
 def test_the_page_and_the_manual_know_the_same_exit_codes(root: Path) -> None:
@@ -406,7 +413,7 @@ def test_the_page_and_the_manual_know_the_same_exit_codes(root: Path) -> None:
 def test_an_old_state_costs_no_more_than_a_young_one(
     panels: Panels, tmp_path: Path, upswell: Upswell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """History has the newest edits and batches alone, and says how much is older; samples are of few batches."""
+    """History has the newest edits over the newest batches, and says how much is older; samples are of few batches."""
     for threshold in (100, 101, 102):
         write(tmp_path / "rules" / "RULES.csv", f"1,Twitter,8,20,{threshold}\n")
         stamp = f"2020041720{threshold - 100:02}"
@@ -415,14 +422,16 @@ def test_an_old_state_costs_no_more_than_a_young_one(
             write(tmp_path / "data" / f"DATA_{stamp}.csv", record, LONG_AGO_S + part)
             upswell("data", "segment", "rules", "out", "--once")
     whole = history.look(tmp_path / STATE)
-    some = history.look(tmp_path / STATE, history.Bounds(edits=2, batches=1))
+    bounds = history.Bounds(edits=2, batches=3)
+    some = history.look(tmp_path / STATE, bounds)
+    last = history.look(tmp_path / STATE, bounds._replace(batches=1))
 
     assert (0, 3) == (whole.older, some.older)
     assert [edit.version for edit in whole.edits[-2:]] == [edit.version for edit in some.edits]
-    for all_of_it, newest in zip(whole.edits[-2:], some.edits, strict=True):
-        assert (2, 1) == (all_of_it.batches, newest.batches)
-        assert all_of_it.first_batch + 1 == newest.counted_from
-        assert (all_of_it.lines, newest.lines) == (2, 1)
+    assert [(2, 2), (2, 2)] == [(edit.batches, edit.lines) for edit in whole.edits[-2:]]
+    assert [(1, 1), (2, 2)] == [(edit.batches, edit.lines) for edit in some.edits]
+    assert [(0, 0), (1, 1)] == [(edit.batches, edit.lines) for edit in last.edits]
+    assert [1, 0] == [edit.counted_from - edit.first_batch for edit in some.edits]
     assert "volume" in panels.answer("/api/rejects", {}, whole=False)["samples"]  # type: ignore[operator]
     monkeypatch.setattr(flow, "_SAMPLED_BATCHES_MAX", 1)
     young = flow.samples(tmp_path / STATE, 20200417, whole=False)
@@ -490,6 +499,62 @@ def test_the_last_answer_is_given_while_another_is_made(
     for _ in range(2):
         with pytest.raises(StorageError):
             ask()
+
+
+def test_an_answer_of_long_ago_is_not_given_while_another_is_made(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one is given for a moment; then whoever asks waits for the new one."""
+    begun, end, made, now = threading.Event(), threading.Event(), list[int](), [0.0]
+
+    def slow(_: object) -> dict[str, object]:
+        if made:
+            begun.set()
+            assert end.wait(30)
+        made.append(1)
+        return {"batch": len(made)}
+
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setitem(PANELS, "/api/near", slow)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    assert {"batch": 1} == ask()
+    now[0] = 2 * KEPT_MAX_S
+    with ThreadPoolExecutor(2) as askers:
+        first = askers.submit(ask)
+        assert begun.wait(30)
+        soon = ask()
+        now[0] = 1000 * KEPT_MAX_S
+        second = askers.submit(ask)
+        while panels._waiting._value == WAITING_MAX and not second.done():
+            time.sleep(0.01)
+        end.set()
+        assert [{"batch": 2}] * 2 == [each.result(30) for each in (first, second)]
+    assert {"batch": 1} == soon
+
+
+def test_who_is_told_to_come_again_leaves_the_last_answer(
+    panels: Panels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When what an answer is made of has too many askers, that is no error of the answer."""
+    made, found, now = list[int](), list[object](), [0.0]
+
+    def make(_: object) -> dict[str, object]:
+        made.append(1)
+        if len(made) == 2:
+            raise Busy("too many ask for this at once", "ask again in a moment")
+        if len(made) == 3:
+            found.append(ask())
+        return {"batch": len(made)}
+
+    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setitem(PANELS, "/api/near", make)
+    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    assert {"batch": 1} == ask()
+    now[0] = KEPT_MAX_S
+    with pytest.raises(Busy):
+        ask()
+    assert {"batch": 3} == ask()
+    assert [{"batch": 1}] == found
 
 
 def test_an_answer_that_is_dear_is_made_seldom(

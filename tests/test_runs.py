@@ -33,6 +33,8 @@ def test_each_end_is_told(tmp_path: Path, upswell: Upswell) -> None:
     assert ["done", "stopped by SIGTERM", KILLED] == told(tmp_path)[:3]
     assert "Africa/Cairo" in found[3].why
     assert [0, 0, None, 78] == [run.code for run in found]
+    assert ["", "", ""] == [run.hint for run in found[:3]]
+    assert found[3].hint
 
 
 def test_the_run_that_goes_on_has_no_end(tmp_path: Path, upswell: Upswell) -> None:
@@ -73,9 +75,9 @@ def test_a_run_that_has_begun_notes_every_end(tmp_path: Path) -> None:
     diary = Diary(tmp_path, "1")
     held = lock(tmp_path / LOCK_NAME, "it")
     try:
-        Diary(tmp_path, "1").fail(75, "never begun")
+        Diary(tmp_path, "1").fail(75, "never begun", "")
         diary.begin()
-        diary.fail(75, "the database is locked")
+        diary.fail(75, "the database is locked", "")
     finally:
         os.close(held)
 
@@ -83,13 +85,16 @@ def test_a_run_that_has_begun_notes_every_end(tmp_path: Path) -> None:
 
 
 def test_an_error_names_no_customer(tmp_path: Path) -> None:
-    """A dial in a message is masked, and nothing is written where there is no state."""
-    Diary(tmp_path, "1").fail(70, "internal error: 0126545098")
+    """A dial in a message, or in the next step, is masked, and nothing is written where there is no state."""
+    diary = Diary(tmp_path, "1")
+    diary.fail(70, "internal error: 0126545098", "see 0126545098")
     assert not (tmp_path / NAME).exists()
 
     write(tmp_path / "checkpoint.db", "")
-    Diary(tmp_path, "1").fail(70, "internal error: 0126545098")
-    assert ["internal error: 0126•••098"] == [run.why for run in runs(tmp_path, None)]
+    diary.fail(70, "internal error: 0126545098", "see 0126545098")
+    assert [("internal error: 0126•••098", "see 0126•••098")] == [
+        (run.why, run.hint) for run in runs(tmp_path, None)
+    ]
 
 
 def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:

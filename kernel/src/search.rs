@@ -1,8 +1,9 @@
 //! The lines of a file that hold some digits, wherever in the line: for questions about one msisdn, or counted for many.
 //!
 //! Digits beside them make another number: the few of a short msisdn stand in many a timestamp.
-//! A file is gone through once, in bounded memory, at the speed of a search for bytes. What a line means is not decided
-//! here. Lines end as they were taken: at `\n`, and where a range ended, which may be within a line.
+//! A file is gone through once, in bounded memory: for one msisdn at the speed of a search for bytes, for many byte by
+//! byte. What a line means is not decided here. Lines end as they were taken: at `\n`, and where a range ended, which
+//! may be within a line.
 
 use crate::crc::crc64;
 use crate::msisdn::{DIGITS_MAX, DIGITS_MIN, POW10};

@@ -18,6 +18,7 @@ from upswell.kernel import Rules, Segment, SegmentReport
 from upswell.policy import Policy
 from upswell.privacy import escape, mask_digits
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
+from upswell.segment import bad_lines
 from upswell.stored import Forgetting
 
 BAD_LINES_MAX_RATIO = 0.01
@@ -176,7 +177,7 @@ class _Loaded:
         old = before.segment if before is not None else None
         self.refusals += _segment_refusals(old, segment, report, first=self._first)
         names = [name for name, _ in source.files]
-        problems = suppression.bad_lines("SEGMENT", report, names)
+        problems = bad_lines("SEGMENT", report.bad, report.errors, names)
         change = _segment_change(old, segment)
         self._take("segment", source.version, segment.dump(), change, problems)
         return segment
@@ -191,7 +192,7 @@ class _Loaded:
         if source is not None:
             new, report = Segment.parse([content for _, content in source.files])
             names = [name for name, _ in source.files]
-            problems = suppression.bad_lines("SUPPRESS", report, names)
+            problems = bad_lines("SUPPRESS", report.bad, report.errors, names)
             self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
         if version or old is not None:
             change = suppression.describe_change(old, new)

@@ -346,7 +346,7 @@ def _check_kept_back(
     """Whether a start would notify somebody whom the state keeps back. ``new``: SUPPRESS as it is now."""
     level: Level = "warning" if settings.accept_reference else "error"
     if versions.suppress and settings.suppress is None:
-        report.add(level, settings.state_dir, *suppression.LOST)
+        report.add(level, settings.state_dir, *suppression.LEFT_OUT)
     elif versions.suppress and new is not None and len(new):
         for sentence in suppression.lost(
             Segment.load(view.reference("suppress", versions.suppress)), new

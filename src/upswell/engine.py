@@ -500,5 +500,6 @@ def _check_data(data: Path) -> None:
         missing = error.strerror or str(error)
     if missing:
         raise InputMissing(
-            f"{escape(str(data))}: {missing}", "DATA is the directory that the files arrive in"
+            f"{escape(str(data))}: {missing}",
+            "mount it, or correct the path: DATA is the directory that the files arrive in",
         )

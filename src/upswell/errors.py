@@ -10,6 +10,7 @@ error (it is a counted outcome); these are for bad set-up and for faults of the 
       InputMissing          66  an input path is missing or unreadable
       OutputUnwritable      73  OUTPUT cannot be created or written
       StorageError          74  I/O error, disk full, damaged state
+      OutOfMemory           74  not enough memory
       SparkFailed           74  Spark could not compute a batch
       Locked                75  another run holds the lock
       ConfigError           78  configuration, RULES or SEGMENT unusable
@@ -53,6 +54,12 @@ class OutputUnwritable(UpswellError):
 
 class StorageError(UpswellError):
     """An I/O error, a full disk or a damaged state: the process stops, the restart recovers."""
+
+    exit_code = 74
+
+
+class OutOfMemory(UpswellError):
+    """There is not enough memory: nothing committed is lost, and a restart may find more."""
 
     exit_code = 74
 

@@ -22,7 +22,7 @@ from upswell.replay import CAPS_FORGOTTEN, Past, remember
 from upswell.rules import Rule, directory_name
 from upswell.segment import is_digits, parse_msisdn
 from upswell.story import Entry, Explanation, Lines, Quoted, Told
-from upswell.uncounted import uncounted
+from upswell.untaken import untaken
 from upswell.view import View, decode_name
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
@@ -86,14 +86,11 @@ class _Explaining:
     def run(self, services: set[int] | None) -> Explanation:
         entries = [self._entry(told) for told in self.lines.told()]
         self._membership()
-        told = Counter(entry.told.line.file for entry in entries)
-        self.found.not_counted = uncounted(self.view, self.past, self.found.msisdn, told)
+        asked = [entry for entry in entries if not entry.day or self._is_asked(entry.day)]
+        told = Counter(entry.told.line.file for entry in asked)
+        self.found.not_taken = untaken(self.view, self.past, self.found.msisdn, told, self.day)
         self._compare(entries)
-        self.found.entries = [
-            entry
-            for entry in entries
-            if (not entry.day or self._is_asked(entry.day)) and _is_about(entry, services)
-        ]
+        self.found.entries = [entry for entry in asked if _is_about(entry, services)]
         if services is not None:
             names = {
                 rule.application
@@ -148,6 +145,8 @@ class _Explaining:
             return False
         if entry.outcome in _EMITTED:
             return self._sent(entry, control=entry.outcome == "control") not in self.kept
+        if entry.outcome == "capped_customer":
+            return len(list(self._had(entry.day))) < self._limit(entry)
         return entry.outcome == "capped" and not self._is_capped(entry, rule)
 
     def _is_capped(self, entry: Entry, rule: Rule) -> bool:
@@ -206,10 +205,14 @@ class _Explaining:
     def _exceeded(self, entry: Entry) -> str:
         """What became of a record above its threshold."""
         if entry.outcome == "capped_customer":
-            most = self.lines.policy(entry.told.taken).max_per_customer_per_day
+            most = self._limit(entry)
             had = "; ".join(self._had(entry.day))
             return f"but the customer has had {most:,} of {most:,} notifications on {date_of(entry.day)}: {had}"
         return f"{_EMITTED[entry.outcome]} {entry.output}"
+
+    def _limit(self, entry: Entry) -> int:
+        """How many notifications a customer might have on a day when a record was taken."""
+        return self.lines.policy(entry.told.taken).max_per_customer_per_day
 
     def _had(self, day: int) -> Iterator[str]:
         """The notifications of a day so far, in the order in which they came."""

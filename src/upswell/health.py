@@ -175,7 +175,8 @@ def _needs(found: Status, recent: _Recent, oldest_s: float, free: dict[str, int]
 def _of_the_run(found: Status, oldest_s: float) -> Iterator[Need]:
     if found.holder is None and found.runs and (last := found.runs[-1]).code != 0:
         words = f"Nothing runs. The last run ended so: {last.why}"
-        step = EXIT_STEPS.get(last.code, "") if last.code is not None else ""
+        # The error's own words know more than its code does.
+        step = last.hint or EXIT_STEPS.get(last.code or 0, "")
         again = "Start the same command again: nothing is lost."
         next_step = f"Exit code {last.code}: {step}." if step else again
         yield Need("page", "UpswellDown", words, next_step)

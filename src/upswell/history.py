@@ -23,7 +23,7 @@ class Bounds(NamedTuple):
     edits: int
     """The newest ones."""
     batches: int
-    """Of an edit's effect, its newest ones."""
+    """The newest ones of the state, over which the effects of all these edits are summed up."""
 
 
 class Refusal(NamedTuple):
@@ -52,7 +52,7 @@ class Edit:
     until_batch: int | None
     """The first batch scanned with the next one; None while it is in force."""
     counted_from: int = 0
-    """The first batch of those that are summed up here: ``first_batch``, unless there are more than were asked for."""
+    """The first batch that may be summed up here: ``first_batch``, unless that is older than was asked for."""
     batches: int = 0
     lines: int = 0
     notifications: int = 0
@@ -92,8 +92,9 @@ def look(state_dir: Path, bounds: Bounds | None = None) -> History:
             refused, last = refusal(view), view.last_batch()
             every = _edits(view)
         edits = every[-bounds.edits :] if bounds else every
+        since = last + 1 - bounds.batches if bounds else 0
         for edit in edits:
-            _add_up(view, edit, last, bounds.batches if bounds else None)
+            _add_up(view, edit, last, since)
     return History(edits, refused, len(every) - len(edits))
 
 
@@ -118,8 +119,8 @@ def _edits(view: View) -> list[Edit]:
     return [Edit(*row) for row in view.rows(sql)]
 
 
-def _add_up(view: View, edit: Edit, last: int, batches_max: int | None) -> None:
-    """Sum over the batches that were scanned under an edit, up to this one; no more than so many, the newest.
+def _add_up(view: View, edit: Edit, last: int, since: int) -> None:
+    """Sum over the batches that were scanned under an edit, from ``since`` up to ``last``.
 
     Their seals are not checked, which `upswell state verify` does: it would take twenty times as long.
     """
@@ -131,9 +132,7 @@ def _add_up(view: View, edit: Edit, last: int, batches_max: int | None) -> None:
         " WHERE number >= ? AND number < ?"
     )
     end = last + 1 if edit.until_batch is None else edit.until_batch
-    edit.counted_from = edit.first_batch
-    if batches_max is not None:
-        edit.counted_from = max(edit.first_batch, end - batches_max)
+    edit.counted_from = max(edit.first_batch, since)
     for first in range(edit.counted_from, end, _PAGE_ROWS):
         ((batches, lines, notifications),) = view.rows(sql, (first, min(first + _PAGE_ROWS, end)))
         edit.batches += batches

@@ -342,15 +342,22 @@ class _Server(ThreadingHTTPServer):
             return
         with self._opening:
             self._open[request] = time.monotonic() + _REQUEST_S
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread could be started
+            self._give_back(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._opening:
-                self._open.pop(request, None)
-            self._free.release()
+            self._give_back(request)
+
+    def _give_back(self, request: socket.socket) -> None:
+        with self._opening:
+            self._open.pop(request, None)
+        self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a client that went away is no news, and its address is nobody's business."""

@@ -29,10 +29,11 @@ from upswell.zones import date_of
 KEPT_S = 1.0  # an answer is given again for so long
 KEPT_SHARE = 20  # or for so many times as long as it took
 KEPT_MAX_S = 10.0  # but no longer: somebody waits for what is new
+_OVERDUE_MAX_S = 5 * KEPT_MAX_S  # while another is made: better wait than be told of long ago
 _SIZES_SHARE = 200  # each file of rejects is looked at for them, and they grow slowly
 WAITING_MAX = 16  # for answers that are being made: less than half of the server's threads
 _KEPT_MAX = 64
-_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind of edit
+_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind, however many edits
 Json = dict[str, object]
 _Answer = TypeVar("_Answer")
 
@@ -158,12 +159,15 @@ class _Kept(Generic[_Answer]):
         self._until = 0.0
 
     def get(self, waiting: threading.Semaphore) -> _Answer:
-        """The answer; the last one while another is made. ``waiting``: how many may wait for the first.
+        """The answer; while another is made the last one, unless that is of long ago.
+
+        ``waiting``: how many may wait, when there is none.
 
         Raises Busy when too many do; else as ``make``.
         """
         if not self._lock.acquire(blocking=False):
-            if (last := self._answer) is not None:
+            last = self._answer
+            if last is not None and time.monotonic() < self._until + _OVERDUE_MAX_S:
                 return last
             if not waiting.acquire(blocking=False):
                 raise Busy("too many ask for this at once", "ask again in a moment")
@@ -176,6 +180,8 @@ class _Kept(Generic[_Answer]):
             if self._answer is None or began >= self._until:
                 try:
                     self._answer = self._make()
+                except Busy:
+                    raise  # nothing was found out
                 except BaseException:
                     self._answer = None  # an error leaves no answer of before
                     raise

@@ -96,7 +96,7 @@ class Reload:
         self._decided = self._look()
         is_listed = before is not None and before.suppressed is not None
         if is_listed and self._paths.suppress is None and not self._accept:
-            raise ConfigError(*suppression.LOST)
+            raise ConfigError(*suppression.LEFT_OUT)
         change = load(self._paths, before, self._accept)
         self._check(change.reference.rules.applications)
         return self._keep(self._with_policy(change, versions))

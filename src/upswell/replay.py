@@ -17,7 +17,18 @@ from upswell.candidate import compile_rules, kernel_policy, unpack_rules
 from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.filesystem import RECOVERS
-from upswell.kernel import SHARDS, Clock, Ledger, Range, Result, Rules, Scanned, Scanner, Segment
+from upswell.kernel import (
+    SHARDS,
+    Clock,
+    Found,
+    Ledger,
+    Range,
+    Result,
+    Rules,
+    Scanned,
+    Scanner,
+    Segment,
+)
 from upswell.listing import archived_in, look_at, twin_of
 from upswell.policy import Policy
 from upswell.privacy import escape
@@ -71,24 +82,38 @@ class Past(NamedTuple):
         """The number of the last batch of that moment; 0 when there was none."""
         return self.last.number if self.last else 0
 
-    def place(self, name: str) -> tuple[bytes, bool] | None:
+    def place(self, name: str, *, taken: bool = True) -> tuple[bytes, bool] | None:
         """Where a file's content is kept, and whether compressed: under its name, or packed or unpacked since.
 
         In DATA or in a directory of its day, which an archive has, or DATA when an archive was named as that. OSError
-        when that cannot be known.
+        when that cannot be known. ``taken``: whether what was taken of it is wanted, or what was not.
         """
         twin = twin_of(name)
         # A twin of which something was taken, too, is a file of its own.
         kept = (name,) if twin in self.files else (name, twin)
         paths = [self.data / each for each in kept]
         paths += [archived_in(at, each) for at in (*self.archives, self.data) for each in kept]
-        if self.files[name].state == "held":
+        if taken and self.files[name].state == "held":
             # What is held in DATA may be another file under the name of one that was archived.
             paths = paths[len(kept) :] + paths[: len(kept)]
         for path in paths:
             if look_at(os.fsencode(path)) is not None:
                 return os.fsencode(path), path.suffix == ".gz"
         return None
+
+    def search(
+        self, name: str, cuts: Sequence[int], msisdn: str, *, taken: bool = True
+    ) -> Found | None:
+        """The lines of a file that hold the digits, as ``kernel.search`` gives them; None when it is gone.
+
+        OSError when that cannot be known, ValueError when its compressed data is broken. ``taken``: as of ``place``.
+        """
+        place = self.place(name, taken=taken)
+        try:
+            return None if place is None else kernel.search(*place, cuts, msisdn)
+        except FileNotFoundError:  # it may just have been moved to the archive
+            moved = self.place(name, taken=taken)
+            return None if moved is None else kernel.search(*moved, cuts, msisdn)
 
     def ledger(self) -> Ledger:
         """The ledger as the state holds it. Raises StorageError when it is damaged."""

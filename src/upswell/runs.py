@@ -37,6 +37,8 @@ class Run(NamedTuple):
     """Its exit code; None like ``ended``."""
     why: str
     """How it ended, in words; empty while it goes on."""
+    hint: str
+    """What to do about it; empty when nothing is, and of runs of before this was noted."""
 
 
 class Diary:
@@ -55,16 +57,16 @@ class Diary:
         """Note the beginning, the first time."""
         self.begin()
 
-    def end(self, code: int, why: str) -> None:
-        """Note how the run ended."""
+    def end(self, code: int, why: str, hint: str = "") -> None:
+        """Note how the run ended, and the next step."""
         self.begin()
-        self._write({"ended": _now(), "code": code, "why": why})
+        self._write({"ended": _now(), "code": code, "why": why, "hint": hint})
 
-    def fail(self, code: int, message: str) -> None:
+    def fail(self, code: int, message: str, hint: str) -> None:
         """Note with which error it ended; not of a start that another run, whose diary this is, kept from the state."""
         state_dir = self._path.parent
         if self._began or ((state_dir / DATABASE).exists() and running.holder(state_dir) is None):
-            self.end(code, mask_digits(message))
+            self.end(code, mask_digits(message), mask_digits(hint))
 
     def begin(self) -> None:
         """Note that the run has its state, the first time."""
@@ -141,6 +143,7 @@ def _run(line: dict[str, object]) -> Run:
         str(line.get("ended", "")),
         None if code is None else _whole(code),
         str(line.get("why", "")),
+        str(line.get("hint", "")),
     )
 
 

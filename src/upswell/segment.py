@@ -1,18 +1,22 @@
 """The grammar of SEGMENT.csv and of an msisdn, in plain Python.
 
-Owns what counts as a dial. It reads no files and keeps no state; the kernel loads real segments (ten million dials in
-seconds) and is tested to agree with this. An msisdn is a digit string: leading zeros count, it is never a number.
+Owns what counts as a dial, and the words of what does not. It reads no files and keeps no state; the kernel loads real
+segments (ten million dials in seconds) and is tested to agree with this. An msisdn is a digit string: leading zeros
+count, it is never a number.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+from upswell.privacy import mask_digits
 
 MSISDN_DIGITS_MIN = 5
 MSISDN_DIGITS_MAX = 15
 LINE_BYTES_MAX = 4096
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(rb"[0-9]+")
+_WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "not 5 to 15 digits"}
 
 
 class BadDial(NamedTuple):
@@ -99,3 +103,23 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
                 reason = "too_long" if too_long else "columns" if b"," in content else "msisdn"
                 bad.append(BadDial(index, number, reason))
     return ParsedSegment(frozenset(dials), lines, duplicates, bad)
+
+
+def bad_lines(
+    what: str, bad: int, errors: Sequence[tuple[int, int, str, bytes]], names: Sequence[str]
+) -> list[str]:
+    """The lines of a list that are no dial, in a sentence, if there are any; it holds no whole msisdn.
+
+    Args:
+        what: the list, as SEGMENT.
+        bad: how many.
+        errors: the first of them, as ``kernel.SegmentReport`` has them.
+        names: of its files.
+    """
+    if not bad:
+        return []
+    index, line, reason, _ = errors[0]
+    place = f"{mask_digits(names[index])}:{line} ({_WHY[reason]})"
+    if bad == 1:
+        return [f"1 line of {what} is no dial: {place}"]
+    return [f"{bad:,} lines of {what} are no dials, the first is {place}"]

@@ -23,7 +23,7 @@ from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder, started_at
 from upswell.runs import Run, runs
-from upswell.stored import CommittedBatch, Forgetting, ReferenceVersion, archives
+from upswell.stored import ARCHIVE, CommittedBatch, Forgetting, ReferenceVersion, archives
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import View
 
@@ -135,7 +135,7 @@ class Status:
             },
             "late_files": self.late_files,
             "archive": {
-                "path": self.meta.get("archive", ""),
+                "path": self.meta.get(ARCHIVE, ""),
                 "before": [str(path) for path in archives(self.meta)[1:]],
                 "files": self.archived_files,
                 "held": [

@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 from upswell.batch import File, LogRange
 from upswell.config import threads_default
-from upswell.kernel import Found, Hit, Ledger, search
+from upswell.kernel import Hit, Ledger
 from upswell.policy import Policy
 from upswell.reference import Line, Reference, Taken
 from upswell.replay import CHANGED, GONE, SHORT, Past, References, batches
 from upswell.rules import Rule
-from upswell.uncounted import Uncounted
 from upswell.view import View
 from upswell.zones import date_of
 
@@ -122,7 +121,7 @@ class Lines:
 
     def _search_file(self, file: File, cuts: list[int]) -> list[Hit]:
         try:
-            found = self._find(file.name, cuts)
+            found = self.past.search(file.name, cuts, self.msisdn)
         except (OSError, ValueError) as error:
             self.lost[file.name] = getattr(error, "strerror", None) or str(error)
             return []
@@ -134,14 +133,6 @@ class Lines:
         elif cuts[-1] != file.offset or found.digest.crc != file.digest:
             self.lost[file.name] = CHANGED
         return [] if file.name in self.lost else found.hits[::-1]
-
-    def _find(self, name: str, cuts: list[int]) -> Found | None:
-        place = self.past.place(name)
-        try:
-            return None if place is None else search(*place, cuts, self.msisdn)
-        except FileNotFoundError:  # it may just have been moved to the archive
-            moved = self.past.place(name)
-            return None if moved is None else search(*moved, cuts, self.msisdn)
 
     def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
         rules = self._references.rules(taken.versions.rules)[0].rules
@@ -227,6 +218,15 @@ class Quoted(NamedTuple):
         return f"by the state's word {control if self.control else 'sent'}: {self.words}"
 
 
+class Untaken(NamedTuple):
+    """Lines with a customer's digits in one file that were not taken, or not once more."""
+
+    file: str
+    lines: int | None
+    """None: the file could not be looked through."""
+    why: str
+
+
 @dataclass(slots=True)
 class Explanation:
     """The story, and whether it is the state's."""
@@ -235,7 +235,7 @@ class Explanation:
     segment: list[tuple[int, str, bool]] = field(default_factory=list)
     """(first batch, version, whether the customer is in it) wherever that changed."""
     entries: list[Entry] = field(default_factory=list)
-    not_counted: list[Uncounted] = field(default_factory=list)
+    not_taken: list[Untaken] = field(default_factory=list)
     quoted: list[Quoted] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
@@ -272,7 +272,7 @@ class Explanation:
             "verdicts": [
                 {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
             ],
-            "not_counted": [each._asdict() for each in self.not_counted],
+            "not_taken": [each._asdict() for each in self.not_taken],
             "quoted": [one.sentence() for one in self.quoted],
             "proven": not self.unproven and not self.differences,
             "unproven": self.unproven,

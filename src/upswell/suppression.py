@@ -6,16 +6,16 @@ not want to hear. It reads nothing and keeps nothing. No sentence holds a whole 
 
 from upswell.kernel import Segment, SegmentReport
 from upswell.privacy import mask_digits
+from upswell.segment import bad_lines
 
 LOST_MAX_RATIO = 0.1
 """A list that lost more of its dials is refused: people come off it one by one."""
-LOST = (
+LEFT_OUT = (
     "this state has a suppression list, and the start names none",
     "give --suppress again or, to lift all suppressions, --accept-reference once",
 )
 """Message and next step of a start without the list that the state's last batch had, unless that is accepted."""
 _NAMED_MAX = 3  # files of a list
-_WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "not 5 to 15 digits"}
 
 
 def refusals(
@@ -25,11 +25,12 @@ def refusals(
 
     An empty list is never taken: it looks like a failed export, and leaving the option out says the same on purpose.
     """
+    bad = bad_lines("SUPPRESS", report.bad, report.errors, names)
     if not len(new):
         files = ", ".join(map(mask_digits, names[:_NAMED_MAX])) + " …" * (len(names) > _NAMED_MAX)
         none = f"SUPPRESS has no dial ({files}): leave the option out to suppress nobody"
-        return [none, *bad_lines("SUPPRESS", report, names)]
-    return [] if accept else bad_lines("SUPPRESS", report, names) + lost(old, new)
+        return [none, *bad]
+    return [] if accept else bad + lost(old, new)
 
 
 def lost(old: Segment | None, new: Segment) -> list[str]:
@@ -38,17 +39,6 @@ def lost(old: Segment | None, new: Segment) -> list[str]:
     if old is None or removed <= len(old) * LOST_MAX_RATIO:
         return []
     return [f"SUPPRESS lost {removed:,} of {len(old):,} dials (over a tenth)"]
-
-
-def bad_lines(what: str, report: SegmentReport, names: list[str]) -> list[str]:
-    """The lines of SUPPRESS, or of SEGMENT, that are no dial, in a sentence, if there are any."""
-    if not report.bad:
-        return []
-    index, line, reason, _ = report.errors[0]
-    place = f"{mask_digits(names[index])}:{line} ({_WHY[reason]})"
-    if report.bad == 1:
-        return [f"1 line of {what} is no dial: {place}"]
-    return [f"{report.bad:,} lines of {what} are no dials, the first is {place}"]
 
 
 def describe_change(old: Segment | None, new: Segment | None) -> list[str]:

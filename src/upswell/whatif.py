@@ -21,7 +21,7 @@ from upswell.privacy import escape
 from upswell.reference import Record, parse_record
 from upswell.replay import Days, Past, References, Replay, Step, batches, remember
 from upswell.rules import Rule, Ruleset, parse_rules
-from upswell.suppression import bad_lines
+from upswell.segment import bad_lines
 from upswell.view import View
 from upswell.zones import DAY_MAX, Zones
 
@@ -283,7 +283,9 @@ def _load_dials(path: Path, found: WhatIf) -> Segment:
         )
     found.notes += [
         f"left out: {sentence}"
-        for sentence in bad_lines(escape(str(path)), report, [name for name, _ in files])
+        for sentence in bad_lines(
+            escape(str(path)), report.bad, report.errors, [name for name, _ in files]
+        )
     ]
     return segment
 

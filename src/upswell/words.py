@@ -51,7 +51,7 @@ EXIT_STEPS = {
     66: "mount it, or correct the path or its permissions; start again",
     70: "start again with `--debug`; if it comes back, keep state and input, and report it",
     73: "correct the directory, its owner or its mode; start again",
-    74: "free space or replace the disk and start again; `upswell state verify` tells if the state is sound",
+    74: "give it space, a sound disk or memory and start again; `upswell state verify` tells if the state is sound",
     75: "let it run, or stop it first",
     78: "the message names file, line and what to write",
 }

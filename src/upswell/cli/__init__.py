@@ -54,7 +54,7 @@ EXIT_CODES = {
     66: "an input path is missing or unreadable",
     70: "internal error",
     73: "OUTPUT cannot be created or written",
-    74: "I/O error, full disk, damaged state, or Spark failed; a restart goes on where it stopped",
+    74: "I/O error, full disk, not enough memory, damaged state, or Spark failed; a restart goes on where it stopped",
     75: "another run holds the state",
     78: "configuration, RULES or SEGMENT unusable",
     129: "of run: at once, by a second SIGHUP",
@@ -146,12 +146,14 @@ class Commands(click.Group):
 
 def as_upswell_error(error: Exception) -> UpswellError:
     """The error as the operator should read it: what happened, and the next step."""
-    from upswell.errors import StorageError
+    from upswell.errors import OutOfMemory, StorageError
 
     if isinstance(error, UpswellError):
         return error
     if isinstance(error, MemoryError):
-        return UpswellError("not enough memory", "give it more, or fewer threads: --threads 1")
+        return OutOfMemory(
+            "not enough memory", "give it more, or fewer threads (--threads 1), and start again"
+        )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return StorageError(

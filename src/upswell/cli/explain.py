@@ -10,8 +10,7 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.story import Entry, Explanation
-    from upswell.uncounted import Uncounted
+    from upswell.story import Entry, Explanation, Untaken
 
 _LINE_BYTES_MAX = 1000  # of a msisdn on stdin, which may be anything
 
@@ -86,8 +85,8 @@ def _describe(found: "Explanation") -> list[str]:
     lines += ["", "Lines", *(_line(entry) for entry in found.entries)]
     if not found.entries:
         lines.append("  none")
-    if found.not_counted:
-        lines += ["", "Not counted", *(_not_counted(one) for one in found.not_counted)]
+    if found.not_taken:
+        lines += ["", "Not taken", *(_not_taken(one) for one in found.not_taken)]
     if verdicts := list(found.verdicts()):
         lines += ["", "In short"]
         lines += [f"  {date_of(day)}  {name}: {why}" for day, name, why in verdicts]
@@ -100,7 +99,7 @@ def _describe(found: "Explanation") -> list[str]:
     return lines + describe_proof(found.unproven, found.differences, "The state says the same.")
 
 
-def _not_counted(one: "Uncounted") -> str:
+def _not_taken(one: "Untaken") -> str:
     from upswell.cli.show import plural
     from upswell.listing import show_name
 

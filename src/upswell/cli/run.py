@@ -142,7 +142,7 @@ def _run(
         from upswell.cli import as_upswell_error
 
         known = as_upswell_error(error)
-        diary.fail(known.exit_code, known.message)
+        diary.fail(known.exit_code, known.message, known.hint)
         raise
 
 

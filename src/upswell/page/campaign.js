@@ -170,8 +170,8 @@ function drawStory(found) {
     h("li", { class: sent(each) ? "good" : "" }, h("b", {}, `${day(each.day)}, ${each.about}: `), each.why)))));
   parts.push(...some(drawTotals(found.lines), TOTALS_SHOWN, "running total", (few) => h("div", { class: "totals" }, few)));
   if (found.lines.length) parts.push(h("h3", {}, "Every line"), lineTable(found.lines));
-  if (found.not_counted.length) {
-    parts.push(h("h3", {}, "Not counted"), h("ul", {}, found.not_counted.map((each) =>
+  if (found.not_taken.length) {
+    parts.push(h("h3", {}, "Not taken"), h("ul", {}, found.not_taken.map((each) =>
       h("li", {}, `${each.file}: ${each.lines === null ? "" : `${plural(each.lines, "line")} with this number, `}${each.why}`))));
   }
   const proof = [...found.differences.map((each) => `The state differs: ${each}`), ...found.unproven.map((each) => `Not proven: ${each}`)];
@@ -232,7 +232,8 @@ function lineTable(lines) {
 function drawHistory(found) {
   if (!found.edits.length && !found.refused) return empty("No version was taken yet.");
   const edits = [...found.edits].reverse();
-  const of = (edit) => `${edit.counted_from > edit.first_batch ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
+  const isOlder = (edit) => edit.counted_from > edit.first_batch;
+  const of = (edit) => isOlder(edit) && !edit.batches ? "too old to be counted here, upswell history does" : `${isOlder(edit) ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
   const isFirst = (edit) => !found.older && edits.findLast((each) => each.kind === edit.kind) === edit;
   return h("ul", { class: "time" },
     found.refused ? h("li", { class: "refused" }, h("p", { class: "when" }, moment(found.refused.at), h("span", { class: "tag bad" }, "refused")), h("p", {}, found.refused.words)) : null,

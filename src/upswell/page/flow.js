@@ -3,7 +3,7 @@
 import { get } from "./ask.js";
 import { picker } from "./days.js";
 import { OLD, card, empty, figures, filled, h, point, shower, table, turns, unpoint } from "./parts.js";
-import { clock, count, day, moment, plural, share, size, span, words } from "./words.js";
+import { clock, count, day, daysBetween, moment, plural, share, size, span, words } from "./words.js";
 
 const TAGS = { done: "good", held: "bad", gone: "bad", missing: "bad", waiting: "accent", reading: "accent" };
 const KEYS = [
@@ -73,15 +73,16 @@ function tellFiles(status, one) {
   const files = one?.files ?? Object.fromEntries(Object.keys(all).map((state) => [state, 0]));
   const came = arrived(files), held = files.held + files.gone, stuck = all.held + all.gone;
   const ofAll = (n) => `${count(n)} on all days`;
-  // Older days are not looked through for what is missing.
-  const looked = !one || status.days.indexOf(one.day) < MISSING_DAYS;
   const missing = one?.counts.missing ?? 0;
+  // Older days are not looked through for what is missing; of one without files only what was found is known.
+  const ago = one ? daysBetween(one.day, status.days[0]) : 0;
+  const looked = !one || (ago >= 0 && ago < MISSING_DAYS && (missing > 0 || status.days.includes(one.day)));
   return [
     { name: "Arrived", value: count(came), note: ofAll(arrived(all)) + (all.ignored ? `; ${plural(all.ignored, "other name")} ignored` : "") },
     { name: "Done", value: count(files.done), note: came ? `${share(files.done, came)} of the day's` : "" },
     { name: "Waiting", value: count(files.waiting + files.reading), note: files.reading ? "read as far as they go" : files.waiting ? "not ready to be read" : "nothing to wait for" },
     { name: "Late", value: count(one?.late_files ?? 0), level: one?.late_files ? "warn" : "", note: `after a newer file; ${ofAll(status.late_files)}` },
-    { name: "Missing", value: looked ? count(missing) : "–", level: missing ? "bad" : "", note: `${count(cadence.missing_files)} in the last ${MISSING_DAYS} days` },
+    { name: "Missing", value: looked ? count(missing) : "–", level: looked && missing ? "bad" : "", note: `${count(cadence.missing_files)} in the last ${MISSING_DAYS} days` },
     { name: files.gone ? "Held or gone" : "Held", value: count(held), level: held ? "bad" : "", note: `${ofAll(stuck)}${stuck ? " need somebody" : ""}` },
     ...(archive.held.length ? [{ name: "Not archived", value: count(archive.held.length), level: "warn", note: "held on their way: upswell status" }] : []),
   ];

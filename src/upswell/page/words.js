@@ -38,11 +38,13 @@ export function span(seconds) {
   return [whole.format(Math.round(seconds / 86400)), "d"];
 }
 
+const midnight = (number) => Date.UTC(Math.floor(number / 10000), (Math.floor(number / 100) % 100) - 1, number % 100);
+
 /** 20200417 is "Fri, 17 Apr 2020". */
-export function day(number) {
-  const date = Date.UTC(Math.floor(number / 10000), (Math.floor(number / 100) % 100) - 1, number % 100);
-  return dayForm.format(date);
-}
+export const day = (number) => dayForm.format(midnight(number));
+
+/** From 20200228 to 20200301 there are 2. */
+export const daysBetween = (from, to) => (midnight(to) - midnight(from)) / 86400000;
 
 /** 20200417 is "17 Apr". */
 export const shortDay = (number) => day(number).split(" ").slice(1, 3).join(" ");
