@@ -32,7 +32,7 @@ from spark_runs import MASTER, Lent, needs_java, session
 from test_engine import DIALS, LONG_AGO_S, traffic
 from test_full_disk import own_namespace
 from test_spread import Cluster, kept
-from upswell import executor
+from upswell import executor, jvm, spark
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import SOURCE_DIGEST, Range
 from upswell.spark import packed, reason
@@ -487,3 +487,16 @@ def test_small_splits_share_a_task() -> None:
 def test_a_failed_job_is_told_by_what_its_task_raised(message: str, words: str) -> None:
     """The last error before the JVM's own lines, masked; without one the first line."""
     assert words == reason(message)
+
+
+def test_whatever_sparks_python_makes_of_a_jvm_that_goes_is_told_as_that(tmp_path: Path) -> None:
+    """It stumbles in the middle of its own work, by errors that are no faults of ours; of a live JVM they are told."""
+    one = jvm.Jvm(subprocess.Popen(["sleep", "60"], start_new_session=True), tmp_path, tmp_path)
+    with pytest.raises(UnboundLocalError), spark._failing(one, "start"):
+        raise UnboundLocalError
+    one.kill()
+    with (
+        pytest.raises(SparkFailed, match="the JVM of Spark has gone"),
+        spark._failing(one, "start"),
+    ):
+        raise UnboundLocalError

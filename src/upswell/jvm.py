@@ -36,6 +36,7 @@ DRIVER_MEMORY = "2g"
 """Of the JVM beside the driver, where Spark's own settings say nothing: it passes on what a batch reports."""
 _VERSION_S = 20  # in which Java says which it is, on a machine that is busy starting everything
 _START_S = 120  # of a JVM, which takes three on an idle machine
+_GOING_S = 1.0  # between the end of its connections and its own
 _STOP_S = 10  # in which it may tell its executors to end
 _DEAF = """trap '' INT TERM HUP; exec "$@\""""
 
@@ -121,6 +122,14 @@ class Jvm(NamedTuple):
     def is_alive(self) -> bool:
         """Whether the process is there; asking costs a system call."""
         return self.process.poll() is None
+
+    def is_going(self) -> bool:
+        """Whether it has gone, or goes within a moment: its connections end before the process does."""
+        try:
+            self.process.wait(_GOING_S)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it at once; whoever waits for it fails."""

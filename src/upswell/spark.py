@@ -28,7 +28,7 @@ from upswell.checkpoint import Checkpoint
 from upswell.claim import shards
 from upswell.compute import Compute
 from upswell.config import Settings
-from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError
+from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError, UpswellError
 from upswell.executor import Place
 from upswell.kernel import SOURCE_DIGEST, Policy
 from upswell.privacy import escape, mask_digits
@@ -240,12 +240,13 @@ class SparkRunner:
             watcher.join()
 
     def _failing(self) -> AbstractContextManager[None]:
-        return _failing(self._log, "compute the batch")
+        return _failing(self._jvm, "compute the batch")
 
 
 @contextmanager
-def _failing(log: Path, what: str) -> Iterator[None]:
+def _failing(one: jvm.Jvm, what: str) -> Iterator[None]:
     """Turn what Spark and the way to it report into our error. ``what``: Spark could not do."""
+    log = one.log
     try:
         try:
             yield
@@ -259,6 +260,13 @@ def _failing(log: Path, what: str) -> Iterator[None]:
             raise SparkFailed(f"Spark could not {what}: {words}", hint) from error
     except _lost() as error:
         raise _gone(log) from error
+    except UpswellError:
+        raise
+    except Exception as error:
+        # Spark's own Python stumbles over a JVM that goes, each time in another way.
+        if one.is_going():
+            raise _gone(log) from error
+        raise
 
 
 def _gone(log: Path) -> SparkFailed:
@@ -322,7 +330,7 @@ def _session(settings: Settings, home: Path, one: jvm.Jvm, address: str) -> Iter
     before = signal.getsignal(signal.SIGINT)
     with jvm.connected(one) as gateway:
         try:
-            with _failing(one.log, "start"):
+            with _failing(one, "start"):
                 conf = pyspark.SparkConf(_jvm=gateway.jvm)
                 _configure(conf, settings, address)
                 context = pyspark.SparkContext(gateway=gateway, conf=conf)
@@ -331,7 +339,7 @@ def _session(settings: Settings, home: Path, one: jvm.Jvm, address: str) -> Iter
         try:
             # It would print a traceback when the JVM dies, which is told by our own error.
             context._accumulatorServer.handle_error = lambda *_: None
-            with _failing(one.log, "start"):
+            with _failing(one, "start"):
                 context.pythonExec = _python(context, settings)
             yield context
         finally:
