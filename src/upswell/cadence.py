@@ -15,7 +15,7 @@ from typing import NamedTuple
 from upswell.batch import File, State
 from upswell.schema import damaged
 from upswell.view import View, decode_name
-from upswell.zones import load_zone, stamp_time
+from upswell.zones import load_zone, stamp_of, stamp_time
 
 LOOK_BACK_DAYS = 7
 SILENT_CADENCES = 5  # fewer, and a file that is a little late would be taken for an outage
@@ -234,7 +234,7 @@ def _check_stamp(view: View, stamp: str) -> None:
 
 def _days_before(stamp: str) -> str:
     try:
-        return _stamp(stamp_time(stamp) - timedelta(days=LOOK_BACK_DAYS))
+        return stamp_of(stamp_time(stamp) - timedelta(days=LOOK_BACK_DAYS))
     except OverflowError:  # in the first days of the year 1
         return ""
 
@@ -255,12 +255,7 @@ def _gap(before: str, after: str, cadence_s: int, timezone: str) -> Gap | None:
         for step in range(1, int((ended_s - began_s) // cadence_s))
         # An hour that the clock repeats has the same names again: they are not expected twice.
         if before
-        < (stamp := _stamp(datetime.fromtimestamp(began_s + step * cadence_s, zone)))
+        < (stamp := stamp_of(datetime.fromtimestamp(began_s + step * cadence_s, zone)))
         < after
     ]
     return Gap(missing[0], missing[-1], len(missing), after) if missing else None
-
-
-def _stamp(moment: datetime) -> str:
-    # Not by strftime, which does not fill the year with zeros everywhere.
-    return f"{moment.year:04}{moment.month:02}{moment.day:02}{moment.hour:02}{moment.minute:02}"

@@ -19,7 +19,7 @@ from upswell.listing import show_name
 from upswell.privacy import escape, mask_line
 from upswell.status import Status
 from upswell.view import View, decode_name
-from upswell.zones import day_of, stamp_time
+from upswell.zones import stamp_of, stamp_time, stamps_of
 
 DAYS_MAX = 14  # that are offered: older ones are asked for by the command line
 FILES_MAX = 1500  # a day of a file a minute, and some that came twice
@@ -122,7 +122,7 @@ def minutes(found: Status, day: int) -> dict[str, object]:
         # Their seals are not checked: nothing is decided by them.
         rows = view.rows(
             "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp",
-            _range_of(day),
+            stamps_of(day),
         )
     cells: dict[str, Minute] = {}
     states, sums = Counter[str](), dict.fromkeys(kernel.OUTCOMES, 0)
@@ -160,7 +160,7 @@ def files(state_dir: Path, day: int) -> list[Row]:
     with View.open(state_dir) as view:
         names = view.rows(
             "SELECT name FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp DESC, id DESC LIMIT ?",
-            (*_range_of(day), FILES_MAX),
+            (*stamps_of(day), FILES_MAX),
         )
         found = view.files(decode_name(name) for (name,) in names)
         taken = {
@@ -169,7 +169,7 @@ def files(state_dir: Path, day: int) -> list[Row]:
                 "SELECT file.name, max(committed_at) FROM log JOIN batch ON batch.number = log.batch"
                 " JOIN file ON file.id = log.file WHERE log.batch > ? AND file.stamp >= ? AND file.stamp <= ?"
                 " GROUP BY log.file",
-                (view.last_batch() - _BATCHES_LOOKED_AT, *_range_of(day)),
+                (view.last_batch() - _BATCHES_LOOKED_AT, *stamps_of(day)),
             )
         }
     ordered = (found[name] for (stored,) in names if (name := decode_name(stored)) in found)
@@ -208,18 +208,14 @@ def _row(file: File, taken_at: str) -> Row:
     )
 
 
-def _range_of(day: int) -> tuple[str, str]:
-    return f"{day:08}0000", f"{day:08}2359"
-
-
 def _stamps(gap: Gap, cadence_s: int, day: int) -> Sequence[str]:
     """The stamps of a gap that are of this day."""
-    first, last = (max(gap.first, _range_of(day)[0]), min(gap.last, _range_of(day)[1]))
+    first, last = (max(gap.first, stamps_of(day)[0]), min(gap.last, stamps_of(day)[1]))
     if first > last:
         return []
     # From the gap's own first stamp on, so that its beat is kept.
     at, found = stamp_time(gap.first), []
-    while (stamp := f"{day_of(at):08}{at:%H%M}") <= last:
+    while (stamp := stamp_of(at)) <= last:
         if stamp >= first:
             found.append(stamp)
         at += timedelta(seconds=cadence_s)

@@ -20,7 +20,7 @@ from upswell.status import Status
 from upswell.summary import Summary, describe_unmatched
 from upswell.view import View, decode_name
 from upswell.words import EXIT_STEPS, REASON_WORDS
-from upswell.zones import day_of, load_zone, stamp_time
+from upswell.zones import load_zone, stamp_of, stamp_time
 
 RECENT_MINUTES = 60  # of commits, and of stamps
 WAITING_MAX_S = 600.0  # then somebody is to look, as contrib/alerts.yml has it
@@ -136,7 +136,7 @@ def _hour_before(stamp: str, found: Status) -> str:
         at = min(stamp_time(stamp), now.replace(tzinfo=None)) - timedelta(minutes=RECENT_MINUTES)
     except OverflowError:  # in the first hour of the year 1
         return ""
-    return f"{day_of(at):08}{at:%H%M}"
+    return stamp_of(at)
 
 
 def _memory(holder: str) -> dict[str, int] | None:

@@ -22,6 +22,7 @@ from upswell.listing import read_name, show_name
 from upswell.names import rejects_name
 from upswell.rejects import is_as_written, unescape
 from upswell.view import View, decode_name, encode_name
+from upswell.zones import stamps_of
 
 LATE = "late"
 """What a late record carries in place of a reason."""
@@ -219,7 +220,7 @@ def _names(view: View) -> Iterator[str]:
 def _names_of(view: View, day: int) -> Iterator[str]:
     """Likewise of the files of a day: they are found without going through the others."""
     sql = f"SELECT name FROM file WHERE stamp >= ? AND stamp <= ? AND {_HAS_SOME} ORDER BY id"
-    rows = view.rows(sql, (f"{day:08}0000", f"{day:08}2359"))
+    rows = view.rows(sql, stamps_of(day))
     return (decode_name(name) for (name,) in rows)
 
 
@@ -231,7 +232,7 @@ def _first_batch(view: View, wanted: Wanted) -> int:
     first, after = view.first_batch(), view.last_batch() + 1
     if wanted.day is None:
         return first
-    stamp = f"{wanted.day:08}0000"
+    stamp, _ = stamps_of(wanted.day)
     while first < after:
         middle = (first + after) // 2
         rows = view.rows("SELECT newest_stamp FROM batch WHERE number = ?", (middle,))

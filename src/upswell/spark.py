@@ -85,7 +85,6 @@ class SparkRunner:
         ``stopping``: as ``compute`` has it; there is no session then, and nobody may run a job.
         """
         self._stopping = stopping
-        self._log = settings.state_dir / jvm.LOG_NAME
         self._data = self._ledger = Place("", 0)
         self._versions: object = None
         self._policy: Policy | None = None
@@ -93,7 +92,9 @@ class SparkRunner:
         self._context: Any = None
         self._stack = ExitStack()
         home, address = _found(settings)
-        self._jvm = self._stack.enter_context(jvm.started(home, self._log, address))
+        self._jvm = self._stack.enter_context(
+            jvm.started(home, settings.state_dir / jvm.LOG_NAME, address)
+        )
         try:
             with self._starting():
                 self._context = self._stack.enter_context(
@@ -186,7 +187,7 @@ class SparkRunner:
     def check_alive(self) -> None:
         """Raise SparkFailed when the JVM has gone."""
         if not self._jvm.is_alive():
-            raise _gone(self._log)
+            raise _gone(self._jvm.log)
 
     def close(self) -> None:
         """Give the executors back and end the JVM. Again is nothing."""

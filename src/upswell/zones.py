@@ -122,6 +122,17 @@ def stamp_time(stamp: str) -> datetime:
     )
 
 
+def stamp_of(moment: datetime) -> str:
+    """The stamp of a local time's minute."""
+    # Not by strftime, which does not fill the year with zeros everywhere.
+    return f"{day_of(moment):08}{moment.hour:02}{moment.minute:02}"
+
+
+def stamps_of(day: int) -> tuple[str, str]:
+    """The first and the last stamp of a day."""
+    return f"{day:08}0000", f"{day:08}2359"
+
+
 @lru_cache(STAMPS_KEPT)
 def day_max_of(stamp: str) -> int:
     """The last day that a record of a file with this stamp may carry without being `future`."""
