@@ -1,23 +1,31 @@
-//! Exports `SOURCE_DIGEST`, so that a stale compiled module is noticed by a test.
+//! Export `SOURCE_DIGEST`, by which a test notices a stale compiled module.
 //!
-//! The digest is SHA-256 over every source in name order: the name, a zero byte, the content, a zero byte.
+//! The digest is SHA-256 over every source in the order of their paths: the path, a zero byte, the content, a zero byte.
 
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use std::{fs, path::PathBuf};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-fn main() -> std::io::Result<()> {
+/// Add every file under a folder, at any depth.
+fn collect(folder: &Path, names: &mut Vec<PathBuf>) -> io::Result<()> {
+    println!("cargo:rerun-if-changed={}", folder.display());
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, names)?;
+        } else {
+            names.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> io::Result<()> {
     let mut names: Vec<PathBuf> = ["Cargo.lock", "Cargo.toml", "build.rs"]
         .map(PathBuf::from)
         .into();
-    for folder in ["src", "src/python"] {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_file() {
-                names.push(path);
-            }
-        }
-    }
+    collect(Path::new("src"), &mut names)?;
     names.sort();
     let mut hash = Sha256::new();
     for name in &names {
@@ -27,11 +35,9 @@ fn main() -> std::io::Result<()> {
         hash.update(fs::read(name)?);
         hash.update([0]);
     }
-    println!("cargo:rerun-if-changed=src");
-    println!("cargo:rerun-if-changed=src/python");
     let mut hex = String::new();
     for byte in hash.finalize() {
-        write!(hex, "{byte:02x}").map_err(std::io::Error::other)?;
+        write!(hex, "{byte:02x}").map_err(io::Error::other)?;
     }
     println!("cargo:rustc-env=UPSWELL_SOURCE_DIGEST={hex}");
     Ok(())
