@@ -34,44 +34,18 @@
 //! - … an outcome or a reason: `reject`, then the reference;
 //! - … what a column or an entry is: `columns`, `shard` and `blob`, and the magic there.
 
-mod apply;
-pub mod blob;
-mod call;
-mod candidates;
-pub mod clock;
-pub mod columns;
+pub mod batch;
 pub mod crc;
-pub mod dials;
-mod dump;
-pub mod fast;
-pub mod filter;
-pub mod finder;
-pub mod findings;
-pub mod gather;
-pub mod keyed;
+pub mod input;
 pub mod ledger;
-pub mod line;
-mod lines;
-pub mod loading;
-pub mod msisdn;
-mod parts;
-pub mod path;
-pub mod piece;
-pub mod policy;
-pub mod process;
-pub mod progress;
+mod partition;
 #[cfg(feature = "python")]
 mod python;
-pub mod reader;
-pub mod reject;
-mod report;
 pub mod rules;
 pub mod scan;
 pub mod search;
 pub mod segment;
-pub mod shard;
 pub mod split;
-pub mod step;
-mod table;
 pub mod threads;
+pub mod types;
 mod wire;

@@ -6,9 +6,9 @@
 //! may be within a line.
 
 use crate::crc::crc64;
-use crate::msisdn::{DIGITS_MAX, DIGITS_MIN, POW10};
-use crate::reader::read_through;
-use crate::scan::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
+use crate::input::source::read_through;
+use crate::scan::grammar::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
+use crate::types::msisdn::{DIGITS_MAX, DIGITS_MIN, POW10};
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter, memrchr};
 use std::collections::HashSet;
@@ -226,7 +226,7 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msisdn::key_of;
+    use crate::types::msisdn::key_of;
     use std::io::Write;
 
     fn lines(content: &[u8], cuts: &[u64]) -> Vec<(u64, u64, u8, Vec<u8>)> {

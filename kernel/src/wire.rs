@@ -2,8 +2,8 @@
 //!
 //! Words are little endian. A number takes seven bits a byte, the low ones first; there is one way to write it.
 
-use crate::clock;
-use crate::msisdn;
+use crate::types::clock;
+use crate::types::msisdn;
 
 /// Bytes of the longest number: 63 bits.
 const NUMBER_BYTES_MAX: usize = 9;

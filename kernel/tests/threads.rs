@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use upswell_kernel::clock::Clock;
+use upswell_kernel::batch::progress::RangeSpec;
+use upswell_kernel::batch::scanner::{Job, Processed, Scanner};
 use upswell_kernel::ledger::Ledger;
-use upswell_kernel::path::Path;
-use upswell_kernel::policy::Policy;
-use upswell_kernel::process::{Job, Processed, Scanner};
-use upswell_kernel::progress::RangeSpec;
 use upswell_kernel::rules::Rules;
+use upswell_kernel::rules::policy::Policy;
+use upswell_kernel::scan::path::Path;
 use upswell_kernel::segment::Segment;
+use upswell_kernel::types::clock::Clock;
 
 const FILES: u64 = 3;
 const LINES: u64 = 30_000;

@@ -3,8 +3,8 @@
 use super::controls;
 use upswell_kernel::crc::crc64;
 use upswell_kernel::ledger::Ledger;
+use upswell_kernel::ledger::shard::SHARDS;
 use upswell_kernel::segment::Segment;
-use upswell_kernel::shard::SHARDS;
 
 const DAY_OPEN: u32 = 20_200_416;
 

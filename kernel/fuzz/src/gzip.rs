@@ -5,7 +5,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 use upswell_kernel::crc::crc64;
-use upswell_kernel::reader::{self, Source};
+use upswell_kernel::input::source::{self as reader, Source};
 
 /// A file of more is `too_large`: it bounds what one attempt may cost.
 const BYTES_MAX: u64 = 1 << 16;

@@ -7,13 +7,13 @@ use flate2::write::GzEncoder;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
-use upswell_kernel::clock::Clock;
+use upswell_kernel::batch::progress::RangeSpec;
+use upswell_kernel::batch::scanner::{Job, Scanner};
 use upswell_kernel::ledger::{Item, Ledger};
-use upswell_kernel::path::Path;
-use upswell_kernel::policy::Policy;
-use upswell_kernel::process::{Job, Scanner};
-use upswell_kernel::progress::RangeSpec;
-use upswell_kernel::reject::{OUTCOMES, REASONS};
+use upswell_kernel::rules::policy::Policy;
+use upswell_kernel::scan::outcome::{OUTCOMES, REASONS};
+use upswell_kernel::scan::path::Path;
+use upswell_kernel::types::clock::Clock;
 
 /// Every outcome is of a line, and every rejected line has a reason.
 type Counts = (u64, Vec<u64>, Vec<u64>);

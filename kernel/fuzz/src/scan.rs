@@ -3,18 +3,18 @@
 use super::controls;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use upswell_kernel::clock::Clock;
-use upswell_kernel::columns::Columns;
-use upswell_kernel::fast::{PAD_AFTER, PAD_BEFORE};
-use upswell_kernel::filter::Filter;
-use upswell_kernel::finder::{Context, Days};
-use upswell_kernel::path::Path;
-use upswell_kernel::piece::Piece;
-use upswell_kernel::policy::Policy;
-use upswell_kernel::progress::{Progress, RangeSpec};
+use upswell_kernel::batch::chunk::Piece;
+use upswell_kernel::batch::classify::{Context, Days};
+use upswell_kernel::batch::progress::{Progress, RangeSpec};
+use upswell_kernel::ledger::keys::Columns;
 use upswell_kernel::rules::Rules;
-use upswell_kernel::scan::{Line, Record, Scanned, Visitor};
+use upswell_kernel::rules::policy::Policy;
+use upswell_kernel::scan::filter::Filter;
+use upswell_kernel::scan::grammar::{Line, Record, Scanned, Visitor};
+use upswell_kernel::scan::path::Path;
+use upswell_kernel::scan::wide::{PAD_AFTER, PAD_BEFORE};
 use upswell_kernel::segment::Segment;
+use upswell_kernel::types::clock::Clock;
 
 /// The last day that is not `future` in what is tried.
 pub const DAY_MAX: u32 = 20_200_418;

@@ -3,16 +3,16 @@
 use super::scan::{DAY_MAX, DAY_OPEN, rules, segment};
 use super::{Temporary, controls};
 use std::time::Duration;
-use upswell_kernel::clock::Clock;
-use upswell_kernel::gather::{Gathered, Part, gather};
+use upswell_kernel::batch::progress::RangeSpec;
+use upswell_kernel::batch::scanner::{Job, Processed, Scanner, Terms};
+use upswell_kernel::ledger::shard::SHARDS;
 use upswell_kernel::ledger::{Item, Ledger};
-use upswell_kernel::path::Path;
-use upswell_kernel::policy::Policy;
-use upswell_kernel::process::{Job, Processed, Scanner, Terms};
-use upswell_kernel::progress::RangeSpec;
-use upswell_kernel::shard::SHARDS;
+use upswell_kernel::rules::policy::Policy;
+use upswell_kernel::scan::path::Path;
+use upswell_kernel::split::gather::{Gathered, Part, gather};
+use upswell_kernel::split::step::step;
 use upswell_kernel::split::{Split, Splitting};
-use upswell_kernel::step::step;
+use upswell_kernel::types::clock::Clock;
 
 /// What a split reports that has no lines.
 const NOTHING: [u8; 54] = [0; 54];

@@ -2,12 +2,14 @@
 
 use super::reference::forgotten_of;
 use super::{broken, path_of};
-use crate::blob;
-use crate::fast::{PAD_AFTER, PAD_BEFORE};
-use crate::filter::Filter;
-use crate::reject::REASONS;
-use crate::scan::{self, Line, Record, Visitor};
-use crate::{crc, msisdn, reader, search as lines};
+use crate::input::source as reader;
+use crate::ledger::codec as blob;
+use crate::scan::filter::Filter;
+use crate::scan::grammar::{self as scan, Line, Record, Visitor};
+use crate::scan::outcome::REASONS;
+use crate::scan::wide::{PAD_AFTER, PAD_BEFORE};
+use crate::types::msisdn;
+use crate::{crc, search as lines};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;

@@ -9,12 +9,12 @@
 )]
 
 mod functions;
+mod ledger;
 mod reference;
 mod scanner;
 mod split;
-mod state;
 
-use crate::path::Path;
+use crate::scan::path::Path;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -34,16 +34,16 @@ mod _kernel {
         check_gzip, count_lines, crc64, digest, first_record, forget_in, parse_lines, search,
     };
     #[pymodule_export]
+    use super::ledger::PyLedger;
+    #[pymodule_export]
     use super::reference::{PyClock, PyPolicy, PyRules, PySegment, SegmentReport};
     #[pymodule_export]
     use super::scanner::{PyResultOf, PyScanner, Scanned};
     #[pymodule_export]
     use super::split::{PySplitting, gather, step};
-    #[pymodule_export]
-    use super::state::PyLedger;
-    use crate::reject::{OUTCOMES, REASONS};
-    use crate::scan::LINE_BYTES_MAX;
-    use crate::shard::SHARDS;
+    use crate::ledger::shard::SHARDS;
+    use crate::scan::grammar::LINE_BYTES_MAX;
+    use crate::scan::outcome::{OUTCOMES, REASONS};
     use pyo3::prelude::*;
     use pyo3::types::PyTuple;
 

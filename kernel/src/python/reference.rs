@@ -1,12 +1,12 @@
 //! Segment, rules and clock: immutable values.
 
 use super::broken;
-use crate::clock::Clock;
-use crate::keyed::{KEY_BYTES, Keyed};
-use crate::msisdn;
-use crate::policy::{Control, Forgotten, Policy, SHARE_ALL};
 use crate::rules::Rules;
+use crate::rules::policy::{Control, Forgotten, Policy, SHARE_ALL};
+use crate::rules::siphash::{KEY_BYTES, Keyed};
 use crate::segment::Segment;
+use crate::types::clock::Clock;
+use crate::types::msisdn;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;

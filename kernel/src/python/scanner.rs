@@ -1,14 +1,14 @@
 //! The scanner and its results.
 
+use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
-use super::state::PyLedger;
 use super::{broken, path_of};
-use crate::clock::Clock;
-use crate::msisdn;
-use crate::path::Path;
-use crate::policy::Policy;
-use crate::process::{self, Job, Processed, Scanner};
-use crate::progress::{Progress, RangeSpec};
+use crate::batch::progress::{Progress, RangeSpec};
+use crate::batch::scanner::{self as process, Job, Processed, Scanner};
+use crate::rules::policy::Policy;
+use crate::scan::path::Path;
+use crate::types::clock::Clock;
+use crate::types::msisdn;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::collections::BTreeMap;

@@ -1,15 +1,15 @@
 //! Splits of a range, the ledger's decisions about what they send, and the result made of both.
 
 use super::broken;
+use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::scanner::{
     PyResultOf, RangeSpecOf, adds_of, clock_of, path_in_force, piece_bytes_in_force,
 };
-use super::state::PyLedger;
-use crate::gather::{Gathered, Part};
-use crate::policy::Policy;
-use crate::process::Terms;
-use crate::shard::SHARDS;
+use crate::batch::scanner::Terms;
+use crate::ledger::shard::SHARDS;
+use crate::rules::policy::Policy;
+use crate::split::gather::{Gathered, Part};
 use crate::split::{Split, Splitting};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -105,7 +105,7 @@ pub(super) fn step<'py>(
     let ledger = &mut ledger.0;
     let report = py.detach(|| {
         let blobs: Vec<&[u8]> = blobs.iter().map(|blob| &**blob).collect();
-        crate::step::step(ledger, owned, terms, &blobs)
+        crate::split::step::step(ledger, owned, terms, &blobs)
     });
     Ok(PyBytes::new(py, &report.map_err(broken)?))
 }
@@ -141,7 +141,7 @@ pub(super) fn gather(
             })
             .collect();
         let decided: Vec<&[u8]> = decided.iter().map(|report| &**report).collect();
-        crate::gather::gather(&ranges, &parts, &decided, &rules.0)
+        crate::split::gather::gather(&ranges, &parts, &decided, &rules.0)
     });
     match gathered.map_err(broken)? {
         Gathered::Whole(done) => Ok(Answer::Whole(Py::new(py, PyResultOf::new(py, *done)?)?)),

@@ -1,0 +1,187 @@
+//! What the ledger decides, group of shards by group, and how that is put back into input order.
+
+use crate::batch::chunk::Piece;
+use crate::batch::findings::GROUPS;
+use crate::batch::pass::Call;
+use crate::batch::scanner::Terms;
+use crate::ledger::Ledger;
+use crate::ledger::keys::Columns;
+use crate::ledger::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
+use crate::scan::outcome::{Outcome, encode_into};
+use crate::threads::{self, lock};
+use std::sync::Mutex;
+
+/// Likewise for candidates and rejects to work off.
+const INLINE_LINES: usize = 2_000;
+/// Candidates whose places are asked of memory before they are applied.
+const APPLIED_AHEAD: usize = 16;
+/// The outcomes that the ledger decides, in the order of `Applied`.
+pub(crate) const DECIDED: [Outcome; 5] = [
+    Outcome::Capped,
+    Outcome::CappedCustomer,
+    Outcome::Control,
+    Outcome::Counted,
+    Outcome::Notified,
+];
+
+impl Call<'_> {
+    /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
+    pub(crate) fn apply(
+        &mut self,
+        ledger: &mut Ledger,
+        pieces: &[Piece],
+        threads: usize,
+        adds: bool,
+    ) {
+        let columns = &ledger.columns;
+        let terms = Terms {
+            rules: self.job.rules,
+            policy: self.job.policy,
+            adds,
+        };
+        let groups: Vec<Mutex<Group>> = ledger
+            .shards
+            .chunks_mut(SHARDS / GROUPS)
+            .map(|shards| {
+                Mutex::new(Group {
+                    shards,
+                    ..Group::default()
+                })
+            })
+            .collect();
+        let with_rejects: Vec<usize> = (0..pieces.len())
+            .filter(|index| {
+                !pieces[*index].front.rejects.is_empty() || !pieces[*index].body.rejects.is_empty()
+            })
+            .collect();
+        let encoded: Vec<Mutex<Vec<u8>>> = with_rejects.iter().map(|_| Mutex::default()).collect();
+        let lines: usize = pieces
+            .iter()
+            .map(|piece| piece.body.candidates.len() + piece.body.rejects.len())
+            .sum();
+        let threads = if lines < INLINE_LINES { 1 } else { threads };
+        threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
+            if let Some(group) = groups.get(task) {
+                lock(group).apply(task, columns, terms, pieces);
+            } else {
+                let piece = &pieces[with_rejects[task - GROUPS]];
+                *lock(&encoded[task - GROUPS]) =
+                    encode_rejects(&self.job.ranges[piece.range].name, piece);
+            }
+        });
+        for encoded in encoded {
+            self.done.rejects.extend_from_slice(&lock(&encoded));
+        }
+        let mut notified = Vec::new();
+        for group in groups {
+            let group = group.into_inner().unwrap_or_default();
+            for (index, counts) in group.counts {
+                for (outcome, count) in DECIDED.into_iter().zip(counts) {
+                    self.progress[index].outcomes[outcome as usize] += count;
+                }
+            }
+            notified.extend(group.notified);
+        }
+        notified.sort_unstable_by_key(|(piece, candidate, _)| (*piece, candidate.start));
+        for (piece, candidate, control) in notified {
+            self.emit(&pieces[piece], &candidate, control);
+        }
+    }
+
+    fn emit(&mut self, piece: &Piece, candidate: &Candidate, control: bool) {
+        let place = (piece.range, piece.position_of(candidate.start));
+        let content = piece.content(candidate.start, candidate.length);
+        self.done
+            .emit(self.job.rules, candidate, control, place, content);
+    }
+}
+
+/// What the ledger decides for one group of shards.
+#[derive(Default)]
+struct Group<'a> {
+    shards: &'a mut [Shard],
+    /// (piece, candidate, whether it is of the control group), in input order.
+    notified: Vec<(usize, Candidate, bool)>,
+    /// Range: lines by outcome, as `DECIDED` has them.
+    counts: Vec<(usize, [u64; DECIDED.len()])>,
+}
+
+impl Group<'_> {
+    fn apply(&mut self, group: usize, columns: &Columns, terms: Terms, pieces: &[Piece]) {
+        let first = group * self.shards.len();
+        for (index, piece) in pieces.iter().enumerate() {
+            if self
+                .counts
+                .last()
+                .is_none_or(|(range, _)| *range != piece.range)
+            {
+                self.counts.push((piece.range, [0; DECIDED.len()]));
+            }
+            if let Some(next) = pieces.get(index + 1) {
+                for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
+                    self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+                }
+            }
+            for findings in [&piece.front, &piece.body] {
+                let candidates = findings.of_group(group);
+                let (counts, notified) = (&mut self.counts, &mut self.notified);
+                decide(
+                    self.shards,
+                    first,
+                    columns,
+                    terms,
+                    candidates,
+                    |at, applied| {
+                        if let Some((_, counts)) = counts.last_mut() {
+                            counts[applied as usize] += 1;
+                        }
+                        if let Some(control) = applied.emits() {
+                            notified.push((index, candidates[at], control));
+                        }
+                    },
+                );
+            }
+        }
+        for shard in &mut *self.shards {
+            shard.set_caps(columns);
+        }
+    }
+}
+
+/// Decide candidates, in order, in shards of which the first has this number; tell what became of each by its place.
+/// `Shard::set_caps` follows, before columns are asked for anew.
+#[inline]
+pub(crate) fn decide(
+    shards: &mut [Shard],
+    first: usize,
+    columns: &Columns,
+    terms: Terms,
+    candidates: &[Candidate],
+    mut tell: impl FnMut(usize, Applied),
+) {
+    for (at, candidate) in candidates.iter().enumerate() {
+        if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
+            shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+        }
+        let shard = &mut shards[shard_of(candidate.mixed) - first];
+        let threshold = terms.rules.rules[candidate.rule as usize].threshold;
+        let applied = shard.apply(columns, candidate, threshold, terms.adds, terms.policy);
+        tell(at, applied);
+    }
+}
+
+fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (newlines, byte, reject, raw) in piece.kept_rejects() {
+        encode_into(
+            &mut out,
+            name,
+            newlines + 1,
+            byte,
+            reject.length,
+            reject.reason,
+            raw,
+        );
+    }
+    out
+}

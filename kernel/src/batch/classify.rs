@@ -1,0 +1,242 @@
+//! Decides what becomes of lines as far as that needs no ledger: the visitor that a piece scans with.
+
+use crate::batch::findings::{Findings, LINE_UNKNOWN, Reject};
+use crate::ledger::keys::{Column, Columns};
+use crate::ledger::shard::Candidate;
+use crate::rules::policy::Policy;
+use crate::rules::{Fit, Rules};
+use crate::scan::filter::Filter;
+use crate::scan::grammar::{Line, Record, Visitor};
+use crate::scan::outcome::{LATE, Outcome};
+use crate::scan::path::Path;
+use crate::segment::Segment;
+use crate::threads;
+use crate::types::clock::{self, Clock};
+use std::sync::Mutex;
+
+/// What scanning needs and does not change.
+pub struct Context<'a> {
+    /// The scanner path.
+    pub path: Path,
+    /// The targeted msisdns.
+    pub segment: &'a Segment,
+    /// The rules.
+    pub rules: &'a Rules,
+    /// Whose records are kept back.
+    pub policy: &'a Policy,
+    /// The zones.
+    pub clock: &'a Clock,
+    /// The columns of the ledger; asked rarely, as pieces remember them.
+    pub columns: Mutex<&'a mut Columns>,
+}
+
+/// The days of a range.
+#[derive(Clone, Copy, Debug)]
+pub struct Days {
+    /// A later date as written is `future`.
+    pub max: u32,
+    /// An earlier day is `late`.
+    pub open: u32,
+}
+
+/// Columns as last asked for a rule: no lock while the day stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remembered {
+    day: u32,
+    total: u32,
+    cap: u32,
+}
+
+/// Decides what needs no ledger: the visitor of a piece.
+pub struct Finder<'a, 'b> {
+    context: &'a Context<'b>,
+    days: Days,
+    findings: &'a mut Findings,
+    remembered: &'a mut Vec<Remembered>,
+    /// Records that were found in the segment.
+    matched: u64,
+    /// Whether any msisdn is suppressed.
+    suppresses: bool,
+}
+
+impl<'a, 'b> Finder<'a, 'b> {
+    /// Writes into `findings`.
+    pub fn new(
+        context: &'a Context<'b>,
+        days: Days,
+        findings: &'a mut Findings,
+        remembered: &'a mut Vec<Remembered>,
+    ) -> Finder<'a, 'b> {
+        Finder {
+            context,
+            days,
+            findings,
+            remembered,
+            matched: 0,
+            suppresses: context.policy.suppresses(),
+        }
+    }
+
+    fn count(&mut self, outcome: Outcome) {
+        self.findings.outcomes[outcome as usize] += 1;
+    }
+
+    /// Counts what was only skipped, and puts things in order.
+    pub fn finish(self, lines: u32, records: u32) {
+        let findings = self.findings;
+        findings.lines = u64::from(lines);
+        findings.outcomes[Outcome::NotInSegment as usize] = u64::from(records) - self.matched;
+        // Only late records can have come after the rejects of lines below them.
+        if findings.outcomes[Outcome::Late as usize] > 0 {
+            findings.rejects.sort_by_key(|reject| reject.start);
+        }
+        findings.group();
+    }
+
+    fn columns_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<Remembered> {
+        let rules = self.context.rules;
+        if self.remembered.is_empty() {
+            self.remembered
+                .resize(rules.rules.len() * 2, Remembered::default());
+        }
+        let remembered = &mut self.remembered[rule as usize * 2 + usize::from(yesterday)];
+        if remembered.day != day {
+            let mut columns = threads::lock(&self.context.columns);
+            let (total, cap) = columns_for(&mut columns, rules, rule, yesterday, day)?;
+            *remembered = Remembered { day, total, cap };
+        }
+        Some(*remembered)
+    }
+}
+
+/// The columns of a rule's total and of its application's cap, for a record of that day whose window opened on it or the
+/// day before; None when there are too many open columns.
+pub(crate) fn columns_for(
+    columns: &mut Columns,
+    rules: &Rules,
+    rule: u32,
+    yesterday: bool,
+    day: u32,
+) -> Option<(u32, u32)> {
+    let of = &rules.rules[rule as usize];
+    let opened = if yesterday {
+        clock::day_before(day)
+    } else {
+        day
+    };
+    let total = columns.number(&Column::Total {
+        service: of.service,
+        start_min: of.start_min,
+        end_min: of.end_min,
+        day: opened,
+    })?;
+    let application = rules.applications[of.application as usize].clone();
+    let cap = columns.number(&Column::Cap { application, day })?;
+    columns.pair(total, cap);
+    Some((total, cap))
+}
+
+impl<'s> Visitor<'s> for Finder<'_, 's> {
+    fn filter(&self) -> Filter<'s> {
+        self.context.segment.filter()
+    }
+
+    fn seeks_stranger(&self) -> bool {
+        self.findings.unmatched.is_none()
+    }
+
+    #[cold]
+    fn stranger(&mut self, msisdn: u64, start: usize) {
+        if self
+            .findings
+            .unmatched
+            .is_none_or(|(other, _)| start < other)
+        {
+            self.findings.unmatched = Some((start, msisdn));
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, msisdn: u64) {
+        self.context.segment.prefetch(msisdn);
+    }
+
+    #[inline(always)]
+    fn contains(&self, msisdn: u64) -> bool {
+        self.context.segment.contains(msisdn)
+    }
+
+    fn record(&mut self, start: usize, length: usize, record: &Record) {
+        self.matched += 1;
+        if self.suppresses && self.context.policy.is_suppressed(record.msisdn) {
+            return self.count(Outcome::Suppressed);
+        }
+        let (start, length) = (start as u32, length as u32);
+        let mut day = record.date;
+        let fit = self.context.rules.fit(record.service, || {
+            let converted = self.context.clock.convert(record.date, record.time);
+            day = converted.0;
+            converted.1
+        });
+        let span = match fit {
+            Fit::NoRule => return self.count(Outcome::NoRule),
+            Fit::Outside(threshold_min) => {
+                if record.volume > threshold_min {
+                    self.findings.outside_over += 1;
+                    self.findings
+                        .outside_over_first
+                        .get_or_insert((start, length));
+                }
+                return self.count(Outcome::OutsideWindow);
+            }
+            Fit::Inside(span) => span,
+        };
+        if day < self.days.open {
+            // The number of lines before it is found when it is written down: there are few late ones.
+            let late = Reject {
+                start,
+                line: LINE_UNKNOWN,
+                length: u64::from(length),
+                written: 0,
+                reason: LATE,
+                kept: true,
+            };
+            self.findings.rejects.push(late);
+            return self.count(Outcome::Late);
+        }
+        let Some(columns) = self.columns_of(span.rule, span.yesterday, day) else {
+            self.findings.columns_full = true;
+            return;
+        };
+        self.findings.candidates.push(Candidate {
+            mixed: record.msisdn,
+            volume: record.volume,
+            start,
+            length,
+            total: columns.total,
+            cap: columns.cap,
+            rule: span.rule,
+            day,
+        });
+    }
+
+    fn other(&mut self, start: usize, length: usize, line: u32, kind: Line) {
+        match kind {
+            Line::Blank => self.count(Outcome::Blank),
+            Line::Header => self.count(Outcome::Header),
+            Line::Reject(reason) => {
+                self.count(Outcome::Rejected);
+                self.findings.reasons[reason as usize] += 1;
+                self.findings.rejects.push(Reject {
+                    start: start as u32,
+                    line,
+                    length: length as u64,
+                    written: 0,
+                    reason: reason as u8,
+                    kept: true,
+                });
+            }
+            Line::Record(_) => {}
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What was found in some lines, as far as that needs no ledger: counts, rejects, and candidates for the ledger.
+
+use crate::ledger::shard::{Candidate, SHARDS, shard_of};
+use crate::scan::grammar::LINE_BYTES_MAX;
+use crate::scan::outcome::{OUTCOMES, REASONS, escaped_bytes};
+
+/// Groups of shards: the units of parallel work on the ledger.
+pub const GROUPS: usize = 32;
+const GROUP_SHARDS: usize = SHARDS / GROUPS;
+/// Stands for the line of a late record that has not been counted yet.
+pub const LINE_UNKNOWN: u32 = u32::MAX;
+
+/// A line that is kept with its reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Reject {
+    /// Where its content starts in the buffer.
+    pub start: u32,
+    /// Lines before it in the same findings; `LINE_UNKNOWN` of a late record until they are counted.
+    pub line: u32,
+    /// Length of its content.
+    pub length: u64,
+    /// Bytes that what is kept of its content takes when it is written down.
+    pub written: u32,
+    /// A `Reason` or `LATE`.
+    pub reason: u8,
+    /// False when it is counted, but its bytes are not kept.
+    pub kept: bool,
+}
+
+impl Reject {
+    /// What is kept of its content, in the buffer that it was found in.
+    pub fn raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start as usize..][..self.length.min(LINE_BYTES_MAX as u64) as usize]
+    }
+}
+
+/// What was found in some lines.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// All lines.
+    pub lines: u64,
+    /// Lines by outcome, as far as the outcome needs no ledger.
+    pub outcomes: [u64; OUTCOMES.len()],
+    /// Rejected lines by reason.
+    pub reasons: [u64; REASONS.len()],
+    /// Rejected and late lines, in order.
+    pub rejects: Vec<Reject>,
+    /// Records for the ledger, in order.
+    pub candidates: Vec<Candidate>,
+    /// The same by group, in order within each: what applies them reads memory in sequence.
+    grouped: Vec<Candidate>,
+    /// Where each group begins in `grouped`.
+    groups: Vec<u32>,
+    /// Records outside their hours with a volume above a threshold of their service.
+    pub outside_over: u64,
+    /// (start, length) of the first of them.
+    pub outside_over_first: Option<(u32, u32)>,
+    /// (start, mixed msisdn) of the first record that is not in the segment.
+    pub unmatched: Option<(usize, u64)>,
+    /// There were more open columns than the ledger can number.
+    pub columns_full: bool,
+}
+
+impl Findings {
+    pub(crate) fn clear(&mut self) {
+        let Findings {
+            rejects,
+            candidates,
+            grouped,
+            groups,
+            ..
+        } = std::mem::take(self);
+        *self = Findings {
+            rejects,
+            candidates,
+            grouped,
+            groups,
+            ..Findings::default()
+        };
+        self.rejects.clear();
+        self.candidates.clear();
+        self.grouped.clear();
+        self.groups.clear();
+    }
+
+    /// Finish the rejects of `bytes`, whose first line starts at `begin`: the lines before late ones, and what each takes.
+    pub(crate) fn measure_rejects(&mut self, bytes: &[u8], begin: usize) {
+        // A late record does not know its line: it is counted from the last one that is known.
+        let (mut at, mut line) = (begin, 0);
+        for reject in &mut self.rejects {
+            let start = reject.start as usize;
+            if reject.line == LINE_UNKNOWN {
+                reject.line = line + memchr::memchr_iter(b'\n', &bytes[at..start]).count() as u32;
+            }
+            (at, line) = (start, reject.line);
+            reject.written = escaped_bytes(reject.raw(bytes)) as u32;
+        }
+    }
+
+    /// Order the candidates by group, keeping their order within each.
+    pub(crate) fn group(&mut self) {
+        let mut counts = [0u32; GROUPS + 1];
+        for candidate in &self.candidates {
+            counts[group_of(candidate) + 1] += 1;
+        }
+        for group in 0..GROUPS {
+            counts[group + 1] += counts[group];
+        }
+        self.groups.extend_from_slice(&counts);
+        self.grouped.clone_from(&self.candidates);
+        for candidate in &self.candidates {
+            let next = &mut counts[group_of(candidate)];
+            self.grouped[*next as usize] = *candidate;
+            *next += 1;
+        }
+    }
+
+    /// The candidates of a group, in order.
+    pub fn of_group(&self, group: usize) -> &[Candidate] {
+        match self.groups.as_slice() {
+            [] => &[],
+            groups => &self.grouped[groups[group] as usize..groups[group + 1] as usize],
+        }
+    }
+}
+
+fn group_of(candidate: &Candidate) -> usize {
+    shard_of(candidate.mixed) / GROUP_SHARDS
+}

@@ -1,0 +1,269 @@
+//! Where the reading of one range stands: lines are put together from pieces here, in order.
+
+use crate::batch::chunk::{DATA, Piece};
+use crate::batch::classify::{Context, Days};
+use crate::batch::findings::Findings;
+use crate::crc::combine;
+use crate::input::source::Problem;
+use crate::scan::fragment::Fragment;
+use crate::scan::grammar::{self as scan, Line};
+use crate::scan::outcome::{OUTCOMES, REASONS, Reason, encoded_bytes, escaped_bytes};
+
+/// What the caller asks to be read.
+#[derive(Clone, Debug, Default)]
+pub struct RangeSpec {
+    /// What rejects carry.
+    pub name: String,
+    /// The file.
+    pub path: Vec<u8>,
+    /// It is gzip.
+    pub compressed: bool,
+    /// First byte.
+    pub start: u64,
+    /// The bytes before it may be read.
+    pub end: u64,
+    /// An unterminated last line is taken, too.
+    pub last: bool,
+    /// 0: a line starts at `start`; 1: it continues a line that was taken; 2: likewise, and that ended in `\r`.
+    pub tail: u8,
+    /// Line ends before `start`.
+    pub newlines: u64,
+    /// CRC of the bytes before `start`.
+    pub digest: u64,
+    /// A later date as written is `future`.
+    pub day_max: u32,
+    /// An earlier day is `late`.
+    pub day_open: u32,
+    /// Bytes of encoded rejects that may still be kept.
+    pub rejects_left_bytes: u64,
+}
+
+/// Where a range stands.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes [start, taken) are lines that were decided.
+    pub taken: u64,
+    /// Position of the next piece to plan.
+    pub next: u64,
+    /// Line ends before `taken`.
+    pub newlines: u64,
+    /// As in `RangeSpec`, at `taken`.
+    pub tail: u8,
+    /// Nothing more can be taken now.
+    pub complete: bool,
+    /// Lines taken.
+    pub lines: u64,
+    /// Lines by outcome.
+    pub outcomes: [u64; OUTCOMES.len()],
+    /// Rejected lines by reason.
+    pub reasons: [u64; REASONS.len()],
+    /// Bytes of encoded rejects kept.
+    pub kept_bytes: u64,
+    /// (lines, from, to) of rejects counted alone.
+    pub dropped: Option<(u64, u64, u64)>,
+    /// Why no more could be read.
+    pub problem: Option<Problem>,
+    /// The bytes from `taken` on that were merged: a line whose end is not known yet.
+    pub fragment: Fragment,
+    /// CRC of all merged bytes.
+    crc: u64,
+    /// CRC of the bytes before `taken`.
+    digest: Digest,
+}
+
+/// A CRC that is only put together when it is asked for: that costs about a microsecond.
+#[derive(Clone, Copy, Debug, Default)]
+struct Digest {
+    before: u64,
+    after: u64,
+    after_bytes: u64,
+}
+
+impl Progress {
+    /// The beginning of a range.
+    pub fn new(spec: &RangeSpec) -> Progress {
+        Progress {
+            taken: spec.start,
+            next: spec.start,
+            newlines: spec.newlines,
+            tail: spec.tail,
+            crc: spec.digest,
+            digest: Digest {
+                before: spec.digest,
+                ..Digest::default()
+            },
+            ..Progress::default()
+        }
+    }
+
+    /// CRC of the bytes before `taken`.
+    pub fn digest(&self) -> u64 {
+        combine(
+            self.digest.before,
+            self.digest.after,
+            self.digest.after_bytes,
+        )
+    }
+
+    /// Whether anything came of this range.
+    pub fn has_moved(&self, spec: &RangeSpec) -> bool {
+        self.complete || self.taken > spec.start
+    }
+
+    /// Add the next piece of the range. A line that ends in its head becomes its front.
+    pub fn merge(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
+        if piece.head == 0 {
+            self.fragment.extend(piece.data());
+        } else {
+            self.fragment.extend(&piece.data()[..piece.head]);
+            self.decide(spec, context, piece);
+            self.newlines += 1;
+            piece.body_newlines = self.newlines;
+            self.newlines += piece.body.lines;
+            self.taken = piece.position + piece.body_end as u64;
+            self.tail = 0;
+            self.fragment.extend(&piece.data()[piece.body_end..]);
+            self.digest = Digest {
+                before: self.crc,
+                after: piece.body_crc,
+                after_bytes: piece.body_end as u64,
+            };
+        }
+        self.crc = combine(self.crc, piece.crc, piece.len as u64);
+        self.count(spec, piece);
+        if piece.problem.is_some() || piece.len < piece.wanted {
+            let short = || Problem::short(spec.end);
+            self.problem = Some(piece.problem.take().unwrap_or_else(short));
+            self.complete = true;
+        } else if piece.position + piece.len as u64 >= spec.end {
+            self.complete = true;
+        }
+    }
+
+    /// Whether the range is over with an unterminated line that is to be taken.
+    pub fn has_last_line(&self, spec: &RangeSpec) -> bool {
+        spec.last && self.complete && self.problem.is_none() && !self.fragment.is_empty()
+    }
+
+    /// Take the unterminated last line, as the front of an empty piece.
+    pub fn merge_last_line(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
+        let bytes = self.fragment.len();
+        let tail = if self.fragment.last() == b'\r' { 2 } else { 1 };
+        // After a byte-order mark alone the first line has yet to begin.
+        let begun = self.decide(spec, context, piece);
+        self.taken += bytes;
+        self.tail = if begun { tail } else { 0 };
+        self.digest = Digest {
+            before: self.crc,
+            ..Digest::default()
+        };
+        self.count(spec, piece);
+    }
+
+    /// Decide the line in the fragment and forget it; false when there was no more than a byte-order mark.
+    fn decide(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) -> bool {
+        let days = Days {
+            max: spec.day_max,
+            open: spec.day_open,
+        };
+        let first = self.newlines == 0 && self.tail == 0;
+        let mark = if self.taken == 0 {
+            self.fragment.byte_order_mark()
+        } else {
+            0
+        };
+        let (content, length) = (
+            self.fragment.content(mark),
+            self.fragment.content_bytes(mark),
+        );
+        piece.front_position = self.taken + mark as u64;
+        piece.front_newlines = self.newlines;
+        let kind = match (self.tail, self.fragment.short()) {
+            (0, _) if mark as u64 == self.fragment.len() => {
+                self.fragment.clear();
+                return false;
+            }
+            (0, _) => Some(scan::parse_line(content, first, spec.day_max)),
+            // It is the line end of a line that was taken without it.
+            (_, Some(b"\n")) | (1, Some(b"\r\n" | b"\r")) => None,
+            _ => Some(Line::Reject(Reason::Columns)),
+        };
+        if let Some(kind) = kind {
+            piece.scan_front(context, days, content, length, kind);
+        }
+        self.fragment.clear();
+        true
+    }
+
+    fn count(&mut self, spec: &RangeSpec, piece: &mut Piece) {
+        let (position, front_position) = (piece.position, piece.front_position);
+        for (in_front, newlines, findings) in [
+            (true, piece.front_newlines, &mut piece.front),
+            (false, piece.body_newlines, &mut piece.body),
+        ] {
+            self.lines += findings.lines;
+            for (sum, count) in self.outcomes.iter_mut().zip(findings.outcomes) {
+                *sum += count;
+            }
+            for (sum, count) in self.reasons.iter_mut().zip(findings.reasons) {
+                *sum += count;
+            }
+            let place = |start: u32| {
+                if in_front {
+                    front_position
+                } else {
+                    position + u64::from(start) - DATA as u64
+                }
+            };
+            self.keep_rejects(spec, findings, newlines, place);
+        }
+    }
+
+    fn keep_rejects(
+        &mut self,
+        spec: &RangeSpec,
+        findings: &mut Findings,
+        newlines: u64,
+        place: impl Fn(u32) -> u64,
+    ) {
+        let name_bytes = escaped_bytes(spec.name.as_bytes());
+        for reject in &mut findings.rejects {
+            let from = place(reject.start);
+            let bytes = encoded_bytes(
+                name_bytes,
+                newlines + u64::from(reject.line) + 1,
+                from,
+                reject.length,
+                reject.reason,
+                reject.written as usize,
+            );
+            reject.kept = self.keep(spec, bytes as u64, (from, from + reject.length));
+        }
+    }
+
+    /// Whether a reject at [from, to) is kept that takes so many bytes as it is written down. The first that does not fit
+    /// into what is left ends it for all after it: so some bytes of a range can say what may be kept of them without
+    /// knowing how many rejects come before.
+    pub(crate) fn keep(&mut self, spec: &RangeSpec, bytes: u64, (from, to): (u64, u64)) -> bool {
+        if self.dropped.is_none() && self.kept_bytes + bytes <= spec.rejects_left_bytes {
+            self.kept_bytes += bytes;
+            return true;
+        }
+        self.drop_rejects((1, from, to));
+        false
+    }
+
+    /// Count rejects (lines, from, to) whose bytes are not kept.
+    pub(crate) fn drop_rejects(&mut self, (lines, from, to): (u64, u64, u64)) {
+        let dropped = self.dropped.get_or_insert((0, from, to));
+        dropped.0 += lines;
+        dropped.2 = to;
+    }
+
+    /// Add a part of the range that was read elsewhere, up to `taken`: its line ends, its CRC, and the tail at its end.
+    pub(crate) fn append(&mut self, taken: u64, newlines: u64, crc: u64, tail: u8) {
+        self.digest.before = combine(self.digest.before, crc, taken - self.taken);
+        self.newlines += newlines;
+        (self.taken, self.tail) = (taken, tail);
+    }
+}

@@ -1,0 +1,3 @@
+//! Bytes of input files.
+
+pub mod source;

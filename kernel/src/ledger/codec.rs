@@ -1,0 +1,416 @@
+//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards. `loading` reads them.
+//!
+//! A blob is self-contained, little endian:
+//!
+//! ```text
+//! magic "UPSWLDG1" | kind u8 (B, D) | base: shard u8 | columns u32 | columns … | entries per shard u32 (B: 1, D: 256)
+//! | entries: key u64 (its column numbered within this blob, from 0), value u64 | CRC-64/NVME of all before
+//! ```
+//!
+//! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
+//! makes reading them back sequential in memory.
+
+use crate::crc::crc64;
+use crate::ledger::keys::{Column, Columns};
+use crate::ledger::shard::{SHARDS, column_of, with_column};
+use crate::ledger::{Ledger, key_in};
+use crate::rules::policy::Forgotten;
+use crate::threads;
+use crate::wire::Input;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+const MAGIC: &[u8; 8] = b"UPSWLDG1";
+pub(crate) const ENTRY_BYTES: usize = 16;
+/// Below so many changed entries, threads cost more than they give.
+const INLINE_ENTRIES: usize = 20_000;
+
+/// Append the definition of a column.
+pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
+    match column {
+        Column::Total {
+            service,
+            start_min,
+            end_min,
+            day,
+        } => {
+            out.push(b'T');
+            out.extend_from_slice(&service.to_le_bytes());
+            out.extend_from_slice(&start_min.to_le_bytes());
+            out.extend_from_slice(&end_min.to_le_bytes());
+            out.extend_from_slice(&day.to_le_bytes());
+        }
+        Column::Cap { application, day } => {
+            out.push(b'C');
+            out.extend_from_slice(&day.to_le_bytes());
+            out.extend_from_slice(&(application.len() as u32).to_le_bytes());
+            out.extend_from_slice(application.as_bytes());
+        }
+        // No blob has it: for the place of its entries alone.
+        Column::Customer { day } => {
+            out.push(b'N');
+            out.extend_from_slice(&day.to_le_bytes());
+        }
+    }
+}
+
+fn column(input: &mut Input) -> Option<Column> {
+    match input.u8()? {
+        b'T' => Some(Column::Total {
+            service: input.u32()?,
+            start_min: input.u16()?,
+            end_min: input.u16()?,
+            day: input.day()?,
+        }),
+        b'C' => {
+            let day = input.day()?;
+            let length = input.u32()? as usize;
+            let application = std::str::from_utf8(input.take(length)?).ok()?.into();
+            Some(Column::Cap { application, day })
+        }
+        _ => None,
+    }
+}
+
+/// Makes one blob at its length, since blobs are large: its columns, numbered in the order of their first use, have to be
+/// known before its entries come.
+struct Writer {
+    numbers: Vec<u32>,
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// A blob of these entries per shard; `keys` are theirs, in order.
+    fn new(
+        columns: &Columns,
+        kind: &[u8],
+        counts: &[u32],
+        keys: impl Iterator<Item = u64>,
+    ) -> Writer {
+        let mut numbers = vec![u32::MAX; columns.defined.len()];
+        let (mut used, mut definitions) = (0u32, Vec::new());
+        for key in keys {
+            let number = column_of(key) as usize;
+            if numbers[number] == u32::MAX
+                && let Some(column) = &columns.defined[number]
+            {
+                put_column(&mut definitions, column);
+                numbers[number] = used;
+                used += 1;
+            }
+        }
+        let entries: usize = counts.iter().map(|count| *count as usize).sum();
+        let around = MAGIC.len() + kind.len() + definitions.len() + counts.len() * 4 + 12;
+        let mut out = Vec::with_capacity(around + entries * ENTRY_BYTES);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(kind);
+        out.extend_from_slice(&used.to_le_bytes());
+        out.extend_from_slice(&definitions);
+        for count in counts {
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        Writer { numbers, out }
+    }
+
+    fn put(&mut self, key: u64, value: u64) {
+        let number = self.numbers[column_of(key) as usize];
+        self.out
+            .extend_from_slice(&with_column(key, number).to_le_bytes());
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let crc = crc64(&self.out, 0);
+        self.out.extend_from_slice(&crc.to_le_bytes());
+        self.out
+    }
+}
+
+/// What a blob holds, checked in its shape but not yet in its sum.
+pub(crate) struct Blob<'a> {
+    pub(crate) columns: Vec<Column>,
+    /// The entries of each shard; of a base, of its own alone.
+    pub(crate) entries: Vec<&'a [u8]>,
+    pub(crate) shard: Option<usize>,
+}
+
+impl<'a> Blob<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Blob<'a>> {
+        let (body, _) = bytes.split_last_chunk::<8>()?;
+        let mut input = Input(body);
+        if input.take(MAGIC.len())? != MAGIC {
+            return None;
+        }
+        let shard = match input.u8()? {
+            b'B' => Some(usize::from(input.u8()?)),
+            b'D' => None,
+            _ => return None,
+        };
+        let mut columns = Vec::new();
+        for _ in 0..input.u32()? {
+            columns.push(column(&mut input)?);
+        }
+        let mut counts = Vec::new();
+        for _ in 0..if shard.is_some() { 1 } else { SHARDS } {
+            counts.push(input.u32()? as usize);
+        }
+        let mut entries = Vec::new();
+        for count in counts {
+            entries.push(input.take(count.checked_mul(ENTRY_BYTES)?)?);
+        }
+        input.0.is_empty().then_some(Blob {
+            columns,
+            entries,
+            shard,
+        })
+    }
+}
+
+/// A blob without the entries of some msisdns, and the hashes of those that had some.
+pub type Rest = (Vec<u8>, BTreeSet<u64>);
+
+/// The blob without the entries of some msisdns; None when it has none of them. Err: it is damaged.
+pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Rest>, &'static str> {
+    const DAMAGED: &str = "the blob is damaged";
+    let blob = Blob::read(bytes)
+        .filter(|_| is_whole(bytes))
+        .ok_or(DAMAGED)?;
+    let mut gone = BTreeSet::new();
+    let mut stays = |shard: usize, entry: &[u8]| {
+        let key = entry.first_chunk::<8>().map(|key| u64::from_le_bytes(*key));
+        let hash = key.and_then(|key| forgotten.find(key_in(shard, key)));
+        gone.extend(hash);
+        hash.is_none()
+    };
+    let first = blob.shard.unwrap_or(0);
+    let mut kept: Vec<Vec<&[u8]>> = Vec::with_capacity(blob.entries.len());
+    for (at, entries) in blob.entries.iter().enumerate() {
+        let entries = entries.chunks_exact(ENTRY_BYTES);
+        kept.push(entries.filter(|entry| stays(first + at, entry)).collect());
+    }
+    let before: usize = blob.entries.iter().map(|entries| entries.len()).sum();
+    let after: usize = kept.iter().map(|entries| entries.len() * ENTRY_BYTES).sum();
+    if before == after {
+        return Ok(None);
+    }
+    // Columns that nothing uses any more do no harm.
+    let head = bytes.len() - before - kept.len() * size_of::<u32>() - size_of::<u64>();
+    let mut out = bytes[..head].to_vec();
+    for entries in &kept {
+        out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+    }
+    for entry in kept.iter().flatten() {
+        out.extend_from_slice(entry);
+    }
+    let crc = crc64(&out, 0);
+    out.extend_from_slice(&crc.to_le_bytes());
+    Ok(Some((out, gone)))
+}
+
+pub(crate) fn is_whole(blob: &[u8]) -> bool {
+    blob.split_last_chunk::<8>()
+        .is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
+}
+
+impl Ledger {
+    /// One shard as a base blob: all of its live entries.
+    pub fn shard_blob(&self, index: usize) -> Vec<u8> {
+        let shard = &self.shards[index];
+        let columns = &self.columns;
+        let count = shard.kept(columns) as u32;
+        let entries = || {
+            let entries = shard.entries(columns);
+            entries.filter(|(key, _)| columns.is_kept(column_of(*key)))
+        };
+        let keys = entries().map(|(key, _)| key);
+        let mut writer = Writer::new(columns, &[b'B', index as u8], &[count], keys);
+        for (key, value) in entries() {
+            writer.put(key, value);
+        }
+        writer.finish()
+    }
+
+    /// About how long `shard_blob` is.
+    pub fn shard_blob_bytes(&self, index: usize) -> usize {
+        self.shards[index].alive(&self.columns) * ENTRY_BYTES + 64
+    }
+
+    /// What changed since the last delta; empty when nothing did.
+    pub fn take_delta(&mut self, threads: usize) -> Vec<u8> {
+        let changed = self.changed();
+        if changed == 0 {
+            return Vec::new();
+        }
+        let threads = if changed < INLINE_ENTRIES { 1 } else { threads };
+        let columns = &self.columns;
+        let shards: Vec<_> = self
+            .shards
+            .iter_mut()
+            .map(|shard| Mutex::new((shard, Vec::new())))
+            .collect();
+        threads::for_each(threads, SHARDS, |index| {
+            let (shard, entries) = &mut *threads::lock(&shards[index]);
+            *entries = shard.take_dirty(columns);
+        });
+        let shards: Vec<Vec<(u64, u64)>> = shards
+            .into_iter()
+            .map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner).1)
+            .collect();
+        let counts: Vec<u32> = shards.iter().map(|entries| entries.len() as u32).collect();
+        let keys = shards.iter().flatten().map(|(key, _)| *key);
+        let mut writer = Writer::new(columns, b"D", &counts, keys);
+        for entries in shards {
+            for (key, value) in entries {
+                writer.put(key, value);
+            }
+        }
+        writer.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::loading::Loading;
+    use crate::ledger::shard::{Applied, Candidate, shard_of};
+    use crate::rules::policy::Policy;
+    use crate::rules::siphash::Keyed;
+    use crate::types::msisdn;
+
+    fn total(day: u32) -> Column {
+        Column::Total {
+            service: 1,
+            start_min: 0,
+            end_min: 1440,
+            day,
+        }
+    }
+
+    fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Applied {
+        let total = ledger.columns.number(&total(day)).expect("room");
+        let cap = ledger
+            .columns
+            .number(&Column::Cap {
+                application: "A".into(),
+                day,
+            })
+            .expect("room");
+        let mixed = msisdn::mix(msisdn::POW10[10] + dial);
+        let candidate = Candidate {
+            mixed,
+            volume,
+            start: 0,
+            length: 0,
+            total,
+            cap,
+            rule: 0,
+            day,
+        };
+        let shard = &mut ledger.shards[shard_of(mixed)];
+        let applied = shard.apply(&ledger.columns, &candidate, 100, true, &Policy::default());
+        shard.set_caps(&ledger.columns);
+        applied
+    }
+
+    #[test]
+    fn bases_and_deltas_give_the_ledger_back() {
+        let mut ledger = Ledger::default();
+        let mut deltas = Vec::new();
+        let mut bases = Vec::new();
+        for batch in 0..6u64 {
+            for i in 0..5000 {
+                add(
+                    &mut ledger,
+                    i * 13 % 4000,
+                    20_200_417 + (i % 2) as u32,
+                    i % 60,
+                );
+            }
+            deltas.push((batch, ledger.take_delta(1)));
+            let shards = batch as usize * 40..batch as usize * 40 + 56;
+            bases.extend(shards.map(|shard| (batch, ledger.shard_blob(shard))));
+        }
+        assert!(ledger.take_delta(1).is_empty());
+        let bases: Vec<(u64, &[u8])> = bases
+            .iter()
+            .map(|(batch, blob)| (*batch, blob.as_slice()))
+            .collect();
+        let deltas: Vec<(u64, &[u8])> = deltas
+            .iter()
+            .map(|(batch, blob)| (*batch, blob.as_slice()))
+            .collect();
+        let backwards: Vec<(u64, &[u8])> = bases.iter().rev().copied().collect();
+        let orders = [(&bases, bases.len()), (&bases, 7), (&backwards, 100)];
+        for (threads, (bases, at_once)) in [1, 2, 2].into_iter().zip(orders) {
+            let mut loading = Loading::new(0, threads, 0);
+            for some in bases.chunks(at_once) {
+                loading.add_bases(some).expect("whole");
+            }
+            for some in deltas.chunks(at_once) {
+                loading.add_deltas(some).expect("whole");
+            }
+            let loaded = loading.finish();
+            assert_eq!(ledger.items(), loaded.items());
+            assert_eq!(ledger.caps(), loaded.caps());
+            assert_eq!(ledger.entries(), loaded.entries());
+        }
+        let mut damaged = deltas[0].1.to_vec();
+        damaged[40] ^= 4;
+        assert!(Ledger::load(&[], &[(0, &damaged)], 0, 1).is_err());
+        assert!(Ledger::load(&deltas, &[], 0, 1).is_err());
+    }
+
+    #[test]
+    fn who_is_forgotten_is_in_no_blob() {
+        let mut ledger = Ledger::default();
+        for dial in 0..2000 {
+            add(&mut ledger, dial, 20_200_417, 101);
+        }
+        let keyed = Keyed::new([7; 16]);
+        let digits = msisdn::digits_of(msisdn::POW10[10] + 1234);
+        let forgotten = Forgotten {
+            keyed,
+            hashes: std::iter::once(keyed.hash(digits.as_bytes())).collect(),
+        };
+        let delta = ledger.take_delta(1);
+        let bases: Vec<Vec<u8>> = (0..SHARDS).map(|shard| ledger.shard_blob(shard)).collect();
+        let without = |blob: &Vec<u8>| {
+            let (rest, gone) = without(blob, &forgotten).expect("whole")?;
+            assert!(gone.iter().eq(&forgotten.hashes));
+            Some(rest)
+        };
+        let changed: Vec<Vec<u8>> = bases.iter().filter_map(without).collect();
+        assert_eq!(1, changed.len());
+        assert_eq!(None, without(&changed[0]));
+        let delta = without(&delta).expect("it is there");
+        let loaded = Ledger::load(&[], &[(1, &delta)], 0, 1).expect("whole");
+        ledger.forget(&forgotten);
+        for (expected, actual) in ledger.items().into_iter().zip(loaded.items()) {
+            assert_eq!(expected, actual);
+        }
+        assert_eq!((1999, 1999), loaded.entries());
+        assert_eq!((1999, 1999), ledger.entries());
+        assert!(ledger.take_delta(1).is_empty());
+        assert!(super::without(&bases[0][1..], &forgotten).is_err());
+    }
+
+    #[test]
+    fn closed_days_are_forgotten_and_their_columns_used_again() {
+        let mut ledger = Ledger::default();
+        for day in 20_200_401..20_200_431 {
+            for dial in 0..300 {
+                assert_eq!(Applied::Counted, add(&mut ledger, dial, day, 100));
+                assert_eq!(Applied::Notified, add(&mut ledger, dial, day, 1));
+                assert_eq!(Applied::Capped, add(&mut ledger, dial, day, 1));
+            }
+            ledger.drop_before(day);
+            assert_eq!((300, 300), ledger.entries());
+            for _ in 0..16 {
+                ledger.sweep();
+            }
+            ledger.take_delta(1);
+        }
+        assert!(ledger.columns.defined.len() <= 5);
+        assert_eq!(300, ledger.items().len());
+    }
+}

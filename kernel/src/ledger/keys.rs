@@ -1,0 +1,191 @@
+//! What entries of the ledger are about, by number.
+//!
+//! There are few columns at a time: services and applications, times windows, times open days. Numbers are given as
+//! columns appear and given back when their days are over; nothing that is kept depends on them.
+
+use crate::crc::crc64;
+use crate::types::clock;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Bits of a column's number.
+pub const COLUMN_BITS: u32 = 20;
+/// Numbers that there are; 0 is never given.
+pub const COLUMNS_MAX: usize = 1 << COLUMN_BITS;
+
+/// What an entry is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Column {
+    /// The total of a service within a window's occurrence.
+    Total {
+        /// The service.
+        service: u32,
+        /// First minute of the window.
+        start_min: u16,
+        /// First minute after it.
+        end_min: u16,
+        /// The day it opened.
+        day: u32,
+    },
+    /// The cap of an application on a day.
+    Cap {
+        /// Its name.
+        application: Arc<str>,
+        /// The record's day.
+        day: u32,
+    },
+    /// How many notifications a customer has had on a day: as many as there are caps. It is never kept, since the caps
+    /// give it.
+    Customer {
+        /// The records' day.
+        day: u32,
+    },
+}
+
+impl Column {
+    /// The last day whose records may ask for it.
+    pub(crate) fn last_day(&self) -> u32 {
+        match *self {
+            Column::Total {
+                start_min,
+                end_min,
+                day,
+                ..
+            } if end_min <= start_min => clock::day_after(day),
+            Column::Total { day, .. } | Column::Cap { day, .. } | Column::Customer { day } => day,
+        }
+    }
+
+    fn salt(&self) -> u64 {
+        let mut bytes = Vec::new();
+        crate::ledger::codec::put_column(&mut bytes, self);
+        crc64(&bytes, 0)
+    }
+}
+
+/// The columns by number.
+#[derive(Debug, Default)]
+pub struct Columns {
+    /// None: never given (number 0) or given back.
+    pub(crate) defined: Vec<Option<Column>>,
+    pub(crate) salts: Vec<u64>,
+    pub(crate) dead: Vec<bool>,
+    numbers: HashMap<Column, u32>,
+    free: Vec<u32>,
+    /// Of a cap: the only total whose firing has set it, so that this total's fired bit says all; or 0 for none yet, or
+    /// `SHARED`. It spares nearly every record a second look into the table.
+    pub(crate) partners: Vec<u32>,
+    /// Of a cap: the column that counts it, once customers are counted; otherwise 0.
+    pub(crate) customers: Vec<u32>,
+    /// Whether customers are counted.
+    counting: bool,
+}
+
+/// The cap may have been set by several totals, or before this process.
+const SHARED: u32 = u32::MAX;
+
+impl Columns {
+    /// The number of a column; None when there are too many open ones (2^20).
+    pub fn number(&mut self, column: &Column) -> Option<u32> {
+        if let Some(number) = self.numbers.get(column) {
+            return Some(*number);
+        }
+        if self.defined.is_empty() {
+            self.push(None);
+        }
+        let customer = match *column {
+            Column::Cap { day, .. } if self.counting => self.number(&Column::Customer { day })?,
+            _ => 0,
+        };
+        let number = self.free.pop().unwrap_or(self.defined.len() as u32);
+        if number as usize >= COLUMNS_MAX {
+            return None;
+        }
+        if number as usize == self.defined.len() {
+            self.push(None);
+        }
+        self.salts[number as usize] = column.salt();
+        self.defined[number as usize] = Some(column.clone());
+        self.dead[number as usize] = false;
+        self.partners[number as usize] = 0;
+        self.customers[number as usize] = customer;
+        self.numbers.insert(column.clone(), number);
+        Some(number)
+    }
+
+    fn push(&mut self, column: Option<Column>) {
+        self.defined.push(column);
+        self.salts.push(0);
+        self.dead.push(false);
+        self.partners.push(0);
+        self.customers.push(0);
+    }
+
+    /// Have customers counted from now on; whether they were not before. None when there are too many columns.
+    pub(crate) fn count_customers(&mut self) -> Option<bool> {
+        if self.counting {
+            return Some(false);
+        }
+        for number in 1..self.defined.len() {
+            if let Some(Column::Cap { day, .. }) = self.defined[number]
+                && !self.dead[number]
+            {
+                self.customers[number] = self.number(&Column::Customer { day })?;
+            }
+        }
+        self.counting = true;
+        Some(true)
+    }
+
+    /// Say that this total and this cap are asked for together from now on. Whoever sets a cap says so before.
+    pub fn pair(&mut self, total: u32, cap: u32) {
+        let partner = &mut self.partners[cap as usize];
+        *partner = if *partner == 0 || *partner == total {
+            total
+        } else {
+            SHARED
+        };
+    }
+
+    /// Say that a cap is set otherwise than by the firing of a total.
+    pub(crate) fn share(&mut self, cap: u32) {
+        self.partners[cap as usize] = SHARED;
+    }
+
+    /// Whether entries of a column are part of what is kept.
+    pub(crate) fn is_kept(&self, number: u32) -> bool {
+        !matches!(
+            self.defined[number as usize],
+            None | Some(Column::Customer { .. })
+        )
+    }
+
+    pub(crate) fn is_dead(&self, number: u32) -> bool {
+        self.dead[number as usize]
+    }
+
+    /// Mark what can receive no record of `day_open` or later; true when anything was.
+    pub(crate) fn close(&mut self, day_open: u32) -> bool {
+        let mut any = false;
+        for number in 1..self.defined.len() {
+            if let Some(column) = &self.defined[number]
+                && !self.dead[number]
+                && column.last_day() < day_open
+            {
+                self.numbers.remove(column);
+                self.dead[number] = true;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Give back the numbers of dead columns; no entry holds them any more.
+    pub(crate) fn release(&mut self) {
+        for number in 1..self.defined.len() {
+            if self.dead[number] && self.defined[number].take().is_some() {
+                self.free.push(number as u32);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! From the blobs of a checkpoint to a ledger.
+//!
+//! Bases come first, each of which fills its shard, and then the deltas, which add what is newer: both some at a time, so
+//! that few need be in memory at once. A delta says nothing about a shard whose base is of its batch or a later one.
+
+use crate::ledger::Ledger;
+use crate::ledger::codec::{Blob, ENTRY_BYTES, is_whole};
+use crate::ledger::keys::{Column, Columns};
+use crate::ledger::shard::{LOOKED_AHEAD, SHARDS, Shard, column_of, with_column};
+use crate::threads;
+use std::sync::Mutex;
+
+/// Stands for a column that is closed, among the numbers of a blob's columns.
+const CLOSED: u32 = 0;
+
+/// A batch and a blob of it.
+pub type Kept<'a> = (u64, &'a [u8]);
+
+/// A ledger of which blobs are still to come.
+pub struct Loading {
+    ledger: Ledger,
+    /// By shard: the batch of the base that it was filled with.
+    filled: Vec<Option<u64>>,
+    /// Entries of a shard for which room is made besides those of its base.
+    newer: usize,
+    day_open: u32,
+    threads: usize,
+}
+
+impl Loading {
+    /// Begin, without what can receive no record of `day_open` or later. `delta_bytes`: about those of all deltas. Much of
+    /// what they say is new, and a table that must grow for it costs its pages twice.
+    pub fn new(day_open: u32, threads: usize, delta_bytes: usize) -> Self {
+        Loading {
+            ledger: Ledger::default(),
+            filled: vec![None; SHARDS],
+            newer: delta_bytes / (SHARDS * ENTRY_BYTES) * 3 / 4,
+            day_open,
+            threads,
+        }
+    }
+
+    /// Fill the shards of some bases. Of two bases of a shard the newer counts. Err says which is damaged.
+    pub fn add_bases(&mut self, bases: &[Kept]) -> Result<(), String> {
+        let mut base_of: Vec<Option<Source>> = Vec::new();
+        base_of.resize_with(SHARDS, || None);
+        for (shard, source) in self.read(bases, "base")? {
+            let Some(shard) = shard else {
+                return Err(damaged("base", source.batch));
+            };
+            if self.filled[shard] < Some(source.batch) {
+                self.filled[shard] = Some(source.batch);
+                base_of[shard] = Some(source);
+            }
+        }
+        let newer = self.newer;
+        self.fill(|index, shard, columns| {
+            let Some(base) = &base_of[index] else {
+                return Some(());
+            };
+            *shard = Shard::default();
+            shard.reserve(columns, base.entries[0].len() / ENTRY_BYTES + newer);
+            base.apply(shard, columns, base.entries[0])
+        })
+    }
+
+    /// Add some deltas, in commit order, once all bases are there. Err says which is damaged.
+    pub fn add_deltas(&mut self, deltas: &[Kept]) -> Result<(), String> {
+        let mut sources = Vec::new();
+        for (shard, source) in self.read(deltas, "delta")? {
+            if shard.is_some() {
+                return Err(damaged("delta", source.batch));
+            }
+            sources.push(source);
+        }
+        let filled = self.filled.clone();
+        self.fill(|index, shard, columns| {
+            sources
+                .iter()
+                .filter(|delta| filled[index] < Some(delta.batch))
+                .try_for_each(|delta| delta.apply(shard, columns, delta.entries[index]))
+        })
+    }
+
+    /// The ledger, once all is there.
+    pub fn finish(self) -> Ledger {
+        self.ledger
+    }
+
+    /// What blobs hold, by shard if they are bases.
+    fn read<'b>(
+        &mut self,
+        blobs: &[Kept<'b>],
+        kind: &str,
+    ) -> Result<Vec<(Option<usize>, Source<'b>)>, String> {
+        let whole = threads::map(self.threads, blobs.len(), |at| is_whole(blobs[at].1));
+        let mut found = Vec::with_capacity(blobs.len());
+        for ((batch, bytes), whole) in blobs.iter().zip(whole) {
+            let blob = Blob::read(bytes).filter(|_| whole);
+            let blob = blob.ok_or_else(|| damaged(kind, *batch))?;
+            let numbers = self.ledger.open_columns(&blob.columns, self.day_open);
+            let source = Source {
+                batch: *batch,
+                numbers: numbers.ok_or("too many open columns")?,
+                entries: blob.entries,
+            };
+            found.push((blob.shard, source));
+        }
+        Ok(found)
+    }
+
+    /// Do something with each shard; None of it: an entry's column is not there.
+    fn fill(
+        &mut self,
+        each: impl Fn(usize, &mut Shard, &Columns) -> Option<()> + Sync,
+    ) -> Result<(), String> {
+        let columns = &self.ledger.columns;
+        let shards: Vec<Mutex<&mut Shard>> =
+            self.ledger.shards.iter_mut().map(Mutex::new).collect();
+        let sound = threads::map(self.threads, SHARDS, |index| {
+            each(index, &mut threads::lock(&shards[index]), columns).is_some()
+        });
+        if sound.contains(&false) {
+            return Err("a ledger blob names an unknown column".into());
+        }
+        Ok(())
+    }
+}
+
+fn damaged(kind: &str, batch: u64) -> String {
+    format!("the {kind} blob of batch {batch} is damaged")
+}
+
+impl Ledger {
+    /// The ledger of (batch, base blob) of any shards and (batch, delta blob) in commit order, without what can receive
+    /// no record of `day_open` or later. Err says which blob is damaged.
+    pub fn load(
+        bases: &[Kept],
+        deltas: &[Kept],
+        day_open: u32,
+        threads: usize,
+    ) -> Result<Ledger, String> {
+        let delta_bytes = deltas.iter().map(|(_, blob)| blob.len()).sum();
+        let mut loading = Loading::new(day_open, threads, delta_bytes);
+        loading.add_bases(bases)?;
+        loading.add_deltas(deltas)?;
+        Ok(loading.finish())
+    }
+
+    /// The numbers of a blob's columns in this ledger, `CLOSED` for those that are over.
+    fn open_columns(&mut self, columns: &[Column], day_open: u32) -> Option<Vec<u32>> {
+        columns
+            .iter()
+            .map(|column| {
+                let open = column.last_day() >= day_open;
+                let number = if open {
+                    self.columns.number(column)?
+                } else {
+                    CLOSED
+                };
+                if open && matches!(column, Column::Cap { .. }) {
+                    self.columns.share(number);
+                }
+                Some(number)
+            })
+            .collect()
+    }
+}
+
+/// The entries of a blob, with its columns in the numbers of the ledger.
+struct Source<'a> {
+    batch: u64,
+    numbers: Vec<u32>,
+    entries: Vec<&'a [u8]>,
+}
+
+impl Source<'_> {
+    fn apply(&self, shard: &mut Shard, columns: &Columns, entries: &[u8]) -> Option<()> {
+        let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+        for (at, entry) in entries.iter().enumerate() {
+            // Those of a base follow each other in memory, those of a delta lie anywhere.
+            if let Some(ahead) = entries.get(at + LOOKED_AHEAD) {
+                shard.prefetch_key(columns, self.read(ahead)?.0);
+            }
+            let (key, value) = self.read(entry)?;
+            if column_of(key) != CLOSED {
+                shard.set(columns, key, value, false);
+            }
+        }
+        Some(())
+    }
+
+    /// Key, with its column's number in the ledger, and value of an entry.
+    #[inline]
+    fn read(&self, entry: &[u8; ENTRY_BYTES]) -> Option<(u64, u64)> {
+        let (key, value) = entry.split_first_chunk::<8>()?;
+        let key = u64::from_le_bytes(*key);
+        let number = *self.numbers.get(column_of(key) as usize)?;
+        Some((
+            with_column(key, number),
+            u64::from_le_bytes(value.try_into().ok()?),
+        ))
+    }
+}

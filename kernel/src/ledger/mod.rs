@@ -1,0 +1,245 @@
+//! Totals, fired occurrences and caps of every msisdn, in shards that threads can own one at a time.
+//!
+//! Days are forgotten by column: `drop_before` marks columns dead, and their entries go when their shard is next
+//! rebuilt or swept, so that no commit pays for a whole day at once. `shard` has the memory layout, `blob` the form in
+//! which a ledger is kept.
+
+pub mod codec;
+pub mod keys;
+pub mod loading;
+pub mod shard;
+
+use crate::ledger::keys::{COLUMN_BITS, Column, Columns};
+use crate::ledger::shard::{FIRED, REST_BITS, SHARDS, Shard, column_of, key_of, shard_of};
+use crate::rules::policy::Forgotten;
+use crate::threads;
+use crate::types::msisdn;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Mutex;
+
+/// Shards cleaned of dead entries after each call: a day's end is worked off within some seconds.
+const SWEEP_SHARDS: usize = 16;
+
+/// A total of `Ledger::items`: msisdn, service, first minute, end minute, day of the occurrence, total, fired.
+pub type Item = (String, u32, u16, u16, u32, u64, bool);
+
+/// The whole: columns and shards.
+#[derive(Debug)]
+pub struct Ledger {
+    /// What entries are about.
+    pub columns: Columns,
+    /// The tables, by `shard_of`.
+    pub shards: Vec<Shard>,
+    /// Next shard to clean of dead entries.
+    swept: usize,
+}
+
+/// The key of the msisdn of an entry in a shard.
+pub(crate) fn key_in(shard: usize, key: u64) -> u64 {
+    msisdn::unmix((shard as u64) << REST_BITS | key >> (COLUMN_BITS + 1))
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        let mut shards = Vec::new();
+        shards.resize_with(SHARDS, Shard::default);
+        Ledger {
+            columns: Columns::default(),
+            shards,
+            swept: SHARDS,
+        }
+    }
+}
+
+impl Ledger {
+    /// Forget what can receive no record of `day_open` or later.
+    pub fn drop_before(&mut self, day_open: u32) {
+        if self.columns.close(day_open) {
+            self.swept = 0;
+        }
+    }
+
+    /// Work off a part of what `drop_before` left.
+    pub fn sweep(&mut self) {
+        if self.swept == SHARDS {
+            return;
+        }
+        let to = (self.swept + SWEEP_SHARDS).min(SHARDS);
+        for shard in &mut self.shards[self.swept..to] {
+            shard.sweep(&self.columns);
+        }
+        self.swept = to;
+        if to == SHARDS {
+            self.columns.release();
+        }
+    }
+
+    /// Note that the application has notified this msisdn on this day. None when there are too many columns.
+    pub fn add_cap(&mut self, key: u64, application: &str, day: u32) -> Option<()> {
+        let column = self.columns.number(&Column::Cap {
+            application: application.into(),
+            day,
+        })?;
+        self.columns.share(column);
+        let mixed = msisdn::mix(key);
+        self.shards[shard_of(mixed)].set(&self.columns, key_of(mixed, column), FIRED, true);
+        Some(())
+    }
+
+    /// Count, from now on, how many notifications each msisdn has had on a day. None when there are too many columns.
+    pub fn count_customers(&mut self, threads: usize) -> Option<()> {
+        if self.columns.count_customers()? {
+            let columns = &self.columns;
+            let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
+            threads::for_each(threads, SHARDS, |index| {
+                threads::lock(&shards[index]).count_customers(columns);
+            });
+        }
+        Some(())
+    }
+
+    /// Take out all that is about some msisdns: nothing of it is in a blob that is made from now on.
+    pub fn forget(&mut self, forgotten: &Forgotten) {
+        for index in 0..SHARDS {
+            let columns = &self.columns;
+            self.shards[index].retain(columns, |key| !forgotten.has(key_in(index, key)));
+        }
+    }
+
+    /// (live totals, live caps).
+    pub fn entries(&self) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for shard in &self.shards {
+            for (number, count) in shard
+                .counts
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| !self.columns.dead[*number])
+            {
+                match self.columns.defined[number] {
+                    Some(Column::Total { .. }) => counts.0 += u64::from(*count),
+                    Some(Column::Cap { .. }) => counts.1 += u64::from(*count),
+                    Some(Column::Customer { .. }) | None => {}
+                }
+            }
+        }
+        counts
+    }
+
+    /// Entries that changed since the last delta.
+    pub(crate) fn changed(&self) -> usize {
+        self.shards.iter().map(|shard| shard.dirty.len()).sum()
+    }
+
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.shards.iter().map(Shard::memory_bytes).sum()
+    }
+
+    /// The highest totals of a service and window that are not above the threshold and have not fired, highest first.
+    pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Item> {
+        let mut found = BinaryHeap::new();
+        for (key, column, value) in self.live(None) {
+            if let Column::Total {
+                service,
+                start_min,
+                end_min,
+                day,
+            } = *column
+                && (service, start_min, end_min) == window
+                && value <= threshold
+            {
+                // What has fired is above every threshold here. Of equal totals the first msisdn is the nearest.
+                found.push(Reverse((
+                    value,
+                    Reverse((msisdn::text_order(key), key, day)),
+                )));
+                if found.len() > most {
+                    found.pop();
+                }
+            }
+        }
+        let (service, start_min, end_min) = window;
+        let nearest = found.into_sorted_vec().into_iter();
+        nearest
+            .map(|Reverse((total, Reverse((_, key, day))))| {
+                let digits = msisdn::digits_of(key);
+                (digits, service, start_min, end_min, day, total, false)
+            })
+            .collect()
+    }
+
+    /// What lives, of all or of one msisdn by its key.
+    fn live(&self, only: Option<u64>) -> impl Iterator<Item = (u64, &Column, u64)> {
+        let shards = only.map_or(0..SHARDS, |key| {
+            let shard = shard_of(msisdn::mix(key));
+            shard..shard + 1
+        });
+        let of_shard = move |index: usize| {
+            self.shards[index]
+                .entries(&self.columns)
+                .filter_map(move |(key, value)| {
+                    let column = self.columns.defined[column_of(key) as usize].as_ref()?;
+                    Some((key_in(index, key), column, value))
+                })
+        };
+        shards
+            .flat_map(of_shard)
+            .filter(move |(key, ..)| only.is_none_or(|only| only == *key))
+    }
+
+    /// All totals, sorted.
+    pub fn items(&self) -> Vec<Item> {
+        self.items_of(None)
+    }
+
+    /// All caps (msisdn, application, day), sorted.
+    pub fn caps(&self) -> Vec<(String, String, u32)> {
+        self.caps_of(None)
+    }
+
+    /// As `items`: of one msisdn by its key, or all.
+    pub fn items_of(&self, only: Option<u64>) -> Vec<Item> {
+        let mut items: Vec<Item> = self
+            .live(only)
+            .filter_map(|(key, column, value)| match *column {
+                Column::Total {
+                    service,
+                    start_min,
+                    end_min,
+                    day,
+                } => {
+                    let fired = value & FIRED != 0;
+                    Some((
+                        msisdn::digits_of(key),
+                        service,
+                        start_min,
+                        end_min,
+                        day,
+                        value & !FIRED,
+                        fired,
+                    ))
+                }
+                Column::Cap { .. } | Column::Customer { .. } => None,
+            })
+            .collect();
+        items.sort();
+        items
+    }
+
+    /// As `caps`: of one msisdn by its key, or all.
+    pub fn caps_of(&self, only: Option<u64>) -> Vec<(String, String, u32)> {
+        let mut caps: Vec<_> = self
+            .live(only)
+            .filter_map(|(key, column, _)| match column {
+                Column::Cap { application, day } => {
+                    Some((msisdn::digits_of(key), application.to_string(), *day))
+                }
+                Column::Total { .. } | Column::Customer { .. } => None,
+            })
+            .collect();
+        caps.sort();
+        caps
+    }
+}

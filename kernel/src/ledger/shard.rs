@@ -1,0 +1,450 @@
+//! One table of the ledger: totals, fired occurrences and caps of the msisdns of one shard.
+//!
+//! Memory: an entry is 16 bytes. A shard (256 of them, by the top 8 bits of the mixed msisdn) is one open-addressed
+//! table of cache lines, each of four `[key, value]` with
+//!
+//! ```text
+//! key   = lower 43 bits of the mixed msisdn << 21 | column << 1 | dirty
+//! value = fired << 63 | total (saturating at 2^63-1)
+//! ```
+//!
+//! A column says what the value is about: the total of a service, window and occurrence day, or the cap of an
+//! application and day. Columns are few and numbered as they appear; 0 is never given, so that no key is zero. An
+//! entry's place follows from its msisdn and from what its column says, never from the column's number: tables written
+//! in order are read back in order, whatever the numbers.
+
+use crate::ledger::keys::{COLUMN_BITS, COLUMNS_MAX, Columns};
+use crate::rules::policy::Policy;
+use crate::scan::wide::{self as fast, TableLine, TableLines};
+use crate::types::msisdn;
+
+/// Shards of a ledger.
+pub const SHARDS: usize = 256;
+/// Totals saturate here.
+pub const TOTAL_MAX: u64 = (1 << 63) - 1;
+
+/// Bits of a mixed msisdn below its shard.
+pub(crate) const REST_BITS: u32 = msisdn::KEY_BITS - SHARDS.trailing_zeros();
+const DIRTY: u64 = 1;
+pub(crate) const FIRED: u64 = 1 << 63;
+/// Entries whose places are asked of memory before they are looked at.
+pub(crate) const LOOKED_AHEAD: usize = 16;
+/// Lines of the smallest table.
+const LINES_MIN: usize = 4;
+/// Entries of a line. A search begins at a line's start: most end within it.
+const LINE_ENTRIES: usize = size_of::<TableLine>() / size_of::<[u64; 2]>();
+
+/// A place in a table.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    line: usize,
+    entry: usize,
+}
+
+/// One table.
+#[derive(Debug, Default)]
+pub struct Shard {
+    lines: TableLines,
+    len: usize,
+    /// Keys of changed entries, in the order of their first change.
+    pub(crate) dirty: Vec<u64>,
+    /// Entries by column.
+    pub(crate) counts: Vec<u32>,
+    /// Caps still to be set.
+    caps: Vec<u64>,
+}
+
+/// A record that passed every check which needs no ledger.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Candidate {
+    /// Mixed msisdn.
+    pub mixed: u64,
+    /// Its traffic.
+    pub volume: u64,
+    /// Where the line's content starts within its bytes.
+    pub start: u32,
+    /// Length of the content.
+    pub length: u32,
+    /// Column of the total.
+    pub total: u32,
+    /// Column of the cap.
+    pub cap: u32,
+    /// Index of the rule.
+    pub rule: u32,
+    /// The record's day.
+    pub day: u32,
+}
+
+/// The outcomes that the ledger decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The application has notified this msisdn on this day, or the occurrence has fired.
+    Capped,
+    /// Above it, but the msisdn has had as many notifications on this day as it may.
+    CappedCustomer,
+    /// Above it, and the msisdn is in the control group.
+    Control,
+    /// Not above the threshold.
+    Counted,
+    /// Above it.
+    Notified,
+}
+
+impl Applied {
+    /// Whether a line is emitted: Some, and true when it is the control group's.
+    pub(crate) fn emits(self) -> Option<bool> {
+        match self {
+            Applied::Control => Some(true),
+            Applied::Notified => Some(false),
+            Applied::Capped | Applied::CappedCustomer | Applied::Counted => None,
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn key_of(mixed: u64, column: u32) -> u64 {
+    (mixed & ((1 << REST_BITS) - 1)) << (COLUMN_BITS + 1) | u64::from(column) << 1
+}
+
+/// The shard of a mixed msisdn.
+#[inline]
+pub fn shard_of(mixed: u64) -> usize {
+    (mixed >> REST_BITS) as usize
+}
+
+pub(crate) fn column_of(key: u64) -> u32 {
+    (key >> 1) as u32 & (COLUMNS_MAX as u32 - 1)
+}
+
+/// The key with another column, and clean.
+pub(crate) fn with_column(key: u64, column: u32) -> u64 {
+    key >> (COLUMN_BITS + 1) << (COLUMN_BITS + 1) | u64::from(column) << 1
+}
+
+impl Shard {
+    #[inline]
+    fn place(&self, key: u64, salt: u64) -> usize {
+        let spread = (key >> (COLUMN_BITS + 1) << (COLUMN_BITS + 1) ^ salt)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((u128::from(spread) * self.lines.len() as u128) >> 64) as usize
+    }
+
+    /// The slot of a clean key: (true, where it is) or (false, where it would go). The table has a free slot.
+    #[inline]
+    fn find(&self, key: u64, salt: u64) -> (bool, Slot) {
+        let mut line = self.place(key, salt);
+        loop {
+            for (entry, [held, _]) in self.lines[line].iter().enumerate() {
+                if held & !DIRTY == key {
+                    return (true, Slot { line, entry });
+                }
+                if *held == 0 {
+                    return (false, Slot { line, entry });
+                }
+            }
+            line += 1;
+            if line == self.lines.len() {
+                line = 0;
+            }
+        }
+    }
+
+    #[inline]
+    fn slot(&mut self, at: Slot) -> &mut [u64; 2] {
+        &mut self.lines[at.line][at.entry]
+    }
+
+    fn slots(&self) -> usize {
+        self.lines.len() * LINE_ENTRIES
+    }
+
+    /// Ask memory for what `apply` will look at.
+    #[inline]
+    pub fn prefetch(&self, columns: &Columns, candidate: &Candidate) {
+        let ask = |column| self.prefetch_key(columns, key_of(candidate.mixed, column));
+        ask(candidate.total);
+        if columns.partners[candidate.cap as usize] != candidate.total {
+            ask(candidate.cap);
+        }
+    }
+
+    /// Ask memory for the place of a key.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, columns: &Columns, key: u64) {
+        let place = self.place(key, columns.salts[column_of(key) as usize]);
+        fast::prefetch(&self.lines, place);
+    }
+
+    /// Write an entry. `dirty`: it is part of the next delta.
+    pub(crate) fn set(&mut self, columns: &Columns, key: u64, value: u64, dirty: bool) {
+        self.make_room(columns, 1);
+        let column = column_of(key) as usize;
+        let (found, at) = self.find(key, columns.salts[column]);
+        self.write(at, found, key, value, dirty);
+    }
+
+    #[inline]
+    fn write(&mut self, at: Slot, found: bool, key: u64, value: u64, dirty: bool) {
+        if !found {
+            self.len += 1;
+            let column = column_of(key) as usize;
+            if self.counts.len() <= column {
+                self.counts.resize(column + 1, 0);
+            }
+            self.counts[column] += 1;
+            self.slot(at)[0] = key;
+        }
+        let slot = self.slot(at);
+        slot[1] = value;
+        if dirty && slot[0] & DIRTY == 0 {
+            slot[0] |= DIRTY;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Grow when so many more entries would take more than three in four places: longer runs cost more than the memory.
+    #[inline]
+    fn make_room(&mut self, columns: &Columns, entries: usize) {
+        if (self.len + entries) * 4 > self.slots() * 3 {
+            self.grow(columns);
+        }
+    }
+
+    fn grow(&mut self, columns: &Columns) {
+        let alive = self.alive(columns);
+        // What is dead may have left room enough.
+        let slots = if alive * 2 > self.slots() {
+            self.slots() * 3 / 2
+        } else {
+            self.slots()
+        };
+        self.rebuild(columns, slots);
+    }
+
+    /// Make room for `entries` in all.
+    pub(crate) fn reserve(&mut self, columns: &Columns, entries: usize) {
+        if entries * 3 / 2 > self.slots() {
+            self.rebuild(columns, entries * 3 / 2);
+        }
+    }
+
+    /// Entries of columns that are not dead.
+    pub(crate) fn alive(&self, columns: &Columns) -> usize {
+        self.counts
+            .iter()
+            .zip(&columns.dead)
+            .filter(|(_, dead)| !**dead)
+            .map(|(count, _)| *count as usize)
+            .sum()
+    }
+
+    /// Entries of columns that are part of what is kept, and not dead.
+    pub(crate) fn kept(&self, columns: &Columns) -> usize {
+        (0..)
+            .zip(self.counts.iter().zip(&columns.dead))
+            .filter(|(number, (_, dead))| !**dead && columns.is_kept(*number))
+            .map(|(_, (count, _))| *count as usize)
+            .sum()
+    }
+
+    /// Move what is alive to a table of about that many slots.
+    fn rebuild(&mut self, columns: &Columns, slots: usize) {
+        let lines = slots.div_ceil(LINE_ENTRIES).max(LINES_MIN);
+        let old = std::mem::replace(&mut self.lines, TableLines::zeroed(lines));
+        for [key, value] in old.iter().flatten().copied() {
+            let column = column_of(key);
+            if key == 0 || columns.is_dead(column) {
+                continue;
+            }
+            let (_, at) = self.find(key & !DIRTY, columns.salts[column as usize]);
+            *self.slot(at) = [key, value];
+        }
+        for (count, dead) in self.counts.iter_mut().zip(&columns.dead) {
+            if *dead {
+                *count = 0;
+            }
+        }
+        self.dirty.retain(|key| !columns.is_dead(column_of(*key)));
+        self.len = self.alive(columns);
+    }
+
+    /// Forget dead entries now.
+    pub(crate) fn sweep(&mut self, columns: &Columns) {
+        let alive = self.alive(columns);
+        if alive != self.len {
+            self.rebuild(columns, alive * 3 / 2);
+        }
+    }
+
+    /// Decide one candidate and write down what follows. `adds`: volumes are added up (measure "total").
+    #[inline]
+    pub fn apply(
+        &mut self,
+        columns: &Columns,
+        candidate: &Candidate,
+        threshold: u64,
+        adds: bool,
+        policy: &Policy,
+    ) -> Applied {
+        self.make_room(columns, 2);
+        let cap_key = key_of(candidate.mixed, candidate.cap);
+        let alone = columns.partners[candidate.cap as usize] == candidate.total;
+        let capped = !alone && self.find(cap_key, columns.salts[candidate.cap as usize]).0;
+        let key = key_of(candidate.mixed, candidate.total);
+        let (found, at) = self.find(key, columns.salts[candidate.total as usize]);
+        let before = if found { self.slot(at)[1] } else { 0 };
+        if capped || before & FIRED != 0 {
+            return Applied::Capped;
+        }
+        let measured = if adds {
+            (before + candidate.volume).min(TOTAL_MAX)
+        } else {
+            candidate.volume
+        };
+        let total = if adds { measured } else { before };
+        if measured <= threshold {
+            if adds {
+                self.write(at, found, key, total, true);
+            }
+            return Applied::Counted;
+        }
+        let customer = columns.customers[candidate.cap as usize];
+        if self.has_enough(columns, candidate.mixed, customer, policy) {
+            if adds {
+                self.write(at, found, key, total, true);
+            }
+            return Applied::CappedCustomer;
+        }
+        self.write(at, found, key, total | FIRED, true);
+        if alone {
+            // Nobody looks at this cap before all are set: its place comes from memory meanwhile.
+            fast::prefetch(
+                &self.lines,
+                self.place(cap_key, columns.salts[candidate.cap as usize]),
+            );
+            self.caps.push(cap_key);
+            self.dirty.push(cap_key);
+        } else {
+            self.set(columns, cap_key, FIRED, true);
+        }
+        if customer != 0 {
+            self.count(columns, key_of(candidate.mixed, customer));
+        }
+        if policy.is_control(candidate.mixed) {
+            Applied::Control
+        } else {
+            Applied::Notified
+        }
+    }
+
+    /// Whether an msisdn has had as many notifications as it may on the day that `customer` counts.
+    fn has_enough(
+        &mut self,
+        columns: &Columns,
+        mixed: u64,
+        customer: u32,
+        policy: &Policy,
+    ) -> bool {
+        let most = policy.max_per_customer_per_day;
+        if most == 0 {
+            return false;
+        }
+        let (found, at) = self.find(key_of(mixed, customer), columns.salts[customer as usize]);
+        found && self.slot(at)[1] >= most
+    }
+
+    /// Count one more. It is no part of a delta: the cap that it stands for is.
+    fn count(&mut self, columns: &Columns, key: u64) {
+        let (found, at) = self.find(key, columns.salts[column_of(key) as usize]);
+        let before = if found { self.slot(at)[1] } else { 0 };
+        self.set(columns, key, before + 1, false);
+    }
+
+    /// Count all caps there are.
+    pub(crate) fn count_customers(&mut self, columns: &Columns) {
+        let counted = |key: u64| (key, columns.customers[column_of(key) as usize]);
+        let caps: Vec<_> = self
+            .entries(columns)
+            .map(|(key, _)| counted(key))
+            .filter(|(_, customer)| *customer != 0)
+            .collect();
+        for (key, customer) in caps {
+            self.make_room(columns, 1);
+            self.count(columns, with_column(key, customer));
+        }
+    }
+
+    /// Take out the entries whose keys are not to stay.
+    pub(crate) fn retain(&mut self, columns: &Columns, stays: impl Fn(u64) -> bool) {
+        if self.entries(columns).all(|(key, _)| stays(key)) {
+            return;
+        }
+        let kept: Vec<_> = self
+            .entries(columns)
+            .filter(|(key, _)| stays(*key))
+            .collect();
+        let mut dirty = std::mem::take(self).dirty;
+        for (key, value) in kept {
+            self.set(columns, key, value, false);
+        }
+        dirty.retain(|key| stays(*key));
+        for key in &dirty {
+            let (found, at) = self.find(*key, columns.salts[column_of(*key) as usize]);
+            if found {
+                self.slot(at)[0] |= DIRTY;
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Set the caps that `apply` put off. To be called before anything else than `apply`.
+    pub fn set_caps(&mut self, columns: &Columns) {
+        let mut caps = std::mem::take(&mut self.caps);
+        for key in caps.drain(..) {
+            self.make_room(columns, 1);
+            let (found, at) = self.find(key, columns.salts[column_of(key) as usize]);
+            self.write(at, found, key, FIRED, false);
+            // It is in the list of changed ones already, so that this follows the order of records.
+            self.slot(at)[0] |= DIRTY;
+        }
+        self.caps = caps;
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.lines) + self.dirty.capacity() * size_of::<u64>()
+    }
+
+    /// All entries with a column that is not dead, in table order, keys clean.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        columns: &'a Columns,
+    ) -> impl Iterator<Item = (u64, u64)> + 'a {
+        self.lines
+            .iter()
+            .flatten()
+            .filter(|slot| slot[0] != 0 && !columns.is_dead(column_of(slot[0])))
+            .map(|slot| (slot[0] & !DIRTY, slot[1]))
+    }
+
+    /// Changed keys since the last call, with their values; they are clean then.
+    pub(crate) fn take_dirty(&mut self, columns: &Columns) -> Vec<(u64, u64)> {
+        let keys = std::mem::take(&mut self.dirty);
+        let mut taken = Vec::with_capacity(keys.len());
+        for (at, &key) in keys.iter().enumerate() {
+            if let Some(&ahead) = keys.get(at + LOOKED_AHEAD) {
+                self.prefetch_key(columns, ahead);
+            }
+            let column = column_of(key);
+            let (found, at) = self.find(key, columns.salts[column as usize]);
+            if found {
+                let slot = self.slot(at);
+                slot[0] = key;
+                if !columns.is_dead(column) {
+                    taken.push((key, slot[1]));
+                }
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,165 @@
+//! The ledger.
+
+use super::broken;
+use super::reference::forgotten_of;
+use crate::ledger::loading::{Kept, Loading};
+use crate::ledger::shard::SHARDS;
+use crate::ledger::{Item, Ledger};
+use crate::threads::lock;
+use crate::types::msisdn;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyIterator};
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::thread;
+
+#[pyclass(name = "Ledger", module = "upswell._kernel")]
+#[derive(Default)]
+pub(super) struct PyLedger(pub(super) Ledger);
+
+/// Bytes of blobs that are taken in together: some for each thread. As many are read meanwhile.
+const TAKEN_BYTES: usize = 16 << 20;
+
+type Blobs = Vec<(u64, PyBackedBytes)>;
+
+/// The next blobs, up to `TAKEN_BYTES` but one at least; empty after the last.
+fn next_blobs(blobs: &mut Bound<'_, PyIterator>) -> PyResult<Blobs> {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    while bytes < TAKEN_BYTES
+        && let Some(blob) = blobs.next()
+    {
+        let blob: (u64, PyBackedBytes) = blob?.extract()?;
+        bytes += blob.1.len();
+        some.push(blob);
+    }
+    Ok(some)
+}
+
+/// Hand all blobs to `take`, some at a time; with more than one thread, the next are read meanwhile.
+fn take_all(
+    blobs: &Bound<'_, PyAny>,
+    threads: usize,
+    take: impl FnMut(&[Kept]) -> Result<(), String> + Send,
+) -> PyResult<()> {
+    let py = blobs.py();
+    let take = Mutex::new(take);
+    let mut blobs = blobs.try_iter()?;
+    let mut some = next_blobs(&mut blobs)?;
+    while !some.is_empty() {
+        let kept: Vec<Kept> = some.iter().map(|(batch, blob)| (*batch, &**blob)).collect();
+        let take_some = || lock(&take)(&kept);
+        let (taken, next) = thread::scope(|scope| {
+            let taking = (threads > 1)
+                .then(|| thread::Builder::new().spawn_scoped(scope, take_some).ok())
+                .flatten();
+            let Some(taking) = taking else {
+                // Alone, or without another thread, one after the other.
+                return (py.detach(take_some), next_blobs(&mut blobs));
+            };
+            let next = next_blobs(&mut blobs);
+            let taken = py.detach(|| taking.join());
+            (taken.unwrap_or_else(|panic| resume_unwind(panic)), next)
+        });
+        taken.map_err(broken)?;
+        some = next?;
+    }
+    Ok(())
+}
+
+fn check_shard(index: usize) -> PyResult<()> {
+    if index < SHARDS {
+        Ok(())
+    } else {
+        Err(broken(format!("there is no shard {index}")))
+    }
+}
+
+fn key_of(msisdn: &str) -> PyResult<u64> {
+    msisdn::key_of(msisdn.as_bytes()).ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))
+}
+
+#[pymethods]
+impl PyLedger {
+    #[new]
+    fn new() -> PyLedger {
+        PyLedger::default()
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (bases, deltas, day_open, threads, delta_bytes = 0))]
+    fn load(
+        bases: &Bound<'_, PyAny>,
+        deltas: &Bound<'_, PyAny>,
+        day_open: u32,
+        threads: usize,
+        delta_bytes: usize,
+    ) -> PyResult<PyLedger> {
+        let mut loading = Loading::new(day_open, threads, delta_bytes);
+        take_all(bases, threads, |some| loading.add_bases(some))?;
+        take_all(deltas, threads, |some| loading.add_deltas(some))?;
+        Ok(PyLedger(loading.finish()))
+    }
+
+    fn shard<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
+        check_shard(index)?;
+        let ledger = &self.0;
+        Ok(PyBytes::new(py, &py.detach(|| ledger.shard_blob(index))))
+    }
+
+    fn shard_bytes(&self, index: usize) -> PyResult<usize> {
+        check_shard(index)?;
+        Ok(self.0.shard_blob_bytes(index))
+    }
+
+    fn drop_before(&mut self, day_open: u32) {
+        self.0.drop_before(day_open);
+    }
+
+    fn add_cap(&mut self, msisdn: &str, application: &str, day: u32) -> PyResult<()> {
+        self.0
+            .add_cap(key_of(msisdn)?, application, day)
+            .ok_or_else(|| broken("too many open applications and days"))
+    }
+
+    fn take_delta<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let ledger = &mut self.0;
+        let delta = py.detach(|| ledger.take_delta(1));
+        PyBytes::new(py, &delta)
+    }
+
+    fn forget(&mut self, py: Python<'_>, key: PyBackedBytes, hashes: Vec<u64>) -> PyResult<()> {
+        let forgotten = forgotten_of(&key, hashes)?;
+        let ledger = &mut self.0;
+        py.detach(|| ledger.forget(&forgotten));
+        Ok(())
+    }
+
+    fn entries(&self) -> (u64, u64) {
+        self.0.entries()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.memory_bytes()
+    }
+
+    fn nearest(
+        &self,
+        py: Python<'_>,
+        window: (u32, u16, u16),
+        threshold: u64,
+        most: usize,
+    ) -> Vec<Item> {
+        py.detach(|| self.0.nearest(window, threshold, most))
+    }
+
+    #[pyo3(signature = (msisdn = None))]
+    fn items(&self, msisdn: Option<&str>) -> PyResult<Vec<Item>> {
+        Ok(self.0.items_of(msisdn.map(key_of).transpose()?))
+    }
+
+    #[pyo3(signature = (msisdn = None))]
+    fn caps(&self, msisdn: Option<&str>) -> PyResult<Vec<(String, String, u32)>> {
+        Ok(self.0.caps_of(msisdn.map(key_of).transpose()?))
+    }
+}

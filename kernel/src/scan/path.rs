@@ -1,0 +1,82 @@
+//! Which code scans lines: chosen for the CPU when the program runs, or forced from the environment. All agree.
+
+use crate::scan::grammar::{self as scan, Scanned, Visitor};
+#[cfg(target_arch = "x86_64")]
+use crate::scan::wide::wide;
+
+/// A way to scan lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// 64-byte registers with mask results.
+    Avx512,
+    /// 32-byte registers.
+    Avx2,
+    /// Plain code: the definition.
+    Scalar,
+}
+
+impl Path {
+    /// Those that this CPU can run, fastest first.
+    pub fn available() -> Vec<Path> {
+        let mut paths = vec![Path::Avx512, Path::Avx2, Path::Scalar];
+        paths.retain(|path| path.is_available());
+        paths
+    }
+
+    /// Whether this CPU can run it.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let (avx512, avx2) = (
+            is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl"),
+            is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("lzcnt")
+                && is_x86_feature_detected!("popcnt"),
+        );
+        #[cfg(not(target_arch = "x86_64"))]
+        let (avx512, avx2) = (false, false);
+        match self {
+            Path::Avx512 => avx512 && avx2,
+            Path::Avx2 => avx2,
+            Path::Scalar => true,
+        }
+    }
+
+    /// Its name, as in the environment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Avx512 => "avx512",
+            Path::Avx2 => "avx2",
+            Path::Scalar => "scalar",
+        }
+    }
+
+    /// The path of this name, if this CPU can run it.
+    pub fn named(name: &str) -> Option<Path> {
+        Path::available()
+            .into_iter()
+            .find(|path| path.name() == name)
+    }
+
+    /// `scan::scan_lines` by this path.
+    ///
+    /// # Panics
+    /// When the buffer lacks the pads around [from, to).
+    pub fn scan_lines<'s, V: Visitor<'s>>(
+        self,
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
+        match self {
+            Path::Scalar => scan::scan_lines(bytes, from, to, day_max, visitor),
+            #[cfg(target_arch = "x86_64")]
+            _ => wide::scan_lines(self, bytes, from, to, day_max, visitor),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => scan::scan_lines(bytes, from, to, day_max, visitor),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! From the bytes of SEGMENT to dials: the grammar of its lines, and their parsing in parallel.
+//!
+//! A file is cut into pieces of whole lines, so that what is found, the numbers of bad lines included, does not depend on
+//! how many threads took them.
+
+use crate::scan::grammar as scan;
+use crate::threads;
+use crate::types::msisdn;
+
+/// Bytes of SEGMENT that one thread parses at a time.
+const PIECE_BYTES: usize = 1 << 20;
+/// A dial with its line end has at least as many.
+const LINE_BYTES_MIN: usize = msisdn::DIGITS_MIN + 1;
+const ERROR_RAW_BYTES_MAX: usize = 64;
+
+/// What the lines of SEGMENT were.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Lines that should be a dial: all but blank and header lines.
+    pub lines: u64,
+    /// Of those, the ones that are none.
+    pub bad: u64,
+    /// Dials that an earlier line has given.
+    pub duplicates: u64,
+    /// (file, line from 1, reason, first bytes) of the first bad lines.
+    pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
+}
+
+/// What `take` makes of the keys of the dials in SEGMENT's files, some at a time and in order, and what the lines were
+/// but for `duplicates`.
+pub(crate) fn parse<T: Default + Send>(
+    files: &[&[u8]],
+    errors_max: usize,
+    take: impl Fn(&[u64]) -> T + Sync,
+) -> (Vec<T>, Report) {
+    let pieces: Vec<_> = (0..).zip(files).flat_map(cut).collect();
+    let threads = threads::worth(pieces.len());
+    let parsed = threads::map(threads, pieces.len(), |at| {
+        let mut dials = Vec::with_capacity(pieces[at].lines.len() / LINE_BYTES_MIN + 1);
+        let parsed = parse_piece(&pieces[at], errors_max, &mut dials);
+        (parsed, take(&dials))
+    });
+    let (mut report, mut taken) = (Report::default(), Vec::with_capacity(pieces.len()));
+    let mut before = 0;
+    for (piece, (parsed, dials)) in pieces.iter().zip(parsed) {
+        before = if piece.first { 0 } else { before };
+        report.lines += parsed.dials + parsed.bad;
+        report.bad += parsed.bad;
+        let room = errors_max - report.errors.len();
+        let errors = parsed.errors.into_iter().take(room);
+        report
+            .errors
+            .extend(errors.map(|(line, reason, raw)| (piece.file, before + line + 1, reason, raw)));
+        before += parsed.lines;
+        taken.push(dials);
+    }
+    (taken, report)
+}
+
+/// Some whole lines of a file of SEGMENT.
+struct Piece<'a> {
+    file: usize,
+    /// It begins the file.
+    first: bool,
+    lines: &'a [u8],
+}
+
+/// What the lines of a piece are.
+#[derive(Default)]
+struct Parsed {
+    /// All of them.
+    lines: u64,
+    /// Of those, the ones that are a dial.
+    dials: u64,
+    bad: u64,
+    /// (line from 0, reason, first bytes).
+    errors: Vec<(u64, &'static str, Vec<u8>)>,
+}
+
+/// Cut a file into pieces, none when it holds nothing.
+fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<Piece<'a>> {
+    let data = data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data);
+    let mut rest = data.strip_suffix(b"\n").unwrap_or(data);
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let after = rest.get(PIECE_BYTES..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', after).map_or(rest.len(), |at| PIECE_BYTES + at);
+        pieces.push(Piece {
+            file,
+            first: pieces.is_empty(),
+            lines: &rest[..end],
+        });
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    pieces
+}
+
+/// What the lines of a piece are; the keys of its dials go to `dials`.
+fn parse_piece(piece: &Piece, errors_max: usize, dials: &mut Vec<u64>) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', piece.lines).chain([piece.lines.len()]) {
+        let content = scan::content_of(&piece.lines[start..end]);
+        let line = parsed.lines;
+        (start, parsed.lines) = (end + 1, line + 1);
+        match dial_of(content, piece.first && line == 0) {
+            Dial::None => {}
+            Dial::Key(key) => dials.push(key),
+            Dial::Bad(reason) => {
+                parsed.bad += 1;
+                if parsed.errors.len() < errors_max {
+                    let raw = &content[..content.len().min(ERROR_RAW_BYTES_MAX)];
+                    parsed.errors.push((line, reason, raw.to_vec()));
+                }
+            }
+        }
+    }
+    parsed.dials = dials.len() as u64;
+    parsed
+}
+
+enum Dial {
+    None,
+    Key(u64),
+    Bad(&'static str),
+}
+
+fn dial_of(content: &[u8], first: bool) -> Dial {
+    // The plain case first; it gives what the general one would.
+    if let Some(key) = msisdn::key_of(content) {
+        return Dial::Key(key);
+    }
+    if content.len() > scan::LINE_BYTES_MAX {
+        return Dial::Bad("too_long");
+    }
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let (Some(from), Some(to)) = (
+        content.iter().position(|b| !is_space(b)),
+        content.iter().rposition(|b| !is_space(b)),
+    ) else {
+        return Dial::None;
+    };
+    if first && !content.iter().any(u8::is_ascii_digit) {
+        return Dial::None;
+    }
+    match scan::parse_msisdn(scan::unquoted(&content[from..=to])) {
+        Some(key) => Dial::Key(key),
+        None if content.contains(&b',') => Dial::Bad("columns"),
+        None => Dial::Bad("msisdn"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Segment;
+
+    #[test]
+    fn where_a_large_file_is_cut_never_shows() {
+        const LINES: usize = 400_000;
+        const BAD_EVERY: usize = 997;
+        let mut file = Vec::from(b"DIAL\n".as_slice());
+        for line in 1..LINES {
+            let text = match line % BAD_EVERY {
+                0 => "no dial\n".into(),
+                _ => format!("{:010}\r\n", 7 * line),
+            };
+            file.extend_from_slice(text.as_bytes());
+        }
+        assert!(file.len() > 3 * PIECE_BYTES);
+        let (segment, report) = Segment::parse(&[b"12345\n", &file], LINES);
+        let bad: Vec<u64> = (1..LINES)
+            .filter(|line| line % BAD_EVERY == 0)
+            .map(|line| line as u64 + 1)
+            .collect();
+        let found: Vec<u64> = report.errors.iter().map(|error| error.1).collect();
+        assert_eq!(bad, found);
+        assert_eq!(
+            (LINES as u64, bad.len() as u64, 0),
+            (report.lines, report.bad, report.duplicates)
+        );
+        assert_eq!(LINES - bad.len(), segment.len());
+        let missed = (1..LINES).filter(|line| {
+            let mixed = msisdn::mix(msisdn::POW10[10] + 7 * *line as u64);
+            segment.contains(mixed) == line.is_multiple_of(BAD_EVERY)
+        });
+        assert_eq!(0, missed.count());
+    }
+}

@@ -1,0 +1,96 @@
+//! Where the lines of a split lie: from the first line start at or after its begin to the first at or after its end.
+//!
+//! A line that is longer than some splits is read to its end by its owner alone: the others find no line start within
+//! their bounds, and look no further.
+
+use crate::batch::pass::Opened;
+use crate::batch::progress::RangeSpec;
+use crate::input::source::{Problem, Source};
+
+/// Bytes read at a time to find a line start: some lines of usual length.
+const LOOK_BYTES: usize = 16 << 10;
+
+/// The file of a range, if it had to be opened, and the bytes of the lines that start in [begin, end); None when there are
+/// none.
+pub(crate) fn find(
+    range: &RangeSpec,
+    begin: u64,
+    end: u64,
+    piece_bytes: usize,
+) -> (Opened, Result<Option<(u64, u64)>, Problem>) {
+    if (begin, end) == (range.start, range.end) {
+        return (Opened::default(), Ok(Some((begin, end))));
+    }
+    let (inode, opened) = Source::open(&range.path, range.compressed, begin, None);
+    let (source, bounds) = match opened {
+        Ok(source) => {
+            let mut lines = Lines {
+                source,
+                range,
+                buffer: vec![0; LOOK_BYTES.min(piece_bytes.max(1))],
+            };
+            let bounds = lines.bounds(begin, end);
+            (Some(Ok(lines.source)), bounds)
+        }
+        Err(problem) => (None, Err(problem)),
+    };
+    let opened = Opened {
+        inode,
+        tried: true,
+        source,
+    };
+    (opened, bounds)
+}
+
+/// Looks for the lines of splits.
+struct Lines<'a> {
+    source: Source,
+    range: &'a RangeSpec,
+    buffer: Vec<u8>,
+}
+
+/// Where a line starts.
+enum Start {
+    At(u64),
+    /// Not within the bounds.
+    Beyond,
+    /// The file ends before it.
+    Short,
+}
+
+impl Lines<'_> {
+    /// The bytes of the lines that start in [begin, end); None when there are none.
+    fn bounds(&mut self, begin: u64, end: u64) -> Result<Option<(u64, u64)>, Problem> {
+        let mut from = begin;
+        if begin > self.range.start {
+            match self.first(begin, end)? {
+                Start::At(start) => from = start,
+                Start::Beyond => return Ok(None),
+                Start::Short => return Err(Problem::short(self.range.end)),
+            }
+        }
+        // Where the file ends is met again when its lines are read.
+        let to = match self.first(end, self.range.end)? {
+            Start::At(start) => start,
+            Start::Beyond | Start::Short => self.range.end,
+        };
+        Ok(Some((from, to)))
+    }
+
+    /// The first line start in [from, to): after the first `\n` from the byte before on.
+    fn first(&mut self, from: u64, to: u64) -> Result<Start, Problem> {
+        let mut position = from.saturating_sub(1);
+        while position + 1 < to {
+            let wanted = self.buffer.len().min((to - 1 - position) as usize);
+            let read = self.source.read(position, &mut self.buffer[..wanted])?;
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[..read]) {
+                return Ok(Start::At(position + at as u64 + 1));
+            }
+            if read < wanted {
+                return Ok(Start::Short);
+            }
+            position += read as u64;
+        }
+        Ok(Start::Beyond)
+    }
+}

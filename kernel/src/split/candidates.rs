@@ -1,0 +1,205 @@
+//! Candidates on their way from where they were scanned to where their shard of the ledger is.
+//!
+//! A blob has candidates of one split and shard, in input order, each with the bytes of its line:
+//!
+//! ```text
+//! sequence | part | position of the first | kinds | kinds: rule << 1 | yesterday, day
+//! | candidates: bytes after the last position, kind, volume, mixed msisdn, content
+//! ```
+//!
+//! All of these are numbers as `wire` writes them. A kind is a pair of columns, which have other numbers elsewhere: what
+//! they are about is said once for all candidates of a blob.
+
+use crate::batch::classify::columns_for;
+use crate::ledger::keys::{Column, Columns};
+use crate::ledger::shard::Candidate;
+use crate::rules::Rules;
+use crate::split::Place;
+use crate::types::clock;
+use crate::wire::{Input, put_bytes, put_number};
+
+/// Stands for a kind that is not in the blob yet.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Writes the blobs of a split for one shard, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// By column of the total and whether its window opened the day before: the number of the kind in this blob.
+    numbers: Vec<u32>,
+    kinds: Vec<u8>,
+    used: u32,
+    /// Positions of the first and of the last candidate.
+    first: u64,
+    last: u64,
+    candidates: Vec<u8>,
+}
+
+impl Writer {
+    /// Bytes so far, but for a few.
+    pub(crate) fn bytes(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Add the next candidate, whose content is at this position of its file.
+    pub(crate) fn put(
+        &mut self,
+        columns: &Columns,
+        candidate: &Candidate,
+        position: u64,
+        content: &[u8],
+    ) {
+        if self.candidates.is_empty() {
+            (self.first, self.last) = (position, position);
+        }
+        let kind = self.kind_of(columns, candidate);
+        let out = &mut self.candidates;
+        put_number(out, position - self.last);
+        put_number(out, u64::from(kind));
+        put_number(out, candidate.volume);
+        put_number(out, candidate.mixed);
+        put_bytes(out, content);
+        self.last = position;
+    }
+
+    fn kind_of(&mut self, columns: &Columns, candidate: &Candidate) -> u32 {
+        let yesterday = columns.defined[candidate.total as usize]
+            .as_ref()
+            .is_some_and(
+                |column| matches!(*column, Column::Total { day, .. } if day != candidate.day),
+            );
+        let index = candidate.total as usize * 2 + usize::from(yesterday);
+        if self.numbers.len() <= index {
+            self.numbers.resize(index + 1, UNKNOWN);
+        }
+        if self.numbers[index] == UNKNOWN {
+            self.numbers[index] = self.used;
+            self.used += 1;
+            let rule = u64::from(candidate.rule) << 1 | u64::from(yesterday);
+            put_number(&mut self.kinds, rule);
+            put_number(&mut self.kinds, u64::from(candidate.day));
+        }
+        self.numbers[index]
+    }
+
+    /// The blob of what was added since the last one; None when nothing was.
+    pub(crate) fn take(&mut self, place: Place) -> Option<Vec<u8>> {
+        if self.candidates.is_empty() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(self.kinds.len() + self.candidates.len() + 32);
+        for number in [place.0, place.1] {
+            put_number(&mut out, u64::from(number));
+        }
+        put_number(&mut out, self.first);
+        put_number(&mut out, u64::from(self.used));
+        out.append(&mut self.kinds);
+        out.append(&mut self.candidates);
+        self.numbers.fill(UNKNOWN);
+        self.used = 0;
+        Some(out)
+    }
+}
+
+/// A blob whose candidates are still to be read.
+pub(crate) struct Reader<'a> {
+    pub(crate) place: Place,
+    /// Position of the first candidate; of the next one once they are read.
+    pub(crate) position: u64,
+    kinds: Vec<Kind>,
+    blob: &'a [u8],
+    rest: Input<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Kind {
+    rule: u32,
+    day: u32,
+    total: u32,
+    cap: u32,
+}
+
+/// Why a blob cannot be read.
+#[derive(Clone, Copy)]
+pub(crate) enum Refused {
+    Damaged,
+    /// There are more open columns than a ledger can number.
+    ColumnsFull,
+}
+
+impl<'a> Reader<'a> {
+    /// Read what comes before the candidates. Their columns are open then.
+    pub(crate) fn new(
+        blob: &'a [u8],
+        rules: &Rules,
+        columns: &mut Columns,
+    ) -> Result<Reader<'a>, Refused> {
+        let mut rest = Input(blob);
+        let mut head = || {
+            Some((
+                (rest.small()?, rest.small()?),
+                rest.number()?,
+                rest.small()?,
+            ))
+        };
+        let (place, position, count) = head().ok_or(Refused::Damaged)?;
+        let mut kinds = Vec::new();
+        for _ in 0..count {
+            let mut kind = || Some((rest.number()?, rest.small()?));
+            let (number, day) = kind().ok_or(Refused::Damaged)?;
+            let rule = u32::try_from(number >> 1).map_err(|_| Refused::Damaged)?;
+            // No day, and a day behind all others, could not have been written.
+            if rule as usize >= rules.rules.len() || day == 0 || day > clock::DAY_MAX {
+                return Err(Refused::Damaged);
+            }
+            let (total, cap) = columns_for(columns, rules, rule, number & 1 == 1, day)
+                .ok_or(Refused::ColumnsFull)?;
+            kinds.push(Kind {
+                rule,
+                day,
+                total,
+                cap,
+            });
+        }
+        Ok(Reader {
+            place,
+            position,
+            kinds,
+            blob,
+            rest,
+        })
+    }
+
+    /// The next candidate, with its content's place within the blob, and its position; None at the end of the blob.
+    pub(crate) fn next(&mut self) -> Option<Result<(Candidate, u64), Refused>> {
+        if self.rest.0.is_empty() {
+            return None;
+        }
+        Some(self.read().ok_or(Refused::Damaged))
+    }
+
+    fn read(&mut self) -> Option<(Candidate, u64)> {
+        let rest = &mut self.rest;
+        self.position = self.position.checked_add(rest.number()?)?;
+        let kind = self.kinds.get(rest.small()? as usize)?;
+        let volume = rest.number()?;
+        let mixed = rest.mixed()?;
+        let length = rest.bytes()?.len();
+        let end = self.blob.len() - rest.0.len();
+        let candidate = Candidate {
+            mixed,
+            volume,
+            start: u32::try_from(end - length).ok()?,
+            length: length as u32,
+            total: kind.total,
+            cap: kind.cap,
+            rule: kind.rule,
+            day: kind.day,
+        };
+        Some((candidate, self.position))
+    }
+
+    /// The content of a candidate.
+    pub(crate) fn content(&self, candidate: &Candidate) -> &'a [u8] {
+        &self.blob[candidate.start as usize..][..candidate.length as usize]
+    }
+}

@@ -1,0 +1,255 @@
+//! One split of a range, scanned without a ledger: what needs one leaves as candidates, shard by shard.
+//!
+//! A split owns the lines that start in [begin, end), wherever they end; so the splits of a range share its lines,
+//! however it is cut, and no task needs to know of another one. Once `lines` has found where its lines lie, they are a
+//! range as any other, read and decided by the same code.
+//!
+//! Memory is bounded by a round of pieces, and by what may be kept of rejects.
+
+mod bounds;
+mod candidates;
+pub mod gather;
+mod report;
+pub mod step;
+
+use crate::batch::chunk::Piece;
+use crate::batch::pass::{Call, Paused};
+use crate::batch::progress::RangeSpec;
+use crate::batch::scanner::{Job, Scanner};
+use crate::crc::crc64;
+use crate::input::source::{Problem, SHORT};
+use crate::ledger::keys::Columns;
+use crate::ledger::shard::{SHARDS, shard_of};
+use crate::rules::Rules;
+use crate::rules::policy::Policy;
+use crate::scan::path::Path;
+use crate::segment::Segment;
+use crate::split::bounds as lines;
+use crate::split::candidates::Writer;
+use crate::split::report::{Report, SplitReject};
+use crate::threads::lock;
+use crate::types::clock::Clock;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Candidates leave once they take as many bytes as so many pieces: often enough for memory, seldom enough that each of
+/// many shards gets more than a few at a time.
+const ROUND_PIECES: usize = 16;
+
+/// Where a split stands in its batch: (range, part of the range).
+pub type Place = (u32, u32);
+
+/// A blob of candidates, with the shard that it is for.
+pub type Sent = (usize, Vec<u8>);
+
+/// A part of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Where it stands.
+    pub place: Place,
+    /// It owns the lines that start in [begin, end).
+    pub begin: u64,
+    /// See `begin`.
+    pub end: u64,
+}
+
+/// Scans a split, round by round.
+pub struct Splitting {
+    scanner: Scanner,
+    clock: Clock,
+    columns: Columns,
+    place: Place,
+    /// End of the whole range.
+    end: u64,
+    /// Its own lines, as a range; None when there are none.
+    spec: Option<RangeSpec>,
+    paused: Paused,
+    /// By shard of the engine.
+    writers: Vec<Writer>,
+    round_bytes: usize,
+    report: Report,
+}
+
+impl Splitting {
+    /// Find the lines of a split. Candidates leave for so many shards, a power of two. Err: the caller broke the contract.
+    pub fn new(
+        range: &RangeSpec,
+        split: Split,
+        shards: usize,
+        clock: Clock,
+        path: Path,
+        piece_bytes: usize,
+    ) -> Result<Splitting, String> {
+        let Split { place, begin, end } = split;
+        if begin < range.start
+            || end > range.end
+            || (end <= begin && range.start < range.end)
+            || (place.1 == 0) != (begin == range.start)
+            || (range.compressed && (begin, end) != (range.start, range.end))
+        {
+            return Err(format!(
+                "no split of {}: bytes {begin} to {end}",
+                range.name
+            ));
+        }
+        if !shards.is_power_of_two() || shards > SHARDS {
+            return Err(format!("{shards} is no number of shards"));
+        }
+        let mut splitting = Splitting {
+            // What the ledger adds up is none of its business.
+            scanner: Scanner::new(1, true, Clock::default(), path, piece_bytes),
+            clock,
+            columns: Columns::default(),
+            place,
+            end: range.end,
+            spec: None,
+            paused: Paused::default(),
+            writers: Vec::new(),
+            round_bytes: piece_bytes.saturating_mul(ROUND_PIECES),
+            report: Report::default(),
+        };
+        splitting.writers.resize_with(shards, Writer::default);
+        let (opened, bounds) = lines::find(range, begin, end, piece_bytes);
+        splitting.report.inode = opened.inode;
+        match bounds {
+            Ok(Some(bounds)) => splitting.spec = Some(spec_of(range, bounds)),
+            Ok(None) => {}
+            Err(problem) => splitting.report.problem = Some(problem),
+        }
+        splitting.paused.files.push(Mutex::new(opened));
+        Ok(splitting)
+    }
+
+    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open columns than a ledger can number.
+    pub fn round(
+        &mut self,
+        segment: &Segment,
+        rules: &Rules,
+        policy: &Policy,
+    ) -> Result<Option<Vec<Sent>>, String> {
+        let Some(spec) = self.spec.take() else {
+            return Ok(None);
+        };
+        let job = Job {
+            ranges: std::slice::from_ref(&spec),
+            segment,
+            rules,
+            policy,
+            output_bytes_max: u64::MAX,
+            work_max: Duration::MAX,
+        };
+        let mut call = Call::resumed(&job, &self.clock, std::mem::take(&mut self.paused));
+        let begun = Instant::now();
+        let over = loop {
+            let (pieces, rest) = self.scanner.read(&mut call, &mut self.columns)?;
+            for piece in &pieces {
+                send(piece, &self.columns, &mut self.writers);
+                for (newlines, byte, reject, raw) in piece.kept_rejects() {
+                    self.report.put(&SplitReject {
+                        newlines: newlines - spec.newlines,
+                        byte,
+                        length: reject.length,
+                        reason: reject.reason,
+                        raw,
+                    });
+                }
+            }
+            self.scanner.recycle(pieces);
+            self.scanner.recycle(rest);
+            let bytes = self.writers.iter().map(Writer::bytes).sum::<usize>();
+            let over = call.is_over(begun, 0);
+            if over || bytes >= self.round_bytes {
+                break over;
+            }
+        };
+        self.paused = call.pause();
+        if over {
+            self.finish(&spec);
+        } else {
+            self.spec = Some(spec);
+        }
+        Ok(Some(self.take_blobs()))
+    }
+
+    fn take_blobs(&mut self) -> Vec<Sent> {
+        let mut blobs = Vec::new();
+        for (shard, writer) in self.writers.iter_mut().enumerate() {
+            if let Some(blob) = writer.take(self.place) {
+                self.report.candidates = self.report.candidates.wrapping_add(crc64(&blob, 0));
+                blobs.push((shard, blob));
+            }
+        }
+        blobs
+    }
+
+    /// Say in the report where its lines stand at the end.
+    fn finish(&mut self, spec: &RangeSpec) {
+        let Paused {
+            files,
+            progress,
+            done,
+        } = std::mem::take(&mut self.paused);
+        let inode = files.first().map(|file| lock(file).inode);
+        let Some(progress) = progress.into_iter().next() else {
+            return;
+        };
+        let is_short = |problem: &Problem| problem.slug == SHORT && !spec.compressed;
+        self.report = Report {
+            inode: inode.unwrap_or_default(),
+            from: spec.start,
+            taken: progress.taken,
+            newlines: progress.newlines - spec.newlines,
+            crc: progress.digest(),
+            tail: progress.tail,
+            lines: progress.lines,
+            outcomes: progress.outcomes,
+            reasons: progress.reasons,
+            dropped: progress.dropped,
+            outside_over: done.outside_over,
+            outside_over_example: done
+                .outside_over_example
+                .map(|(_, byte, content)| (byte, content)),
+            unmatched_example: done.unmatched_example,
+            // In the words of the whole range, of which the caller knows.
+            problem: progress.problem.map(|problem| {
+                if is_short(&problem) {
+                    Problem::short(self.end)
+                } else {
+                    problem
+                }
+            }),
+            ..std::mem::take(&mut self.report)
+        };
+    }
+
+    /// What the split was, after the last round.
+    pub fn report(&self) -> Vec<u8> {
+        self.report.encode()
+    }
+}
+
+/// The lines of a split as a range of their own.
+fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
+    let first = from == range.start;
+    RangeSpec {
+        start: from,
+        end: to,
+        last: range.last && to == range.end,
+        tail: if first { range.tail } else { 0 },
+        // A line end lies before any but the first split. There may be more of them: so what a reject takes when it is
+        // written down is never less than what is reckoned with here.
+        newlines: range.newlines + u64::from(!first),
+        digest: 0,
+        ..range.clone()
+    }
+}
+
+/// Add the candidates of a piece to what leaves.
+fn send(piece: &Piece, columns: &Columns, writers: &mut [Writer]) {
+    let of_one = SHARDS / writers.len();
+    for candidate in piece.front.candidates.iter().chain(&piece.body.candidates) {
+        let position = piece.position_of(candidate.start);
+        let content = piece.content(candidate.start, candidate.length);
+        writers[shard_of(candidate.mixed) / of_one].put(columns, candidate, position, content);
+    }
+}

@@ -1,0 +1,163 @@
+//! What the ledger decides of candidates that were scanned elsewhere: written by `step`, read by `gather`.
+//!
+//! A report has, for each blob in the order of its lines:
+//!
+//! ```text
+//! range | part | CRC of the blob, u64 | decided lines by outcome
+//! | emitted | of each: bytes after the last position, rule << 1 | control group, day, mixed msisdn, content
+//! ```
+
+use crate::batch::apply::{DECIDED, decide};
+use crate::batch::scanner::{COLUMNS_FULL, Terms};
+use crate::crc::crc64;
+use crate::ledger::Ledger;
+use crate::ledger::shard::{Candidate, shard_of};
+use crate::rules::Rules;
+use crate::split::Place;
+use crate::split::candidates::{Reader, Refused};
+use crate::wire::{Input, put_bytes, put_number};
+use std::ops::Range;
+
+/// Apply the candidates of blobs, in any order, to the shards of the ledger that `owned` names, and report. Err: a blob is
+/// damaged or about other shards; the ledger is of no use then.
+pub fn step(
+    ledger: &mut Ledger,
+    owned: Range<usize>,
+    terms: Terms,
+    blobs: &[&[u8]],
+) -> Result<Vec<u8>, String> {
+    if terms.policy.max_per_customer_per_day > 0 {
+        ledger.count_customers(1).ok_or(COLUMNS_FULL)?;
+    }
+    let mut readers = Vec::with_capacity(blobs.len());
+    for blob in blobs {
+        // All columns are known before anything is applied: then only is it known which caps have one total alone.
+        let reader = Reader::new(blob, terms.rules, &mut ledger.columns).map_err(told)?;
+        readers.push((reader, crc64(blob, 0)));
+    }
+    // Splits of a range do not overlap, and the blobs of a split follow each other.
+    readers.sort_by_key(|(reader, _)| (reader.place.0, reader.position));
+    let mut out = Vec::new();
+    let (mut candidates, mut positions) = (Vec::new(), Vec::new());
+    for (mut reader, crc) in readers {
+        candidates.clear();
+        positions.clear();
+        while let Some(read) = reader.next() {
+            let (candidate, position) = read.map_err(told)?;
+            if !owned.contains(&shard_of(candidate.mixed)) {
+                return Err("candidates of another shard".into());
+            }
+            candidates.push(candidate);
+            positions.push(position);
+        }
+        let mut decided = [0u64; DECIDED.len()];
+        let mut emitted = Vec::new();
+        let shards = &mut ledger.shards[owned.clone()];
+        let columns = &ledger.columns;
+        decide(
+            shards,
+            owned.start,
+            columns,
+            terms,
+            &candidates,
+            |at, applied| {
+                decided[applied as usize] += 1;
+                if let Some(control) = applied.emits() {
+                    emitted.push((at, control));
+                }
+            },
+        );
+        put_number(&mut out, u64::from(reader.place.0));
+        put_number(&mut out, u64::from(reader.place.1));
+        out.extend_from_slice(&crc.to_le_bytes());
+        for count in decided.into_iter().chain([emitted.len() as u64]) {
+            put_number(&mut out, count);
+        }
+        let mut last = 0;
+        for (at, control) in emitted {
+            let candidate: &Candidate = &candidates[at];
+            put_number(&mut out, positions[at] - last);
+            put_number(
+                &mut out,
+                u64::from(candidate.rule) << 1 | u64::from(control),
+            );
+            put_number(&mut out, u64::from(candidate.day));
+            put_number(&mut out, candidate.mixed);
+            put_bytes(&mut out, reader.content(candidate));
+            last = positions[at];
+        }
+    }
+    for shard in &mut ledger.shards[owned] {
+        shard.set_caps(&ledger.columns);
+    }
+    Ok(out)
+}
+
+fn told(refused: Refused) -> String {
+    match refused {
+        Refused::Damaged => "a blob of candidates is damaged".into(),
+        Refused::ColumnsFull => COLUMNS_FULL.into(),
+    }
+}
+
+/// What was decided of the candidates of a blob.
+pub(crate) struct Decided<'a> {
+    pub(crate) place: Place,
+    /// CRC of the blob.
+    pub(crate) crc: u64,
+    pub(crate) counts: [u64; DECIDED.len()],
+    pub(crate) emitted: Vec<Emitted<'a>>,
+}
+
+/// A candidate whose line is emitted.
+pub(crate) struct Emitted<'a> {
+    /// It is of the control group.
+    pub(crate) control: bool,
+    pub(crate) position: u64,
+    /// Without its place in a buffer.
+    pub(crate) candidate: Candidate,
+    pub(crate) content: &'a [u8],
+}
+
+/// Read a report; None when it is damaged.
+pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Decided<'a>>> {
+    let mut input = Input(report);
+    let mut all = Vec::new();
+    while !input.0.is_empty() {
+        let place = (input.small()?, input.small()?);
+        let crc = input.u64()?;
+        let mut counts = [0; DECIDED.len()];
+        for count in &mut counts {
+            *count = input.number()?;
+        }
+        let mut emitted = Vec::new();
+        let mut position = 0u64;
+        for _ in 0..input.number()? {
+            position = position.checked_add(input.number()?)?;
+            let number = input.number()?;
+            let rule = u32::try_from(number >> 1)
+                .ok()
+                .filter(|rule| (*rule as usize) < rules.rules.len())?;
+            let candidate = Candidate {
+                rule,
+                day: input.small()?,
+                mixed: input.mixed()?,
+                ..Candidate::default()
+            };
+            let content = input.bytes()?;
+            emitted.push(Emitted {
+                control: number & 1 == 1,
+                position,
+                candidate,
+                content,
+            });
+        }
+        all.push(Decided {
+            place,
+            crc,
+            counts,
+            emitted,
+        });
+    }
+    Some(all)
+}

@@ -1,0 +1,4 @@
+//! Values that every other folder shares.
+
+pub mod clock;
+pub mod msisdn;
