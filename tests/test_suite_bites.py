@@ -1,7 +1,7 @@
 """The suite itself: is each mistake that could be made in the protocol caught by the test that stands guard over it?
 
-``tests/mistakes`` holds one patch a mistake. Its first line says what is wrong, its second which test must catch it.
-It is applied to a copy of the sources and tests, never here, and the named test alone is run there.
+``mistakes.toml`` says what each mistake replaces, and which test must catch it. It is made in a copy of the sources and
+tests, never here, and the named test alone is run there.
 """
 
 import os
@@ -11,18 +11,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
 
 import pytest
 
+import mistakes
 import strace
+from mistakes import Mistake, UnfitError
 
 ROOT = Path(__file__).parent.parent
-MISTAKES = sorted((ROOT / "tests" / "mistakes").glob("*.patch"))
-MAKE_ANEW = (
-    "make the mistake in src/ by hand, keep the patch's first three lines, put `git diff -U2 src` below them, and"
-    " undo it with `git checkout src`"
-)
 # What is imported must be the copy, else every mistake would seem to be missed.
 RUN = """
 import sys, pytest, upswell
@@ -32,52 +28,36 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--tb=line", *arguments]))
 """
 
 
-class Mistake(NamedTuple):
-    """What is wrong, and the test that must say so."""
-
-    patch: Path
-    what: str
-    test: str
-
-    @classmethod
-    def read(cls, patch: Path) -> Self:
-        """The mistake that a patch makes."""
-        what, caught, *_ = patch.read_text().splitlines()
-        return cls(patch, what, caught.removeprefix("Caught by "))
-
-
 @pytest.mark.trust("T10")
 def test_every_mistake_in_the_protocol_is_caught(trust, tmp_path: Path) -> None:
-    """Each of the mistakes in tests/mistakes makes the test fail that guards against it, which passes without it."""
+    """Each mistake of tests/mistakes.toml makes the test fail that guards against it, which passes without it."""
     strace.available()
 
     def attempt(some: Sequence[Mistake]) -> list[str]:
-        guards = sorted({mistake.test for mistake in some})
+        guards = sorted({mistake.caught_by for mistake in some})
         sound = copy(tmp_path / "sound")
         code, said = tried(sound, guards)
         if code:
             return [f"without a mistake there are failures: {said}"]
         return strace.each(lambda mistake: complaint(tmp_path, mistake), some)
 
-    trust([Mistake.read(patch) for patch in MISTAKES], attempt, case="mistakes", sample=24)
+    trust(mistakes.read(), attempt, case="mistakes", sample=24)
 
 
 def complaint(tmp_path: Path, mistake: Mistake) -> str | None:
     """What is wrong with how a mistake is caught."""
-    place = copy(tmp_path / mistake.patch.stem)
-    applied = subprocess.run(
-        ["git", "apply", "--recount", "-C1", str(mistake.patch)],
-        cwd=place, env=os.environ | {"GIT_CEILING_DIRECTORIES": str(place.parent)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    if applied.returncode:
-        return f"{mistake.patch.name} does not apply any more: {MAKE_ANEW}. {applied.stderr}"
-    code, said = tried(place, [mistake.test])
+    place = copy(tmp_path / mistake.name)
+    try:
+        for path, source in mistakes.changed(mistake, place / "src" / "upswell").items():
+            path.write_text(source, "utf-8")
+    except UnfitError as error:
+        return str(error)
+    code, said = tried(place, [mistake.caught_by])
     shutil.rmtree(place)
     if code == 0:
-        return f"{mistake.patch.name} is not caught by {mistake.test}: {mistake.what}"
+        return f"{mistake.name} is not caught by {mistake.caught_by}: {mistake.what}"
     if not is_caught(code, said):
-        return f"{mistake.patch.name} is not caught but breaks {mistake.test}: {said}"
+        return f"{mistake.name} is not caught but breaks {mistake.caught_by}: {said}"
     return None
 
 
@@ -91,9 +71,7 @@ def copy(place: Path) -> Path:
     """The package with its kernel, and the tests, elsewhere."""
     place.mkdir()
     for name in ("src", "tests"):
-        shutil.copytree(
-            ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "mistakes")
-        )
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", place)
     return place
 

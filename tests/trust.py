@@ -188,7 +188,7 @@ def digest() -> str:
         ("kernel/src", "*.rs"),
         ("kernel", "Cargo.*"),
         ("tests", "*.py"),
-        ("tests", "*.patch"),
+        ("tests", "*.toml"),
     )
     sources = [path for place, pattern in places for path in sorted((ROOT / place).rglob(pattern))]
     content = hashlib.sha256()
