@@ -19,8 +19,9 @@ from bench.jobs import UPSWELL_JOB, play
 from bench.process import run
 from bench.service import marked, serving, with_marked
 from upswell import kernel
-from upswell.batch import Batch, File, LogRange
+from upswell.batch import Batch, LogRange
 from upswell.checkpoint import Checkpoint
+from upswell.file import File
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.source import Source
 from upswell.traffic import make_dials

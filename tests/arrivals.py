@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from upswell import kernel
-from upswell.batch import File, State
+from upswell.file import File, State
 from upswell.source import Source
 from upswell.zones import Zones
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from upswell.batch import Batch, File, LogRange, Notification, Output, Versions
+from upswell.batch import Batch, LogRange, Notification, Output
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.errors import UpswellError
+from upswell.file import File
 from upswell.names import Staged
 from upswell.sink import Sink
+from upswell.versions import Versions
 
 SHARDS = 4
 VERSIONS = Versions("r" * 64, "s" * 64)

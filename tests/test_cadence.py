@@ -18,9 +18,9 @@ from batches import SHARDS
 from conftest import Upswell
 from inputs import LONG_AGO_S, inside, write, write_inputs
 from upswell import cadence, status
-from upswell.batch import File, State
 from upswell.cadence import Arrivals, Cadence, Gap, Unusual
 from upswell.checkpoint import Checkpoint
+from upswell.file import File, State
 from upswell.running import started_at
 
 BEGIN = datetime(2020, 4, 17, 19, 0, tzinfo=UTC)

@@ -22,9 +22,10 @@ from batches import (
     published,
     refused,
 )
-from upswell.batch import STATES, DroppedRejects, File
+from upswell.batch import DroppedRejects
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, Locked, OutputUnwritable, StorageError, UpswellError
+from upswell.file import STATES, File
 from upswell.schema import BUSY_S, open_writer, seal
 from upswell.verify import verify
 from upswell.view import View, seal_file

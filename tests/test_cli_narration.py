@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from upswell.batch import STATES, Versions
 from upswell.cli.narrate import Lines, Live, narrator
 from upswell.cli.show import count, plural, seconds, size
+from upswell.file import STATES
 from upswell.reference import OUTCOMES, REASONS
 from upswell.summary import Standing, Summary
+from upswell.versions import Versions
 from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
 
 

@@ -21,8 +21,9 @@ from inputs import DIALS, LONG_AGO_S, write, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust
 from upswell import kernel
-from upswell.batch import Batch, File, LogRange
+from upswell.batch import Batch, LogRange
 from upswell.checkpoint import Checkpoint
+from upswell.file import File
 from upswell.verify import verify
 from upswell.view import View
 

@@ -14,7 +14,8 @@ import pytest
 import law
 from test_engine import DIALS, Place
 from trust import Trust
-from upswell.batch import File, LogRange
+from upswell.batch import LogRange
+from upswell.file import File
 from upswell.kernel import crc64
 from upswell.verify import verify
 from upswell.view import View

@@ -22,13 +22,14 @@ from conftest import ROOT, Upswell
 from inputs import DIALS, RECORDS, write, write_inputs
 from test_cli_signals import Running
 from upswell import kernel
-from upswell.batch import STATES, Versions
 from upswell.errors import ConfigError
+from upswell.file import STATES
 from upswell.metrics import _REQUEST_S as REQUEST_S
 from upswell.metrics import _REQUESTS_MAX as REQUESTS_MAX
 from upswell.metrics import Metrics
 from upswell.stored import Totals
 from upswell.summary import Standing, Summary
+from upswell.versions import Versions
 
 
 class Served(Running):

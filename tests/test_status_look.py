@@ -14,9 +14,9 @@ from child import run
 from conftest import Upswell, clean_environment
 from inputs import LONG_AGO_S, RECORDS, inside, write, write_inputs
 from upswell import kernel, status
-from upswell.batch import File, State
 from upswell.checkpoint import Checkpoint
 from upswell.cli.status import describe
+from upswell.file import File, State
 from upswell.running import holder
 from upswell.view import View
 

@@ -8,8 +8,8 @@ A file that is admitted may be read from its offset to its end.
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from upswell.batch import File
 from upswell.entry import CONTENT_BYTES_MAX, Entry
+from upswell.file import File
 from upswell.privacy import escape
 from upswell.roster import Roster
 from upswell.twins import Content, judge

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.batch import STATES, State
 from upswell.errors import ConfigError, UsageError
+from upswell.file import STATES, State
 from upswell.file_faults import FILE_FAULTS, read_content
 from upswell.generate import MadeFile
 from upswell.newfile import make_directory, write_file

@@ -15,10 +15,10 @@ from stat import S_IMODE, S_ISREG
 from typing import Self
 
 from upswell import disk
-from upswell.batch import File
 from upswell.checkpoint import Checkpoint
 from upswell.config import Settings
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
+from upswell.file import File
 from upswell.filesystem import (
     RECOVERS,
     Mount,

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.batch import Batch, DroppedRejects, File, LogRange, Output, Versions
+from upswell.batch import Batch, DroppedRejects, LogRange, Output
 from upswell.checkpoint import LedgerSizes
 from upswell.errors import UpswellError
+from upswell.file import File
 from upswell.kernel import Ledger, Range, Result, Scanned
 from upswell.tasks import ShardFile
+from upswell.versions import Versions
 
 FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hundredths of a second
 

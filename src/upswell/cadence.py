@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from upswell.batch import File, State
+from upswell.file import File, State
 from upswell.schema import damaged
 from upswell.view import View, decode_name
 from upswell.zones import load_zone, stamp_of, stamp_time

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel, suppression
-from upswell.batch import Kind, Versions
 from upswell.contents import Contents, read_rules, read_segment
 from upswell.errors import ConfigError
 from upswell.kernel import Rules, Segment, SegmentReport
@@ -20,6 +19,7 @@ from upswell.privacy import escape, mask_digits
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
 from upswell.segment import bad_lines
 from upswell.stored import Forgetting
+from upswell.versions import Kind, Versions
 
 BAD_LINES_MAX_RATIO = 0.01
 LOST_DIALS_MAX_RATIO = 0.5

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from upswell import jvm, suppression
 from upswell.archive import check_place
-from upswell.batch import Versions
 from upswell.claim import SPARK, engine_of, fixed, other_engine, shards
 from upswell.config import Settings
 from upswell.contents import Contents, read_rules, read_segment
@@ -42,6 +41,7 @@ from upswell.schema import DATABASE
 from upswell.sink import OWN_DIRECTORY, check_directories
 from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS
 from upswell.verify import verify
+from upswell.versions import Versions
 from upswell.view import View
 from upswell.words import REASON_WORDS
 from upswell.zones import load_zone, stamp_time

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from upswell import disk
-from upswell.batch import Batch, File, Kind
+from upswell.batch import Batch
 from upswell.errors import OutputUnwritable, StorageError, UpswellError
+from upswell.file import File
 from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
 from upswell.names import Staged
 from upswell.privacy import escape
@@ -28,6 +29,7 @@ from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
 from upswell.stored import Archived
 from upswell.tasks import ShardFile
+from upswell.versions import Kind
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
 
 _GROUP_ROWS = (

@@ -21,7 +21,7 @@ from upswell import claim, kernel, standing
 from upswell.adopt import adopt
 from upswell.archive import Archive
 from upswell.assembly import assemble, check_sums
-from upswell.batch import STATES, Batch, File, State
+from upswell.batch import Batch
 from upswell.beside import beside
 from upswell.cadence import Cadence
 from upswell.candidate import Change, Reference, kernel_policy
@@ -30,6 +30,7 @@ from upswell.commit import Committer
 from upswell.compute import Compute, Embedded, Read
 from upswell.config import Settings
 from upswell.errors import InputMissing, TooManyRejects
+from upswell.file import STATES, File, State
 from upswell.kernel import Range, Result, Scanned
 from upswell.memory import keep_freed
 from upswell.privacy import escape

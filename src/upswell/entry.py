@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from upswell import kernel
-from upswell.batch import File, State
+from upswell.file import File, State
 from upswell.listing import Stat, look_at
 from upswell.zones import day_max_of
 

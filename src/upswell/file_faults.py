@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from upswell.batch import State
+from upswell.file import State
 from upswell.segment import BYTE_ORDER_MARK
 
 FAR_YEAR = 2096

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel, refused
-from upswell.batch import STATES, File
 from upswell.cadence import Gap
+from upswell.file import STATES, File
 from upswell.listing import show_name
 from upswell.privacy import escape, mask_line
 from upswell.status import Status

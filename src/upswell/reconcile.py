@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.batch import File, LogRange
+from upswell.batch import LogRange
 from upswell.differences import of_counts, of_ledgers, of_notifications
+from upswell.file import File
 from upswell.forgotten import Forgotten
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.batch import File
 from upswell.errors import StorageError
+from upswell.file import File
 from upswell.filesystem import directory, read_file
 from upswell.listing import read_name, show_name
 from upswell.names import rejects_name

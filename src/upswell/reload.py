@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from upswell import suppression
-from upswell.batch import Kind, Versions
 from upswell.candidate import Change, Paths, Reference, Taken, compile_rules, load, unpack_rules
 from upswell.contents import check_regular, list_files, missing
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
@@ -20,6 +19,7 @@ from upswell.kernel import Segment
 from upswell.policy import Policy
 from upswell.reference import OFF
 from upswell.rules import parse_rules
+from upswell.versions import Kind, Versions
 
 
 class Kept(Protocol):

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.batch import File, LogRange, Versions
+from upswell.batch import LogRange
 from upswell.candidate import compile_rules, kernel_policy, unpack_rules
 from upswell.config import threads_default
 from upswell.errors import InputMissing, StorageError
+from upswell.file import File
 from upswell.filesystem import RECOVERS
 from upswell.kernel import (
     SHARDS,
@@ -36,6 +37,7 @@ from upswell.reference import OFF, Measure
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
 from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals, archives
+from upswell.versions import Versions
 from upswell.view import View
 from upswell.zones import Zones, day_max_of, day_open_of
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from upswell.batch import STATES, File, State
 from upswell.entry import NEVER, Entry, Settled
+from upswell.file import STATES, File, State
 from upswell.listing import Stat, look_at, read_name, scan
 from upswell.twins import FirstRecords
 

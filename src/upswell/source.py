@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from upswell import kernel
 from upswell.admission import Admission
-from upswell.batch import File, State
 from upswell.entry import NEVER, Entry
 from upswell.errors import UpswellError
+from upswell.file import File, State
 from upswell.kernel import Range, Scanned
 from upswell.listing import Stat, read_name
 from upswell.once import OneListing

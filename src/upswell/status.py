@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import archive, cadence, kernel
-from upswell.batch import File, LogRange, State
+from upswell.batch import LogRange
 from upswell.cadence import Arrivals
 from upswell.config import CADENCE_S
+from upswell.file import File, State
 from upswell.history import refusal
 from upswell.listing import show_name
 from upswell.privacy import escape

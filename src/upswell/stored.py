@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from upswell.batch import State, Versions
+from upswell.file import State
 from upswell.keyed import keyed_hash
+from upswell.versions import Versions
 
 Archived = Literal["moving", "moved", "grew", "taken"]
 """How far a finished file is on its way into the archive: begun, there, there with more in it, or its name is taken."""

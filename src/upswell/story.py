@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from upswell.batch import File, LogRange
+from upswell.batch import LogRange
 from upswell.config import threads_default
+from upswell.file import File
 from upswell.kernel import Hit, Ledger
 from upswell.policy import Policy
 from upswell.reference import Line, Reference, Taken

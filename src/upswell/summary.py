@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.batch import STATES, Versions
+from upswell.file import STATES
 from upswell.kernel import Result, Segment
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference import Record, parse_record
 from upswell.rules import Ruleset
 from upswell.stored import Totals
+from upswell.versions import Versions
 from upswell.zones import DAY_MAX, Zones
 
 MATCHED_MIN_RATIO = 0.001  # below it something is wrong with the formats, not with the customers

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 
 from upswell.archive import open_rows
-from upswell.batch import File, State
 from upswell.config import threads_default
+from upswell.file import File, State
 from upswell.listing import read_name, scan, show_name
 from upswell.privacy import escape
 from upswell.replay import Past

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from upswell import shards
-from upswell.batch import STATES, DroppedRejects, File, LogRange, State, Versions
+from upswell.batch import DroppedRejects, LogRange
 from upswell.errors import UsageError
+from upswell.file import STATES, File, State
 from upswell.listing import show_name
 from upswell.names import Staged, place_of
 from upswell.rejects import is_as_written
@@ -33,6 +34,7 @@ from upswell.stored import (
     Totals,
 )
 from upswell.tasks import DamagedShard, ShardFile
+from upswell.versions import Versions
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'

@@ -18,12 +18,13 @@ from typing import cast
 from power.calls import ERROR, KILL, POWER, Broken, Calls, Gone
 from power.memory import Memory
 from power.platter import Change, Inode, Platter, spoiled
-from upswell.batch import Batch, LogRange, Output, Versions
+from upswell.batch import Batch, LogRange, Output
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.errors import UpswellError
 from upswell.names import CONTROL, begun_name, rejects_name
 from upswell.sink import OWN_DIRECTORY, STAGING, Sink
+from upswell.versions import Versions
 
 APPLICATIONS = ("Twitter", "WhatsApp", "a/b", "Radio")
 VERSIONS = Versions("r" * 64, "s" * 64)

@@ -13,7 +13,7 @@ from upswell.cli.terminal import Command, is_abandoned, say, say_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from upswell.batch import File
+    from upswell.file import File
     from upswell.status import Status
 
 _RUNS_SHOWN_MAX = 5  # --json has more
