@@ -10,12 +10,13 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+from upswell.application import directory_name
 from upswell.batch import LogRange
 from upswell.candidate import unpack_rules
 from upswell.kernel import Ledger, Segment
-from upswell.policy import Policy
-from upswell.reference import OFF, Record, Reference, Taken, parse_record
-from upswell.rules import directory_name, parse_rules
+from upswell.policy import OFF, Policy
+from upswell.reference import Record, Reference, Taken, parse_record
+from upswell.rules import parse_rules
 from upswell.view import View
 from upswell.zones import Zones
 

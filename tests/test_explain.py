@@ -19,6 +19,7 @@ from inputs import inside, write_inputs
 from replays import RULES, database, files, kept_back, nights, past, state, untaught
 from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import kernel
+from upswell.application import directory_name
 from upswell.candidate import unpack_rules
 from upswell.cli import commands
 from upswell.cli.explain import _from_stdin
@@ -27,7 +28,7 @@ from upswell.explain import explain
 from upswell.kernel import Segment
 from upswell.listing import Stat, look_at
 from upswell.reference import Line, Taken
-from upswell.rules import directory_name, parse_rules
+from upswell.rules import parse_rules
 from upswell.story import Explanation
 from upswell.view import View
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from upswell.answer import Answer, compute_answer, write_answer
+from upswell.application import directory_name
 from upswell.errors import ConfigError, OutputUnwritable, UsageError
 from upswell.generate import DataOptions, MadeFile, write_data, write_rules, write_segment
 from upswell.reference import Reference
-from upswell.rules import Ruleset, directory_name, parse_rules
+from upswell.rules import Ruleset, parse_rules
 from upswell.segment import parse_segment
 
 Upswell = Callable[..., subprocess.CompletedProcess[str]]

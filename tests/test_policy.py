@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from upswell.keyed import keyed_hash
-from upswell.policy import SHARE_ALL, Policy
-from upswell.reference import OFF, Reference, Taken
+from upswell.policy import OFF, SHARE_ALL, Policy
+from upswell.reference import Reference, Taken
 from upswell.rules import parse_rules
 
 RULES = parse_rules(

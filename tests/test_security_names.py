@@ -12,7 +12,8 @@ from child import each, run
 from inputs import write, write_inputs
 from law import published
 from trust import Trust
-from upswell.rules import DIRECTORY_BYTES_MAX, directory_name
+from upswell.application import directory_name
+from upswell.rules import DIRECTORY_BYTES_MAX
 
 DIAL = "0126545098"
 NAMES = (

@@ -2,17 +2,8 @@
 
 import pytest
 
-from upswell.policy import SHARE_ALL, Policy
-from upswell.reference import (
-    OFF,
-    OUTCOMES,
-    REASONS,
-    TOTAL_MAX,
-    Line,
-    Reference,
-    Taken,
-    parse_record,
-)
+from upswell.policy import OFF, SHARE_ALL, Policy
+from upswell.reference import OUTCOMES, REASONS, TOTAL_MAX, Line, Reference, Taken, parse_record
 from upswell.rules import Rule, parse_rules
 from upswell.zones import Zones
 

@@ -11,13 +11,14 @@ from click.testing import CliRunner
 import law
 from replays import RULES, database, files, kept_back, nights, past, state, traffic, untaught
 from test_engine import DIALS, Place, record
+from upswell.application import directory_name
 from upswell.candidate import unpack_rules
 from upswell.cli import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
 from upswell.reference import Record, Taken, parse_record
 from upswell.replay import Days
-from upswell.rules import Ruleset, directory_name, parse_rules
+from upswell.rules import Ruleset, parse_rules
 from upswell.view import View
 from upswell.whatif import AS_IT_WAS, FACTORS, Scenario, WhatIf, whatif
 from upswell.zones import Zones

@@ -4,15 +4,14 @@ Owns the way back from published files to caps. It reads notification files and 
 the checkpoint, which a crash leaves done or not begun.
 """
 
-import urllib.parse
 from typing import NamedTuple
 
+from upswell.application import application_of
 from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError
 from upswell.kernel import Ledger
 from upswell.names import BATCH_MAX, CONTROL
 from upswell.reference import Record, parse_record
-from upswell.rules import directory_name
 from upswell.sink import Sink
 from upswell.zones import DAY_MAX, Zones
 
@@ -26,16 +25,6 @@ class Adopted(NamedTuple):
     unreadable: int
     """Lines that are no record, or in the directory of no application, so that they can hold no cap."""
     last_batch: int
-
-
-def application_of(directory: str) -> str | None:
-    """The application's name that a directory's name was made from; None when it was made from none."""
-    name = urllib.parse.unquote(directory, errors="surrogateescape")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return None
-    return name if directory_name(name) == directory else None
 
 
 def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:

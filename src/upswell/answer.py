@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.application import directory_name
 from upswell.errors import ConfigError, UsageError
 from upswell.file import STATES, State
 from upswell.file_faults import FILE_FAULTS, read_content
@@ -21,7 +22,7 @@ from upswell.generate import MadeFile
 from upswell.newfile import make_directory, write_file
 from upswell.privacy import escape
 from upswell.reference import OUTCOMES, REASONS, Reference, Taken
-from upswell.rules import Ruleset, directory_name
+from upswell.rules import Ruleset
 from upswell.zones import stamp_time
 
 MAX_STAMP_AHEAD = timedelta(days=1)

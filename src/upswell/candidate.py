@@ -18,7 +18,7 @@ from upswell.policy import Policy
 from upswell.privacy import escape, mask_digits
 from upswell.rules import Problem, Ruleset, describe_change, parse_rules
 from upswell.segment import bad_lines
-from upswell.stored import Forgetting
+from upswell.suppression import Forgetting
 from upswell.versions import Kind, Versions
 
 BAD_LINES_MAX_RATIO = 0.01

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from upswell import jvm, suppression
+from upswell.application import directory_name
 from upswell.archive import check_place
 from upswell.claim import SPARK, engine_of, fixed, other_engine, shards
 from upswell.config import Settings
@@ -34,7 +35,7 @@ from upswell.listing import read_name, scan, show_name
 from upswell.names import CONTROL, parse_begun, parse_published
 from upswell.policy import Policy
 from upswell.privacy import show_format
-from upswell.rules import Rule, Ruleset, directory_name, parse_rules
+from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.running import holder
 from upswell.sample import Sample, take_sample
 from upswell.schema import DATABASE

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from upswell import disk
+from upswell.application import directory_name
 from upswell.batch import Batch
 from upswell.errors import OutputUnwritable, StorageError, UpswellError
 from upswell.file import File
@@ -25,7 +26,6 @@ from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
 from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rejects import digest_of
-from upswell.rules import directory_name
 from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
 from upswell.stored import Archived
 from upswell.tasks import ShardFile

@@ -38,8 +38,8 @@ from upswell.rejects import Expiry
 from upswell.reload import Reload
 from upswell.sink import Sink
 from upswell.source import Source
-from upswell.stored import Forgetting
 from upswell.summary import Observations, Summary
+from upswell.suppression import Forgetting
 from upswell.wake import Wake, watch
 from upswell.zones import day_open_of
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from upswell.application import directory_name
 from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import UsageError
 from upswell.forgotten import Forgotten
@@ -19,7 +20,7 @@ from upswell.names import place_of
 from upswell.privacy import mask_digits
 from upswell.published import Where, published_place, where
 from upswell.replay import CAPS_FORGOTTEN, Past, remember
-from upswell.rules import Rule, directory_name
+from upswell.rules import Rule
 from upswell.segment import is_digits, parse_msisdn
 from upswell.story import Entry, Explanation, Lines, Quoted, Told
 from upswell.untaken import untaken

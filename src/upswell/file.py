@@ -8,8 +8,6 @@ from operator import attrgetter
 from typing import Literal, get_args
 
 State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
-
-
 STATES: tuple[State, ...] = get_args(State)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from upswell.published import Row
 from upswell.replay import Past
-from upswell.stored import Forgetting, ForgottenLines
+from upswell.stored import ForgottenLines
+from upswell.suppression import Forgetting
 from upswell.view import View
 from upswell.zones import day_last_of
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from upswell.application import directory_name
 from upswell.candidate import BAD_LINES_MAX_RATIO
 from upswell.contents import Contents
 from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment
 from upswell.privacy import escape, mask, mask_digits, mask_line
-from upswell.rules import DAY_MIN, Rule, Ruleset, directory_name, parse_rules
+from upswell.rules import DAY_MIN, Rule, Ruleset, parse_rules
 from upswell.segment import parse_msisdn, unquote
 
 Level = Literal["error", "warning", "note"]

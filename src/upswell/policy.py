@@ -115,3 +115,6 @@ def _limit(most: int) -> str:
 def _percent(share: int) -> str:
     """A share in words."""
     return f"{share / 100:g} %"
+
+
+OFF = Policy()

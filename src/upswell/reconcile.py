@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.application import directory_name
 from upswell.batch import LogRange
 from upswell.differences import of_counts, of_ledgers, of_notifications
 from upswell.file import File
@@ -39,7 +40,6 @@ from upswell.replay import (
     remember,
     unread,
 )
-from upswell.rules import directory_name
 from upswell.view import View
 from upswell.zones import date_of
 

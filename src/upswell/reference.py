@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from upswell.policy import Policy
+from upswell.policy import OFF, Policy
 from upswell.rules import Rule
 from upswell.segment import (
     BYTE_ORDER_MARK,
@@ -43,7 +43,6 @@ OUTCOMES = (
 REASONS = ("too_long", "columns", "msisdn", "service", "volume", "timestamp", "future")
 TOTAL_MAX = 2**63 - 1
 KEEP_DAYS = 2
-OFF = Policy()
 
 Measure = Literal["total", "session"]
 

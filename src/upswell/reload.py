@@ -16,8 +16,7 @@ from upswell.candidate import Change, Paths, Reference, Taken, compile_rules, lo
 from upswell.contents import check_regular, list_files, missing
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellError
 from upswell.kernel import Segment
-from upswell.policy import Policy
-from upswell.reference import OFF
+from upswell.policy import OFF, Policy
 from upswell.rules import parse_rules
 from upswell.versions import Kind, Versions
 

@@ -31,12 +31,13 @@ from upswell.kernel import (
     Segment,
 )
 from upswell.listing import archived_in, look_at, twin_of
-from upswell.policy import Policy
+from upswell.policy import OFF, Policy
 from upswell.privacy import escape
-from upswell.reference import OFF, Measure
+from upswell.reference import Measure
 from upswell.rules import Ruleset, parse_rules
 from upswell.sink import STAGING
-from upswell.stored import CommittedBatch, Forgetting, LedgerParts, Totals, archives
+from upswell.stored import CommittedBatch, LedgerParts, Totals, archives
+from upswell.suppression import Forgetting
 from upswell.versions import Versions
 from upswell.view import View
 from upswell.zones import Zones, day_max_of, day_open_of

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from upswell.application import directory_name
 from upswell.privacy import mask_digits
 from upswell.segment import BYTE_ORDER_MARK
 
@@ -77,22 +78,6 @@ REASONS = {
     "overlap": "the window overlaps one of the same service above",
     "name_twin": "the name differs from one above only in case or Unicode form",
 }
-
-
-def directory_name(application: str) -> str:
-    """The output directory of an application: safe on disk, and different for different names.
-
-    Letters, marks, digits, space and ``_ . -`` stay; every other byte and a leading dot are percent-encoded.
-    """
-    encoded = []
-    for position, char in enumerate(unicodedata.normalize("NFC", application)):
-        category = unicodedata.category(char)
-        keep = category[0] in "LM" or category == "Nd" or char in " _.-"
-        if keep and not (position == 0 and char == "."):
-            encoded.append(char)
-        else:
-            encoded.extend(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
-    return "".join(encoded)
 
 
 def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from upswell import disk
+from upswell.application import directory_name
 from upswell.errors import OutputUnwritable, StorageError
 from upswell.filesystem import (
     RECOVERS,
@@ -45,7 +46,6 @@ from upswell.names import (
     place_of,
 )
 from upswell.privacy import escape
-from upswell.rules import directory_name
 
 OWN_DIRECTORY = ".upswell"
 STAGING = "staging"

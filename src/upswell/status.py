@@ -24,8 +24,9 @@ from upswell.listing import show_name
 from upswell.privacy import escape
 from upswell.running import holder, started_at
 from upswell.runs import Run, runs
-from upswell.stored import ARCHIVE, CommittedBatch, Forgetting, ReferenceVersion, archives
+from upswell.stored import ARCHIVE, CommittedBatch, ReferenceVersion, archives
 from upswell.summary import Summary, describe_unmatched
+from upswell.suppression import Forgetting
 from upswell.view import View
 
 NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")

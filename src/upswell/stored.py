@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upswell.file import State
-from upswell.keyed import keyed_hash
 from upswell.versions import Versions
 
 Archived = Literal["moving", "moved", "grew", "taken"]
@@ -65,26 +64,6 @@ class LedgerParts(NamedTuple):
 
     bases: list[tuple[int, bytes]]
     deltas: list[tuple[int, bytes]]
-
-
-class Forgetting(NamedTuple):
-    """Some customers who were forgotten at once."""
-
-    id: int
-    key: bytes | None
-    """Of the hashes; None once their days are closed: then nobody can tell any more who it was."""
-    hashes: frozenset[int]
-    people: int
-    first_batch: int
-    """The first batch in which their records are suppressed."""
-    until_day: int
-    """Their last day: while it is open they are suppressed."""
-    until_batch: int | None
-    """The last batch in which they are; None while the key is there."""
-
-    def has(self, msisdn: str) -> bool:
-        """Whether it is about this customer, as long as that can be told."""
-        return self.key is not None and keyed_hash(self.key, msisdn.encode()) in self.hashes
 
 
 class ForgottenLines(NamedTuple):

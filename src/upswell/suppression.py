@@ -4,7 +4,10 @@ Owns the list's own rules, which err on the side of silence: a dial that is lost
 not want to hear. It reads nothing and keeps nothing. No sentence holds a whole msisdn.
 """
 
+from typing import NamedTuple
+
 from upswell.kernel import Segment, SegmentReport
+from upswell.keyed import keyed_hash
 from upswell.privacy import mask_digits
 from upswell.segment import bad_lines
 
@@ -51,3 +54,23 @@ def describe_change(old: Segment | None, new: Segment | None) -> list[str]:
         return ["the suppression list is off"]
     added, removed = old.diff(new)
     return [f"suppressed: +{added:,} dials, -{removed:,}"]
+
+
+class Forgetting(NamedTuple):
+    """Some customers who were forgotten at once."""
+
+    id: int
+    key: bytes | None
+    """Of the hashes; None once their days are closed: then nobody can tell any more who it was."""
+    hashes: frozenset[int]
+    people: int
+    first_batch: int
+    """The first batch in which their records are suppressed."""
+    until_day: int
+    """Their last day: while it is open they are suppressed."""
+    until_batch: int | None
+    """The last batch in which they are; None while the key is there."""
+
+    def has(self, msisdn: str) -> bool:
+        """Whether it is about this customer, as long as that can be told."""
+        return self.key is not None and keyed_hash(self.key, msisdn.encode()) in self.hashes

@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from upswell import shards
+from upswell.application import directory_name
 from upswell.batch import DroppedRejects, LogRange
 from upswell.errors import UsageError
 from upswell.file import STATES, File, State
 from upswell.listing import show_name
 from upswell.names import Staged, place_of
 from upswell.rejects import is_as_written
-from upswell.rules import directory_name
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
 from upswell.stored import (
     CommittedBatch,
-    Forgetting,
     ForgottenLines,
     LedgerParts,
     Place,
     ReferenceVersion,
     Totals,
 )
+from upswell.suppression import Forgetting
 from upswell.tasks import DamagedShard, ShardFile
 from upswell.versions import Versions
 

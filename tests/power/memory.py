@@ -11,12 +11,12 @@ from random import Random
 
 from power.calls import Broken, Calls
 from upswell import disk
+from upswell.application import directory_name
 from upswell.batch import Batch
 from upswell.checkpoint import make_directory
 from upswell.errors import StorageError
 from upswell.filesystem import LOCK_NAME, RECOVERS, faults, lock
 from upswell.names import Staged, place_of
-from upswell.rules import directory_name
 
 
 class Memory:

@@ -108,9 +108,9 @@ def _describe(report: "Report", settings: "Settings") -> list[str]:
 
 
 def _rules(report: "Report", settings: "Settings") -> list[str]:
+    from upswell.application import directory_name
     from upswell.cli.show import plural
     from upswell.lint import window_words
-    from upswell.rules import directory_name
 
     title = f"RULES    {settings.rules}: {plural(len(report.rules), 'rule')}, hours in {settings.zones.rules}"
     rows = [("service", "application", "hours", "volume", "directory")]
