@@ -15,10 +15,10 @@ import pytest
 
 from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import compute
+from upswell.codec import seal
 from upswell.kernel import Segment
 from upswell.policy import Policy
 from upswell.reference import Reference
-from upswell.schema import seal
 from upswell.versions import Versions
 from upswell.view import View
 from upswell.zones import Zones

@@ -24,11 +24,12 @@ from batches import (
 )
 from upswell.batch import DroppedRejects
 from upswell.checkpoint import Checkpoint
+from upswell.codec import seal, seal_file
 from upswell.errors import ConfigError, Locked, OutputUnwritable, StorageError, UpswellError
 from upswell.file import STATES, File
-from upswell.schema import BUSY_S, open_writer, seal
+from upswell.schema import BUSY_S, open_writer
 from upswell.verify import verify
-from upswell.view import View, seal_file
+from upswell.view import View
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import law
 from upswell import history
 from upswell.batch import Batch
 from upswell.checkpoint import Checkpoint
+from upswell.codec import seal
 from upswell.commit import Committer
 from upswell.compute import Read
 from upswell.config import Settings
@@ -29,7 +30,6 @@ from upswell.errors import (
     TooManyRejects,
 )
 from upswell.kernel import SHARDS, Range
-from upswell.schema import seal
 from upswell.summary import Summary
 from upswell.transfer import export_state
 from upswell.verify import verify

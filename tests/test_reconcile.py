@@ -16,11 +16,11 @@ from replays import RULES, database, files, nights, past, state, traffic
 from test_engine import DIALS, LONG_AGO_S, Place, record, wait_for
 from upswell import compute
 from upswell.cli import commands
+from upswell.codec import seal
 from upswell.kernel import SHARDS, Ledger
 from upswell.published import strangers
 from upswell.reconcile import Reconciled, reconcile
 from upswell.replay import Days, References, Replay, batches, remember, unread
-from upswell.schema import seal
 from upswell.view import FILE_COLUMNS, View
 from upswell.whatif import whatif
 

@@ -12,7 +12,7 @@ import pytest
 from child import run
 from conftest import Upswell, clean_environment
 from inputs import inside, write, write_inputs
-from upswell import kernel, refused, schema
+from upswell import codec, kernel, refused
 from upswell.checkpoint import Checkpoint
 from upswell.errors import StorageError
 from upswell.refused import Kept, Wanted
@@ -239,7 +239,7 @@ def test_of_an_older_state_the_length_is_compared_and_that_is_said(
         rows = checkpoint.rows(f"SELECT {BATCH_COLUMNS} FROM batch")
         for row in rows:
             older = row[: BATCH_COLUMNS.split(", ").index("rejects_digest")]
-            sealed = schema.seal(*older, checkpoint.meta()["state_id"])
+            sealed = codec.seal(*older, checkpoint.meta()["state_id"])
             checkpoint.rows(
                 "UPDATE batch SET rejects_digest = '', seal = ? WHERE number = ?", (sealed, row[0])
             )

@@ -16,6 +16,7 @@ from typing import Self
 
 from upswell import disk
 from upswell.checkpoint import Checkpoint
+from upswell.codec import decode_name, encode_name
 from upswell.config import Settings
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.file import File
@@ -33,7 +34,7 @@ from upswell.listing import Stat, archived_in, look_at, twin_of
 from upswell.privacy import escape
 from upswell.roster import FINISHED
 from upswell.stored import Archived, archives
-from upswell.view import View, decode_name, encode_name
+from upswell.view import View
 
 FILES_MAX = (
     50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from upswell.codec import decode_name
 from upswell.file import File, State
 from upswell.schema import damaged
-from upswell.view import View, decode_name
+from upswell.view import View
 from upswell.zones import load_zone, stamp_of, stamp_time
 
 LOOK_BACK_DAYS = 7

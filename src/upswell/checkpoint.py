@@ -20,17 +20,18 @@ from typing import NamedTuple, Self
 from upswell import disk
 from upswell.application import directory_name
 from upswell.batch import Batch
+from upswell.codec import encode_name, seal, seal_file, to_signed
 from upswell.errors import OutputUnwritable, StorageError, UpswellError
 from upswell.file import File
 from upswell.filesystem import LOCK_NAME, lock, refuse_network, sync_directory
 from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rejects import digest_of
-from upswell.schema import BUSY_S, DATABASE, open_writer, seal, storage_errors
+from upswell.schema import BUSY_S, DATABASE, open_writer, storage_errors
 from upswell.stored import Archived
 from upswell.tasks import ShardFile
 from upswell.versions import Kind
-from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View, encode_name, seal_file, to_signed
+from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View
 
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more

@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 from upswell import shards
 from upswell.checkpoint import Checkpoint
+from upswell.codec import seal, to_signed
 from upswell.errors import Locked, StorageError
 from upswell.filesystem import RECOVERS, directory, faults
 from upswell.kernel import Ledger, forget_in
 from upswell.keyed import KEY_BYTES, keyed_hash
 from upswell.privacy import escape
 from upswell.rejects import Rejects, digest_of, unescape
-from upswell.schema import DAMAGED_HINT, damaged, seal, storage_errors
+from upswell.schema import DAMAGED_HINT, damaged, storage_errors
 from upswell.segment import numbers
 from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
-from upswell.view import BATCH_COLUMNS, to_signed
+from upswell.view import BATCH_COLUMNS
 
 _COLUMNS = BATCH_COLUMNS.split(", ")
 

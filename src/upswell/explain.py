@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from upswell.application import directory_name
+from upswell.codec import decode_name
 from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import UsageError
 from upswell.forgotten import Forgotten
@@ -24,7 +25,7 @@ from upswell.rules import Rule
 from upswell.segment import is_digits, parse_msisdn
 from upswell.story import Entry, Explanation, Lines, Quoted, Told
 from upswell.untaken import untaken
-from upswell.view import View, decode_name
+from upswell.view import View
 from upswell.words import REASON_WORDS
 from upswell.zones import add_days, date_of
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from upswell import kernel, refused
 from upswell.cadence import Gap
+from upswell.codec import decode_name
 from upswell.file import STATES, File
 from upswell.listing import show_name
 from upswell.privacy import escape, mask_line
 from upswell.status import Status
-from upswell.view import View, decode_name
+from upswell.view import View
 from upswell.zones import stamp_of, stamp_time, stamps_of
 
 DAYS_MAX = 14  # that are offered: older ones are asked for by the command line

@@ -15,10 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.codec import decode_name
 from upswell.listing import read_name, show_name
 from upswell.status import Status
 from upswell.summary import Summary, describe_unmatched
-from upswell.view import View, decode_name
+from upswell.view import View
 from upswell.words import EXIT_STEPS, REASON_WORDS
 from upswell.zones import load_zone, stamp_of, stamp_time
 

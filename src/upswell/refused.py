@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
+from upswell.codec import decode_name, encode_name
 from upswell.errors import StorageError
 from upswell.file import File
 from upswell.filesystem import directory, read_file
 from upswell.listing import read_name, show_name
 from upswell.names import rejects_name
 from upswell.rejects import is_as_written, unescape
-from upswell.view import View, decode_name, encode_name
+from upswell.view import View
 from upswell.zones import stamps_of
 
 LATE = "late"

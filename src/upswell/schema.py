@@ -11,13 +11,13 @@ import sqlite3
 import stat
 import urllib.parse
 import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.codec import seal
 from upswell.errors import ConfigError, Locked, StorageError, UpswellError
 from upswell.filesystem import RECOVERS, next_step, sync_directory
 from upswell.privacy import escape
@@ -257,20 +257,6 @@ def _refuse_special(path: Path) -> None:
             f"{escape(str(path))}: is a link or no regular file",
             "move it away, and put the state's own file there; --state names a state in another place",
         )
-
-
-def seal(*values: object) -> int:
-    """A checksum of a row's values: SQLite checks its pages' structure, but not the values in them."""
-    crc, parts = 0, list[bytes]()
-    for value in values:
-        if isinstance(value, bytes):
-            # They can be many megabytes of the ledger: neither their repr nor a copy is made.
-            crc = zlib.crc32(value, zlib.crc32(b"".join((*parts, b"%d," % len(value))), crc))
-            parts.clear()
-        else:
-            content = repr(value).encode("utf-8", "backslashreplace")
-            parts += (b"%d," % len(content), content)
-    return zlib.crc32(b"".join(parts), crc)
 
 
 def damaged(path: Path, what: str) -> StorageError:

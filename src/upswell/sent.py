@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.codec import decode_name, encode_name
 from upswell.errors import UsageError
 from upswell.history import rulesets
 from upswell.names import place_of, published_name
 from upswell.privacy import escape, mask_digits
 from upswell.schema import damaged
 from upswell.segment import parse_msisdn, unquote
-from upswell.view import View, decode_name, encode_name
+from upswell.view import View
 
 _PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
 _NAMES_MAX = 20  # in a message

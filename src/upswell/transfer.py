@@ -16,6 +16,7 @@ from typing import NamedTuple
 from upswell import disk
 from upswell.checkpoint import Checkpoint, make_directory
 from upswell.claim import EMBEDDED, ENGINE_KEYS, SPARK, engine_of
+from upswell.codec import seal
 from upswell.errors import ConfigError, InputMissing, OutputUnwritable, StorageError, UsageError
 from upswell.filesystem import (
     LOCK_NAME,
@@ -34,15 +35,7 @@ from upswell.names import rejects_name
 from upswell.privacy import escape
 from upswell.rejects import Rejects, is_as_written
 from upswell.reshape import to_bases
-from upswell.schema import (
-    APPLICATION_ID,
-    DATABASE,
-    EXPORTED,
-    MIGRATIONS,
-    connect,
-    seal,
-    storage_errors,
-)
+from upswell.schema import APPLICATION_ID, DATABASE, EXPORTED, MIGRATIONS, connect, storage_errors
 from upswell.shards import DIRECTORY, SHARD_COUNTS
 from upswell.view import View
 

@@ -7,7 +7,6 @@ StorageError: a damaged state is never taken for a true one.
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +17,13 @@ from typing import Any, Self, cast
 from upswell import shards
 from upswell.application import directory_name
 from upswell.batch import DroppedRejects, LogRange
+from upswell.codec import decode_name, encode_name, seal, seal_file, to_signed, to_unsigned
 from upswell.errors import UsageError
 from upswell.file import STATES, File, State
 from upswell.listing import show_name
 from upswell.names import Staged, place_of
 from upswell.rejects import is_as_written
-from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, seal, storage_errors
+from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, storage_errors
 from upswell.stored import (
     CommittedBatch,
     ForgottenLines,
@@ -455,32 +455,3 @@ class View:
         for at in _COUNTS:
             values[at] = json.loads(values[at])
         return File(*values)
-
-
-def seal_file(values: Sequence[object]) -> int:
-    """The seal of a file's row: its last value, the repeats, counts once there are any, as older rows have none."""
-    return seal(*values) if values[-1] else seal(*values[:-1])
-
-
-def encode_name(name: str) -> str | bytes:
-    """A file's name as stored: text, or bytes when it is no UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name)
-    return name
-
-
-def decode_name(stored: str | bytes) -> str:
-    """The name that ``encode_name`` was given."""
-    return stored if isinstance(stored, str) else os.fsdecode(stored)
-
-
-def to_signed(value: int) -> int:
-    """An unsigned 64-bit number as SQLite's signed one."""
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def to_unsigned(value: int) -> int:
-    """The number that ``to_signed`` was given."""
-    return value & (1 << 64) - 1
