@@ -18,7 +18,7 @@ from upswell import compute
 from upswell.cli import commands
 from upswell.codec import seal
 from upswell.kernel import SHARDS, Ledger
-from upswell.published import strangers
+from upswell.output_check import strangers
 from upswell.reconcile import Reconciled, reconcile
 from upswell.replay import Days, References, Replay, batches, remember, unread
 from upswell.view import FILE_COLUMNS, View

@@ -8,7 +8,7 @@ A run reads nothing from the archive: a file that grew on its way there, or late
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
@@ -16,7 +16,6 @@ from typing import Self
 
 from upswell import disk
 from upswell.checkpoint import Checkpoint
-from upswell.codec import decode_name, encode_name
 from upswell.config import Settings
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.file import File
@@ -32,6 +31,7 @@ from upswell.filesystem import (
 )
 from upswell.listing import Stat, archived_in, look_at, twin_of
 from upswell.privacy import escape
+from upswell.queries import archive_states, newest_archived, open_rows
 from upswell.roster import FINISHED
 from upswell.stored import Archived, archives
 from upswell.view import View
@@ -117,7 +117,7 @@ class Archive:
     def recover(self, now: float) -> list[str]:
         """At a start, before the first look: put right what a crash cut off; a sentence for each file that is held."""
         self._again_at = now + AGAIN_S
-        rows = open_rows(self._checkpoint) | _newest(self._checkpoint)
+        rows = open_rows(self._checkpoint) | newest_archived(self._checkpoint, AGAIN_MAX)
         return list(_sentences(self._settle(rows)))
 
     def _look_again(self, now: float) -> list[str]:
@@ -129,10 +129,10 @@ class Archive:
             self._again_at = now + AGAIN_S
             waiting = open_rows(self._checkpoint, AGAIN_MAX, self._again_after)
             self._again_after = list(waiting)[-1] if len(waiting) == AGAIN_MAX else ""
-            self._again.extend(waiting | _newest(self._checkpoint))
+            self._again.extend(waiting | newest_archived(self._checkpoint, AGAIN_MAX))
         names = [self._again.popleft() for _ in range(min(FILES_MAX, len(self._again)))]
         # As the rows are now: a move may have found something out since the look began.
-        some = _states(self._checkpoint, names) if names else {}
+        some = archive_states(self._checkpoint, names) if names else {}
         found = self._settle(some)
         return list(_sentences({name: found[name] for name in found if found[name] != some[name]}))
 
@@ -346,47 +346,9 @@ def _find(name: str, places: Iterable[Path]) -> tuple[Stat | None, bool]:
     return None, looked
 
 
-def open_rows(view: View, rows_max: int = -1, after: str = "") -> dict[str, Archived]:
-    """By name, the files that are on their way to the archive, or held on it: so many after this name, or all."""
-    rows = view.rows(
-        "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
-        # The plus keeps SQLite from going through all names.
-        " WHERE archived.state <> 'moved' AND +name > ? ORDER BY name LIMIT ?",
-        (encode_name(after), rows_max),
-    )
-    return {decode_name(name): state for name, state in rows}
-
-
-def _newest(view: View) -> dict[str, Archived]:
-    """By name, AGAIN_MAX of the newest files in the archive."""
-    rows = view.rows(
-        "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
-        " WHERE archived.state = 'moved' ORDER BY archived.file DESC LIMIT ?",
-        (AGAIN_MAX,),
-    )
-    return {decode_name(name): state for name, state in rows}
-
-
-def _states(view: View, names: Sequence[str]) -> dict[str, Archived]:
-    """How far these files are on their way; without those that are not on it any more."""
-    marks = ",".join("?" * len(names))
-    rows = view.rows(
-        "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
-        f" WHERE name IN ({marks})",
-        [encode_name(name) for name in names],
-    )
-    return {decode_name(name): state for name, state in rows}
-
-
 def held(view: View) -> dict[str, str]:
     """By name, the finished files that need somebody's hand on their way, with what to do."""
     return {name: _WORDS[state] for name, state in open_rows(view).items() if state in _WORDS}
-
-
-def archived_files(view: View) -> int:
-    """How many files were moved to the archive, and not taken out of it by a move back that a run has seen."""
-    ((files,),) = view.rows("SELECT count(*) FROM archived WHERE state IN ('moved', 'grew')")
-    return int(files)
 
 
 def _sentences(found: Mapping[str, Archived | None]) -> Iterator[str]:

@@ -22,10 +22,9 @@ from upswell.filesystem import (
     masked,
     read_file,
 )
-from upswell.names import parse_rejects
+from upswell.names import IDENTITY, STAGING, parse_rejects
 from upswell.privacy import escape
 from upswell.schema import DATABASE, damaged, open_reader, storage_errors
-from upswell.sink import IDENTITY, STAGING
 from upswell.stored import CommittedBatch
 from upswell.tasks import DamagedShard, ShardFile, shard_content
 from upswell.view import View

@@ -32,14 +32,14 @@ from upswell.lint import (
     window_words,
 )
 from upswell.listing import read_name, scan, show_name
-from upswell.names import CONTROL, parse_begun, parse_published
+from upswell.names import CONTROL, OWN_DIRECTORY, parse_begun, parse_published
 from upswell.policy import Policy
 from upswell.privacy import show_format
 from upswell.rules import Rule, Ruleset, parse_rules
 from upswell.running import holder
 from upswell.sample import Sample, take_sample
 from upswell.schema import DATABASE
-from upswell.sink import OWN_DIRECTORY, check_directories
+from upswell.sink import check_directories
 from upswell.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS
 from upswell.verify import verify
 from upswell.versions import Versions

@@ -15,11 +15,11 @@ from upswell.codec import decode_name
 from upswell.differences import Key, of_caps, of_totals
 from upswell.errors import UsageError
 from upswell.forgotten import Forgotten
-from upswell.history import rulesets
 from upswell.listing import show_name
 from upswell.names import place_of
 from upswell.privacy import mask_digits
 from upswell.published import Where, published_place, where
+from upswell.queries import rulesets
 from upswell.replay import CAPS_FORGOTTEN, Past, remember
 from upswell.rules import Rule
 from upswell.segment import is_digits, parse_msisdn

@@ -23,13 +23,12 @@ from upswell.filesystem import directory, inside, read_file
 from upswell.kernel import SHARDS, Segment, count_lines, forget_in
 from upswell.keyed import KEY_BYTES, keyed_hash
 from upswell.listing import read_name, scan, show_name
-from upswell.names import parse_staged
+from upswell.names import OWN_DIRECTORY, STAGING, parse_staged
 from upswell.privacy import escape
 from upswell.published import files
 from upswell.rejects import unescape
 from upswell.schema import connect, storage_errors
 from upswell.segment import numbers, parse_msisdn
-from upswell.sink import OWN_DIRECTORY, STAGING
 from upswell.stored import archives
 from upswell.transfer import exported, half_of
 from upswell.view import View

@@ -8,7 +8,7 @@ which they were suppressed are *blind*: the replay cannot know whom to leave out
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from upswell.published import Row
+from upswell.queries import Row
 from upswell.replay import Past
 from upswell.stored import ForgottenLines
 from upswell.suppression import Forgetting

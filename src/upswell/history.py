@@ -5,13 +5,10 @@ first one scanned with it up to the next edit of the same kind, so the effects o
 so do those of all segments. Of suppression lists and policies the first may be later: before it they were off.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.candidate import unpack_rules
-from upswell.rules import Ruleset, parse_rules
 from upswell.view import View
 
 _PAGE_ROWS = 20_000  # of batches, summed up at once: some 20 ms
@@ -102,13 +99,6 @@ def refusal(view: View) -> Refusal | None:
     """The edit that is refused until it is repaired."""
     rows = view.rows("SELECT at, words FROM edit WHERE kind = 'refused'")
     return Refusal(*rows[0]) if rows else None
-
-
-def rulesets(view: View) -> Iterator[Ruleset]:
-    """Every version of the rules that is kept, in the order in which they were first taken."""
-    for one in view.references():
-        if one.kind == "rules":
-            yield parse_rules(unpack_rules(view.reference("rules", one.version)))
 
 
 def _edits(view: View) -> list[Edit]:

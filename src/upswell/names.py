@@ -123,3 +123,12 @@ def parse_shard(name: str) -> ShardName | None:
     """What the name of a shard's file says, finished or not; None when it is not one of ours."""
     match = _SHARD.fullmatch(name)
     return ShardName(int(match[1]), int(match[2]), match[3]) if match else None
+
+
+OWN_DIRECTORY = ".upswell"
+
+
+STAGING = "staging"
+
+
+IDENTITY = "output.id"

@@ -6,42 +6,25 @@ and takes no lock: a consumer may take a file, and a run may publish one, betwee
 
 import errno
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from upswell.errors import StorageError
 from upswell.filesystem import RECOVERS, directory, inside, list_names, read_file
-from upswell.names import CONTROL, PublishedName, Staged, parse_published, place_of
+from upswell.names import (
+    CONTROL,
+    OWN_DIRECTORY,
+    STAGING,
+    PublishedName,
+    Staged,
+    parse_published,
+    place_of,
+)
 from upswell.privacy import escape
-from upswell.sink import OWN_DIRECTORY, STAGING
-from upswell.view import View
-from upswell.zones import DAY_MAX
 
 Where = Literal["in_output", "changed", "taken_away", "waiting"]
 """There as it was published; there with other bytes; taken by the consumer; staged, and not published yet."""
-
-
-Row = tuple[int, str, str, int, int, bytes, bool]
-"""Day, application, msisdn, sequence of the range, byte and raw line of a notification; is it of the control group?"""
-_PAGE_ROWS = 20_000  # read at once: some 20 ms
-
-
-def notifications(
-    view: View, names: Mapping[int, str], day: int | None = None
-) -> Iterator[tuple[int, Row]]:
-    """Every notification that the state keeps, with its batch: of a day, or all. ``names``: applications by id."""
-    sql = (
-        "SELECT day, application, msisdn, batch, sequence, byte, raw, control FROM notification"
-        " WHERE (day, application, msisdn) > (?, ?, ?) AND day <= ?"
-        f" ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
-    )
-    after: tuple[object, ...] = (day or -1, -1, "")
-    while rows := view.rows(sql, (*after, day or DAY_MAX)):
-        for of_day, application, msisdn, batch, sequence, byte, raw, control in rows:
-            name = names.get(application, "?")
-            yield batch, (of_day, name, msisdn, sequence, byte, raw, bool(control))
-        after = rows[-1][:3]
 
 
 class _NotAFile(Exception):
@@ -103,21 +86,6 @@ def _read(output: Path, one: Staged) -> bytes | None:
 def published_place(one: Staged) -> str:
     """The place of a published file within OUTPUT."""
     return f"{one.directory}/{one.published_name}"
-
-
-def strangers(
-    view: View, output: Path, known: Collection[str], first_batch: int, last_batch: int
-) -> Iterator[str]:
-    """Places of files that look as published, though no batch published them, and no state before this one did.
-
-    ``known``: the places of the files of all batches up to the last one; a run may have published others meanwhile.
-    """
-    for place, name in files(output):
-        if 0 < name.batch < first_batch:
-            continue
-        newer = view.staged(name.batch).values() if name.batch > last_batch else ()
-        if place not in known and place not in map(published_place, newer):
-            yield place
 
 
 def files(output: Path) -> Iterator[tuple[str, PublishedName]]:

@@ -20,16 +20,10 @@ from upswell.forgotten import Forgotten
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.listing import show_name
 from upswell.names import Staged, place_of
+from upswell.output_check import strangers
 from upswell.privacy import escape
-from upswell.published import (
-    Row,
-    Where,
-    describe_change,
-    notifications,
-    published_place,
-    strangers,
-    where,
-)
+from upswell.published import Where, describe_change, published_place, where
+from upswell.queries import Row, notifications
 from upswell.replay import (
     CAPS_FORGOTTEN,
     Past,

@@ -31,11 +31,11 @@ from upswell.kernel import (
     Segment,
 )
 from upswell.listing import archived_in, look_at, twin_of
+from upswell.names import STAGING
 from upswell.policy import OFF, Policy
 from upswell.privacy import escape
 from upswell.reference import Measure
 from upswell.rules import Ruleset, parse_rules
-from upswell.sink import STAGING
 from upswell.stored import CommittedBatch, LedgerParts, Totals, archives
 from upswell.suppression import Forgetting
 from upswell.versions import Versions

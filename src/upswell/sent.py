@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from upswell.codec import decode_name, encode_name
 from upswell.errors import UsageError
-from upswell.history import rulesets
 from upswell.names import place_of, published_name
 from upswell.privacy import escape, mask_digits
+from upswell.queries import rulesets
 from upswell.schema import damaged
 from upswell.segment import parse_msisdn, unquote
 from upswell.view import View

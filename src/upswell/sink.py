@@ -39,6 +39,9 @@ from upswell.filesystem import (
 )
 from upswell.names import (
     CONTROL,
+    IDENTITY,
+    OWN_DIRECTORY,
+    STAGING,
     Staged,
     begun_name,
     parse_begun,
@@ -47,9 +50,6 @@ from upswell.names import (
 )
 from upswell.privacy import escape
 
-OWN_DIRECTORY = ".upswell"
-STAGING = "staging"
-IDENTITY = "output.id"
 _LOCK = "output.lock"
 _NEW_DIRECTORY = "directory.new"  # an application's directory before it has its mode and its place
 _REBUILT = ".rebuilt"  # suffix of a staged file that is being made again

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import archive, cadence, kernel
+from upswell import archive, cadence, kernel, queries
 from upswell.batch import LogRange
 from upswell.cadence import Arrivals
 from upswell.config import CADENCE_S
@@ -182,7 +182,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             forgettings = [one for one in view.forgettings() if one.key is not None]
             today = Today(days[-1], view.notified(days[-1])) if days else None
             refused = refusal(view)
-            archived_files, archive_held = archive.archived_files(view), archive.held(view)
+            archived_files, archive_held = queries.archived_files(view), archive.held(view)
             notable = {state: found for state in NOTABLE if (found := _some(view, state))}
             reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
     summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)

@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 
-from upswell.archive import open_rows
 from upswell.config import threads_default
 from upswell.file import File, State
 from upswell.listing import read_name, scan, show_name
 from upswell.privacy import escape
+from upswell.queries import open_rows
 from upswell.replay import Past
 from upswell.story import Untaken
 from upswell.view import View

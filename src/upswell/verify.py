@@ -17,12 +17,19 @@ from pathlib import Path
 
 from upswell.errors import StorageError, UpswellError
 from upswell.filesystem import RECOVERS, directory, faults, read_file
-from upswell.names import parse_begun, parse_shard, parse_staged, rejects_name
+from upswell.names import (
+    IDENTITY,
+    OWN_DIRECTORY,
+    STAGING,
+    parse_begun,
+    parse_shard,
+    parse_staged,
+    rejects_name,
+)
 from upswell.privacy import escape
 from upswell.rejects import REWRITTEN, is_as_written
 from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
-from upswell.sink import IDENTITY, OWN_DIRECTORY, STAGING
 from upswell.stored import CommittedBatch
 from upswell.tasks import DamagedShard, read_shard_file
 from upswell.view import View

@@ -21,10 +21,10 @@ from batches import expected_output
 from faults import workload
 from in_process import InProcess
 from upswell import engine
-from upswell.archive import archived_files, open_rows
 from upswell.checkpoint import Checkpoint
 from upswell.compute import Compute, Embedded
 from upswell.config import Settings
+from upswell.queries import archived_files, open_rows
 from upswell.schema import DATABASE
 from upswell.spread import Spread
 from upswell.summary import Summary

@@ -22,8 +22,8 @@ from upswell.batch import Batch, LogRange, Output
 from upswell.checkpoint import Checkpoint
 from upswell.commit import Committer
 from upswell.errors import UpswellError
-from upswell.names import CONTROL, begun_name, rejects_name
-from upswell.sink import OWN_DIRECTORY, STAGING, Sink
+from upswell.names import CONTROL, OWN_DIRECTORY, STAGING, begun_name, rejects_name
+from upswell.sink import Sink
 from upswell.versions import Versions
 
 APPLICATIONS = ("Twitter", "WhatsApp", "a/b", "Radio")
