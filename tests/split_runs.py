@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from kernel_runs import Settings, environment
-from upswell import kernel, tasks
+from upswell import kernel, shard_files, tasks
 
 SCANNED = (
     "end", "complete", "newlines", "digest", "tail", "outcomes", "rejects", "lines", "rejects_kept_bytes",
@@ -76,7 +76,7 @@ class Batches:
         self.rules = rules
         self.policy = settings.kernel_policy()
         self.generator = generator
-        self.committed: dict[int, tuple[tasks.ShardFile, ...]] = {}
+        self.committed: dict[int, tuple[shard_files.ShardFile, ...]] = {}
         self.batch = 0
 
     def splits(self, ranges: Sequence[kernel.Range]) -> list[tasks.Split]:
@@ -160,7 +160,7 @@ class Batches:
             (file.kind, (file.batch, blob))
             for files in self.committed.values()
             for file in files
-            for blob in tasks.read_shard_file(self.ledger, file)
+            for blob in shard_files.read_shard_file(self.ledger, file)
         ]
         bases = [pair for kind, pair in blobs if kind == "base"]
         deltas = [pair for kind, pair in blobs if kind == "delta"]

@@ -12,8 +12,8 @@ from upswell.claim import check, claim, engine_of
 from upswell.config import Settings
 from upswell.errors import ConfigError, StorageError, UpswellError
 from upswell.names import ShardName, parse_shard
+from upswell.shard_files import ShardFile, write_shard_file
 from upswell.sink import Sink
-from upswell.tasks import ShardFile, write_shard_file
 from upswell.verify import verify
 
 

@@ -35,8 +35,9 @@ from test_spread import Cluster, kept
 from upswell import executor, jvm, spark
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import SOURCE_DIGEST, Range
+from upswell.shard_files import Unsynced
 from upswell.spark import packed, reason
-from upswell.tasks import Job, Split, Unsynced
+from upswell.tasks import Job, Split
 from upswell.verify import verify
 from upswell.view import View
 

@@ -14,7 +14,7 @@ import strace
 from kernel_runs import DIALS, RULES, Settings, random_content
 from split_runs import Batches, Way
 from test_split_failures import range_of
-from upswell import disk, filesystem, kernel, tasks
+from upswell import disk, filesystem, kernel, shard_files, tasks
 from upswell.zones import Zones
 
 LINES = 40
@@ -115,7 +115,7 @@ def test_records_of_a_day_that_the_batch_closes_meet_its_totals(tmp_path: Path) 
 def test_a_shard_without_candidates_is_left_alone(tmp_path: Path) -> None:
     """Without blobs nothing is read, not even a file that is damaged, and nothing is written."""
     shards = Shards(tmp_path, Way(shards=1))
-    broken = tasks.ShardFile(0, 1, "base", "nowhere", 1, 1)
+    broken = shard_files.ShardFile(0, 1, "base", "nowhere", 1, 1)
 
     assert tasks.step(shards.job(0), tasks.ShardTask(0, (broken,)), [], shards.rules) is None
     assert [] == shards.names()
@@ -153,7 +153,7 @@ def test_a_damaged_file_of_a_shard_is_refused(tmp_path: Path, harm: str) -> None
     elif harm == "directory":
         path.mkdir()
 
-    with pytest.raises(tasks.DamagedShard, match=file.name):
+    with pytest.raises(shard_files.DamagedShard, match=file.name):
         shards.add([record(DIALS[0], 1)])
 
 
@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path: Pat
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            tasks.read_shard_file(shards.ledger, *shards.committed[0])
+            shard_files.read_shard_file(shards.ledger, *shards.committed[0])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
@@ -173,11 +173,13 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path: Pat
 def test_blobs_that_are_damaged_inside_are_refused(tmp_path: Path) -> None:
     """A file that is as it was written but holds no ledger is told as damaged, too."""
     shards = Shards(tmp_path, Way(shards=1))
-    written = tasks.write_shard_file(shards.ledger, 0, 1, "0a", "delta", [b"no ledger"])
-    assert [b"no ledger"] == tasks.read_shard_file(shards.ledger, written)
+    written = shard_files.write_shard_file(shards.ledger, 0, 1, "0a", "delta", [b"no ledger"])
+    assert [b"no ledger"] == shard_files.read_shard_file(shards.ledger, written)
     shards.committed[0] = (written,)
 
-    with pytest.raises(tasks.DamagedShard, match="shard 0: the delta blob of batch 1 is damaged"):
+    with pytest.raises(
+        shard_files.DamagedShard, match="shard 0: the delta blob of batch 1 is damaged"
+    ):
         shards.add([record(DIALS[0], 1)])
 
 
@@ -238,7 +240,7 @@ def test_a_kill_at_any_call_leaves_the_file_whole_or_not_there(tmp_path: Path) -
         strace.inject(partial(stepped, place), point, "signal=KILL", tmp_path / f"1-{number}.trace")
         left = place / "ledger"
         found = {file.name: file.read_bytes() for file in left.iterdir()} if left.exists() else {}
-        unready = [other for other in found if other.endswith(tasks.UNREADY)]
+        unready = [other for other in found if other.endswith(shard_files.UNREADY)]
         if found.keys() - set(unready) - {name} or found.get(name, content) != content:
             return f"{point}: {found}"
         return None
@@ -251,12 +253,14 @@ def test_the_same_attempt_twice_at_once_is_one_file(tmp_path: Path) -> None:
     """A twin of a task writes the same content under the same name, and no part of it is ever seen."""
     shards = Shards(tmp_path, Way())
     blobs = [b"a" * 70_000, b""]
-    written = {tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", blobs) for _ in range(2)}
+    written = {
+        shard_files.write_shard_file(shards.ledger, 3, 7, "0f", "base", blobs) for _ in range(2)
+    }
 
     assert 1 == len(written)
     (file,) = written
     assert [file.name] == shards.names()
-    assert blobs == tasks.read_shard_file(shards.ledger, file)
+    assert blobs == shard_files.read_shard_file(shards.ledger, file)
     with filesystem.directory(shards.ledger) as fd:
         assert file.bytes == len(filesystem.read_file(file.name, fd))
 
@@ -264,12 +268,12 @@ def test_the_same_attempt_twice_at_once_is_one_file(tmp_path: Path) -> None:
 def test_a_file_of_other_content_is_never_replaced(tmp_path: Path) -> None:
     """Whoever wrote it, a task that finds its name taken ends with an error, and leaves the file and no other."""
     shards = Shards(tmp_path, Way())
-    written = tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])
+    written = shard_files.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])
     for other in (b"b", b"ab"):
         with pytest.raises(FileExistsError, match=written.name):
-            tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [other])
+            shard_files.write_shard_file(shards.ledger, 3, 7, "0f", "base", [other])
     assert [written.name] == shards.names()
-    assert [b"a"] == tasks.read_shard_file(shards.ledger, written)
+    assert [b"a"] == shard_files.read_shard_file(shards.ledger, written)
 
 
 def test_a_name_that_could_not_be_synced_is_no_fault_like_others(
@@ -286,8 +290,8 @@ def test_a_name_that_could_not_be_synced_is_no_fault_like_others(
     monkeypatch.setattr(disk, "fsync", fsync)
     for unsynced in (False, True):
         with pytest.raises(OSError, match="Input/output error") as caught:
-            tasks.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])
-        assert unsynced == isinstance(caught.value, tasks.Unsynced)
+            shard_files.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])
+        assert unsynced == isinstance(caught.value, shard_files.Unsynced)
         assert errno.EIO == caught.value.errno
         failing.pop(0)
 

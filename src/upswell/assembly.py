@@ -13,7 +13,7 @@ from upswell.checkpoint import LedgerSizes
 from upswell.errors import UpswellError
 from upswell.file import File
 from upswell.kernel import Ledger, Range, Result, Scanned
-from upswell.tasks import ShardFile
+from upswell.shard_files import ShardFile
 from upswell.versions import Versions
 
 FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hundredths of a second

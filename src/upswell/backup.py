@@ -25,8 +25,8 @@ from upswell.filesystem import (
 from upswell.names import IDENTITY, STAGING, parse_rejects
 from upswell.privacy import escape
 from upswell.schema import DATABASE, damaged, open_reader, storage_errors
+from upswell.shard_files import DamagedShard, ShardFile, shard_content
 from upswell.stored import CommittedBatch
-from upswell.tasks import DamagedShard, ShardFile, shard_content
 from upswell.view import View
 
 REJECTS = "rejects"

@@ -12,7 +12,7 @@ from upswell.file import File
 from upswell.versions import Versions
 
 if TYPE_CHECKING:  # the kernel comes with it, which not everybody needs who names a state
-    from upswell.tasks import ShardFile
+    from upswell.shard_files import ShardFile
 
 
 class LogRange(NamedTuple):

@@ -28,8 +28,8 @@ from upswell.names import Staged
 from upswell.privacy import escape
 from upswell.rejects import digest_of
 from upswell.schema import BUSY_S, DATABASE, open_writer, storage_errors
+from upswell.shard_files import ShardFile
 from upswell.stored import Archived
-from upswell.tasks import ShardFile
 from upswell.versions import Kind
 from upswell.view import BATCH_COLUMNS, FILE_COLUMNS, View
 

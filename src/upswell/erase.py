@@ -22,7 +22,8 @@ from upswell.privacy import escape
 from upswell.rejects import Rejects, digest_of, unescape
 from upswell.schema import DAMAGED_HINT, damaged, storage_errors
 from upswell.segment import numbers
-from upswell.tasks import DamagedShard, ShardFile, new_attempt, read_shard_file, write_shard_file
+from upswell.shard_files import DamagedShard, ShardFile, read_shard_file, write_shard_file
+from upswell.tasks import new_attempt
 from upswell.view import BATCH_COLUMNS
 
 _COLUMNS = BATCH_COLUMNS.split(", ")

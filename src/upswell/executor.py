@@ -18,17 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from upswell.kernel import SOURCE_DIGEST, Policy, Rules, Segment
-from upswell.tasks import (
-    DamagedShard,
-    Job,
-    ShardReport,
-    ShardTask,
-    Split,
-    SplitReport,
-    Unsynced,
-    scan,
-    step,
-)
+from upswell.shard_files import DamagedShard, Unsynced
+from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
 
 _ALIKE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST)
 """What a shared file system says to every node."""

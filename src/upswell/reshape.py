@@ -13,8 +13,8 @@ from upswell.errors import StorageError
 from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import SHARDS, Ledger
 from upswell.schema import damaged
+from upswell.shard_files import ShardFile, kernel_shards, write_shard_file
 from upswell.shards import check_seen
-from upswell.tasks import ShardFile, kernel_shards, write_shard_file
 from upswell.view import View
 
 

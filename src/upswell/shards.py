@@ -22,8 +22,8 @@ from upswell.filesystem import (
 )
 from upswell.kernel import SHARDS
 from upswell.names import BATCH_MAX, ShardName, parse_shard
+from upswell.shard_files import ShardFile, read_shard_file
 from upswell.stored import LedgerParts
-from upswell.tasks import ShardFile, read_shard_file
 
 DIRECTORY = "ledger"
 SHARD_COUNTS = tuple(1 << power for power in range(SHARDS.bit_length()))

@@ -32,8 +32,9 @@ from upswell.errors import ConfigError, InputMissing, SparkFailed, StorageError,
 from upswell.executor import Place
 from upswell.kernel import SOURCE_DIGEST, Policy
 from upswell.privacy import escape, mask_digits
+from upswell.shard_files import DamagedShard
 from upswell.spread import Runner, Spread
-from upswell.tasks import DamagedShard, Job, ShardReport, ShardTask, Split, SplitReport
+from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport
 
 PROBE = "probe-"
 """Names in the ledger's directory that only a start uses."""

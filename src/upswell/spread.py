@@ -25,16 +25,8 @@ from upswell.filesystem import RECOVERS, faults
 from upswell.kernel import Cut, Range, Result, gather
 from upswell.privacy import escape
 from upswell.reshape import to_files
-from upswell.tasks import (
-    DamagedShard,
-    Job,
-    ShardFile,
-    ShardReport,
-    ShardTask,
-    Split,
-    SplitReport,
-    new_attempt,
-)
+from upswell.shard_files import DamagedShard, ShardFile
+from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport, new_attempt
 
 SPLIT_BYTES = (
     64 << 20

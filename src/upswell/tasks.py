@@ -7,25 +7,24 @@ task writes is named by its attempt, and means nothing until a commit names it: 
 not to its end harms nobody.
 """
 
-import errno
 import secrets
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell import disk, filesystem, kernel
-from upswell.kernel import SHARDS, Clock, Ledger, Policy, Range, Rules, Segment, Splitting
+from upswell import kernel
+from upswell.kernel import Clock, Ledger, Policy, Range, Rules, Segment, Splitting
+from upswell.shard_files import (
+    KINDS,
+    DamagedShard,
+    ShardFile,
+    kernel_shards,
+    read_shard_file,
+    write_shard_file,
+)
 
-KINDS = ("base", "delta")
 FILES_MAX = 32  # of a shard, however small: each batch opens all of them
-"""Of a shard's files: all that lives in it, or what a batch changed."""
 _ATTEMPT_BYTES = 8  # of randomness in an attempt's name
-UNREADY = ".unready"
-"""Ends the name of a file that is being written."""
-_LENGTH = struct.Struct("<Q")  # before each blob in a file
-_LOST = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO)
-"""What is told of a file that is gone, or of a link, a directory or a socket in its place."""
 
 
 def new_attempt() -> str:
@@ -69,19 +68,6 @@ class Split(NamedTuple):
     """Of the last part the end of the range."""
 
 
-class ShardFile(NamedTuple):
-    """A file in the ledger's directory that a task wrote."""
-
-    shard: int
-    batch: int
-    kind: str
-    """One of KINDS."""
-    name: str
-    bytes: int
-    digest: int
-    """CRC-64/NVME of the content."""
-
-
 class ShardTask(NamedTuple):
     """A shard before the batch."""
 
@@ -107,17 +93,6 @@ class SplitReport(NamedTuple):
     part: int
     report: bytes
     """The kernel's report: to be given to ``kernel.gather``."""
-
-
-class DamagedShard(Exception):
-    """A file of a shard is missing or damaged; the message has its name and the reason."""
-
-
-class Unsynced(OSError):
-    """The ledger's directory could not be synced, so that a name in it may be lost.
-
-    Never to be tried again: whoever does finds the name, and might be told that it is durable.
-    """
 
 
 def scan(
@@ -181,12 +156,6 @@ def step(
     return ShardReport(task.shard, decided, written)
 
 
-def kernel_shards(shard: int, shards: int) -> range:
-    """The kernel's shards that one of so many shards holds."""
-    each = SHARDS // shards
-    return range(shard * each, (shard + 1) * each)
-
-
 def _load(job: Job, task: ShardTask) -> Ledger:
     """The ledger of a shard before the batch, closed days and all: a record of this batch may still be of one."""
     blobs = [
@@ -200,67 +169,3 @@ def _load(job: Job, task: ShardTask) -> Ledger:
         return Ledger.load(bases, deltas, 0, 1)
     except ValueError as error:
         raise DamagedShard(f"shard {task.shard}: {error}") from error
-
-
-def write_shard_file(
-    directory: Path, shard: int, batch: int, attempt: str, kind: str, blobs: Sequence[bytes]
-) -> ShardFile:
-    """Write a file of a shard; whole and durable when this returns. A crash before leaves it whole, or not there.
-
-    The blobs are the kernel's: a base for each of its shards that the shard holds, or one delta. Another task may be
-    writing the same file, of the same content: the first one to be ready gives it its name. Raises OSError, and
-    FileExistsError when the name has another content, which stays, or Unsynced.
-    """
-    name = f"shard-{shard:03}-{batch:010}-{attempt}.{kind}"
-    content = b"".join(part for blob in blobs for part in (_LENGTH.pack(len(blob)), blob))
-    written = ShardFile(shard, batch, kind, name, len(content), kernel.crc64(content))
-    unready = f"{name}.{secrets.token_hex(8)}{UNREADY}"
-    with filesystem.directory(directory) as fd:
-        filesystem.create_file(unready, fd, content, 0o600)
-        try:
-            # A link and no move: of the two, network file systems refuse this alone where the name is taken.
-            disk.link(unready, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-        except FileExistsError:
-            if not _is_written(filesystem.read_file(name, fd), written):
-                words = "is there already, with another content"
-                raise FileExistsError(errno.EEXIST, words, name) from None
-        finally:
-            disk.unlink(unready, dir_fd=fd)
-        try:
-            disk.fsync(fd)
-        except OSError as error:
-            raise Unsynced(error.errno, error.strerror) from error
-    return written
-
-
-def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
-    """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one.
-
-    Raises DamagedShard when it is missing or damaged, OSError when it cannot be read.
-    """
-    try:
-        with filesystem.directory(directory) as fd:
-            content = shard_content(file, fd)
-    except OSError as error:
-        if error.errno not in _LOST:
-            raise
-        raise DamagedShard(f"{file.name}: {error.strerror}") from error
-    blobs, at = [], 0
-    while at < len(content):
-        at += _LENGTH.size
-        length = _LENGTH.unpack_from(content, at - _LENGTH.size)[0]
-        blobs.append(content[at : at + length])
-        at += length
-    return blobs
-
-
-def shard_content(file: ShardFile, dir_fd: int) -> bytes:
-    """All of a shard's file. Raises DamagedShard when it is not what was written, OSError when it cannot be read."""
-    content = filesystem.read_file(file.name, dir_fd)
-    if not _is_written(content, file):
-        raise DamagedShard(f"{file.name}: its content is not what was written")
-    return content
-
-
-def _is_written(content: bytes, file: ShardFile) -> bool:
-    return (len(content), kernel.crc64(content)) == (file.bytes, file.digest)

@@ -30,8 +30,8 @@ from upswell.privacy import escape
 from upswell.rejects import REWRITTEN, is_as_written
 from upswell.running import holder
 from upswell.schema import DAMAGED_HINT, RESTORE_HINT
+from upswell.shard_files import DamagedShard, read_shard_file
 from upswell.stored import CommittedBatch
-from upswell.tasks import DamagedShard, read_shard_file
 from upswell.view import View
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row

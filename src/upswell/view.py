@@ -24,6 +24,7 @@ from upswell.listing import show_name
 from upswell.names import Staged, place_of
 from upswell.rejects import is_as_written
 from upswell.schema import DATABASE, STATE_ID, damaged, open_reader, storage_errors
+from upswell.shard_files import DamagedShard, ShardFile
 from upswell.stored import (
     CommittedBatch,
     ForgottenLines,
@@ -33,7 +34,6 @@ from upswell.stored import (
     Totals,
 )
 from upswell.suppression import Forgetting
-from upswell.tasks import DamagedShard, ShardFile
 from upswell.versions import Versions
 
 FILE_COLUMNS = (
