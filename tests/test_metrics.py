@@ -24,9 +24,9 @@ from test_cli_signals import Running
 from upswell import kernel
 from upswell.errors import ConfigError
 from upswell.file import STATES
-from upswell.metrics import _REQUEST_S as REQUEST_S
-from upswell.metrics import _REQUESTS_MAX as REQUESTS_MAX
 from upswell.metrics import Metrics
+from upswell.metrics_server import _REQUEST_S as REQUEST_S
+from upswell.metrics_server import _REQUESTS_MAX as REQUESTS_MAX
 from upswell.stored import Totals
 from upswell.summary import Standing, Summary
 from upswell.versions import Versions
