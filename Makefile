@@ -75,7 +75,7 @@ lint-python: .make/build
 	@$(BIN)/ruff format --quiet --check
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/mypy
-	@$(BIN)/python -m mypy.stubtest --concise upswell._kernel
+	@$(BIN)/python -m mypy.stubtest --concise upswell.kernel._kernel
 	@PYTHONPATH=src $(BIN)/lint-imports
 
 lint-rust:
@@ -279,4 +279,4 @@ demo: .make/build ## a tour on generated data
 clean: ## remove what was built, but not .venv/, bench/data/ and the counts in .trust/
 	@$(CARGO) clean --quiet $(CARGO_FLAGS)
 	@rm -rf dist mutants .make .demo .fuzz kernel/fuzz/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@rm -f src/upswell/*.so
+	@rm -f src/upswell/kernel/*.so

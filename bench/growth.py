@@ -19,12 +19,12 @@ from bench.jobs import UPSWELL_JOB, play
 from bench.process import run
 from bench.service import marked, serving, with_marked
 from upswell import kernel
-from upswell.batch import Batch, LogRange
-from upswell.checkpoint import Checkpoint
-from upswell.file import File
+from upswell.generate.population import make_dials
 from upswell.kernel import OUTCOMES, REASONS
-from upswell.source import Source
-from upswell.traffic import make_dials
+from upswell.source.file import File
+from upswell.source.planner import Source
+from upswell.state.batch import Batch, LogRange
+from upswell.state.checkpoint import Checkpoint
 from upswell.zones import Zones
 
 RECORDS = 20_000_000

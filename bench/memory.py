@@ -19,7 +19,7 @@ from bench.jobs import UPSWELL_JOB, play
 from bench.process import memory_kib, run
 from bench.service import Service, marked, serving, with_marked
 from upswell import kernel
-from upswell.view import View
+from upswell.state.reader import View
 
 DIALS = 10_000_000
 SMALL_DIALS = 10_000

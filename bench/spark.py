@@ -21,12 +21,13 @@ from bench import data, duration, machine, results
 from bench.answers import read
 from bench.jobs import JOBS, UPSWELL_JOB, Job, play_all
 from bench.machine import SPARK_PYTHON, UPSWELL
-from upswell import engine, spark, tasks
-from upswell.checkpoint import Checkpoint
-from upswell.compute import Compute
-from upswell.config import Settings
-from upswell.reload import Reference
-from upswell.summary import Summary
+from upswell.config.settings import Settings
+from upswell.engine import run
+from upswell.engine.compute import Compute
+from upswell.engine.spark import runner, tasks
+from upswell.engine.summary import Summary
+from upswell.reference.reload import Reference
+from upswell.state.checkpoint import Checkpoint
 
 SIZES = [20_000_000]
 ROUNDS = 3
@@ -85,8 +86,8 @@ def play_case(records: int, rounds: int) -> None:
             data=inputs.data, segment=inputs.segment, rules=inputs.rules, output=Path(place, "out"),
             once=True, settle_s=0,
         )  # fmt: skip
-        compute = partial(spark.spread, runner=counted)
-        engine.run(settings, Quiet(), threading.Event(), compute)
+        compute = partial(runner.spread, runner=counted)
+        run.run(settings, Quiet(), threading.Event(), compute)
     results.save(
         "spark",
         f"{records / 1e6:g} million records, {data.SHARE:.0%} in the segment",
@@ -147,10 +148,10 @@ def _ours(place: Path) -> tuple[list[float], list[float]]:
     jobs = Timed()
 
     def compute(settings: Settings, checkpoint: Checkpoint) -> Compute:
-        jobs.runner = spark.SparkRunner(settings)
-        return spark.spread(settings, checkpoint, jobs)
+        jobs.runner = runner.SparkRunner(settings)
+        return runner.spread(settings, checkpoint, jobs)
 
-    engine.run(settings, heard, threading.Event(), compute)
+    run.run(settings, heard, threading.Event(), compute)
     ends = heard.ends_s
     between = [1000 * (after - before) for before, after in pairwise(ends)]
     return [round(ms, 1) for ms in between[WARM:]], [round(ms, 1) for ms in jobs.took_ms[WARM:]]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from upswell import kernel
-from upswell.file import File, State
-from upswell.source import Source
+from upswell.source.file import File, State
+from upswell.source.planner import Source
 from upswell.zones import Zones
 
 START = datetime(2020, 4, 17, 20, 0, tzinfo=UTC).timestamp()

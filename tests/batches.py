@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from upswell.batch import Batch, LogRange, Notification, Output
-from upswell.checkpoint import Checkpoint
-from upswell.commit import Committer
+from upswell.engine.commit import Committer
 from upswell.errors import UpswellError
-from upswell.file import File
-from upswell.names import Staged
-from upswell.sink import Sink
-from upswell.versions import Versions
+from upswell.output.names import Staged
+from upswell.output.sink import Sink
+from upswell.reference.versions import Versions
+from upswell.source.file import File
+from upswell.state.batch import Batch, LogRange, Notification, Output
+from upswell.state.checkpoint import Checkpoint
 
 SHARDS = 4
 VERSIONS = Versions("r" * 64, "s" * 64)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _PEAK = """
 import re, sys
 from pathlib import Path
-from upswell.cli import main
+from upswell.cli.main import main
 try:
     main()
 finally:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from upswell.jvm import find_java, find_spark
+from upswell.engine.spark.jvm import find_java, find_spark
 
 WORKERS = 2
 MEMORY = "1g"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from upswell.candidate import Reference
-from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
+from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
+from upswell.reference.loading import Reference
 
 T = TypeVar("T")
 

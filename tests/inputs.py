@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import Upswell
-from upswell.cli import commands
+from upswell.cli.main import commands
 
 LONG_AGO_S = 1_600_000_000
 DIALS = ("0123917827", "0126545098", "0128419091")

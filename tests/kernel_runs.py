@@ -12,10 +12,10 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from upswell import kernel
-from upswell.keyed import keyed_hash
-from upswell.policy import Policy
-from upswell.reference import Line, Measure, Reference, Taken
-from upswell.rules import Rule
+from upswell.reference.keyed_hash import keyed_hash
+from upswell.reference.policy import Policy
+from upswell.reference.rules import Rule
+from upswell.semantics import Line, Measure, Reference, Taken
 from upswell.zones import Zones, day_max_of, day_open_of
 
 DIALS = ("0126545098", "126545098", "00000", "999999999999999", "12345")

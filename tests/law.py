@@ -10,14 +10,14 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
-from upswell.application import directory_name
-from upswell.batch import LogRange
-from upswell.candidate import unpack_rules
 from upswell.kernel import Ledger, Segment
-from upswell.policy import OFF, Policy
-from upswell.reference import Record, Reference, Taken, parse_record
-from upswell.rules import parse_rules
-from upswell.view import View
+from upswell.reference.application import directory_name
+from upswell.reference.loading import unpack_rules
+from upswell.reference.policy import OFF, Policy
+from upswell.reference.rules import parse_rules
+from upswell.semantics import Record, Reference, Taken, parse_record
+from upswell.state.batch import LogRange
+from upswell.state.reader import View
 from upswell.zones import Zones
 
 DAY_MAX = 99991231

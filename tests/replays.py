@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from test_engine import DIALS, LONG_AGO_S, Place, record
-from upswell import compute
-from upswell.codec import seal
+from upswell.engine import compute
 from upswell.kernel import Segment
-from upswell.policy import Policy
-from upswell.reference import Reference
-from upswell.versions import Versions
-from upswell.view import View
+from upswell.reference.policy import Policy
+from upswell.reference.versions import Versions
+from upswell.semantics import Reference
+from upswell.state.codec import seal
+from upswell.state.reader import View
 from upswell.zones import Zones
 
 DAYS = ("20200417", "20200418")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from upswell.config import Settings
-from upswell.reload import Reference
-from upswell.spark import SparkRunner
-from upswell.tasks import Job, ShardReport, ShardTask, Split, SplitReport
+from upswell.config.settings import Settings
+from upswell.engine.spark.runner import SparkRunner
+from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport
+from upswell.reference.reload import Reference
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17")
 MASTER = "local[2]"

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from kernel_runs import Settings, environment
-from upswell import kernel, shard_files, tasks
+from upswell import kernel
+from upswell.engine.spark import tasks
+from upswell.state import shard_files
 
 SCANNED = (
     "end", "complete", "newlines", "digest", "tail", "outcomes", "rejects", "lines", "rejects_kept_bytes",

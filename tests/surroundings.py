@@ -20,7 +20,7 @@ from pathlib import Path
 
 import law
 from conftest import clean_environment
-from upswell.verify import verify
+from upswell.state.maintenance.verify import verify
 
 DIALS = [f"010000{index:05}" for index in range(400)]
 RULES = (
@@ -28,8 +28,8 @@ RULES = (
     "1,Twitter,8,20,200\n2,WhatsApp,9,18,300\n",
 )
 SMALL_BATCHES = """
-from upswell import compute
-from upswell.cli import main
+from upswell.engine import compute
+from upswell.cli.main import main
 compute.WORK_MS_MAX = 0
 main()
 """

@@ -22,18 +22,20 @@ from conftest import Upswell, clean_environment
 from surroundings import Surroundings, kill
 from test_engine import LONG_AGO_S, Place, record, wait_for
 from trust import Trust
-from upswell import archive, engine, kernel, source
-from upswell.archive import Archive, check_place
-from upswell.checkpoint import Checkpoint
+from upswell import kernel
+from upswell.audit.replay.explain import explain
+from upswell.audit.replay.reconcile import reconcile
+from upswell.audit.status import look
+from upswell.engine import archive, run
+from upswell.engine.archive import Archive, check_place
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
-from upswell.explain import explain
-from upswell.forget import forget
-from upswell.listing import Stat, look_at
-from upswell.reconcile import reconcile
-from upswell.status import look
-from upswell.stored import archives
-from upswell.verify import verify
-from upswell.view import View
+from upswell.source import planner
+from upswell.source.listing import Stat, look_at
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.maintenance.forget import forget
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
+from upswell.state.rows import archives
 
 KILLS = 200
 FIRST, SECOND = "DATA_202004171000.csv", "DATA_202004171001.csv"
@@ -184,17 +186,17 @@ def test_file_that_changed_before_the_move_stays(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not look as it did at the last look is not moved."""
-    finished = engine.Source.finished
+    finished = run.Source.finished
 
     def touched(
-        source: engine.Source, still_s: float, left: Mapping[str, Stat]
+        source: run.Source, still_s: float, left: Mapping[str, Stat]
     ) -> list[tuple[str, Stat]]:
         found = finished(source, still_s, left)
         os.utime(kept.data / FIRST, (LONG_AGO_S + 5,) * 2)
         (kept.data / SECOND).unlink()
         return found
 
-    monkeypatch.setattr(engine.Source, "finished", touched)
+    monkeypatch.setattr(run.Source, "finished", touched)
     kept.once()
     assert [FIRST] == tree(kept.data)
     assert {} == rows(kept)
@@ -204,7 +206,7 @@ def test_file_that_goes_at_the_moment_of_the_move_is_no_error(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody may take a file out of DATA between the last look and the move."""
-    rename = archive.disk.rename_new
+    rename = archive.syscalls.rename_new
 
     def late(source: str, source_fd: int, target: str, target_fd: int) -> None:
         (kept.data / source).unlink(missing_ok=True)
@@ -263,7 +265,7 @@ def test_file_that_moves_while_it_is_replayed_is_found(
     kept.once(archive=None)
     day = kept.root / "archive" / "20200417"
     day.mkdir(parents=True)
-    from upswell.replay import Past
+    from upswell.audit.replay.replay import Past
 
     placed = Past.place
 
@@ -400,7 +402,7 @@ def test_error_after_a_move_is_put_right_by_the_next_start(
 
     with monkeypatch.context() as patch:
         if fault == "error":
-            rename = archive.disk.rename_new
+            rename = archive.syscalls.rename_new
 
             def moved(*names: object) -> None:
                 rename(*names)
@@ -425,14 +427,14 @@ def test_kill_between_the_move_and_its_row_is_put_right(kept: Place) -> None:
     """A run that is killed right after a file has moved leaves a row that says so; the next start settles it."""
     killed = """
 import os, signal, sys
-from upswell import archive
-from upswell.cli import main
-rename = archive.disk.rename_new
+from upswell.engine import archive
+from upswell.cli.main import main
+rename = archive.syscalls.rename_new
 def last(source, *rest):
     rename(source, *rest)
     if source.startswith("DATA_"):
         os.kill(os.getpid(), signal.SIGKILL)
-archive.disk.rename_new = last
+archive.syscalls.rename_new = last
 main()
 """
     words = [kept.data, kept.root / "segment", kept.root / "rules", kept.output]
@@ -585,7 +587,7 @@ def test_file_moves_as_soon_as_its_name_is_free(
 ) -> None:
     """Whoever removes what stood in its place in the archive need not start the run again; others move meanwhile."""
     monkeypatch.setattr(archive, "AGAIN_S", 0.2)
-    monkeypatch.setattr(source, "FINISHED_MAX", 1)
+    monkeypatch.setattr(planner, "FINISHED_MAX", 1)
     other = kept.root / "archive" / "20200417" / FIRST
     other.parent.mkdir(parents=True)
     other.write_bytes(b"another's")
@@ -780,7 +782,7 @@ def test_turn_that_fails_counts_what_it_did_not_move(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that went to the archive before the fault is not told as one that could not."""
-    rename = archive.disk.rename_new
+    rename = archive.syscalls.rename_new
 
     def fails(source: str, *rest: object) -> None:
         if source == SECOND:

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from upswell import assembly
-from upswell.checkpoint import LedgerSizes
+from upswell.engine import assembly
 from upswell.errors import UpswellError
 from upswell.kernel import Ledger
+from upswell.state.checkpoint import LedgerSizes
 
 RANGE = SimpleNamespace(name="DATA_202004171937.csv")
 

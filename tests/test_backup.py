@@ -12,11 +12,11 @@ from conftest import Upswell
 from surroundings import Surroundings, wait_for
 from test_engine import Place, record
 from test_spread import Cluster
-from upswell.backup import back_up
 from upswell.errors import StorageError, UsageError
-from upswell.rejects import Rejects
-from upswell.verify import verify
-from upswell.view import View
+from upswell.output.reject_files import Rejects
+from upswell.state.maintenance.backup import back_up
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_reject_file_that_goes_meanwhile_is_left_out(
 ) -> None:
     """Rejects may be removed while they are copied."""
     go_on(begun)
-    from upswell import backup
+    from upswell.state.maintenance import backup
 
     read = backup.read_file
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from upswell.beside import beside
+from upswell.engine.background import beside
 
 
 def test_what_follows_the_block_finds_the_call_done() -> None:

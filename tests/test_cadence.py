@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from batches import SHARDS
 from conftest import Upswell
 from inputs import LONG_AGO_S, inside, write, write_inputs
-from upswell import cadence, status
-from upswell.cadence import Arrivals, Cadence, Gap, Unusual
-from upswell.checkpoint import Checkpoint
-from upswell.file import File, State
-from upswell.running import started_at
+from upswell.audit import status
+from upswell.engine import arrivals
+from upswell.engine.arrivals import Arrivals, Cadence, Gap, Unusual
+from upswell.source.file import File, State
+from upswell.state.checkpoint import Checkpoint
+from upswell.storage.lock import started_at
 
 BEGIN = datetime(2020, 4, 17, 19, 0, tzinfo=UTC)
-USUAL = [100] * cadence.MEDIAN_FILES_MIN
+USUAL = [100] * arrivals.MEDIAN_FILES_MIN
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def looked(
     """How the files of a new state with these rows came."""
     with Checkpoint.open(place / "state", SHARDS) as checkpoint:
         checkpoint.save_files(files)
-        return cadence.look(checkpoint, cadence_s, timezone)
+        return arrivals.look(checkpoint, cadence_s, timezone)
 
 
 def deliver(root: Path, minute: int, lines: int = 1) -> None:
@@ -119,7 +120,7 @@ def test_only_the_last_days_are_looked_at(tmp_path: Path) -> None:
 
 def test_pages_hide_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the length of a page, also when several files have one stamp."""
-    monkeypatch.setattr(cadence, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(arrivals, "_PAGE_ROWS", 2)
     twins = [File(f"DATA_{stamp(3)}.csv.gz", "done", stamp(3)), file(3)]
 
     assert [Gap(stamp(2), stamp(2), 1, stamp(3))] == looked(
@@ -142,10 +143,10 @@ def test_a_size_is_unusual_beyond_ten_times_the_median(
 
 def test_what_is_usual_follows_the_files(tmp_path: Path) -> None:
     """The median is that of the last sixty: a lasting change of size is told until it is half of them."""
-    many = [10] * cadence.MEDIAN_FILES + [1000] * cadence.MEDIAN_FILES + [1001]
+    many = [10] * arrivals.MEDIAN_FILES + [1000] * arrivals.MEDIAN_FILES + [1001]
     found = looked(tmp_path, [file(at, size=size) for at, size in enumerate(many)]).unusual
 
-    assert cadence.MEDIAN_FILES // 2 == len(found)
+    assert arrivals.MEDIAN_FILES // 2 == len(found)
 
 
 def test_of_a_few_files_none_is_unusual(tmp_path: Path) -> None:
@@ -269,12 +270,12 @@ def test_silence_is_told_once_until_something_moves(tmp_path: Path) -> None:
         told += [[event for event, _ in watch.news(now)] for now in (1603.0, 1604.0)]
 
     assert [[], ["silence"], [], [], ["silence"]] == told
-    assert None is cadence.silent_s(9e9, 0.0, 0)
+    assert None is arrivals.silent_s(9e9, 0.0, 0)
 
 
 def test_another_inode_is_no_news(tmp_path: Path) -> None:
     """As a share that is mounted again gives: no late file or size is told twice, and silence goes on."""
-    rows = [file(at) for at in range(cadence.MEDIAN_FILES_MIN)]
+    rows = [file(at) for at in range(arrivals.MEDIAN_FILES_MIN)]
     rows += [file(20, size=9999), file(15, late=True), file(21, "held"), file(22, "duplicate")]
     with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
         watch = Cadence(checkpoint, 60, "UTC", 1000.0)

@@ -16,7 +16,7 @@ from faults.damage import damage
 from faults.ending import end
 from faults.workload import go_on
 from upswell.errors import StorageError, UpswellError
-from upswell.verify import verify
+from upswell.state.maintenance.verify import verify
 
 PLACES = 500
 LAST = 4

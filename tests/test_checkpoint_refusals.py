@@ -7,12 +7,12 @@ import sqlite3
 import pytest
 
 from batches import SHARDS, World, made, refused
-from upswell import schema
-from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, Locked, StorageError
-from upswell.schema import Migration
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state import connection
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.connection import Migration
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def state(tmp_path):
 
 def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monkeypatch):
     """Another program inside a write ends the run with 75; after it nothing more is written, and a restart goes on."""
-    monkeypatch.setattr(schema, "BUSY_S", 0.05)
+    monkeypatch.setattr(connection, "BUSY_S", 0.05)
     with World(tmp_path / "out") as world:
         with sqlite3.connect(world.state / "checkpoint.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -71,23 +71,23 @@ def test_damaged_schema_whose_text_cannot_be_read_is_damage(state):
 
 def test_sqlite_that_is_too_old_is_refused(state, monkeypatch):
     """Both versions are named."""
-    monkeypatch.setattr(schema, "SQLITE_MIN", (99, 1, 0))
+    monkeypatch.setattr(connection, "SQLITE_MIN", (99, 1, 0))
     with refused(ConfigError, f"SQLite {sqlite3.sqlite_version} is too old: 99.1.0"):
         View.open(state)
 
 
 def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
     """Every pragma is read back: a database that cannot keep a write-ahead log is not written."""
-    monkeypatch.setattr(schema, "connect", lambda *_: sqlite3.connect(":memory:"))
+    monkeypatch.setattr(connection, "connect", lambda *_: sqlite3.connect(":memory:"))
     with refused(StorageError, "does not accept journal_mode = WAL: it says memory"):
         Checkpoint.open(state, SHARDS)
 
 
 def test_older_state_is_brought_up_to_date(state, monkeypatch):
     """The migrations that a state lacks are applied at its next start, each once, and nothing of it is lost."""
-    known = len(schema.MIGRATIONS)
+    known = len(connection.MIGRATIONS)
     newer = Migration("newer", ("CREATE TABLE more(x INTEGER) STRICT",))
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, newer))
+    monkeypatch.setattr(connection, "MIGRATIONS", (*connection.MIGRATIONS, newer))
     with refused(StorageError, "older version"):
         View.open(state)
     for _ in range(2):

@@ -22,14 +22,14 @@ from batches import (
     published,
     refused,
 )
-from upswell.batch import DroppedRejects
-from upswell.checkpoint import Checkpoint
-from upswell.codec import seal, seal_file
 from upswell.errors import ConfigError, Locked, OutputUnwritable, StorageError, UpswellError
-from upswell.file import STATES, File
-from upswell.schema import BUSY_S, open_writer
-from upswell.verify import verify
-from upswell.view import View
+from upswell.source.file import STATES, File
+from upswell.state.batch import DroppedRejects
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.codec import seal, seal_file
+from upswell.state.connection import BUSY_S, open_writer
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_second_start_is_told_who_holds_the_state(tmp_path):
 def test_lock_goes_with_a_killed_process(tmp_path):
     """SIGKILL leaves no lock behind."""
     code = (
-        "import sys; from pathlib import Path; from upswell.checkpoint import Checkpoint\n"
+        "import sys; from pathlib import Path; from upswell.state.checkpoint import Checkpoint\n"
         f"c = Checkpoint.open(Path(sys.argv[1]), {SHARDS}); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

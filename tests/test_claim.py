@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from batches import SHARDS, refused
-from upswell import claim
-from upswell.adopt import adopt
-from upswell.checkpoint import Checkpoint
-from upswell.config import Settings
+from upswell.config.settings import Settings
+from upswell.engine.adopt import adopt
 from upswell.errors import ConfigError
-from upswell.names import BATCH_MAX
-from upswell.sink import Sink
+from upswell.output.names import BATCH_MAX
+from upswell.output.sink import Sink
+from upswell.state import identity
+from upswell.state.checkpoint import Checkpoint
 from upswell.zones import Zones
 
 
@@ -28,14 +28,14 @@ def test_since_now_is_the_moment_of_the_first_start(checkpoint, tmp_path):
     settings = Settings(
         data=Path("d"), segment=Path("s"), rules=Path("r"), output=tmp_path, since="now"
     )
-    first = claim.since(settings, checkpoint)
+    first = identity.since(settings, checkpoint)
     assert 12 == len(first)
     assert first == checkpoint.meta()["since"]
     checkpoint.set_meta({"since": "202004171937"})
 
-    assert "202004171937" == claim.since(settings, checkpoint)
-    assert "202001010000" == claim.since(replace(settings, since="202001010000"), checkpoint)
-    assert claim.since(replace(settings, since=None), checkpoint) is None
+    assert "202004171937" == identity.since(settings, checkpoint)
+    assert "202001010000" == identity.since(replace(settings, since="202001010000"), checkpoint)
+    assert identity.since(replace(settings, since=None), checkpoint) is None
 
 
 def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
@@ -53,6 +53,6 @@ def test_a_state_keeps_its_number_of_shards_until_another_is_asked_for():
     settings = Settings(data=Path("d"), segment=Path("s"), rules=Path("r"), output=Path("o"))
     asked = replace(settings, shards=64, origins={"shards": "flag"})
 
-    assert settings.shards == claim.shards(settings, {})
-    assert 4 == claim.shards(settings, {"spark_shards": "4"})
-    assert 64 == claim.shards(asked, {"spark_shards": "4"})
+    assert settings.shards == identity.shards(settings, {})
+    assert 4 == identity.shards(settings, {"spark_shards": "4"})
+    assert 64 == identity.shards(asked, {"spark_shards": "4"})

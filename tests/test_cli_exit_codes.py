@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from conftest import Upswell, clean_environment
 from inputs import inside, write, write_inputs
-from upswell.cli import as_upswell_error, commands
+from upswell.cli.main import as_upswell_error, commands
 from upswell.errors import UpswellError
 
 
@@ -181,9 +181,9 @@ def test_a_state_in_the_place_of_a_path_is_78_and_changes_nothing(
 def test_an_unexpected_error_is_70_in_one_line(tmp_path: Path) -> None:
     """No traceback, unless --debug asks for it."""
     code = (
-        "import sys, upswell.values, upswell.cli\n"
-        "upswell.values.PARSERS['threads'] = lambda raw: 1 / 0\n"
-        "upswell.cli.commands.main(sys.argv[1:])"
+        "import sys, upswell.config.parsers, upswell.cli.main\n"
+        "upswell.config.parsers.PARSERS['threads'] = lambda raw: 1 / 0\n"
+        "upswell.cli.main.commands.main(sys.argv[1:])"
     )
     found = [
         subprocess.run(

@@ -61,7 +61,7 @@ def test_the_demo_gives_the_whole_tour(
     upswell: Upswell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It shows tree, notifications, outcomes that add up and rejects, and its next steps work."""
-    monkeypatch.setattr("upswell.cli.demo.RECORDS", 3000)
+    monkeypatch.setattr("upswell.cli.commands.demo.RECORDS", 3000)
     text = upswell("demo", "my tour").stdout
     table = text.partition("Lines by outcome\n")[2].partition("\n\n")[0]
     rows = {

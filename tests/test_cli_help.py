@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from upswell import errors
-from upswell.cli import COMMANDS, EXIT_CODES, commands
-from upswell.config import FIELDS
+from upswell.cli.main import COMMANDS, EXIT_CODES, commands
+from upswell.config.settings import FIELDS
 
 DOCS = Path(__file__).parent.parent / "docs" / "cli.md"
 HEAD = """\
@@ -110,7 +110,7 @@ def test_the_docs_hold_the_help() -> None:
 def modules_after(*words: str) -> set[str]:
     """The modules that a fresh interpreter holds when the command has ended."""
     code = (
-        "import json, sys\nfrom upswell.cli import commands\n"
+        "import json, sys\nfrom upswell.cli.main import commands\n"
         f"try: commands.main({list(words)!r})\nexcept SystemExit: pass\n"
         "print('\\n' + json.dumps(sorted(sys.modules)))"
     )
@@ -126,7 +126,7 @@ def test_help_imports_nothing_heavy() -> None:
         "sqlite3",
         "asyncio",
         "upswell.kernel",
-        "upswell.engine",
+        "upswell.engine.run",
         "json.tool",
     }
 
@@ -136,7 +136,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_a_command_imports_only_what_it_needs(tmp_path: Path) -> None:
     """Making rules needs no database, no watcher and no terminal library."""
-    heavy = {"rich", "watchfiles", "sqlite3", "upswell.kernel", "upswell.engine"}
+    heavy = {"rich", "watchfiles", "sqlite3", "upswell.kernel", "upswell.engine.run"}
 
     assert not heavy & modules_after("generate", "rules", str(tmp_path / "rules"))
 

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from upswell.cli.narrate import Lines, Live, narrator
-from upswell.cli.show import count, plural, seconds, size
-from upswell.file import STATES
-from upswell.reference import OUTCOMES, REASONS
-from upswell.summary import Standing, Summary
-from upswell.versions import Versions
-from upswell.words import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
+from upswell.audit.labels import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
+from upswell.cli.narration import Lines, Live, narrator
+from upswell.cli.summary_text import count, plural, seconds, size
+from upswell.engine.summary import Standing, Summary
+from upswell.reference.versions import Versions
+from upswell.semantics import OUTCOMES, REASONS
+from upswell.source.file import STATES
 
 
 class Clock:

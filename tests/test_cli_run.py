@@ -14,8 +14,8 @@ import pytest
 
 from conftest import Upswell, clean_environment
 from inputs import write, write_inputs
+from upswell.audit.labels import POLICY_OUTCOMES
 from upswell.kernel import OUTCOMES, REASONS
-from upswell.words import POLICY_OUTCOMES
 
 
 def test_the_four_paths_are_the_command_run(upswell: Upswell, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from inputs import write_inputs
 # The engine has not looked at the first signal yet when the second comes, however long that takes.
 DEAF = """
 import sys, time
-from upswell.cli import main
-from upswell.wake import Wake
+from upswell.cli.main import main
+from upswell.source.watcher import Wake
 
 def wait(_, timeout_s):
     if timeout_s:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from batches import World, expected_output, made, published, refused
-from upswell.batch import Batch
 from upswell.errors import StorageError, UpswellError
-from upswell.verify import verify
+from upswell.state.batch import Batch
+from upswell.state.maintenance.verify import verify
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from upswell.config import FIELDS, Settings, gather, resolve, state_of
+from upswell.config.settings import FIELDS, Settings, gather, resolve, state_of
 from upswell.errors import ConfigError, InputMissing, UsageError
 
 PATHS = {"data": "d", "segment": "s", "rules": "r", "output": "o"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from upswell.config import FIELDS, describe, resolve
+from upswell.config.parsers import PARSERS
+from upswell.config.settings import FIELDS, describe, resolve
 from upswell.errors import ConfigError, UsageError
-from upswell.values import PARSERS
 
 PATHS = {"data": "d", "segment": "s", "rules": "r", "output": "o"}
 

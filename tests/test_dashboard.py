@@ -17,7 +17,7 @@ import pytest
 from conftest import Upswell, clean_environment
 from inputs import DIALS, RECORDS, REPORT, inside, write, write_inputs
 from served import Page
-from upswell.panels import PANELS
+from upswell.dashboard.api import PANELS
 
 TOKEN = "a-token-for-tests-only"
 EVERY = ["/", "/page/page.css", "/page/page.js", "/page/icon.svg", *PANELS, "/api/access"]
@@ -61,7 +61,7 @@ def test_every_answer_is_locked_up(page: Page, path: str) -> None:
 
 def test_the_page_asks_nobody_else(root: Path) -> None:
     """No file of it holds an address of another host, markup made of text, or styles in attributes."""
-    files = sorted((root / "src" / "upswell" / "page").glob("*.*"))
+    files = sorted((root / "src" / "upswell" / "dashboard" / "static").glob("*.*"))
     odd = [
         f"{path.name}: {word}"
         for path in files
@@ -257,7 +257,9 @@ def test_what_cannot_be_served_is_told(place: Path, upswell: Upswell, tmp_path: 
 
 def test_without_its_packages_it_says_which(place: Path) -> None:
     """The command without the extra names it, and --get goes on working."""
-    without = "import sys\nsys.modules['starlette'] = None\nfrom upswell.cli import main\nmain()"
+    without = (
+        "import sys\nsys.modules['starlette'] = None\nfrom upswell.cli.main import main\nmain()"
+    )
     words = [sys.executable, "-c", without, "dashboard", "--output", "out"]
     served = subprocess.run(
         words, cwd=place, env=clean_environment(), capture_output=True, text=True, check=False

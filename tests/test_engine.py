@@ -13,14 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 import law
-from upswell import history
-from upswell.batch import Batch
-from upswell.checkpoint import Checkpoint
-from upswell.codec import seal
-from upswell.commit import Committer
-from upswell.compute import Read
-from upswell.config import Settings
-from upswell.engine import _Run, run
+from upswell.audit import history
+from upswell.config.settings import Settings
+from upswell.engine.commit import Committer
+from upswell.engine.compute import Read
+from upswell.engine.run import _Run, run
+from upswell.engine.summary import Summary
 from upswell.errors import (
     ConfigError,
     InputMissing,
@@ -30,10 +28,12 @@ from upswell.errors import (
     TooManyRejects,
 )
 from upswell.kernel import SHARDS, Range
-from upswell.summary import Summary
-from upswell.transfer import export_state
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state.batch import Batch
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.codec import seal
+from upswell.state.maintenance.transfer import export_state
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 DIALS = [f"010000000{index:02}" for index in range(20)]
 RULES = b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Night,22,6,300\n"
@@ -249,7 +249,7 @@ def test_any_split_over_runs_obeys_the_law(
         with pytest.MonkeyPatch.context() as limits:
             if small:
                 limits.setenv("UPSWELL_KERNEL_PIECE_BYTES", "40")
-                limits.setattr("upswell.compute.WORK_MS_MAX", 0)
+                limits.setattr("upswell.engine.compute.WORK_MS_MAX", 0)
             place.once(threads=threads)
 
     place.law()
@@ -565,7 +565,7 @@ def test_shards_that_are_folded_give_the_ledger_back(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every commit folding some shards, restarts go on as if nothing was stored in parts."""
-    monkeypatch.setattr("upswell.assembly.FOLD_BYTES_MIN", 0)
+    monkeypatch.setattr("upswell.engine.assembly.FOLD_BYTES_MIN", 0)
     generator = random.Random(11)
     for day in range(14, 20):
         for hour in (9, 10):
@@ -582,7 +582,7 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
 ) -> None:
     """The next batch is read before the commit has ended; when it fails nothing of the next one is true."""
     monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "500")
-    monkeypatch.setattr("upswell.compute.WORK_MS_MAX", 0)
+    monkeypatch.setattr("upswell.engine.compute.WORK_MS_MAX", 0)
     generator = random.Random(12)
     for minute in range(8):
         place.file(f"2020041709{minute:02}", traffic(generator, 150))

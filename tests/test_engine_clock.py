@@ -15,8 +15,8 @@ from conftest import clean_environment
 from inputs import LONG_AGO_S, write, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 DAY_S, HOUR_S = 86_400, 3_600
 NEW_YORK = ("--data-timezone", "America/New_York", "--rules-timezone", "UTC")

@@ -17,9 +17,9 @@ from faults.workloads import Run
 from inputs import write
 from trust import Trust
 from upswell.errors import UpswellError
-from upswell.stored import Totals
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
+from upswell.state.rows import Totals
 
 RUN = Run("damaged", lines=0, now={})
 """Over the files that are written here."""

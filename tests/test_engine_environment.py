@@ -19,7 +19,7 @@ from conftest import clean_environment
 from inputs import DIALS, write, write_inputs
 from surroundings import WAIT_S, Surroundings, wait_for
 from trust import Trust
-from upswell.verify import verify
+from upswell.state.maintenance.verify import verify
 
 MIB = 1 << 20
 TOLD = (0, 66, 70, 73, 74)

@@ -21,11 +21,11 @@ from inputs import DIALS, LONG_AGO_S, write, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust
 from upswell import kernel
-from upswell.batch import Batch, LogRange
-from upswell.checkpoint import Checkpoint
-from upswell.file import File
-from upswell.verify import verify
-from upswell.view import View
+from upswell.source.file import File
+from upswell.state.batch import Batch, LogRange
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 NAMES = 1_000_000
 WEEK_FILES = 7 * 24 * 60

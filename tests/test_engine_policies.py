@@ -9,14 +9,14 @@ import pytest
 
 from replays import past, state
 from test_engine import DIALS, LONG_AGO_S, Place, place, record, traffic, wait_for
-from upswell import sent, status
+from upswell.audit import sent, status
+from upswell.audit.history import look as history
+from upswell.audit.replay.explain import explain
+from upswell.audit.replay.reconcile import reconcile
+from upswell.audit.replay.whatif import whatif
 from upswell.errors import ConfigError
-from upswell.explain import explain
-from upswell.history import look as history
-from upswell.policy import Policy
-from upswell.reconcile import reconcile
-from upswell.verify import verify
-from upswell.whatif import whatif
+from upswell.reference.policy import Policy
+from upswell.state.maintenance.verify import verify
 
 __all__ = ("place",)
 KEY = "a key that is long enough"

@@ -14,11 +14,11 @@ import pytest
 import law
 from test_engine import DIALS, Place
 from trust import Trust
-from upswell.batch import LogRange
-from upswell.file import File
 from upswell.kernel import crc64
-from upswell.verify import verify
-from upswell.view import View
+from upswell.source.file import File
+from upswell.state.batch import LogRange
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 KINDS = ("append", "move in", "rewrite", "truncate", "delete", "replace", "swap")
 INTERLEAVINGS = 200  # of each kind

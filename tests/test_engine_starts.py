@@ -16,13 +16,13 @@ from conftest import clean_environment
 from inputs import RECORDS, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust
-from upswell.running import holder
-from upswell.verify import verify
+from upswell.state.maintenance.verify import verify
+from upswell.storage.lock import holder
 
 RACERS = 4
 KINDS = ("the same command", "two states", "two OUTPUTs", "after a kill")
 # Everything is imported before the start, so that the racers meet at the locks and not in the interpreter's start.
-RACER = "import sys; from upswell import cli, engine; sys.stdin.read(); cli.main()"
+RACER = "import sys; from upswell.cli.main import main; from upswell.engine import run; sys.stdin.read(); main()"
 LOCKED = 75
 
 

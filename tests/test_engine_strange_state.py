@@ -14,8 +14,8 @@ from click.testing import CliRunner
 import law
 from inputs import write, write_inputs
 from trust import Trust
-from upswell.cli import commands
-from upswell.view import View
+from upswell.cli.main import commands
+from upswell.state.reader import View
 
 DATABASE, LOG = "checkpoint.db", "checkpoint.db-wal"
 VERIFIED = (0, 1, 74, 78)

@@ -19,18 +19,18 @@ from inputs import inside, write_inputs
 from replays import RULES, database, files, kept_back, nights, past, state, untaught
 from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import kernel
-from upswell.application import directory_name
-from upswell.candidate import unpack_rules
-from upswell.cli import commands
-from upswell.cli.explain import _from_stdin
+from upswell.audit.replay.explain import explain
+from upswell.audit.replay.timeline import Explanation
+from upswell.cli.commands.explain import _from_stdin
+from upswell.cli.main import commands
 from upswell.errors import UsageError
-from upswell.explain import explain
 from upswell.kernel import Segment
-from upswell.listing import Stat, look_at
-from upswell.reference import Line, Taken
-from upswell.rules import parse_rules
-from upswell.story import Explanation
-from upswell.view import View
+from upswell.reference.application import directory_name
+from upswell.reference.loading import unpack_rules
+from upswell.reference.rules import parse_rules
+from upswell.semantics import Line, Taken
+from upswell.source.listing import Stat, look_at
+from upswell.state.reader import View
 
 
 @pytest.fixture
@@ -470,7 +470,7 @@ def test_a_copy_that_leaves_for_the_archive_meanwhile_is_told(
             copy.rename(there)
         return found
 
-    monkeypatch.setattr("upswell.replay.look_at", look_beside_a_run)
+    monkeypatch.setattr("upswell.audit.replay.replay.look_at", look_beside_a_run)
     told = story(place, 0).not_taken
 
     assert there.exists()

@@ -19,19 +19,19 @@ import pytest
 from child import clean_environment
 from replays import past, state
 from test_engine import DIALS, LONG_AGO_S, Place, place, record, wait_for
-from upswell import sent, status
+from upswell.audit import sent, status
+from upswell.audit.replay.explain import explain
+from upswell.audit.replay.reconcile import reconcile
+from upswell.audit.replay.whatif import whatif
 from upswell.errors import ConfigError, Locked, StorageError, UsageError
-from upswell.explain import explain
-from upswell.filesystem import lock
-from upswell.forget import forget
 from upswell.kernel import Ledger, count_lines
-from upswell.listing import scan
-from upswell.policy import SHARE_ALL
-from upswell.reconcile import reconcile
-from upswell.transfer import export_state, import_state
-from upswell.verify import verify
-from upswell.view import View
-from upswell.whatif import whatif
+from upswell.reference.policy import SHARE_ALL
+from upswell.source.listing import scan
+from upswell.state.maintenance.forget import forget
+from upswell.state.maintenance.transfer import export_state, import_state
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
+from upswell.storage.files import lock
 
 __all__ = ("place",)
 WHO, OTHER = DIALS[1], DIALS[2]
@@ -154,7 +154,7 @@ def test_many_are_looked_for_in_one_pass(place: Place, monkeypatch: pytest.Monke
         read.append(path)
         return count_lines(path, compressed, msisdns)
 
-    monkeypatch.setattr("upswell.forget.count_lines", spied)
+    monkeypatch.setattr("upswell.state.maintenance.forget.count_lines", spied)
     packed = gzip.compress(f"{WHO},1,1,20200417100600\n{WHO} {OTHER}\n".encode())
     (place.data / "DATA_202004171006.csv.gz").write_bytes(packed)
     removal = forget(state(place), [*DIALS, *(f"09{number:08}" for number in range(5000))])
@@ -215,7 +215,7 @@ def test_the_search_leaves_the_state_to_others(
         held.append(place_of_data)
         return scan(place_of_data)
 
-    monkeypatch.setattr("upswell.forget.scan", scan_beside_a_run)
+    monkeypatch.setattr("upswell.state.maintenance.forget.scan", scan_beside_a_run)
     forget(state(place), [WHO])
 
     assert [bytes(place.data)] == held
@@ -286,7 +286,7 @@ def test_a_backlog_lets_go_of_the_forgotten_on_its_way(
     """One run over many days ends it with the batch that closes their day, not with the last one."""
     lived(place)
     forget(state(place), [WHO])
-    monkeypatch.setattr("upswell.source.RANGES_MAX", 1)
+    monkeypatch.setattr("upswell.source.planner.RANGES_MAX", 1)
     for day in ("20200418", "20200421", "20200422", "20200423"):
         place.file(f"{day}1000", record(1, 1, 500, "100000", day))
     place.once()
@@ -436,7 +436,7 @@ def test_a_reader_keeps_it_from_being_called_complete(
 ) -> None:
     """While another program reads the bytes of before, forgetting says so (75); the same again completes it."""
     lived(place)
-    monkeypatch.setattr("upswell.checkpoint.BUSY_S", 0.2)
+    monkeypatch.setattr("upswell.state.checkpoint.BUSY_S", 0.2)
     with closing(sqlite3.connect(state(place) / "checkpoint.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM notification").fetchall()
@@ -618,8 +618,10 @@ def test_a_deleted_reject_file_does_not_matter(place: Place) -> None:
 COUNTED = """
 import os, signal, sys
 from pathlib import Path
-from upswell import disk, erase, shards
-from upswell.forget import forget
+from upswell.state import ledger_directory
+from upswell.state.maintenance import erase
+from upswell.storage import syscalls
+from upswell.state.maintenance.forget import forget
 
 left = int(sys.argv[2])
 
@@ -636,7 +638,7 @@ def counted(call):
 
 KILLED = f"""{COUNTED}
 for name in ("open", "write", "fsync", "rename", "unlink"):
-    setattr(disk, name, counted(getattr(disk, name)))
+    setattr(syscalls, name, counted(getattr(syscalls, name)))
 for name in ("_put_forgetting", "_erase_notifications", "_erase_in_ledger", "_put_rejects", "_scrub"):
     setattr(erase.Eraser, name, counted(getattr(erase.Eraser, name)))
 forget(Path(sys.argv[1]), [sys.argv[3]])

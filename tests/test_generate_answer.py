@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from upswell.answer import Answer, compute_answer, write_answer
-from upswell.application import directory_name
 from upswell.errors import ConfigError, OutputUnwritable, UsageError
-from upswell.generate import DataOptions, MadeFile, write_data, write_rules, write_segment
-from upswell.reference import Reference
-from upswell.rules import Ruleset, parse_rules
-from upswell.segment import parse_segment
+from upswell.generate.answer_key import Answer, compute_answer, write_answer
+from upswell.generate.generator import DataOptions, MadeFile, write_data, write_rules, write_segment
+from upswell.reference.application import directory_name
+from upswell.reference.rules import Ruleset, parse_rules
+from upswell.reference.segment import parse_segment
+from upswell.semantics import Reference
 
 Upswell = Callable[..., subprocess.CompletedProcess[str]]
 

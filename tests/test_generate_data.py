@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from upswell.errors import OutputUnwritable, UsageError
-from upswell.generate import DataOptions, DataReport, MadeFile, write_data
-from upswell.reference import Record, parse_record
+from upswell.generate.generator import DataOptions, DataReport, MadeFile, write_data
+from upswell.semantics import Record, parse_record
 from upswell.zones import day_max_of
 
 SMALL = DataOptions(files=3, records_per_file=500, customers=200)

@@ -9,14 +9,14 @@ from random import Random
 
 import pytest
 
-from upswell.answer import Answer, compute_answer
-from upswell.file_faults import BESIDE_FAULTS, FILE_FAULTS, OWN_FAULTS
-from upswell.generate import FAULT_PERIOD_FILES, DataOptions, DataReport, write_data
-from upswell.line_faults import LINE_FAULTS, Scene
-from upswell.reference import OUTCOMES, REASONS, Reference, Taken
-from upswell.rules import Rule, Ruleset
-from upswell.traffic import choose_segment, make_dials, make_rules
-from upswell.words import POLICY_OUTCOMES
+from upswell.audit.labels import POLICY_OUTCOMES
+from upswell.generate.answer_key import Answer, compute_answer
+from upswell.generate.file_faults import BESIDE_FAULTS, FILE_FAULTS, OWN_FAULTS
+from upswell.generate.generator import FAULT_PERIOD_FILES, DataOptions, DataReport, write_data
+from upswell.generate.line_faults import LINE_FAULTS, Scene
+from upswell.generate.population import choose_segment, make_dials, make_rules
+from upswell.reference.rules import Rule, Ruleset
+from upswell.semantics import OUTCOMES, REASONS, Reference, Taken
 
 HOUR = DataOptions(files=60, records_per_file=200, customers=300, faults=0.03)
 RULESET = Ruleset(tuple(make_rules(HOUR.seed, 7)), ())

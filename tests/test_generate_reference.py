@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from upswell.errors import OutputUnwritable, UsageError
-from upswell.generate import write_rules, write_segment
-from upswell.rules import Ruleset, parse_rules
-from upswell.segment import parse_segment
-from upswell.traffic import choose_segment, make_dials
+from upswell.generate.generator import write_rules, write_segment
+from upswell.generate.population import choose_segment, make_dials
+from upswell.reference.rules import Ruleset, parse_rules
+from upswell.reference.segment import parse_segment
 
 
 def parse(path: Path) -> Ruleset:

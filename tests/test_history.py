@@ -14,8 +14,9 @@ import pytest
 from batches import SHARDS
 from conftest import Upswell, clean_environment
 from inputs import DIALS, LONG_AGO_S, RULES, inside, write, write_inputs
-from upswell import history, schema, view
-from upswell.checkpoint import Checkpoint
+from upswell.audit import history
+from upswell.state import connection, reader
+from upswell.state.checkpoint import Checkpoint
 
 CHEAP = RULES.replace("147", "99")
 WAIT_S = 30.0
@@ -184,9 +185,11 @@ def test_a_state_of_before_keeps_its_versions(
     """The edits of an older state are its versions, each from its first batch."""
     state = tmp_path / "state"
     with monkeypatch.context() as older:
-        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        older.setattr(connection, "MIGRATIONS", connection.MIGRATIONS[:1])
         older.setattr(Checkpoint, "_put_edit", lambda *_: None)
-        older.setattr(view, "BATCH_COLUMNS", view.BATCH_COLUMNS.partition(", rejects_digest")[0])
+        older.setattr(
+            reader, "BATCH_COLUMNS", reader.BATCH_COLUMNS.partition(", rejects_digest")[0]
+        )
         with Checkpoint.open(state, SHARDS) as checkpoint:
             checkpoint.adopt(6, b"")
             checkpoint.add_reference("rules", "r1", b"rules", "the words")

@@ -7,8 +7,8 @@ import pytest
 
 from batches import refused
 from inputs import inside, write_inputs
+from upswell.engine.spark.jvm import find_java, find_spark
 from upswell.errors import ConfigError
-from upswell.jvm import find_java, find_spark
 
 
 def program(path: Path, text: str) -> Path:
@@ -76,7 +76,7 @@ def test_a_java_that_does_not_answer_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """A start never hangs on it: one that is stuck, or cannot be started, tells no version either."""
-    monkeypatch.setattr("upswell.jvm._VERSION_S", 0.2)
+    monkeypatch.setattr("upswell.engine.spark.jvm._VERSION_S", 0.2)
     other = program(tmp_path / "java", text)
     if text == "not a program":
         other.write_bytes(b"\x7fELF")

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from upswell import kernel, reference, segment
+from upswell import kernel, semantics
+from upswell.reference import segment
 
 
 def test_the_module_is_built_from_the_present_sources(root: Path) -> None:
@@ -24,8 +25,8 @@ def test_the_module_is_built_from_the_present_sources(root: Path) -> None:
 
 def test_constants_are_those_of_the_reference() -> None:
     """Outcomes, reasons and limits are the same words and numbers in both languages."""
-    assert reference.OUTCOMES == kernel.OUTCOMES
-    assert reference.REASONS == kernel.REASONS
+    assert semantics.OUTCOMES == kernel.OUTCOMES
+    assert semantics.REASONS == kernel.REASONS
     assert segment.LINE_BYTES_MAX == kernel.LINE_BYTES_MAX
     assert "scalar" == kernel.PATHS[-1]
 
@@ -33,7 +34,7 @@ def test_constants_are_those_of_the_reference() -> None:
 def test_the_stub_is_the_module(root: Path) -> None:
     """Stubtest finds no difference between the stub and the compiled module."""
     done = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "upswell._kernel"],
+        [sys.executable, "-m", "mypy.stubtest", "upswell.kernel._kernel"],
         cwd=root,
         capture_output=True,
         text=True,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kernel_runs import random_file
 from upswell import kernel
 from upswell.kernel import ParsedLine
-from upswell.reference import parse_record
-from upswell.segment import BYTE_ORDER_MARK, has_digit, is_blank, without_line_end
+from upswell.reference.segment import BYTE_ORDER_MARK, has_digit, is_blank, without_line_end
+from upswell.semantics import parse_record
 
 DAY_MAX = 20200418
 

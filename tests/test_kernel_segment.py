@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upswell.kernel import Segment
-from upswell.segment import parse_segment
+from upswell.reference.segment import parse_segment
 
 _LINES = st.lists(
     st.sampled_from(
@@ -31,7 +31,7 @@ _FILES = st.lists(
 
 @given(_FILES)
 def test_segment_agrees_with_the_grammar(files: list[bytes]) -> None:
-    """Dials, counts and every bad line are those of upswell.segment."""
+    """Dials, counts and every bad line are those of upswell.reference.segment."""
     expected = parse_segment(files)
     segment, report = Segment.parse(files)
 

@@ -57,12 +57,12 @@ def test_the_changelog_knows_the_version() -> None:
 def test_only_kernel_py_imports_the_compiled_module() -> None:
     """Values cross the language border in one module, so that it can be read, typed and replaced there."""
     importers = [
-        path.name
+        str(path.relative_to(ROOT / "src" / "upswell"))
         for path in SOURCES
         if re.search(r"^\s*(from|import)\s.*\b_kernel\b", path.read_text("utf-8"), re.MULTILINE)
     ]
 
-    assert ["kernel.py"] == importers
+    assert ["kernel/__init__.py"] == importers
 
 
 def modules_after(statement: str) -> set[str]:
@@ -85,17 +85,17 @@ def test_the_kernel_module_pulls_in_nothing_heavy() -> None:
     }
 
     assert set() == foreign
-    assert {"upswell", "upswell._kernel", "upswell.kernel"} <= added
+    assert {"upswell", "upswell.kernel._kernel", "upswell.kernel"} <= added
 
 
 def test_help_starts_without_the_engine() -> None:
     """Imports are lazy: what --help needs is click, not the kernel, the database or the terminal's toolkit."""
     added = modules_after(
-        "import contextlib, io, sys\nfrom upswell.cli import main\nsys.argv = ['upswell', '--help']\n"
+        "import contextlib, io, sys\nfrom upswell.cli.main import main\nsys.argv = ['upswell', '--help']\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n    main()"
     )
 
-    assert set() == added & {"upswell._kernel", "rich", "sqlite3", "watchfiles"}
+    assert set() == added & {"upswell.kernel._kernel", "rich", "sqlite3", "watchfiles"}
 
 
 @pytest.mark.parametrize("kind", error_types(errors.UpswellError), ids=lambda kind: kind.__name__)

@@ -22,14 +22,14 @@ from conftest import ROOT, Upswell
 from inputs import DIALS, RECORDS, write, write_inputs
 from test_cli_signals import Running
 from upswell import kernel
+from upswell.engine.metrics import Metrics
+from upswell.engine.metrics_server import _REQUEST_S as REQUEST_S
+from upswell.engine.metrics_server import _REQUESTS_MAX as REQUESTS_MAX
+from upswell.engine.summary import Standing, Summary
 from upswell.errors import ConfigError
-from upswell.file import STATES
-from upswell.metrics import Metrics
-from upswell.metrics_server import _REQUEST_S as REQUEST_S
-from upswell.metrics_server import _REQUESTS_MAX as REQUESTS_MAX
-from upswell.stored import Totals
-from upswell.summary import Standing, Summary
-from upswell.versions import Versions
+from upswell.reference.versions import Versions
+from upswell.source.file import STATES
+from upswell.state.rows import Totals
 
 
 class Served(Running):

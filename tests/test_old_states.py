@@ -12,13 +12,13 @@ from conftest import clean_environment
 from states.make import GROWN, LAST, lines, write
 from test_engine import Heard, Place
 from upswell import kernel
-from upswell.backup import back_up
-from upswell.checkpoint import Checkpoint
-from upswell.config import Settings
-from upswell.reconcile import reconcile
-from upswell.schema import MIGRATIONS
-from upswell.verify import verify
-from upswell.view import View
+from upswell.audit.replay.reconcile import reconcile
+from upswell.config.settings import Settings
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.connection import MIGRATIONS
+from upswell.state.maintenance.backup import back_up
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 STATES = Path(__file__).parent / "states"
 OLD = sorted(path.name.removesuffix(".tar.gz") for path in STATES.glob("*.tar.gz"))

@@ -19,17 +19,11 @@ import pytest
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
 from test_cli_signals import Running
-from upswell import campaign, flow, history, kernel, runs, status
-from upswell.errors import StorageError, UsageError
-from upswell.health import (
-    DISK_FREE_MIN_BYTES,
-    RECENT_MINUTES,
-    REJECTED_MAX_RATIO,
-    UNUSUAL_MAX_FILES,
-    WAITING_MAX_S,
-    health,
-)
-from upswell.panels import (
+from upswell import kernel
+from upswell.audit import history, status
+from upswell.audit.labels import EXIT_STEPS
+from upswell.dashboard import campaign, flow
+from upswell.dashboard.api import (
     KEPT_MAX_S,
     KEPT_SHARE,
     PANELS,
@@ -39,9 +33,18 @@ from upswell.panels import (
     Place,
     parse_day,
 )
-from upswell.schema import DATABASE
-from upswell.summary import MATCHED_MIN_RATIO
-from upswell.words import EXIT_STEPS
+from upswell.dashboard.health import (
+    DISK_FREE_MIN_BYTES,
+    RECENT_MINUTES,
+    REJECTED_MAX_RATIO,
+    UNUSUAL_MAX_FILES,
+    WAITING_MAX_S,
+    health,
+)
+from upswell.engine import run_log
+from upswell.engine.summary import MATCHED_MIN_RATIO
+from upswell.errors import StorageError, UsageError
+from upswell.state.connection import DATABASE
 
 STATE = Path("out") / ".upswell"
 ABOVE, BELOW = 315, 20
@@ -255,7 +258,7 @@ def test_one_customer_is_looked_up_at_a_time(
         panels.explain(asked, whole=True)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("upswell.panels.explain", second)
+        meanwhile.setattr("upswell.dashboard.api.explain", second)
         with pytest.raises(UsageError, match="another customer is being looked up"):
             panels.explain(asked, whole=True)
 
@@ -381,7 +384,7 @@ def test_a_run_that_failed_is_told_with_its_next_step(
     """In the words of the error or, of a run that did not note them, in those of the manual."""
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     upswell("data", "segment", "rules", "out", "--once", code=66)
-    diary = tmp_path / STATE / runs.NAME
+    diary = tmp_path / STATE / run_log.NAME
     noted = [json.loads(line) for line in diary.read_text("utf-8").splitlines()]
 
     def down() -> dict[str, str]:
@@ -491,7 +494,7 @@ def test_the_last_answer_is_given_while_another_is_made(
         return {"batch": len(found)}
 
     later = itertools.count(0.0, 2 * KEPT_MAX_S)
-    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: next(later))
+    monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: next(later))
     monkeypatch.setitem(PANELS, "/api/near", make)
     ask = partial(panels.answer, "/api/near", {}, whole=False)
     assert [{"batch": 1}, {"batch": 2}] == [ask(), ask()]
@@ -514,7 +517,7 @@ def test_an_answer_of_long_ago_is_not_given_while_another_is_made(
         made.append(1)
         return {"batch": len(made)}
 
-    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", slow)
     ask = partial(panels.answer, "/api/near", {}, whole=False)
     assert {"batch": 1} == ask()
@@ -546,7 +549,7 @@ def test_who_is_told_to_come_again_leaves_the_last_answer(
             found.append(ask())
         return {"batch": len(made)}
 
-    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", make)
     ask = partial(panels.answer, "/api/near", {}, whole=False)
     assert {"batch": 1} == ask()
@@ -568,7 +571,7 @@ def test_an_answer_that_is_dear_is_made_seldom(
         made.append(1)
         return {"batch": len(made)}
 
-    monkeypatch.setattr("upswell.panels.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", slow)
     for took_s in (0.2, 30.0):
         kept_s, found = min(took_s * KEPT_SHARE, KEPT_MAX_S), []
@@ -581,7 +584,7 @@ def test_an_answer_that_is_dear_is_made_seldom(
 
 def test_every_alert_of_the_page_is_in_the_manual(root: Path) -> None:
     """What the page calls by name, docs/operations.md explains."""
-    named = set((root / "src/upswell/health.py").read_text("utf-8").split('"'))
+    named = set((root / "src/upswell/dashboard/health.py").read_text("utf-8").split('"'))
     manual = (root / "docs" / "operations.md").read_text("utf-8")
 
     alerts = {word for word in named if word.startswith("Upswell")}

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from upswell.keyed import keyed_hash
-from upswell.policy import OFF, SHARE_ALL, Policy
-from upswell.reference import Reference, Taken
-from upswell.rules import parse_rules
+from upswell.reference.keyed_hash import keyed_hash
+from upswell.reference.policy import OFF, SHARE_ALL, Policy
+from upswell.reference.rules import parse_rules
+from upswell.semantics import Reference, Taken
 
 RULES = parse_rules(
     [("R", b"1,Twitter,0,24,100\n2,WhatsApp,0,24,100\n3,Night,22,6,100\n4,Youtube,0,24,100\n")]

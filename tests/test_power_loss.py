@@ -1,4 +1,4 @@
-"""Power losses, kills and I/O errors in any number and order, by a model of the disk in the place of ``upswell.disk``.
+"""Power losses, kills and I/O errors in any number and order, by a model of the disk in place of ``storage.syscalls``.
 
 Needs no rights and no tools, so it tries far more than faults in real system calls could. ``tests/power`` is the model;
 ``PYTHONPATH=tests python -m power SEED`` plays one history again, call by call.
@@ -18,13 +18,13 @@ import pytest
 import power
 from power.calls import Calls, Gone
 from power.platter import Inode, Platter
-from upswell import disk
-from upswell.rejects import Rejects
+from upswell.output.reject_files import Rejects
+from upswell.storage import syscalls
 
 SEEDS = 1_000_000
 SAMPLE = 10_000
 PIECE = 250  # seeds that a worker plays in one go
-SOURCES = Path(disk.__file__).parent
+SOURCES = Path(syscalls.__file__).parent
 NOT_THE_DISK = {"fsencode", "fspath", "getpid", "sep", "umask"}  # of os, beside its constants
 OF_A_PATH = {
     "chmod", "exists", "is_dir", "is_file", "iterdir", "mkdir", "open", "read_bytes", "read_text", "rename", "resolve",
@@ -80,7 +80,7 @@ def test_the_disk_is_reached_through_one_module():
             if strange:
                 found.append(f"{name}.py:{node.lineno}: {ast.unparse(node)}")
     assert [] == found
-    assert [] == [name for name in disk.__all__ if name not in vars(Calls)]
+    assert [] == [name for name in syscalls.__all__ if name not in vars(Calls)]
 
 
 def test_removal_that_a_kill_cut_off_is_durable_after_the_next_recovery():

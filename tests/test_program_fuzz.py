@@ -15,7 +15,7 @@ import law
 from inputs import DIALS, RULES, write
 from kernel_runs import HOSTILE_BYTES, random_file
 from trust import Trust
-from upswell.cli import commands
+from upswell.cli.main import commands
 from upswell.errors import ConfigError
 
 CODES = {0, ConfigError.exit_code}

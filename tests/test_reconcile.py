@@ -14,15 +14,15 @@ from click.testing import CliRunner
 
 from replays import RULES, database, files, nights, past, state, traffic
 from test_engine import DIALS, LONG_AGO_S, Place, record, wait_for
-from upswell import compute
-from upswell.cli import commands
-from upswell.codec import seal
+from upswell.audit.replay.output_check import strangers
+from upswell.audit.replay.reconcile import Reconciled, reconcile
+from upswell.audit.replay.replay import Days, References, Replay, batches, remember, unread
+from upswell.audit.replay.whatif import whatif
+from upswell.cli.main import commands
+from upswell.engine import compute
 from upswell.kernel import SHARDS, Ledger
-from upswell.output_check import strangers
-from upswell.reconcile import Reconciled, reconcile
-from upswell.replay import Days, References, Replay, batches, remember, unread
-from upswell.view import FILE_COLUMNS, View
-from upswell.whatif import whatif
+from upswell.state.codec import seal
+from upswell.state.reader import FILE_COLUMNS, View
 
 
 @pytest.fixture

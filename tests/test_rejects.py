@@ -12,11 +12,13 @@ import pytest
 from child import run
 from conftest import Upswell, clean_environment
 from inputs import inside, write, write_inputs
-from upswell import codec, kernel, refused
-from upswell.checkpoint import Checkpoint
+from upswell import kernel
+from upswell.audit import rejects
+from upswell.audit.rejects import Kept, Wanted
 from upswell.errors import StorageError
-from upswell.refused import Kept, Wanted
-from upswell.view import BATCH_COLUMNS
+from upswell.state import codec
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.reader import BATCH_COLUMNS
 
 FIRST = (
     b"0126545098,1,315,20200417193743\n"
@@ -253,7 +255,7 @@ def test_of_an_older_state_the_length_is_compared_and_that_is_said(
 def test_a_line_that_no_run_wrote_is_an_error() -> None:
     """A reject file of the right length with another content is not taken for rejects."""
     with pytest.raises(StorageError, match="no run wrote"):
-        refused.parse(b"some\ttext\n", 1)
+        rejects.parse(b"some\ttext\n", 1)
 
 
 def test_pages_hide_nothing(
@@ -261,11 +263,11 @@ def test_pages_hide_nothing(
 ) -> None:
     """Whatever the length of a page, each line and each count is there once."""
     state = tmp_path / "out" / ".upswell"
-    rows, counts = list(Kept(state, Wanted())), refused.count(state, Wanted())
-    monkeypatch.setattr(refused, "_PAGE_ROWS", 1)
+    rows, counts = list(Kept(state, Wanted())), rejects.count(state, Wanted())
+    monkeypatch.setattr(rejects, "_PAGE_ROWS", 1)
 
     assert rows == list(Kept(state, Wanted()))
-    assert counts == refused.count(state, Wanted())
+    assert counts == rejects.count(state, Wanted())
 
 
 def test_a_reader_that_leaves_ends_the_list(two_files: Upswell, tmp_path: Path) -> None:

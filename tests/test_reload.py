@@ -8,10 +8,10 @@ from pathlib import Path
 
 from batches import SHARDS
 from inputs import LONG_AGO_S, RULES, write, write_inputs
-from upswell.candidate import Change
-from upswell.checkpoint import Checkpoint
-from upswell.contents import THREAD_BYTES_MIN, read_segment
-from upswell.reload import Reload
+from upswell.reference.files import THREAD_BYTES_MIN, read_segment
+from upswell.reference.loading import Change
+from upswell.reference.reload import Reload
+from upswell.state.checkpoint import Checkpoint
 
 WAIT_S = 30.0
 

@@ -7,15 +7,16 @@ from click.testing import CliRunner
 
 from replays import state
 from test_engine import DIALS, Place, place, record
-from upswell import checkpoint, sent
-from upswell.cli import commands
-from upswell.config import resolve
+from upswell.audit import sent
+from upswell.audit.replay.explain import explain
+from upswell.audit.replay.reconcile import reconcile
+from upswell.cli.main import commands
+from upswell.config.settings import resolve
 from upswell.errors import ConfigError
-from upswell.explain import explain
-from upswell.forget import forget
-from upswell.reconcile import reconcile
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state import checkpoint
+from upswell.state.maintenance.forget import forget
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 __all__ = ("place",)
 DAYS = ("20200417", "20200418", "20200419", "20200420")

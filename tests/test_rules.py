@@ -2,8 +2,8 @@
 
 import pytest
 
-from upswell.application import directory_name
-from upswell.rules import REASONS, Rule, describe_change, parse_rules
+from upswell.reference.application import directory_name
+from upswell.reference.rules import REASONS, Rule, describe_change, parse_rules
 
 REFUSED = {
     "csv": b'1,"Twit"ter,8,20,147\n',

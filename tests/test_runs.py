@@ -8,9 +8,9 @@ from pathlib import Path
 from conftest import Upswell
 from inputs import write, write_inputs
 from test_cli_signals import Running
-from upswell.filesystem import LOCK_NAME, lock
-from upswell.runs import KILLED, LINES_KEPT, NAME, Diary, runs
-from upswell.summary import Summary
+from upswell.engine.run_log import KILLED, LINES_KEPT, NAME, Diary, runs
+from upswell.engine.summary import Summary
+from upswell.storage.files import LOCK_NAME, lock
 
 
 def told(place: Path) -> list[str]:

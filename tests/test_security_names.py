@@ -12,8 +12,8 @@ from child import each, run
 from inputs import write, write_inputs
 from law import published
 from trust import Trust
-from upswell.application import directory_name
-from upswell.rules import DIRECTORY_BYTES_MAX
+from upswell.reference.application import directory_name
+from upswell.reference.rules import DIRECTORY_BYTES_MAX
 
 DIAL = "0126545098"
 NAMES = (

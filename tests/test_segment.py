@@ -2,7 +2,7 @@
 
 import pytest
 
-from upswell.segment import BadDial, parse_msisdn, parse_segment
+from upswell.reference.segment import BadDial, parse_msisdn, parse_segment
 
 
 def test_the_briefs_segment_is_read() -> None:

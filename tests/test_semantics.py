@@ -2,9 +2,9 @@
 
 import pytest
 
-from upswell.policy import OFF, SHARE_ALL, Policy
-from upswell.reference import OUTCOMES, REASONS, TOTAL_MAX, Line, Reference, Taken, parse_record
-from upswell.rules import Rule, parse_rules
+from upswell.reference.policy import OFF, SHARE_ALL, Policy
+from upswell.reference.rules import Rule, parse_rules
+from upswell.semantics import OUTCOMES, REASONS, TOTAL_MAX, Line, Reference, Taken, parse_record
 from upswell.zones import Zones
 
 STAMP = "202004171937"

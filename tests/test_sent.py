@@ -13,8 +13,8 @@ from batches import APPLICATIONS, DAY, PER_APPLICATION, World, made
 from conftest import Upswell
 from inputs import inside, write, write_inputs
 from law import published
-from upswell import sent
-from upswell.sent import Wanted
+from upswell.audit import sent
+from upswell.audit.sent import Wanted
 
 LATER = "0128419091,3,200,20200418103000\n+0126545098,1,400,20200418103001\n"
 

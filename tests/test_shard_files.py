@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from batches import SHARDS, World, made, refused
-from upswell import disk, shards
-from upswell.checkpoint import Checkpoint
-from upswell.claim import check, claim, engine_of
-from upswell.config import Settings
+from upswell.config.settings import Settings
 from upswell.errors import ConfigError, StorageError, UpswellError
-from upswell.names import ShardName, parse_shard
-from upswell.shard_files import ShardFile, write_shard_file
-from upswell.sink import Sink
-from upswell.verify import verify
+from upswell.output.names import ShardName, parse_shard
+from upswell.output.sink import Sink
+from upswell.state import ledger_directory
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.identity import check, claim, engine_of
+from upswell.state.maintenance.verify import verify
+from upswell.state.shard_files import ShardFile, write_shard_file
+from upswell.storage import syscalls
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A state that keeps its ledger in files."""
     with World(tmp_path / "out") as world:
         world.committer.recover()
-        shards.make(world.checkpoint.ledger_dir)
+        ledger_directory.make(world.checkpoint.ledger_dir)
         yield world
 
 
@@ -66,12 +67,12 @@ def test_what_no_commit_names_is_swept_up_to_the_last_batch(world: World) -> Non
     (place / f"{coming.name}.x").touch()
     (place / "notes.txt").touch()
 
-    assert 3 == shards.sweep(place, {kept.name}, 1)
+    assert 3 == ledger_directory.sweep(place, {kept.name}, 1)
     assert {kept.name, coming.name, f"{coming.name}.x", "notes.txt"} == names(place)
-    assert 0 == shards.discard(place, "ee")
-    assert 2 == shards.discard(place, "dd")
+    assert 0 == ledger_directory.discard(place, "ee")
+    assert 2 == ledger_directory.discard(place, "dd")
     written(world, 1, 2, "delta", "dd")
-    assert 1 == shards.sweep(place, {kept.name})
+    assert 1 == ledger_directory.sweep(place, {kept.name})
     assert {kept.name, "notes.txt"} == names(place)
     (problem,) = verify(world.state)
     assert "notes.txt is not ours: move it away" in problem
@@ -84,9 +85,9 @@ def test_a_failed_removal_is_told_with_its_place(world: World, monkeypatch) -> N
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error", "name")
 
-    monkeypatch.setattr(disk, "unlink", fail)
+    monkeypatch.setattr(syscalls, "unlink", fail)
     with refused(StorageError, "ledger/name: Input/output error"):
-        shards.sweep(world.checkpoint.ledger_dir, ())
+        ledger_directory.sweep(world.checkpoint.ledger_dir, ())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_the_ledger_moves_out_of_the_database_in_one_step(tmp_path: Path) -> Non
         world.checkpoint.adopt(3, b"caps")
         for number in range(4, 9):
             world.committer.commit(made(number))
-        shards.make(world.checkpoint.ledger_dir)
+        ledger_directory.make(world.checkpoint.ledger_dir)
         files = [written(world, shard, 8, "base") for shard in range(2)]
         world.checkpoint.spread(files)
         assert files == world.checkpoint.shard_files()

@@ -10,18 +10,8 @@ import pytest
 
 from batches import World, expected_output, made, published, refused
 from faults.limits import bound_by_modes, in_a_namespace
-from upswell import disk
 from upswell.errors import Locked, OutputUnwritable, StorageError
-from upswell.filesystem import (
-    create_file,
-    directory,
-    is_network,
-    mount_of,
-    mounts,
-    parse_mounts,
-    read_file,
-)
-from upswell.names import (
+from upswell.output.names import (
     Staged,
     begun_name,
     parse_begun,
@@ -30,8 +20,18 @@ from upswell.names import (
     parse_staged,
     rejects_name,
 )
-from upswell.rejects import Expiry, Rejects
-from upswell.sink import Sink
+from upswell.output.reject_files import Expiry, Rejects
+from upswell.output.sink import Sink
+from upswell.storage import syscalls
+from upswell.storage.files import (
+    create_file,
+    directory,
+    is_network,
+    mount_of,
+    mounts,
+    parse_mounts,
+    read_file,
+)
 
 STAMP = "202004171937"
 OUTPUTS = [(1, "Twitter", b"a\n"), (2, "Whats App/", b"b\nc\n")]
@@ -173,7 +173,7 @@ def test_unwritable_output_is_found_at_start(tmp_path):
     done = in_a_namespace(
         tmp_path,
         "mount -t tmpfs none $1 && mkdir $1/out && mount -o remount,ro $1",
-        "from upswell.sink import Sink; from pathlib import Path; import sys\n"
+        "from upswell.output.sink import Sink; from pathlib import Path; import sys\n"
         "from upswell.errors import OutputUnwritable\n"
         "try: Sink.open(Path(sys.argv[1]) / 'out')\n"
         "except OutputUnwritable as error: print(error)",
@@ -187,7 +187,7 @@ def test_directory_on_another_file_system_is_refused(tmp_path):
         tmp_path,
         "mkdir -p $1/out/Other $1/out/Same $1/from && mount -t tmpfs none $1/out/Other"
         " && mount --bind $1/from $1/out/Same",
-        "from upswell.sink import Sink; from pathlib import Path; import sys\n"
+        "from upswell.output.sink import Sink; from pathlib import Path; import sys\n"
         "from upswell.errors import OutputUnwritable\n"
         "sink = Sink.open(Path(sys.argv[1]) / 'out')\n"
         "for name in ('Other', 'Same'):\n"
@@ -278,9 +278,9 @@ def test_rejects_are_private_and_removed_without_a_commit(tmp_path):
 
 def test_old_rejects_are_removed_a_few_looked_at_at_a_time(tmp_path, monkeypatch):
     """Files go by their age, never one that is younger; a turn looks at its share, and the next one goes on there."""
-    monkeypatch.setattr("upswell.rejects.LOOKED_AT_MAX", 2)
-    listings, scandir = [], disk.scandir
-    monkeypatch.setattr(disk, "scandir", lambda fd: listings.append(fd) or scandir(fd))
+    monkeypatch.setattr("upswell.output.reject_files.LOOKED_AT_MAX", 2)
+    listings, scandir = [], syscalls.scandir
+    monkeypatch.setattr(syscalls, "scandir", lambda fd: listings.append(fd) or scandir(fd))
     rejects, day_s, now = Rejects(tmp_path), 86_400, 1_600_000_000.0
     expiry = Expiry(rejects, 3)
     assert 0 == expiry.turn(now)
@@ -353,8 +353,8 @@ def test_rename_never_overwrites(tmp_path):
         create_file("a", fd, b"a", 0o600)
         create_file("b", fd, b"b", 0o600)
         with pytest.raises(FileExistsError):
-            disk.rename_new("a", fd, "b", fd)
-        disk.rename_new("a", fd, "c", fd)
+            syscalls.rename_new("a", fd, "b", fd)
+        syscalls.rename_new("a", fd, "c", fd)
         assert (b"b", b"a") == (read_file("b", fd), read_file("c", fd))
 
 

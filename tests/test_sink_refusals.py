@@ -11,16 +11,16 @@ import strace
 from batches import refused
 from faults.ending import end
 from faults.limits import bound_by_modes, in_a_namespace, without_descriptors
-from upswell import disk
 from upswell.errors import OutputUnwritable, StorageError
-from upswell.rejects import Rejects
-from upswell.sink import Published, Sink, check_directories
+from upswell.output.reject_files import Rejects
+from upswell.output.sink import Published, Sink, check_directories
+from upswell.storage import syscalls
 
 STAMP = "202004171937"
 OUTPUTS = [(1, "A", b"a\n")]
 
 SAY_WHETHER_IT_OPENS = (
-    "from upswell.sink import Sink; from pathlib import Path; import sys\n"
+    "from upswell.output.sink import Sink; from pathlib import Path; import sys\n"
     "from upswell.errors import OutputUnwritable\n"
     "try: Sink.open(Path(sys.argv[1]) / 'out'); print('opened')\n"
     "except OutputUnwritable as error: print(error)"
@@ -63,7 +63,7 @@ def test_file_system_without_locks_is_refused(tmp_path, capfd):
 
 def test_c_library_without_the_move_is_refused(tmp_path, monkeypatch):
     """A glibc before 2.28 lacks it, and nothing else will do."""
-    monkeypatch.setattr(disk, "_libc", SimpleNamespace())
+    monkeypatch.setattr(syscalls, "_libc", SimpleNamespace())
     with refused(OutputUnwritable, "no renameat2"):
         Sink.open(tmp_path / "out")
 

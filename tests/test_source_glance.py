@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from arrivals import SETTLE_S, Arrivals, name, record, records
-from upswell import roster
 from upswell.errors import InputMissing
+from upswell.source import inventory
 
 LINE = len(record(0))
 FILES = 40
@@ -16,7 +16,7 @@ FILES = 40
 @pytest.fixture
 def arrivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arrivals:
     """A DATA directory of done files and a last one; a look has as many steps as there are names."""
-    monkeypatch.setattr(roster, "STEP_FILES", 1)
+    monkeypatch.setattr(inventory, "STEP_FILES", 1)
     made = Arrivals(tmp_path / "data")
     for minute in range(FILES):
         made.write(minute, record(minute), age_s=9)
@@ -144,7 +144,7 @@ def test_a_name_that_cannot_be_seen_is_left_to_later(
 
     arrivals.append(5, record(909))
     with monkeypatch.context() as patched:
-        patched.setattr(roster, "look_at", fail)
+        patched.setattr(inventory, "look_at", fail)
         arrivals.source.glance([name(5)])
         assert [] == arrivals.take()
     arrivals.source.glance([name(5)])

@@ -8,7 +8,7 @@ from arrivals import Arrivals, name, record, records, stamp
 from faults.limits import bound_by_modes
 from kernel_runs import encoded
 from upswell import kernel
-from upswell.reference import Line
+from upswell.semantics import Line
 
 
 @pytest.fixture

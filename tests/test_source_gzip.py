@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from arrivals import Arrivals, name, record, records, stamp
-from upswell import entry, kernel
+from upswell import kernel
+from upswell.source import tracked_file
 
 LINE = len(record(0))
 
@@ -135,7 +136,7 @@ def test_broken_data_is_held(arrivals: Arrivals, raw: bytes) -> None:
 
 def test_a_bomb_is_held(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
     """More content than is ever read is a fault of its own."""
-    monkeypatch.setattr(entry, "CONTENT_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(tracked_file, "CONTENT_BYTES_MAX", 1 << 20)
     one = arrivals.write_gzip(1, b"\n" * (2 << 20))
 
     assert [] == arrivals.turn()

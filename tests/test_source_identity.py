@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from arrivals import Arrivals, name, record, records
-from upswell import entry, kernel
+from upswell import kernel
+from upswell.source import tracked_file
 
 LINE = len(record(0))
 
@@ -176,7 +177,7 @@ def test_a_long_file_is_not_compared_at_every_growth(
     arrivals: Arrivals, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond a size it is compared every ten seconds of growth, and before it is done."""
-    monkeypatch.setattr(entry, "REVERIFY_BYTES_MAX", LINE)
+    monkeypatch.setattr(tracked_file, "REVERIFY_BYTES_MAX", LINE)
     for number in range(40):
         arrivals.append(2, record(100 + number))
         arrivals.turn()
@@ -199,7 +200,7 @@ def test_a_long_file_that_changed_is_found_before_it_is_done(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Growth alone may put the comparison off, but not beyond the end."""
-    monkeypatch.setattr(entry, "REVERIFY_BYTES_MAX", LINE)
+    monkeypatch.setattr(tracked_file, "REVERIFY_BYTES_MAX", LINE)
     arrivals.append(2, record(100))
     arrivals.turn()
     with arrivals.path(2).open("r+b") as stream:
@@ -314,7 +315,7 @@ def test_what_is_no_mere_growth_is_compared_at_once(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """However long the file is, and however lately it was compared."""
-    monkeypatch.setattr(entry, "REVERIFY_BYTES_MAX", LINE)
+    monkeypatch.setattr(tracked_file, "REVERIFY_BYTES_MAX", LINE)
     arrivals.write(5, records(50, 2))
     arrivals.turn()
     arrivals.wait(1)
@@ -346,4 +347,4 @@ def test_only_regular_files_are_opened(arrivals: Arrivals) -> None:
 
     for minute in (5, 6):
         with pytest.raises(OSError, match=r"symbolic links|regular"):
-            entry.read_at(bytes(arrivals.path(minute)), 0, 1)
+            tracked_file.read_at(bytes(arrivals.path(minute)), 0, 1)

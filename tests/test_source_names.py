@@ -8,9 +8,9 @@ import pytest
 
 from arrivals import Arrivals, name, record
 from faults.limits import bound_by_modes
-from upswell.entry import CONTENT_BYTES_MAX
 from upswell.errors import InputMissing
-from upswell.listing import read_name, scan, show_name
+from upswell.source.listing import read_name, scan, show_name
+from upswell.source.tracked_file import CONTENT_BYTES_MAX
 
 
 @pytest.fixture

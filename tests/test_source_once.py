@@ -7,7 +7,7 @@ import pytest
 
 from arrivals import SETTLE_S, Arrivals, name, record, records
 from faults.limits import bound_by_modes
-from upswell import entry
+from upswell.source import tracked_file
 
 LINE = len(record(0))
 
@@ -298,7 +298,7 @@ def test_a_long_file_is_compared_before_it_is_done(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it only grew; one that cannot be read any more is held instead."""
-    monkeypatch.setattr(entry, "REVERIFY_BYTES_MAX", 0)
+    monkeypatch.setattr(tracked_file, "REVERIFY_BYTES_MAX", 0)
     for minute in (1, 2):
         arrivals.write(minute, records(10 * minute, 2), age_s=9)
     arrivals.turn()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from arrivals import START, Arrivals, name, record, records, stamp
-from upswell import source
 from upswell.errors import UpswellError
 from upswell.kernel import Range
+from upswell.source import planner
 from upswell.zones import Zones
 
 LINE = len(record(0))
@@ -124,13 +124,13 @@ def test_the_open_day_follows_the_newest_stamp(arrivals: Arrivals) -> None:
 
 def test_how_many_ranges_at_once(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Number and bytes are bounded, and nothing is lost by it."""
-    monkeypatch.setattr(source, "RANGES_MAX", 7)
+    monkeypatch.setattr(planner, "RANGES_MAX", 7)
     for minute in range(20):
         arrivals.write(minute, record(minute))
 
     assert [name(minute) for minute in range(7)] == [planned.name for planned in ranges(arrivals)]
 
-    monkeypatch.setattr(source, "RANGE_BYTES_MAX", 2 * LINE)
+    monkeypatch.setattr(planner, "RANGE_BYTES_MAX", 2 * LINE)
 
     assert 2 == len(arrivals.source.ready())
     assert 20 == len(arrivals.take())
@@ -140,7 +140,7 @@ def test_planning_ends_when_it_takes_long(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is always at least one range when one is ready."""
-    monkeypatch.setattr(source, "PLAN_S", 0)
+    monkeypatch.setattr(planner, "PLAN_S", 0)
     for minute in range(3):
         arrivals.write(minute, record(minute))
 

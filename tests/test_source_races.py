@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrivals import Arrivals, name, record, records
-from upswell import kernel, roster
+from upswell import kernel
+from upswell.source import inventory
 
 LINE = len(record(0))
 
@@ -161,7 +162,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_every_byte_is_taken_once(steps: list[Step]) -> None:
     """Whatever the order of writes, looks, glances, restarts, copies and deliveries of the same content again."""
-    with TemporaryDirectory() as directory, mock.patch.object(roster, "STEP_FILES", 1):
+    with TemporaryDirectory() as directory, mock.patch.object(inventory, "STEP_FILES", 1):
         story = Story(Path(directory))
         for verb, at, amount in steps:
             story.step(verb, at, amount)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from arrivals import Arrivals, name, record, records
-from upswell.listing import scan
-from upswell.twins import Content, FirstRecords, Verdict, compare, judge
+from upswell.source.duplicates import Content, FirstRecords, Verdict, compare, judge
+from upswell.source.listing import scan
 
 LINE = len(record(0))
 FILES = 300

@@ -32,24 +32,24 @@ from spark_runs import MASTER, Lent, needs_java, session
 from test_engine import DIALS, LONG_AGO_S, traffic
 from test_full_disk import own_namespace
 from test_spread import Cluster, kept
-from upswell import executor, jvm, spark
+from upswell.engine.spark import executor, jvm, runner
+from upswell.engine.spark.runner import packed, reason
+from upswell.engine.spark.tasks import Job, Split
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import SOURCE_DIGEST, Range
-from upswell.shard_files import Unsynced
-from upswell.spark import packed, reason
-from upswell.tasks import Job, Split
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
+from upswell.state.shard_files import Unsynced
 
 MANY = [f"0126{number:07}" for number in range(3000)]
 PEX_IS_SENT = """
 import os, signal, sys
 from contextlib import suppress
 from dataclasses import replace
-from upswell import spark
-from upswell.cli import main
+from upswell.engine.spark import runner
+from upswell.cli.main import main
 
-happens, send = sys.argv.pop(1), spark._python
+happens, send = sys.argv.pop(1), runner._python
 
 def python(context, settings):
     if happens == "a stop":
@@ -64,7 +64,7 @@ def python(context, settings):
             with suppress(Exception):
                 context._jvm.java.lang.Runtime.getRuntime().halt(1)
 
-spark._python = python
+runner._python = python
 main()
 """
 """A run on this machine that sends a PEX as to a cluster, while something happens."""
@@ -224,7 +224,7 @@ def test_executors_of_another_build_are_never_used(lent: Lent, tmp_path: Path) -
     cluster = Cluster(tmp_path, lent)
     cluster.file("202004171000", traffic(random.Random(3), 30))
     with pytest.MonkeyPatch.context() as patched, refused(SparkFailed, "not the driver's") as told:
-        patched.setattr("upswell.spark.SOURCE_DIGEST", "another")
+        patched.setattr("upswell.engine.spark.runner.SOURCE_DIGEST", "another")
         patched.setattr(lent, "check", lambda *_: None)
         cluster.once()
     assert "--pex" in told.value.hint
@@ -493,11 +493,11 @@ def test_a_failed_job_is_told_by_what_its_task_raised(message: str, words: str) 
 def test_whatever_sparks_python_makes_of_a_jvm_that_goes_is_told_as_that(tmp_path: Path) -> None:
     """It stumbles in the middle of its own work, by errors that are no faults of ours; of a live JVM they are told."""
     one = jvm.Jvm(subprocess.Popen(["sleep", "60"], start_new_session=True), tmp_path, tmp_path)
-    with pytest.raises(UnboundLocalError), spark._failing(one, "start"):
+    with pytest.raises(UnboundLocalError), runner._failing(one, "start"):
         raise UnboundLocalError
     one.kill()
     with (
         pytest.raises(SparkFailed, match="the JVM of Spark has gone"),
-        spark._failing(one, "start"),
+        runner._failing(one, "start"),
     ):
         raise UnboundLocalError

@@ -22,7 +22,7 @@ from conftest import ROOT, clean_environment
 from inputs import write_inputs
 from spark_runs import MASTER
 from surroundings import QUICK, Surroundings, kill
-from upswell.verify import verify
+from upswell.state.maintenance.verify import verify
 
 PEX = ROOT / "dist" / "upswell.pex"
 LONG_S = 600.0  # for what takes ten seconds on an idle machine
@@ -36,8 +36,11 @@ spark.executor.memory 512m
 """As spark-defaults.conf of an operator who lets every task run twice that is slower than the quickest."""
 KILLED = """
 import os, signal, sys
-from upswell import checkpoint, disk, rejects, sink, spark, spread
-from upswell.cli import main
+from upswell.engine.spark import driver, runner
+from upswell.output import reject_files, sink
+from upswell.state import checkpoint
+from upswell.storage import syscalls
+from upswell.cli.main import main
 
 place, left = sys.argv.pop(1), int(sys.argv.pop(1))
 
@@ -56,13 +59,13 @@ def kill_after(owner, name, matters=lambda *_: True):
     setattr(owner, name, wrapped)
 
 {
-    "job": lambda: kill_after(spark.SparkRunner, "run"),
+    "job": lambda: kill_after(runner.SparkRunner, "run"),
     "staged": lambda: kill_after(sink.Sink, "stage"),
-    "rejects": lambda: kill_after(rejects.Rejects, "write"),
+    "rejects": lambda: kill_after(reject_files.Rejects, "write"),
     "committed": lambda: kill_after(checkpoint.Checkpoint, "append"),
-    "moved": lambda: kill_after(disk, "rename_new", lambda *given: given[2].startswith("NOTIFY_")),
+    "moved": lambda: kill_after(syscalls, "rename_new", lambda *given: given[2].startswith("NOTIFY_")),
     "published": lambda: kill_after(sink.Sink, "publish", lambda _, staged: len(staged)),
-    "swept": lambda: kill_after(spread.Spread, "committed"),
+    "swept": lambda: kill_after(driver.Spread, "committed"),
 }[place]()
 main()
 """
@@ -255,7 +258,10 @@ def test_drivers_and_jvms_may_die_at_any_time(tmp_path: Path) -> None:
 def test_a_signal_to_the_whole_group_ends_a_run_well(tmp_path: Path) -> None:
     """Ctrl-C reaches all processes of a terminal: the batch in hand is committed, and the JVM is no victim."""
     around = OnSpark(tmp_path, seed=4)
-    around.program = ("-c", "import os; os.setpgid(0, 0)\nfrom upswell.cli import main; main()")
+    around.program = (
+        "-c",
+        "import os; os.setpgid(0, 0)\nfrom upswell.cli.main import main; main()",
+    )
     with around.traffic():
         process = around.start()
         around.wait_until_more(process)

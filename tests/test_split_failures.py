@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from kernel_runs import DIALS, REJECTS_ALL, RULES, Settings, random_file, stamp_of
 from split_runs import Batches, Way, anywhere, bytewise, fields
-from upswell import kernel, tasks
+from upswell import kernel
+from upswell.engine.spark import tasks
 from upswell.zones import day_max_of
 
 LINE = b"0126545098,1,315,20200417193743\n"

@@ -18,7 +18,8 @@ from kernel_runs import (
     stamp_of,
 )
 from split_runs import Batches, Way, anywhere, bytewise, fields
-from upswell import kernel, tasks
+from upswell import kernel
+from upswell.engine.spark import tasks
 from upswell.zones import day_open_of
 
 ways = st.builds(

@@ -14,7 +14,10 @@ import strace
 from kernel_runs import DIALS, RULES, Settings, random_content
 from split_runs import Batches, Way
 from test_split_failures import range_of
-from upswell import disk, filesystem, kernel, shard_files, tasks
+from upswell import kernel
+from upswell.engine.spark import tasks
+from upswell.state import shard_files
+from upswell.storage import files, syscalls
 from upswell.zones import Zones
 
 LINES = 40
@@ -261,8 +264,8 @@ def test_the_same_attempt_twice_at_once_is_one_file(tmp_path: Path) -> None:
     (file,) = written
     assert [file.name] == shards.names()
     assert blobs == shard_files.read_shard_file(shards.ledger, file)
-    with filesystem.directory(shards.ledger) as fd:
-        assert file.bytes == len(filesystem.read_file(file.name, fd))
+    with files.directory(shards.ledger) as fd:
+        assert file.bytes == len(files.read_file(file.name, fd))
 
 
 def test_a_file_of_other_content_is_never_replaced(tmp_path: Path) -> None:
@@ -287,7 +290,7 @@ def test_a_name_that_could_not_be_synced_is_no_fault_like_others(
         if failing[0](os.fstat(fd).st_mode):
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(disk, "fsync", fsync)
+    monkeypatch.setattr(syscalls, "fsync", fsync)
     for unsynced in (False, True):
         with pytest.raises(OSError, match="Input/output error") as caught:
             shard_files.write_shard_file(shards.ledger, 3, 7, "0f", "base", [b"a"])

@@ -18,21 +18,21 @@ from batches import refused
 from in_process import Disorderly, InProcess
 from kernel_runs import random_file
 from test_engine import DIALS, Place, record, traffic, wait_for
-from upswell.batch import Batch
-from upswell.checkpoint import Checkpoint
-from upswell.commit import Committer
-from upswell.engine import run
+from upswell.audit.replay.explain import explain
+from upswell.audit.replay.reconcile import reconcile
+from upswell.audit.replay.replay import remember
+from upswell.engine.commit import Committer
+from upswell.engine.run import run
+from upswell.engine.spark.driver import Spread, first_bytes, splits_of
+from upswell.engine.spark.tasks import Split, SplitReport
+from upswell.engine.summary import Summary
 from upswell.errors import ConfigError, Locked, StorageError, UpswellError
-from upswell.explain import explain
 from upswell.kernel import SHARDS, Range, crc64
-from upswell.reconcile import reconcile
-from upswell.replay import remember
-from upswell.spread import Spread, first_bytes, splits_of
-from upswell.summary import Summary
-from upswell.tasks import Split, SplitReport
-from upswell.transfer import export_state, import_state
-from upswell.verify import verify
-from upswell.view import View
+from upswell.state.batch import Batch
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.maintenance.transfer import export_state, import_state
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 MEMORY = Path("/dev/shm")
 SMALL = {"split_bytes": 100, "batch_bytes": 400}
@@ -164,7 +164,9 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
                 else:
                     cluster.file(stamp, content)
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("upswell.spread.FOLD_BYTES_MIN", 0 if folds else 1 << 20)
+                patched.setattr(
+                    "upswell.engine.spark.driver.FOLD_BYTES_MIN", 0 if folds else 1 << 20
+                )
                 if generator.random() < 0.5:
                     patched.setenv("UPSWELL_KERNEL_PIECE_BYTES", "64")
                 threads = generator.randrange(1, 3)
@@ -411,7 +413,7 @@ def test_a_shard_has_no_more_files_than_a_batch_can_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However small batches are, its deltas become one base before there are many."""
-    monkeypatch.setattr("upswell.tasks.FILES_MAX", 3)
+    monkeypatch.setattr("upswell.engine.spark.tasks.FILES_MAX", 3)
     cluster = Cluster(tmp_path, shards=1, batch_bytes=40)
     cluster.file("202004171000", b"".join(record(n, 1, 1, "100000") for n in range(12)))
     assert cluster.once().batches > 8
@@ -546,7 +548,7 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who looks on beside a run sees one moment of it, though the files of that moment may go meanwhile."""
-    monkeypatch.setattr("upswell.spread.FOLD_BYTES_MIN", 0)
+    monkeypatch.setattr("upswell.engine.spark.driver.FOLD_BYTES_MIN", 0)
     cluster.options["shards"] = 256  # so small that each change is a new base
     cluster.file("202004171000", record(0, 1, 100, "100000"))
     cluster.once()
@@ -570,7 +572,7 @@ def test_batches_shrink_while_their_reports_are_large(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rejects come to the driver's memory: many of them are read in ever smaller batches, other data in large ones."""
-    monkeypatch.setattr("upswell.spread.REPORT_BYTES_MAX", 3_000)
+    monkeypatch.setattr("upswell.engine.spark.driver.REPORT_BYTES_MAX", 3_000)
     cluster.options |= {"split_bytes": 1000, "batch_bytes": 12_000}
     bad = b"no record at all, and nothing that is like one;\n" * 800
     good = record(0, 9, 1, "100000") * 2500
@@ -591,7 +593,7 @@ def test_a_report_that_was_too_large_never_makes_batches_larger(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch may be so long that the least part of it is more than a run begins with: that stays, and is no more."""
-    monkeypatch.setattr("upswell.spread.REPORT_BYTES_MAX", 3_000)
+    monkeypatch.setattr("upswell.engine.spark.driver.REPORT_BYTES_MAX", 3_000)
     cluster.options |= {"split_bytes": 1000, "batch_bytes": 256 * 12_000}
     cluster.file("202004171000", b"no record at all, and nothing that is like one;\n" * 800)
     assert cluster.once().batches > 10

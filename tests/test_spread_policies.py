@@ -15,17 +15,19 @@ from kernel_runs import Settings
 from test_engine import DIALS, record, traffic
 from test_forget import COUNTED, OTHER, WHO, lived, proof, state, traces
 from test_spread import Cluster
-from upswell import kernel, sent, shards
-from upswell.backup import back_up
+from upswell import kernel
+from upswell.audit import sent
+from upswell.audit.replay.explain import explain
+from upswell.engine.spark.executor import Reference
 from upswell.errors import StorageError
-from upswell.executor import Reference
-from upswell.explain import explain
-from upswell.forget import forget
 from upswell.kernel import Ledger
-from upswell.policy import Policy
-from upswell.transfer import export_state, import_state
-from upswell.verify import verify
-from upswell.view import View
+from upswell.reference.policy import Policy
+from upswell.state import ledger_directory
+from upswell.state.maintenance.backup import back_up
+from upswell.state.maintenance.forget import forget
+from upswell.state.maintenance.transfer import export_state, import_state
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 POLICY = Policy(1, 4_000, "a key that is long enough")
 LIMITS = {"max_per_customer_per_day": 1, "control_share": 40.0, "control_key": POLICY.control_key}
@@ -183,10 +185,12 @@ def test_a_backup_holds_the_files_that_its_database_names(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a run replaces files meanwhile it begins again with the database; the copy goes on as the state would."""
-    monkeypatch.setattr("upswell.spread.FOLD_BYTES_MIN", 0)  # every batch replaces a base
+    monkeypatch.setattr(
+        "upswell.engine.spark.driver.FOLD_BYTES_MIN", 0
+    )  # every batch replaces a base
     cluster.file("202004171000", traffic(random.Random(5), 100))
     cluster.once()
-    make, again = shards.make, [True]
+    make, again = ledger_directory.make, [True]
 
     def make_late(ledger_dir: Path) -> None:
         make(ledger_dir)
@@ -195,9 +199,9 @@ def test_a_backup_holds_the_files_that_its_database_names(
             cluster.file("202004171001", traffic(random.Random(6), 100))
             cluster.once()
 
-    monkeypatch.setattr(shards, "make", make_late)
+    monkeypatch.setattr(ledger_directory, "make", make_late)
     made = back_up(state(cluster), cluster.root / "copy")
-    monkeypatch.setattr(shards, "make", make)
+    monkeypatch.setattr(ledger_directory, "make", make)
 
     assert not again
     with View.open(state(cluster)) as view, View.open(cluster.root / "copy") as copy:

@@ -13,12 +13,13 @@ import pytest
 from child import run
 from conftest import Upswell, clean_environment
 from inputs import LONG_AGO_S, RECORDS, inside, write, write_inputs
-from upswell import kernel, status
-from upswell.checkpoint import Checkpoint
-from upswell.cli.status import describe
-from upswell.file import File, State
-from upswell.running import holder
-from upswell.view import View
+from upswell import kernel
+from upswell.audit import status
+from upswell.cli.commands.status import describe
+from upswell.source.file import File, State
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.reader import View
+from upswell.storage.lock import holder
 
 
 @pytest.fixture

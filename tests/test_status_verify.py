@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from batches import World, made
-from upswell import verify
-from upswell.filesystem import LOCK_NAME
-from upswell.running import holder
-from upswell.view import View
+from upswell.state.maintenance import verify
+from upswell.state.reader import View
+from upswell.storage.files import LOCK_NAME
+from upswell.storage.lock import holder
 
 BATCHES_MAX = 60
 

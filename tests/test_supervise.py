@@ -17,8 +17,8 @@ import strace
 from conftest import ROOT, clean_environment
 from test_engine import Heard, Place, record
 from upswell import errors
-from upswell.cli.supervise import Supervised
-from upswell.summary import Summary
+from upswell.cli.sd_notify import Supervised
+from upswell.engine.summary import Summary
 
 UNIT = ROOT / "contrib" / "systemd" / "upswell.service"
 FUTILE = {

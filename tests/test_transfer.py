@@ -11,15 +11,15 @@ import pytest
 import law
 from batches import refused
 from test_engine import Place, record, traffic
-from upswell import transfer
-from upswell.checkpoint import Checkpoint
 from upswell.errors import ConfigError, InputMissing, Locked, StorageError, UsageError
 from upswell.kernel import SHARDS
-from upswell.rejects import Rejects
-from upswell.schema import DATABASE
-from upswell.transfer import export_state, import_state, shards_of
-from upswell.verify import verify
-from upswell.view import View
+from upswell.output.reject_files import Rejects
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.connection import DATABASE
+from upswell.state.maintenance import transfer
+from upswell.state.maintenance.transfer import export_state, import_state, shards_of
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import View
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ from click.testing import CliRunner
 import law
 from replays import RULES, database, files, kept_back, nights, past, state, traffic, untaught
 from test_engine import DIALS, Place, record
-from upswell.application import directory_name
-from upswell.candidate import unpack_rules
-from upswell.cli import commands
+from upswell.audit.replay.replay import Days
+from upswell.audit.replay.whatif import AS_IT_WAS, FACTORS, Scenario, WhatIf, whatif
+from upswell.cli.main import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
-from upswell.reference import Record, Taken, parse_record
-from upswell.replay import Days
-from upswell.rules import Ruleset, parse_rules
-from upswell.view import View
-from upswell.whatif import AS_IT_WAS, FACTORS, Scenario, WhatIf, whatif
+from upswell.reference.application import directory_name
+from upswell.reference.loading import unpack_rules
+from upswell.reference.rules import Ruleset, parse_rules
+from upswell.semantics import Record, Taken, parse_record
+from upswell.state.reader import View
 from upswell.zones import Zones
 
 OTHER = b"1,Twitter,8,20,60\n1,Twitter,20,8,90\n2,WhatsApp,10,18,200\n4,New,0,24,100\n"

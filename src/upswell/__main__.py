@@ -1,6 +1,6 @@
 """Lets ``python -m upswell`` be the command ``upswell``."""
 
-from upswell.cli import main
+from upswell.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from upswell.compute import OUTPUT_BYTES_MAX
+from upswell.engine.compute import OUTPUT_BYTES_MAX
 from upswell.kernel import Clock, Ledger, Range, Rules, Scanner, Segment, check_gzip
 
 REJECTS_BYTES = 64 << 20

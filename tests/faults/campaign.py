@@ -23,7 +23,7 @@ from faults.ending import end
 from faults.workloads import ALL, ARRIVALS, BY_NAME, Taken, Workload
 from strace import Faulted, Point
 from upswell.errors import InputMissing, OutputUnwritable, StorageError, UpswellError
-from upswell.verify import verify
+from upswell.state.maintenance.verify import verify
 
 KILL = "signal=KILL"
 MACHINE_CODES = {0, OutputUnwritable.exit_code, StorageError.exit_code}

@@ -20,16 +20,16 @@ import law
 from batches import expected_output
 from faults import workload
 from in_process import InProcess
-from upswell import engine
-from upswell.checkpoint import Checkpoint
-from upswell.compute import Compute, Embedded
-from upswell.config import Settings
-from upswell.queries import archived_files, open_rows
-from upswell.schema import DATABASE
-from upswell.spread import Spread
-from upswell.summary import Summary
-from upswell.transfer import export_state, import_state
-from upswell.view import View
+from upswell.config.settings import Settings
+from upswell.engine import run
+from upswell.engine.compute import Compute, Embedded
+from upswell.engine.spark.driver import Spread
+from upswell.engine.summary import Summary
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.connection import DATABASE
+from upswell.state.maintenance.transfer import export_state, import_state
+from upswell.state.queries import archived_files, open_rows
+from upswell.state.reader import View
 
 LONG_AGO_S = 1_600_000_000
 DIALS = [f"01000000{index:02}" for index in range(6)]
@@ -158,7 +158,7 @@ class Run:
             limits.enter_context(patch.dict(os.environ, UPSWELL_KERNEL_PIECE_BYTES=PIECE_BYTES))
             for name, value in {"compute.WORK_MS_MAX": 0, **self.limits}.items():
                 limits.enter_context(patch(f"upswell.{name}", value))
-            return engine.run(settings, Silence(), threading.Event(), self.compute)
+            return run.run(settings, Silence(), threading.Event(), self.compute)
 
     def judge(self, inputs: Path, world: Path, taken: Taken) -> list[str]:
         # The names of these applications are those of their directories.

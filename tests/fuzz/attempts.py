@@ -3,11 +3,11 @@
 An attempt takes any bytes, never fails on what is bad about them, and raises AssertionError when a promise is broken.
 """
 
-from upswell.application import directory_name
-from upswell.candidate import compile_rules, pack_rules, unpack_rules
 from upswell.kernel import Segment
-from upswell.rules import DIRECTORY_BYTES_MAX, REASONS, describe_change, parse_rules
-from upswell.segment import parse_segment
+from upswell.reference.application import directory_name
+from upswell.reference.loading import compile_rules, pack_rules, unpack_rules
+from upswell.reference.rules import DIRECTORY_BYTES_MAX, REASONS, describe_change, parse_rules
+from upswell.reference.segment import parse_segment
 
 BETWEEN_FILES = b"\0\0"
 MESSAGE_CHARS_MAX = 400

@@ -1,4 +1,4 @@
-"""The calls of ``upswell.disk`` on the modelled disk, as one process makes them, until something strikes it.
+"""The calls of ``storage.syscalls`` on the modelled disk, as one process makes them, until something strikes it.
 
 Owns descriptors, errors and the moment of a strike. A strike comes before a call: after it is before the next one. A
 process that was killed gets nothing done any more, whatever its ``finally`` blocks try. A failed fsync of a directory
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from power.platter import Inode, Platter
-from upswell import disk
+from upswell.storage import syscalls
 
 KILL, POWER, ERROR = "kill", "power loss", "error"
 _ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -83,14 +83,14 @@ class Calls:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Stand in the place of the disk."""
-        real = {name: getattr(disk, name) for name in disk.__all__}
+        real = {name: getattr(syscalls, name) for name in syscalls.__all__}
         for name in real:
-            setattr(disk, name, getattr(self, name))
+            setattr(syscalls, name, getattr(self, name))
         try:
             yield
         finally:
             for name, call in real.items():
-                setattr(disk, name, call)
+                setattr(syscalls, name, call)
 
     def step(self, name: str, what: object = "", inode: Inode | None = None) -> bool:
         """One call, before it does anything. True when it is to do a part of its work only."""

@@ -18,13 +18,13 @@ from typing import cast
 from power.calls import ERROR, KILL, POWER, Broken, Calls, Gone
 from power.memory import Memory
 from power.platter import Change, Inode, Platter, spoiled
-from upswell.batch import Batch, LogRange, Output
-from upswell.checkpoint import Checkpoint
-from upswell.commit import Committer
+from upswell.engine.commit import Committer
 from upswell.errors import UpswellError
-from upswell.names import CONTROL, OWN_DIRECTORY, STAGING, begun_name, rejects_name
-from upswell.sink import Sink
-from upswell.versions import Versions
+from upswell.output.names import CONTROL, OWN_DIRECTORY, STAGING, begun_name, rejects_name
+from upswell.output.sink import Sink
+from upswell.reference.versions import Versions
+from upswell.state.batch import Batch, LogRange, Output
+from upswell.state.checkpoint import Checkpoint
 
 APPLICATIONS = ("Twitter", "WhatsApp", "a/b", "Radio")
 VERSIONS = Versions("r" * 64, "s" * 64)

@@ -10,13 +10,13 @@ from pathlib import Path
 from random import Random
 
 from power.calls import Broken, Calls
-from upswell import disk
-from upswell.application import directory_name
-from upswell.batch import Batch
-from upswell.checkpoint import make_directory
 from upswell.errors import StorageError
-from upswell.filesystem import LOCK_NAME, RECOVERS, faults, lock
-from upswell.names import Staged, place_of
+from upswell.output.names import Staged, place_of
+from upswell.reference.application import directory_name
+from upswell.state.batch import Batch
+from upswell.state.checkpoint import make_directory
+from upswell.storage import syscalls
+from upswell.storage.files import LOCK_NAME, RECOVERS, faults, lock
 
 
 class Memory:
@@ -44,7 +44,7 @@ class Memory:
         try:
             yield self
         finally:
-            disk.close(fd)
+            syscalls.close(fd)
 
     def meta(self) -> dict[str, str]:
         return self._meta

@@ -14,7 +14,7 @@ use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
 
-#[pyclass(name = "Ledger", module = "upswell._kernel")]
+#[pyclass(name = "Ledger", module = "upswell.kernel._kernel")]
 #[derive(Default)]
 pub(super) struct PyLedger(pub(super) Ledger);
 

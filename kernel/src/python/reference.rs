@@ -13,10 +13,10 @@ use pyo3::types::PyBytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-#[pyclass(frozen, name = "Segment", module = "upswell._kernel")]
+#[pyclass(frozen, name = "Segment", module = "upswell.kernel._kernel")]
 pub(super) struct PySegment(pub(super) Arc<Segment>);
 
-#[pyclass(frozen, get_all, module = "upswell._kernel")]
+#[pyclass(frozen, get_all, module = "upswell.kernel._kernel")]
 pub(super) struct SegmentReport {
     lines: u64,
     bad: u64,
@@ -94,7 +94,7 @@ impl PySegment {
     }
 }
 
-#[pyclass(frozen, name = "Rules", module = "upswell._kernel")]
+#[pyclass(frozen, name = "Rules", module = "upswell.kernel._kernel")]
 pub(super) struct PyRules(pub(super) Rules);
 
 #[pymethods]
@@ -114,7 +114,7 @@ impl PyRules {
     }
 }
 
-#[pyclass(frozen, name = "Clock", module = "upswell._kernel")]
+#[pyclass(frozen, name = "Clock", module = "upswell.kernel._kernel")]
 pub(super) struct PyClock(pub(super) Vec<(i64, i64)>);
 
 #[pymethods]
@@ -128,7 +128,7 @@ impl PyClock {
     }
 }
 
-#[pyclass(frozen, name = "Policy", module = "upswell._kernel")]
+#[pyclass(frozen, name = "Policy", module = "upswell.kernel._kernel")]
 pub(super) struct PyPolicy(pub(super) Policy);
 
 /// What `PyPolicy::new` takes.

@@ -48,7 +48,7 @@ pub(super) fn adds_of(measure: &str) -> PyResult<bool> {
     }
 }
 
-#[pyclass(frozen, module = "upswell._kernel")]
+#[pyclass(frozen, module = "upswell.kernel._kernel")]
 pub(super) struct Scanned {
     #[pyo3(get)]
     inode: u64,
@@ -121,7 +121,7 @@ impl Scanned {
     }
 }
 
-#[pyclass(frozen, name = "Result", module = "upswell._kernel")]
+#[pyclass(frozen, name = "Result", module = "upswell.kernel._kernel")]
 pub(super) struct PyResultOf {
     #[pyo3(get)]
     ranges: Vec<Py<Scanned>>,
@@ -294,7 +294,7 @@ fn spec_of(range: &Bound<'_, PyAny>) -> PyResult<RangeSpec> {
     })
 }
 
-#[pyclass(name = "Scanner", module = "upswell._kernel")]
+#[pyclass(name = "Scanner", module = "upswell.kernel._kernel")]
 pub(super) struct PyScanner(Scanner);
 
 #[pymethods]

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-#[pyclass(name = "Splitting", module = "upswell._kernel")]
+#[pyclass(name = "Splitting", module = "upswell.kernel._kernel")]
 pub(super) struct PySplitting {
     splitting: Splitting,
     segment: Py<PySegment>,

@@ -1,7 +1,7 @@
 """The options that set a run's settings, each written once for every command that takes it.
 
 Owns their names and help, and the grammar of a day. It parses nothing else: values go to
-``upswell.config`` as they were written, so that a flag, a variable and a key of upswell.toml are
+``upswell.config.settings`` as they were written, so that a flag, a variable and a key of upswell.toml are
 judged by one grammar with one message.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from upswell.config import FIELDS, cadence_of, gather, state_of
+from upswell.config.settings import FIELDS, cadence_of, gather, state_of
 
 Decorator = Callable[[Any], Any]
 

@@ -100,7 +100,7 @@ class Complaints:
         if not self.as_json:
             complain(message, hint)
             return
-        from upswell.cli.narrate import narrator
+        from upswell.cli.narration import narrator
 
         narrator(0.0, "json").event("error", code=code, message=message, hint=hint)
 

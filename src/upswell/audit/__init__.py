@@ -1,0 +1,1 @@
+"""Looks at inputs, state and output, and changes nothing."""

@@ -1,0 +1,159 @@
+"""A first look at DATA: what its lines are like, before anything is applied.
+
+Owns the choice of a few files and the counts over their first bytes: rejects by reason, how many dials the segment
+holds, in which form the others are written, which services there are, which records miss their hours. It applies
+nothing and keeps no msisdn but in the examples, which are masked when they are made.
+"""
+
+import os
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from upswell.kernel import PATHS, Segment, parse_lines
+from upswell.privacy import escape, mask, mask_line, show_format
+from upswell.reference.rules import Rule
+from upswell.source.tracked_file import read_at
+from upswell.zones import Zones, day_max_of
+
+FILES_MAX = 5
+HEAD_BYTES = 1 << 20
+_GZIP = 31  # zlib's way to ask for a gzip header
+_NO_REJECTS = ("record", "blank", "header")
+
+
+@dataclass(slots=True)
+class Sample:
+    """What the sampled lines are like."""
+
+    files: list[str] = field(default_factory=list)
+    lines: int = 0
+    records: int = 0
+    rejects: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    """By reject reason: "DATA_….csv:12: the line", masked."""
+    matched: int = 0
+    """Records whose msisdn is in the segment."""
+    without_zero: int = 0
+    """Records that would match if their dial had no leading zero: the segment has lost it."""
+    with_zero: int = 0
+    """Records that would match with a leading zero more: DATA has lost it."""
+    formats: Counter[str] = field(default_factory=Counter)
+    """How dials that are not in the segment are written."""
+    zero_format: str = ""
+    """How the first dial is written that would match with a zero more or less."""
+    services: Counter[int] = field(default_factory=Counter)
+    """Of records in the segment."""
+    outside_over: int = 0
+    """Records in the segment that are alone over their threshold, but outside every window of their service."""
+    outside_example: str = ""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """By file: why nothing could be read of it."""
+
+
+def take_sample(
+    data: Path,
+    names: Sequence[tuple[str, str]],
+    segment: Segment | None,
+    rules: Sequence[Rule],
+    zones: Zones,
+) -> Sample:
+    """A sample of the files ``names``, (stamp, name) each: the oldest, the newest and some between."""
+    sample = Sample()
+    by_service: dict[int, list[Rule]] = {}
+    for rule in rules:
+        by_service.setdefault(rule.service, []).append(rule)
+    for stamp, name in _spread(sorted(names)):
+        try:
+            head = _head(data / name)
+        except (OSError, zlib.error) as error:
+            sample.unreadable[escape(name)] = getattr(error, "strerror", None) or str(error)
+            continue
+        sample.files.append(escape(name))
+        _look(sample, head, escape(name), stamp, segment, by_service, zones)
+    return sample
+
+
+def _spread(names: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    if len(names) <= FILES_MAX:
+        return names
+    return [names[at * (len(names) - 1) // (FILES_MAX - 1)] for at in range(FILES_MAX)]
+
+
+def _head(path: Path) -> bytes:
+    """The whole lines of the file's first bytes, uncompressed."""
+    raw = read_at(os.fsencode(path), 0, HEAD_BYTES)
+    whole = len(raw) < HEAD_BYTES
+    if path.suffix == ".gz":
+        unpacker = zlib.decompressobj(_GZIP)
+        raw = unpacker.decompress(raw, HEAD_BYTES)
+        whole = unpacker.eof
+    return raw if whole else raw[: raw.rfind(b"\n") + 1]
+
+
+def _look(
+    sample: Sample,
+    head: bytes,
+    name: str,
+    stamp: str,
+    segment: Segment | None,
+    rules: dict[int, list[Rule]],
+    zones: Zones,
+) -> None:
+    lines = head.split(b"\n")
+    for number, parsed in enumerate(parse_lines(head, True, day_max_of(stamp), PATHS[0]), 1):
+        kind, msisdn, service, volume, timestamp = parsed
+        sample.lines += 1
+        if kind not in _NO_REJECTS:
+            sample.rejects[kind] += 1
+            if kind not in sample.examples:
+                shown = mask_line(lines[number - 1].removesuffix(b"\r"))
+                sample.examples[kind] = f"{name}:{number}: {shown}"
+        if kind != "record":
+            continue
+        sample.records += 1
+        if segment is None:
+            continue
+        if msisdn not in segment:
+            _look_at_form(sample, msisdn, segment)
+            continue
+        sample.matched += 1
+        sample.services[service] += 1
+        of_service = rules.get(service)
+        if of_service and volume > min(rule.threshold for rule in of_service):
+            _look_at_hours(sample, f"{name}:{number}", msisdn, volume, timestamp, of_service, zones)
+
+
+def _look_at_form(sample: Sample, msisdn: str, segment: Segment) -> None:
+    sample.formats[show_format(msisdn)] += 1
+    without = msisdn.startswith("0") and msisdn[1:] in segment
+    with_one = "0" + msisdn in segment
+    sample.without_zero += without
+    sample.with_zero += with_one
+    if without or with_one:
+        sample.zero_format = sample.zero_format or show_format(msisdn)
+
+
+def _look_at_hours(
+    sample: Sample,
+    where: str,
+    msisdn: str,
+    volume: int,
+    timestamp: str,
+    rules: list[Rule],
+    zones: Zones,
+) -> None:
+    local = datetime.strptime(timestamp, "%Y%m%d%H%M%S")  # noqa: DTZ007 - a local time of the data's zone
+    minute = zones.convert(local).minute
+    if any(rule.covers(minute) for rule in rules):
+        return
+    sample.outside_over += 1
+    if not sample.outside_example:
+        windows = ", ".join(rule.window() for rule in rules)
+        sample.outside_example = (
+            f"{where}: {mask(msisdn)} used {volume:,} of {escape(rules[0].application)} at {local:%H:%M}"
+            f" ({minute // 60}:{minute % 60:02} in the rules' zone {zones.rules}), its hours are {windows}"
+        )

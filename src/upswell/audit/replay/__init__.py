@@ -1,0 +1,1 @@
+"""The log once more, over kept files: explain, whatif, reconcile."""

@@ -1,0 +1,220 @@
+"""What was notified: the notifications of a state, listed, filtered and counted, while it runs and after.
+
+Owns the reads behind ``upswell sent``. It changes nothing and holds nothing: rows come page by page, each a brief look,
+so that millions of them neither fill the memory nor hold up a run. All of one answer is as of its first look: what is
+committed since is left out, and of what was committed only old days go, which are pruned, and people who are forgotten.
+A row that the rest of the state does not bear out is listed like the others, and the list ends with the error of a
+damaged state.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.errors import UsageError
+from upswell.output.names import place_of, published_name
+from upswell.privacy import escape, mask_digits
+from upswell.reference.segment import parse_msisdn, unquote
+from upswell.state.codec import decode_name, encode_name
+from upswell.state.connection import damaged
+from upswell.state.queries import rulesets
+from upswell.state.reader import View
+
+_PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
+_NAMES_MAX = 20  # in a message
+# A page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
+_UNTIL = (
+    "SELECT max(msisdn) FROM (SELECT msisdn FROM notification WHERE day = ? AND application = ? AND msisdn > ?"
+    f" ORDER BY msisdn LIMIT {_PAGE_ROWS})"
+)
+
+
+class Sent(NamedTuple):
+    """One notification: the record that was emitted, where it came from and where it went."""
+
+    day: int
+    """In the rules' time zone, yyyymmdd."""
+    application: str
+    msisdn: str
+    batch: int
+    file: str
+    """In DATA; empty when the log, or that file's row, is gone."""
+    byte: int
+    """Where its line begins in the file, uncompressed."""
+    output: str
+    """The file that it was published in, relative to OUTPUT; empty when the batch's row is gone."""
+    raw: bytes
+    """The record without its line end."""
+
+    @property
+    def unsound(self) -> bool:
+        """Whether its places are lost, or the record is another customer's: no run wrote it so."""
+        dial = parse_msisdn(unquote(self.raw.partition(b",")[0]))
+        return dial != self.msisdn or not (self.file and self.output)
+
+
+class Wanted(NamedTuple):
+    """Which notifications are asked for; None: all."""
+
+    day: int | None = None
+    application: str | None = None
+    file: str | None = None
+    batch: int | None = None
+    control: bool = False
+    """Those of the control group, which were not sent, instead of those that were."""
+
+
+class _Group(NamedTuple):
+    """The notifications of one day and application: they lie together in the database."""
+
+    day: int
+    application: int
+    name: str
+    directory: str
+    lines: int
+
+
+def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
+    """The notifications that are wanted, by day, then application, then msisdn.
+
+    Raises:
+        StorageError: there is no state, or a damaged one; at the end when a row is unsound. UsageError: it never had
+            that application, or that file.
+    """
+    unsound = 0
+    with View.open(state_dir) as view:
+        if wanted.file is not None:
+            view.file(wanted.file)
+        last, before = view.last_batch(), view.pruned_before()
+        # Of a day that is being pruned some may be there still: what is no longer kept is not shown.
+        for group in (group for group in _groups(view, wanted) if group.day >= before):
+            for row in _rows_of(view, group, wanted, last):
+                unsound += row.unsound
+                yield row
+        if unsound:
+            what = (
+                "have lost their place in DATA or OUTPUT, or have another dial than their records"
+            )
+            raise damaged(view.path, f"{unsound:,} of its notifications {what}")
+
+
+def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
+    """Notifications by day and application, ascending; what has none is absent. Errors as ``rows``.
+
+    Without a file or a batch nothing is counted: each commit keeps these sums.
+    """
+    if wanted.file is None and wanted.batch is None:
+        with View.open(state_dir) as view:
+            return {(group.day, group.name): group.lines for group in _groups(view, wanted)}
+    return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
+
+
+def forgotten(state_dir: Path, wanted: Wanted) -> int:
+    """How many of the notifications in ``counts`` are not listed, because their customers were forgotten."""
+    if wanted.file is not None or wanted.batch is not None:
+        return 0  # what is listed was counted
+    with View.open(state_dir) as view:
+        before = view.pruned_before()
+        groups = {
+            (group.day, group.application) for group in _groups(view, wanted) if group.day >= before
+        }
+        return sum(
+            one.lines
+            for one in view.forgotten_lines()
+            if (one.day, one.application) in groups and one.control == wanted.control
+        )
+
+
+def pruned(state_dir: Path, wanted: Wanted) -> int:
+    """Likewise, because they are of days that the state no longer keeps."""
+    if wanted.file is not None or wanted.batch is not None:
+        return 0
+    with View.open(state_dir) as view:
+        before = view.pruned_before()
+        return sum(group.lines for group in _groups(view, wanted) if group.day < before)
+
+
+def to_json(state_dir: Path, wanted: Wanted) -> dict[str, object]:
+    """What ``counts``, ``forgotten`` and ``pruned`` give, as one object. Errors as ``rows``."""
+    found = counts(state_dir, wanted)
+    return {
+        "notifications": sum(found.values()),
+        "forgotten": forgotten(state_dir, wanted),
+        "pruned": pruned(state_dir, wanted),
+        "groups": [
+            {"day": day, "application": application, "notifications": n}
+            for (day, application), n in found.items()
+        ],
+    }
+
+
+def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
+    """Notifications of a day and application by the minute of their records, yyyyMMddHHmm in DATA's zone.
+
+    Looks through them all, page by page. Those that the state no longer keeps are in none. Errors as ``rows``.
+    """
+    # The timestamp ends the record, perhaps in quotes.
+    sql = (
+        "SELECT substr(rtrim(CAST(raw AS TEXT), '\"'), -14, 12), count(*) FROM notification"
+        " WHERE day = ? AND application = ? AND msisdn > ? AND msisdn <= ? AND control = 0 GROUP BY 1"
+    )
+    found = Counter[str]()
+    with View.open(state_dir) as view:
+        before = view.pruned_before()
+        # Of a day that is being pruned only a part would be counted.
+        for group in (one for one in _groups(view, Wanted(day, application)) if one.day >= before):
+            place, after = (group.day, group.application), ""
+            while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
+                found.update(dict(view.rows(sql, (*place, after, end))))
+                after = end
+    return found
+
+
+def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
+    sql = (
+        "SELECT msisdn, one.batch, file.name, byte, batch.stamp, raw FROM notification AS one"
+        " LEFT JOIN batch ON batch.number = one.batch"
+        " LEFT JOIN log ON log.batch = one.batch AND log.sequence = one.sequence LEFT JOIN file ON file.id = log.file"
+        " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
+        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) AND control = ?8 ORDER BY msisdn"
+    )
+    only = None if wanted.file is None else encode_name(wanted.file)
+    place = (group.day, group.application)
+    after = ""
+    while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
+        for msisdn, number, name, byte, stamp, raw in view.rows(
+            sql, (*place, after, end, last, only, wanted.batch, int(wanted.control))
+        ):
+            directory = place_of(group.directory, wanted.control)
+            output = f"{directory}/{published_name(number, stamp)}" if stamp else ""
+            file = "" if name is None else decode_name(name)
+            yield Sent(group.day, group.name, msisdn, number, file, byte, output, raw)
+        after = end
+
+
+def _groups(view: View, wanted: Wanted) -> list[_Group]:
+    """The days and applications that may hold what is wanted."""
+    name = wanted.application and unicodedata.normalize("NFC", wanted.application)
+    if name is not None and name not in view.applications():
+        known = _ruled(view)
+        if name in known:
+            return []
+        some = ", ".join(escape(each) for each in sorted(known)[:_NAMES_MAX])
+        raise UsageError(
+            f"this state never had an application '{mask_digits(name)}'",
+            f"it knows {some}" if some else "it has no rules yet",
+        )
+    totals = "control_total" if wanted.control else "notified_total"
+    sql = (
+        f"SELECT day, id, name, directory, lines FROM {totals} JOIN application ON id = application"
+        " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
+        " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
+    )
+    return [_Group(*row) for row in view.rows(sql, (wanted.day, name, wanted.batch))]
+
+
+def _ruled(view: View) -> set[str]:
+    """Every application of a version of RULES that is kept, or that was notified."""
+    return set(view.applications()).union(*(each.applications() for each in rulesets(view)))

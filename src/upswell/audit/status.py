@@ -1,0 +1,310 @@
+"""Where a run stands, read from its state while it runs and after.
+
+Owns what is worth saying about a state: the counts over all of it, the files that need someone, what a restart would
+go on with. It opens the checkpoint read-only and briefly, never waits for the run and never holds it up, and changes
+nothing. The counts are those of the last commit.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell import kernel
+from upswell.audit.history import refusal
+from upswell.config.settings import CADENCE_S
+from upswell.engine import archive, arrivals
+from upswell.engine.arrivals import Arrivals
+from upswell.engine.run_log import Run, runs
+from upswell.engine.summary import Summary, describe_unmatched
+from upswell.privacy import escape
+from upswell.reference.suppression import Forgetting
+from upswell.source.file import File, State
+from upswell.source.listing import show_name
+from upswell.state import queries
+from upswell.state.batch import LogRange
+from upswell.state.reader import View
+from upswell.state.rows import ARCHIVE, CommittedBatch, ReferenceVersion, archives
+from upswell.storage.lock import holder, started_at
+
+NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
+"""States whose files are named, those that need someone first."""
+RUNS_MAX = 10  # the last ones
+NAMED_FILES_MAX = 10  # of each state: a page of names helps nobody
+_MATCHED_WORDS = "DATA and SEGMENT seem to write dials in two forms: `upswell check` shows both"
+
+
+class Today(NamedTuple):
+    """The newest day that has notifications."""
+
+    day: int
+    notifications: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run stands, as of its last commit."""
+
+    state_dir: Path
+    meta: dict[str, str]
+    """The state's identity: its paths, zones and measure."""
+    holder: str | None
+    """Who runs it now ("process 12, since …"), or None when nobody does."""
+    summary: Summary
+    """Over the whole state. Its elapsed_s is 0: runs are not timed together."""
+    today: Today | None
+    last: CommittedBatch | None
+    references: list[ReferenceVersion]
+    """The versions in force, in the order of ``Versions``; of a policy that is off there is none."""
+    notable: dict[State, list[File]]
+    """By state, at most NAMED_FILES_MAX each; states without files are absent."""
+    reading: list[File]
+    """Files that a restart goes on with, newest first, at most NAMED_FILES_MAX."""
+    repeats: int
+    """How often files were delivered again under their names with the same content."""
+    repeated: list[File]
+    """The newest of these files, at most NAMED_FILES_MAX."""
+    late_files: int
+    archived_files: int
+    archive_held: dict[str, str]
+    """Finished files that need somebody's hand on their way into the archive, with what to do, by name."""
+    cadence_s: int
+    arrivals: Arrivals
+    """Of the last days."""
+    runs: list[Run]
+    """The last RUNS_MAX, in order; the last one may be going on."""
+    refused: str
+    """Why the last edit of SEGMENT, RULES or SUPPRESS is not in force; empty when it is."""
+    forgettings: list[Forgetting]
+    """Who was forgotten and is suppressed still."""
+    looked_at: datetime
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last commit."""
+        if self.last is None:
+            return None
+        return (self.looked_at - datetime.fromisoformat(self.last.committed_at)).total_seconds()
+
+    @property
+    def silent_s(self) -> float | None:
+        """For how long nothing has come or grown, when somebody runs it and that is silence; None otherwise."""
+        began = started_at(self.holder or "")
+        if began is None:
+            return None
+        moved_s = max(began.timestamp(), self.arrivals.changed_ns / 1e9)
+        if self.last is not None:
+            moved_s = max(moved_s, datetime.fromisoformat(self.last.committed_at).timestamp())
+        return arrivals.silent_s(self.looked_at.timestamp(), moved_s, self.cadence_s)
+
+    def to_json(self) -> dict[str, object]:
+        """The object of a run's summary, over the whole state, and what only a state knows."""
+        last = self.last
+        return self.summary.to_json() | {
+            "state": str(self.state_dir),
+            "output": self.meta.get("output", ""),
+            "running": self.holder is not None,
+            "holder": self.holder or "",
+            "today": {"day": self.today.day, "notifications": self.today.notifications}
+            if self.today
+            else None,
+            "last_commit": {
+                "batch": last.number,
+                "at": last.committed_at,
+                "age_s": round(self.age_s or 0.0, 1),
+                "newest_stamp": last.newest_stamp,
+                "day_open": last.day_open,
+            }
+            if last
+            else None,
+            "reference": [version._asdict() for version in self.references],
+            "notable": [
+                file_json(file) | {"name": show_name(file.name)}
+                for files in self.notable.values()
+                for file in files
+            ],
+            "resume": [
+                {"file": file.name, "byte": file.offset, "size": file.size} for file in self.reading
+            ],
+            "duplicates": {
+                "by_content": self.summary.files["duplicate"],
+                "by_name": self.repeats,
+                "repeated": [
+                    {"name": file.name, "repeats": file.repeats} for file in self.repeated
+                ],
+            },
+            "late_files": self.late_files,
+            "archive": {
+                "path": self.meta.get(ARCHIVE, ""),
+                "before": [str(path) for path in archives(self.meta)[1:]],
+                "files": self.archived_files,
+                "held": [
+                    {"name": show_name(name), "why": why} for name, why in self.archive_held.items()
+                ],
+            },
+            "cadence": {
+                "cadence_s": self.cadence_s,
+                "gaps": [gap._asdict() for gap in self.arrivals.gaps],
+                "missing_files": sum(gap.files for gap in self.arrivals.gaps),
+                "silent_s": None if self.silent_s is None else round(self.silent_s, 1),
+                "late": self.arrivals.late,
+                "unusual": [one._asdict() for one in self.arrivals.unusual],
+            },
+            "runs": [run._asdict() for run in self.runs],
+            "forgotten": [
+                {"people": one.people, "first_batch": one.first_batch, "until_day": one.until_day}
+                for one in self.forgettings
+            ],
+            "settings": self.meta,
+        }
+
+
+def look(state_dir: Path, cadence_s: int | None = None) -> Status:
+    """Where the run of this state stands; with None, by the cadence that it was told.
+
+    Raises StorageError when there is no state, or a damaged one.
+    """
+    with View.open(state_dir) as view:
+        # Before the moment that all else is of: page by page it holds nobody up.
+        settings = view.meta()
+        if cadence_s is None:
+            cadence_s = int(settings.get("cadence_s", CADENCE_S))
+        seen = arrivals.look(view, cadence_s, settings.get("data_timezone", "UTC"))
+        with view.snapshot():
+            meta, last, totals = view.meta(), view.last(), view.totals()
+            versions, known = view.current_versions(), view.references()
+            counts, late_files = view.file_states(), view.late_files()
+            repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
+            days, notified = view.notified_days(), view.notified()
+            control = view.notified(control=True)
+            forgettings = [one for one in view.forgettings() if one.key is not None]
+            today = Today(days[-1], view.notified(days[-1])) if days else None
+            refused = refusal(view)
+            archived_files, archive_held = queries.archived_files(view), archive.held(view)
+            notable = {state: found for state in NOTABLE if (found := _some(view, state))}
+            reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
+    summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
+    summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
+    summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
+    summary.notifications = Counter(notified)
+    summary.control = Counter(control)
+    summary.files = {str(state): number for state, number in counts.items()}
+    summary.warnings = _warnings(summary, notable)
+    if archive_held:
+        word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
+        summary.warnings.append(f"{word} held on the way to the archive: see the files below")
+    if refused:
+        summary.warnings.append(
+            f"the last edit of SEGMENT, RULES or SUPPRESS is refused: {refused.words}"
+        )
+    return Status(
+        state_dir=state_dir,
+        meta=meta,
+        holder=(held := holder(state_dir)),
+        summary=summary,
+        today=today,
+        last=last,
+        references=[
+            one
+            for kind, version in (versions._asdict() if versions else {}).items()
+            for one in known
+            if (one.kind, one.version) == (kind, version)
+        ],
+        notable=notable,
+        reading=reading,
+        repeats=repeats,
+        repeated=repeated,
+        late_files=late_files,
+        archived_files=archived_files,
+        archive_held=archive_held,
+        cadence_s=cadence_s,
+        arrivals=seen,
+        runs=runs(state_dir, held)[-RUNS_MAX:],
+        refused=refused.words if refused else "",
+        forgettings=forgettings,
+        looked_at=datetime.now(UTC),
+    )
+
+
+def files(state_dir: Path) -> Iterator[File]:
+    """Every file that the state knows, in order of stamp and name."""
+    with View.open(state_dir) as view:
+        found = list(view.files_in())
+    yield from sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
+
+
+def log(state_dir: Path) -> Iterator[LogRange]:
+    """The log of ranges in commit order."""
+    with View.open(state_dir) as view:
+        yield from view.log()
+
+
+def sizes(state_dir: Path) -> dict[str, int]:
+    """Bytes on disk by what they are for."""
+    places = {
+        "database": state_dir.glob("checkpoint.db*"),
+        "ledger": state_dir.glob("ledger/shard-*"),
+        "rejects": state_dir.glob("rejects/*.tsv"),
+    }
+    return {name: sum(map(_size, paths)) for name, paths in places.items()}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:  # a run has removed it meanwhile
+        return 0
+
+
+def file_json(file: File) -> dict[str, object]:
+    """A file as JSON: what its reader may want, digests in hex."""
+    values = asdict(file)
+    for name in ("digest", "content_digest", "first_record"):
+        values[name] = None if values[name] is None else f"{values[name]:016x}"
+    return values
+
+
+def range_json(taken: LogRange) -> dict[str, object]:
+    """A range of the log as JSON."""
+    return {
+        "batch": taken.batch,
+        "sequence": taken.sequence,
+        "file": taken.file,
+        "from": taken.start,
+        "to": taken.end,
+        "stamp": taken.stamp,
+        "newest_stamp": taken.newest_stamp,
+        "rules": taken.versions.rules,
+        "segment": taken.versions.segment,
+        "suppress": taken.versions.suppress,
+        "policy": taken.versions.policy,
+    }
+
+
+def _some(view: View, state: State) -> list[File]:
+    found = list(islice(view.files_in(state), NAMED_FILES_MAX))
+    return sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
+
+
+def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
+    found = []
+    if held := summary.files["held"]:
+        word = "1 file is" if held == 1 else f"{held:,} files are"
+        named = [f"{escape(file.name)}: {file.detail}" for file in notable.get("held", [])[:1]]
+        found.append(f"{word} held: {', '.join(named) or 'see the files below'}")
+    if gone := summary.files["gone"]:
+        word = "1 file was" if gone == 1 else f"{gone:,} files were"
+        found.append(
+            f"{word} deleted before everything was read: the rest of them is lost to the campaign"
+        )
+    if unmatched := describe_unmatched(summary):
+        found.append(f"{unmatched}: {_MATCHED_WORDS}")
+    if (known := summary.lines) != (added := sum(summary.outcomes.values())):
+        found.append(
+            f"the outcomes add up to {added:,}, not to the {known:,} lines read: please report this"
+        )
+    return found

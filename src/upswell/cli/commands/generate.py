@@ -1,0 +1,248 @@
+"""``upswell generate``: the brief's three generators."""
+
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options
+from upswell.cli.terminal import Command, Group, complain, say, say_json
+
+if TYPE_CHECKING:
+    from upswell.generate.generator import DataReport, MadeFile
+
+EXAMPLES = (
+    "upswell generate rules rules/",
+    "upswell generate segment segment/ --customers 10000000",
+    "upswell generate data data/ --files 60 --records 100000 --faults",
+)
+
+_SEED = click.option("--seed", type=int, help="Same seed, same bytes [1].")
+_CUSTOMERS = click.option(
+    "--customers", type=int, metavar="N", help="Customers there are [1000000]."
+)
+_SHARE = click.option(
+    "--share", type=float, metavar="R", help="Share of them in the segment [0.1]."
+)
+
+
+@click.group(
+    "generate",
+    cls=Group,
+    examples=EXAMPLES,
+    help=(
+        "Make RULES, SEGMENT or DATA to try things with: seeded, of any size. The three fit each"
+        " other when they are made with the same --seed, --customers and --share."
+    ),
+)
+def command() -> None:
+    """The three generators."""
+
+
+@command.command(
+    "rules",
+    cls=Command,
+    examples=("upswell generate rules rules/", "upswell generate rules my-rules.csv --services 50"),
+    help="Write RULES to PATH: a file that ends in .csv, or a directory, made when its parent exists.",
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@_SEED
+@click.option("--services", type=int, metavar="N", help="Services with a rule [7].")
+@options.JSON
+def rules(path: Path, as_json: bool, **given: Any) -> int:
+    """Write RULES and name the file."""
+    from upswell.generate.generator import write_rules
+
+    return _report_file(write_rules(path, **_given(given)), as_json)
+
+
+@command.command(
+    "segment",
+    cls=Command,
+    examples=(
+        "upswell generate segment segment/",
+        "upswell generate segment segment/ --customers 100000000 --share 0.1",
+    ),
+    help="Write SEGMENT to PATH: a file that ends in .csv, or a directory, made when its parent exists.",
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@_SEED
+@_CUSTOMERS
+@_SHARE
+@options.JSON
+def segment(path: Path, as_json: bool, **given: Any) -> int:
+    """Write SEGMENT and name the file."""
+    from upswell.generate.generator import write_segment
+
+    return _report_file(write_segment(path, **_given(given)), as_json)
+
+
+@command.command(
+    "data",
+    cls=Command,
+    examples=(
+        "upswell generate data data/                                   an hour at once",
+        "upswell generate data data/ --live --rate 20000 --grow        until it is stopped",
+        "upswell generate data data/ --faults --answer answer/ --rules rules/ --segment segment/",
+    ),
+    help=(
+        "Write DATA files to the directory PATH, made when its parent exists: at once or, with"
+        " --live, as time passes, each moved in whole or growing line by line. Files that are"
+        " there are never changed."
+    ),
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@_SEED
+@click.option("--files", type=int, metavar="N", help="How many [60; with --live until stopped].")
+@click.option(
+    "--records", "records_per_file", type=int, metavar="N", help="Records in a file [100000]."
+)
+@click.option("--rate", type=float, metavar="R", help="Records a second, instead of --records.")
+@click.option(
+    "--start", metavar="STAMP", help="Stamp of the first file [202601050800; with --live now]."
+)
+@click.option(
+    "--minutes-between", type=int, metavar="N", help="From one file's stamp to the next [1]."
+)
+@_CUSTOMERS
+@_SHARE
+@click.option(
+    "--services", type=int, metavar="N", help="Services there are, with a rule or not [10]."
+)
+@click.option("--faults", is_flag=True, help="Mix in bad lines and odd files of every kind.")
+@click.option(
+    "--faults-ratio", type=float, metavar="R", help="Share of bad lines, implies --faults [0.01]."
+)
+@click.option(
+    "--gzip-share", type=float, metavar="R", help="Share of files that are compressed [0]."
+)
+@click.option("--live", is_flag=True, help="Write each file when its minute comes.")
+@click.option("--grow", is_flag=True, help="With --live: files grow line by line.")
+@click.option(
+    "--speed", type=float, metavar="X", help="With --live: X times faster than the clock [1]."
+)
+@click.option(
+    "--answer", type=click.Path(path_type=Path), metavar="DIR", help="Also write what run must say."
+)
+@click.option("--rules", "rules_path", type=click.Path(path_type=Path), help="RULES of the answer.")
+@click.option(
+    "--segment", "segment_path", type=click.Path(path_type=Path), help="SEGMENT of the answer."
+)
+@options.JSON
+def data(
+    path: Path,
+    start: str | None,
+    faults: bool,
+    faults_ratio: float | None,
+    answer: Path | None,
+    rules_path: Path | None,
+    segment_path: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Write DATA files and say how many."""
+    from upswell.errors import UsageError
+    from upswell.generate.generator import FAULTS, DataOptions, write_data
+
+    if answer is not None and (rules_path is None or segment_path is None):
+        raise UsageError(
+            "an answer needs to know the rules and the segment", "add --rules PATH --segment PATH"
+        )
+    values = _given(given)
+    if given["live"]:
+        values.setdefault("files", None)
+    if faults_ratio is not None or faults:
+        values["faults"] = FAULTS if faults_ratio is None else faults_ratio
+    data_options = DataOptions(**values, start=_start(start))
+    stop = threading.Event()
+    began = time.monotonic()
+    with _stoppable(stop) if data_options.live else nullcontext():
+        report = write_data(path, data_options, stop=stop, listener=_teller(live=data_options.live))
+    if answer is not None and rules_path is not None and segment_path is not None:
+        _write_answer(answer, path, report, rules_path, segment_path)
+    _report_data(report, path, time.monotonic() - began, as_json)
+    return 0
+
+
+def _given(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _start(stamp: str | None) -> datetime | None:
+    from upswell.errors import UsageError
+    from upswell.zones import stamp_time
+
+    try:
+        return stamp_time(stamp) if stamp else None
+    except ValueError:
+        raise UsageError(
+            f"--start: {stamp!r} is no stamp", "write yyyyMMddHHmm, such as 202601050800"
+        ) from None
+
+
+def _stoppable(stop: threading.Event) -> Any:
+    from upswell.cli.signals import stopping
+
+    return stopping(stop, lambda name: complain(f"{name}: finishing the file in hand"))
+
+
+def _teller(*, live: bool) -> "Any":
+    """Names each file on stderr while a person watches, or when they come slowly."""
+    if sys.stderr is None or not (live or sys.stderr.isatty()):
+        return None
+
+    def tell(made: "MadeFile") -> None:
+        from upswell.privacy import escape
+
+        click.echo(
+            f"{escape(made.name)} {made.bytes:,} bytes{' ' + made.kind if made.kind else ''}",
+            err=True,
+        )
+
+    return tell
+
+
+def _write_answer(
+    answer: Path, path: Path, report: "DataReport", rules_path: Path, segment_path: Path
+) -> None:
+    from upswell.generate.answer_key import compute_answer, write_answer
+    from upswell.reference.files import read_rules, read_segment
+    from upswell.reference.rules import parse_rules
+    from upswell.reference.segment import parse_segment
+
+    ruleset = parse_rules(read_rules(rules_path).files)
+    dials = parse_segment(content for _, content in read_segment(segment_path).files).dials
+    write_answer(answer, path, compute_answer(path, report.files, ruleset, dials))
+
+
+def _report_file(path: Path, as_json: bool) -> int:
+    from upswell.cli.summary_text import size
+
+    written = path.stat().st_size
+    if as_json:
+        say_json({"file": str(path), "bytes": written})
+    else:
+        say(f"{path}: {size(written)}")
+    return 0
+
+
+def _report_data(report: "DataReport", path: Path, elapsed_s: float, as_json: bool) -> None:
+    from upswell.cli.summary_text import plural, seconds, size
+
+    if as_json:
+        values = {"files": [made._asdict() for made in report.files], "lines": report.lines}
+        say_json(values | {"bytes": report.bytes, "faults": dict(report.faults)})
+        return
+    say(
+        f"{path}: {plural(len(report.files), 'file')}, {plural(report.lines, 'line')}, {size(report.bytes)}"
+        f" in {seconds(elapsed_s)}"
+    )
+    if report.faults:
+        say(
+            "Faults mixed in", *(f"  {kind:<24} {n:,}" for kind, n in sorted(report.faults.items()))
+        )

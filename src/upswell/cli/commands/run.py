@@ -1,0 +1,198 @@
+"""``upswell run``: the main job, from its words to its summary.
+
+Owns the run's options and what is printed at its end. The engine does the work.
+"""
+
+import sys
+import threading
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options
+from upswell.cli.terminal import Command, Complaints, say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upswell.cli.narration import Narrator
+    from upswell.config.settings import Settings
+    from upswell.engine.compute import Compute
+    from upswell.engine.run import Listener
+    from upswell.engine.run_log import Diary
+    from upswell.engine.summary import Summary
+    from upswell.state.checkpoint import Checkpoint
+
+EXAMPLES = (
+    "upswell data/ segment/ rules/ out/ --once         take what is there, and end",
+    "upswell run data/ segment/ rules/ out/            go on for ever",
+    "upswell run data/ segment/ rules/ out/ --once --json | jq .outcomes",
+    "UPSWELL_POLL_S=0.2 upswell data/ segment/ rules/ out/ --no-watch",
+    "upswell run --config /etc/upswell/upswell.toml",
+)
+
+
+@click.command(
+    "run",
+    cls=Command,
+    examples=EXAMPLES,
+    help=(
+        "Read DATA as it comes, and write to OUTPUT/APPLICATION/ the records that should trigger a"
+        " campaign. SEGMENT and RULES are a file or a directory of *.csv; they may change while it"
+        " runs. It goes on where the last run on the same OUTPUT stopped, however that one ended."
+        "\n\nSIGINT, SIGTERM or SIGHUP finishes the batch in hand and leaves with 0; a second one"
+        " leaves at once. Nothing is lost or sent twice either way."
+    ),
+)
+@options.run
+def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
+    """Run until the end of what is there, or until a signal."""
+    from upswell.config.settings import resolve
+
+    return run(resolve(options.fields(given), Path(config) if config else None), as_json, verbose)
+
+
+def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
+    """The run of these settings, and what is said of it; the exit code."""
+    from upswell.cli.narration import narrator
+    from upswell.errors import TooManyRejects
+
+    complaints = click.get_current_context().ensure_object(Complaints)
+    complaints.as_json = settings.log_format == "json"
+    listener = narrator(settings.log_interval_s, settings.log_format, verbose=verbose)
+    try:
+        summary = run_engine(settings, listener)
+    except TooManyRejects:
+        if listener.latest is not None:
+            _report(listener.latest, settings, as_json)
+        raise
+    _report(summary, settings, as_json)
+    return 0
+
+
+def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
+    """The engine's run under our signals, with all who listen to it."""
+    from upswell import __version__
+    from upswell.cli.sd_notify import Supervised
+    from upswell.cli.signals import stopping
+    from upswell.engine.run_log import Diary
+
+    def tell(name: str) -> None:
+        supervised.stopping()
+        listener.event("stopping after the batch in hand", signal=name)
+        signals.append(name)
+
+    signals: list[str] = []
+    stop = threading.Event()
+    diary = Diary(settings.state_dir, __version__)
+    listeners = _Several(listener, diary)
+    supervised = Supervised(listeners)
+    # The signals first: a thread that the listener starts would take them, and end the process.
+    with stopping(stop, tell), listener, ExitStack() as open_until_the_end:
+
+        def begin(settings: "Settings", checkpoint: "Checkpoint") -> "Compute":
+            """What a run does once the state is its own: a second start writes and listens nowhere."""
+            diary.begin()
+            if settings.metrics is not None:
+                from upswell.engine.metrics import Metrics
+
+                metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
+                listeners.add(open_until_the_end.enter_context(metrics))
+                listener.event("metrics are served", address=metrics.address)
+            return _compute(settings, stop)(settings, checkpoint)
+
+        summary = _run(settings, supervised, stop, diary, begin)
+        diary.end(0, f"stopped by {signals[0]}" if signals else "done")
+        if not settings.once:
+            listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
+        return summary
+
+
+def _compute(
+    settings: "Settings", stop: threading.Event
+) -> "Callable[[Settings, Checkpoint], Compute]":
+    """Where batches are computed, imported only when it is used."""
+    if settings.engine == "spark":
+        from upswell.engine.spark import runner
+
+        return partial(runner.compute, stopping=stop.is_set)
+    from upswell.engine.compute import Embedded
+
+    return Embedded
+
+
+def _run(
+    settings: "Settings",
+    listener: "Listener",
+    stop: threading.Event,
+    diary: "Diary",
+    compute: "Callable[[Settings, Checkpoint], Compute]",
+) -> "Summary":
+    """The engine's run; how it failed goes into the diary."""
+    from upswell.engine import run  # a tenth of a second in which a signal should not be lost
+    from upswell.storage.files import masked
+
+    try:
+        with masked(0o077):  # what is made is closed to others until it is given its mode
+            return run.run(settings, listener, stop, compute)
+    except Exception as error:
+        from upswell.cli.main import as_upswell_error
+
+        known = as_upswell_error(error)
+        diary.fail(known.exit_code, known.message, known.hint)
+        raise
+
+
+class _Several:
+    """A listener that hands on what it hears."""
+
+    def __init__(self, *listeners: "Listener") -> None:
+        self._listeners = list(listeners)
+
+    def add(self, listener: "Listener") -> None:
+        self._listeners.append(listener)
+
+    def event(self, event: str, /, **fields: object) -> None:
+        for each in self._listeners:
+            each.event(event, **fields)
+
+    def progress(self, summary: "Summary") -> None:
+        for each in self._listeners:
+            each.progress(summary)
+
+
+def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:
+    from upswell.cli.summary_text import describe_summary, run_title
+
+    if as_json:
+        say_json(summary.to_json())
+    elif settings.once or (sys.stdout is not None and sys.stdout.isatty()):
+        say(*describe_summary(summary, title=run_title(summary)), *_next(summary, settings))
+
+
+def _next(summary: "Summary", settings: "Settings") -> list[str]:
+    """What to try next: commands that work as they stand."""
+    from shlex import quote
+
+    output = quote(str(settings.output))
+    where = f"--output {output}"
+    if settings.state is not None:
+        where = f"--state {quote(str(settings.state))}"
+    steps = [(f"upswell status {where} --files", "where the run stands, file by file")]
+    if summary.outcomes["rejected"] or summary.outcomes["late"]:
+        steps.append((f"upswell rejects {where}", "what was refused, by reason and by file"))
+    if summary.notifications:
+        steps.append((f"upswell sent {where}", "what was notified, by day and application"))
+        steps.append((f"ls {output}", "the notifications, a directory per application"))
+    if not summary.lines:
+        words = " ".join(
+            quote(str(path)) for path in (settings.data, settings.segment, settings.rules)
+        )
+        steps.append(
+            (f"upswell check {words} {output}", "whether the paths and settings are right")
+        )
+    wide = max(len(step) for step, _ in steps)
+    return ["", "Next", *(f"  {step:<{wide}}  {why}" for step, why in steps)]

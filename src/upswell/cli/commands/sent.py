@@ -1,0 +1,108 @@
+"""``upswell sent``: what was notified, listed or counted."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options, tables
+from upswell.cli.terminal import Command, say, say_all, say_json
+from upswell.output.names import BATCH_MAX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from upswell.audit.sent import Wanted
+
+EXAMPLES = (
+    "upswell sent --output out/                               counts by day and application",
+    "upswell sent --output out/ --day 2020-04-17 --application Twitter --list",
+    "upswell sent --output out/ --file DATA_202004171937.csv --list --csv > sent.csv",
+    "upswell sent --output out/ --batch 12 --list --json | jq -r .msisdn",
+)
+_COLUMNS = ("day", "application", "msisdn", "batch", "file", "byte", "output", "record")
+
+
+@click.command(
+    "sent",
+    cls=Command,
+    examples=EXAMPLES,
+    help=(
+        "Say what was notified: how many by day and application or, with --list, each notification"
+        " with its record, the file and byte it came from and the file of OUTPUT it went to, in the"
+        " order of day, application and msisdn. It works while a run goes on, and shows what was"
+        " committed when it began."
+    ),
+)
+@options.existing_run
+@click.option("--day", metavar="DAY", callback=options.day, help="Only of this day.")
+@click.option("--application", metavar="NAME", help="Only of this application.")
+@click.option("--file", metavar="NAME", help="Only out of this file of DATA.")
+@click.option("--batch", metavar="N", type=click.IntRange(1, BATCH_MAX), help="Only of this batch.")
+@click.option(
+    "--control",
+    is_flag=True,
+    help="Instead, what was kept from the control group, in OUTPUT/.control.",
+)
+@click.option("--list", "listed", is_flag=True, help="List the notifications, msisdns whole.")
+@tables.forms
+def command(listed: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
+    """Print the counts or the rows."""
+    from upswell.audit.sent import Wanted
+
+    asked = ("day", "application", "file", "batch", "control")
+    wanted = Wanted(*(given[name] for name in asked))
+    form = tables.form(as_csv, as_json)
+    state_dir = options.state_dir(given)
+    if listed:
+        _list(state_dir, wanted, form)
+    else:
+        _count(state_dir, wanted, form)
+    return 0
+
+
+def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
+    from upswell.audit.sent import rows
+    from upswell.zones import date_of
+
+    values = (
+        (row.day, row.application, row.msisdn, row.batch, row.file, row.byte, row.output,
+         row.raw.decode("ascii", "backslashreplace"))
+        for row in rows(state_dir, wanted)
+    )  # fmt: skip
+    if form == "csv":
+        say_all(tables.as_csv(_COLUMNS, values))
+    elif form == "json":
+        say_all(tables.as_json(dict(zip(_COLUMNS, row, strict=True)) for row in values))
+    else:
+        say_all(
+            f"{date_of(day)}  {application}  {record}  {file} byte {byte:,}  {output}"
+            for day, application, _, _, file, byte, output, record in values
+        )
+
+
+def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
+    from upswell.audit.sent import counts, forgotten, pruned, to_json
+    from upswell.cli.summary_text import columns
+    from upswell.zones import date_of
+
+    if form == "json":
+        say_json(to_json(state_dir, wanted))
+        return
+    found = counts(state_dir, wanted)
+    total = sum(found.values())
+    gone, old = forgotten(state_dir, wanted), pruned(state_dir, wanted)
+    rows = [(day, application, n) for (day, application), n in found.items()]
+    if form == "csv":
+        say_all(tables.as_csv(("day", "application", "notifications"), rows))
+    elif not found:
+        say("Nothing was kept from it." if wanted.control else "Nothing was notified.")
+    else:
+        shown = [(f"{date_of(day)}  {application}", n, "") for day, application, n in rows]
+        title = "Kept from the control group" if wanted.control else "Notifications"
+        say(f"{title} by day and application", *columns([*shown, ("= all", total, "")]))
+        if old:
+            say(
+                f"{old:,} of them are of days that the state no longer keeps: --list does not have them."
+            )
+        if gone:
+            say(f"{gone:,} of them are of people who were forgotten: --list does not have them.")

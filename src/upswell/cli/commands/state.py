@@ -1,0 +1,278 @@
+"""``upswell state``: what a state directory is, whether it is sound, a copy of it, how it moves, and who is removed."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options
+from upswell.cli.terminal import Command, Group, say, say_json
+
+if TYPE_CHECKING:
+    from upswell.state.maintenance.forget import Removal
+    from upswell.state.maintenance.transfer import Moved
+
+EXAMPLES = (
+    "upswell state verify --output out/",
+    "upswell state backup /backup/monday --output out/",
+    "upswell state show --state /var/lib/upswell --json",
+    "upswell state export --output out/ state.upswell",
+    "upswell state forget - --output out/ < requests.txt",
+)
+
+
+@click.group(
+    "state",
+    cls=Group,
+    examples=EXAMPLES,
+    help="Verify, back up or describe a state; move it to another place or engine; or remove a person from it.",
+)
+def command() -> None:
+    """The commands on a state."""
+
+
+@command.command(
+    "verify",
+    cls=Command,
+    examples=("upswell state verify --output out/", "upswell state verify --state DIR --json"),
+    help=(
+        "Say whether a state is sound: its pages, its sums, its log, its notifications and what"
+        " lies beside it. Exit code 0 when it is, 1 when something is wrong, 74 when it cannot be"
+        " read at all. It may run beside a run."
+    ),
+)
+@options.existing_run
+@options.JSON
+def verify(as_json: bool, **given: Any) -> int:
+    """Print "sound", or what is wrong."""
+    from upswell.cli.summary_text import plural
+    from upswell.state.maintenance.verify import verify as problems_of
+    from upswell.state.reader import View
+
+    state_dir = options.state_dir(given)
+    View.open(state_dir).close()  # raises what makes the state unreadable, with its own exit code
+    problems = problems_of(state_dir)
+    if as_json:
+        say_json({"state": str(state_dir), "sound": not problems, "problems": problems})
+    elif problems:
+        say(
+            f"{state_dir}: {plural(len(problems), 'problem')}",
+            *(f"  ! {each}" for each in problems),
+        )
+    else:
+        say(f"{state_dir}: sound")
+    return 1 if problems else 0
+
+
+@command.command(
+    "backup",
+    cls=Command,
+    examples=(
+        "upswell state backup /backup/monday --output out/",
+        "upswell state backup copy --state /var/lib/upswell --json",
+    ),
+    help=(
+        "Copy a state to the new directory DIR, as of its last commit: database, rejects and the"
+        " identity of its OUTPUT. A run may go on meanwhile. The copy is verified, and can be put"
+        " in the state's place; docs/operations.md says when, and what happens then. Exit code 1"
+        " when the copy, and so the state, is not sound."
+    ),
+)
+@click.argument("target", metavar="DIR")
+@options.existing_run
+@options.JSON
+def backup(target: str, as_json: bool, **given: Any) -> int:
+    """Make the copy, and say what it holds."""
+    from upswell.cli.summary_text import size
+    from upswell.state.maintenance.backup import back_up
+    from upswell.state.maintenance.verify import verify as problems_of
+
+    made = back_up(options.state_dir(given), Path(target))
+    problems = problems_of(Path(target))
+    if as_json:
+        say_json({"backup": target, **made._asdict(), "problems": problems})
+    else:
+        sound = "sound" if not problems else "NOT SOUND"
+        say(f"{target}: up to batch {made.last_batch:,}, {size(made.bytes)}, {sound}")
+        say(*(f"  ! {each}" for each in problems))
+    return 1 if problems else 0
+
+
+@command.command(
+    "show",
+    cls=Command,
+    examples=("upswell state show --output out/",),
+    help="Describe a state: what it belongs to, its paths, time zones, sizes and reference versions.",
+)
+@options.existing_run
+@options.JSON
+def show(as_json: bool, **given: Any) -> int:
+    """Print the state's identity and sizes."""
+    from upswell.audit.status import sizes
+    from upswell.state.reader import View
+    from upswell.storage.lock import holder
+
+    state_dir = options.state_dir(given)
+    with View.open(state_dir) as view:
+        meta, last, references = view.meta(), view.last(), view.references()
+    on_disk = sizes(state_dir)
+    held = holder(state_dir)
+    if as_json:
+        values = {"state": str(state_dir), "meta": meta, "bytes": on_disk, "holder": held or ""}
+        batch = last._asdict() if last else None
+        say_json(
+            values | {"last_batch": batch, "references": [one._asdict() for one in references]}
+        )
+        return 0
+    from upswell.cli.summary_text import size
+
+    say(f"State {state_dir}", f"  {'run by':<16} {held or 'nobody'}")
+    say(*(f"  {key:<16} {value}" for key, value in sorted(meta.items())))
+    say(f"  {'last batch':<16} {last.number if last else 'none'}")
+    say("", "On disk", *(f"  {name:<16} {size(n)}" for name, n in on_disk.items()))
+    say("", "Reference versions")
+    for one in references:
+        used = f"from batch {one.first_batch}" if one.first_batch else "not used yet"
+        say(
+            f"  {one.kind:<8} {one.version[:12]}  {size(one.length)}  taken {one.taken_at[:19]}  {used}"
+        )
+    return 0
+
+
+@command.command(
+    "export",
+    cls=Command,
+    examples=("upswell state export --output out/ state.upswell",),
+    help=(
+        "Write a whole state to one new file: what was read and sent, every total and cap, the reference and the"
+        " rejects. No run may use the state meanwhile (75). OUTPUT stays where it is, and belongs to whoever imports"
+        " the file."
+    ),
+)
+@click.argument("file")
+@options.existing_run
+@options.JSON
+def export(file: str, as_json: bool, **given: Any) -> int:
+    """Print what was written."""
+    from upswell.state.maintenance.transfer import export_state
+
+    state_dir = options.state_dir(given)
+    return _moved(export_state(state_dir, Path(file)), f"{state_dir} is in {file}", as_json)
+
+
+@command.command(
+    "import",
+    cls=Command,
+    examples=(
+        "upswell state import state.upswell --state /var/lib/upswell",
+        "upswell state import state.upswell --state /shared/upswell --engine spark --shards 64",
+    ),
+    help=(
+        "Make a new state out of a file that export wrote, for another place or engine. A run with --state DIR goes on"
+        " with it where the exported one stopped, on the same OUTPUT. The old state must not be used any more."
+    ),
+)
+@click.argument("file")
+@click.option("--state", required=True, metavar="DIR", help="The new state's directory.")
+@click.option(
+    "--engine",
+    type=click.Choice(["embedded", "spark"]),
+    default="embedded",
+    help="The engine that will go on with it [embedded].",
+)
+@click.option("--shards", type=int, metavar="N", help="With spark: 1 to 256, a power of two.")
+@options.JSON
+def import_(file: str, state: str, engine: str, shards: int | None, as_json: bool) -> int:
+    """Print what the state was made of."""
+    from upswell.state.maintenance.transfer import import_state, shards_of
+
+    moved = import_state(Path(file), Path(state), shards_of(engine, shards))
+    return _moved(moved, f"{file} is the state {state}", as_json)
+
+
+def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
+    from upswell.cli.summary_text import plural, size
+
+    if as_json:
+        say_json(moved._asdict())
+    else:
+        rejects = plural(moved.reject_files, "reject file")
+        say(f"{sentence}: up to batch {moved.last_batch}, with {rejects}, {size(moved.bytes)}")
+    return 0
+
+
+@command.command(
+    "forget",
+    cls=Command,
+    examples=(
+        "upswell state forget 0126545098 --output out/",
+        "upswell state forget - --output out/ < requests.txt",
+    ),
+    help=(
+        "Remove a person from a state: notifications, totals, caps and rejects, down to the bytes on"
+        " the disk. The run must be stopped (75 otherwise). Their records are suppressed until their"
+        " days are closed, known by a keyed hash alone, so nothing is sent twice. DATA, SEGMENT and"
+        " OUTPUT are not touched: where the dial still stands is listed. MSISDN may be - to read any"
+        " number of them from stdin, one a line, so that no list of processes shows them."
+    ),
+)
+@click.argument("msisdn", metavar="MSISDN|-")
+@options.existing_run
+@options.DATA
+@options.JSON
+def forget(msisdn: str, as_json: bool, data: str | None, **given: Any) -> int:
+    """Remove, and print what was removed and where the dial still stands."""
+    from pathlib import Path
+
+    from upswell.state.maintenance.forget import forget as forget_them
+
+    found = forget_them(
+        options.state_dir(given),
+        _from_stdin() if msisdn == "-" else [msisdn],
+        data=Path(data) if data else None,
+    )
+    if as_json:
+        say_json(found.to_json())
+    else:
+        say(*_describe_forgotten(found))
+    return 0
+
+
+def _from_stdin() -> list[str]:
+    from upswell.errors import UsageError
+
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", "give it msisdns, or write one in the place of -")
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _describe_forgotten(found: "Removal") -> list[str]:
+    from upswell.cli.summary_text import plural
+    from upswell.zones import date_of
+
+    erased, absent = found.erased, found.people - found.erased.people
+    lines = []
+    if erased.people:
+        lines += [
+            f"Forgotten: {'1 person' if erased.people == 1 else f'{erased.people:,} people'}.",
+            f"  removed  {plural(erased.notifications, 'notification')},"
+            f" {plural(erased.reject_lines, 'reject')}, entries in {plural(erased.ledger_blobs, 'part')} of the ledger",
+        ]
+    if absent:
+        lines += [
+            f"Nothing stood of {plural(absent, 'dial')} in the state.",
+            "  forgotten before, or never there: is it written as in DATA?",
+        ]
+    if found.until_day:
+        lines.append(
+            f"  until {date_of(found.until_day)} is closed their records are suppressed: take the dial out of SEGMENT"
+            " before, or usage of later days is counted again"
+        )
+    lines += ["", "Still standing in", *(f"  {each}" for each in found.stands)]
+    if not found.stands:
+        lines[-1] = "It stands nowhere else."
+    if found.unknown:
+        lines += ["", "Not looked at", *(f"  ? {each}" for each in found.unknown)]
+    return lines

@@ -1,0 +1,277 @@
+"""``upswell status``: where a run stands, while it runs and after."""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from upswell.cli import options
+from upswell.cli.terminal import Command, is_abandoned, say, say_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from upswell.audit.status import Status
+    from upswell.source.file import File
+
+_RUNS_SHOWN_MAX = 5  # --json has more
+_NOTE_CHARS_MAX = 150  # a change may name every rule; --json has all of it
+
+EXAMPLES = (
+    "upswell status --output out/",
+    "upswell status --output out/ --files          every file with its place and counts",
+    "upswell status --output out/ --json | jq .last_commit.age_s",
+    "upswell status --output out/ --watch             again and again, until Ctrl-C",
+    "upswell status --state /var/lib/upswell --log --json",
+)
+
+
+@click.command(
+    "status",
+    cls=Command,
+    examples=EXAMPLES,
+    help=(
+        "Say where a run stands as of its last commit: whether it runs, its files by state, lines"
+        " by outcome, rejects by reason, notifications of the newest day and in all, the versions"
+        " of the rules and the segment, and where a restart would go on."
+    ),
+)
+@options.existing_run
+@options.cadence(
+    "Look with another cadence than the run's: seconds between the stamps of two files; 0: none is expected."
+)
+@options.JSON
+@click.option("--files", "with_files", is_flag=True, help="List every file.")
+@click.option("--log", "with_log", is_flag=True, help="Print the log of ranges in commit order.")
+@click.option(
+    "--watch", is_flag=True, help="Look again and again, until Ctrl-C; with --json a line each."
+)
+@click.option(
+    "--interval-s",
+    type=click.FloatRange(0.1, 3600),
+    default=2.0,
+    metavar="S",
+    help="With --watch: seconds between two looks [2].",
+)
+def command(
+    as_json: bool, with_files: bool, with_log: bool, watch: bool, interval_s: float, **given: Any
+) -> int:
+    """Print the status, the files or the log."""
+    from upswell.audit import status
+
+    state_dir = options.state_dir(given)
+    if watch:
+        if with_files or with_log:
+            raise click.UsageError("--watch shows the status alone: leave --files and --log out")
+        _watch(state_dir, options.told_cadence_s(given), interval_s, as_json)
+        return 0
+    if with_log:
+        for taken in status.log(state_dir):
+            row = status.range_json(taken)
+            if as_json:
+                say_json(row)
+            else:
+                say(
+                    f"{taken.batch:>10} {taken.sequence:>6}  {taken.file}  {taken.start}..{taken.end}"
+                )
+        return 0
+    found = status.look(state_dir, options.told_cadence_s(given))
+    listed = list(status.files(state_dir)) if with_files else []
+    if as_json:
+        extra = {"file_list": [status.file_json(file) for file in listed]} if with_files else {}
+        say_json(found.to_json() | extra)
+    else:
+        say(*describe(found), *_describe_files(listed))
+    return 0
+
+
+def _watch(state_dir: "Path", cadence_s: int | None, interval_s: float, as_json: bool) -> None:
+    """Show the status anew until Ctrl-C, or until nobody reads it any more."""
+    from upswell.audit import status
+
+    looks = _looks(interval_s)
+    try:
+        if as_json:
+            for _ in looks:
+                say_json(status.look(state_dir, cadence_s).to_json())
+        elif sys.stdout.isatty():
+            _redraw(state_dir, cadence_s, looks)
+        else:
+            for _ in looks:
+                say(*describe(status.look(state_dir, cadence_s)), "")
+    except KeyboardInterrupt:
+        return
+
+
+def _looks(interval_s: float) -> Iterator[None]:
+    while sys.stdout is not None and not is_abandoned():
+        yield
+        time.sleep(interval_s)
+
+
+def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> None:
+    """The status on a screen of its own, as much as fits; the terminal has its own again at the end."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from upswell.audit import status
+    from upswell.privacy import escape
+
+    console = Console(highlight=False)
+    with console.screen(hide_cursor=True) as screen:
+        for _ in looks:
+            lines = describe(status.look(state_dir, cadence_s))
+            screen.update(Text("\n".join(map(escape, lines)), no_wrap=True, overflow="ellipsis"))
+
+
+def describe(found: "Status") -> list[str]:
+    """The status in words and columns."""
+    from upswell.cli.summary_text import describe_summary, moment
+    from upswell.zones import date_of
+
+    today = None
+    if found.today is not None:
+        today = (f"{date_of(found.today.day)}, the newest day", found.today.notifications)
+    lines = describe_summary(found.summary, title=_title(found), today=today)
+    lines += _notable(found)
+    lines += _out_of_step(found)
+    lines += _resume(found)
+    lines += _runs(found)
+    lines += ["", "Reference in force"]
+    lines += [
+        f"  {one.kind:<8} {one.version[:12]}  since {moment(one.taken_at)}"
+        f"{'  ' + one.note[:_NOTE_CHARS_MAX] if one.note else ''}"
+        for one in found.references
+    ] or ["  none yet"]
+    return lines
+
+
+def _title(found: "Status") -> str:
+    from upswell.cli.summary_text import plural, seconds, size
+
+    running = f"Running ({found.holder})." if found.holder else "Not running."
+    if found.last is None or found.age_s is None:
+        return f"{running} Nothing is committed yet. State: {found.state_dir}"
+    return (
+        f"{running} Last commit: batch {found.last.number:,}, {seconds(max(found.age_s, 0))} ago;"
+        f" in all {plural(found.summary.lines, 'line')} ({size(found.summary.bytes)}) in"
+        f" {plural(found.summary.batches, 'batch')}. State: {found.state_dir}"
+    )
+
+
+def _notable(found: "Status") -> list[str]:
+    from upswell.audit.status import NAMED_FILES_MAX
+    from upswell.source.listing import show_name
+    from upswell.state.rows import archives
+
+    lines = []
+    for state, files in found.notable.items():
+        total = found.summary.files[state]
+        for file in files:
+            why, name = _why(file), show_name(file.name)
+            lines.append(f"  {state} {name}: {why}" if why else f"  {state} {name}")
+        if total > len(files):
+            lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
+    for file in found.repeated:
+        lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
+    if more := found.repeats - sum(file.repeats for file in found.repeated):
+        lines.append(f"  repeated … {more:,} times more, of other files: --files lists them")
+    for name, why in list(found.archive_held.items())[:NAMED_FILES_MAX]:
+        lines.append(f"  held {show_name(name)}: {why}")
+    if (more := len(found.archive_held) - NAMED_FILES_MAX) > 0:
+        lines.append(f"  held … and {more:,} more on the way to the archive: --json has all")
+    if found.archived_files:
+        now, *before = map(str, archives(found.meta))
+        others = f", or before to {', '.join(before)}" if before else ""
+        lines.append(f"  {found.archived_files:,} were moved to the archive {now}{others}")
+    if found.late_files:
+        lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
+    return ["", "Files to know about", *lines] if lines else []
+
+
+def _out_of_step(found: "Status") -> list[str]:
+    """What is not as the cadence has it: missing, silent, late and unusual files."""
+    from upswell.audit.status import NAMED_FILES_MAX
+    from upswell.cli.summary_text import count, plural, seconds
+    from upswell.engine.arrivals import LOOK_BACK_DAYS
+
+    arrivals, lines = found.arrivals, []
+    if found.silent_s is not None:
+        lines.append(f"  silent: nothing has come or grown for {seconds(found.silent_s)}")
+    for sentences in (
+        [
+            f"missing {gap.first}: 1 file"
+            if gap.files == 1
+            else f"missing {gap.first} to {gap.last}: {plural(gap.files, 'file')}"
+            for gap in arrivals.gaps
+        ],
+        [f"late {name}: it came after a file with a higher stamp" for name in arrivals.late],
+        [
+            f"unusual {one.name}: {count(one.bytes)} bytes, the usual size is {count(one.median_bytes)}"
+            for one in arrivals.unusual
+        ],
+    ):
+        if more := len(sentences[:-NAMED_FILES_MAX]):
+            lines.append(f"  {sentences[0].split()[0]} … {more:,} earlier ones: --json has all")
+        lines += [f"  {sentence}" for sentence in sentences[-NAMED_FILES_MAX:]]
+    if not lines:
+        return []
+    expected = f"a file every {seconds(found.cadence_s)}" if found.cadence_s else "no cadence"
+    return ["", f"Out of step ({expected}, the last {LOOK_BACK_DAYS} days)", *lines]
+
+
+def _why(file: "File") -> str:
+    """Why the file is in its state, and what to do; empty when there is nothing to say."""
+    words = file.detail or file.reason
+    if file.state == "duplicate":
+        return f"the content of {words}"
+    if file.state == "gone":
+        return f"{words or 'deleted'}, read up to byte {file.offset:,}"
+    return words
+
+
+def _again(file: "File") -> str:
+    times = "once" if file.repeats == 1 else f"{file.repeats:,} times"
+    return f"delivered again {times}, with the same content"
+
+
+def _resume(found: "Status") -> list[str]:
+    if not found.reading:
+        return []
+    rows = [
+        f"  {file.name}:{file.offset} (of {file.size:,} bytes on disk)" for file in found.reading
+    ]
+    return ["", "A restart goes on at (file:byte)", *rows]
+
+
+def _runs(found: "Status") -> list[str]:
+    """The last runs, when there was more than one: that it was started again is worth a look."""
+    from upswell.cli.summary_text import moment
+
+    if len(found.runs) < 2:
+        return []
+    shown = [
+        f"  {moment(run.began)}  {run.why or 'goes on'}" for run in found.runs[-_RUNS_SHOWN_MAX:]
+    ]
+    return ["", "Last runs", *shown]
+
+
+def _describe_files(files: list["File"]) -> list[str]:
+    if not files:
+        return []
+    wide = max(len(file.name) for file in files)
+    lines = ["", f"Files ({len(files):,})"]
+    for file in files:
+        said = [f"{name}={n:,}" for name, n in file.outcomes.items()]
+        if file.state not in ("done", "reading"):
+            said.append(_why(file))
+        if file.repeats:
+            said.append(_again(file))
+        late = " late" if file.late else ""
+        lines.append(
+            f"  {file.name:<{wide}}  {file.state:<9} {file.offset:>12,} bytes {file.lines:>9,} lines{late}"
+            f"  {' '.join(said)}".rstrip()
+        )
+    return lines

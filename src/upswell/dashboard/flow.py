@@ -1,0 +1,224 @@
+"""What becomes of the data on its way: the funnel of lines, a day's minutes, its files and its rejects.
+
+Owns what the page's view for the data engineer asks beyond ``status``. It only reads, page by page, and looks at one
+day at a time, so that a look costs the same however old a state is.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell import kernel
+from upswell.audit import rejects
+from upswell.audit.status import Status
+from upswell.engine.arrivals import Gap
+from upswell.privacy import escape, mask_line
+from upswell.source.file import STATES, File
+from upswell.source.listing import show_name
+from upswell.state.codec import decode_name
+from upswell.state.reader import View
+from upswell.zones import stamp_of, stamp_time, stamps_of
+
+DAYS_MAX = 14  # that are offered: older ones are asked for by the command line
+FILES_MAX = 1500  # a day of a file a minute, and some that came twice
+SAMPLES_MAX = 3  # of each reason
+_LOOKED_THROUGH_MAX = 20_000  # rejects of a day, for samples of all reasons
+_SAMPLED_BATCHES_MAX = (
+    5000  # from the first that read of the day: hours of a file that grows each second, or days
+)
+_BATCHES_LOOKED_AT = 5000  # the last ones, for when files were taken: some 20 ms
+_WORST = ("gone", "held", "waiting", "reading", "late", "done", "duplicate", "skipped")
+"""Of two files of one minute, what the minute shows: that which needs somebody most."""
+STAGES = (
+    ("records", "header"),
+    ("in segment", "not_in_segment"),
+    ("in window", "outside_window"),
+    ("counted", "capped"),
+)
+"""What is left of the lines after this outcome was taken off, and all that are decided before it."""
+
+
+class Stage(NamedTuple):
+    """A stage of the funnel."""
+
+    name: str
+    lines: int
+    """That came so far."""
+    lost: dict[str, int]
+    """Those that did not, by outcome."""
+
+
+class Minute(NamedTuple):
+    """A stamp, and what came of it."""
+
+    stamp: str
+    state: str
+    """That of its file; ``late`` for one that was done late; ``missing`` without one."""
+    lines: int
+    rejected: int
+    notified: int
+
+
+class Row(NamedTuple):
+    """A file of a day."""
+
+    name: str
+    stamp: str
+    state: str
+    late: bool
+    lines: int
+    rejected: int
+    notified: int
+    bytes: int
+    """Taken, uncompressed."""
+    detail: str
+    taken_at: str
+    """When the last of it was committed: UTC, ISO 8601; empty when that is long ago, or not yet."""
+    took_s: float | None
+    """From its last change to that commit."""
+
+
+def funnel(outcomes: Mapping[str, int]) -> list[Stage]:
+    """How many lines came how far; each line is lost once, or notified."""
+    order = [name for name in kernel.OUTCOMES if name in outcomes]
+    left = sum(outcomes.values())
+    stages, at = [Stage("lines", left, {})], 0
+    for name, last in STAGES:
+        end = order.index(last) + 1
+        lost = {each: outcomes[each] for each in order[at:end]}
+        left, at = left - sum(lost.values()), end
+        stages.append(Stage(name, left, lost))
+    lost = {each: outcomes[each] for each in order[at:] if each != "notified"}
+    return [*stages, Stage("notified", outcomes["notified"], lost)]
+
+
+def days(state_dir: Path) -> list[int]:
+    """The newest days that files have stamps of, newest first, at most DAYS_MAX."""
+    found: list[int] = []
+    before = "9"
+    with View.open(state_dir) as view:
+        while len(found) < DAYS_MAX:
+            ((stamp,),) = view.rows(
+                # A stamp that lies ahead, or is none, must not be the day that is shown first.
+                "SELECT max(stamp) FROM file WHERE stamp < ? AND stamp <> ''"
+                " AND +state NOT IN ('held', 'ignored')",
+                (before,),
+            )
+            if stamp is None:
+                break
+            before = stamp[:8]
+            found.append(int(before))
+    return found
+
+
+def minutes(found: Status, day: int) -> dict[str, object]:
+    """A day as its expected minutes: each stamp with what came of it, and those that are missing; and their sums.
+
+    ``found``: the state's status, which tells the missing ones, of the last days alone.
+    """
+    with View.open(found.state_dir) as view:
+        # Their seals are not checked: nothing is decided by them.
+        rows = view.rows(
+            "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp",
+            stamps_of(day),
+        )
+    cells: dict[str, Minute] = {}
+    states, sums = Counter[str](), dict.fromkeys(kernel.OUTCOMES, 0)
+    late_files = 0
+    for stamp, state, late, lines, outcomes in rows:
+        states[state] += 1
+        late_files += late
+        if state == "ignored":
+            continue
+        by_outcome = json.loads(outcomes)
+        for name, n in by_outcome.items():
+            sums[name] += n
+        kind = "late" if late and state == "done" else state
+        known = cells.get(stamp)
+        if known is None or _WORST.index(kind) < _WORST.index(known.state):
+            rejected, notified = by_outcome.get("rejected", 0), by_outcome.get("notified", 0)
+            cells[stamp] = Minute(stamp, kind, lines, rejected, notified)
+    for gap in found.arrivals.gaps:
+        for stamp in _stamps(gap, found.cadence_s, day):
+            cells.setdefault(stamp, Minute(stamp, "missing", 0, 0, 0))
+    return {
+        "day": day,
+        "cadence_s": found.cadence_s,
+        "timezone": found.meta.get("data_timezone", "UTC"),
+        "cells": [cells[stamp]._asdict() for stamp in sorted(cells)],
+        "counts": Counter(cell.state for cell in cells.values()),
+        "files": {state: states[state] for state in STATES},
+        "late_files": late_files,
+        "funnel": [stage._asdict() for stage in funnel(sums)],
+    }
+
+
+def files(state_dir: Path, day: int) -> list[Row]:
+    """The files of a day, newest first, at most FILES_MAX."""
+    with View.open(state_dir) as view:
+        names = view.rows(
+            "SELECT name FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp DESC, id DESC LIMIT ?",
+            (*stamps_of(day), FILES_MAX),
+        )
+        found = view.files(decode_name(name) for (name,) in names)
+        taken = {
+            decode_name(name): at
+            for name, at in view.rows(
+                "SELECT file.name, max(committed_at) FROM log JOIN batch ON batch.number = log.batch"
+                " JOIN file ON file.id = log.file WHERE log.batch > ? AND file.stamp >= ? AND file.stamp <= ?"
+                " GROUP BY log.file",
+                (view.last_batch() - _BATCHES_LOOKED_AT, *stamps_of(day)),
+            )
+        }
+    ordered = (found[name] for (stored,) in names if (name := decode_name(stored)) in found)
+    return [_row(file, taken.get(file.name, "")) for file in ordered]
+
+
+def samples(state_dir: Path, day: int, *, whole: bool) -> dict[str, list[dict[str, object]]]:
+    """Some rejects of the files of a day by reason, masked unless ``whole``."""
+    found: dict[str, list[dict[str, object]]] = {}
+    kept = rejects.Kept(state_dir, rejects.Wanted(day=day), _SAMPLED_BATCHES_MAX)
+    for one in islice(kept, _LOOKED_THROUGH_MAX):
+        some = found.setdefault(one.reason, [])
+        if len(some) < SAMPLES_MAX:
+            raw = one.raw[:200]
+            text = escape(raw.decode("utf-8", "surrogateescape")) if whole else mask_line(raw)
+            some.append({"file": show_name(one.file), "line": one.line, "raw": text})
+    return found
+
+
+def _row(file: File, taken_at: str) -> Row:
+    took_s = None
+    if taken_at:
+        took_s = max(datetime.fromisoformat(taken_at).timestamp() - file.mtime_ns / 1e9, 0.0)
+    return Row(
+        show_name(file.name),
+        file.stamp,
+        file.state,
+        file.late,
+        file.lines,
+        file.outcomes.get("rejected", 0),
+        file.outcomes.get("notified", 0),
+        file.offset,
+        escape(file.detail or file.reason),
+        taken_at,
+        None if took_s is None else round(took_s, 3),
+    )
+
+
+def _stamps(gap: Gap, cadence_s: int, day: int) -> Sequence[str]:
+    """The stamps of a gap that are of this day."""
+    first, last = (max(gap.first, stamps_of(day)[0]), min(gap.last, stamps_of(day)[1]))
+    if first > last:
+        return []
+    # From the gap's own first stamp on, so that its beat is kept.
+    at, found = stamp_time(gap.first), []
+    while (stamp := stamp_of(at)) <= last:
+        if stamp >= first:
+            found.append(stamp)
+        at += timedelta(seconds=cadence_s)
+    return found

@@ -1,0 +1,257 @@
+"""Whether a run is well, seen from outside: how old, how far behind, how large, and what somebody should do.
+
+Owns what the page's view for whoever is paged asks beyond ``status``, and the words of what needs somebody. It only
+reads: the checkpoint, and what the system says of the process and the disks. What happened once is told for an hour, as
+contrib/alerts.yml has it, counted back from the last commit or the newest stamp: nothing is an alert for ever.
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.audit.labels import EXIT_STEPS, REASON_WORDS
+from upswell.audit.status import Status
+from upswell.engine.summary import Summary, describe_unmatched
+from upswell.source.listing import read_name, show_name
+from upswell.state.codec import decode_name
+from upswell.state.reader import View
+from upswell.zones import load_zone, stamp_of, stamp_time
+
+RECENT_MINUTES = 60  # of commits, and of stamps
+WAITING_MAX_S = 600.0  # then somebody is to look, as contrib/alerts.yml has it
+DISK_FREE_MIN_BYTES = 2_000_000_000
+REJECTED_MAX_RATIO = 0.05
+UNUSUAL_MAX_FILES = 3
+_NAMED_MAX = 3
+_BATCHES_LOOKED_AT = 20_000  # the last ones: an hour has at most some thousand
+
+
+class Need(NamedTuple):
+    """Something that needs somebody."""
+
+    level: str
+    """page: now; ticket: soon."""
+    alert: str
+    """Its name in contrib/alerts.yml and docs/operations.md."""
+    words: str
+    """What is."""
+    next: str
+    """What to do."""
+
+
+class _Recent(NamedTuple):
+    """The last hour."""
+
+    rate: list[dict[str, object]]
+    """Lines, bytes and batches of each minute before the last commit, minutes without any, too."""
+    summary: Summary
+    """What came of all these lines."""
+    since: str
+    """The stamp an hour before the newest one, or before now; "" before the first commit."""
+    gone: list[str]
+    """Files with a stamp since then that were deleted before all was read, the newest first."""
+
+
+def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
+    """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
+    with View.open(found.state_dir) as view:
+        files, waiting_bytes, oldest_ns = _backlog(view)
+        recent = _recent(view, found)
+    now_s = found.looked_at.timestamp()
+    oldest_s = max(now_s - oldest_ns / 1e9, 0.0) if oldest_ns else 0.0
+    free = {name: _free(place) for name, place in _places(found).items()}
+    needs = list(_needs(found, recent, oldest_s, free))
+    return {
+        "running": found.holder is not None,
+        "holder": found.holder or "",
+        "now": found.looked_at.isoformat(),
+        "commit_age_s": found.age_s,
+        "newest_stamp": found.last.newest_stamp if found.last else "",
+        "backlog_files": files,
+        "backlog_bytes": waiting_bytes,
+        "oldest_waiting_s": round(oldest_s, 1),
+        "rate": recent.rate,
+        "memory_bytes": _memory(found.holder or ""),
+        "disk_free_bytes": free,
+        "state_bytes": dict(state_bytes),
+        "runs": [run._asdict() for run in reversed(found.runs)],
+        "needs": [need._asdict() for need in needs],
+        "well": not needs,
+    }
+
+
+def _backlog(view: View) -> tuple[int, int, int]:
+    """Files and bytes that the last saved look showed and that are not taken, and the oldest change of them in ns."""
+    # Of a compressed file the bytes on disk and the offset are of two kinds: its own size is known once it was checked.
+    left = """max(CASE WHEN content_bytes > 0 THEN content_bytes ELSE size END - "offset", 0)"""
+    rows = view.rows(
+        f"SELECT count(*), coalesce(sum({left}), 0), coalesce(min(mtime_ns), 0) FROM file"
+        f" WHERE state IN ('waiting', 'reading') AND {left} > 0"
+    )
+    files, size, oldest_ns = rows[0]
+    return files, size, oldest_ns
+
+
+def _recent(view: View, found: Status) -> _Recent:
+    last = found.last
+    if last is None:
+        return _Recent([], Summary(), "", [])
+    end = datetime.fromisoformat(last.committed_at).astimezone(UTC).replace(second=0, microsecond=0)
+    start = end - timedelta(minutes=RECENT_MINUTES - 1)
+    every = [(start + timedelta(minutes=at)).isoformat()[:16] for at in range(RECENT_MINUTES)]
+    summary, sums = Summary(), {minute: Counter[str]() for minute in every}
+    # Their seals are not checked: nothing is decided by them.
+    for minute, lines, taken, outcomes, reasons in view.rows(
+        "SELECT substr(committed_at, 1, 16), lines, bytes, outcomes, reasons FROM batch"
+        " WHERE number > ? AND committed_at >= ?",
+        (last.number - _BATCHES_LOOKED_AT, every[0]),
+    ):
+        # A clock that was set back leaves batches of a later minute than the last one's.
+        sums.get(minute, Counter()).update(lines=lines, bytes=taken, batches=1)
+        summary.lines += lines
+        summary.outcomes.update(json.loads(outcomes))
+        summary.rejects.update(json.loads(reasons))
+    since = _hour_before(last.newest_stamp, found)
+    gone = view.rows(
+        # The plus keeps SQLite from going through all that ever went.
+        "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' ORDER BY stamp DESC",
+        (since,),
+    )
+    rate: list[dict[str, object]] = [
+        {"minute": minute} | {name: sums[minute][name] for name in ("lines", "bytes", "batches")}
+        for minute in every
+    ]
+    return _Recent(rate, summary, since, [decode_name(name) for (name,) in gone])
+
+
+def _hour_before(stamp: str, found: Status) -> str:
+    # A stamp that lies ahead must not make what happens now a thing of the past.
+    now = found.looked_at.astimezone(load_zone(found.meta.get("data_timezone", "UTC")))
+    try:
+        at = min(stamp_time(stamp), now.replace(tzinfo=None)) - timedelta(minutes=RECENT_MINUTES)
+    except OverflowError:  # in the first hour of the year 1
+        return ""
+    return stamp_of(at)
+
+
+def _memory(holder: str) -> dict[str, int] | None:
+    """Resident memory of the run's process, now and at its peak; None when it is not on this host, or not ours."""
+    found = re.match(r"process (\d+)", holder)
+    try:
+        text = Path(f"/proc/{found[1]}/status").read_text("ascii") if found else ""
+    except OSError:
+        return None
+    values = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", text))
+    return (
+        {"now": int(values["VmRSS"]) << 10, "peak": int(values["VmHWM"]) << 10} if values else None
+    )
+
+
+def _places(found: Status) -> dict[str, Path]:
+    output = Path(found.meta.get("output", ""))
+    return {"state": found.state_dir} | ({"output": output} if output.is_dir() else {})
+
+
+def _free(place: Path) -> int:
+    return shutil.disk_usage(place).free
+
+
+def _needs(found: Status, recent: _Recent, oldest_s: float, free: dict[str, int]) -> Iterator[Need]:
+    """What needs somebody, the most urgent first."""
+    yield from _of_the_run(found, oldest_s)
+    for place, left in free.items():
+        if left < DISK_FREE_MIN_BYTES:
+            words = f"{left / 1e9:.1f} GB are left on the disk of the {place}."
+            yield Need("page", "UpswellDiskFull", words, "Make room before it is full.")
+    yield from _of_files(found, recent)
+    yield from _of_lines(found, recent.summary)
+
+
+def _of_the_run(found: Status, oldest_s: float) -> Iterator[Need]:
+    if found.holder is None and found.runs and (last := found.runs[-1]).code != 0:
+        words = f"Nothing runs. The last run ended so: {last.why}"
+        # The error's own words know more than its code does.
+        step = last.hint or EXIT_STEPS.get(last.code or 0, "")
+        again = "Start the same command again: nothing is lost."
+        next_step = f"Exit code {last.code}: {step}." if step else again
+        yield Need("page", "UpswellDown", words, next_step)
+    elif found.holder is None:
+        words = "Nothing runs: the last run ended as it was told to."
+        yield Need("ticket", "UpswellDown", words, "Start it again when there is more to do.")
+    elif oldest_s > WAITING_MAX_S:
+        words = f"A file has been waiting for {oldest_s / 60:,.0f} minutes."
+        yield Need("page", "UpswellWaiting", words, "See the files that are waiting, in Flow.")
+    if found.silent_s is not None:
+        words = f"Nothing has come for {found.silent_s / 60:,.0f} minutes."
+        yield Need("ticket", "UpswellSilent", words, "Ask the producer.")
+
+
+def _of_files(found: Status, recent: _Recent) -> Iterator[Need]:
+    arrivals = found.arrivals
+    if missing := sum(gap.files for gap in arrivals.gaps if gap.followed_by >= recent.since):
+        words = f"{_count(missing, 'is', 'are')} missing before those of the last hour."
+        yield Need(
+            "ticket", "UpswellFilesMissing", words, "See the minutes in Flow; ask the producer."
+        )
+    held, named = found.summary.files["held"], found.notable.get("held", [])
+    for n, names, alert, what in (
+        (held, [file.name for file in named], "UpswellFilesHeld", "held"),
+        (len(recent.gone), recent.gone, "UpswellFilesGone", "gone, deleted before all was read"),
+    ):
+        if n:
+            words = f"{_count(n, 'is', 'are')} {what}: {_names(names, n)}"
+            yield Need("ticket", alert, words, "See the reason of each, in Flow.")
+    if held := len(found.archive_held):
+        words = f"{_count(held, 'is', 'are')} held on the way to the archive: {_names(found.archive_held, held)}"
+        next_step = "See what to do with each: upswell status."
+        yield Need("ticket", "UpswellArchiveHeld", words, next_step)
+    unusual = [one.name for one in arrivals.unusual if read_name(one.name)[0] >= recent.since]
+    if (n := len(unusual)) > UNUSUAL_MAX_FILES:
+        words = f"{n:,} files of the last hour are of an unusual size: {_names(unusual, n)}"
+        next_step = "See whether a producer is cut short, or doubles its lines: upswell status."
+        yield Need("ticket", "UpswellUnusualFiles", words, next_step)
+
+
+def _of_lines(found: Status, recent: Summary) -> Iterator[Need]:
+    refused = recent.outcomes["rejected"]
+    if refused > REJECTED_MAX_RATIO * recent.lines:
+        worst, n = recent.rejects.most_common(1)[0]
+        words = (
+            f"{refused / recent.lines:.1%} of the lines of the last hour are refused,"
+            f" {n:,} for this: {REASON_WORDS[worst]}."
+        )
+        yield Need(
+            "ticket", "UpswellRejects", words, "See the samples in Flow; correct the producer."
+        )
+    if late := recent.outcomes["late"]:
+        whose = (
+            "record of the last hour came after its"
+            if late == 1
+            else "records of the last hour came after their"
+        )
+        words = f"{late:,} {whose} day was closed."
+        next_step = "See the files marked late, in Flow; ask the producer."
+        yield Need("ticket", "UpswellLateRecords", words, next_step)
+    if unmatched := describe_unmatched(recent):
+        words = f"In the last hour {unmatched}."
+        yield Need("ticket", "UpswellNobodyMatches", words, "Run upswell check.")
+    if found.refused:
+        words = f"The last edit is refused: {found.refused}"
+        next_step = "Repair the file; the last good version stays in force."
+        yield Need("ticket", "UpswellEditRefused", words, next_step)
+
+
+def _names(names: Iterable[str], n: int) -> str:
+    """Some of n names."""
+    some = [show_name(name) for name in islice(names, _NAMED_MAX)]
+    return f"{', '.join(some)}{' …' * (n > len(some))}"
+
+
+def _count(n: int, one: str, more: str) -> str:
+    return f"1 file {one}" if n == 1 else f"{n:,} files {more}"

@@ -1,0 +1,1 @@
+"""A run: the loop, the batch in the making, the commit, the archive, the metrics."""

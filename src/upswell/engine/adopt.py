@@ -1,0 +1,52 @@
+"""Taking over an OUTPUT that another state wrote: its daily caps and its last batch number.
+
+Owns the way back from published files to caps. It reads notification files and writes nothing but the one adoption of
+the checkpoint, which a crash leaves done or not begun.
+"""
+
+from typing import NamedTuple
+
+from upswell.errors import ConfigError
+from upswell.kernel import Ledger
+from upswell.output.names import BATCH_MAX, CONTROL
+from upswell.output.sink import Sink
+from upswell.reference.application import application_of
+from upswell.semantics import Record, parse_record
+from upswell.state.checkpoint import Checkpoint
+from upswell.zones import DAY_MAX, Zones
+
+
+class Adopted(NamedTuple):
+    """What was taken over."""
+
+    files: int
+    notifications: int
+    """Lines whose cap holds from now on."""
+    unreadable: int
+    """Lines that are no record, or in the directory of no application, so that they can hold no cap."""
+    last_batch: int
+
+
+def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
+    """Make what OUTPUT already holds the past of a state that has no batch yet."""
+    ledger = Ledger()
+    files = notifications = unreadable = 0
+    last_batch = sink.begun
+    for published in sink.published():
+        if published.batch >= BATCH_MAX:
+            raise ConfigError(
+                f"{published.name} has the highest number that a batch can have",
+                "rename it to a lower number: later files must come after it in the order of names",
+            )
+        files += 1
+        last_batch = max(last_batch, published.batch)
+        application = application_of(published.directory.removeprefix(CONTROL + "/"))
+        for line in sink.read(published).split(b"\n")[:-1]:
+            record = parse_record(line, DAY_MAX)
+            if application is not None and isinstance(record, Record):
+                ledger.add_cap(record.msisdn, application, zones.convert(record.moment).day)
+                notifications += 1
+            else:
+                unreadable += 1
+    checkpoint.adopt(last_batch, ledger.take_delta())
+    return Adopted(files, notifications, unreadable, last_batch)

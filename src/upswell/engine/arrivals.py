@@ -1,0 +1,262 @@
+"""Whether the files keep time: missing stamps, silence, late arrivals, and files of unusual size.
+
+Owns what each of these means (docs/operations.md, "Is every file in?") and which of them a run has told. It decides
+nothing about a file and changes nothing; what it finds is for people. It looks back LOOK_BACK_DAYS from the newest
+file that is done, so that a look costs the same however old a state is.
+"""
+
+from bisect import bisect_left, insort
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from upswell.source.file import File, State
+from upswell.state.codec import decode_name
+from upswell.state.connection import damaged
+from upswell.state.reader import View
+from upswell.zones import load_zone, stamp_of, stamp_time
+
+LOOK_BACK_DAYS = 7
+SILENT_CADENCES = 5  # fewer, and a file that is a little late would be taken for an outage
+UNUSUAL_RATIO = 10  # day and night differ by less from one hour to the next
+MEDIAN_FILES = 60  # an hour of files a minute
+MEDIAN_FILES_MIN = 10  # with fewer nobody knows what is usual
+TOLD_MAX = 10  # of each kind at a time: a log must not be filled by a cadence that is set wrong
+_PAGE_ROWS = 5000
+
+
+class Gap(NamedTuple):
+    """Stamps, one after the other, that no file has."""
+
+    first: str
+    last: str
+    files: int
+    """How many were to be expected."""
+    followed_by: str
+    """The stamp of the file that came instead."""
+
+
+class Unusual(NamedTuple):
+    """A file much larger or smaller than those before it."""
+
+    name: str
+    bytes: int
+    """Of its content, uncompressed."""
+    median_bytes: int
+    """Of the MEDIAN_FILES files before it."""
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """How the files came, in the order of their stamps."""
+
+    gaps: list[Gap] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """Files whose first range followed a range with a higher stamp."""
+    unusual: list[Unusual] = field(default_factory=list)
+    changed_ns: int = 0
+    """When a file was last changed, as its mtime says; 0 when there is none."""
+
+
+class _Done(NamedTuple):
+    """What is kept of a file until its news are told."""
+
+    stamp: str
+    late: bool
+
+
+class _Row(NamedTuple):
+    stamp: str
+    id: int
+    name: str
+    state: State
+    offset: int
+    late: bool
+    mtime_ns: int
+
+
+def look(view: View, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
+    """How the files of a state came.
+
+    Args:
+        view: of the state; it is asked page by page.
+        cadence_s: seconds between two files; 0: none is expected, so none is missing.
+        timezone: that the stamps are written in: an hour that its clocks skip is no gap.
+        since: a stamp: files before it are left out, as those before the last LOOK_BACK_DAYS are.
+
+    Raises:
+        StorageError: a row's stamp is none.
+    """
+    found = Arrivals()
+    sizes: deque[int] = deque()
+    ordered: list[int] = []  # the same sizes, ascending
+    before = ""
+    for row in _rows(view, since):
+        found.changed_ns = max(found.changed_ns, row.mtime_ns)
+        if row.late:
+            found.late.append(row.name)
+        if cadence_s and before and (gap := _gap(before, row.stamp, cadence_s, timezone)):
+            found.gaps.append(gap)
+        before = row.stamp
+        if row.state != "done":
+            continue
+        if len(sizes) >= MEDIAN_FILES_MIN:
+            median = ordered[len(ordered) // 2]
+            if row.offset > median * UNUSUAL_RATIO or row.offset * UNUSUAL_RATIO < median:
+                found.unusual.append(Unusual(row.name, row.offset, median))
+        sizes.append(row.offset)
+        insort(ordered, row.offset)
+        if len(sizes) > MEDIAN_FILES:
+            del ordered[bisect_left(ordered, sizes.popleft())]
+    return found
+
+
+def silent_s(now_s: float, moved_s: float, cadence_s: int) -> float | None:
+    """For how many seconds nothing has moved, when that is silence; None otherwise."""
+    passed_s = now_s - moved_s
+    return passed_s if cadence_s and passed_s > SILENT_CADENCES * cadence_s else None
+
+
+class Cadence:
+    """What a run tells about its files, each thing once: when the file that shows it is done. For its own thread."""
+
+    def __init__(self, view: View, cadence_s: int, timezone: str, now_s: float) -> None:
+        self._view = view
+        self._cadence_s = cadence_s
+        self._timezone = timezone
+        self._moved_s = now_s
+        self._silent = False
+        self._done: dict[str, _Done] = {}
+        self.counts: Counter[str] = Counter()
+        """Files missing, late and unusual that were told of."""
+
+    def see(self, files: Sequence[File], now_s: float) -> None:
+        """Take note of files whose rows changed. Call it before the rows are saved.
+
+        A row that differs in nothing that tells of content is none: a share that is mounted again may give each file
+        another inode.
+        """
+        before = self._view.places(file.name for file in files)
+        for file in files:
+            known = before.get(file.name)
+            if known != (file.state, file.offset, file.size, file.repeats):
+                self._moved_s, self._silent = now_s, False
+            # A file that came again was told of when it came first.
+            is_new = known is None or known.state != "done"
+            if file.state == "done" and is_new and not file.repeats:
+                self._done[file.name] = _Done(file.stamp, file.late)
+
+    def news(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
+        """Events that were not told yet. Call it when the rows are saved.
+
+        It reads the files that have become done since the last call, and those that tell what is usual.
+        """
+        silent = silent_s(now_s, self._moved_s, self._cadence_s)
+        if silent is not None and not self._silent:
+            self._silent = True
+            yield "silence", {"seconds": round(silent), "cadence_s": self._cadence_s}
+        if not self._done:
+            return
+        done, self._done = self._done, {}
+        oldest = min(file.stamp for file in done.values())
+        found = look(self._view, self._cadence_s, self._timezone, _before(self._view, oldest))
+        # A late file leaves of a gap what was told before.
+        ends = {file.stamp for file in done.values() if not file.late}
+        gaps = [gap for gap in found.gaps if gap.followed_by in ends]
+        late = [name for name in found.late if name in done]
+        unusual = [one for one in found.unusual if one.name in done]
+        self.counts["missing"] += sum(gap.files for gap in gaps)
+        self.counts["late"] += len(late)
+        self.counts["unusual"] += len(unusual)
+        yield from _first("gap", [_fields(gap) for gap in gaps])
+        yield from _first("late file", [{"file": name} for name in late])
+        yield from _first(
+            "file of unusual size",
+            [
+                {"file": one.name, "bytes": one.bytes, "median_bytes": one.median_bytes}
+                for one in unusual
+            ],
+        )
+
+
+def _fields(gap: Gap) -> dict[str, object]:
+    return {"first": gap.first, "last": gap.last, "files": gap.files}
+
+
+def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
+    """The newest of a kind, oldest first, and how many more there are."""
+    if more := len(found[:-TOLD_MAX]):
+        yield event, {"more": more, "see": "upswell status"}
+    for fields in found[-TOLD_MAX:]:
+        yield event, fields
+
+
+def _before(view: View, stamp: str) -> str:
+    """The stamp from which on files tell what is usual for the one with this stamp."""
+    sql = (
+        "SELECT stamp FROM file WHERE stamp < ? AND stamp >= ? AND +state = 'done'"
+        f" ORDER BY stamp DESC LIMIT {MEDIAN_FILES}"
+    )
+    rows = view.rows(sql, (stamp, _days_before(stamp)))
+    return str(rows[-1][0]) if rows else ""
+
+
+def _rows(view: View, since: str) -> Iterator[_Row]:
+    """The files of the last days up to the newest that is done, by stamp, ignored ones left out.
+
+    Their seals are not checked: nothing is decided by them.
+    """
+    # The plus keeps SQLite from sorting all that are done.
+    newest = view.rows("SELECT stamp FROM file WHERE +state = 'done' ORDER BY stamp DESC LIMIT 1")
+    if not newest:
+        return
+    ((last,),) = newest
+    _check_stamp(view, last)
+    sql = (
+        'SELECT stamp, id, name, state, "offset", late, mtime_ns FROM file WHERE (stamp, id) > (?, ?) AND stamp <= ?'
+        f" AND state <> 'ignored' ORDER BY stamp, id LIMIT {_PAGE_ROWS}"
+    )
+    after = (max(since, _days_before(last)), 0)
+    while rows := view.rows(sql, (*after, last)):
+        for stamp, number, name, state, offset, late, mtime_ns in rows:
+            _check_stamp(view, stamp)
+            yield _Row(stamp, number, decode_name(name), state, offset, bool(late), mtime_ns)
+        after = rows[-1][:2]
+
+
+def _check_stamp(view: View, stamp: str) -> None:
+    try:
+        stamp_time(stamp)
+    except ValueError:
+        raise damaged(view.path, "the row of a file") from None
+
+
+def _days_before(stamp: str) -> str:
+    try:
+        return stamp_of(stamp_time(stamp) - timedelta(days=LOOK_BACK_DAYS))
+    except OverflowError:  # in the first days of the year 1
+        return ""
+
+
+def _gap(before: str, after: str, cadence_s: int, timezone: str) -> Gap | None:
+    """What is missing between two neighbouring stamps."""
+    # Nearly all neighbours are one cadence apart, or less, on any clock, and most are of one hour.
+    if before[:-2] == after[:-2] and (int(after[-2:]) - int(before[-2:])) * 60 < 2 * cadence_s:
+        return None
+    start = stamp_time(before)
+    if (stamp_time(after) - start).total_seconds() < 2 * cadence_s:
+        return None
+    zone = load_zone(timezone)
+    began_s = start.replace(tzinfo=zone).timestamp()
+    ended_s = stamp_time(after).replace(tzinfo=zone).timestamp()
+    missing = [
+        stamp
+        for step in range(1, int((ended_s - began_s) // cadence_s))
+        # An hour that the clock repeats has the same names again: they are not expected twice.
+        if before
+        < (stamp := stamp_of(datetime.fromtimestamp(began_s + step * cadence_s, zone)))
+        < after
+    ]
+    return Gap(missing[0], missing[-1], len(missing), after) if missing else None

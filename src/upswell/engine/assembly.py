@@ -1,0 +1,125 @@
+"""From what the kernel gives to the batch that is committed.
+
+Owns the checks and the bookkeeping between the two: the sums of every range, the batch's log, and which shards of the
+ledger are written anew. It reads and writes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from upswell import kernel
+from upswell.errors import UpswellError
+from upswell.kernel import Ledger, Range, Result, Scanned
+from upswell.reference.versions import Versions
+from upswell.source.file import File
+from upswell.state.batch import Batch, DroppedRejects, LogRange, Output
+from upswell.state.checkpoint import LedgerSizes
+from upswell.state.shard_files import ShardFile
+
+FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hundredths of a second
+
+Pairs = Sequence[tuple[Range, Scanned]]
+"""What was asked of the kernel, and what it took of it."""
+
+
+class LedgerChange(NamedTuple):
+    """What a batch stores of the ledger."""
+
+    delta: bytes = b""
+    """Its change, in the checkpoint."""
+    folds: Sequence[tuple[int, bytes]] = ()
+    """(shard, base blob) that are written anew there."""
+    shard_files: Sequence[ShardFile] = ()
+    """Of a ledger in files, those that were written."""
+
+
+def check_sums(pairs: Pairs) -> None:
+    """Every line has exactly one outcome, or the run stops: better no notification than a wrong one.
+
+    Raises UpswellError; nothing may be committed then.
+    """
+    for wanted, scanned in pairs:
+        if sum(scanned.outcomes) != scanned.lines or sum(scanned.rejects) != scanned.outcomes[0]:
+            raise UpswellError(
+                f"the counts of {wanted.name} do not add up: {scanned.lines} lines,"
+                f" outcomes {scanned.outcomes}, rejects {scanned.rejects}",
+                "nothing of this batch was committed; keep the file and report this",
+            )
+
+
+def assemble(
+    number: int,
+    pairs: Pairs,
+    result: Result,
+    *,
+    applications: Sequence[str],
+    versions: Versions,
+    files: Sequence[File],
+    ledger: LedgerChange,
+    day_open: int,
+    prune_before: int = 0,
+) -> Batch:
+    """The batch of what was taken. A range keeps its index in ``pairs`` as its sequence: notifications count by it."""
+    taken = [(at, pair) for at, pair in enumerate(pairs) if pair[1].end > pair[0].start]
+    scans = [scanned for _, (_, scanned) in taken]
+    return Batch(
+        number=number,
+        ranges=[
+            LogRange(
+                batch=number,
+                sequence=at,
+                file=wanted.name,
+                stamp=wanted.stamp,
+                start=wanted.start,
+                end=scanned.end,
+                newest_stamp=wanted.newest_stamp,
+                versions=versions,
+            )
+            for at, (wanted, scanned) in taken
+        ],
+        files=files,
+        applications=applications,
+        outputs=[Output(applications[index], content) for index, content in result.outputs],
+        notifications=result.notifications,
+        rejects=result.rejects,
+        dropped=[
+            DroppedRejects(at, *scanned.rejects_dropped)
+            for at, (_, scanned) in taken
+            if scanned.rejects_dropped
+        ],
+        delta=ledger.delta,
+        folds=ledger.folds,
+        shard_files=ledger.shard_files,
+        day_open=day_open,
+        lines=sum(scanned.lines for scanned in scans),
+        control_outputs=[
+            Output(applications[index], content) for index, content in result.control_outputs
+        ],
+        control=result.control_notifications,
+        prune_before=prune_before,
+        outcomes=_sum(kernel.OUTCOMES, [scanned.outcomes for scanned in scans]),
+        reasons=_sum(kernel.REASONS, [scanned.rejects for scanned in scans]),
+    )
+
+
+def folds(ledger: Ledger, sizes: LedgerSizes, delta_bytes: int) -> list[tuple[int, bytes]]:
+    """The shards to write anew with this batch, so that a restart never has many deltas to replay.
+
+    Twice the delta's bytes are folded, oldest shard first, once the deltas outgrow half of the bases: the cost of a
+    commit follows what changed, and what is kept stays within a small multiple of what lives.
+    """
+    if sizes.deltas + delta_bytes <= max(FOLD_BYTES_MIN, sizes.bases // 2):
+        return []
+    chosen: list[tuple[int, bytes]] = []
+    left_bytes = 2 * delta_bytes
+    for shard in sizes.oldest_shards:
+        content = ledger.shard(shard)
+        chosen.append((shard, content))
+        left_bytes -= len(content)
+        if left_bytes <= 0:
+            break
+    return chosen
+
+
+def _sum(names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, int]:
+    return {name: sum(row[at] for row in rows) for at, name in enumerate(names)}

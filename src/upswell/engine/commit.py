@@ -1,0 +1,181 @@
+"""The order in which a batch becomes durable and visible, and how a restart puts right what a crash cut off.
+
+Owns that order and nothing else; both engines go through it. A batch is true once its transaction is committed: before
+that nothing of it can be seen, after it everything will be, whatever is killed. A staged file that is still there has
+not been published, one that is gone has: there is no other note of it that could be wrong.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from upswell.errors import ConfigError, StorageError, UpswellError
+from upswell.output.names import Staged, parse_staged
+from upswell.output.reject_files import Rejects
+from upswell.output.sink import Sink
+from upswell.privacy import escape
+from upswell.state.batch import Batch
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.connection import DAMAGED_HINT, RESTORE_HINT
+
+
+class Recovered(NamedTuple):
+    """What recovery found to do."""
+
+    published: int
+    """Staged files of committed batches that were moved to their places."""
+    rebuilt: int
+    """Those among them whose content was damaged and was made again."""
+    removed: int
+    """Staged files of batches that were never committed."""
+    rejects_removed: int
+    """Reject files of such batches."""
+
+    def words(self) -> dict[str, int]:
+        """What was done, by name; empty after a clean stop."""
+        return {name: count for name, count in self._asdict().items() if count}
+
+
+class Committer:
+    """Commits batches, one after the other, into one checkpoint and one OUTPUT."""
+
+    def __init__(self, checkpoint: Checkpoint, sink: Sink) -> None:
+        self.checkpoint = checkpoint
+        self.sink = sink
+        self.rejects = Rejects(checkpoint.state_dir)
+
+    def recover(self) -> Recovered:
+        """Finish or undo what the last run left. Once, at the start, before anything is read.
+
+        Killed anywhere it can be run again: it removes what no commit vouches for, moves what one does, and replaces
+        damaged content in one step.
+
+        Raises:
+            ConfigError: the state belongs to another OUTPUT. StorageError: OUTPUT has seen batches that the state does
+                not know, or a committed file can be neither read nor made again.
+        """
+        self._check_identity()
+        last = self.checkpoint.last_batch()
+        # The mark may have been restored together with an older state; the files that are still there were not.
+        seen = max([self.sink.begun, *(one.batch for one in self.sink.published())])
+        if seen > last:
+            raise StorageError(
+                f"OUTPUT has had notifications of batch {seen}, but the state ends at batch {last}: it is"
+                " older, so going on would send them twice",
+                f"was its database changed or restored by hand? Put the newer one back, or {RESTORE_HINT}",
+            )
+        rejects_removed = self.rejects.remove_after(last)
+        self.rejects.finish(self.checkpoint.has_rejects)
+        self.sink.remove_unfinished()
+        first = self.checkpoint.first_batch()
+        orphans, staged, rebuilt = [], [], 0
+        for name in self.sink.staged_names():
+            parsed = parse_staged(name)
+            if parsed is None:
+                continue  # not ours: `upswell state verify` tells of it
+            if not first <= parsed.batch <= last:
+                orphans.append(name)
+                continue
+            one = self._committed(name, parsed.batch)
+            staged.append(one)
+            rebuilt += self._make_whole(one)
+        removed = self.sink.remove_staged(orphans)
+        self.sink.publish(staged)
+        return Recovered(len(staged), rebuilt, removed, rejects_removed)
+
+    def commit(self, batch: Batch) -> None:
+        """Make a batch true and visible. When it returns, all of it is durable.
+
+        In this order, and a crash after each step leaves:
+
+        1. Outputs are staged, rejects written, all fsynced: files that no commit vouches for. Recovery removes them,
+           and the batch is made again.
+        2. The transaction: the batch is true. Recovery moves its staged files.
+        3. Each staged file is moved to its application: some staged, some published. Recovery moves the rest; a
+           consumer that took the others at once gets none of them again.
+        4. The directories are fsynced: nothing is left to do.
+
+        Any error leaves the same as a crash would, and nothing is tried twice: stop, and let the restart recover.
+
+        Raises:
+            StorageError: the disk or the database failed. UpswellError: the batch contradicts itself or a cap that
+                was already used; then nothing of it is true.
+        """
+        self._check_sums(batch)
+        outputs, control_outputs = batch.outputs, batch.control_outputs
+        ids = self.checkpoint.application_ids(
+            output.application for output in (*outputs, *control_outputs)
+        )
+        staged = self.sink.stage(
+            batch.number,
+            batch.stamp,
+            *(
+                ((ids[one.application], one.application, one.content) for one in some)
+                for some in (outputs, control_outputs)
+            ),
+        )
+        self.rejects.write(batch.number, batch.rejects)
+        self.checkpoint.append(batch, staged)
+        self.sink.publish(staged)
+
+    def _check_identity(self) -> None:
+        known = self.checkpoint.meta().get("output_id")
+        if known is None:
+            self.checkpoint.set_meta({"output_id": self.sink.identity})
+        elif known != self.sink.identity:
+            raise ConfigError(
+                f"the state {escape(str(self.checkpoint.state_dir))} belongs to another OUTPUT than"
+                f" {escape(str(self.sink.output))}",
+                "give the OUTPUT that it was begun with, or another --state",
+            )
+
+    def _committed(self, name: str, batch: int) -> Staged:
+        one = self.checkpoint.staged(batch).get(name)
+        if one is None:
+            raise StorageError(
+                f"the staged file {name} is of a committed batch, but the state knows nothing of it",
+                DAMAGED_HINT,
+            )
+        return one
+
+    def _make_whole(self, one: Staged) -> bool:
+        """Make a damaged staged file again from the notifications; whether it was damaged."""
+        if self.sink.is_whole(one):
+            return False
+        content = self.checkpoint.notified_lines(one)
+        self.sink.rebuild(one, content)
+        if not self.sink.is_whole(one):
+            raise StorageError(
+                f"the staged file {one.staged_name} is damaged, and so are the notifications to make it from",
+                DAMAGED_HINT,
+            )
+        return True
+
+    def _check_sums(self, batch: Batch) -> None:
+        """The last look before anything is written: every line has one outcome, every notification one line."""
+        expected = self.checkpoint.last_batch() + 1
+        notified, control = (batch.outcomes.get(name, 0) for name in ("notified", "control"))
+        written, control_written = (
+            sum(output.content.count(b"\n") for output in outputs)
+            for outputs in (batch.outputs, batch.control_outputs)
+        )
+        wrong = _difference(
+            ("the number of the batch", batch.number, expected),
+            ("lines by outcome", sum(batch.outcomes.values()), batch.lines),
+            ("rejects by reason", sum(batch.reasons.values()), batch.outcomes.get("rejected", 0)),
+            ("notifications", len(batch.notifications), notified),
+            ("lines of output", written, notified),
+            ("notifications of the control group", len(batch.control), control),
+            ("lines of its output", control_written, control),
+            ("reference versions", len({taken.versions for taken in batch.ranges}), 1),
+        )
+        if wrong:
+            raise UpswellError(
+                f"batch {batch.number} does not add up: {', '.join(wrong)}",
+                "nothing of it was committed or published; please report this",
+            )
+
+
+def _difference(*sums: tuple[str, int, int]) -> Sequence[str]:
+    return [
+        f"{what}: {found} instead of {wanted}" for what, found, wanted in sums if found != wanted
+    ]

@@ -1,0 +1,1 @@
+"""The same batches, computed as jobs of Apache Spark."""

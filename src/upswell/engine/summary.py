@@ -1,0 +1,164 @@
+"""What a run has done so far, and the sentences its operator must hear.
+
+Owns the running counts and the two observations that need more than one line to be made: records over their threshold
+but outside their hours, and data that hardly matches the segment at all. It prints nothing; msisdns in its sentences
+are masked.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from upswell import kernel
+from upswell.kernel import Result, Segment
+from upswell.privacy import escape, mask, mask_line, show_format
+from upswell.reference.rules import Ruleset
+from upswell.reference.versions import Versions
+from upswell.semantics import Record, parse_record
+from upswell.source.file import STATES
+from upswell.state.rows import Totals
+from upswell.zones import DAY_MAX, Zones
+
+MATCHED_MIN_RATIO = 0.001  # below it something is wrong with the formats, not with the customers
+MATCHED_SAMPLE_RECORDS = 10_000
+
+
+class Standing(NamedTuple):
+    """Where a run stands at one moment, beside its counts: see ``standing``."""
+
+    versions: Versions = Versions("", "")
+    """Those in force; empty before the first."""
+    rules: int = 0
+    dials: int = 0
+    totals: int | None = None
+    """Live totals of the ledger; None: it is not in this process."""
+    caps: int | None = None
+    """Its live caps, likewise."""
+    oldest_at_s: float = 0.0
+    """When the oldest file of the backlog was last changed: seconds since the epoch; 0: there is none."""
+    suppressed: int = 0
+    """Dials of the suppression list."""
+    applications: tuple[str, ...] = ()
+    """Those of the rules in force."""
+    archive_held: int = 0
+    """Finished files that need somebody's hand on their way to the archive."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What this run has done so far."""
+
+    batches: int = 0
+    lines: int = 0
+    bytes: int = 0
+    outcomes: Counter[str] = field(
+        default_factory=lambda: Counter(dict.fromkeys(kernel.OUTCOMES, 0))
+    )
+    rejects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(kernel.REASONS, 0)))
+    notifications: Counter[str] = field(default_factory=Counter)
+    control: Counter[str] = field(default_factory=Counter)
+    """By application: notifications of the control group, which are not among the others."""
+    files: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    """Files that this run read or whose state it decided, by state."""
+    backlog_files: int = 0
+    backlog_bytes: int = 0
+    elapsed_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    """Sentences for the operator."""
+    before: Totals | None = None
+    """What earlier runs of this state had done when this one began."""
+    notified_before: dict[str, int] = field(default_factory=dict)
+    """Their notifications by application."""
+    commit_s: float = 0.0
+    """How long the last commit took."""
+    committed_at_s: float = 0.0
+    """When the last commit of this state was made: seconds since the epoch; 0: none yet."""
+    data_away: bool = False
+    """DATA could not be listed at the last look."""
+    refused_edits: int = 0
+    """Of SEGMENT and RULES."""
+    out_of_step: Counter[str] = field(default_factory=Counter)
+    """Files missing, late and unusual."""
+    standing: Standing = field(default_factory=Standing)
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``run --once --json`` ends with."""
+        return {
+            "lines": self.lines,
+            "outcomes": dict(self.outcomes),
+            "rejects": dict(self.rejects),
+            # By name: the order in which they came hangs on where batches ended.
+            "notifications": dict(sorted(self.notifications.items())),
+            "control": dict(sorted(self.control.items())),
+            "files": dict(self.files),
+            "batches": self.batches,
+            "bytes": self.bytes,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "warnings": self.warnings,
+        }
+
+
+def describe_unmatched(summary: Summary) -> str:
+    """That hardly any record matches the segment, in words; "" when enough do, or too few were read to tell."""
+    outcomes = summary.outcomes
+    records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
+    matched = records - outcomes["not_in_segment"]
+    if records < MATCHED_SAMPLE_RECORDS or matched >= records * MATCHED_MIN_RATIO:
+        return ""
+    return f"only {matched:,} of {records:,} records match the segment"
+
+
+class Observations:
+    """What is counted over a whole run to be said once, at its end."""
+
+    def __init__(self, zones: Zones) -> None:
+        self._zones = zones
+        self._outside_over = 0
+        self._outside_example = ""
+        self._unmatched = ""
+        self._dial = ""
+
+    def add(self, result: Result, names: list[str], ruleset: Ruleset) -> None:
+        """Take in one batch. ``names``: of the files of the result's ranges."""
+        self._outside_over += result.outside_over
+        if result.outside_over_example and not self._outside_example:
+            index, byte, raw = result.outside_over_example
+            self._outside_example = self._describe_outside(
+                raw, f"{names[index]} byte {byte}", ruleset
+            )
+        self._unmatched = self._unmatched or result.unmatched_example or ""
+
+    def sentences(self, summary: Summary, segment: Callable[[], Segment]) -> dict[str, str]:
+        """What the operator must hear about the lines so far, by kind. ``segment``: asked for when a dial is shown."""
+        found = {}
+        if self._outside_over:
+            many = (
+                "1 record over its threshold but outside its hours"
+                if self._outside_over == 1
+                else f"{self._outside_over:,} records over their threshold but outside their hours"
+            )
+            found["outside_over"] = f"{many}: {self._outside_example}"
+        if unmatched := describe_unmatched(summary):
+            # All dials are looked at for it, so it is not sought before somebody must see it, and once.
+            self._dial = self._dial or segment().sample(1)[0]
+            found["unmatched"] = (
+                f"{unmatched}: DATA writes dials like"
+                f" {show_format(self._unmatched)}, SEGMENT like {show_format(self._dial)};"
+                " write both in one form"
+            )
+        return found
+
+    def _describe_outside(self, raw: bytes, where: str, ruleset: Ruleset) -> str:
+        record = parse_record(raw, DAY_MAX)
+        if not isinstance(record, Record):
+            return f"{mask_line(raw)} in {where}"
+        rules = [rule for rule in ruleset.rules if rule.service == record.service]
+        windows = ", ".join(rule.window() for rule in rules)
+        minute = self._zones.convert(record.moment).minute
+        return (
+            f"{mask(record.msisdn)} used {record.volume:,} of {escape(rules[0].application)} at"
+            f" {record.moment:%H:%M} ({minute // 60:02}:{minute % 60:02} in the rules' zone"
+            f" {self._zones.rules}), its hours are {windows} ({where}). If DATA's clock is not the"
+            " rules' clock, set data_timezone and rules_timezone"
+        )

@@ -1,0 +1,126 @@
+"""The answer to generated data: what `run --once` on the finished directory must publish and count.
+
+Owns the decision what becomes of each file, made once more and apart from the engine's, out of what the generator knows
+it made; the lines are the business of the reference. It reads whole files and is slow (under 100,000 lines a second):
+it is for small and middling sizes.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.errors import ConfigError, UsageError
+from upswell.generate.file_faults import FILE_FAULTS, read_content
+from upswell.generate.generator import MadeFile
+from upswell.privacy import escape
+from upswell.reference.application import directory_name
+from upswell.reference.rules import Ruleset
+from upswell.semantics import OUTCOMES, REASONS, Reference, Taken
+from upswell.source.file import STATES, State
+from upswell.storage.new_file import make_directory, write_file
+from upswell.zones import stamp_time
+
+MAX_STAMP_AHEAD = timedelta(days=1)
+COUNTS_NAME = "counts.json"
+
+
+class Answer(NamedTuple):
+    """What a run must say and publish."""
+
+    outputs: dict[str, bytes]
+    """By application, those with notifications only: the lines in order of emission."""
+    lines: int
+    outcomes: dict[str, int]
+    """Every one, zeros included."""
+    rejects: dict[str, int]
+    """By reason, zeros included."""
+    notifications: dict[str, int]
+    """By application, zeros included."""
+    files: dict[str, int]
+    """By state, zeros included."""
+
+
+def compute_answer(
+    data: Path,
+    made: Iterable[MadeFile],
+    ruleset: Ruleset,
+    dials: Collection[str],
+    reference: Reference | None = None,
+) -> Answer:
+    """The answer to the files made in ``data``. ``reference``: a fresh one, with settings other than the default's.
+
+    Raises ConfigError when ``data`` holds more than was made.
+    """
+    made = list(made)
+    check_nothing_else(data, {file.name for file in made})
+    reference = reference or Reference()
+    states: Counter[State] = Counter()
+    newest = ""
+    seen: set[bytes] = set()
+    """Digests of the files that held a record."""
+    # Arrival order of files found together; those without a stamp are ignored.
+    for file in sorted(made, key=lambda made: (made.stamp, os.fsencode(made.name))):
+        state = _state_before_content(file)
+        if state == "done":
+            content = b"".join(read_content(data / file.name))
+            digest = hashlib.sha256(content).digest()
+            if digest in seen:
+                state = "duplicate"
+            elif content:
+                newest = max(newest, file.stamp)
+                taken = Taken(file.name, 0, content, file.stamp, newest)
+                if any(line.record for line in reference.take(taken, dials, ruleset.rules)):
+                    seen.add(digest)
+        states[state] += 1
+    applications = ruleset.applications()
+    return Answer(
+        {name: b"".join(lines) for name, lines in reference.outputs.items()},
+        reference.lines,
+        {outcome: reference.counts[outcome] for outcome in OUTCOMES},
+        {reason: reference.reasons[reason] for reason in REASONS},
+        {name: len(reference.outputs.get(name, ())) for name in applications},
+        {state: states[state] for state in STATES},
+    )
+
+
+def write_answer(path: Path, data: Path, answer: Answer) -> None:
+    """Write a directory of ``<application directory>.csv`` and ``counts.json``, made when its parent exists.
+
+    Raises UsageError when it would lie in DATA, ConfigError when it holds something else, and OutputUnwritable or
+    StorageError as write_file does.
+    """
+    if path.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"{path}: lies in the data", "choose a path outside of it for the answer")
+    make_directory(path)
+    counts = {name: value for name, value in answer._asdict().items() if name != "outputs"}
+    files = {f"{directory_name(name)}.csv": content for name, content in answer.outputs.items()}
+    files[COUNTS_NAME] = (json.dumps(counts, indent=2, ensure_ascii=False) + "\n").encode()
+    check_nothing_else(path, files)
+    for name, content in files.items():
+        write_file(path / name, (content,))
+
+
+def check_nothing_else(directory: Path, names: Collection[str]) -> None:
+    """Raise ConfigError when the directory holds more: an answer would be one to another question."""
+    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in names)
+    if others:
+        raise ConfigError(
+            f"{escape(str(directory))}: holds {escape(others[0])}, which was not made now",
+            "an answer needs a directory of its own: choose one that is empty or new",
+        )
+
+
+def _state_before_content(file: MadeFile) -> State:
+    """Its state as far as its name and the fault in it decide it; "done" when its content decides."""
+    state: State = FILE_FAULTS[file.kind].state if file.kind else "done"
+    if state == "ignored":
+        return state
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if state == "held" or stamp_time(file.stamp) > now + MAX_STAMP_AHEAD:
+        return "held"
+    return "done"

@@ -1,0 +1,1 @@
+"""OUTPUT and reject files: staged, published, never replaced."""

@@ -1,0 +1,1 @@
+"""RULES, SEGMENT, suppression and policy: parsed, versioned, active."""

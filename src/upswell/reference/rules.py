@@ -1,0 +1,247 @@
+"""RULES.csv: what a rule is, which lines are refused and why, and how two versions differ in words.
+
+Owns the grammar of RULES and the directory name of an application. It reads no files; a line that is no rule is a
+Problem with its file, line, reason and what to write instead, never an exception. Among the rules of one Ruleset at
+most one fits a record: a service has one application, and its windows do not overlap.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from upswell.privacy import mask_digits
+from upswell.reference.application import directory_name
+from upswell.reference.segment import BYTE_ORDER_MARK
+
+DAY_MIN = 24 * 60
+DIRECTORY_BYTES_MAX = 200
+_SHOWN_CHARS_MAX = 60
+_FIELD = re.compile(r'[ \t]*(?:"([^"]*(?:""[^"]*)*)"[ \t]*|([^,"\r\n]*))(,|\r?\n|\r?\Z)')
+_TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?")
+
+
+class Rule(NamedTuple):
+    """A service, its application, the window in minutes of the day, and the volume to exceed."""
+
+    service: int
+    application: str
+    start_min: int
+    end_min: int
+    """1 to 1440, exclusive; before start_min when the window crosses midnight."""
+    threshold: int
+
+    def covers(self, minute: int) -> bool:
+        """Whether this minute of the day lies in the window."""
+        if self.start_min < self.end_min:
+            return self.start_min <= minute < self.end_min
+        return minute >= self.start_min or minute < self.end_min
+
+    def window(self) -> str:
+        """The window as people write it: "9-18", "22:30-6"."""
+        return f"{_clock(self.start_min)}-{_clock(self.end_min)}"
+
+
+class Problem(NamedTuple):
+    """A line of RULES that is no rule."""
+
+    file: str
+    line: int
+    reason: str
+    """A slug out of a closed list: see REASONS."""
+    message: str
+    """What is wrong and what to write instead."""
+
+
+class Ruleset(NamedTuple):
+    """The rules of a version, and what was refused."""
+
+    rules: tuple[Rule, ...]
+    problems: tuple[Problem, ...]
+
+    def applications(self) -> list[str]:
+        """The applications' names, each once, in order of first appearance."""
+        return list(dict.fromkeys(rule.application for rule in self.rules))
+
+
+REASONS = {
+    "csv": "the line cannot be split into fields",
+    "utf8": "the line is not UTF-8",
+    "columns": "it has not exactly five fields",
+    "service": "the service is not a number of 1 to 9 digits",
+    "application": "the application's name is empty or too long for a directory",
+    "start": "the start time is not 0:00 to 23:59",
+    "end": "the end time is not 0:01 to 24:00",
+    "empty_window": "start and end are the same",
+    "threshold": "the total volume is not a whole number of up to 15 digits",
+    "service_name": "the service has another application name above",
+    "overlap": "the window overlaps one of the same service above",
+    "name_twin": "the name differs from one above only in case or Unicode form",
+}
+
+
+def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
+    """Parse the contents of RULES' files, (name, content) in order; a later line never breaks an earlier one."""
+    accepted = _Accepted()
+    problems: list[Problem] = []
+    for name, data in files:
+        for line, fields in _rows(data):
+            found = fields if isinstance(fields, tuple) else _parse_fields(fields)
+            refused = (
+                accepted.add(found, f"{mask_digits(name)}:{line}")
+                if isinstance(found, Rule)
+                else found
+            )
+            if refused is not None:
+                problems.append(Problem(name, line, *refused))
+    return Ruleset(tuple(accepted.rules), tuple(problems))
+
+
+def describe_change(old: Ruleset, new: Ruleset) -> list[str]:
+    """What changed from one version to the next, a phrase each: "Youtube 99 -> 120", "Twitter (1) 8-20 added"."""
+    before = {(rule.service, rule.start_min, rule.end_min): rule for rule in old.rules}
+    after = {(rule.service, rule.start_min, rule.end_min): rule for rule in new.rules}
+    phrases = []
+    for where, rule in after.items():
+        was = before.get(where)
+        label = f"{rule.application} ({rule.service}) {rule.window()}"
+        if was is None:
+            phrases.append(f"{label} over {rule.threshold:,} added")
+            continue
+        if was.application != rule.application:
+            phrases.append(f"service {rule.service}: {was.application} is now {rule.application}")
+        if was.threshold != rule.threshold:
+            phrases.append(f"{rule.application} {was.threshold:,} -> {rule.threshold:,}")
+    phrases.extend(
+        f"{rule.application} ({rule.service}) {rule.window()} removed"
+        for where, rule in before.items()
+        if where not in after
+    )
+    return phrases
+
+
+def _clock(minute: int) -> str:
+    hour, rest = divmod(minute, 60)
+    return f"{hour}:{rest:02}" if rest else str(hour)
+
+
+def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
+    """(line, its fields or the (reason, message) for which it has none), without blank and header lines."""
+    text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
+    at, line = 0, 1
+    while at < len(text):
+        fields, end = _split_row(text, at)
+        first, at, line = line, end, line + text.count("\n", at, end)
+        if fields is None:
+            yield (
+                first,
+                ("csv", 'its quotes do not pair up: write "News, 24" or "the ""best"" news"'),
+            )
+        elif fields == [""] or (first == 1 and not any(map(re.compile("[0-9]").search, fields))):
+            continue
+        elif any("\udc80" <= char <= "\udcff" for field in fields for char in field):
+            yield first, ("utf8", "it is not UTF-8: save the file as UTF-8")
+        else:
+            yield first, fields
+
+
+def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
+    """The fields of the row that starts here, blanks around them trimmed, and where the next row starts.
+
+    The csv module has no word for blanks around a quoted field, and takes what follows an unpaired quote along.
+    None for the fields of a row that cannot be split, which then ends with its line.
+    """
+    fields = []
+    start = at
+    while match := _FIELD.match(text, at):
+        quoted, plain, separator = match.groups()
+        fields.append(
+            plain.strip(" \t") if quoted is None else quoted.replace('""', '"').strip(" \t")
+        )
+        at = match.end()
+        if separator != ",":
+            return fields, at
+    newline = text.find("\n", start)
+    return None, len(text) if newline < 0 else newline + 1
+
+
+def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
+    if len(fields) != 5:
+        return "columns", (
+            f"it has {len(fields)} field(s) instead of five: service,name,start,end,total volume"
+            " (a name with a comma goes in double quotes)"
+        )
+    service, name, start, end, threshold = fields
+    if not re.fullmatch("[0-9]{1,9}", service):
+        return "service", f"service {_quote(service)} is not a number: write 1 to 9 digits"
+    name = unicodedata.normalize("NFC", name)
+    if not 1 <= len(directory_name(name).encode()) <= DIRECTORY_BYTES_MAX:
+        return "application", (
+            f"the name is empty or its directory would be over {DIRECTORY_BYTES_MAX} bytes: write a shorter one"
+            if name
+            else "the application's name is empty: write one"
+        )
+    start_min, end_min = _minutes(start), _minutes(end)
+    if start_min is None or start_min >= DAY_MIN:
+        return "start", f"start {_quote(start)} is not a time: write an hour from 0 to 23, or 8:30"
+    if end_min is None:
+        return "end", f"end {_quote(end)} is not a time: write an hour from 1 to 24, or 18:30"
+    if start_min == end_min:
+        return "empty_window", "start and end are the same: write 0,24 for the whole day"
+    if not re.fullmatch("[0-9]{1,15}", threshold):
+        return (
+            "threshold",
+            f"total volume {_quote(threshold)} is not a whole number of up to 15 digits",
+        )
+    return Rule(int(service), name, start_min, end_min or DAY_MIN, int(threshold))
+
+
+def _quote(text: str) -> str:
+    """What stands in RULES as a message shows it: short, safe, and without a dial that got there by mistake."""
+    shown = mask_digits(text)
+    return f"'{shown if len(shown) <= _SHOWN_CHARS_MAX else shown[: _SHOWN_CHARS_MAX - 1] + '…'}'"
+
+
+def _minutes(text: str) -> int | None:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    hour, minute = int(match[1]), int(match[2] or 0)
+    total = hour * 60 + minute
+    return total if minute < 60 and total <= DAY_MIN else None
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+class _Accepted:
+    """The rules taken so far, indexed so that a million lines stay quick to check."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+        self._by_service: dict[int, list[tuple[Rule, str]]] = {}
+        self._by_name: dict[str, tuple[str, str]] = {}
+
+    def add(self, rule: Rule, where: str) -> tuple[str, str] | None:
+        """Take the rule, or say (reason, message) why it cannot stand beside the earlier ones."""
+        same_service = self._by_service.setdefault(rule.service, [])
+        for other, there in same_service:
+            if other.application != rule.application:
+                return "service_name", (
+                    f"service {rule.service} is named {_quote(rule.application)} here and"
+                    f" {_quote(other.application)} at {there}: give it one name"
+                )
+            if rule.covers(other.start_min) or other.covers(rule.start_min):
+                return "overlap", (
+                    f"window {rule.window()} of service {rule.service} overlaps {other.window()}"
+                    f" at {there}: change one of them"
+                )
+        name, there = self._by_name.setdefault(_fold(rule.application), (rule.application, where))
+        if name != rule.application:
+            return "name_twin", (
+                f"the name {_quote(rule.application)} is written {_quote(name)} at {there}: write it one way"
+            )
+        same_service.append((rule, where))
+        self.rules.append(rule)
+        return None

@@ -1,0 +1,1 @@
+"""DATA: which bytes of which files are next."""

@@ -1,0 +1,1 @@
+"""The checkpoint: one writer, many readers, one schema, all SQL."""

@@ -1,0 +1,103 @@
+"""The values that pass between source, kernel, sink, checkpoint and commit.
+
+Owns their shape and the closed list of file states; does nothing. A File is where one DATA file stands; a Batch is
+everything that one commit makes true at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from upswell.reference.versions import Versions
+from upswell.source.file import File
+
+if TYPE_CHECKING:  # the kernel comes with it, which not everybody needs who names a state
+    from upswell.state.shard_files import ShardFile
+
+
+class LogRange(NamedTuple):
+    """One line of the log: the bytes [start, end) of a file that a batch took, in commit order."""
+
+    batch: int
+    sequence: int
+    file: str
+    stamp: str
+    start: int
+    end: int
+    newest_stamp: str
+    versions: Versions
+
+
+class Output(NamedTuple):
+    """What one application gets from one batch."""
+
+    application: str
+    content: bytes
+    """Raw lines, each with a newline, in input order."""
+
+
+class Notification(NamedTuple):
+    """A record that was emitted. The kernel's plain tuples of this shape are used as they come: there may be many."""
+
+    day: int
+    application: int
+    """Index among the batch's applications."""
+    msisdn: str
+    sequence: int
+    """Of its range in the batch; with `byte` it gives the order of emission."""
+    byte: int
+    raw: bytes
+    """Without its line end."""
+
+
+class DroppedRejects(NamedTuple):
+    """Rejects of a file beyond what is written: counted, with the byte range they lie in."""
+
+    sequence: int
+    lines: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that one commit makes true at once."""
+
+    number: int
+    """From 1, without a hole."""
+    ranges: Sequence[LogRange]
+    files: Sequence[File]
+    """The new rows of the files it read, and of any others whose state changed."""
+    outputs: Sequence[Output]
+    """Applications with notifications only."""
+    applications: Sequence[str]
+    """The names that Notification.application counts in: those of the rules in force."""
+    notifications: Sequence[tuple[int, int, str, int, int, bytes]]
+    """In the shape of Notification, sorted by day, application and msisdn."""
+    rejects: bytes
+    """Encoded rejects, empty when there are none."""
+    dropped: Sequence[DroppedRejects]
+    delta: bytes
+    """The ledger's change, empty when there is none."""
+    folds: Sequence[tuple[int, bytes]]
+    """(shard, base blob that holds this batch too)."""
+    day_open: int
+    """First open day after this batch."""
+    lines: int
+    outcomes: dict[str, int]
+    """Every outcome, zeros included."""
+    reasons: dict[str, int]
+    """Every reject reason, zeros included."""
+    shard_files: "Sequence[ShardFile]" = ()
+    """Of a ledger in files, those that the batch's tasks wrote, in the place of delta and folds."""
+    control_outputs: Sequence[Output] = ()
+    """As outputs, of the control group."""
+    control: Sequence[tuple[int, int, str, int, int, bytes]] = ()
+    """As notifications, of the control group."""
+    prune_before: int = 0
+    """Notifications of earlier days are no longer kept; 0: all are."""
+
+    @property
+    def stamp(self) -> str:
+        """The stamp that its output files carry: that of its first range."""
+        return self.ranges[0].stamp

@@ -1,0 +1,67 @@
+"""The ledger out of one form into the other: rows of the database, or files of so many shards.
+
+Owns both ways. It decides nothing about what is in a ledger, and leaves the form that it reads as it is: the other
+counts only once a commit names it. No more than one shard's file is in memory at a time, unless the ledger was kept by
+one machine, whose memory holds it.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from upswell.config.settings import threads_default
+from upswell.errors import StorageError
+from upswell.kernel import SHARDS, Ledger
+from upswell.state.connection import damaged
+from upswell.state.ledger_directory import check_seen
+from upswell.state.reader import View
+from upswell.state.shard_files import ShardFile, kernel_shards, write_shard_file
+from upswell.storage.files import RECOVERS, faults
+
+
+def to_bases(view: View) -> Iterator[tuple[int, bytes]]:
+    """Each of the kernel's shards that may hold something as a base, as of the last batch.
+
+    Raises StorageError when the ledger is damaged.
+    """
+    base_rows, delta_rows, file_rows = view.ledger_rows()
+    if not file_rows:
+        ledger = _load(view, *view.ledger_of(base_rows, delta_rows, []))
+        yield from ((shard, ledger.shard(shard)) for shard in range(SHARDS))
+    shards = int(view.meta().get("spark_shards", "1"))
+    for number, rows in groupby(file_rows, key=lambda row: row[0]):
+        ledger = _load(view, *view.ledger_of([], [], [*rows]))
+        yield from ((shard, ledger.shard(shard)) for shard in kernel_shards(number, shards))
+
+
+def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
+    """Write the ledger that the database holds to the files of an attempt, as of the last batch; durable then.
+
+    [] when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
+    """
+    # A ledger that was kept on a cluster comes without the bases of shards that nobody was in.
+    imported = any(view.ledger_bases())
+    deltas = list(view.ledger_deltas())
+    if not imported and not deltas:
+        return []
+    # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
+    whole = None if imported else _load(view, [], deltas)
+    files = []
+    for number in range(shards):
+        own = kernel_shards(number, shards)
+        ledger = whole or _load(view, view.ledger_bases(own), [])
+        blobs = [ledger.shard(shard) for shard in own]
+        with faults(view.ledger_dir, StorageError, RECOVERS):
+            files.append(
+                write_shard_file(view.ledger_dir, number, view.last_batch(), attempt, "base", blobs)
+            )
+    check_seen(view.ledger_dir, files)
+    return files
+
+
+def _load(
+    view: View, bases: Iterable[tuple[int, bytes]], deltas: Iterable[tuple[int, bytes]]
+) -> Ledger:
+    try:
+        return Ledger.load(bases, deltas, view.day_open(), threads_default())
+    except ValueError as error:
+        raise damaged(view.path, f"the ledger: {error}") from error

@@ -1,0 +1,154 @@
+"""A copy of a state that can be put in its place: taken while a run writes it or not, whole or not there at all.
+
+Owns what belongs to a copy: the database as of one moment, the files that hold the ledger of a cluster's run then, the
+reject files of its batches, and the identity of the OUTPUT that it belongs to. It never writes to the state. It holds
+one read transaction while the database is copied, so a run goes on beside it, and its write-ahead log grows until then.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from upswell.errors import StorageError, UsageError
+from upswell.output.names import IDENTITY, STAGING, parse_rejects
+from upswell.privacy import escape
+from upswell.state import ledger_directory
+from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
+from upswell.state.reader import View
+from upswell.state.rows import CommittedBatch
+from upswell.state.shard_files import DamagedShard, ShardFile, shard_content
+from upswell.storage import syscalls
+from upswell.storage.files import create_file, directory, faults, list_names, masked, read_file
+
+REJECTS = "rejects"
+_COPIES_MAX = 20  # of the database: each time fewer files are new
+_PARTIAL = ".partial"
+
+
+class Backup(NamedTuple):
+    """What a copy holds."""
+
+    last_batch: int
+    """0 before the first commit."""
+    committed_at: str
+    """Of that batch: UTC, ISO 8601; "" before the first."""
+    bytes: int
+    """Of the database, the ledger's files and the reject files."""
+
+
+def back_up(state_dir: Path, target: Path) -> Backup:
+    """Copy the state to ``target``, which must not be there and whose parent must; durable when it returns.
+
+    A crash leaves ``target`` with ``.partial`` at its end, which says that it is none, and may be removed.
+
+    Raises UsageError when ``target`` is there, StorageError when there is no state, a file of its ledger is damaged, or
+    the disk fails.
+    """
+    partial = target.with_name(target.name + _PARTIAL)
+    for path in (target, partial):
+        if os.path.lexists(path):
+            raise UsageError(
+                f"{escape(str(path))} is there already",
+                "name a directory that is not, or remove it",
+            )
+    with (
+        closing(open_reader(state_dir)) as source,
+        faults(target, StorageError, "name a place whose parent is there, with enough room"),
+    ):
+        with masked(0o077):
+            syscalls.mkdir(partial, 0o700)
+            with directory(partial) as fd:
+                create_file(DATABASE, fd, b"", 0o600)
+            meta, last, ledger_bytes = _copy_ledger(source, state_dir, partial)
+            number = last.number if last else 0
+            with directory(partial) as fd:
+                if "output_id" in meta:
+                    create_file(IDENTITY, fd, f"{meta['output_id']}\n".encode(), 0o600)
+                # As in OUTPUT: nothing that waits to be published is in it, since only OUTPUT knows of that.
+                syscalls.mkdir(STAGING, 0o700, dir_fd=fd)
+                copied = _copy_rejects(state_dir / REJECTS, fd, number)
+                syscalls.fsync(fd)
+        size = (partial / DATABASE).stat().st_size + ledger_bytes
+        with directory(target.absolute().parent) as fd:
+            syscalls.rename_new(partial.name, fd, target.name, fd)
+            syscalls.fsync(fd)
+    return Backup(number, last.committed_at if last else "", size + copied)
+
+
+def _copy_ledger(
+    source: sqlite3.Connection, state_dir: Path, place: Path
+) -> tuple[dict[str, str], CommittedBatch | None, int]:
+    """Copy the database and the files that it names; what it says, its last batch, and the bytes of the files.
+
+    A run may replace files before they are copied: the database is copied again then, and what is new since.
+    """
+    ledger_dir = place / ledger_directory.DIRECTORY
+    copies = 0
+    while True:
+        copies += 1
+        with closing(_copy_database(source, place)) as view:
+            meta, last, files = view.meta(), view.last(), view.shard_files()
+        if not files:
+            return meta, last, 0
+        try:
+            _copy_shard_files(state_dir / ledger_directory.DIRECTORY, ledger_dir, files)
+        except FileNotFoundError as error:
+            if copies == _COPIES_MAX:
+                raise StorageError(
+                    f"{escape(str(error.filename))} is missing, or the run replaces the ledger's files quicker than"
+                    " they can be copied",
+                    "run: upswell state verify; if the state is sound, stop the run, and try again",
+                ) from error
+            continue
+        except DamagedShard as error:
+            raise damaged(state_dir / DATABASE, f"the ledger: {error}") from error
+        ledger_directory.sweep(ledger_dir, {file.name for file in files})
+        return meta, last, sum(file.bytes for file in files)
+
+
+def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) -> None:
+    """Copy the files that were not copied yet. Raises FileNotFoundError when one is gone, DamagedShard."""
+    ledger_directory.make(target)
+    with directory(source) as source_fd, directory(target) as fd:
+        known = set(list_names(fd))
+        for file in files:
+            if file.name not in known:
+                create_file(file.name, fd, shard_content(file, source_fd), 0o600)
+        syscalls.fsync(fd)
+
+
+def _copy_database(source: sqlite3.Connection, place: Path) -> View:
+    """Copy the database as of now over an earlier copy; a view of the copy."""
+    path = place / DATABASE
+    with storage_errors(path):
+        copy = sqlite3.connect(path, isolation_level=None)
+        try:
+            source.backup(copy)
+            with directory(place) as fd:
+                synced = syscalls.open(DATABASE, os.O_RDONLY, dir_fd=fd)
+                syscalls.fsync(synced)
+                syscalls.close(synced)
+        except BaseException:
+            copy.close()
+            raise
+    return View(place, copy)
+
+
+def _copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:
+    """Copy the reject files up to this batch, those that are still there; their bytes."""
+    copied = 0
+    with suppress(FileNotFoundError), directory(source) as source_fd:
+        syscalls.mkdir(REJECTS, 0o700, dir_fd=target_fd)
+        with directory(REJECTS, target_fd) as fd:
+            for name in list_names(source_fd):
+                if not 0 < (parse_rejects(name) or 0) <= last_batch:
+                    continue
+                with suppress(FileNotFoundError):  # a run may just have found it to be too old
+                    content = read_file(name, source_fd)
+                    create_file(name, fd, content, 0o600)
+                    copied += len(content)
+            syscalls.fsync(fd)
+    return copied

@@ -1,0 +1,287 @@
+"""Taking customers out of a state: the one transaction that does it, and what makes their bytes go from the disk.
+
+Owns every write of ``state forget``, and never touches DATA and OUTPUT. The invariant: killed anywhere, it has been
+done or not, but for files that the next start or the next ``forget`` puts in place; and once it has returned, no page,
+log or reject file of the state holds a record, a total or a cap of them.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from upswell.engine.spark.tasks import new_attempt
+from upswell.errors import Locked, StorageError
+from upswell.kernel import Ledger, forget_in
+from upswell.output.reject_files import Rejects, digest_of, unescape
+from upswell.privacy import escape
+from upswell.reference.keyed_hash import KEY_BYTES, keyed_hash
+from upswell.reference.segment import numbers
+from upswell.state import ledger_directory
+from upswell.state.checkpoint import Checkpoint
+from upswell.state.codec import seal, to_signed
+from upswell.state.connection import DAMAGED_HINT, damaged, storage_errors
+from upswell.state.reader import BATCH_COLUMNS
+from upswell.state.shard_files import DamagedShard, ShardFile, read_shard_file, write_shard_file
+from upswell.storage.files import RECOVERS, directory, faults
+
+_COLUMNS = BATCH_COLUMNS.split(", ")
+
+
+class Erased(NamedTuple):
+    """What was taken out."""
+
+    notifications: int
+    reject_lines: int
+    ledger_blobs: int
+    """Parts of the ledger that held totals or caps of them."""
+    people: int
+    """Of whom there was any of it."""
+
+
+class _Rewritten(NamedTuple):
+    """A reject file without some of its lines."""
+
+    batch: int
+    content: bytes
+    lines: int
+    people: frozenset[bytes]
+    """Whose lines were left out."""
+
+
+class Eraser(Checkpoint):
+    """The state, for the one process that takes customers out of it."""
+
+    def erase(self, msisdns: Collection[str], until_day: int) -> Erased:
+        """Take them out; their records are suppressed from the next batch on, as long as ``until_day`` is open.
+
+        Or longer, where an OUTPUT that was taken over has caps of them on later days; those who are suppressed already
+        stay so until the day that was said then.
+
+        A crash leaves all of it or nothing in the database. Reject files, and the files of a ledger that a cluster
+        keeps, follow it: at the next start at the latest.
+        Raises StorageError when the disk fails, or a blob of the ledger is damaged. Locked when another program reads
+        the state all the while: they are taken out then, but not yet gone from the disk.
+        """
+        rejects = Rejects(self.state_dir)
+        rejects.finish(self.has_rejects)
+        rewritten = list(self._rewrite(rejects, msisdns))
+        known = self.forgettings()
+        new = [msisdn for msisdn in msisdns if not any(one.has(msisdn) for one in known)]
+        until_day = max([until_day, *self._adopted_days(new)])
+        key = secrets.token_bytes(KEY_BYTES)
+        hashes = {_hash(key, msisdn): msisdn for msisdn in msisdns}
+        stood = {number.decode() for one in rewritten for number in one.people}
+        anew = []
+        for name, file, gone in self._shard_files_anew(key, [*hashes]):
+            anew.append((name, file))
+            stood.update(hashes[one] for one in gone)
+        with self._transaction():
+            if new:
+                self._put_forgetting(key, new, until_day)
+            notifications = {each: self._erase_notifications(each) for each in msisdns}
+            blobs, gone = self._erase_in_ledger(key, [*hashes])
+            stood.update(hashes[one] for one in gone)
+            stood.update(each for each, many in notifications.items() if many)
+            self._replace_shard_files(anew)
+            for one in rewritten:
+                self._put_rejects(one)
+        rejects.finish(self.has_rejects)
+        if self.ledger_dir.is_dir():
+            ledger_directory.sweep(self.ledger_dir, {file.name for file in self.shard_files()})
+        self._scrub()
+        reject_lines = sum(one.lines for one in rewritten)
+        return Erased(sum(notifications.values()), reject_lines, blobs + len(anew), len(stood))
+
+    def suppressed_until(self, msisdns: Collection[str]) -> int:
+        """The day until whose end all of these are suppressed, who were forgotten; 0: there was nothing to suppress."""
+        return min(
+            one.until_day
+            for one in self.forgettings()
+            if any(one.has(msisdn) for msisdn in msisdns)
+        )
+
+    def _adopted_days(self, msisdns: Collection[str]) -> list[int]:
+        """The days of the caps that these have out of an OUTPUT that was taken over: no batch need be as late."""
+        adopted = self.rows(
+            "SELECT batch, content FROM ledger_delta WHERE batch < ?", (self.first_batch(),)
+        )
+        try:
+            ledger = Ledger.load([], adopted, 0, 1)
+        except ValueError as error:
+            raise damaged(self.path, "the caps that it took over") from error
+        return [day for msisdn in msisdns for _, _, day in ledger.caps(msisdn)]
+
+    def _put_forgetting(self, key: bytes, msisdns: Sequence[str], until_day: int) -> None:
+        ((number,),) = self._db.execute(
+            "INSERT INTO forgetting(hash_key, people, first_batch, until_day, at)"
+            " VALUES (?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) RETURNING id",
+            (key, len(msisdns), self.last_batch() + 1, until_day),
+        ).fetchall()
+        self._db.executemany(
+            "INSERT INTO forgotten VALUES (?, ?)",
+            [(number, to_signed(_hash(key, msisdn))) for msisdn in msisdns],
+        )
+
+    def _erase_notifications(self, msisdn: str) -> int:
+        """Delete the notifications of a customer, counted where they were."""
+        gone = Counter[tuple[int, int, int, int]]()
+        of_bytes = Counter[tuple[int, int, int, int]]()
+        days = self.rows(
+            "SELECT day, application FROM notified_total UNION SELECT day, application FROM control_total"
+        )
+        for day, application in days:
+            place = (day, application, msisdn)
+            rows = self.rows(
+                "SELECT batch, control, length(raw) FROM notification WHERE (day, application, msisdn) = (?, ?, ?)",
+                place,
+            )
+            for batch, control, length in rows:
+                gone[batch, application, control, day] += 1
+                of_bytes[batch, application, control, day] += length + 1
+            if rows:
+                self._db.execute(
+                    "DELETE FROM notification WHERE (day, application, msisdn) = (?, ?, ?)", place
+                )
+        self._db.executemany(
+            "INSERT INTO forgotten_lines VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET lines = lines + excluded.lines, bytes = bytes + excluded.bytes",
+            [(*key, lines, of_bytes[key]) for key, lines in gone.items()],
+        )
+        return gone.total()
+
+    def _erase_in_ledger(self, key: bytes, hashes: Sequence[int]) -> tuple[int, set[int]]:
+        """Take totals and caps out of every stored part of the ledger; how many parts held some, and whose."""
+        changed, gone = 0, set[int]()
+        try:
+            # One by one: together they are as large as the ledger.
+            for (shard,) in self.rows("SELECT shard FROM ledger_base"):
+                ((batch, content),) = self.rows(
+                    "SELECT batch, content FROM ledger_base WHERE shard = ?", (shard,)
+                )
+                if (found := forget_in(content, key, hashes)) is not None:
+                    rest = found[0]
+                    gone |= found[1]
+                    self._db.execute(
+                        "UPDATE ledger_base SET content = ?, seal = ? WHERE shard = ?",
+                        (rest, seal(shard, batch, rest), shard),
+                    )
+                    changed += 1
+            for (batch,) in self.rows("SELECT batch FROM ledger_delta"):
+                ((content,),) = self.rows(
+                    "SELECT content FROM ledger_delta WHERE batch = ?", (batch,)
+                )
+                if (found := forget_in(content, key, hashes)) is not None:
+                    rest = found[0]
+                    gone |= found[1]
+                    self._db.execute(
+                        "UPDATE ledger_delta SET content = ?, seal = ? WHERE batch = ?",
+                        (rest, seal(batch, rest), batch),
+                    )
+                    changed += 1
+                    if batch < self.first_batch():
+                        self._put_meta({"adopted_bytes": str(len(rest))})
+        except ValueError as error:
+            raise StorageError(f"the ledger in {self.path} is damaged", DAMAGED_HINT) from error
+        return changed, gone
+
+    def _shard_files_anew(
+        self, key: bytes, hashes: Sequence[int]
+    ) -> Iterator[tuple[str, ShardFile, set[int]]]:
+        """Write the files of the ledger that hold totals or caps of them anew, under the name of an attempt.
+
+        Gives (name before, file, whose hashes); a crash leaves files that no row names.
+        """
+        attempt = new_attempt()
+        with faults(self.ledger_dir, StorageError, RECOVERS):
+            for file in self.shard_files():
+                try:
+                    blobs = read_shard_file(self.ledger_dir, file)
+                    changed = [forget_in(blob, key, hashes) for blob in blobs]
+                except (DamagedShard, ValueError) as error:
+                    raise damaged(self.path, f"the ledger: {error}") from error
+                if any(blob is not None for blob in changed):
+                    rest = [
+                        old if new is None else new[0]
+                        for old, new in zip(blobs, changed, strict=True)
+                    ]
+                    place = (file.shard, file.batch, attempt, file.kind)
+                    gone = set[int]().union(*(new[1] for new in changed if new is not None))
+                    yield file.name, write_shard_file(self.ledger_dir, *place, rest), gone
+
+    def _replace_shard_files(self, anew: Sequence[tuple[str, ShardFile]]) -> None:
+        for name, file in anew:
+            values = (*file[:-1], to_signed(file.digest))
+            self._db.execute(
+                "UPDATE shard_file SET name = ?, bytes = ?, digest = ?, seal = ? WHERE name = ?",
+                (*values[-3:], seal(*values), name),
+            )
+
+    def _rewrite(self, rejects: Rejects, msisdns: Collection[str]) -> Iterator[_Rewritten]:
+        """Write the reject files that name a customer anew beside them, without those lines.
+
+        Files of no batch, which an earlier state has left here, have nothing to wait for.
+        """
+        theirs = frozenset(map(str.encode, msisdns))
+        for number, content in rejects.contents():
+            lines = content.splitlines(keepends=True)
+            people, kept = set[bytes](), list[bytes]()
+            for line in lines:
+                # The columns before the content are ours: numbers that may look like a dial.
+                found = theirs.intersection(numbers(unescape(line.rpartition(b"\t")[2])))
+                people |= found
+                if not found:
+                    kept.append(line)
+            if len(kept) < len(lines):
+                rest = b"".join(kept)
+                known = self.first_batch() <= number <= self.last_batch()
+                rejects.rewrite(number, rest, at_once=not known)
+                yield _Rewritten(number, rest, len(lines) - len(kept), frozenset(people))
+
+    def _put_rejects(self, one: _Rewritten) -> None:
+        for values in self.rows(
+            f"SELECT {BATCH_COLUMNS} FROM batch WHERE number = ?", (one.batch,)
+        ):
+            length, digest = len(one.content), digest_of(one.content)
+            row = dict(zip(_COLUMNS, values, strict=True))
+            row |= {"rejects_bytes": length, "rejects_digest": digest}
+            self._db.execute(
+                "UPDATE batch SET rejects_bytes = ?, rejects_digest = ?, seal = ? WHERE number = ?",
+                (length, digest, self.seal_batch(list(row.values())), one.batch),
+            )
+
+    def _scrub(self) -> None:
+        """Make what was deleted go from the file: free places of pages may still hold it, and so does the log."""
+        with storage_errors(self.path):
+            self.release(idle=True)
+            with self._temporary_files():
+                self._db.execute("VACUUM")
+            # Other than ``release``, this waits for those who read, and tells when they did not end.
+            ((is_read, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if is_read:
+            raise Locked(
+                f"they are taken out of the state, but another program reads {escape(str(self.path))}, so its files"
+                " still hold what was removed",
+                "end that program, then do the same again: it completes it",
+            )
+
+    @contextmanager
+    def _temporary_files(self) -> Iterator[None]:
+        """Within the block the database's second copy is a file without a name in the state's own directory.
+
+        In memory, as all else that is temporary, it would take as much of it as the database has bytes.
+        """
+        with directory(self.state_dir) as fd:
+            # Through its descriptor: no name of a directory needs to be written in SQL.
+            self._db.execute(f"PRAGMA temp_store_directory = '/proc/self/fd/{fd}'")
+            self._db.execute("PRAGMA temp_store = 1")
+            try:
+                yield
+            finally:
+                self._db.execute("PRAGMA temp_store = 2")
+                self._db.execute("PRAGMA temp_store_directory = ''")
+
+
+def _hash(key: bytes, msisdn: str) -> int:
+    return keyed_hash(key, msisdn.encode())

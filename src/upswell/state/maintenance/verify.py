@@ -1,0 +1,340 @@
+"""Whether a state is sound: every sum that must hold, read from the database and from what lies beside it.
+
+Owns the checks behind ``upswell state verify``. It only reads, repairs nothing, and may run beside a run, which it does
+not hold up: what changes with a commit is read in one brief moment, and what is added and never changed (batches, log,
+notifications) afterwards, page by page, up to the last batch of that moment. Each finding is a sentence with the next
+step; none holds a whole msisdn.
+"""
+
+import errno
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from pathlib import Path
+
+from upswell.errors import StorageError, UpswellError
+from upswell.output.names import (
+    IDENTITY,
+    OWN_DIRECTORY,
+    STAGING,
+    parse_begun,
+    parse_shard,
+    parse_staged,
+    rejects_name,
+)
+from upswell.output.reject_files import REWRITTEN, is_as_written
+from upswell.privacy import escape
+from upswell.state.connection import DAMAGED_HINT, RESTORE_HINT
+from upswell.state.reader import View
+from upswell.state.rows import CommittedBatch
+from upswell.state.shard_files import DamagedShard, read_shard_file
+from upswell.storage.files import RECOVERS, directory, faults, read_file
+from upswell.storage.lock import holder
+
+_PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
+_PASSING_S = 0.2  # a run's own names in passing, as of a directory to be moved to its place, last milliseconds
+_NO_FILE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EINVAL,
+}  # nothing there, or no regular file
+_PAGE_ROWS = 20_000  # of notifications, read at once: some 20 ms
+
+
+def verify(state_dir: Path) -> list[str]:
+    """What is wrong with the state in this directory, a sentence each; empty when it is sound."""
+    try:
+        with View.open(state_dir) as view:
+            # Damage may stop several checks at the same place: it is told once.
+            return list(
+                dict.fromkeys(sentence for check in _CHECKS for sentence in _first(check, view))
+            )
+    except UpswellError as error:
+        return [_worded(error)]
+
+
+def _first(check: Callable[[View], Iterator[str]], view: View) -> list[str]:
+    """The first findings of a check; one that cannot go on because of damage ends with that."""
+    found: list[str] = []
+    try:
+        for sentence in check(view):
+            found.append(sentence)
+            if len(found) == _PROBLEMS_MAX:
+                found.append("and more of this kind")
+                break
+    except StorageError as error:
+        found.append(_worded(error))
+    except (TypeError, ValueError, KeyError):
+        found.append(f"a row of the database holds a value of the wrong kind: {RESTORE_HINT}")
+    return found
+
+
+def _worded(error: UpswellError) -> str:
+    return f"{error.message}: {RESTORE_HINT if error.hint == DAMAGED_HINT else error.hint}"
+
+
+def _pages(view: View) -> Iterator[str]:
+    for (message,) in view.rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
+        if message != "ok":
+            yield f"the database's pages do not fit together ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
+    if view.rows("PRAGMA foreign_key_check"):
+        yield f"rows of the database refer to others that are missing: {RESTORE_HINT}"
+
+
+def _batches(view: View) -> Iterator[str]:
+    """Numbers without a hole, and sums over batches that equal the totals and those over files."""
+    of_files = Counter[str]()
+    lines_of_files = 0
+    wrong: list[str] = []
+    with view.snapshot():
+        until, totals, expected = view.last_batch(), view.totals(), view.first_batch()
+        for file in view.files_in():
+            wrong += _sums(f"the file {escape(file.name)}", file.lines, file.outcomes, file.reasons)
+            of_files.update(file.outcomes)
+            lines_of_files += file.lines
+    lines, outcomes, reasons = 0, Counter[str](), Counter[str]()
+    taken_bytes = count = 0
+    for batch in _until(view, until):
+        if batch.number != expected:
+            yield f"batch {expected} is missing before batch {batch.number}: {RESTORE_HINT}"
+        expected = batch.number + 1
+        yield from _sums(f"batch {batch.number}", batch.lines, batch.outcomes, batch.reasons)
+        count += 1
+        lines += batch.lines
+        taken_bytes += batch.bytes
+        outcomes.update(batch.outcomes)
+        reasons.update(batch.reasons)
+    found = (
+        totals.batches,
+        totals.lines,
+        totals.bytes,
+        +Counter(totals.outcomes),
+        +Counter(totals.reasons),
+    )
+    if found != (count, lines, taken_bytes, +outcomes, +reasons):
+        yield f"the running totals are not the sums over the batches: {RESTORE_HINT}"
+    yield from wrong
+    if (lines_of_files, +of_files) != (lines, +outcomes):
+        yield f"the lines of the files are not those of the batches: {RESTORE_HINT}"
+
+
+def _until(view: View, last: int) -> Iterator[CommittedBatch]:
+    """The batches up to this one: once committed they never change."""
+    return takewhile(lambda batch: batch.number <= last, view.batches())
+
+
+def _sums(
+    what: str, lines: int, outcomes: dict[str, int], reasons: dict[str, int]
+) -> Iterator[str]:
+    if sum(outcomes.values()) != lines or sum(reasons.values()) != outcomes.get("rejected", 0):
+        yield f"the counts of {what} do not add up to its lines: {RESTORE_HINT}"
+
+
+def _log(view: View) -> Iterator[str]:
+    """Each file's ranges follow on from 0 to its offset, and the newest stamp never falls."""
+    with view.snapshot():
+        last = view.last()
+        offsets = {file.name: file.offset for file in view.files_in()}
+    until = last.number if last else 0
+    ends: dict[str, int] = {}
+    newest = ""
+    for taken in takewhile(lambda taken: taken.batch <= until, view.log()):
+        if taken.start != ends.get(taken.file, 0) or taken.end <= taken.start:
+            yield (
+                f"the log of {escape(taken.file)} jumps to byte {taken.start} in batch {taken.batch}:"
+                f" {RESTORE_HINT}"
+            )
+        ends[taken.file] = taken.end
+        if taken.newest_stamp < max(newest, taken.stamp):
+            yield f"the newest stamp falls in batch {taken.batch}: {RESTORE_HINT}"
+        newest = taken.newest_stamp
+    if last is not None and last.newest_stamp != newest:
+        yield f"the last batch and the log name different newest stamps: {RESTORE_HINT}"
+    for name, offset in offsets.items():
+        if offset != ends.get(name, 0):
+            yield (
+                f"{offset} bytes of {escape(name)} are marked as taken, the log says"
+                f" {ends.get(name, 0)}: {RESTORE_HINT}"
+            )
+
+
+def _notifications(view: View) -> Iterator[str]:
+    """As many notifications, with the same bytes, as each batch staged and each day's total says."""
+    with view.snapshot():
+        until = view.last_batch()
+        names = {number: name for name, number in view.applications().items()}
+        totals = view.rows(
+            "SELECT day, application, 0, lines FROM notified_total"
+            " UNION ALL SELECT day, application, 1, lines FROM control_total"
+        )
+    lengths, of_batch, of_day = (
+        Counter[tuple[int, int, int]](),
+        Counter[tuple[int, int]](),
+        Counter[tuple[int, int, int]](),
+    )
+    newest = 0
+    for day, application, batch, length, control in _notified(view):
+        newest = max(newest, batch)
+        if batch > until:
+            continue  # committed since
+        lengths[batch, application, control] += length + 1
+        of_batch[batch, control] += 1
+        of_day[day, application, control] += 1
+    pruned = view.pruned_before()
+    # Of batches that may have had notifications of pruned days not all are there to be counted.
+    ((whole_from,),) = view.rows(
+        "SELECT coalesce(min(number), 0) FROM batch WHERE day_open >= ?", (pruned,)
+    )
+    for gone in view.forgotten_lines():
+        lengths[gone.batch, gone.application, gone.control] += gone.bytes
+        of_batch[gone.batch, gone.control] += gone.lines
+        of_day[gone.day, gone.application, gone.control] += gone.lines
+    if newest > view.last_batch():
+        yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
+    staged = {
+        (batch, application, control): length
+        for batch, application, control, length in view.rows(
+            "SELECT batch, application, control, length FROM staged WHERE batch <= ?", (until,)
+        )
+    }
+    for key in sorted(lengths.keys() | staged.keys()):
+        if key[0] >= whole_from and lengths[key] != staged.get(key, 0):
+            yield (
+                f"the notifications of {escape(names.get(key[1], '?'))} in batch {key[0]} are not those that"
+                f" were published: {RESTORE_HINT}"
+            )
+    for committed in _until(view, until):
+        counted = tuple(committed.outcomes.get(name, 0) for name in ("notified", "control"))
+        there = of_batch[committed.number, 0], of_batch[committed.number, 1]
+        if committed.number >= whole_from and counted != there:
+            yield f"batch {committed.number} counts other notifications than there are: {RESTORE_HINT}"
+    known = {
+        (day, application, control): n for day, application, control, n in totals if day >= pruned
+    }
+    if known != {key: n for key, n in of_day.items() if key[0] >= pruned}:
+        yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
+
+
+def _notified(view: View) -> Iterator[tuple[int, int, int, int, int]]:
+    """Day, application, batch, length and whether of the control group, of every notification, page by page."""
+    sql = (
+        "SELECT day, application, msisdn, batch, length(raw), control FROM notification"
+        f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
+    )
+    after = (-1, -1, "")
+    while rows := view.rows(sql, after):
+        for day, application, _, batch, length, control in rows:
+            yield day, application, batch, length, control
+        after = rows[-1][:3]
+
+
+def _kept(view: View) -> Iterator[str]:
+    """The ledger and every reference version that a batch used can be read."""
+    with (
+        view.snapshot()
+    ):  # a version that is no longer in force may be dropped when none was scanned with it
+        current = view.current_versions()
+        for kind, version in sorted(current._asdict().items()) if current else ():
+            _look(view, kind, version)
+    bases, deltas, _ = view.ledger_rows()
+    view.ledger_of(bases, deltas, [])
+    used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
+    for kind, version in sorted(used):
+        _look(view, kind, version)
+        yield from ()
+
+
+def _look(view: View, kind: str, version: str) -> None:
+    if version:
+        view.reference(kind, version)
+
+
+def _shard_files(view: View) -> Iterator[str]:
+    """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
+    for file in view.shard_files():
+        try:
+            with faults(view.ledger_dir, StorageError, RECOVERS):
+                read_shard_file(view.ledger_dir, file)
+        except DamagedShard as error:
+            if file in view.shard_files():  # else a run has replaced it meanwhile
+                yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"
+    if view.ledger_dir.is_dir():
+        for path in sorted(view.ledger_dir.iterdir()):
+            # Those of ours that no commit names are of a batch in the making, or go with the next start.
+            if parse_shard(path.name) is None:
+                yield f"{escape(str(path))} is not ours: move it away"
+
+
+def _beside(view: View) -> Iterator[str]:
+    """Reject files and OUTPUT's own directory hold what the state says, as far as operators let them be."""
+    for batch in view.batches():
+        yield from _rejects(view, batch)
+    meta = view.meta()
+    # The state may have been moved together with its OUTPUT since the last run.
+    inside = (view.state_dir / STAGING).is_dir()
+    own = view.state_dir if inside else Path(meta.get("output", "")) / OWN_DIRECTORY
+    if not (own / STAGING).is_dir():
+        return
+    if "output_id" in meta and _read(own, IDENTITY).strip() != meta["output_id"].encode():
+        yield f"{escape(str(own.parent))} is not the OUTPUT that this state was begun with: give it back its own"
+    begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
+    paths = sorted((own / STAGING).iterdir())
+    # A batch is committed before it is published: only a look that began after the listing must know of it.
+    with View.open(view.state_dir) as now:
+        if begun > now.last_batch():
+            yield (
+                f"OUTPUT has had notifications of batch {begun}, but the state ends before it: restore the newer"
+                " state"
+            )
+        for path in paths:
+            yield from _staged(now, path)
+
+
+def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
+    path = view.state_dir / "rejects" / rejects_name(batch.number)
+    content = _read(path.parent, path.name)
+    if is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
+        return
+    rewritten = _read(path.parent, path.name + REWRITTEN)
+    if rewritten and is_as_written(rewritten, batch.rejects_bytes, batch.rejects_digest):
+        yield f"{escape(str(path))}{REWRITTEN} waits to be put in its place: start a run, or forget again"
+        return
+    # Operators may delete reject files once they have looked at them.
+    if os.path.lexists(path):
+        yield f"{escape(str(path))} was changed after it was written: restore it, or delete it once it was looked at"
+
+
+def _staged(view: View, path: Path) -> Iterator[str]:
+    parsed = parse_staged(path.name)
+    if parsed is None:
+        if holder(view.state_dir) is not None:
+            time.sleep(_PASSING_S)
+        if path.exists():
+            yield f"{escape(str(path))} is not ours: move it away"
+        return
+    if not view.first_batch() <= parsed.batch <= view.last_batch():
+        return  # of a batch in the making, or left by a crash: the next start removes it
+    one = view.staged(parsed.batch).get(path.name)
+    content = _read(path.parent, path.name)
+    if not os.path.lexists(path):
+        return  # published meanwhile
+    if one is None or hashlib.sha256(content).digest() != one.digest:
+        yield f"{escape(str(path))} waits to be published but is damaged: start a run, it makes it again"
+
+
+def _read(place: Path, name: str) -> bytes:
+    """The content of a file, not of what a link leads to; none when it is no regular file, or has gone."""
+    try:
+        with directory(place) as fd:
+            return read_file(name, fd)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return b""
+        raise StorageError(f"{escape(str(place / name))}: {error.strerror}", RECOVERS) from error
+
+
+_CHECKS = (_pages, _batches, _log, _notifications, _kept, _shard_files, _beside)

@@ -1,0 +1,459 @@
+"""What a state says: every read of the checkpoint's database, for the engine and for all who look on.
+
+Owns the way from rows to values. It never writes, and keeps no transaction open between two calls (except inside
+``snapshot``), so a look at a running state does not hold it up. A row whose values do not fit its seal raises
+StorageError: a damaged state is never taken for a true one.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, cast
+
+from upswell.errors import UsageError
+from upswell.output.names import Staged, place_of
+from upswell.output.reject_files import is_as_written
+from upswell.reference.application import directory_name
+from upswell.reference.suppression import Forgetting
+from upswell.reference.versions import Versions
+from upswell.source.file import STATES, File, State
+from upswell.source.listing import show_name
+from upswell.state import ledger_directory
+from upswell.state.batch import DroppedRejects, LogRange
+from upswell.state.codec import decode_name, encode_name, seal, seal_file, to_signed, to_unsigned
+from upswell.state.connection import DATABASE, STATE_ID, damaged, open_reader, storage_errors
+from upswell.state.rows import (
+    CommittedBatch,
+    ForgottenLines,
+    LedgerParts,
+    Place,
+    ReferenceVersion,
+    Totals,
+)
+from upswell.state.shard_files import DamagedShard, ShardFile
+
+FILE_COLUMNS = (
+    'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
+    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons, repeats"
+)
+BATCH_COLUMNS = (
+    "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
+    " reasons, committed_at, rejects_digest, suppress_version, policy_version"
+)
+_COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
+_UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
+_LATE = _COLUMNS.index("late")
+_COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
+_PAGE_ROWS = 5000
+_NAMES_PER_QUERY = 500
+_ANY_BATCH = _ANY_SHARD = 2**62
+_BASES = "SELECT shard, batch, content, seal FROM ledger_base"
+_DELTAS = "SELECT batch, content, seal FROM ledger_delta"
+_SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, seal FROM shard_file"
+
+
+class View:
+    """The reads of a state, over any connection to it."""
+
+    def __init__(self, state_dir: Path, db: sqlite3.Connection) -> None:
+        self.state_dir = state_dir
+        self.path = state_dir / DATABASE
+        self._db = db
+        self._state_id: tuple[str, ...] | None = None
+        """Read when it is needed; states that were begun without one have none."""
+
+    @classmethod
+    def open(cls, state_dir: Path) -> Self:
+        """A read-only look at a state, while a run writes it or not. StorageError when there is none."""
+        return cls(state_dir, open_reader(state_dir))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one moment of the state. Keep it brief while a run may be writing."""
+        with storage_errors(self.path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with storage_errors(self.path):
+                self._db.execute("COMMIT")
+
+    def meta(self) -> dict[str, str]:
+        """What was set with ``set_meta``: the state's identity and settings."""
+        found = {}
+        for key, value, sealed in self.rows("SELECT key, value, seal FROM meta"):
+            self._check(sealed == seal(key, value), "an entry of meta")
+            found[key] = value
+        return found
+
+    def first_batch(self) -> int:
+        """The number of the first batch of this state: 1, or what follows an adopted OUTPUT."""
+        return int(self.meta().get("first_batch", "1"))
+
+    def pruned_before(self) -> int:
+        """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
+        return int(self.meta().get("pruned_before", "0"))
+
+    def last(self) -> CommittedBatch | None:
+        """The last batch; None before the first commit."""
+        rows = self.rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")
+        return self._batch(rows[0]) if rows else None
+
+    def last_batch(self) -> int:
+        """The number of the last batch; before the first commit, the number before the first."""
+        last = self.last()
+        return last.number if last else self.first_batch() - 1
+
+    def newest_stamp(self) -> str:
+        """The newest stamp of the log; "" before the first commit."""
+        last = self.last()
+        return last.newest_stamp if last else ""
+
+    def day_open(self) -> int:
+        """The first open day after the last batch; 0 before the first commit."""
+        last = self.last()
+        return last.day_open if last else 0
+
+    def batches(self, after: int = 0) -> Iterator[CommittedBatch]:
+        """The batches numbered above ``after``, in order."""
+        sql = f"SELECT {BATCH_COLUMNS}, seal FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"
+        while rows := self.rows(sql, (after,)):
+            for row in rows:
+                yield self._batch(row)
+            after = rows[-1][0]
+
+    def has_rejects(self, number: int, content: bytes) -> bool:
+        """Whether this is the reject file of a committed batch."""
+        batch = next(self.batches(number - 1), None)
+        return (
+            batch is not None
+            and batch.number == number
+            and is_as_written(content, batch.rejects_bytes, batch.rejects_digest)
+        )
+
+    def log(self, after_batch: int = 0) -> Iterator[LogRange]:
+        """The log of ranges in commit order, of batches above ``after_batch``."""
+        sql = (
+            "SELECT log.batch, log.sequence, file.name, log.stamp, log.from_byte, log.to_byte, log.newest_stamp,"
+            " batch.rules_version, batch.segment_version, batch.suppress_version, batch.policy_version"
+            " FROM log JOIN file ON file.id = log.file"
+            " JOIN batch ON batch.number = log.batch WHERE (log.batch, log.sequence) > (?, ?)"
+            f" ORDER BY log.batch, log.sequence LIMIT {_PAGE_ROWS}"
+        )
+        place = (after_batch, 2**62)
+        while rows := self.rows(sql, place):
+            for batch, sequence, name, stamp, start, end, newest, *versions in rows:
+                yield LogRange(
+                    batch,
+                    sequence,
+                    decode_name(name),
+                    stamp,
+                    start,
+                    end,
+                    newest,
+                    Versions(*versions),
+                )
+            place = (rows[-1][0], rows[-1][1])
+
+    def files(self, names: Iterable[str]) -> dict[str, File]:
+        """What is known of these names; unknown ones are absent."""
+        files = map(self._file, self._named(f"{FILE_COLUMNS}, seal", names))
+        return {file.name: file for file in files}
+
+    def places(self, names: Iterable[str]) -> dict[str, Place]:
+        """Where these names stand, quickly: their seals are not checked. Unknown ones are absent."""
+        rows = self._named('name, state, "offset", size, repeats', names)
+        return {decode_name(name): Place(*place) for name, *place in rows}
+
+    def _file_ids(self, names: Iterable[str]) -> dict[str, int]:
+        return {decode_name(name): number for name, number in self._named("name, id", names)}
+
+    def _named(self, columns: str, names: Iterable[str]) -> Iterator[Any]:
+        """These columns of the rows of these names."""
+        wanted = [encode_name(name) for name in names]
+        for at in range(0, len(wanted), _NAMES_PER_QUERY):
+            some = wanted[at : at + _NAMES_PER_QUERY]
+            marks = ",".join("?" * len(some))
+            yield from self.rows(f"SELECT {columns} FROM file WHERE name IN ({marks})", some)
+
+    def file(self, name: str) -> File:
+        """What is known of one name. Raises UsageError when this state never saw it."""
+        found = self.files([name]).get(name)
+        if found is None:
+            raise UsageError(
+                f"this state never saw a file {show_name(name)}",
+                "give a name as `upswell status --files` lists it, without its directory",
+            )
+        return found
+
+    def files_in(self, state: State | None = None) -> Iterator[File]:
+        """The files in this state, or all, in no promised order."""
+        sql = f"SELECT {FILE_COLUMNS}, seal, id FROM file WHERE id > ?"
+        if state is not None:
+            sql += " AND state = ?"
+        sql += f" ORDER BY id LIMIT {_PAGE_ROWS}"
+        after = 0
+        while rows := self.rows(sql, (after,) if state is None else (after, state)):
+            for row in rows:
+                yield self._file(row[:-1])
+            after = rows[-1][-1]
+
+    def taken_rows(self) -> list[Any]:
+        """What ``files_of`` takes, of all files of which something was taken: quick to fetch, slower to check."""
+        return self.rows(f'SELECT {FILE_COLUMNS}, seal FROM file WHERE "offset" > 0')
+
+    def files_of(self, rows: Iterable[Any]) -> Iterator[File]:
+        """The files that these rows hold."""
+        return map(self._file, rows)
+
+    def file_states(self) -> dict[State, int]:
+        """Files by state, every state."""
+        counts = dict(self.rows("SELECT state, count(*) FROM file GROUP BY state"))
+        return {state: counts.get(state, 0) for state in STATES}
+
+    def late_files(self) -> int:
+        """Files whose first range followed a range with a higher stamp."""
+        return int(self.rows("SELECT count(*) FROM file WHERE late")[0][0])
+
+    def repeated(self, files_max: int) -> list[File]:
+        """The newest files that were delivered again under their names, by stamp."""
+        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
+        return [self._file(row) for row in self.rows(sql, (files_max,))][::-1]
+
+    def repeats(self) -> int:
+        """How often files were delivered again under their names, all together."""
+        return int(self.rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
+
+    def find_first_record(self, crc: int) -> list[File]:
+        """The files of which something was taken and whose first record has this CRC."""
+        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE first_record = ?"
+        files = [self._file(row) for row in self.rows(sql, (to_signed(crc),))]
+        return [file for file in files if file.offset > 0]
+
+    def totals(self) -> Totals:
+        """Sums over all batches, kept by each commit, so they cost nothing to read."""
+        kinds: dict[str, dict[str, int]] = {"": {}, "outcome": {}, "reason": {}}
+        for kind, name, value in self.rows("SELECT kind, name, value FROM total"):
+            kinds.setdefault(kind, {})[name] = value
+        sums = kinds[""]
+        return Totals(
+            sums.get("batches", 0), sums.get("lines", 0), sums.get("bytes", 0), kinds["outcome"], kinds["reason"]
+        )  # fmt: skip
+
+    def notified(self, day: int | None = None, *, control: bool = False) -> dict[str, int]:
+        """Notifications by application, of one day or of all; applications without any are absent.
+
+        ``control``: those of the control group instead.
+        """
+        totals = "control_total" if control else "notified_total"
+        sql = (
+            f"SELECT name, sum(lines) FROM {totals} JOIN application ON id = application"
+            " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
+        )
+        return dict(self.rows(sql, (day,)))
+
+    def notified_days(self) -> list[int]:
+        """The days that have notifications, ascending."""
+        return [day for (day,) in self.rows("SELECT DISTINCT day FROM notified_total ORDER BY day")]
+
+    def applications(self) -> dict[str, int]:
+        """The id of every application that was ever in force."""
+        found = {}
+        for name, number, place in self.rows("SELECT name, id, directory FROM application"):
+            self._check(place == directory_name(name), "an application's name")
+            found[name] = number
+        return found
+
+    def staged(self, batch: int) -> dict[str, Staged]:
+        """What the batch staged, by its name in the staging directory."""
+        sql = (
+            "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest, control FROM staged"
+            " JOIN batch ON batch.number = staged.batch JOIN application ON application.id = staged.application"
+            " WHERE staged.batch = ? ORDER BY staged.application, control"
+        )
+        found = {}
+        for number, application, stamp, name, length, digest, control in self.rows(sql, (batch,)):
+            place = place_of(name, bool(control))
+            one = Staged(number, application, stamp, place, length, digest, bool(control))
+            found[one.staged_name] = one
+        return found
+
+    def notified_lines(self, one: Staged) -> bytes:
+        """The content of a staged file, made again from the notifications. A scan of them all, for repairs."""
+        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? AND control = ? ORDER BY sequence, byte"
+        rows = self.rows(sql, (one.batch, one.application, int(one.control)))
+        return b"".join(raw + b"\n" for (raw,) in rows)
+
+    def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
+        """The batch's rejects beyond what is written."""
+        sql = "SELECT sequence, lines, from_byte, to_byte FROM dropped_rejects WHERE batch = ? ORDER BY sequence"
+        return [DroppedRejects(*row) for row in self.rows(sql, (batch,))]
+
+    def current_versions(self) -> Versions | None:
+        """The reference versions accepted last; None until both have one."""
+        meta = self.meta()
+        if "rules_version" in meta and "segment_version" in meta:
+            return Versions(*(meta.get(f"{kind}_version", "") for kind in Versions._fields))
+        return None
+
+    def reference(self, kind: str, version: str) -> bytes:
+        """The content of a version, as given to ``add_reference``."""
+        rows = self.rows(
+            "SELECT content, digest FROM reference WHERE kind = ? AND version = ?", (kind, version)
+        )
+        self._check(bool(rows), f"the {kind} of version {version[:12]} are missing")
+        content, digest = rows[0]
+        self._check(
+            hashlib.sha256(content).digest() == digest, f"the {kind} of version {version[:12]}"
+        )
+        return cast("bytes", content)
+
+    def references(self) -> list[ReferenceVersion]:
+        """Every version kept, in the order they were first taken."""
+        sql = "SELECT kind, version, note, taken_at, first_batch, length(content) FROM reference ORDER BY id"
+        return [ReferenceVersion(*row) for row in self.rows(sql)]
+
+    def forgettings(self) -> list[Forgetting]:
+        """Who was forgotten, as far as it is known, in order."""
+        hashes: defaultdict[int, set[int]] = defaultdict(set)
+        for number, value in self.rows("SELECT forgetting, hash FROM forgotten"):
+            hashes[number].add(to_unsigned(value))
+        sql = "SELECT id, hash_key, people, first_batch, until_day, until_batch FROM forgetting ORDER BY id"
+        return [
+            Forgetting(number, key, frozenset(hashes[number]), *rest)
+            for number, key, *rest in self.rows(sql)
+        ]
+
+    def forgotten_lines(self) -> list[ForgottenLines]:
+        """The notifications that were forgotten, counted."""
+        sql = "SELECT batch, application, control, day, lines, bytes FROM forgotten_lines"
+        return [
+            ForgottenLines(batch, application, bool(control), *rest)
+            for batch, application, control, *rest in self.rows(sql)
+        ]
+
+    def ledger(self) -> LedgerParts:
+        """The ledger's bases (in no order) and deltas (in commit order), each with its batch.
+
+        Whichever engine keeps it. StorageError when it is damaged, or when a run replaced files while they were read.
+        """
+        return self.ledger_of(*self.ledger_rows())
+
+    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any], list[Any]]:
+        """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
+        return (
+            self.rows(f"{_BASES} WHERE batch <= ?", (batch_max,)),
+            self.rows(f"{_DELTAS} WHERE batch <= ? ORDER BY batch", (batch_max,)),
+            self.rows(f"{_SHARD_FILES} WHERE batch <= ? ORDER BY shard, batch", (batch_max,)),
+        )
+
+    def ledger_of(
+        self, base_rows: list[Any], delta_rows: list[Any], file_rows: list[Any]
+    ) -> LedgerParts:
+        """The ledger that these rows hold, and the files that they name."""
+        bases, deltas = map(self._base, base_rows), map(self._delta, delta_rows)
+        try:
+            files = ledger_directory.read(
+                self.ledger_dir, [self._shard_file(row) for row in file_rows]
+            )
+        except DamagedShard as error:
+            raise damaged(self.path, str(error)) from error
+        return LedgerParts([*bases, *files.bases], [*deltas, *files.deltas])
+
+    def shard_files(self) -> list[ShardFile]:
+        """The files that hold the ledger of a run on a cluster, by shard, the oldest first; none otherwise."""
+        rows = self.rows(f"{_SHARD_FILES} ORDER BY shard, batch")
+        return [self._shard_file(row) for row in rows]
+
+    @property
+    def ledger_dir(self) -> Path:
+        """The directory of the shard files."""
+        return self.state_dir / ledger_directory.DIRECTORY
+
+    def ledger_bases(self, only: range = range(_ANY_SHARD)) -> Iterator[tuple[int, bytes]]:
+        """The ledger's bases of some shards, each with its batch, one by one: together they are as large as it is."""
+        with storage_errors(self.path):
+            sql = f"{_BASES} WHERE shard >= ? AND shard < ?"
+            for row in self._db.execute(sql, (only.start, only.stop)):
+                yield self._base(row)
+
+    def ledger_deltas(self) -> Iterator[tuple[int, bytes]]:
+        """The ledger's deltas in commit order, each with its batch, read one by one likewise."""
+        with storage_errors(self.path):
+            for row in self._db.execute(f"{_DELTAS} ORDER BY batch"):
+                yield self._delta(row)
+
+    def _base(self, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
+        shard, batch, content, sealed = row
+        self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
+        return batch, content
+
+    def _delta(self, row: tuple[int, bytes, int]) -> tuple[int, bytes]:
+        batch, content, sealed = row
+        self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
+        return batch, content
+
+    def _shard_file(self, row: tuple[Any, ...]) -> ShardFile:
+        *values, sealed = row
+        self._check(sealed == seal(*values), f"a row of shard {values[0]} of the ledger")
+        return ShardFile._make([*values[:-1], to_unsigned(values[-1])])
+
+    def seal_batch(self, values: Sequence[object]) -> int:
+        """The seal of a batch's row in this state, without the empty values at its end: older rows have none.
+
+        The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
+        sound, but never published here.
+        """
+        if self._state_id is None:
+            found = self.rows("SELECT value FROM meta WHERE key = ?", (STATE_ID,))
+            self._state_id = tuple(value for (value,) in found)
+        values = list(values)
+        while values[-1] == "":
+            values.pop()
+        return seal(*values, *self._state_id)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """The rows of a query."""
+        with storage_errors(self.path):
+            return self._db.execute(sql, parameters).fetchall()
+
+    def _check(self, true: bool, what: str) -> None:
+        if not true:
+            raise damaged(self.path, what)
+
+    def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
+        *values, sealed = row
+        self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
+        number, stamp, newest, day_open, rules, segment, *numbers = values
+        lines, taken, rejects, outcomes, reasons, at, digest, suppress, policy = numbers
+        versions = Versions(rules, segment, suppress, policy)
+        return CommittedBatch(
+            number, stamp, newest, day_open, versions, lines, taken, rejects,
+            json.loads(outcomes), json.loads(reasons), at, digest,
+        )  # fmt: skip
+
+    def _file(self, row: tuple[Any, ...]) -> File:
+        *values, sealed = row
+        name = decode_name(values[0])
+        self._check(sealed == seal_file(values), "the row of a file")
+        values[0] = name
+        for at in _UNSIGNED:
+            values[at] = None if values[at] is None else to_unsigned(values[at])
+        values[_LATE] = bool(values[_LATE])
+        for at in _COUNTS:
+            values[at] = json.loads(values[at])
+        return File(*values)

@@ -1,0 +1,1 @@
+"""Durable files: system calls, locks, mounts."""
