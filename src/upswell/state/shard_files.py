@@ -18,6 +18,7 @@ from upswell.storage import files, syscalls
 
 KINDS = ("base", "delta")
 """Of a shard's files: all that lives in it, or what a batch changed."""
+_ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 UNREADY = ".unready"
 """Ends the name of a file that is being written."""
 _LENGTH = struct.Struct("<Q")  # before each blob in a file
@@ -117,3 +118,8 @@ def shard_content(file: ShardFile, dir_fd: int) -> bytes:
 
 def _is_written(content: bytes, file: ShardFile) -> bool:
     return (len(content), kernel.crc64(content)) == (file.bytes, file.digest)
+
+
+def new_attempt() -> str:
+    """A name that no other attempt has."""
+    return secrets.token_hex(_ATTEMPT_BYTES)

@@ -16,7 +16,7 @@ from typing import Protocol
 from upswell.config.settings import Settings
 from upswell.engine.assembly import LedgerChange
 from upswell.engine.compute import Read, damaged_ledger
-from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport, new_attempt
+from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport
 from upswell.errors import StorageError, UpswellError
 from upswell.kernel import Cut, Range, Result, gather
 from upswell.privacy import escape
@@ -25,7 +25,7 @@ from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
 from upswell.state.ledger_formats import to_files
-from upswell.state.shard_files import DamagedShard, ShardFile
+from upswell.state.shard_files import DamagedShard, ShardFile, new_attempt
 from upswell.storage.files import RECOVERS, faults
 
 SPLIT_BYTES = (

@@ -7,7 +7,6 @@ task writes is named by its attempt, and means nothing until a commit names it: 
 not to its end harms nobody.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +23,6 @@ from upswell.state.shard_files import (
 )
 
 FILES_MAX = 32  # of a shard, however small: each batch opens all of them
-_ATTEMPT_BYTES = 8  # of randomness in an attempt's name
-
-
-def new_attempt() -> str:
-    """A name that no other attempt has."""
-    return secrets.token_hex(_ATTEMPT_BYTES)
 
 
 class Job(NamedTuple):

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from upswell.engine.spark.tasks import new_attempt
 from upswell.errors import Locked, StorageError
 from upswell.kernel import Ledger, forget_in
 from upswell.output.reject_files import Rejects, digest_of, unescape
@@ -23,7 +22,13 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import seal, to_signed
 from upswell.state.connection import DAMAGED_HINT, damaged, storage_errors
 from upswell.state.reader import BATCH_COLUMNS
-from upswell.state.shard_files import DamagedShard, ShardFile, read_shard_file, write_shard_file
+from upswell.state.shard_files import (
+    DamagedShard,
+    ShardFile,
+    new_attempt,
+    read_shard_file,
+    write_shard_file,
+)
 from upswell.storage.files import RECOVERS, directory, faults
 
 _COLUMNS = BATCH_COLUMNS.split(", ")
