@@ -157,7 +157,7 @@ def test_growth_between_the_last_look_and_the_move_is_held(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that appends at the moment of the move is noticed after it; put back, the rest of the file is read."""
-    rename, late = archive.disk.rename_new, record(3, 1, 300, "100002")
+    rename, late = archive.syscalls.rename_new, record(3, 1, 300, "100002")
 
     def grown(source: str, source_fd: int, target: str, target_fd: int) -> None:
         if source == FIRST:
@@ -166,7 +166,7 @@ def test_growth_between_the_last_look_and_the_move_is_held(
         rename(source, source_fd, target, target_fd)
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive.disk, "rename_new", grown)
+        patch.setattr(archive.syscalls, "rename_new", grown)
         kept.once()
     assert {FIRST: "grew", SECOND: "moved"} == rows(kept)
     assert "it grew or changed" in kept.heard.text()
@@ -212,7 +212,7 @@ def test_file_that_goes_at_the_moment_of_the_move_is_no_error(
         (kept.data / source).unlink(missing_ok=True)
         rename(source, source_fd, target, target_fd)
 
-    monkeypatch.setattr(archive.disk, "rename_new", late)
+    monkeypatch.setattr(archive.syscalls, "rename_new", late)
     kept.once()
     assert {} == rows(kept)
     assert [] == tree(kept.root / "archive")
@@ -354,7 +354,7 @@ def test_archive_on_a_full_disk_is_a_fault_of_the_disk(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", ".probe.2")
 
-    monkeypatch.setattr(archive.disk, "rename_new", full)
+    monkeypatch.setattr(archive.syscalls, "rename_new", full)
     (kept.output / ".upswell").mkdir(parents=True)
     with (
         Checkpoint.open(kept.output / ".upswell", kernel.SHARDS) as checkpoint,
@@ -369,7 +369,7 @@ def test_data_that_cannot_be_written_is_refused(
     """Files cannot be moved out of a directory that this user may not write to."""
     kept.data.chmod(0o555)
     if os.geteuid() == 0:  # who may write everywhere, unless the file system says no
-        monkeypatch.setattr(archive.disk, "access", lambda *_, **__: False)
+        monkeypatch.setattr(archive.syscalls, "access", lambda *_, **__: False)
     with refused(OutputUnwritable, "data"):
         kept.once()
 
@@ -409,7 +409,7 @@ def test_error_after_a_move_is_put_right_by_the_next_start(
                 if names[0] == FIRST:
                     patch.setattr(archive, "sync_directory", fail)
 
-            patch.setattr(archive.disk, "rename_new", moved)
+            patch.setattr(archive.syscalls, "rename_new", moved)
             with refused(StorageError, "Input/output error"):
                 kept.once()
         else:
@@ -789,7 +789,7 @@ def test_turn_that_fails_counts_what_it_did_not_move(
             raise OSError(5, "Input/output error", source)
         rename(source, *rest)
 
-    monkeypatch.setattr(archive.disk, "rename_new", fails)
+    monkeypatch.setattr(archive.syscalls, "rename_new", fails)
     kept.once()
     assert {FIRST: "moved", SECOND: "moving"} == rows(kept)
     assert 1 == kept.heard.summary.standing.archive_held
