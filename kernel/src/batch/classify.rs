@@ -1,7 +1,7 @@
 //! Decides what becomes of lines as far as that needs no ledger: the visitor that a piece scans with.
 
 use crate::batch::findings::{Findings, LINE_UNKNOWN, Reject};
-use crate::ledger::keys::{Column, Columns};
+use crate::ledger::keys::Columns;
 use crate::ledger::shard::Candidate;
 use crate::rules::policy::Policy;
 use crate::rules::{Fit, Rules};
@@ -11,7 +11,7 @@ use crate::scan::outcome::{LATE, Outcome};
 use crate::scan::path::Path;
 use crate::segment::Segment;
 use crate::threads;
-use crate::types::clock::{self, Clock};
+use crate::types::clock::Clock;
 use std::sync::Mutex;
 
 /// What scanning needs and does not change.
@@ -102,38 +102,11 @@ impl<'a, 'b> Finder<'a, 'b> {
         let remembered = &mut self.remembered[rule as usize * 2 + usize::from(yesterday)];
         if remembered.day != day {
             let mut columns = threads::lock(&self.context.columns);
-            let (total, cap) = columns_for(&mut columns, rules, rule, yesterday, day)?;
+            let (total, cap) = columns.of_rule(rules, rule, yesterday, day)?;
             *remembered = Remembered { day, total, cap };
         }
         Some(*remembered)
     }
-}
-
-/// The columns of a rule's total and of its application's cap, for a record of that day whose window opened on it or the
-/// day before; None when there are too many open columns.
-pub(crate) fn columns_for(
-    columns: &mut Columns,
-    rules: &Rules,
-    rule: u32,
-    yesterday: bool,
-    day: u32,
-) -> Option<(u32, u32)> {
-    let of = &rules.rules[rule as usize];
-    let opened = if yesterday {
-        clock::day_before(day)
-    } else {
-        day
-    };
-    let total = columns.number(&Column::Total {
-        service: of.service,
-        start_min: of.start_min,
-        end_min: of.end_min,
-        day: opened,
-    })?;
-    let application = rules.applications[of.application as usize].clone();
-    let cap = columns.number(&Column::Cap { application, day })?;
-    columns.pair(total, cap);
-    Some((total, cap))
 }
 
 impl<'s> Visitor<'s> for Finder<'_, 's> {

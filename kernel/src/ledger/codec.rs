@@ -25,53 +25,6 @@ pub(crate) const ENTRY_BYTES: usize = 16;
 /// Below so many changed entries, threads cost more than they give.
 const INLINE_ENTRIES: usize = 20_000;
 
-/// Append the definition of a column.
-pub(crate) fn put_column(out: &mut Vec<u8>, column: &Column) {
-    match column {
-        Column::Total {
-            service,
-            start_min,
-            end_min,
-            day,
-        } => {
-            out.push(b'T');
-            out.extend_from_slice(&service.to_le_bytes());
-            out.extend_from_slice(&start_min.to_le_bytes());
-            out.extend_from_slice(&end_min.to_le_bytes());
-            out.extend_from_slice(&day.to_le_bytes());
-        }
-        Column::Cap { application, day } => {
-            out.push(b'C');
-            out.extend_from_slice(&day.to_le_bytes());
-            out.extend_from_slice(&(application.len() as u32).to_le_bytes());
-            out.extend_from_slice(application.as_bytes());
-        }
-        // No blob has it: for the place of its entries alone.
-        Column::Customer { day } => {
-            out.push(b'N');
-            out.extend_from_slice(&day.to_le_bytes());
-        }
-    }
-}
-
-fn column(input: &mut Input) -> Option<Column> {
-    match input.u8()? {
-        b'T' => Some(Column::Total {
-            service: input.u32()?,
-            start_min: input.u16()?,
-            end_min: input.u16()?,
-            day: input.day()?,
-        }),
-        b'C' => {
-            let day = input.day()?;
-            let length = input.u32()? as usize;
-            let application = std::str::from_utf8(input.take(length)?).ok()?.into();
-            Some(Column::Cap { application, day })
-        }
-        _ => None,
-    }
-}
-
 /// Makes one blob at its length, since blobs are large: its columns, numbered in the order of their first use, have to be
 /// known before its entries come.
 struct Writer {
@@ -94,7 +47,7 @@ impl Writer {
             if numbers[number] == u32::MAX
                 && let Some(column) = &columns.defined[number]
             {
-                put_column(&mut definitions, column);
+                column.put(&mut definitions);
                 numbers[number] = used;
                 used += 1;
             }
@@ -148,7 +101,7 @@ impl<'a> Blob<'a> {
         };
         let mut columns = Vec::new();
         for _ in 0..input.u32()? {
-            columns.push(column(&mut input)?);
+            columns.push(Column::read(&mut input)?);
         }
         let mut counts = Vec::new();
         for _ in 0..if shard.is_some() { 1 } else { SHARDS } {

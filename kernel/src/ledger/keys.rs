@@ -4,7 +4,9 @@
 //! columns appear and given back when their days are over; nothing that is kept depends on them.
 
 use crate::crc::crc64;
+use crate::rules::Rules;
 use crate::types::clock;
+use crate::wire::Input;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -58,8 +60,56 @@ impl Column {
 
     fn salt(&self) -> u64 {
         let mut bytes = Vec::new();
-        crate::ledger::codec::put_column(&mut bytes, self);
+        self.put(&mut bytes);
         crc64(&bytes, 0)
+    }
+
+    /// Append its definition, as blobs have it.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Column::Total {
+                service,
+                start_min,
+                end_min,
+                day,
+            } => {
+                out.push(b'T');
+                out.extend_from_slice(&service.to_le_bytes());
+                out.extend_from_slice(&start_min.to_le_bytes());
+                out.extend_from_slice(&end_min.to_le_bytes());
+                out.extend_from_slice(&day.to_le_bytes());
+            }
+            Column::Cap { application, day } => {
+                out.push(b'C');
+                out.extend_from_slice(&day.to_le_bytes());
+                out.extend_from_slice(&(application.len() as u32).to_le_bytes());
+                out.extend_from_slice(application.as_bytes());
+            }
+            // No blob has it: for the place of its entries alone.
+            Column::Customer { day } => {
+                out.push(b'N');
+                out.extend_from_slice(&day.to_le_bytes());
+            }
+        }
+    }
+
+    /// Read a definition that `put` wrote; None when it is damaged.
+    pub(crate) fn read(input: &mut Input) -> Option<Column> {
+        match input.u8()? {
+            b'T' => Some(Column::Total {
+                service: input.u32()?,
+                start_min: input.u16()?,
+                end_min: input.u16()?,
+                day: input.day()?,
+            }),
+            b'C' => {
+                let day = input.day()?;
+                let length = input.u32()? as usize;
+                let application = std::str::from_utf8(input.take(length)?).ok()?.into();
+                Some(Column::Cap { application, day })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -111,6 +161,33 @@ impl Columns {
         self.customers[number as usize] = customer;
         self.numbers.insert(column.clone(), number);
         Some(number)
+    }
+
+    /// The columns of a rule's total and of its application's cap, for a record of that day whose window opened on it or
+    /// the day before; None when there are too many open columns.
+    pub(crate) fn of_rule(
+        &mut self,
+        rules: &Rules,
+        rule: u32,
+        yesterday: bool,
+        day: u32,
+    ) -> Option<(u32, u32)> {
+        let of = &rules.rules[rule as usize];
+        let opened = if yesterday {
+            clock::day_before(day)
+        } else {
+            day
+        };
+        let total = self.number(&Column::Total {
+            service: of.service,
+            start_min: of.start_min,
+            end_min: of.end_min,
+            day: opened,
+        })?;
+        let application = rules.applications[of.application as usize].clone();
+        let cap = self.number(&Column::Cap { application, day })?;
+        self.pair(total, cap);
+        Some((total, cap))
     }
 
     fn push(&mut self, column: Option<Column>) {

@@ -10,13 +10,14 @@
 //! All of these are numbers as `wire` writes them. A kind is a pair of columns, which have other numbers elsewhere: what
 //! they are about is said once for all candidates of a blob.
 
-use crate::batch::classify::columns_for;
 use crate::ledger::keys::{Column, Columns};
 use crate::ledger::shard::Candidate;
 use crate::rules::Rules;
-use crate::split::Place;
 use crate::types::clock;
 use crate::wire::{Input, put_bytes, put_number};
+
+/// Where a split stands in its batch: (range, part of the range).
+pub type Place = (u32, u32);
 
 /// Stands for a kind that is not in the blob yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -151,7 +152,8 @@ impl<'a> Reader<'a> {
             if rule as usize >= rules.rules.len() || day == 0 || day > clock::DAY_MAX {
                 return Err(Refused::Damaged);
             }
-            let (total, cap) = columns_for(columns, rules, rule, number & 1 == 1, day)
+            let (total, cap) = columns
+                .of_rule(rules, rule, number & 1 == 1, day)
                 .ok_or(Refused::ColumnsFull)?;
             kinds.push(Kind {
                 rule,

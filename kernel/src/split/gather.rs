@@ -9,7 +9,7 @@ use crate::batch::progress::{Progress, RangeSpec};
 use crate::batch::scanner::{Begun, Processed};
 use crate::rules::Rules;
 use crate::scan::outcome::{encode_into, encoded_bytes, escaped_bytes};
-use crate::split::Place;
+use crate::split::candidates::Place;
 use crate::split::report::Report;
 use crate::split::step::{Emitted, read_report};
 use std::collections::HashMap;

@@ -7,7 +7,7 @@
 //! Memory is bounded by a round of pieces, and by what may be kept of rejects.
 
 mod bounds;
-mod candidates;
+pub mod candidates;
 pub mod gather;
 mod report;
 pub mod step;
@@ -25,7 +25,7 @@ use crate::rules::policy::Policy;
 use crate::scan::path::Path;
 use crate::segment::Segment;
 use crate::split::bounds as lines;
-use crate::split::candidates::Writer;
+use crate::split::candidates::{Place, Writer};
 use crate::split::report::{Report, SplitReject};
 use crate::threads::lock;
 use crate::types::clock::Clock;
@@ -35,9 +35,6 @@ use std::time::{Duration, Instant};
 /// Candidates leave once they take as many bytes as so many pieces: often enough for memory, seldom enough that each of
 /// many shards gets more than a few at a time.
 const ROUND_PIECES: usize = 16;
-
-/// Where a split stands in its batch: (range, part of the range).
-pub type Place = (u32, u32);
 
 /// A blob of candidates, with the shard that it is for.
 pub type Sent = (usize, Vec<u8>);

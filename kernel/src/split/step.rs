@@ -13,7 +13,7 @@ use crate::crc::crc64;
 use crate::ledger::Ledger;
 use crate::ledger::shard::{Candidate, shard_of};
 use crate::rules::Rules;
-use crate::split::Place;
+use crate::split::candidates::Place;
 use crate::split::candidates::{Reader, Refused};
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
