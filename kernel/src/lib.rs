@@ -39,6 +39,7 @@ pub mod crc;
 pub mod input;
 pub mod ledger;
 mod partition;
+mod prefetch;
 #[cfg(feature = "python")]
 mod python;
 pub mod rules;

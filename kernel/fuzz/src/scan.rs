@@ -12,7 +12,7 @@ use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::filter::Filter;
 use upswell_kernel::scan::grammar::{Line, Record, Scanned, Visitor};
 use upswell_kernel::scan::path::Path;
-use upswell_kernel::scan::wide::{PAD_AFTER, PAD_BEFORE};
+use upswell_kernel::scan::path::{PAD_AFTER, PAD_BEFORE};
 use upswell_kernel::segment::Segment;
 use upswell_kernel::types::clock::Clock;
 

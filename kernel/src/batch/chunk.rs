@@ -12,7 +12,7 @@ use crate::batch::findings::{Findings, Reject};
 use crate::crc::crc64;
 use crate::input::source::Problem;
 use crate::scan::grammar::{LINE_BYTES_MAX, Line, Visitor};
-use crate::scan::wide::{PAD_AFTER, PAD_BEFORE};
+use crate::scan::path::{PAD_AFTER, PAD_BEFORE};
 
 /// Where a front's content begins in the buffer.
 pub const FRONT: usize = PAD_BEFORE;

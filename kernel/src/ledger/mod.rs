@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod keys;
 pub mod loading;
+mod pages;
 pub mod shard;
 
 use crate::ledger::keys::{COLUMN_BITS, Column, Columns};

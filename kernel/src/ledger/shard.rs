@@ -14,8 +14,9 @@
 //! in order are read back in order, whatever the numbers.
 
 use crate::ledger::keys::{COLUMN_BITS, COLUMNS_MAX, Columns};
+use crate::ledger::pages::{TableLine, TableLines};
+use crate::prefetch::prefetch;
 use crate::rules::policy::Policy;
-use crate::scan::wide::{self as fast, TableLine, TableLines};
 use crate::types::msisdn;
 
 /// Shards of a ledger.
@@ -172,7 +173,7 @@ impl Shard {
     #[inline]
     pub(crate) fn prefetch_key(&self, columns: &Columns, key: u64) {
         let place = self.place(key, columns.salts[column_of(key) as usize]);
-        fast::prefetch(&self.lines, place);
+        prefetch(&self.lines, place);
     }
 
     /// Write an entry. `dirty`: it is part of the next delta.
@@ -318,7 +319,7 @@ impl Shard {
         self.write(at, found, key, total | FIRED, true);
         if alone {
             // Nobody looks at this cap before all are set: its place comes from memory meanwhile.
-            fast::prefetch(
+            prefetch(
                 &self.lines,
                 self.place(cap_key, columns.salts[candidate.cap as usize]),
             );

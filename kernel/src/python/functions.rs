@@ -7,7 +7,7 @@ use crate::ledger::codec as blob;
 use crate::scan::filter::Filter;
 use crate::scan::grammar::{self as scan, Line, Record, Visitor};
 use crate::scan::outcome::REASONS;
-use crate::scan::wide::{PAD_AFTER, PAD_BEFORE};
+use crate::scan::path::{PAD_AFTER, PAD_BEFORE};
 use crate::types::msisdn;
 use crate::{crc, search as lines};
 use pyo3::prelude::*;

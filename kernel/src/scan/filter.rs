@@ -3,7 +3,7 @@
 //! 8 to 20 bits a dial, one word and two bits per key, so that it is small enough to stay in a near cache.
 
 use crate::partition::Chunk;
-use crate::scan::wide as fast;
+use crate::prefetch::prefetch;
 use crate::threads::{self, lock};
 use std::sync::Mutex;
 
@@ -51,7 +51,7 @@ impl<'a> Filter<'a> {
     /// Ask memory for what `may_contain` looks at.
     #[inline(always)]
     pub fn prefetch(self, spread: u64) {
-        fast::prefetch(self.words, (spread >> self.shift) as usize);
+        prefetch(self.words, (spread >> self.shift) as usize);
     }
 }
 

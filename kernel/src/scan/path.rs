@@ -1,8 +1,9 @@
 //! Which code scans lines: chosen for the CPU when the program runs, or forced from the environment. All agree.
 
-use crate::scan::grammar::{self as scan, Scanned, Visitor};
-#[cfg(target_arch = "x86_64")]
-use crate::scan::wide::wide;
+/// Bytes of a buffer before its first line that may be read.
+pub const PAD_BEFORE: usize = 16;
+/// Bytes of a buffer after its last line that may be read.
+pub const PAD_AFTER: usize = 128;
 
 /// A way to scan lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,26 +58,5 @@ impl Path {
         Path::available()
             .into_iter()
             .find(|path| path.name() == name)
-    }
-
-    /// `scan::scan_lines` by this path.
-    ///
-    /// # Panics
-    /// When the buffer lacks the pads around [from, to).
-    pub fn scan_lines<'s, V: Visitor<'s>>(
-        self,
-        bytes: &[u8],
-        from: usize,
-        to: usize,
-        day_max: u32,
-        visitor: &mut V,
-    ) -> Scanned {
-        match self {
-            Path::Scalar => scan::scan_lines(bytes, from, to, day_max, visitor),
-            #[cfg(target_arch = "x86_64")]
-            _ => wide::scan_lines(self, bytes, from, to, day_max, visitor),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => scan::scan_lines(bytes, from, to, day_max, visitor),
-        }
     }
 }

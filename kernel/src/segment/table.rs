@@ -5,7 +5,7 @@
 //! into the next one; zero marks a free place (no key mixes to zero).
 
 use crate::partition::{self as parts, Chunk};
-use crate::scan::wide as fast;
+use crate::prefetch::prefetch;
 use crate::threads::{self, lock};
 use crate::types::msisdn;
 use std::sync::Mutex;
@@ -107,7 +107,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn prefetch(&self, mixed: u64) {
         let buckets = self.buckets();
-        fast::prefetch(buckets, bucket_of(buckets.len(), mixed));
+        prefetch(buckets, bucket_of(buckets.len(), mixed));
     }
 
     /// Whether the mixed key is in the set.

@@ -1,0 +1,29 @@
+//! Scan lines by a path.
+
+use crate::scan::grammar::{self as scan, Scanned, Visitor};
+use crate::scan::path::Path;
+#[cfg(target_arch = "x86_64")]
+use crate::scan::wide;
+
+impl Path {
+    /// `scan::scan_lines` by this path.
+    ///
+    /// # Panics
+    /// When the buffer lacks the pads around [from, to).
+    pub fn scan_lines<'s, V: Visitor<'s>>(
+        self,
+        bytes: &[u8],
+        from: usize,
+        to: usize,
+        day_max: u32,
+        visitor: &mut V,
+    ) -> Scanned {
+        match self {
+            Path::Scalar => scan::scan_lines(bytes, from, to, day_max, visitor),
+            #[cfg(target_arch = "x86_64")]
+            _ => wide::scan_lines(self, bytes, from, to, day_max, visitor),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => scan::scan_lines(bytes, from, to, day_max, visitor),
+        }
+    }
+}
