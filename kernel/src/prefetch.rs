@@ -1,5 +1,7 @@
 //! Ask memory for what will be looked at soon.
 
+#![allow(unsafe_code, reason = "the instruction has no safe form")]
+
 /// Ask memory for `items[index]`, which will be looked at soon.
 #[inline(always)]
 pub(crate) fn prefetch<T>(items: &[T], index: usize) {

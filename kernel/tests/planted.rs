@@ -1,5 +1,7 @@
 //! Faults that are planted to see that a sanitizer sees them: run one by one by `make sanitize`, which wants each to fail.
 
+#![allow(unsafe_code, reason = "planted faults need it")]
+
 use std::hint::black_box;
 
 #[test]

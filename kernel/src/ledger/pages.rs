@@ -1,5 +1,10 @@
 //! The memory of the ledger's tables: pages straight from the system.
 
+#![allow(
+    unsafe_code,
+    reason = "mapping memory, and reading it as lines, has no safe form"
+)]
+
 use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
