@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use upswell_kernel::batch::progress::RangeSpec;
-use upswell_kernel::batch::scanner::{Job, Processed, Scanner};
+use upswell_kernel::batch::job::{Job, Processed};
+use upswell_kernel::batch::range::RangeSpec;
+use upswell_kernel::batch::scanner::Scanner;
 use upswell_kernel::ledger::Ledger;
 use upswell_kernel::rules::Rules;
 use upswell_kernel::rules::policy::Policy;

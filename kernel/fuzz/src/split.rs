@@ -3,8 +3,10 @@
 use super::scan::{DAY_MAX, DAY_OPEN, rules, segment};
 use super::{Temporary, controls};
 use std::time::Duration;
-use upswell_kernel::batch::progress::RangeSpec;
-use upswell_kernel::batch::scanner::{Job, Processed, Scanner, Terms};
+use upswell_kernel::batch::job::{Job, Processed};
+use upswell_kernel::batch::range::RangeSpec;
+use upswell_kernel::batch::scanner::Scanner;
+use upswell_kernel::ledger::decide::Terms;
 use upswell_kernel::ledger::shard::SHARDS;
 use upswell_kernel::ledger::{Item, Ledger};
 use upswell_kernel::rules::policy::Policy;

@@ -3,26 +3,16 @@
 use crate::batch::chunk::Piece;
 use crate::batch::findings::GROUPS;
 use crate::batch::pass::Call;
-use crate::batch::scanner::Terms;
 use crate::ledger::Ledger;
+use crate::ledger::decide::{APPLIED_AHEAD, Candidate, DECIDED, Terms, decide};
 use crate::ledger::keys::Columns;
-use crate::ledger::shard::{Applied, Candidate, SHARDS, Shard, shard_of};
-use crate::scan::outcome::{Outcome, encode_into};
+use crate::ledger::shard::{SHARDS, Shard, shard_of};
+use crate::scan::outcome::encode_into;
 use crate::threads::{self, lock};
 use std::sync::Mutex;
 
 /// Likewise for candidates and rejects to work off.
 const INLINE_LINES: usize = 2_000;
-/// Candidates whose places are asked of memory before they are applied.
-const APPLIED_AHEAD: usize = 16;
-/// The outcomes that the ledger decides, in the order of `Applied`.
-pub(crate) const DECIDED: [Outcome; 5] = [
-    Outcome::Capped,
-    Outcome::CappedCustomer,
-    Outcome::Control,
-    Outcome::Counted,
-    Outcome::Notified,
-];
 
 impl Call<'_> {
     /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
@@ -145,28 +135,6 @@ impl Group<'_> {
         for shard in &mut *self.shards {
             shard.set_caps(columns);
         }
-    }
-}
-
-/// Decide candidates, in order, in shards of which the first has this number; tell what became of each by its place.
-/// `Shard::set_caps` follows, before columns are asked for anew.
-#[inline]
-pub(crate) fn decide(
-    shards: &mut [Shard],
-    first: usize,
-    columns: &Columns,
-    terms: Terms,
-    candidates: &[Candidate],
-    mut tell: impl FnMut(usize, Applied),
-) {
-    for (at, candidate) in candidates.iter().enumerate() {
-        if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
-            shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
-        }
-        let shard = &mut shards[shard_of(candidate.mixed) - first];
-        let threshold = terms.rules.rules[candidate.rule as usize].threshold;
-        let applied = shard.apply(columns, candidate, threshold, terms.adds, terms.policy);
-        tell(at, applied);
     }
 }
 

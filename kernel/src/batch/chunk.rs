@@ -7,8 +7,9 @@
 //!
 //! Layout of the buffer: pad | front content | data | pad. An offset below `DATA` is one of the front.
 
-use crate::batch::classify::{Context, Days, Finder, Remembered};
+use crate::batch::classify::{Context, Finder, Remembered};
 use crate::batch::findings::{Findings, Reject};
+use crate::batch::range::Days;
 use crate::crc::crc64;
 use crate::input::source::Problem;
 use crate::scan::grammar::{LINE_BYTES_MAX, Line, Visitor};

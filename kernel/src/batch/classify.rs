@@ -1,8 +1,9 @@
 //! Decides what becomes of lines as far as that needs no ledger: the visitor that a piece scans with.
 
 use crate::batch::findings::{Findings, LINE_UNKNOWN, Reject};
+use crate::batch::range::Days;
+use crate::ledger::decide::Candidate;
 use crate::ledger::keys::Columns;
-use crate::ledger::shard::Candidate;
 use crate::rules::policy::Policy;
 use crate::rules::{Fit, Rules};
 use crate::scan::filter::Filter;
@@ -28,15 +29,6 @@ pub struct Context<'a> {
     pub clock: &'a Clock,
     /// The columns of the ledger; asked rarely, as pieces remember them.
     pub columns: Mutex<&'a mut Columns>,
-}
-
-/// The days of a range.
-#[derive(Clone, Copy, Debug)]
-pub struct Days {
-    /// A later date as written is `future`.
-    pub max: u32,
-    /// An earlier day is `late`.
-    pub open: u32,
 }
 
 /// Columns as last asked for a rule: no lock while the day stays.

@@ -1,6 +1,7 @@
 //! What was found in some lines, as far as that needs no ledger: counts, rejects, and candidates for the ledger.
 
-use crate::ledger::shard::{Candidate, SHARDS, shard_of};
+use crate::ledger::decide::Candidate;
+use crate::ledger::shard::{SHARDS, shard_of};
 use crate::scan::grammar::LINE_BYTES_MAX;
 use crate::scan::outcome::{OUTCOMES, REASONS, escaped_bytes};
 

@@ -4,6 +4,8 @@ pub(crate) mod apply;
 pub mod chunk;
 pub mod classify;
 pub mod findings;
+pub mod job;
 pub(crate) mod pass;
 pub mod progress;
+pub mod range;
 pub mod scanner;

@@ -1,9 +1,9 @@
 //! One call of `process`: what scans the pieces of a round, and what puts them together in order.
 
 use crate::batch::chunk::Piece;
-use crate::batch::classify::{Context, Days};
+use crate::batch::classify::Context;
+use crate::batch::job::{Job, Processed};
 use crate::batch::progress::Progress;
-use crate::batch::scanner::{Job, Processed};
 use crate::input::source::{Problem, Source, UNREADABLE};
 use crate::ledger::codec::ENTRY_BYTES;
 use crate::threads::{self, lock};
@@ -111,13 +111,7 @@ impl<'a> Call<'a> {
                 let piece = &mut *lock(piece);
                 self.read(piece);
                 let spec = &self.job.ranges[piece.range];
-                piece.scan(
-                    context,
-                    Days {
-                        max: spec.day_max,
-                        open: spec.day_open,
-                    },
-                );
+                piece.scan(context, spec.days());
             }
         });
         pieces

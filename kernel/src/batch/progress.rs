@@ -1,42 +1,14 @@
 //! Where the reading of one range stands: lines are put together from pieces here, in order.
 
 use crate::batch::chunk::{DATA, Piece};
-use crate::batch::classify::{Context, Days};
+use crate::batch::classify::Context;
 use crate::batch::findings::Findings;
+use crate::batch::range::RangeSpec;
 use crate::crc::combine;
 use crate::input::source::Problem;
 use crate::scan::fragment::Fragment;
 use crate::scan::grammar::{self as scan, Line};
 use crate::scan::outcome::{OUTCOMES, REASONS, Reason, encoded_bytes, escaped_bytes};
-
-/// What the caller asks to be read.
-#[derive(Clone, Debug, Default)]
-pub struct RangeSpec {
-    /// What rejects carry.
-    pub name: String,
-    /// The file.
-    pub path: Vec<u8>,
-    /// It is gzip.
-    pub compressed: bool,
-    /// First byte.
-    pub start: u64,
-    /// The bytes before it may be read.
-    pub end: u64,
-    /// An unterminated last line is taken, too.
-    pub last: bool,
-    /// 0: a line starts at `start`; 1: it continues a line that was taken; 2: likewise, and that ended in `\r`.
-    pub tail: u8,
-    /// Line ends before `start`.
-    pub newlines: u64,
-    /// CRC of the bytes before `start`.
-    pub digest: u64,
-    /// A later date as written is `future`.
-    pub day_max: u32,
-    /// An earlier day is `late`.
-    pub day_open: u32,
-    /// Bytes of encoded rejects that may still be kept.
-    pub rejects_left_bytes: u64,
-}
 
 /// Where a range stands.
 #[derive(Debug, Default)]
@@ -162,10 +134,6 @@ impl Progress {
 
     /// Decide the line in the fragment and forget it; false when there was no more than a byte-order mark.
     fn decide(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) -> bool {
-        let days = Days {
-            max: spec.day_max,
-            open: spec.day_open,
-        };
         let first = self.newlines == 0 && self.tail == 0;
         let mark = if self.taken == 0 {
             self.fragment.byte_order_mark()
@@ -189,7 +157,7 @@ impl Progress {
             _ => Some(Line::Reject(Reason::Columns)),
         };
         if let Some(kind) = kind {
-            piece.scan_front(context, days, content, length, kind);
+            piece.scan_front(context, spec.days(), content, length, kind);
         }
         self.fragment.clear();
         true

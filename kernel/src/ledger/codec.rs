@@ -224,8 +224,9 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::decide::{Applied, Candidate};
     use crate::ledger::loading::Loading;
-    use crate::ledger::shard::{Applied, Candidate, shard_of};
+    use crate::ledger::shard::shard_of;
     use crate::rules::policy::Policy;
     use crate::rules::siphash::Keyed;
     use crate::types::msisdn;

@@ -15,6 +15,9 @@ pub const COLUMN_BITS: u32 = 20;
 /// Numbers that there are; 0 is never given.
 pub const COLUMNS_MAX: usize = 1 << COLUMN_BITS;
 
+/// What a caller is told when there are more open columns than a ledger can number.
+pub(crate) const COLUMNS_FULL: &str = "too many open windows and days for one ledger";
+
 /// What an entry is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Column {

@@ -5,6 +5,7 @@
 //! which a ledger is kept.
 
 pub mod codec;
+pub mod decide;
 pub mod keys;
 pub mod loading;
 mod pages;

@@ -16,7 +16,6 @@
 use crate::ledger::keys::{COLUMN_BITS, COLUMNS_MAX, Columns};
 use crate::ledger::pages::{TableLine, TableLines};
 use crate::prefetch::prefetch;
-use crate::rules::policy::Policy;
 use crate::types::msisdn;
 
 /// Shards of a ledger.
@@ -37,7 +36,7 @@ const LINE_ENTRIES: usize = size_of::<TableLine>() / size_of::<[u64; 2]>();
 
 /// A place in a table.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+pub(super) struct Slot {
     line: usize,
     entry: usize,
 }
@@ -53,53 +52,6 @@ pub struct Shard {
     pub(crate) counts: Vec<u32>,
     /// Caps still to be set.
     caps: Vec<u64>,
-}
-
-/// A record that passed every check which needs no ledger.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Candidate {
-    /// Mixed msisdn.
-    pub mixed: u64,
-    /// Its traffic.
-    pub volume: u64,
-    /// Where the line's content starts within its bytes.
-    pub start: u32,
-    /// Length of the content.
-    pub length: u32,
-    /// Column of the total.
-    pub total: u32,
-    /// Column of the cap.
-    pub cap: u32,
-    /// Index of the rule.
-    pub rule: u32,
-    /// The record's day.
-    pub day: u32,
-}
-
-/// The outcomes that the ledger decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// The application has notified this msisdn on this day, or the occurrence has fired.
-    Capped,
-    /// Above it, but the msisdn has had as many notifications on this day as it may.
-    CappedCustomer,
-    /// Above it, and the msisdn is in the control group.
-    Control,
-    /// Not above the threshold.
-    Counted,
-    /// Above it.
-    Notified,
-}
-
-impl Applied {
-    /// Whether a line is emitted: Some, and true when it is the control group's.
-    pub(crate) fn emits(self) -> Option<bool> {
-        match self {
-            Applied::Control => Some(true),
-            Applied::Notified => Some(false),
-            Applied::Capped | Applied::CappedCustomer | Applied::Counted => None,
-        }
-    }
 }
 
 #[inline]
@@ -132,7 +84,7 @@ impl Shard {
 
     /// The slot of a clean key: (true, where it is) or (false, where it would go). The table has a free slot.
     #[inline]
-    fn find(&self, key: u64, salt: u64) -> (bool, Slot) {
+    pub(super) fn find(&self, key: u64, salt: u64) -> (bool, Slot) {
         let mut line = self.place(key, salt);
         loop {
             for (entry, [held, _]) in self.lines[line].iter().enumerate() {
@@ -151,22 +103,12 @@ impl Shard {
     }
 
     #[inline]
-    fn slot(&mut self, at: Slot) -> &mut [u64; 2] {
+    pub(super) fn slot(&mut self, at: Slot) -> &mut [u64; 2] {
         &mut self.lines[at.line][at.entry]
     }
 
     fn slots(&self) -> usize {
         self.lines.len() * LINE_ENTRIES
-    }
-
-    /// Ask memory for what `apply` will look at.
-    #[inline]
-    pub fn prefetch(&self, columns: &Columns, candidate: &Candidate) {
-        let ask = |column| self.prefetch_key(columns, key_of(candidate.mixed, column));
-        ask(candidate.total);
-        if columns.partners[candidate.cap as usize] != candidate.total {
-            ask(candidate.cap);
-        }
     }
 
     /// Ask memory for the place of a key.
@@ -185,7 +127,7 @@ impl Shard {
     }
 
     #[inline]
-    fn write(&mut self, at: Slot, found: bool, key: u64, value: u64, dirty: bool) {
+    pub(super) fn write(&mut self, at: Slot, found: bool, key: u64, value: u64, dirty: bool) {
         if !found {
             self.len += 1;
             let column = column_of(key) as usize;
@@ -205,7 +147,7 @@ impl Shard {
 
     /// Grow when so many more entries would take more than three in four places: longer runs cost more than the memory.
     #[inline]
-    fn make_room(&mut self, columns: &Columns, entries: usize) {
+    pub(super) fn make_room(&mut self, columns: &Columns, entries: usize) {
         if (self.len + entries) * 4 > self.slots() * 3 {
             self.grow(columns);
         }
@@ -277,85 +219,8 @@ impl Shard {
         }
     }
 
-    /// Decide one candidate and write down what follows. `adds`: volumes are added up (measure "total").
-    #[inline]
-    pub fn apply(
-        &mut self,
-        columns: &Columns,
-        candidate: &Candidate,
-        threshold: u64,
-        adds: bool,
-        policy: &Policy,
-    ) -> Applied {
-        self.make_room(columns, 2);
-        let cap_key = key_of(candidate.mixed, candidate.cap);
-        let alone = columns.partners[candidate.cap as usize] == candidate.total;
-        let capped = !alone && self.find(cap_key, columns.salts[candidate.cap as usize]).0;
-        let key = key_of(candidate.mixed, candidate.total);
-        let (found, at) = self.find(key, columns.salts[candidate.total as usize]);
-        let before = if found { self.slot(at)[1] } else { 0 };
-        if capped || before & FIRED != 0 {
-            return Applied::Capped;
-        }
-        let measured = if adds {
-            (before + candidate.volume).min(TOTAL_MAX)
-        } else {
-            candidate.volume
-        };
-        let total = if adds { measured } else { before };
-        if measured <= threshold {
-            if adds {
-                self.write(at, found, key, total, true);
-            }
-            return Applied::Counted;
-        }
-        let customer = columns.customers[candidate.cap as usize];
-        if self.has_enough(columns, candidate.mixed, customer, policy) {
-            if adds {
-                self.write(at, found, key, total, true);
-            }
-            return Applied::CappedCustomer;
-        }
-        self.write(at, found, key, total | FIRED, true);
-        if alone {
-            // Nobody looks at this cap before all are set: its place comes from memory meanwhile.
-            prefetch(
-                &self.lines,
-                self.place(cap_key, columns.salts[candidate.cap as usize]),
-            );
-            self.caps.push(cap_key);
-            self.dirty.push(cap_key);
-        } else {
-            self.set(columns, cap_key, FIRED, true);
-        }
-        if customer != 0 {
-            self.count(columns, key_of(candidate.mixed, customer));
-        }
-        if policy.is_control(candidate.mixed) {
-            Applied::Control
-        } else {
-            Applied::Notified
-        }
-    }
-
-    /// Whether an msisdn has had as many notifications as it may on the day that `customer` counts.
-    fn has_enough(
-        &mut self,
-        columns: &Columns,
-        mixed: u64,
-        customer: u32,
-        policy: &Policy,
-    ) -> bool {
-        let most = policy.max_per_customer_per_day;
-        if most == 0 {
-            return false;
-        }
-        let (found, at) = self.find(key_of(mixed, customer), columns.salts[customer as usize]);
-        found && self.slot(at)[1] >= most
-    }
-
     /// Count one more. It is no part of a delta: the cap that it stands for is.
-    fn count(&mut self, columns: &Columns, key: u64) {
+    pub(super) fn count(&mut self, columns: &Columns, key: u64) {
         let (found, at) = self.find(key, columns.salts[column_of(key) as usize]);
         let before = if found { self.slot(at)[1] } else { 0 };
         self.set(columns, key, before + 1, false);
@@ -396,6 +261,14 @@ impl Shard {
             }
         }
         self.dirty = dirty;
+    }
+
+    /// Set this cap later, with all that were put off. Nobody looks at it before; its place comes from memory meanwhile.
+    #[inline]
+    pub(super) fn put_off_cap(&mut self, columns: &Columns, key: u64) {
+        self.prefetch_key(columns, key);
+        self.caps.push(key);
+        self.dirty.push(key);
     }
 
     /// Set the caps that `apply` put off. To be called before anything else than `apply`.

@@ -3,8 +3,10 @@
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::{broken, path_of};
-use crate::batch::progress::{Progress, RangeSpec};
-use crate::batch::scanner::{self as process, Job, Processed, Scanner};
+use crate::batch::job::{Job, Notification, Processed};
+use crate::batch::progress::Progress;
+use crate::batch::range::RangeSpec;
+use crate::batch::scanner::{self as process, Scanner};
 use crate::rules::policy::Policy;
 use crate::scan::path::Path;
 use crate::types::clock::Clock;
@@ -212,10 +214,10 @@ fn outputs<'py>(py: Python<'py>, outputs: &BTreeMap<u32, Vec<u8>>) -> Vec<Output
 
 fn notifications<'py>(
     py: Python<'py>,
-    notifications: &[process::Notification],
+    notifications: &[Notification],
     outputs: &BTreeMap<u32, Vec<u8>>,
 ) -> Vec<NotificationTuple<'py>> {
-    let raw = |n: &process::Notification| &outputs[&n.application][n.at..n.at + n.length];
+    let raw = |n: &Notification| &outputs[&n.application][n.at..n.at + n.length];
     notifications
         .iter()
         .map(|n| {

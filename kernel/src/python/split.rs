@@ -6,7 +6,7 @@ use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::scanner::{
     PyResultOf, RangeSpecOf, adds_of, clock_of, path_in_force, piece_bytes_in_force,
 };
-use crate::batch::scanner::Terms;
+use crate::ledger::decide::Terms;
 use crate::ledger::shard::SHARDS;
 use crate::rules::policy::Policy;
 use crate::split::gather::{Gathered, Part};

@@ -4,7 +4,7 @@
 //! their bounds, and look no further.
 
 use crate::batch::pass::Opened;
-use crate::batch::progress::RangeSpec;
+use crate::batch::range::RangeSpec;
 use crate::input::source::{Problem, Source};
 
 /// Bytes read at a time to find a line start: some lines of usual length.

@@ -10,8 +10,8 @@
 //! All of these are numbers as `wire` writes them. A kind is a pair of columns, which have other numbers elsewhere: what
 //! they are about is said once for all candidates of a blob.
 
+use crate::ledger::decide::Candidate;
 use crate::ledger::keys::{Column, Columns};
-use crate::ledger::shard::Candidate;
 use crate::rules::Rules;
 use crate::types::clock;
 use crate::wire::{Input, put_bytes, put_number};

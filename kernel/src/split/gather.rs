@@ -4,9 +4,10 @@
 //! nothing is taken on trust: the splits of a range must join to the byte, be of one file, and have sent the very
 //! candidates that were decided. Where they do not, the batch is to be computed again, over less: see `Cut`.
 
-use crate::batch::apply::DECIDED;
-use crate::batch::progress::{Progress, RangeSpec};
-use crate::batch::scanner::{Begun, Processed};
+use crate::batch::job::{Begun, Processed};
+use crate::batch::progress::Progress;
+use crate::batch::range::RangeSpec;
+use crate::ledger::decide::DECIDED;
 use crate::rules::Rules;
 use crate::scan::outcome::{encode_into, encoded_bytes, escaped_bytes};
 use crate::split::candidates::Place;

@@ -13,9 +13,10 @@ mod report;
 pub mod step;
 
 use crate::batch::chunk::Piece;
+use crate::batch::job::Job;
 use crate::batch::pass::{Call, Paused};
-use crate::batch::progress::RangeSpec;
-use crate::batch::scanner::{Job, Scanner};
+use crate::batch::range::RangeSpec;
+use crate::batch::scanner::Scanner;
 use crate::crc::crc64;
 use crate::input::source::{Problem, SHORT};
 use crate::ledger::keys::Columns;

@@ -7,14 +7,13 @@
 //! | emitted | of each: bytes after the last position, rule << 1 | control group, day, mixed msisdn, content
 //! ```
 
-use crate::batch::apply::{DECIDED, decide};
-use crate::batch::scanner::{COLUMNS_FULL, Terms};
 use crate::crc::crc64;
 use crate::ledger::Ledger;
-use crate::ledger::shard::{Candidate, shard_of};
+use crate::ledger::decide::{Candidate, DECIDED, Terms, decide};
+use crate::ledger::keys::COLUMNS_FULL;
+use crate::ledger::shard::shard_of;
 use crate::rules::Rules;
-use crate::split::candidates::Place;
-use crate::split::candidates::{Reader, Refused};
+use crate::split::candidates::{Place, Reader, Refused};
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
 

@@ -1,0 +1,49 @@
+//! What is asked of the reading of one file.
+
+/// What the caller asks to be read.
+#[derive(Clone, Debug, Default)]
+pub struct RangeSpec {
+    /// What rejects carry.
+    pub name: String,
+    /// The file.
+    pub path: Vec<u8>,
+    /// It is gzip.
+    pub compressed: bool,
+    /// First byte.
+    pub start: u64,
+    /// The bytes before it may be read.
+    pub end: u64,
+    /// An unterminated last line is taken, too.
+    pub last: bool,
+    /// 0: a line starts at `start`; 1: it continues a line that was taken; 2: likewise, and that ended in `\r`.
+    pub tail: u8,
+    /// Line ends before `start`.
+    pub newlines: u64,
+    /// CRC of the bytes before `start`.
+    pub digest: u64,
+    /// A later date as written is `future`.
+    pub day_max: u32,
+    /// An earlier day is `late`.
+    pub day_open: u32,
+    /// Bytes of encoded rejects that may still be kept.
+    pub rejects_left_bytes: u64,
+}
+
+/// The days of a range.
+#[derive(Clone, Copy, Debug)]
+pub struct Days {
+    /// A later date as written is `future`.
+    pub max: u32,
+    /// An earlier day is `late`.
+    pub open: u32,
+}
+
+impl RangeSpec {
+    /// Its days.
+    pub fn days(&self) -> Days {
+        Days {
+            max: self.day_max,
+            open: self.day_open,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the ledger decides of a candidate: whether it is counted, notified or kept back.
+
+use crate::ledger::keys::Columns;
+use crate::ledger::shard::{FIRED, Shard, TOTAL_MAX, key_of, shard_of};
+use crate::rules::Rules;
+use crate::rules::policy::Policy;
+use crate::scan::outcome::Outcome;
+
+/// Candidates whose places are asked of memory before they are applied.
+pub(crate) const APPLIED_AHEAD: usize = 16;
+/// The outcomes that the ledger decides, in the order of `Applied`.
+pub(crate) const DECIDED: [Outcome; 5] = [
+    Outcome::Capped,
+    Outcome::CappedCustomer,
+    Outcome::Control,
+    Outcome::Counted,
+    Outcome::Notified,
+];
+
+/// By what candidates are decided.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// The rules.
+    pub rules: &'a Rules,
+    /// What keeps notifications back.
+    pub policy: &'a Policy,
+    /// Volumes are added up (measure "total").
+    pub adds: bool,
+}
+
+/// A record that passed every check which needs no ledger.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Candidate {
+    /// Mixed msisdn.
+    pub mixed: u64,
+    /// Its traffic.
+    pub volume: u64,
+    /// Where the line's content starts within its bytes.
+    pub start: u32,
+    /// Length of the content.
+    pub length: u32,
+    /// Column of the total.
+    pub total: u32,
+    /// Column of the cap.
+    pub cap: u32,
+    /// Index of the rule.
+    pub rule: u32,
+    /// The record's day.
+    pub day: u32,
+}
+
+/// The outcomes that the ledger decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The application has notified this msisdn on this day, or the occurrence has fired.
+    Capped,
+    /// Above it, but the msisdn has had as many notifications on this day as it may.
+    CappedCustomer,
+    /// Above it, and the msisdn is in the control group.
+    Control,
+    /// Not above the threshold.
+    Counted,
+    /// Above it.
+    Notified,
+}
+
+impl Applied {
+    /// Whether a line is emitted: Some, and true when it is the control group's.
+    pub(crate) fn emits(self) -> Option<bool> {
+        match self {
+            Applied::Control => Some(true),
+            Applied::Notified => Some(false),
+            Applied::Capped | Applied::CappedCustomer | Applied::Counted => None,
+        }
+    }
+}
+
+impl Shard {
+    /// Ask memory for what `apply` will look at.
+    #[inline]
+    pub fn prefetch(&self, columns: &Columns, candidate: &Candidate) {
+        let ask = |column| self.prefetch_key(columns, key_of(candidate.mixed, column));
+        ask(candidate.total);
+        if columns.partners[candidate.cap as usize] != candidate.total {
+            ask(candidate.cap);
+        }
+    }
+
+    /// Decide one candidate and write down what follows. `adds`: volumes are added up (measure "total").
+    #[inline]
+    pub fn apply(
+        &mut self,
+        columns: &Columns,
+        candidate: &Candidate,
+        threshold: u64,
+        adds: bool,
+        policy: &Policy,
+    ) -> Applied {
+        self.make_room(columns, 2);
+        let cap_key = key_of(candidate.mixed, candidate.cap);
+        let alone = columns.partners[candidate.cap as usize] == candidate.total;
+        let capped = !alone && self.find(cap_key, columns.salts[candidate.cap as usize]).0;
+        let key = key_of(candidate.mixed, candidate.total);
+        let (found, at) = self.find(key, columns.salts[candidate.total as usize]);
+        let before = if found { self.slot(at)[1] } else { 0 };
+        if capped || before & FIRED != 0 {
+            return Applied::Capped;
+        }
+        let measured = if adds {
+            (before + candidate.volume).min(TOTAL_MAX)
+        } else {
+            candidate.volume
+        };
+        let total = if adds { measured } else { before };
+        if measured <= threshold {
+            if adds {
+                self.write(at, found, key, total, true);
+            }
+            return Applied::Counted;
+        }
+        let customer = columns.customers[candidate.cap as usize];
+        if self.has_enough(columns, candidate.mixed, customer, policy) {
+            if adds {
+                self.write(at, found, key, total, true);
+            }
+            return Applied::CappedCustomer;
+        }
+        self.write(at, found, key, total | FIRED, true);
+        if alone {
+            self.put_off_cap(columns, cap_key);
+        } else {
+            self.set(columns, cap_key, FIRED, true);
+        }
+        if customer != 0 {
+            self.count(columns, key_of(candidate.mixed, customer));
+        }
+        if policy.is_control(candidate.mixed) {
+            Applied::Control
+        } else {
+            Applied::Notified
+        }
+    }
+
+    /// Whether an msisdn has had as many notifications as it may on the day that `customer` counts.
+    fn has_enough(
+        &mut self,
+        columns: &Columns,
+        mixed: u64,
+        customer: u32,
+        policy: &Policy,
+    ) -> bool {
+        let most = policy.max_per_customer_per_day;
+        if most == 0 {
+            return false;
+        }
+        let (found, at) = self.find(key_of(mixed, customer), columns.salts[customer as usize]);
+        found && self.slot(at)[1] >= most
+    }
+}
+
+/// Decide candidates, in order, in shards of which the first has this number; tell what became of each by its place.
+/// `Shard::set_caps` follows, before columns are asked for anew.
+#[inline]
+pub(crate) fn decide(
+    shards: &mut [Shard],
+    first: usize,
+    columns: &Columns,
+    terms: Terms,
+    candidates: &[Candidate],
+    mut tell: impl FnMut(usize, Applied),
+) {
+    for (at, candidate) in candidates.iter().enumerate() {
+        if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
+            shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+        }
+        let shard = &mut shards[shard_of(candidate.mixed) - first];
+        let threshold = terms.rules.rules[candidate.rule as usize].threshold;
+        let applied = shard.apply(columns, candidate, threshold, terms.adds, terms.policy);
+        tell(at, applied);
+    }
+}
