@@ -6,7 +6,7 @@
 //! may be within a line.
 
 use crate::crc::crc64;
-use crate::input::source::read_through;
+use crate::input::digest::read_through;
 use crate::scan::grammar::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
 use crate::types::msisdn::{DIGITS_MAX, DIGITS_MIN, POW10};
 use memchr::memmem::Finder;

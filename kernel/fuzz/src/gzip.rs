@@ -5,7 +5,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 use upswell_kernel::crc::crc64;
-use upswell_kernel::input::source::{self as reader, Source};
+use upswell_kernel::input::digest::{digest, first_record};
+use upswell_kernel::input::gzip::check_gzip;
+use upswell_kernel::input::source::Source;
 
 /// A file of more is `too_large`: it bounds what one attempt may cost.
 const BYTES_MAX: u64 = 1 << 16;
@@ -27,7 +29,7 @@ pub fn attempt(input: &[u8]) {
         return; // an empty file is whole to a decompressor, and incomplete to us
     }
     let file = Temporary::new(&packed);
-    let checked = reader::check_gzip(file.path(), BYTES_MAX).expect("a readable file");
+    let checked = check_gzip(file.path(), BYTES_MAX).expect("a readable file");
     assert!(["whole", "incomplete", "broken", "too_large"].contains(&checked.verdict));
     assert!(checked.bytes <= BYTES_MAX + CHUNK_BYTES);
     let through = read(file.path(), usize::from(step) + 1);
@@ -37,7 +39,7 @@ pub fn attempt(input: &[u8]) {
                 (checked.bytes, checked.digest),
                 (bytes.len() as u64, crc64(bytes, 0))
             );
-            let digest = reader::digest(file.path(), true, 0, u64::MAX, 0).expect("whole data");
+            let digest = digest(file.path(), true, 0, u64::MAX, 0).expect("whole data");
             assert_eq!((checked.digest, checked.bytes), digest);
             if compress % 4 == 1 {
                 assert_eq!(data, bytes);
@@ -52,7 +54,7 @@ pub fn attempt(input: &[u8]) {
         }
         _ => assert!(compress % 4 != 1 || data.len() as u64 > BYTES_MAX),
     }
-    let _ = reader::first_record(file.path(), true, BYTES_MAX, super::scan::DAY_MAX);
+    let _ = first_record(file.path(), true, BYTES_MAX, super::scan::DAY_MAX);
 }
 
 fn pack(data: &[u8]) -> Vec<u8> {

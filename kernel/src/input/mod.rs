@@ -1,3 +1,6 @@
 //! Bytes of input files.
 
+pub mod digest;
+mod file;
+pub mod gzip;
 pub mod source;

@@ -1,8 +1,8 @@
 //! Functions over bytes and files.
 
+use super::arguments::{broken, path_of};
 use super::reference::forgotten_of;
-use super::{broken, path_of};
-use crate::input::source as reader;
+use crate::input::{digest as input, gzip};
 use crate::ledger::codec as blob;
 use crate::scan::filter::Filter;
 use crate::scan::grammar::{self as scan, Line, Record, Visitor};
@@ -140,7 +140,7 @@ pub(super) fn digest(
     end: u64,
     initial: u64,
 ) -> PyResult<(u64, u64)> {
-    py.detach(|| reader::digest(&path, compressed, start, end, initial))
+    py.detach(|| input::digest(&path, compressed, start, end, initial))
         .map_err(read_error)
 }
 
@@ -152,7 +152,7 @@ pub(super) fn first_record(
     end: u64,
     day_max: u32,
 ) -> PyResult<Option<(u64, u64)>> {
-    py.detach(|| reader::first_record(&path, compressed, end, day_max))
+    py.detach(|| input::first_record(&path, compressed, end, day_max))
         .map_err(read_error)
 }
 
@@ -163,7 +163,7 @@ pub(super) fn check_gzip(
     bytes_max: u64,
 ) -> PyResult<(&'static str, u64, u64, String)> {
     let checked = py
-        .detach(|| reader::check_gzip(&path, bytes_max))
+        .detach(|| gzip::check_gzip(&path, bytes_max))
         .map_err(read_error)?;
     Ok((
         checked.verdict,

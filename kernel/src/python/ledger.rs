@@ -1,6 +1,6 @@
 //! The ledger.
 
-use super::broken;
+use super::arguments::broken;
 use super::reference::forgotten_of;
 use crate::ledger::loading::{Kept, Loading};
 use crate::ledger::shard::SHARDS;

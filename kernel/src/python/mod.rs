@@ -8,27 +8,17 @@
     clippy::type_complexity
 )]
 
+mod arguments;
 mod functions;
 mod ledger;
 mod reference;
 mod scanner;
 mod split;
 
-use crate::scan::path::Path;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-
-fn broken(message: impl Into<String>) -> PyErr {
-    PyValueError::new_err(message.into())
-}
-
-fn path_of(name: &str) -> PyResult<Path> {
-    Path::named(name).ok_or_else(|| broken(format!("{name:?} is no scanner path of this CPU")))
-}
 
 #[pymodule]
 mod _kernel {
-    use super::Path;
     #[pymodule_export]
     use super::functions::{
         check_gzip, count_lines, crc64, digest, first_record, forget_in, parse_lines, search,
@@ -44,6 +34,7 @@ mod _kernel {
     use crate::ledger::shard::SHARDS;
     use crate::scan::grammar::LINE_BYTES_MAX;
     use crate::scan::outcome::{OUTCOMES, REASONS};
+    use crate::scan::path::Path;
     use pyo3::prelude::*;
     use pyo3::types::PyTuple;
 

@@ -1,6 +1,6 @@
 //! Segment, rules and clock: immutable values.
 
-use super::broken;
+use super::arguments::broken;
 use crate::rules::Rules;
 use crate::rules::policy::{Control, Forgotten, Policy, SHARE_ALL};
 use crate::rules::siphash::{KEY_BYTES, Keyed};
@@ -125,6 +125,12 @@ impl PyClock {
             Some(_) => Ok(PyClock(shifts)),
             None => Err(broken("the clock's shifts do not ascend")),
         }
+    }
+}
+
+impl PyClock {
+    pub(super) fn clock(&self) -> PyResult<Clock> {
+        Clock::new(self.0.clone()).ok_or_else(|| broken("the clock's shifts do not ascend"))
     }
 }
 

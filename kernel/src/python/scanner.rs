@@ -1,54 +1,17 @@
 //! The scanner and its results.
 
+use super::arguments::{RangeSpecOf, adds_of, broken, path_in_force, piece_bytes_in_force};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
-use super::{broken, path_of};
 use crate::batch::job::{Job, Notification, Processed};
 use crate::batch::progress::Progress;
-use crate::batch::range::RangeSpec;
-use crate::batch::scanner::{self as process, Scanner};
+use crate::batch::scanner::Scanner;
 use crate::rules::policy::Policy;
-use crate::scan::path::Path;
-use crate::types::clock::Clock;
 use crate::types::msisdn;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-const PATH_VARIABLE: &str = "UPSWELL_KERNEL_PATH";
-const PIECE_BYTES_VARIABLE: &str = "UPSWELL_KERNEL_PIECE_BYTES";
-
-fn variable<T>(name: &str, default: T, parse: impl Fn(&str) -> PyResult<T>) -> PyResult<T> {
-    match std::env::var(name) {
-        Ok(text) if !text.is_empty() => parse(&text),
-        _ => Ok(default),
-    }
-}
-
-pub(super) fn path_in_force() -> PyResult<Path> {
-    variable(PATH_VARIABLE, Path::available()[0], path_of)
-}
-
-pub(super) fn piece_bytes_in_force() -> PyResult<usize> {
-    variable(PIECE_BYTES_VARIABLE, process::PIECE_BYTES, |text| {
-        text.parse()
-            .map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
-    })
-}
-
-pub(super) fn clock_of(clock: &PyClock) -> PyResult<Clock> {
-    Clock::new(clock.0.clone()).ok_or_else(|| broken("the clock's shifts do not ascend"))
-}
-
-/// Whether the measure adds volumes up.
-pub(super) fn adds_of(measure: &str) -> PyResult<bool> {
-    match measure {
-        "total" => Ok(true),
-        "session" => Ok(false),
-        _ => Err(broken(format!("{measure:?} is no measure"))),
-    }
-}
 
 #[pyclass(frozen, module = "upswell.kernel._kernel")]
 pub(super) struct Scanned {
@@ -234,68 +197,6 @@ fn notifications<'py>(
         .collect()
 }
 
-type RangeTuple = (
-    String,
-    Vec<u8>,
-    bool,
-    u64,
-    u64,
-    bool,
-    u8,
-    u64,
-    u64,
-    u32,
-    u32,
-    u64,
-);
-
-/// What Python says of a range.
-pub(super) struct RangeSpecOf(pub(super) RangeSpec);
-
-impl<'a, 'py> FromPyObject<'a, 'py> for RangeSpecOf {
-    type Error = PyErr;
-
-    fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<RangeSpecOf> {
-        spec_of(&range).map(RangeSpecOf)
-    }
-}
-
-fn spec_of(range: &Bound<'_, PyAny>) -> PyResult<RangeSpec> {
-    let (
-        name,
-        path,
-        compressed,
-        start,
-        end,
-        last,
-        tail,
-        newlines,
-        digest,
-        day_max,
-        day_open,
-        rejects_left_bytes,
-    ) = range.extract::<RangeTuple>()?;
-    if tail > 2 || end < start || (tail != 0 && start == 0) {
-        return Err(broken(format!(
-            "a range of tail {tail} over bytes {start} to {end}"
-        )));
-    }
-    Ok(RangeSpec {
-        name,
-        path,
-        compressed,
-        start,
-        end,
-        last,
-        tail,
-        newlines,
-        digest,
-        day_max,
-        day_open,
-        rejects_left_bytes,
-    })
-}
-
 #[pyclass(name = "Scanner", module = "upswell.kernel._kernel")]
 pub(super) struct PyScanner(Scanner);
 
@@ -306,7 +207,7 @@ impl PyScanner {
         Ok(PyScanner(Scanner::new(
             threads,
             adds_of(measure)?,
-            clock_of(clock)?,
+            clock.clock()?,
             path_in_force()?,
             piece_bytes_in_force()?,
         )))

@@ -1,11 +1,9 @@
 //! Splits of a range, the ledger's decisions about what they send, and the result made of both.
 
-use super::broken;
+use super::arguments::{RangeSpecOf, adds_of, broken, path_in_force, piece_bytes_in_force};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
-use super::scanner::{
-    PyResultOf, RangeSpecOf, adds_of, clock_of, path_in_force, piece_bytes_in_force,
-};
+use super::scanner::PyResultOf;
 use crate::ledger::decide::Terms;
 use crate::ledger::shard::SHARDS;
 use crate::rules::policy::Policy;
@@ -42,7 +40,7 @@ impl PySplitting {
     ) -> PyResult<PySplitting> {
         let split = Split { place, begin, end };
         let (clock, path, piece_bytes) =
-            (clock_of(clock)?, path_in_force()?, piece_bytes_in_force()?);
+            (clock.clock()?, path_in_force()?, piece_bytes_in_force()?);
         let splitting = py
             .detach(|| Splitting::new(&range.0, split, shards, clock, path, piece_bytes))
             .map_err(broken)?;

@@ -1,0 +1,156 @@
+//! Compressed files.
+
+use crate::crc::crc64;
+use crate::input::file::{Identity, READ_BYTES, open};
+use flate2::bufread::MultiGzDecoder;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read};
+
+/// Compressed bytes per read.
+const COMPRESSED_BYTES: usize = 64 << 10;
+
+/// A decompressor with its position.
+pub struct Gzip {
+    stream: MultiGzDecoder<BufReader<File>>,
+    pub(super) identity: Identity,
+    /// Uncompressed bytes given out and not given back.
+    position: u64,
+    /// Bytes given back: they come before the stream's.
+    returned: Vec<u8>,
+    /// A read has failed: the bytes that it had decompressed are lost, so nothing can follow them.
+    failed: bool,
+}
+
+impl Gzip {
+    pub(super) fn new(file: File, identity: Identity) -> Gzip {
+        let stream = MultiGzDecoder::new(BufReader::with_capacity(COMPRESSED_BYTES, file));
+        Gzip {
+            stream,
+            identity,
+            position: 0,
+            returned: Vec::new(),
+            failed: false,
+        }
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::Error::other("an earlier read of it failed"));
+        }
+        let mut filled = self.returned.len().min(buffer.len());
+        buffer[..filled].copy_from_slice(&self.returned[..filled]);
+        self.returned.drain(..filled);
+        while filled < buffer.len() {
+            match self.stream.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.failed = true;
+                    return Err(decompression_error(error));
+                }
+            }
+        }
+        self.position += filled as u64;
+        Ok(filled)
+    }
+
+    /// Give back the last bytes read, which the next read repeats.
+    pub fn give_back(&mut self, bytes: &[u8]) {
+        self.position -= bytes.len() as u64;
+        self.returned.splice(..0, bytes.iter().copied());
+    }
+
+    /// Whether a read has failed, so that it must not be kept.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Where the next read is.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Move on to a position.
+    pub(super) fn skip_to(&mut self, position: u64) -> io::Result<()> {
+        let mut chunk = vec![0; READ_BYTES];
+        while self.position < position {
+            let wanted = chunk.len().min((position - self.position) as usize);
+            if self.read(&mut chunk[..wanted])? == 0 {
+                return Err(io::Error::new(
+                    ErrorKind::UnexpectedEof,
+                    "the compressed data ends before this position",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Errors of the decompressor carry no errno; give damage one kind and a missing end another.
+fn decompression_error(error: io::Error) -> io::Error {
+    match error.kind() {
+        _ if error.raw_os_error().is_some() => error,
+        ErrorKind::UnexpectedEof => {
+            io::Error::new(ErrorKind::UnexpectedEof, "the compressed data has no end")
+        }
+        _ => io::Error::new(ErrorKind::InvalidData, error.to_string()),
+    }
+}
+
+/// What `check_gzip` found.
+pub struct CheckedGzip {
+    /// whole, incomplete, broken or `too_large`.
+    pub verdict: &'static str,
+    /// Uncompressed bytes seen.
+    pub bytes: u64,
+    /// Their CRC-64/NVME.
+    pub digest: u64,
+    /// In words.
+    pub detail: String,
+}
+
+/// Decompress a file to its end and compare its checksums, in bounded memory.
+pub fn check_gzip(path: &[u8], bytes_max: u64) -> io::Result<CheckedGzip> {
+    let (file, identity) = open(path)?;
+    let mut checked = CheckedGzip {
+        verdict: "whole",
+        bytes: 0,
+        digest: 0,
+        detail: String::new(),
+    };
+    if identity.bytes == 0 {
+        return Ok(CheckedGzip {
+            verdict: "incomplete",
+            detail: "the file is empty".into(),
+            ..checked
+        });
+    }
+    let mut gzip = Gzip::new(file, identity);
+    let mut chunk = vec![0; READ_BYTES];
+    loop {
+        // The decompressor may fail after some good bytes of a chunk; those do not matter any more.
+        match gzip.read(&mut chunk) {
+            Ok(0) => return Ok(checked),
+            Ok(bytes) => {
+                checked.digest = crc64(&chunk[..bytes], checked.digest);
+                checked.bytes += bytes as u64;
+            }
+            Err(error) if error.raw_os_error().is_some() => return Err(error),
+            Err(error) => {
+                checked.verdict = if error.kind() == ErrorKind::UnexpectedEof {
+                    "incomplete"
+                } else {
+                    "broken"
+                };
+                checked.detail = error.to_string();
+                return Ok(checked);
+            }
+        }
+        if checked.bytes > bytes_max {
+            checked.verdict = "too_large";
+            checked.detail = format!("more than {bytes_max} bytes");
+            return Ok(checked);
+        }
+    }
+}
