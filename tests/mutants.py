@@ -21,8 +21,8 @@ SURVIVED = frozenset(("survived", "no tests"))
 
 def main() -> None:
     """Append a count for each module that was tried wholly, and print them all."""
-    for path in sorted(PLACE.glob("*.meta")):
-        module = path.name.removesuffix(".meta")
+    for path in sorted(PLACE.rglob("*.meta")):
+        module = str(path.relative_to(PLACE)).removesuffix(".meta")
         found = json.loads(path.read_text())["exit_code_by_key"]
         counts = Counter(status_by_exit_code[code] for code in found.values())
         killed = sum(counts[status] for status in KILLED)
