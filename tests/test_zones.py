@@ -9,12 +9,14 @@ import pytest
 from upswell.errors import ConfigError
 from upswell.zones import (
     LAST_TRANSITION_YEAR,
+    OpenDays,
     Zones,
     add_days,
     day_max_of,
     day_of,
     day_open_of,
     load_zone,
+    open_days,
 )
 
 PAIRS = [
@@ -99,3 +101,4 @@ def test_the_open_days_follow_the_newest_stamp() -> None:
     assert day_open_of("202004171937", 2, Zones()) == 20200416
     assert day_open_of("202004170500", 2, Zones("Asia/Tokyo", "UTC")) == 20200415
     assert day_max_of("202004171937") == 20200418
+    assert open_days("202004160001", "202004171937", 2, Zones()) == OpenDays(20200416, 20200417)

@@ -146,6 +146,27 @@ def day_open_of(newest_stamp: str, keep_days: int, zones: Zones) -> int:
     return add_days(max(zones.convert(midnight).day, 10101), 1 - keep_days)
 
 
+class OpenDays(NamedTuple):
+    """The days that the records of one range may carry: what is outside them is `late` or `future`."""
+
+    day_open: int
+    """The first one, in the rules' zone."""
+    day_max: int
+    """The last one, in the data's zone."""
+
+
+def open_days(stamp: str, newest_stamp: str, keep_days: int, zones: Zones) -> OpenDays:
+    """Return the days that the records of a range may carry.
+
+    Args:
+        stamp: of the range's file.
+        newest_stamp: the newest stamp of the log so far, this range among it.
+        keep_days: how many days are open at once.
+        zones: of the data and the rules.
+    """
+    return OpenDays(day_open_of(newest_stamp, keep_days, zones), day_max_of(stamp))
+
+
 def day_last_of(newest_stamp: str, zones: Zones) -> int:
     """The last day that totals and caps may belong to when this is the newest stamp.
 

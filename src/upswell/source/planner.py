@@ -27,7 +27,7 @@ from upswell.source.inventory import KnownFiles, Roster, state_of
 from upswell.source.listing import Stat, read_name
 from upswell.source.once import OneListing
 from upswell.source.tracked_file import NEVER, Entry
-from upswell.zones import Zones, day_max_of, day_open_of
+from upswell.zones import Zones, open_days
 
 RANGES_MAX = (
     1000  # of one ready(): a batch of about a second rarely takes more, and memory stays bounded
@@ -268,6 +268,7 @@ class Source:
         if entry.exhausted is not None and entry.exhausted >= (entry.end, final):
             return None
         newest = max(self._log_newest, file.stamp)
+        days = open_days(file.stamp, newest, self._keep_days, self._zones)
         return Range(
             name=file.name,
             path=entry.path,
@@ -278,8 +279,8 @@ class Source:
             tail=file.tail,
             newlines=file.newlines,
             digest=file.digest,
-            day_max=day_max_of(file.stamp),
-            day_open=day_open_of(newest, self._keep_days, self._zones),
+            day_max=days.day_max,
+            day_open=days.day_open,
             rejects_left_bytes=max(0, self._rejects_max_bytes - file.rejects_kept_bytes),
             stamp=file.stamp,
             newest_stamp=newest,

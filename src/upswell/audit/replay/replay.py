@@ -40,7 +40,7 @@ from upswell.state.batch import LogRange
 from upswell.state.reader import View
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals, archives
 from upswell.storage.files import RECOVERS
-from upswell.zones import Zones, day_max_of, day_open_of
+from upswell.zones import OpenDays, Zones, open_days
 
 OUTPUT_BYTES_MAX = 16 << 20  # of notifications in memory at once, as in a run
 WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
@@ -308,7 +308,7 @@ class Replay:
         """
         forgotten = self.forget(batch[0].batch)
         rules, segment, policy = self._reference(batch[0].versions, forgotten)
-        day_open = max(self._day_open(taken) for taken in batch)
+        day_open = max(self._open_days(taken).day_open for taken in batch)
         rest = [taken for taken in batch if taken.file not in self.lost]
         while rest and (asked := self._call(rest)):
             result = self._scanner.process(
@@ -360,8 +360,8 @@ class Replay:
         segment = self._segment or references.segment(versions.segment)
         return rules, segment, kernel_policy(policy, suppressed, forgotten)
 
-    def _day_open(self, taken: LogRange) -> int:
-        return day_open_of(taken.newest_stamp, self._past.keep_days, self._past.zones)
+    def _open_days(self, taken: LogRange) -> OpenDays:
+        return open_days(taken.stamp, taken.newest_stamp, self._past.keep_days, self._past.zones)
 
     def _call(self, rest: Sequence[LogRange]) -> list[tuple[LogRange, Range]]:
         """What one call is asked for: the ranges up to the first of a compressed file that goes on in a later batch.
@@ -400,6 +400,7 @@ class Replay:
 
     def _range(self, taken: LogRange, kept: tuple[bytes, bool], final: bool) -> Range:
         at = self.place(taken.file)
+        days = self._open_days(taken)
         return Range(
             name=taken.file,
             path=kept[0],
@@ -410,8 +411,8 @@ class Replay:
             tail=at.tail,
             newlines=at.newlines,
             digest=at.digest,
-            day_max=day_max_of(taken.stamp),
-            day_open=self._day_open(taken),
+            day_max=days.day_max,
+            day_open=days.day_open,
             rejects_left_bytes=0,
         )
 
