@@ -19,7 +19,7 @@ from bench.jobs import UPSWELL_JOB, play
 from bench.process import memory_kib, run
 from bench.service import Service, marked, serving, with_marked
 from upswell import kernel
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 DIALS = 10_000_000
 SMALL_DIALS = 10_000
@@ -117,8 +117,8 @@ def sizes_of(state: State) -> dict[str, float]:
     """What the kernel holds for this state: bytes a dial and a live total, and how many there are."""
     contents = [file.read_bytes() for file in sorted(state.inputs.segment.iterdir())]
     segment, _ = kernel.Segment.parse(contents)
-    with View.open(state.work / "out" / ".upswell") as view:
-        last, parts = view.last(), view.ledger()
+    with StateReader.open(state.work / "out" / ".upswell") as reader:
+        last, parts = reader.last(), reader.ledger()
     ledger = kernel.Ledger.load(*parts, last.day_open if last else 0, 2)
     totals, _ = ledger.entries()
     return {

@@ -1,7 +1,7 @@
 """The law that every run is checked against: the output is what the reference makes of the log.
 
 Used by tests of the engine, of faults and of the command line. It reads DATA, OUTPUT and the state as a stranger
-would, through the checkpoint's read-only view, and knows nothing of the engine.
+would, through the checkpoint's read-only reader, and knows nothing of the engine.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import parse_rules
 from upswell.semantics import Record, Reference, Taken, parse_record
 from upswell.state.batch import LogRange
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import Zones
 
 DAY_MAX = 99991231
@@ -54,8 +54,8 @@ def replay(
         return content(data / taken.file)[taken.start : taken.end]
 
     read = remembered or in_data
-    with View.open(state) as view:
-        meta = view.meta()
+    with StateReader.open(state) as reader:
+        meta = reader.meta()
         reference = Reference(
             "session" if meta["measure"] == "session" else "total",
             int(meta["keep_days"]),
@@ -67,19 +67,19 @@ def replay(
                 day = reference.zones.convert(record.moment).day
                 reference.caps.add((record.msisdn, application, day))
         kept: dict[str, object] = {}
-        for taken in view.log():
+        for taken in reader.log():
             rules, segment, suppress, policy = taken.versions
             if rules not in kept:
-                files = unpack_rules(view.reference("rules", rules))
+                files = unpack_rules(reader.reference("rules", rules))
                 kept[rules] = parse_rules(files).rules
             if segment not in kept:
-                dials = Segment.load(view.reference("segment", segment))
+                dials = Segment.load(reader.reference("segment", segment))
                 kept[segment] = frozenset(dials.sample(len(dials)))
             if suppress and suppress not in kept:
-                dials = Segment.load(view.reference("suppress", suppress))
+                dials = Segment.load(reader.reference("suppress", suppress))
                 kept[suppress] = frozenset(dials.sample(len(dials)))
             if policy and policy not in kept:
-                kept[policy] = Policy.parse(view.reference("policy", policy))
+                kept[policy] = Policy.parse(reader.reference("policy", policy))
             reference.take(
                 Taken(
                     taken.file,
@@ -132,25 +132,25 @@ def check(
         directory_name(application): b"".join(lines)
         for application, lines in sorted(reference.control_outputs.items())
     }
-    with View.open(state) as view:
-        totals = view.totals()
+    with StateReader.open(state) as reader:
+        totals = reader.totals()
         assert totals.lines == reference.lines
         assert {k: n for k, n in totals.outcomes.items() if n} == dict(reference.counts)
         assert {k: n for k, n in totals.reasons.items() if n} == dict(reference.reasons)
         assert sum(totals.outcomes.values()) == totals.lines
         files: Counter[str] = Counter()
-        for file in view.files_in():
+        for file in reader.files_in():
             files.update(file.outcomes)
         assert {k: n for k, n in files.items() if n} == dict(reference.counts)
-        same_ledger(reference, view)
+        same_ledger(reference, reader)
     assert list((output / ".upswell" / "staging").iterdir()) == []
     return reference
 
 
-def same_ledger(reference: Reference, view: View) -> None:
+def same_ledger(reference: Reference, reader: StateReader) -> None:
     """Assert that totals, fired occurrences and caps are the reference's, of all that a record may still ask for."""
-    day_open = view.day_open()
-    ledger = Ledger.load(*view.ledger(), day_open, 1)
+    day_open = reader.day_open()
+    ledger = Ledger.load(*reader.ledger(), day_open, 1)
     expected = [
         (*key, reference.totals.get(key, 0), key in reference.fired)
         for key in sorted(reference.totals.keys() | reference.fired)

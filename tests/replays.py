@@ -20,7 +20,7 @@ from upswell.reference.policy import Policy
 from upswell.reference.versions import Versions
 from upswell.semantics import Reference
 from upswell.state.codec import seal
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import Zones
 
 DAYS = ("20200417", "20200418")
@@ -115,9 +115,9 @@ def _policies(place: Place, generator: random.Random, number: int) -> dict[str, 
     }
 
 
-def untaught(view: View) -> Reference:
+def untaught(reader: StateReader) -> Reference:
     """The reference with the state's settings, before it was fed anything."""
-    meta = view.meta()
+    meta = reader.meta()
     return Reference(
         "session" if meta["measure"] == "session" else "total",
         int(meta["keep_days"]),
@@ -125,13 +125,13 @@ def untaught(view: View) -> Reference:
     )
 
 
-def kept_back(view: View, versions: Versions) -> tuple[frozenset[str], Policy]:
+def kept_back(reader: StateReader, versions: Versions) -> tuple[frozenset[str], Policy]:
     """The suppressed and the policy of a range, for the reference."""
     suppressed = frozenset[str]()
     if versions.suppress:
-        dials = Segment.load(view.reference("suppress", versions.suppress))
+        dials = Segment.load(reader.reference("suppress", versions.suppress))
         suppressed = frozenset(dials.sample(len(dials)))
-    content = view.reference("policy", versions.policy) if versions.policy else b""
+    content = reader.reference("policy", versions.policy) if versions.policy else b""
     return suppressed, Policy.parse(content)
 
 

@@ -34,7 +34,7 @@ from upswell.source.listing import Stat, look_at
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import archives
 
 KILLS = 200
@@ -63,8 +63,8 @@ def tree(root: Path) -> list[str]:
 
 def rows(place: Place) -> dict[str, str]:
     """By name, how far the files are on their way, as the state says."""
-    with View.open(place.output / ".upswell") as view:
-        found = view.rows(
+    with StateReader.open(place.output / ".upswell") as reader:
+        found = reader.rows(
             "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
         )
     return dict(found)
@@ -536,8 +536,8 @@ def test_older_archive_is_not_lost_from_sight(kept: Place) -> None:
         found = reconcile(state)
         assert ([], [], 4) == (found.unproven, found.differences, found.lines)
         assert [] == explain(state, "01000000000").unproven
-    with View.open(state) as view:
-        assert [first, second] == archives(view.meta())
+    with StateReader.open(state) as reader:
+        assert [first, second] == archives(reader.meta())
     stands = forget(state, ["01000000000", "01000000002"]).stands
     assert [
         f"{first}/20200417/{FIRST}",
@@ -712,8 +712,8 @@ def test_archive_behind_a_link_is_found_when_that_leads_elsewhere(kept: Place) -
         link.symlink_to(place)
         kept.once()
     state = kept.output / ".upswell"
-    with View.open(state) as view:
-        assert [second, first] == archives(view.meta())
+    with StateReader.open(state) as reader:
+        assert [second, first] == archives(reader.meta())
     assert ([], 3) == (reconcile(state).unproven, reconcile(state).lines)
 
 

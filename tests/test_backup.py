@@ -16,7 +16,7 @@ from upswell.errors import StorageError, UsageError
 from upswell.output.reject_files import Rejects
 from upswell.state.maintenance.backup import back_up
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_backup_is_a_sound_state_for_its_owner_alone(begun: Place) -> None:
     assert [] == verify(target)
     kept = (target / "rejects" / "REJECTS_0000000001.tsv").read_bytes()
     assert kept == (begun.output / ".upswell" / "rejects" / "REJECTS_0000000001.tsv").read_bytes()
-    with View.open(target) as view:
-        assert (1, 2) == (view.last_batch(), view.totals().lines)
+    with StateReader.open(target) as reader:
+        assert (1, 2) == (reader.last_batch(), reader.totals().lines)
     modes = {oct(path.stat().st_mode & 0o077) for path in (target, *target.rglob("*"))}
     assert {"0o0"} == modes
 

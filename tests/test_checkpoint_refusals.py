@@ -12,7 +12,7 @@ from upswell.state import connection
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import Migration
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_sqlite_that_is_too_old_is_refused(state, monkeypatch):
     """Both versions are named."""
     monkeypatch.setattr(connection, "SQLITE_MIN", (99, 1, 0))
     with refused(ConfigError, f"SQLite {sqlite3.sqlite_version} is too old: 99.1.0"):
-        View.open(state)
+        StateReader.open(state)
 
 
 def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
@@ -89,7 +89,7 @@ def test_older_state_is_brought_up_to_date(state, monkeypatch):
     newer = Migration("newer", ("CREATE TABLE more(x INTEGER) STRICT",))
     monkeypatch.setattr(connection, "MIGRATIONS", (*connection.MIGRATIONS, newer))
     with refused(StorageError, "older version"):
-        View.open(state)
+        StateReader.open(state)
     for _ in range(2):
         with Checkpoint.open(state, SHARDS) as checkpoint:
             assert 1 == checkpoint.last_batch()

@@ -29,7 +29,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import seal, seal_file
 from upswell.state.connection import BUSY_S, open_writer
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 
 @pytest.fixture
@@ -244,8 +244,8 @@ def test_files_are_private_whatever_the_umask(tmp_path):
     old = os.umask(0)
     try:
         state = committed(tmp_path, 1)
-        with View.open(state) as view:
-            view.totals()
+        with StateReader.open(state) as reader:
+            reader.totals()
             seen = [path for path in state.rglob("*") if path.is_file()]
             assert {"checkpoint.db-shm"} <= {path.name for path in seen}
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in seen}
@@ -291,16 +291,16 @@ def test_reader_sees_a_running_state(tmp_path):
     """A reader beside the writer sees each commit, and one moment within a snapshot; it cannot write."""
     with World(tmp_path / "out") as world:
         world.committer.commit(made(1))
-        with View.open(world.state) as view:
-            assert 1 == view.last_batch()
-            with view.snapshot():
-                assert 1 == view.last_batch()
+        with StateReader.open(world.state) as reader:
+            assert 1 == reader.last_batch()
+            with reader.snapshot():
+                assert 1 == reader.last_batch()
                 world.committer.commit(made(2))
                 world.checkpoint.release()
-                assert 1 == view.last_batch()
-            assert 2 == view.last_batch()
+                assert 1 == reader.last_batch()
+            assert 2 == reader.last_batch()
             with refused(StorageError, "SQLITE_READONLY"):
-                view.rows("DELETE FROM notification")
+                reader.rows("DELETE FROM notification")
 
 
 def test_closed_state_is_one_file(tmp_path):
@@ -312,7 +312,7 @@ def test_closed_state_is_one_file(tmp_path):
 def test_no_state_is_said_in_words(tmp_path):
     """A look at a directory without a state creates nothing."""
     with refused(StorageError, "no state in"):
-        View.open(tmp_path)
+        StateReader.open(tmp_path)
     assert [] == list(tmp_path.iterdir())
     assert 1 == len(verify(tmp_path))
 
@@ -333,7 +333,7 @@ def test_foreign_and_newer_databases_are_left_alone(tmp_path):
         db.execute("CREATE TABLE theirs(x)")
     db.close()
     before = path.read_bytes()
-    for open_ in (lambda: open_writer(tmp_path), lambda: View.open(tmp_path)):
+    for open_ in (lambda: open_writer(tmp_path), lambda: StateReader.open(tmp_path)):
         with refused(ConfigError, "not a state"):
             open_()
     assert before == path.read_bytes()
@@ -349,7 +349,7 @@ def test_database_that_was_never_begun_is_begun(tmp_path):
     """A crash right after the file was made leaves an empty database."""
     (tmp_path / "checkpoint.db").touch(0o600)
     with refused(StorageError, "never begun"):
-        View.open(tmp_path)
+        StateReader.open(tmp_path)
     with Checkpoint.open(tmp_path, SHARDS) as opened:
         assert 0 == opened.last_batch()
 
@@ -463,8 +463,8 @@ def test_reader_does_not_hold_up_the_writer(tmp_path: Path) -> None:
     """Folding the log beside an open snapshot gives up at once: a stop or the next batch is not kept waiting."""
     with Checkpoint.open(tmp_path / "state", 4) as checkpoint:
         checkpoint.set_meta({"a": "1"})
-        with View.open(tmp_path / "state") as view, view.snapshot():
-            view.meta()
+        with StateReader.open(tmp_path / "state") as reader, reader.snapshot():
+            reader.meta()
             checkpoint.set_meta({"a": "2"})
             began = time.monotonic()
             checkpoint.release(idle=True)

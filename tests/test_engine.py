@@ -33,7 +33,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import seal
 from upswell.state.maintenance.transfer import export_state
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 DIALS = [f"010000000{index:02}" for index in range(20)]
 RULES = b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Night,22,6,300\n"
@@ -573,8 +573,8 @@ def test_shards_that_are_folded_give_the_ledger_back(
             place.once()
 
     place.law()
-    with View.open(place.output / ".upswell") as view:
-        assert len(view.ledger().bases) > 1
+    with StateReader.open(place.output / ".upswell") as reader:
+        assert len(reader.ledger().bases) > 1
 
 
 def test_a_commit_that_fails_drops_what_was_read_meanwhile(
@@ -607,10 +607,10 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
         failing.setattr(Committer, "commit", fail_third)
         with pytest.raises(StorageError, match="the disk is full"):
             place.once(threads=2)
-    with View.open(place.output / ".upswell") as view:
-        assert view.last_batch() == 2
+    with StateReader.open(place.output / ".upswell") as reader:
+        assert reader.last_batch() == 2
     place.law()
     place.once(threads=2)
     place.law()
-    with View.open(place.output / ".upswell") as view:
-        assert view.last_batch() > 3
+    with StateReader.open(place.output / ".upswell") as reader:
+        assert reader.last_batch() > 3

@@ -16,7 +16,7 @@ from inputs import LONG_AGO_S, write, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 DAY_S, HOUR_S = 86_400, 3_600
 NEW_YORK = ("--data-timezone", "America/New_York", "--rules-timezone", "UTC")
@@ -148,8 +148,8 @@ class Place:
         if not (self.state / "checkpoint.db").exists():
             return 0
         try:
-            with View.open(self.state) as view:
-                return sum(file.offset > 0 for file in view.files_in())
+            with StateReader.open(self.state) as reader:
+                return sum(file.offset > 0 for file in reader.files_in())
         except Exception:  # noqa: BLE001 - the state is being made
             return 0
 

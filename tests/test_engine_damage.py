@@ -18,7 +18,7 @@ from inputs import write
 from trust import Trust
 from upswell.errors import UpswellError
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import Totals
 
 RUN = Run("damaged", lines=0, now={})
@@ -88,8 +88,8 @@ class Damaged:
         """All that was sent, and the totals, after a run over what is there."""
         RUN.run(self.place, consumer.output.parent)
         consumer.take()
-        with View.open(consumer.output / ".upswell") as view:
-            return consumer.contents(), view.totals()
+        with StateReader.open(consumer.output / ".upswell") as reader:
+            return consumer.contents(), reader.totals()
 
     def consequence(self, consumer: Consumer) -> str:
         """What a restart over the damage ends in: "told", "harmless", or what is wrong."""

@@ -25,7 +25,7 @@ from upswell.source.file import File
 from upswell.state.batch import Batch, LogRange
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 NAMES = 1_000_000
 WEEK_FILES = 7 * 24 * 60
@@ -208,8 +208,8 @@ def test_a_week_of_files_is_taken_and_left_alone(tmp_path: Path, trust: Trust) -
         wrong = verify(place.state)
         if (expected := 3 * len(minutes) + 7) != reference.lines:
             wrong.append(f"{reference.lines} of {expected} lines were read")
-        with View.open(place.state) as view:
-            states = Counter(file.state for file in view.files_in())
+        with StateReader.open(place.state) as reader:
+            states = Counter(file.state for file in reader.files_in())
         if {"done": len(minutes) + 1} != states:
             wrong.append(f"files are {states}")
         if (cost := place.cost()).data_opens > 4:

@@ -18,7 +18,7 @@ from upswell.kernel import crc64
 from upswell.source.file import File
 from upswell.state.batch import LogRange
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 KINDS = ("append", "move in", "rewrite", "truncate", "delete", "replace", "swap")
 INTERLEAVINGS = 200  # of each kind
@@ -118,9 +118,9 @@ class Memory:
 
     def __init__(self, state: Path, versions: dict[str, list[bytes]]) -> None:
         ranges: defaultdict[str, list[LogRange]] = defaultdict(list)
-        with View.open(state) as view:
-            self.files = {file.name: file for file in view.files_in()}
-            for taken in view.log():
+        with StateReader.open(state) as reader:
+            self.files = {file.name: file for file in reader.files_in()}
+            for taken in reader.log():
                 ranges[taken.file].append(taken)
         self.parts: dict[tuple[str, int], bytes] = {}
         self.unknown: list[str] = []

@@ -15,7 +15,7 @@ import law
 from inputs import write, write_inputs
 from trust import Trust
 from upswell.cli.main import commands
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 DATABASE, LOG = "checkpoint.db", "checkpoint.db-wal"
 VERIFIED = (0, 1, 74, 78)
@@ -180,8 +180,8 @@ class Making:
         self._data(1, "0123917827,1,500,20200417193800\nbad 1\n")
         shutil.copytree(state, root / "older")
         # While somebody looks on, nothing is folded into the database: as if the run had been cut off.
-        with View.open(state) as view, view.snapshot():
-            view.last()
+        with StateReader.open(state) as reader, reader.snapshot():
+            reader.last()
             self._run(self.arguments)
             shutil.copytree(self.output, root / "cut off")
         self._run(self.arguments)
@@ -198,8 +198,8 @@ class Making:
         self._run(other)
         state = self.root / "another" / ".upswell"
         self._data(2, "0128419091,3,500,20200417193900\n0126545098,1,900,20200417193901\n")
-        with View.open(state) as view, view.snapshot():
-            view.last()
+        with StateReader.open(state) as reader, reader.snapshot():
+            reader.last()
             self._run(other)
             shutil.copytree(state, self.root / "other")
 

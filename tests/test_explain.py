@@ -30,7 +30,7 @@ from upswell.reference.loading import unpack_rules
 from upswell.reference.rules import parse_rules
 from upswell.semantics import Line, Taken
 from upswell.source.listing import Stat, look_at
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def lines_of_all(place: Place) -> dict[str, list[Line]]:
     It is fed the whole log.
     """
     found = defaultdict(list)
-    with View.open(state(place)) as view:
-        reference = untaught(view)
-        for taken in view.log():
-            rules = parse_rules(unpack_rules(view.reference("rules", taken.versions.rules))).rules
-            dials = Segment.load(view.reference("segment", taken.versions.segment))
+    with StateReader.open(state(place)) as reader:
+        reference = untaught(reader)
+        for taken in reader.log():
+            rules = parse_rules(unpack_rules(reader.reference("rules", taken.versions.rules))).rules
+            dials = Segment.load(reader.reference("segment", taken.versions.segment))
             data = law.content(place.data / taken.file)[taken.start : taken.end]
             some = Taken(taken.file, taken.start, data, taken.stamp, taken.newest_stamp)
-            segment, policy = frozenset(dials.sample(len(dials))), kept_back(view, taken.versions)
+            segment, policy = frozenset(dials.sample(len(dials))), kept_back(reader, taken.versions)
             for line in reference.take(some, segment, rules, *policy):
                 if line.record is not None:
                     found[line.record.msisdn].append(line)
@@ -147,8 +147,8 @@ def test_the_ledger_can_be_asked_for_one_msisdn(
 ) -> None:
     """Totals and caps of one are those that the list of all holds."""
     past(place, 1, monkeypatch)
-    with View.open(state(place)) as view:
-        ledger = kernel.Ledger.load(*view.ledger(), 0, 1)
+    with StateReader.open(state(place)) as reader:
+        ledger = kernel.Ledger.load(*reader.ledger(), 0, 1)
 
     assert ledger.items() and ledger.caps()
     assert ledger.items() == [item for dial in DIALS for item in ledger.items(dial)]

@@ -30,7 +30,7 @@ from upswell.source.listing import scan
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.storage.files import lock
 
 __all__ = ("place",)
@@ -102,8 +102,8 @@ def test_nothing_of_a_person_is_left_in_any_byte_of_the_state(place: Place) -> N
     assert 3 == len(traces(state(place), OTHER))
     assert (1, 1, 3) == (removal.people, removal.erased.notifications, removal.erased.reject_lines)
     assert [] == verify(state(place))
-    with View.open(state(place)) as view:
-        ledger = Ledger.load(*view.ledger(), view.day_open(), 1)
+    with StateReader.open(state(place)) as reader:
+        ledger = Ledger.load(*reader.ledger(), reader.day_open(), 1)
     assert ([], []) == (ledger.items(WHO), ledger.caps(WHO))
     assert [] != ledger.items(OTHER)
 
@@ -252,8 +252,8 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
 
 
 def _forgettings(place: Place):
-    with View.open(state(place)) as view:
-        return view.forgettings()
+    with StateReader.open(state(place)) as reader:
+        return reader.forgettings()
 
 
 def traces_of_key(place: Place) -> list[int]:
@@ -444,8 +444,8 @@ def test_a_reader_keeps_it_from_being_called_complete(
             forget(state(place), [WHO])
         assert "the same again" in raised.value.hint
         assert [] != traces(state(place), WHO)
-        with View.open(state(place)) as view:
-            assert [1] == [one.people for one in view.forgettings()]
+        with StateReader.open(state(place)) as state_reader:
+            assert [1] == [one.people for one in state_reader.forgettings()]
             assert WHO not in {row.msisdn for row in sent.rows(state(place), sent.Wanted())}
     forget(state(place), [WHO])
 
@@ -514,8 +514,8 @@ def test_what_waits_to_be_published_comes_first(place: Place) -> None:
     """A staged file could not be made again without the notifications, so the run must publish it before."""
     lived(place)
     (file,) = (place.output / "Twitter").iterdir()
-    with View.open(state(place)) as view:
-        (one,) = (one for one in view.staged(1).values() if one.directory == "Twitter")
+    with StateReader.open(state(place)) as reader:
+        (one,) = (one for one in reader.staged(1).values() if one.directory == "Twitter")
     file.rename(state(place) / "staging" / one.staged_name)
     with pytest.raises(ConfigError, match="wait to be published"):
         forget(state(place), [WHO])
@@ -529,8 +529,8 @@ def test_what_no_batch_has_is_for_recovery_first(place: Place) -> None:
     """A staged file of a batch that was never committed holds records, too: the next start removes it."""
     lived(place)
     (file,) = (place.output / "Twitter").iterdir()
-    with View.open(state(place)) as view:
-        (one,) = (one for one in view.staged(1).values() if one.directory == "Twitter")
+    with StateReader.open(state(place)) as reader:
+        (one,) = (one for one in reader.staged(1).values() if one.directory == "Twitter")
     left = state(place) / "staging" / one._replace(batch=2).staged_name
     left.write_bytes(file.read_bytes())
     with pytest.raises(ConfigError, match="that no batch has"):
@@ -549,8 +549,8 @@ def test_an_adopted_cap_is_made_up_for_until_its_day_is_closed(place: Place) -> 
         path.unlink()
     (place.data / "DATA_202004171000.csv").unlink()
     place.once(adopt=True, since="202004171001")
-    with View.open(state(place)) as view:
-        assert view.last() is None
+    with StateReader.open(state(place)) as reader:
+        assert reader.last() is None
     first = forget(state(place), [WHO])
     again = forget(state(place), [WHO])
     place.file("202004171001", record(1, 1, 500, "110000"))

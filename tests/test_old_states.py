@@ -18,7 +18,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import MIGRATIONS
 from upswell.state.maintenance.backup import back_up
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 STATES = Path(__file__).parent / "states"
 OLD = sorted(path.name.removesuffix(".tar.gz") for path in STATES.glob("*.tar.gz"))
@@ -65,13 +65,13 @@ def test_run_goes_on_with_an_old_state(old: Old) -> None:
     assert [] == verify(state)
     found = reconcile(state)
     assert ([], []) == (found.differences, found.unproven)
-    with View.open(state) as view:
-        assert len(MIGRATIONS) == view.rows("PRAGMA user_version")[0][0]
+    with StateReader.open(state) as reader:
+        assert len(MIGRATIONS) == reader.rows("PRAGMA user_version")[0][0]
         assert list(range(1, len(MIGRATIONS) + 1)) == [
-            number for (number,) in view.rows("SELECT number FROM migration ORDER BY number")
+            number for (number,) in reader.rows("SELECT number FROM migration ORDER BY number")
         ]
         # All that it knew before is known after: each file, with what was taken of it.
-        assert 4 == len(list(view.files_in("done")))
+        assert 4 == len(list(reader.files_in("done")))
 
 
 def test_old_state_in_which_nothing_happened_is_sound(old: Old) -> None:

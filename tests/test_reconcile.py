@@ -22,7 +22,7 @@ from upswell.cli.main import commands
 from upswell.engine import compute
 from upswell.kernel import SHARDS, Ledger
 from upswell.state.codec import seal
-from upswell.state.reader import FILE_COLUMNS, View
+from upswell.state.reader import FILE_COLUMNS, StateReader
 
 
 @pytest.fixture
@@ -249,12 +249,12 @@ def test_a_file_of_another_name_is_not_taken_for_one_that_is_gone(place: Place) 
 def test_a_name_that_cannot_be_looked_at_is_no_difference(place: Place) -> None:
     """A loop of links in the place of DATA: nothing is known of its bytes."""
     small_past(place)
-    with View.open(state(place)) as view:
-        known = remember(view)
+    with StateReader.open(state(place)) as reader:
+        known = remember(reader)
         loop = place.root / "loop"
         loop.symlink_to(loop)
-        replay = Replay(known._replace(data=loop), References(view))
-        for batch in batches(view, known):
+        replay = Replay(known._replace(data=loop), References(reader))
+        for batch in batches(reader, known):
             assert [] == list(replay.take(batch))
 
     assert {True} == {unread(why) for why in replay.lost.values()}
@@ -311,11 +311,11 @@ def test_every_name_that_no_batch_published_is_found(
 def test_what_is_published_meanwhile_is_no_stranger(place: Place) -> None:
     """A batch after the moment that is spoken of; and what another state published before this one."""
     small_past(place)
-    with View.open(state(place)) as view:
+    with StateReader.open(state(place)) as reader:
         known = {f"Twitter/{path.name}" for path in (place.output / "Twitter").iterdir()}
-        assert [] == list(strangers(view, place.output, set(), 1, 0))
-        assert [] == list(strangers(view, place.output, set(), 3, 2))
-        assert sorted(known) == list(strangers(view, place.output, set(), 1, 2))
+        assert [] == list(strangers(reader, place.output, set(), 1, 0))
+        assert [] == list(strangers(reader, place.output, set(), 3, 2))
+        assert sorted(known) == list(strangers(reader, place.output, set(), 1, 2))
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe", "linked directory", "no directory"])
@@ -455,8 +455,8 @@ def test_taking_over_an_output_without_caps_is_proven(place: Place) -> None:
             )
     db.close()
 
-    with View.open(place.root / "second") as view:
-        assert remember(view).adopted_known
+    with StateReader.open(place.root / "second") as reader:
+        assert remember(reader).adopted_known
 
 
 def test_caps_that_are_no_longer_known_are_no_proof(place: Place) -> None:

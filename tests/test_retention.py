@@ -16,7 +16,7 @@ from upswell.errors import ConfigError
 from upswell.state import checkpoint
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 __all__ = ("place",)
 DAYS = ("20200417", "20200418", "20200419", "20200420")
@@ -32,8 +32,8 @@ def days(place: Place, *, keep: int | None) -> None:
 
 def kept(place: Place) -> list[int]:
     """The day of each notification in the state."""
-    with View.open(state(place)) as view:
-        return [day for (day,) in view.rows("SELECT day FROM notification ORDER BY day")]
+    with StateReader.open(state(place)) as reader:
+        return [day for (day,) in reader.rows("SELECT day FROM notification ORDER BY day")]
 
 
 def test_older_days_are_pruned_and_counts_stay(place: Place) -> None:

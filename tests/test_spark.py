@@ -38,7 +38,7 @@ from upswell.engine.spark.tasks import Job, Split
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import SOURCE_DIGEST, Range
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.shard_files import Unsynced
 
 MANY = [f"0126{number:07}" for number in range(3000)]
@@ -354,8 +354,8 @@ def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path:
     assert told in full.stderr
     assert "free space or repair the disk, then start again" in full.stderr
     assert "Traceback" not in full.stderr
-    with View.open(ledger.parent) as view:
-        assert 0 == view.last_batch()
+    with StateReader.open(ledger.parent) as reader:
+        assert 0 == reader.last_batch()
     done = run()
     assert 0 == done.returncode, done.stderr
     law.check(cluster.data, cluster.output, state=ledger.parent)
@@ -378,8 +378,8 @@ def test_a_ledger_on_a_file_system_without_hard_links_is_refused_at_the_start(
     assert f"{socket.gethostname()}: {ledger}/probe-" in done.stderr
     assert "Operation not permitted" in done.stderr
     assert "mount of a file system that has hard links" in done.stderr
-    with View.open(ledger.parent) as view:
-        assert 0 == view.last_batch()
+    with StateReader.open(ledger.parent) as reader:
+        assert 0 == reader.last_batch()
 
 
 @pytest.mark.parametrize(

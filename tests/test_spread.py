@@ -32,7 +32,7 @@ from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 MEMORY = Path("/dev/shm")
 SMALL = {"split_bytes": 100, "batch_bytes": 400}
@@ -81,18 +81,18 @@ def cluster(tmp_path: Path) -> Cluster:
 
 def kept(output: Path) -> tuple[object, ...]:
     """All that a run leaves that does not hang on where a batch ended."""
-    with View.open(output / ".upswell") as view:
+    with StateReader.open(output / ".upswell") as reader:
         files = {
             file.name: (
                 file.state, file.reason, file.offset, file.newlines, file.digest, file.tail, file.late, file.lines,
                 file.outcomes, file.reasons, file.rejects_kept_bytes,
             )
-            for file in view.files_in()
+            for file in reader.files_in()
         }  # fmt: skip
         ends: dict[str, list[tuple[str, int, int]]] = {}
-        for taken in view.log():
+        for taken in reader.log():
             ends.setdefault(taken.file, []).append((taken.newest_stamp, taken.start, taken.end))
-        totals = view.totals()
+        totals = reader.totals()
         order = list(ends)
     rejects = sorted((output / ".upswell" / "rejects").glob("*"))
     content = b"".join(path.read_bytes() for path in rejects)
@@ -176,8 +176,8 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
         cluster.law()
         assert kept(embedded.output) == kept(cluster.output)
         assert [] == verify(cluster.state)
-        with View.open(cluster.state) as view:
-            named = {file.name for file in view.shard_files()}
+        with StateReader.open(cluster.state) as reader:
+            named = {file.name for file in reader.shard_files()}
         left = {path.name for path in (cluster.state / "ledger").iterdir()} - named
         cluster.once(**limits)
         assert named == {path.name for path in (cluster.state / "ledger").iterdir()}, left
@@ -343,8 +343,8 @@ def test_a_file_may_change_between_two_tasks(
     summary = cluster.once()
 
     assert len(seen) > at
-    with View.open(cluster.state) as view:
-        files = {file.name: file for file in view.files_in()}
+    with StateReader.open(cluster.state) as reader:
+        files = {file.name: file for file in reader.files_in()}
     for minute in (0, 2):
         assert "done" == files[f"DATA_20200417100{minute}.csv"].state
     if broken.name in files:  # else it went before anything of it was taken
@@ -459,8 +459,8 @@ def test_a_job_that_lost_or_doubled_a_task_is_not_believed(
             cluster.once()
     assert 70 == caught.value.exit_code
     assert cluster.runner.closed
-    with View.open(cluster.state) as view:
-        assert 0 == view.last_batch()
+    with StateReader.open(cluster.state) as reader:
+        assert 0 == reader.last_batch()
     cluster.once()
     cluster.law()
 
@@ -475,8 +475,8 @@ def test_a_job_whose_shards_lose_what_was_scanned_is_tried_some_times_alone(
         patched.setattr(InProcess, "tasks", lambda *given: tasks(*given)[:-1])
         with refused(UpswellError, "8 jobs over the same ranges"):
             cluster.once()
-    with View.open(cluster.state) as view:
-        assert 0 == view.last_batch()
+    with StateReader.open(cluster.state) as reader:
+        assert 0 == reader.last_batch()
     assert [] == cluster.ledger_files()
     cluster.once()
     cluster.law()
@@ -489,9 +489,9 @@ def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
         cluster.file(f"20200417100{minute}", traffic(random.Random(minute), 50))
         if minute == 0:
             cluster.once()
-    with View.open(cluster.state) as view:
-        before = view.last_batch()
-        path = view.ledger_dir / view.shard_files()[0].name
+    with StateReader.open(cluster.state) as reader:
+        before = reader.last_batch()
+        path = reader.ledger_dir / reader.shard_files()[0].name
     content = path.read_bytes()
     path.unlink()
     if harm != "missing":
@@ -500,8 +500,8 @@ def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
         cluster.once()
     assert "state verify" in caught.value.hint
     assert any(path.name in problem for problem in verify(cluster.state))
-    with View.open(cluster.state) as view:
-        assert before == view.last_batch()
+    with StateReader.open(cluster.state) as reader:
+        assert before == reader.last_batch()
     path.write_bytes(content)
     cluster.once()
     cluster.law()
@@ -528,8 +528,8 @@ def test_a_file_that_the_driver_does_not_see_is_not_committed(
         with refused(StorageError, f"shard-.*{seen}") as caught:
             cluster.once()
     assert "shared by the driver and all executors" in caught.value.hint
-    with View.open(cluster.state) as view:
-        assert 0 == view.last_batch()
+    with StateReader.open(cluster.state) as reader:
+        assert 0 == reader.last_batch()
 
 
 def test_others_read_the_ledger_in_files(cluster: Cluster) -> None:
@@ -552,18 +552,18 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
     cluster.options["shards"] = 256  # so small that each change is a new base
     cluster.file("202004171000", record(0, 1, 100, "100000"))
     cluster.once()
-    files_of = View.files_of
+    files_of = StateReader.files_of
 
-    def with_a_run_beside(view: View, rows: Any) -> Any:
+    def with_a_run_beside(reader: StateReader, rows: Any) -> Any:
         number = 1 + len(list(cluster.data.iterdir()))
         if number <= 3:
             cluster.file(f"20200417100{number}", record(0, 1, 20, f"100{number}00"))
             cluster.once()
-        return files_of(view, rows)
+        return files_of(reader, rows)
 
-    monkeypatch.setattr(View, "files_of", with_a_run_beside)
-    with View.open(cluster.state) as view:
-        past = remember(view)
+    monkeypatch.setattr(StateReader, "files_of", with_a_run_beside)
+    with StateReader.open(cluster.state) as reader:
+        past = remember(reader)
     assert 3 == past.last_batch
     assert [140] == [item[5] for item in past.ledger().items()]
 
@@ -579,8 +579,8 @@ def test_batches_shrink_while_their_reports_are_large(
     cluster.file("202004171000", bad)
     cluster.file("202004171001", good)
     cluster.once()
-    with View.open(cluster.state) as view:
-        read = [(each.file, each.end - each.start) for each in view.log()]
+    with StateReader.open(cluster.state) as reader:
+        read = [(each.file, each.end - each.start) for each in reader.log()]
     of_bad, of_good = ([size for name, size in read if stamp in name] for stamp in ("1000", "1001"))
     assert max(of_bad) < 3_100, "a batch begins no larger than its reports may be"
     assert min(of_bad[1:-1]) < max(of_bad) / 2 + 100
@@ -597,8 +597,8 @@ def test_a_report_that_was_too_large_never_makes_batches_larger(
     cluster.options |= {"split_bytes": 1000, "batch_bytes": 256 * 12_000}
     cluster.file("202004171000", b"no record at all, and nothing that is like one;\n" * 800)
     assert cluster.once().batches > 10
-    with View.open(cluster.state) as view:
-        read = [each.end - each.start for each in view.log()]
+    with StateReader.open(cluster.state) as reader:
+        read = [each.end - each.start for each in reader.log()]
     assert max(read) < 3_100
     cluster.law()
 
@@ -687,9 +687,9 @@ def test_a_day_goes_on_over_engines_and_shards(cluster: Cluster) -> None:
         (cluster.once if shards else super(Cluster, cluster).once)(state=state)
         law.check(cluster.data, cluster.output, state=state)
         assert [] == verify(state)
-    with View.open(state) as view:
-        assert view.totals().outcomes["capped"] > 50
-        assert 720 == view.totals().lines
+    with StateReader.open(state) as reader:
+        assert reader.totals().outcomes["capped"] > 50
+        assert 720 == reader.totals().lines
 
 
 @pytest.mark.parametrize("shards", [1, 64, 256, None])
@@ -698,8 +698,8 @@ def test_a_ledger_of_few_shards_moves_whole(cluster: Cluster, shards: int | None
     cluster.options["shards"] = 256
     cluster.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 100, "100000"))
     cluster.once()
-    with View.open(cluster.state) as view:
-        assert 0 not in {file.shard for file in view.shard_files()}
+    with StateReader.open(cluster.state) as reader:
+        assert 0 not in {file.shard for file in reader.shard_files()}
     export_state(cluster.state, cluster.root / "file")
     state = cluster.root / "moved"
     import_state(cluster.root / "file", state, shards)

@@ -27,7 +27,7 @@ from upswell.state.maintenance.backup import back_up
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 POLICY = Policy(1, 4_000, "a key that is long enough")
 LIMITS = {"max_per_customer_per_day": 1, "control_share": 40.0, "control_key": POLICY.control_key}
@@ -84,11 +84,11 @@ def test_nothing_of_a_person_is_left_in_the_files_of_shards(cluster: Cluster) ->
     assert removal.erased.ledger_blobs
     assert before != {path.name for path in cluster.ledger_files()}
     assert [] == verify(state(cluster))
-    with View.open(state(cluster)) as view:
+    with StateReader.open(state(cluster)) as reader:
         assert {path.name for path in cluster.ledger_files()} == {
-            file.name for file in view.shard_files()
+            file.name for file in reader.shard_files()
         }
-        ledger = Ledger.load(*view.ledger(), view.day_open(), 1)
+        ledger = Ledger.load(*reader.ledger(), reader.day_open(), 1)
     assert ([], []) == (ledger.items(WHO), ledger.caps(WHO))
     assert [] != ledger.items(OTHER)
     cluster.file("202004171001", record(1, 1, 500, "110000") + record(2, 2, 500, "110000"))
@@ -162,7 +162,7 @@ def test_policies_and_the_forgotten_move_with_a_state(cluster: Cluster, target: 
     assert not any("exported" in each for each in forget(cluster.root / "new", [WHO]).stands)
     assert [] == traces(cluster.root / "new", WHO)
     assert [] == verify(cluster.root / "new")
-    with View.open(state(cluster)) as old, View.open(cluster.root / "new") as new:
+    with StateReader.open(state(cluster)) as old, StateReader.open(cluster.root / "new") as new:
         assert (old.forgettings(), old.current_versions()) == (
             new.forgettings(),
             new.current_versions(),
@@ -204,9 +204,12 @@ def test_a_backup_holds_the_files_that_its_database_names(
     monkeypatch.setattr(ledger_directory, "make", make)
 
     assert not again
-    with View.open(state(cluster)) as view, View.open(cluster.root / "copy") as copy:
-        assert made.last_batch == view.last_batch() == copy.last_batch()
-        assert view.ledger() == copy.ledger()
+    with (
+        StateReader.open(state(cluster)) as reader,
+        StateReader.open(cluster.root / "copy") as copy,
+    ):
+        assert made.last_batch == reader.last_batch() == copy.last_batch()
+        assert reader.ledger() == copy.ledger()
         assert sorted(file.name for file in copy.shard_files()) == sorted(
             path.name for path in (cluster.root / "copy" / "ledger").iterdir()
         )

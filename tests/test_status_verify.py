@@ -11,7 +11,7 @@ import pytest
 
 from batches import World, made
 from upswell.state.maintenance import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.storage.files import LOCK_NAME
 from upswell.storage.lock import holder
 
@@ -27,16 +27,16 @@ class Beside:
         self.in_snapshot: list[str] = []
         """What was read while the writer's log could not start again."""
         self._committing = False
-        rows = View.rows
+        rows = StateReader.rows
 
-        def read(view: View, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
-            if type(view) is View:
+        def read(reader: StateReader, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+            if type(reader) is StateReader:
                 self.commit()
-                if view._db.in_transaction:
+                if reader._db.in_transaction:
                     self.in_snapshot.append(sql)
-            return rows(view, sql, parameters)
+            return rows(reader, sql, parameters)
 
-        monkeypatch.setattr(View, "rows", read)
+        monkeypatch.setattr(StateReader, "rows", read)
 
     def commit(self) -> None:
         """The next batch, unless a commit is under way."""
@@ -86,11 +86,11 @@ def test_a_mark_that_appears_after_the_last_look_is_no_fault(
 ) -> None:
     """OUTPUT's mark is compared with a look that began after it was read."""
     world.committer.commit(made(1))
-    with View.open(world.state) as view, view.snapshot():
-        view.last()
+    with StateReader.open(world.state) as reader, reader.snapshot():
+        reader.last()
         world.committer.commit(made(2))
 
-        assert [] == list(verify._beside(view))
+        assert [] == list(verify._beside(reader))
 
 
 def test_a_name_in_passing_is_no_fault(world: World) -> None:

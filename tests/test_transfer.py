@@ -19,7 +19,7 @@ from upswell.state.connection import DATABASE
 from upswell.state.maintenance import transfer
 from upswell.state.maintenance.transfer import export_state, import_state, shards_of
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def test_a_ledger_of_many_deltas_is_exported_as_bases(place: Place) -> None:
         place.once()
     export_state(state_of(place), place.root / "file")
     import_state(place.root / "file", place.root / "new", None)
-    with View.open(place.root / "new") as view:
-        parts = view.ledger()
+    with StateReader.open(place.root / "new") as reader:
+        parts = reader.ledger()
         assert [4] * SHARDS == [batch for batch, _ in parts.bases]
         assert [] == parts.deltas
     law.check(place.data, place.output, state=place.root / "new")
@@ -121,7 +121,7 @@ def test_what_an_import_left_that_was_cut_off_is_replaced(
             import_state(place.root / "file", place.root / "new", None)
     assert ["imported.half", "lock", "rejects"] == names(place.root / "new")
     with refused(StorageError, "no state in"):
-        View.open(place.root / "new")
+        StateReader.open(place.root / "new")
     import_state(place.root / "file", place.root / "new", None)
     assert ["checkpoint.db", "lock", "rejects"] == names(place.root / "new")
     assert rejects(state_of(place)) == rejects(place.root / "new")
@@ -154,8 +154,8 @@ def test_a_state_knows_of_every_file_it_was_written_to(
     with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
         killing.setattr(transfer, "_name", killed)
         export_state(state_of(place), place.root / "file")
-    with View.open(state_of(place)) as view:
-        known = transfer.exported(view.meta())
+    with StateReader.open(state_of(place)) as reader:
+        known = transfer.exported(reader.meta())
     there = [str(place.root / each) for each in ("first", "file") if (place.root / each).exists()]
     assert (cut_off == "after") + 1 == len(there)
     assert set(there) <= set(known)
@@ -172,8 +172,8 @@ def test_a_file_in_the_making_is_known_before_anything_is_in_it(
     with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
         killing.setattr(transfer, "_fill", killed)
         export_state(state_of(place), place.root / "file")
-    with View.open(state_of(place)) as view:
-        assert [str(place.root / "file")] == transfer.exported(view.meta())
+    with StateReader.open(state_of(place)) as reader:
+        assert [str(place.root / "file")] == transfer.exported(reader.meta())
 
 
 def test_a_state_that_was_imported_knows_of_the_files_of_the_one_that_was_exported(
@@ -183,8 +183,8 @@ def test_a_state_that_was_imported_knows_of_the_files_of_the_one_that_was_export
     export_state(state_of(place), place.root / "first")
     export_state(state_of(place), place.root / "second")
     import_state((place.root / "second").rename(place.root / "moved"), place.root / "new", None)
-    with View.open(place.root / "new") as view:
-        known = transfer.exported(view.meta())
+    with StateReader.open(place.root / "new") as reader:
+        known = transfer.exported(reader.meta())
     assert [str(place.root / name) for name in ("first", "second", "moved")] == known
 
 
@@ -278,8 +278,8 @@ def test_a_state_is_for_the_engine_that_it_was_made_for(place: Place) -> None:
     import_state(place.root / "file", place.root / "new", 8)
     with refused(ConfigError, "engine is embedded but the state .* was begun with spark"):
         place.once(state=place.root / "new")
-    with View.open(place.root / "new") as view:
-        meta = view.meta()
+    with StateReader.open(place.root / "new") as reader:
+        meta = reader.meta()
         assert ("spark", "8") == (meta["engine"], meta["spark_shards"])
     law.check(place.data, place.output, state=place.root / "new")
 
@@ -296,9 +296,9 @@ def test_an_imported_state_keeps_what_was_adopted(tmp_path: Path) -> None:
     place.file("202004171001", record(0, 1, 200, "100000") + record(1, 1, 200, "100000"))
     summary = place.once(state=place.root / "new")
     assert (1, 1) == (summary.outcomes["capped"], summary.outcomes["notified"])
-    with View.open(place.root / "new") as view:
-        assert 2 == view.first_batch()
-        assert [1] == [batch for batch, _ in view.ledger().deltas if batch < 2]
+    with StateReader.open(place.root / "new") as reader:
+        assert 2 == reader.first_batch()
+        assert [1] == [batch for batch, _ in reader.ledger().deltas if batch < 2]
 
 
 @pytest.mark.parametrize("shards", [None, 0, 3, 512, -1])

@@ -20,7 +20,7 @@ from upswell.reference.application import directory_name
 from upswell.reference.loading import unpack_rules
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.semantics import Record, Taken, parse_record
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import Zones
 
 OTHER = b"1,Twitter,8,20,60\n1,Twitter,20,8,90\n2,WhatsApp,10,18,200\n4,New,0,24,100\n"
@@ -57,17 +57,17 @@ def replayed(
     place: Place, rules: Ruleset | None = None, dials: tuple[str, ...] | None = None
 ) -> dict[str, set[tuple[int, str]]]:
     """What the reference sends when it is fed the log under other rules, or another segment."""
-    with View.open(state(place)) as view:
-        reference = untaught(view)
-        for taken in view.log():
-            kept = unpack_rules(view.reference("rules", taken.versions.rules))
-            segment = Segment.load(view.reference("segment", taken.versions.segment))
+    with StateReader.open(state(place)) as reader:
+        reference = untaught(reader)
+        for taken in reader.log():
+            kept = unpack_rules(reader.reference("rules", taken.versions.rules))
+            segment = Segment.load(reader.reference("segment", taken.versions.segment))
             data = law.content(place.data / taken.file)[taken.start : taken.end]
             reference.take(
                 Taken(taken.file, taken.start, data, taken.stamp, taken.newest_stamp),
                 dials or segment.sample(len(segment)),
                 (rules or parse_rules(kept)).rules,
-                *kept_back(view, taken.versions),
+                *kept_back(reader, taken.versions),
             )
     return sent(reference.outputs, reference.zones)
 

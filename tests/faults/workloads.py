@@ -29,7 +29,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import DATABASE
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.queries import archived_files, open_rows
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 LONG_AGO_S = 1_600_000_000
 DIALS = [f"01000000{index:02}" for index in range(6)]
@@ -186,9 +186,11 @@ class Run:
             if path.name not in days or days[path.name].read_bytes() != path.read_bytes()
         ]
         wrong += [f"{path} is left" for path in (world / ARRIVALS).iterdir()]
-        with View.open(self.state(world)) as view:
-            if open_rows(view) or archived_files(view) != len(self.now):
-                wrong.append(f"the state has {archived_files(view)} archived, {open_rows(view)}")
+        with StateReader.open(self.state(world)) as reader:
+            if open_rows(reader) or archived_files(reader) != len(self.now):
+                wrong.append(
+                    f"the state has {archived_files(reader)} archived, {open_rows(reader)}"
+                )
         return wrong
 
     def state(self, world: Path) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 _PAGE_ROWS = 20_000  # of batches, summed up at once: some 20 ms
 
@@ -84,32 +84,32 @@ def look(state_dir: Path, bounds: Bounds | None = None) -> History:
 
     Raises StorageError when there is no state, or a damaged one.
     """
-    with View.open(state_dir) as view:
-        with view.snapshot():
-            refused, last = refusal(view), view.last_batch()
-            every = _edits(view)
+    with StateReader.open(state_dir) as reader:
+        with reader.snapshot():
+            refused, last = refusal(reader), reader.last_batch()
+            every = _edits(reader)
         edits = every[-bounds.edits :] if bounds else every
         since = last + 1 - bounds.batches if bounds else 0
         for edit in edits:
-            _add_up(view, edit, last, since)
+            _add_up(reader, edit, last, since)
     return History(edits, refused, len(every) - len(edits))
 
 
-def refusal(view: View) -> Refusal | None:
+def refusal(reader: StateReader) -> Refusal | None:
     """The edit that is refused until it is repaired."""
-    rows = view.rows("SELECT at, words FROM edit WHERE kind = 'refused'")
+    rows = reader.rows("SELECT at, words FROM edit WHERE kind = 'refused'")
     return Refusal(*rows[0]) if rows else None
 
 
-def _edits(view: View) -> list[Edit]:
+def _edits(reader: StateReader) -> list[Edit]:
     sql = (
         "SELECT kind, version, at, words, first_batch,"
         " lead(first_batch) OVER (PARTITION BY kind ORDER BY id) FROM edit WHERE kind <> 'refused' ORDER BY id"
     )
-    return [Edit(*row) for row in view.rows(sql)]
+    return [Edit(*row) for row in reader.rows(sql)]
 
 
-def _add_up(view: View, edit: Edit, last: int, since: int) -> None:
+def _add_up(reader: StateReader, edit: Edit, last: int, since: int) -> None:
     """Sum over the batches that were scanned under an edit, from ``since`` up to ``last``.
 
     Their seals are not checked, which `upswell state verify` does: it would take twenty times as long.
@@ -124,7 +124,7 @@ def _add_up(view: View, edit: Edit, last: int, since: int) -> None:
     end = last + 1 if edit.until_batch is None else edit.until_batch
     edit.counted_from = max(edit.first_batch, since)
     for first in range(edit.counted_from, end, _PAGE_ROWS):
-        ((batches, lines, notifications),) = view.rows(sql, (first, min(first + _PAGE_ROWS, end)))
+        ((batches, lines, notifications),) = reader.rows(sql, (first, min(first + _PAGE_ROWS, end)))
         edit.batches += batches
         edit.lines += lines
         edit.notifications += notifications

@@ -21,7 +21,7 @@ from upswell.output.reject_files import is_as_written, unescape
 from upswell.source.file import File
 from upswell.source.listing import read_name, show_name
 from upswell.state.codec import decode_name, encode_name
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.storage.files import directory, read_file
 from upswell.zones import stamps_of
 
@@ -112,8 +112,8 @@ def count(state_dir: Path, wanted: Wanted) -> Counts:
         StorageError: there is no state, or a damaged one. UsageError: it never saw that file.
     """
     found = Counts()
-    with View.open(state_dir) as view:
-        for file in _files(view, wanted):
+    with StateReader.open(state_dir) as reader:
+        for file in _files(reader, wanted):
             found.late += file.outcomes.get(LATE, 0)
             late = {LATE: file.outcomes.get(LATE, 0)}
             lines = +Counter(
@@ -128,8 +128,8 @@ def count(state_dir: Path, wanted: Wanted) -> Counts:
 def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
     """By file: lines, rejected or late, beyond what is written of one file. Errors as ``count``."""
     found = Counter[str]()
-    with View.open(state_dir) as view:
-        for name, lines in _dropped(view, _first_batch(view, wanted)):
+    with StateReader.open(state_dir) as reader:
+        for name, lines in _dropped(reader, _first_batch(reader, wanted)):
             if _is_in(name, wanted):
                 found[name] += lines
     return found
@@ -154,10 +154,10 @@ class Kept:
 
     def __iter__(self) -> Iterator[Reject]:
         """Errors as ``count``."""
-        with View.open(self._state_dir) as view:
+        with StateReader.open(self._state_dir) as reader:
             if self._wanted.file is not None:
-                view.file(self._wanted.file)
-            for batch, length, digest in _batches(view, self._wanted, self._batches_max):
+                reader.file(self._wanted.file)
+            for batch, length, digest in _batches(reader, self._wanted, self._batches_max):
                 for row in io.BytesIO(self._read(rejects_name(batch), length, digest)):
                     reject = parse(row, batch)
                     if self._wanted.has(reject.reason) and _is_in(reject.file, self._wanted):
@@ -194,49 +194,49 @@ def parse(row: bytes, batch: int) -> Reject:
         ) from None
 
 
-def _files(view: View, wanted: Wanted) -> Iterator[File]:
+def _files(reader: StateReader, wanted: Wanted) -> Iterator[File]:
     """The files in which something wanted, or late, may have been found."""
     if wanted.file is not None:
-        file = view.file(wanted.file)
+        file = reader.file(wanted.file)
         if _is_in(file.name, wanted):
             yield file
         return
-    names = _names(view) if wanted.day is None else _names_of(view, wanted.day)
+    names = _names(reader) if wanted.day is None else _names_of(reader, wanted.day)
     while some := list(islice(names, _PAGE_ROWS)):
-        found = view.files(some)
+        found = reader.files(some)
         yield from (found[name] for name in some if name in found)
 
 
 _HAS_SOME = f"""(reasons <> '{{}}' OR instr(outcomes, '"{LATE}":'))"""
 
 
-def _names(view: View) -> Iterator[str]:
+def _names(reader: StateReader) -> Iterator[str]:
     """The names of all files that ``_files`` is about, page by page."""
-    (last,) = view.rows("SELECT coalesce(max(id), 0) FROM file")[0]
+    (last,) = reader.rows("SELECT coalesce(max(id), 0) FROM file")[0]
     sql = f"SELECT name FROM file WHERE id > ?1 AND id <= ?1 + ?2 AND {_HAS_SOME} ORDER BY id"
     for after in range(0, last, _PAGE_ROWS):
-        yield from (decode_name(name) for (name,) in view.rows(sql, (after, _PAGE_ROWS)))
+        yield from (decode_name(name) for (name,) in reader.rows(sql, (after, _PAGE_ROWS)))
 
 
-def _names_of(view: View, day: int) -> Iterator[str]:
+def _names_of(reader: StateReader, day: int) -> Iterator[str]:
     """Likewise of the files of a day: they are found without going through the others."""
     sql = f"SELECT name FROM file WHERE stamp >= ? AND stamp <= ? AND {_HAS_SOME} ORDER BY id"
-    rows = view.rows(sql, stamps_of(day))
+    rows = reader.rows(sql, stamps_of(day))
     return (decode_name(name) for (name,) in rows)
 
 
-def _first_batch(view: View, wanted: Wanted) -> int:
+def _first_batch(reader: StateReader, wanted: Wanted) -> int:
     """The first batch that can have read a file that is wanted.
 
     A batch's newest stamp is at least that of each file it read, and never less than that of the batch before.
     """
-    first, after = view.first_batch(), view.last_batch() + 1
+    first, after = reader.first_batch(), reader.last_batch() + 1
     if wanted.day is None:
         return first
     stamp, _ = stamps_of(wanted.day)
     while first < after:
         middle = (first + after) // 2
-        rows = view.rows("SELECT newest_stamp FROM batch WHERE number = ?", (middle,))
+        rows = reader.rows("SELECT newest_stamp FROM batch WHERE number = ?", (middle,))
         if rows and rows[0][0] >= stamp:
             after = middle
         else:
@@ -244,7 +244,7 @@ def _first_batch(view: View, wanted: Wanted) -> int:
     return first
 
 
-def _dropped(view: View, first: int) -> Iterator[tuple[str, int]]:
+def _dropped(reader: StateReader, first: int) -> Iterator[tuple[str, int]]:
     """(file, lines) of every range of which some lines were not kept, from this batch on."""
     sql = (
         "SELECT one.batch, one.sequence, file.name, one.lines FROM dropped_rejects AS one"
@@ -252,15 +252,17 @@ def _dropped(view: View, first: int) -> Iterator[tuple[str, int]]:
         f" WHERE (one.batch, one.sequence) > (?, ?) ORDER BY one.batch, one.sequence LIMIT {_PAGE_ROWS}"
     )
     after = (first - 1, _ANY_SEQUENCE)
-    while rows := view.rows(sql, after):
+    while rows := reader.rows(sql, after):
         for _, _, name, lines in rows:
             yield decode_name(name), lines
         after = rows[-1][:2]
 
 
-def _batches(view: View, wanted: Wanted, batches_max: int | None) -> Iterator[tuple[int, int, str]]:
+def _batches(
+    reader: StateReader, wanted: Wanted, batches_max: int | None
+) -> Iterator[tuple[int, int, str]]:
     """(number, length and digest of its reject file) of the batches that may have kept something wanted."""
-    first, last = _first_batch(view, wanted), view.last_batch()
+    first, last = _first_batch(reader, wanted), reader.last_batch()
     if batches_max is not None:
         last = min(last, first + batches_max - 1)
     sql = (
@@ -273,7 +275,7 @@ def _batches(view: View, wanted: Wanted, batches_max: int | None) -> Iterator[tu
     name = None if wanted.file is None else encode_name(wanted.file)
     day = None if wanted.day is None else f"{wanted.day:08}"
     for start in range(first, last + 1, _PAGE_ROWS):
-        yield from view.rows(sql, (start, _PAGE_ROWS, last, name, day))
+        yield from reader.rows(sql, (start, _PAGE_ROWS, last, name, day))
 
 
 def _is_in(name: str, wanted: Wanted) -> bool:

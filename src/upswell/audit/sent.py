@@ -20,7 +20,7 @@ from upswell.reference.segment import parse_msisdn, unquote
 from upswell.state.codec import decode_name, encode_name
 from upswell.state.connection import damaged
 from upswell.state.queries import rulesets
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 _PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
 _NAMES_MAX = 20  # in a message
@@ -84,20 +84,20 @@ def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
             that application, or that file.
     """
     unsound = 0
-    with View.open(state_dir) as view:
+    with StateReader.open(state_dir) as reader:
         if wanted.file is not None:
-            view.file(wanted.file)
-        last, before = view.last_batch(), view.pruned_before()
+            reader.file(wanted.file)
+        last, before = reader.last_batch(), reader.pruned_before()
         # Of a day that is being pruned some may be there still: what is no longer kept is not shown.
-        for group in (group for group in _groups(view, wanted) if group.day >= before):
-            for row in _rows_of(view, group, wanted, last):
+        for group in (group for group in _groups(reader, wanted) if group.day >= before):
+            for row in _rows_of(reader, group, wanted, last):
                 unsound += row.unsound
                 yield row
         if unsound:
             what = (
                 "have lost their place in DATA or OUTPUT, or have another dial than their records"
             )
-            raise damaged(view.path, f"{unsound:,} of its notifications {what}")
+            raise damaged(reader.path, f"{unsound:,} of its notifications {what}")
 
 
 def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
@@ -106,8 +106,8 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     Without a file or a batch nothing is counted: each commit keeps these sums.
     """
     if wanted.file is None and wanted.batch is None:
-        with View.open(state_dir) as view:
-            return {(group.day, group.name): group.lines for group in _groups(view, wanted)}
+        with StateReader.open(state_dir) as reader:
+            return {(group.day, group.name): group.lines for group in _groups(reader, wanted)}
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
@@ -115,14 +115,16 @@ def forgotten(state_dir: Path, wanted: Wanted) -> int:
     """How many of the notifications in ``counts`` are not listed, because their customers were forgotten."""
     if wanted.file is not None or wanted.batch is not None:
         return 0  # what is listed was counted
-    with View.open(state_dir) as view:
-        before = view.pruned_before()
+    with StateReader.open(state_dir) as reader:
+        before = reader.pruned_before()
         groups = {
-            (group.day, group.application) for group in _groups(view, wanted) if group.day >= before
+            (group.day, group.application)
+            for group in _groups(reader, wanted)
+            if group.day >= before
         }
         return sum(
             one.lines
-            for one in view.forgotten_lines()
+            for one in reader.forgotten_lines()
             if (one.day, one.application) in groups and one.control == wanted.control
         )
 
@@ -131,9 +133,9 @@ def pruned(state_dir: Path, wanted: Wanted) -> int:
     """Likewise, because they are of days that the state no longer keeps."""
     if wanted.file is not None or wanted.batch is not None:
         return 0
-    with View.open(state_dir) as view:
-        before = view.pruned_before()
-        return sum(group.lines for group in _groups(view, wanted) if group.day < before)
+    with StateReader.open(state_dir) as reader:
+        before = reader.pruned_before()
+        return sum(group.lines for group in _groups(reader, wanted) if group.day < before)
 
 
 def to_json(state_dir: Path, wanted: Wanted) -> dict[str, object]:
@@ -161,18 +163,20 @@ def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
         " WHERE day = ? AND application = ? AND msisdn > ? AND msisdn <= ? AND control = 0 GROUP BY 1"
     )
     found = Counter[str]()
-    with View.open(state_dir) as view:
-        before = view.pruned_before()
+    with StateReader.open(state_dir) as reader:
+        before = reader.pruned_before()
         # Of a day that is being pruned only a part would be counted.
-        for group in (one for one in _groups(view, Wanted(day, application)) if one.day >= before):
+        for group in (
+            one for one in _groups(reader, Wanted(day, application)) if one.day >= before
+        ):
             place, after = (group.day, group.application), ""
-            while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
-                found.update(dict(view.rows(sql, (*place, after, end))))
+            while (end := reader.rows(_UNTIL, (*place, after))[0][0]) is not None:
+                found.update(dict(reader.rows(sql, (*place, after, end))))
                 after = end
     return found
 
 
-def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
+def _rows_of(reader: StateReader, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
     sql = (
         "SELECT msisdn, one.batch, file.name, byte, batch.stamp, raw FROM notification AS one"
         " LEFT JOIN batch ON batch.number = one.batch"
@@ -183,8 +187,8 @@ def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[S
     only = None if wanted.file is None else encode_name(wanted.file)
     place = (group.day, group.application)
     after = ""
-    while (end := view.rows(_UNTIL, (*place, after))[0][0]) is not None:
-        for msisdn, number, name, byte, stamp, raw in view.rows(
+    while (end := reader.rows(_UNTIL, (*place, after))[0][0]) is not None:
+        for msisdn, number, name, byte, stamp, raw in reader.rows(
             sql, (*place, after, end, last, only, wanted.batch, int(wanted.control))
         ):
             directory = place_of(group.directory, wanted.control)
@@ -194,11 +198,11 @@ def _rows_of(view: View, group: _Group, wanted: Wanted, last: int) -> Iterator[S
         after = end
 
 
-def _groups(view: View, wanted: Wanted) -> list[_Group]:
+def _groups(reader: StateReader, wanted: Wanted) -> list[_Group]:
     """The days and applications that may hold what is wanted."""
     name = wanted.application and unicodedata.normalize("NFC", wanted.application)
-    if name is not None and name not in view.applications():
-        known = _ruled(view)
+    if name is not None and name not in reader.applications():
+        known = _ruled(reader)
         if name in known:
             return []
         some = ", ".join(escape(each) for each in sorted(known)[:_NAMES_MAX])
@@ -212,9 +216,9 @@ def _groups(view: View, wanted: Wanted) -> list[_Group]:
         " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
         " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
     )
-    return [_Group(*row) for row in view.rows(sql, (wanted.day, name, wanted.batch))]
+    return [_Group(*row) for row in reader.rows(sql, (wanted.day, name, wanted.batch))]
 
 
-def _ruled(view: View) -> set[str]:
+def _ruled(reader: StateReader) -> set[str]:
     """Every application of a version of RULES that is kept, or that was notified."""
-    return set(view.applications()).union(*(each.applications() for each in rulesets(view)))
+    return set(reader.applications()).union(*(each.applications() for each in rulesets(reader)))

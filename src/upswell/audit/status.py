@@ -27,7 +27,7 @@ from upswell.source.file import File, State
 from upswell.source.listing import show_name
 from upswell.state import queries
 from upswell.state.batch import LogRange
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import ARCHIVE, CommittedBatch, ReferenceVersion, archives
 from upswell.storage.lock import holder, started_at
 
@@ -168,25 +168,25 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
 
     Raises StorageError when there is no state, or a damaged one.
     """
-    with View.open(state_dir) as view:
+    with StateReader.open(state_dir) as reader:
         # Before the moment that all else is of: page by page it holds nobody up.
-        settings = view.meta()
+        settings = reader.meta()
         if cadence_s is None:
             cadence_s = int(settings.get("cadence_s", CADENCE_S))
-        seen = arrivals.look(view, cadence_s, settings.get("data_timezone", "UTC"))
-        with view.snapshot():
-            meta, last, totals = view.meta(), view.last(), view.totals()
-            versions, known = view.current_versions(), view.references()
-            counts, late_files = view.file_states(), view.late_files()
-            repeats, repeated = view.repeats(), view.repeated(NAMED_FILES_MAX)
-            days, notified = view.notified_days(), view.notified()
-            control = view.notified(control=True)
-            forgettings = [one for one in view.forgettings() if one.key is not None]
-            today = Today(days[-1], view.notified(days[-1])) if days else None
-            refused = refusal(view)
-            archived_files, archive_held = queries.archived_files(view), archive.held(view)
-            notable = {state: found for state in NOTABLE if (found := _some(view, state))}
-            reading = sorted(_some(view, "reading"), key=lambda file: file.stamp, reverse=True)
+        seen = arrivals.look(reader, cadence_s, settings.get("data_timezone", "UTC"))
+        with reader.snapshot():
+            meta, last, totals = reader.meta(), reader.last(), reader.totals()
+            versions, known = reader.current_versions(), reader.references()
+            counts, late_files = reader.file_states(), reader.late_files()
+            repeats, repeated = reader.repeats(), reader.repeated(NAMED_FILES_MAX)
+            days, notified = reader.notified_days(), reader.notified()
+            control = reader.notified(control=True)
+            forgettings = [one for one in reader.forgettings() if one.key is not None]
+            today = Today(days[-1], reader.notified(days[-1])) if days else None
+            refused = refusal(reader)
+            archived_files, archive_held = queries.archived_files(reader), archive.held(reader)
+            notable = {state: found for state in NOTABLE if (found := _some(reader, state))}
+            reading = sorted(_some(reader, "reading"), key=lambda file: file.stamp, reverse=True)
     summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)
     summary.outcomes = Counter({name: totals.outcomes.get(name, 0) for name in kernel.OUTCOMES})
     summary.rejects = Counter({name: totals.reasons.get(name, 0) for name in kernel.REASONS})
@@ -232,15 +232,15 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
 
 def files(state_dir: Path) -> Iterator[File]:
     """Every file that the state knows, in order of stamp and name."""
-    with View.open(state_dir) as view:
-        found = list(view.files_in())
+    with StateReader.open(state_dir) as reader:
+        found = list(reader.files_in())
     yield from sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
 
 
 def log(state_dir: Path) -> Iterator[LogRange]:
     """The log of ranges in commit order."""
-    with View.open(state_dir) as view:
-        yield from view.log()
+    with StateReader.open(state_dir) as reader:
+        yield from reader.log()
 
 
 def sizes(state_dir: Path) -> dict[str, int]:
@@ -285,8 +285,8 @@ def range_json(taken: LogRange) -> dict[str, object]:
     }
 
 
-def _some(view: View, state: State) -> list[File]:
-    found = list(islice(view.files_in(state), NAMED_FILES_MAX))
+def _some(reader: StateReader, state: State) -> list[File]:
+    found = list(islice(reader.files_in(state), NAMED_FILES_MAX))
     return sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
 
 

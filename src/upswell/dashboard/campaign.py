@@ -17,7 +17,7 @@ from upswell.privacy import mask
 from upswell.reference.loading import unpack_rules
 from upswell.reference.rules import Rule, Ruleset, parse_rules
 from upswell.state.connection import damaged
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX, Zones, stamp_time
 
 DAYS_MAX = 14  # of which a chart is drawn
@@ -32,9 +32,9 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
 
     Those of the control group, which were sent to nobody, are counted by themselves.
     """
-    with View.open(state_dir) as view:
-        zones, ruleset = _zones(view), _rules_in_force(view)
-        pruned_before, newest = view.pruned_before(), view.newest_stamp()
+    with StateReader.open(state_dir) as reader:
+        zones, ruleset = _zones(reader), _rules_in_force(reader)
+        pruned_before, newest = reader.pruned_before(), reader.newest_stamp()
     counts = sent.counts(state_dir, sent.Wanted())
     control = sent.counts(state_dir, sent.Wanted(control=True))
     by_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -72,15 +72,15 @@ def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
 
     The ledger is loaded for it, which takes time and memory as a start of a run does: `panels` asks for one at a time.
     """
-    with View.open(state_dir) as view:
-        with view.snapshot():
-            last, rows = view.last(), view.ledger_rows()
-        ruleset, day_open = _rules_in_force(view), last.day_open if last else 0
-        parts = view.ledger_of(*rows)
+    with StateReader.open(state_dir) as reader:
+        with reader.snapshot():
+            last, rows = reader.last(), reader.ledger_rows()
+        ruleset, day_open = _rules_in_force(reader), last.day_open if last else 0
+        parts = reader.ledger_of(*rows)
         try:
             ledger = Ledger.load(*parts, day_open, threads_default())
         except ValueError as error:
-            raise damaged(view.path, f"the ledger ({error})") from error
+            raise damaged(reader.path, f"the ledger ({error})") from error
         found = list(nearest(ledger, ruleset, Days(0, DAY_MAX)))
     return {
         "batch": last.number if last else 0,
@@ -112,17 +112,17 @@ def read_report(place: Path | None, name: str) -> bytes | None:
     return content if REPORT_MARK in content[:_MARK_BYTES] else None
 
 
-def _zones(view: View) -> Zones:
-    meta = view.meta()
+def _zones(reader: StateReader) -> Zones:
+    meta = reader.meta()
     data = meta.get("data_timezone", "UTC")
     return Zones(data, meta.get("rules_timezone", data))
 
 
-def _rules_in_force(view: View) -> Ruleset:
-    versions = view.current_versions()
+def _rules_in_force(reader: StateReader) -> Ruleset:
+    versions = reader.current_versions()
     if versions is None:
         return Ruleset((), ())
-    return parse_rules(unpack_rules(view.reference("rules", versions.rules)))
+    return parse_rules(unpack_rules(reader.reference("rules", versions.rules)))
 
 
 def _rule_json(rule: Rule) -> dict[str, object]:

@@ -20,7 +20,7 @@ from upswell.privacy import escape, mask_line
 from upswell.source.file import STATES, File
 from upswell.source.listing import show_name
 from upswell.state.codec import decode_name
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import stamp_of, stamp_time, stamps_of
 
 DAYS_MAX = 14  # that are offered: older ones are asked for by the command line
@@ -100,9 +100,9 @@ def days(state_dir: Path) -> list[int]:
     """The newest days that files have stamps of, newest first, at most DAYS_MAX."""
     found: list[int] = []
     before = "9"
-    with View.open(state_dir) as view:
+    with StateReader.open(state_dir) as reader:
         while len(found) < DAYS_MAX:
-            ((stamp,),) = view.rows(
+            ((stamp,),) = reader.rows(
                 # A stamp that lies ahead, or is none, must not be the day that is shown first.
                 "SELECT max(stamp) FROM file WHERE stamp < ? AND stamp <> ''"
                 " AND +state NOT IN ('held', 'ignored')",
@@ -120,9 +120,9 @@ def minutes(found: Status, day: int) -> dict[str, object]:
 
     ``found``: the state's status, which tells the missing ones, of the last days alone.
     """
-    with View.open(found.state_dir) as view:
+    with StateReader.open(found.state_dir) as reader:
         # Their seals are not checked: nothing is decided by them.
-        rows = view.rows(
+        rows = reader.rows(
             "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp",
             stamps_of(day),
         )
@@ -159,19 +159,19 @@ def minutes(found: Status, day: int) -> dict[str, object]:
 
 def files(state_dir: Path, day: int) -> list[Row]:
     """The files of a day, newest first, at most FILES_MAX."""
-    with View.open(state_dir) as view:
-        names = view.rows(
+    with StateReader.open(state_dir) as reader:
+        names = reader.rows(
             "SELECT name FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp DESC, id DESC LIMIT ?",
             (*stamps_of(day), FILES_MAX),
         )
-        found = view.files(decode_name(name) for (name,) in names)
+        found = reader.files(decode_name(name) for (name,) in names)
         taken = {
             decode_name(name): at
-            for name, at in view.rows(
+            for name, at in reader.rows(
                 "SELECT file.name, max(committed_at) FROM log JOIN batch ON batch.number = log.batch"
                 " JOIN file ON file.id = log.file WHERE log.batch > ? AND file.stamp >= ? AND file.stamp <= ?"
                 " GROUP BY log.file",
-                (view.last_batch() - _BATCHES_LOOKED_AT, *stamps_of(day)),
+                (reader.last_batch() - _BATCHES_LOOKED_AT, *stamps_of(day)),
             )
         }
     ordered = (found[name] for (stored,) in names if (name := decode_name(stored)) in found)

@@ -20,7 +20,7 @@ from upswell.audit.status import Status
 from upswell.engine.summary import Summary, describe_unmatched
 from upswell.source.listing import read_name, show_name
 from upswell.state.codec import decode_name
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
 RECENT_MINUTES = 60  # of commits, and of stamps
@@ -60,9 +60,9 @@ class _Recent(NamedTuple):
 
 def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
     """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
-    with View.open(found.state_dir) as view:
-        files, waiting_bytes, oldest_ns = _backlog(view)
-        recent = _recent(view, found)
+    with StateReader.open(found.state_dir) as reader:
+        files, waiting_bytes, oldest_ns = _backlog(reader)
+        recent = _recent(reader, found)
     now_s = found.looked_at.timestamp()
     oldest_s = max(now_s - oldest_ns / 1e9, 0.0) if oldest_ns else 0.0
     free = {name: _free(place) for name, place in _places(found).items()}
@@ -86,11 +86,11 @@ def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
     }
 
 
-def _backlog(view: View) -> tuple[int, int, int]:
+def _backlog(reader: StateReader) -> tuple[int, int, int]:
     """Files and bytes that the last saved look showed and that are not taken, and the oldest change of them in ns."""
     # Of a compressed file the bytes on disk and the offset are of two kinds: its own size is known once it was checked.
     left = """max(CASE WHEN content_bytes > 0 THEN content_bytes ELSE size END - "offset", 0)"""
-    rows = view.rows(
+    rows = reader.rows(
         f"SELECT count(*), coalesce(sum({left}), 0), coalesce(min(mtime_ns), 0) FROM file"
         f" WHERE state IN ('waiting', 'reading') AND {left} > 0"
     )
@@ -98,7 +98,7 @@ def _backlog(view: View) -> tuple[int, int, int]:
     return files, size, oldest_ns
 
 
-def _recent(view: View, found: Status) -> _Recent:
+def _recent(reader: StateReader, found: Status) -> _Recent:
     last = found.last
     if last is None:
         return _Recent([], Summary(), "", [])
@@ -107,7 +107,7 @@ def _recent(view: View, found: Status) -> _Recent:
     every = [(start + timedelta(minutes=at)).isoformat()[:16] for at in range(RECENT_MINUTES)]
     summary, sums = Summary(), {minute: Counter[str]() for minute in every}
     # Their seals are not checked: nothing is decided by them.
-    for minute, lines, taken, outcomes, reasons in view.rows(
+    for minute, lines, taken, outcomes, reasons in reader.rows(
         "SELECT substr(committed_at, 1, 16), lines, bytes, outcomes, reasons FROM batch"
         " WHERE number > ? AND committed_at >= ?",
         (last.number - _BATCHES_LOOKED_AT, every[0]),
@@ -118,7 +118,7 @@ def _recent(view: View, found: Status) -> _Recent:
         summary.outcomes.update(json.loads(outcomes))
         summary.rejects.update(json.loads(reasons))
     since = _hour_before(last.newest_stamp, found)
-    gone = view.rows(
+    gone = reader.rows(
         # The plus keeps SQLite from going through all that ever went.
         "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' ORDER BY stamp DESC",
         (since,),

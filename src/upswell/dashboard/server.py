@@ -27,7 +27,7 @@ from upswell.dashboard.assets import KINDS, static
 from upswell.dashboard.campaign import read_report
 from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
 from upswell.privacy import escape
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.storage.lock import holder
 
 POLICY = (
@@ -65,7 +65,7 @@ def serve(
 
     Raises ConfigError when the address cannot be listened on, StorageError when there is no state.
     """
-    View.open(place.state_dir).close()
+    StateReader.open(place.state_dir).close()
     host, port = split_address(address)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -226,9 +226,9 @@ class _Site:
         told: tuple[int, bool] | None = None
         silent_s = 0.0
         try:
-            with View.open(self._panels.place.state_dir) as view:
+            with StateReader.open(self._panels.place.state_dir) as reader:
                 while not (self._stop.is_set() or await request.is_disconnected()):
-                    now = await anyio.to_thread.run_sync(_version, view)
+                    now = await anyio.to_thread.run_sync(_version, reader)
                     if now != told:
                         told, silent_s = now, 0.0
                         yield f"event: change\ndata: {json.dumps({'running': now[1]})}\n\n"
@@ -250,10 +250,10 @@ class _Site:
         )
 
 
-def _version(view: View) -> tuple[int, bool]:
+def _version(reader: StateReader) -> tuple[int, bool]:
     """A number that changes with every commit of a run, and whether somebody runs it."""
-    ((version,),) = view.rows("PRAGMA data_version")
-    return version, holder(view.state_dir) is not None
+    ((version,),) = reader.rows("PRAGMA data_version")
+    return version, holder(reader.state_dir) is not None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from upswell.source.inventory import FINISHED
 from upswell.source.listing import Stat, archived_in, look_at, twin_of
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries import archive_states, newest_archived, open_rows
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import Archived, archives
 from upswell.storage import syscalls
 from upswell.storage.files import (
@@ -348,9 +348,9 @@ def _find(name: str, places: Iterable[Path]) -> tuple[Stat | None, bool]:
     return None, looked
 
 
-def held(view: View) -> dict[str, str]:
+def held(reader: StateReader) -> dict[str, str]:
     """By name, the finished files that need somebody's hand on their way, with what to do."""
-    return {name: _WORDS[state] for name, state in open_rows(view).items() if state in _WORDS}
+    return {name: _WORDS[state] for name, state in open_rows(reader).items() if state in _WORDS}
 
 
 def _sentences(found: Mapping[str, Archived | None]) -> Iterator[str]:

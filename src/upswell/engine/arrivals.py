@@ -15,7 +15,7 @@ from typing import NamedTuple
 from upswell.source.file import File, State
 from upswell.state.codec import decode_name
 from upswell.state.connection import damaged
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
 LOOK_BACK_DAYS = 7
@@ -77,11 +77,11 @@ class _Row(NamedTuple):
     mtime_ns: int
 
 
-def look(view: View, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
+def look(reader: StateReader, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
     """How the files of a state came.
 
     Args:
-        view: of the state; it is asked page by page.
+        reader: of the state; it is asked page by page.
         cadence_s: seconds between two files; 0: none is expected, so none is missing.
         timezone: that the stamps are written in: an hour that its clocks skip is no gap.
         since: a stamp: files before it are left out, as those before the last LOOK_BACK_DAYS are.
@@ -93,7 +93,7 @@ def look(view: View, cadence_s: int, timezone: str, since: str = "") -> Arrivals
     sizes: deque[int] = deque()
     ordered: list[int] = []  # the same sizes, ascending
     before = ""
-    for row in _rows(view, since):
+    for row in _rows(reader, since):
         found.changed_ns = max(found.changed_ns, row.mtime_ns)
         if row.late:
             found.late.append(row.name)
@@ -122,8 +122,8 @@ def silent_s(now_s: float, moved_s: float, cadence_s: int) -> float | None:
 class Cadence:
     """What a run tells about its files, each thing once: when the file that shows it is done. For its own thread."""
 
-    def __init__(self, view: View, cadence_s: int, timezone: str, now_s: float) -> None:
-        self._view = view
+    def __init__(self, reader: StateReader, cadence_s: int, timezone: str, now_s: float) -> None:
+        self._reader = reader
         self._cadence_s = cadence_s
         self._timezone = timezone
         self._moved_s = now_s
@@ -138,7 +138,7 @@ class Cadence:
         A row that differs in nothing that tells of content is none: a share that is mounted again may give each file
         another inode.
         """
-        before = self._view.places(file.name for file in files)
+        before = self._reader.places(file.name for file in files)
         for file in files:
             known = before.get(file.name)
             if known != (file.state, file.offset, file.size, file.repeats):
@@ -161,7 +161,7 @@ class Cadence:
             return
         done, self._done = self._done, {}
         oldest = min(file.stamp for file in done.values())
-        found = look(self._view, self._cadence_s, self._timezone, _before(self._view, oldest))
+        found = look(self._reader, self._cadence_s, self._timezone, _before(self._reader, oldest))
         # A late file leaves of a gap what was told before.
         ends = {file.stamp for file in done.values() if not file.late}
         gaps = [gap for gap in found.gaps if gap.followed_by in ends]
@@ -193,44 +193,44 @@ def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, di
         yield event, fields
 
 
-def _before(view: View, stamp: str) -> str:
+def _before(reader: StateReader, stamp: str) -> str:
     """The stamp from which on files tell what is usual for the one with this stamp."""
     sql = (
         "SELECT stamp FROM file WHERE stamp < ? AND stamp >= ? AND +state = 'done'"
         f" ORDER BY stamp DESC LIMIT {MEDIAN_FILES}"
     )
-    rows = view.rows(sql, (stamp, _days_before(stamp)))
+    rows = reader.rows(sql, (stamp, _days_before(stamp)))
     return str(rows[-1][0]) if rows else ""
 
 
-def _rows(view: View, since: str) -> Iterator[_Row]:
+def _rows(reader: StateReader, since: str) -> Iterator[_Row]:
     """The files of the last days up to the newest that is done, by stamp, ignored ones left out.
 
     Their seals are not checked: nothing is decided by them.
     """
     # The plus keeps SQLite from sorting all that are done.
-    newest = view.rows("SELECT stamp FROM file WHERE +state = 'done' ORDER BY stamp DESC LIMIT 1")
+    newest = reader.rows("SELECT stamp FROM file WHERE +state = 'done' ORDER BY stamp DESC LIMIT 1")
     if not newest:
         return
     ((last,),) = newest
-    _check_stamp(view, last)
+    _check_stamp(reader, last)
     sql = (
         'SELECT stamp, id, name, state, "offset", late, mtime_ns FROM file WHERE (stamp, id) > (?, ?) AND stamp <= ?'
         f" AND state <> 'ignored' ORDER BY stamp, id LIMIT {_PAGE_ROWS}"
     )
     after = (max(since, _days_before(last)), 0)
-    while rows := view.rows(sql, (*after, last)):
+    while rows := reader.rows(sql, (*after, last)):
         for stamp, number, name, state, offset, late, mtime_ns in rows:
-            _check_stamp(view, stamp)
+            _check_stamp(reader, stamp)
             yield _Row(stamp, number, decode_name(name), state, offset, bool(late), mtime_ns)
         after = rows[-1][:2]
 
 
-def _check_stamp(view: View, stamp: str) -> None:
+def _check_stamp(reader: StateReader, stamp: str) -> None:
     try:
         stamp_time(stamp)
     except ValueError:
-        raise damaged(view.path, "the row of a file") from None
+        raise damaged(reader.path, "the row of a file") from None
 
 
 def _days_before(stamp: str) -> str:

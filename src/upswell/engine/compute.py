@@ -16,7 +16,7 @@ from upswell.kernel import Clock, Ledger, Range, Result, Scanner
 from upswell.reference.loading import Reference
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
@@ -103,20 +103,20 @@ class Embedded:
 
     def prepare(self) -> None:
         """As Compute says: a load of the whole ledger, over a connection of its own."""
-        with View.open(self._checkpoint.state_dir) as view:
-            self._load(view)
+        with StateReader.open(self._checkpoint.state_dir) as reader:
+            self._load(reader)
 
     def begin(self) -> None:
         """As Compute says: the same load, unless it was done."""
         if not self._is_loaded:
             self._load(self._checkpoint)
 
-    def _load(self, view: View) -> None:
-        self._day_open = view.day_open()
+    def _load(self, reader: StateReader) -> None:
+        self._day_open = reader.day_open()
         try:
             self._ledger = Ledger.load(
-                view.ledger_bases(),
-                view.ledger_deltas(),
+                reader.ledger_bases(),
+                reader.ledger_deltas(),
                 self._day_open,
                 self._settings.threads,
                 self._checkpoint.ledger_sizes().deltas,

@@ -27,7 +27,7 @@ from upswell.source.file import File
 from upswell.state.batch import Batch
 from upswell.state.codec import encode_name, seal, seal_file, to_signed
 from upswell.state.connection import BUSY_S, DATABASE, open_writer, storage_errors
-from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, View
+from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, StateReader
 from upswell.state.rows import Archived
 from upswell.state.shard_files import ShardFile
 from upswell.storage import syscalls
@@ -55,7 +55,7 @@ class LedgerSizes(NamedTuple):
     """Every shard, the one with the oldest base (or none) first."""
 
 
-class Checkpoint(View):
+class Checkpoint(StateReader):
     """The state, for the one process that changes it. Calls must not overlap; they may come from any thread."""
 
     def __init__(self, state_dir: Path, db: sqlite3.Connection, lock_fd: int, shards: int) -> None:

@@ -13,55 +13,57 @@ from upswell.errors import StorageError
 from upswell.kernel import SHARDS, Ledger
 from upswell.state.connection import damaged
 from upswell.state.ledger_directory import check_seen
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.shard_files import ShardFile, kernel_shards, write_shard_file
 from upswell.storage.files import RECOVERS, faults
 
 
-def to_bases(view: View) -> Iterator[tuple[int, bytes]]:
+def to_bases(reader: StateReader) -> Iterator[tuple[int, bytes]]:
     """Each of the kernel's shards that may hold something as a base, as of the last batch.
 
     Raises StorageError when the ledger is damaged.
     """
-    base_rows, delta_rows, file_rows = view.ledger_rows()
+    base_rows, delta_rows, file_rows = reader.ledger_rows()
     if not file_rows:
-        ledger = _load(view, *view.ledger_of(base_rows, delta_rows, []))
+        ledger = _load(reader, *reader.ledger_of(base_rows, delta_rows, []))
         yield from ((shard, ledger.shard(shard)) for shard in range(SHARDS))
-    shards = int(view.meta().get("spark_shards", "1"))
+    shards = int(reader.meta().get("spark_shards", "1"))
     for number, rows in groupby(file_rows, key=lambda row: row[0]):
-        ledger = _load(view, *view.ledger_of([], [], [*rows]))
+        ledger = _load(reader, *reader.ledger_of([], [], [*rows]))
         yield from ((shard, ledger.shard(shard)) for shard in kernel_shards(number, shards))
 
 
-def to_files(view: View, shards: int, attempt: str) -> list[ShardFile]:
+def to_files(reader: StateReader, shards: int, attempt: str) -> list[ShardFile]:
     """Write the ledger that the database holds to the files of an attempt, as of the last batch; durable then.
 
     [] when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
     """
     # A ledger that was kept on a cluster comes without the bases of shards that nobody was in.
-    imported = any(view.ledger_bases())
-    deltas = list(view.ledger_deltas())
+    imported = any(reader.ledger_bases())
+    deltas = list(reader.ledger_deltas())
     if not imported and not deltas:
         return []
     # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
-    whole = None if imported else _load(view, [], deltas)
+    whole = None if imported else _load(reader, [], deltas)
     files = []
     for number in range(shards):
         own = kernel_shards(number, shards)
-        ledger = whole or _load(view, view.ledger_bases(own), [])
+        ledger = whole or _load(reader, reader.ledger_bases(own), [])
         blobs = [ledger.shard(shard) for shard in own]
-        with faults(view.ledger_dir, StorageError, RECOVERS):
+        with faults(reader.ledger_dir, StorageError, RECOVERS):
             files.append(
-                write_shard_file(view.ledger_dir, number, view.last_batch(), attempt, "base", blobs)
+                write_shard_file(
+                    reader.ledger_dir, number, reader.last_batch(), attempt, "base", blobs
+                )
             )
-    check_seen(view.ledger_dir, files)
+    check_seen(reader.ledger_dir, files)
     return files
 
 
 def _load(
-    view: View, bases: Iterable[tuple[int, bytes]], deltas: Iterable[tuple[int, bytes]]
+    reader: StateReader, bases: Iterable[tuple[int, bytes]], deltas: Iterable[tuple[int, bytes]]
 ) -> Ledger:
     try:
-        return Ledger.load(bases, deltas, view.day_open(), threads_default())
+        return Ledger.load(bases, deltas, reader.day_open(), threads_default())
     except ValueError as error:
-        raise damaged(view.path, f"the ledger: {error}") from error
+        raise damaged(reader.path, f"the ledger: {error}") from error

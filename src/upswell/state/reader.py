@@ -56,7 +56,7 @@ _DELTAS = "SELECT batch, content, seal FROM ledger_delta"
 _SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, seal FROM shard_file"
 
 
-class View:
+class StateReader:
     """The reads of a state, over any connection to it."""
 
     def __init__(self, state_dir: Path, db: sqlite3.Connection) -> None:

@@ -43,7 +43,7 @@ from upswell.source.listing import read_name, scan, show_name
 from upswell.state.connection import DATABASE
 from upswell.state.identity import SPARK, engine_of, fixed, other_engine, shards
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.storage.files import refuse_network
 from upswell.storage.lock import holder
 from upswell.zones import load_zone, stamp_time
@@ -311,10 +311,10 @@ def _check_state(
     if holds := holder(state_dir):
         report.add("note", state_dir, f"a run holds it now: {holds}")
     try:
-        with View.open(state_dir) as view:
-            meta, versions = view.meta(), view.current_versions()
+        with StateReader.open(state_dir) as reader:
+            meta, versions = reader.meta(), reader.current_versions()
             if versions:
-                _check_kept_back(report, settings, view, versions, suppressed)
+                _check_kept_back(report, settings, reader, versions, suppressed)
     except UpswellError as error:
         report.take(state_dir, error)
         return
@@ -343,7 +343,7 @@ def _check_state(
 
 
 def _check_kept_back(
-    report: Report, settings: Settings, view: View, versions: Versions, new: Segment | None
+    report: Report, settings: Settings, reader: StateReader, versions: Versions, new: Segment | None
 ) -> None:
     """Whether a start would notify somebody whom the state keeps back. ``new``: SUPPRESS as it is now."""
     level: Level = "warning" if settings.accept_reference else "error"
@@ -351,7 +351,7 @@ def _check_kept_back(
         report.add(level, settings.state_dir, *suppression.LEFT_OUT)
     elif versions.suppress and new is not None and len(new):
         for sentence in suppression.lost(
-            Segment.load(view.reference("suppress", versions.suppress)), new
+            Segment.load(reader.reference("suppress", versions.suppress)), new
         ):
             report.add(
                 level,
@@ -359,7 +359,7 @@ def _check_kept_back(
                 f"this change would be refused and the last good version kept: {sentence}",
                 "correct it, or give --accept-reference",
             )
-    known = view.reference("policy", versions.policy) if versions.policy else b""
+    known = reader.reference("policy", versions.policy) if versions.policy else b""
     for message, hint in Policy.parse(known).losses(settings.policy):
         report.add(level, settings.state_dir, message, hint)
 

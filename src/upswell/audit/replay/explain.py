@@ -26,7 +26,7 @@ from upswell.reference.segment import is_digits, parse_msisdn
 from upswell.source.listing import show_name
 from upswell.state.codec import decode_name
 from upswell.state.queries import rulesets
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import add_days, date_of
 
 Sent = tuple[int, str, int, str, int, bytes, bool]
@@ -63,23 +63,23 @@ def explain(
     digits = parse_msisdn(msisdn.encode("utf-8", "replace"))
     if digits is None:
         raise UsageError("that is no msisdn", "write 5 to 15 digits, or - to read them from stdin")
-    with View.open(state_dir) as view:
-        past = remember(view, data, ledger=day is None)
-        services = None if about is None else _services(view, about)
-        return _Explaining(view, past, digits, day).run(services)
+    with StateReader.open(state_dir) as reader:
+        past = remember(reader, data, ledger=day is None)
+        services = None if about is None else _services(reader, about)
+        return _Explaining(reader, past, digits, day).run(services)
 
 
 class _Explaining:
     """One story, from the first line to the comparison."""
 
-    def __init__(self, view: View, past: Past, msisdn: str, day: int | None) -> None:
-        self.view = view
+    def __init__(self, reader: StateReader, past: Past, msisdn: str, day: int | None) -> None:
+        self.reader = reader
         self.past = past
         self.day = day
-        self.lines = Lines(view, past, msisdn)
+        self.lines = Lines(reader, past, msisdn)
         self.found = Explanation(msisdn)
         self.kept = set(self._kept())
-        self.forgotten = Forgotten(view, past)
+        self.forgotten = Forgotten(reader, past)
         self.notified: dict[tuple[str, int], Entry] = {}
         """What came to a file, by application and day."""
         self.fired: dict[Key, Entry] = {}
@@ -90,13 +90,13 @@ class _Explaining:
         self._membership()
         asked = [entry for entry in entries if not entry.day or self._is_asked(entry.day)]
         told = Counter(entry.told.line.file for entry in asked)
-        self.found.not_taken = untaken(self.view, self.past, self.found.msisdn, told, self.day)
+        self.found.not_taken = untaken(self.reader, self.past, self.found.msisdn, told, self.day)
         self._compare(entries)
         self.found.entries = [entry for entry in asked if _is_about(entry, services)]
         if services is not None:
             names = {
                 rule.application
-                for ruleset in rulesets(self.view)
+                for ruleset in rulesets(self.reader)
                 for rule in ruleset.rules
                 if rule.service in services
             }
@@ -256,7 +256,7 @@ class _Explaining:
     def _output(self, batch: int, application: str, control: bool) -> str:
         """The file that holds a notification, and where it is now."""
         place = place_of(directory_name(application), control)
-        staged = [one for one in self.view.staged(batch).values() if one.directory == place]
+        staged = [one for one in self.reader.staged(batch).values() if one.directory == place]
         return (
             f"{published_place(staged[0])} ({_WHERE[where(self.past.output, staged[0])]})"
             if staged
@@ -338,7 +338,7 @@ class _Explaining:
         """The customer's notifications as the state keeps them."""
         ids = {name: number for number, name in self.past.applications.items()}
         for day, name in self.past.notified.keys() | self.past.control.keys():
-            rows = self.view.rows(
+            rows = self.reader.rows(
                 "SELECT notification.batch, name, byte, raw, control FROM notification"
                 " LEFT JOIN log USING(batch, sequence) LEFT JOIN file ON file.id = log.file"
                 " WHERE day = ? AND application = ? AND msisdn = ? AND notification.batch <= ?",
@@ -362,12 +362,12 @@ class _Explaining:
         self.found.differences += of_caps(set(ledger.caps(self.found.msisdn)), caps)
 
 
-def _services(view: View, about: str) -> set[int]:
+def _services(reader: StateReader, about: str) -> set[int]:
     """The services that were asked about, by number or by an application's name in any version of the rules."""
     if is_digits(about.encode(), 1, 9):
         return {int(about)}
     name = unicodedata.normalize("NFC", about)
-    rules = [rule for ruleset in rulesets(view) for rule in ruleset.rules]
+    rules = [rule for ruleset in rulesets(reader) for rule in ruleset.rules]
     if found := {rule.service for rule in rules if rule.application == name}:
         return found
     raise UsageError(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from upswell.audit.replay.replay import Past
 from upswell.reference.suppression import Forgetting
 from upswell.state.queries import Row
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import ForgottenLines
 from upswell.zones import day_last_of
 
@@ -19,14 +19,14 @@ from upswell.zones import day_last_of
 class Forgotten:
     """What a state has forgotten, and the rows of the batches that it concerns."""
 
-    def __init__(self, view: View, past: Past) -> None:
+    def __init__(self, reader: StateReader, past: Past) -> None:
         self._names = past.applications
         self._lines: defaultdict[int, list[ForgottenLines]] = defaultdict(list)
-        for one in view.forgotten_lines():
+        for one in reader.forgotten_lines():
             if one.day >= past.pruned_before:
                 self._lines[one.batch].append(one)
         self.blind = [
-            _blind(view, past, one) for one in past.forgettings if one.until_batch is not None
+            _blind(reader, past, one) for one in past.forgettings if one.until_batch is not None
         ]
         """Of each forgetting without a key, the first batch and the last."""
         self._again: defaultdict[int, set[Row]] = defaultdict(set)
@@ -89,15 +89,15 @@ class Forgotten:
         return found
 
 
-def _blind(view: View, past: Past, one: Forgetting) -> tuple[int, int]:
+def _blind(reader: StateReader, past: Past, one: Forgetting) -> tuple[int, int]:
     """The batches that hang on a forgetting whose key is gone.
 
     What the replay adds up for them meanwhile decides until those days are closed, too.
     """
     assert one.until_batch is not None
     last = one.until_batch
-    newest = next((batch.newest_stamp for batch in view.batches(last - 1)), "")
-    for batch in view.batches(last):
+    newest = next((batch.newest_stamp for batch in reader.batches(last - 1)), "")
+    for batch in reader.batches(last):
         if batch.day_open > day_last_of(newest, past.zones):
             break
         last = batch.number

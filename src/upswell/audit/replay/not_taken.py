@@ -15,7 +15,7 @@ from upswell.privacy import escape
 from upswell.source.file import File, State
 from upswell.source.listing import read_name, scan, show_name
 from upswell.state.queries import open_rows
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import day_last_of, day_open_of
 
 _NOT_TAKEN: tuple[State, ...] = ("duplicate", "held", "skipped", "waiting", "reading")
@@ -23,7 +23,7 @@ _END = 1 << 62  # no file is as long
 
 
 def untaken(
-    view: View, past: Past, msisdn: str, told: Mapping[str, int], day: int | None
+    reader: StateReader, past: Past, msisdn: str, told: Mapping[str, int], day: int | None
 ) -> list[Untaken]:
     """What of a customer was not taken, in the order of stamps. ``told``: their lines that were, by file.
 
@@ -31,8 +31,8 @@ def untaken(
 
     Raises InputMissing when DATA cannot be listed.
     """
-    grown = {name for name, state in open_rows(view).items() if state == "grew"}
-    files = {file.name: file for file in _files(view, past, grown)}
+    grown = {name for name, state in open_rows(reader).items() if state == "grew"}
+    files = {file.name: file for file in _files(reader, past, grown)}
     # One that was packed since is found under its other name, unless that is a file of its own.
     known = past._replace(files=past.files | files)
     asked = [file for file in files.values() if day is None or _may_hold(past, file, day)]
@@ -49,10 +49,10 @@ def untaken(
     return sorted(found, key=lambda one: (read_name(one.file)[0], one.file))
 
 
-def _files(view: View, past: Past, grown: Set[str]) -> Iterator[File]:
+def _files(reader: StateReader, past: Past, grown: Set[str]) -> Iterator[File]:
     """The files of which something may not have been taken. ``grown``: on their way to the archive, or in it."""
-    known = view.files(grown)
-    known |= {file.name: file for state in _NOT_TAKEN for file in view.files_in(state)}
+    known = reader.files(grown)
+    known |= {file.name: file for state in _NOT_TAKEN for file in reader.files_in(state)}
     new = []
     for name, found in scan(os.fsencode(past.data)):
         file = past.files.get(name)
@@ -63,7 +63,7 @@ def _files(view: View, past: Past, grown: Set[str]) -> Iterator[File]:
         elif not file.compressed and found.st_size > file.offset:
             known[name] = file
     yield from known.values()
-    seen = view.places(new)
+    seen = reader.places(new)
     yield from (File(name, "waiting") for name in new if name not in seen)
 
 

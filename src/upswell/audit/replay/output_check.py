@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from upswell.output.published import files, published_place
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 
 
 def strangers(
-    view: View, output: Path, known: Collection[str], first_batch: int, last_batch: int
+    reader: StateReader, output: Path, known: Collection[str], first_batch: int, last_batch: int
 ) -> Iterator[str]:
     """Places of files that look as published, though no batch published them, and no state before this one did.
 
@@ -20,6 +20,6 @@ def strangers(
     for place, name in files(output):
         if 0 < name.batch < first_batch:
             continue
-        newer = view.staged(name.batch).values() if name.batch > last_batch else ()
+        newer = reader.staged(name.batch).values() if name.batch > last_batch else ()
         if place not in known and place not in map(published_place, newer):
             yield place

@@ -34,7 +34,7 @@ from upswell.source.file import File
 from upswell.source.listing import show_name
 from upswell.state.batch import LogRange
 from upswell.state.queries import Row, notifications
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import date_of
 
 DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
@@ -131,19 +131,19 @@ def reconcile(state_dir: Path, *, data: Path | None = None, day: int | None = No
 
     Raises StorageError when there is no state or its rows are damaged, InputMissing without DATA.
     """
-    with View.open(state_dir) as view:
-        return _Reconciliation(view, remember(view, data, ledger=day is None), day).run()
+    with StateReader.open(state_dir) as reader:
+        return _Reconciliation(reader, remember(reader, data, ledger=day is None), day).run()
 
 
 class _Reconciliation:
     """One comparison, from the first batch to the last."""
 
-    def __init__(self, view: View, past: Past, day: int | None) -> None:
-        self.view = view
+    def __init__(self, reader: StateReader, past: Past, day: int | None) -> None:
+        self.reader = reader
         self.past = past
         self.day = day
-        self.references = References(view)
-        self.rows = view.batches()
+        self.references = References(reader)
+        self.rows = reader.batches()
         self.replay = Replay(past, self.references)
         self.found = Reconciled(last_batch=past.last_batch)
         self.reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -152,7 +152,7 @@ class _Reconciliation:
         self.sums: defaultdict[int, _Sum] = defaultdict(_Sum)
         self.hanging: list[tuple[int, str]] = []
         """Differences that prove something only if all before their batch could be read."""
-        self.forgotten = Forgotten(view, past)
+        self.forgotten = Forgotten(reader, past)
         self.staged: set[str] = set()
         """Places of published files within OUTPUT."""
         self.changed: list[str] = []
@@ -160,7 +160,7 @@ class _Reconciliation:
 
     def run(self) -> Reconciled:
         past = self.past
-        for batch in batches(self.view, self.past):
+        for batch in batches(self.reader, self.past):
             self._take(batch)
         proven = self._lost()
         self._keep(iter(self.changed))
@@ -170,7 +170,7 @@ class _Reconciliation:
             self._keep(
                 f"{escape(name)}: no batch published this file"
                 for name in strangers(
-                    self.view, past.output, self.staged, past.first_batch, past.last_batch
+                    self.reader, past.output, self.staged, past.first_batch, past.last_batch
                 )
             )
             self._totals(proven)
@@ -215,7 +215,7 @@ class _Reconciliation:
         self.found.lines += lines
         self.found.outcomes.update(outcomes)
         if self.forgotten.is_blind(number):
-            self.staged.update(map(published_place, self.view.staged(number).values()))
+            self.staged.update(map(published_place, self.reader.staged(number).values()))
             return
         if self.day is None:
             self._batch_row(number, lines, outcomes, reasons)
@@ -264,7 +264,7 @@ class _Reconciliation:
         self, number: int, outputs: dict[str, list[bytes]], by_day: Counter[tuple[str, int]]
     ) -> None:
         """Compare what the batch published with the replay, and OUTPUT with what the batch published."""
-        staged = {one.directory: one for one in self.view.staged(number).values()}
+        staged = {one.directory: one for one in self.reader.staged(number).values()}
         self.staged.update(map(published_place, staged.values()))
         for place in sorted(staged.keys() | outputs.keys()):
             of_place = {day: n for (name, day), n in by_day.items() if name == place}
@@ -322,7 +322,7 @@ class _Reconciliation:
 
     def _kept_rows(self) -> Iterator[tuple[int, Row]]:
         """The notifications of the state with their batches, of the day or all."""
-        for batch, row in notifications(self.view, self.past.applications, self.day):
+        for batch, row in notifications(self.reader, self.past.applications, self.day):
             if batch <= self.past.last_batch and row[0] >= self.past.pruned_before:
                 yield batch, row
 
@@ -382,7 +382,7 @@ class _Reconciliation:
         again: set[Row] = set()
         sequences = {}
         replay = Replay(self.past, self.references)
-        for batch in batches(self.view, self.past):
+        for batch in batches(self.reader, self.past):
             for step in replay.take(batch):
                 if batch[0].batch == number:
                     again.update(row for row in _rows(step) if self.day in (None, row[0]))

@@ -37,7 +37,7 @@ from upswell.semantics import Measure
 from upswell.source.file import File
 from upswell.source.listing import archived_in, look_at, twin_of
 from upswell.state.batch import LogRange
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals, archives
 from upswell.storage.files import RECOVERS
 from upswell.zones import OpenDays, Zones, open_days
@@ -127,30 +127,30 @@ class Past(NamedTuple):
             raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
 
 
-def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Past:
+def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = True) -> Past:
     """What the state says now. ``data``: where the files are, if they were moved. ``ledger``: whether it is needed.
 
     Raises StorageError when the state is damaged, InputMissing when DATA is not there.
     """
     for looks_left in reversed(range(_LOOKS)):
-        with view.snapshot():
-            meta, last, totals = view.meta(), view.last(), view.totals()
+        with reader.snapshot():
+            meta, last, totals = reader.meta(), reader.last(), reader.totals()
             first = int(meta.get("first_batch", "1"))
-            rows = view.ledger_rows() if ledger else view.ledger_rows(first - 1)
-            ((shards,),) = view.rows("SELECT count(*) FROM ledger_base")
-            taken_rows = view.taken_rows()
-            names = {number: name for name, number in view.applications().items()}
-            forgettings = tuple(view.forgettings())
-            counted = view.rows("SELECT day, application, lines FROM notified_total")
-            control = view.rows("SELECT day, application, lines FROM control_total")
+            rows = reader.ledger_rows() if ledger else reader.ledger_rows(first - 1)
+            ((shards,),) = reader.rows("SELECT count(*) FROM ledger_base")
+            taken_rows = reader.taken_rows()
+            names = {number: name for name, number in reader.applications().items()}
+            forgettings = tuple(reader.forgettings())
+            counted = reader.rows("SELECT day, application, lines FROM notified_total")
+            control = reader.rows("SELECT day, application, lines FROM control_total")
         # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
-        files = {file.name: file for file in view.files_of(taken_rows)}
+        files = {file.name: file for file in reader.files_of(taken_rows)}
         try:
-            parts = view.ledger_of(*rows)
+            parts = reader.ledger_of(*rows)
             break
         except StorageError:
             # A ledger in files: a run may have replaced some since.
-            if not looks_left or view.last() == last:
+            if not looks_left or reader.last() == last:
                 raise
     adopted = [(batch, delta) for batch, delta in parts.deltas if batch < first]
     # States of before kept the delta only until each shard had a base.
@@ -167,12 +167,12 @@ def remember(view: View, data: Path | None = None, *, ledger: bool = True) -> Pa
             "name where the files are with --data",
         )
     return Past(
-        state_dir=view.state_dir,
+        state_dir=reader.state_dir,
         data=place,
         archives=archives(meta),
         # It may have been moved together with the state since the last run.
-        output=view.state_dir.absolute().parent
-        if (view.state_dir / STAGING).is_dir()
+        output=reader.state_dir.absolute().parent
+        if (reader.state_dir / STAGING).is_dir()
         else Path(meta.get("output", "")),
         measure="session" if meta.get("measure") == "session" else "total",
         keep_days=int(meta.get("keep_days", "2")),
@@ -203,13 +203,13 @@ class Days(NamedTuple):
         return self.first <= day <= self.last
 
 
-def batches(view: View, past: Past) -> Iterator[list[LogRange]]:
+def batches(reader: StateReader, past: Past) -> Iterator[list[LogRange]]:
     """The log of the past, the ranges of one batch at a time.
 
     All of it, whatever days are asked about: a night's total hangs on the cap of the night before, and so on without
     an end, and a file is only known to be the one that was taken when all that was taken of it is read.
     """
-    log = takewhile(lambda taken: taken.batch <= past.last_batch, view.log())
+    log = takewhile(lambda taken: taken.batch <= past.last_batch, reader.log())
     for _, ranges in groupby(log, key=lambda taken: taken.batch):
         yield list(ranges)
 
@@ -217,8 +217,8 @@ def batches(view: View, past: Past) -> Iterator[list[LogRange]]:
 class References:
     """The versions that the log names; of each kind the one that was asked for last is kept."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, reader: StateReader) -> None:
+        self._reader = reader
         self._rules: tuple[str, Ruleset, Rules] | None = None
         self._segment: tuple[str, Segment] | None = None
         self._suppressed: tuple[str, Segment | None] = "", None
@@ -227,27 +227,27 @@ class References:
     def rules(self, version: str) -> tuple[Ruleset, Rules]:
         """The rules of this version, for people and for the kernel."""
         if self._rules is None or self._rules[0] != version:
-            ruleset = parse_rules(unpack_rules(self._view.reference("rules", version)))
+            ruleset = parse_rules(unpack_rules(self._reader.reference("rules", version)))
             self._rules = version, ruleset, compile_rules(ruleset)
         return self._rules[1:]
 
     def segment(self, version: str) -> Segment:
         """The segment of this version."""
         if self._segment is None or self._segment[0] != version:
-            self._segment = version, Segment.load(self._view.reference("segment", version))
+            self._segment = version, Segment.load(self._reader.reference("segment", version))
         return self._segment[1]
 
     def suppressed(self, version: str) -> Segment | None:
         """The suppression list of this version; None without one."""
         if self._suppressed[0] != version:
-            content = self._view.reference("suppress", version) if version else b""
+            content = self._reader.reference("suppress", version) if version else b""
             self._suppressed = version, Segment.load(content) if version else None
         return self._suppressed[1]
 
     def policy(self, version: str) -> Policy:
         """The policy of this version."""
         if self._policy[0] != version:
-            content = self._view.reference("policy", version) if version else b""
+            content = self._reader.reference("policy", version) if version else b""
             self._policy = version, Policy.parse(content)
         return self._policy[1]
 

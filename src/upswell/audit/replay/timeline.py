@@ -21,7 +21,7 @@ from upswell.reference.rules import Rule
 from upswell.semantics import Line, Reference, Taken
 from upswell.source.file import File
 from upswell.state.batch import LogRange
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import date_of
 
 _FAR = ("counted", "capped", "capped_customer", "not_proven")
@@ -48,8 +48,8 @@ class Told(NamedTuple):
 class Lines:
     """The lines of one msisdn, decided in log order."""
 
-    def __init__(self, view: View, past: Past, msisdn: str) -> None:
-        self.view = view
+    def __init__(self, reader: StateReader, past: Past, msisdn: str) -> None:
+        self.reader = reader
         self.past = past
         self.msisdn = msisdn
         self.reference = Reference(past.measure, past.keep_days, past.zones)
@@ -65,7 +65,7 @@ class Lines:
         self.forgettings = [one for one in past.forgettings if one.has(msisdn)]
         """When the customer was forgotten, as far as that can be told."""
         self._forgotten_from = min((one.first_batch for one in self.forgettings), default=None)
-        self._references = References(view)
+        self._references = References(reader)
 
     def told(self) -> Iterator[Told]:
         """Each line in log order. Lines of files that are lost are not among them."""
@@ -93,7 +93,7 @@ class Lines:
                 kept.clear()
 
     def _log(self) -> Iterator[LogRange]:
-        return chain.from_iterable(batches(self.view, self.past))
+        return chain.from_iterable(batches(self.reader, self.past))
 
     def joins(self, version: str) -> bool:
         """Whether the customer is in this version of the segment."""

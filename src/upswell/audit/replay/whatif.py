@@ -22,7 +22,7 @@ from upswell.reference.rules import Rule, Ruleset, parse_rules
 from upswell.reference.segment import bad_lines
 from upswell.semantics import Record, parse_record
 from upswell.source.listing import show_name
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX, Zones
 
 AS_IT_WAS = "as it was"
@@ -182,9 +182,9 @@ def whatif(
         max_per_customer_per_day,
     )
     changes = list(_words(segment, suppress, max_per_customer_per_day))
-    with View.open(state_dir) as view:
-        past = remember(view, data, ledger=False)
-        references = References(view)
+    with StateReader.open(state_dir) as reader:
+        past = remember(reader, data, ledger=False)
+        references = References(reader)
         was = _Case(Scenario(AS_IT_WAS), Replay(past, references))
         others = [
             _case(_join([str(path), *changes]), past, references, ruleset, other)
@@ -195,7 +195,7 @@ def whatif(
             for factor in (FACTORS if curve and rulesets else ())
         ]
         wanted = days or Days(0, DAY_MAX)
-        for batch in batches(view, past):
+        for batch in batches(reader, past):
             for case in (was, *others):
                 for step in case.replay.take(batch):
                     case.scenario.add(step, past.zones, wanted)

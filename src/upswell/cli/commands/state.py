@@ -48,10 +48,12 @@ def verify(as_json: bool, **given: Any) -> int:
     """Print "sound", or what is wrong."""
     from upswell.cli.summary_text import plural
     from upswell.state.maintenance.verify import verify as problems_of
-    from upswell.state.reader import View
+    from upswell.state.reader import StateReader
 
     state_dir = options.state_dir(given)
-    View.open(state_dir).close()  # raises what makes the state unreadable, with its own exit code
+    StateReader.open(
+        state_dir
+    ).close()  # raises what makes the state unreadable, with its own exit code
     problems = problems_of(state_dir)
     if as_json:
         say_json({"state": str(state_dir), "sound": not problems, "problems": problems})
@@ -110,12 +112,12 @@ def backup(target: str, as_json: bool, **given: Any) -> int:
 def show(as_json: bool, **given: Any) -> int:
     """Print the state's identity and sizes."""
     from upswell.audit.status import sizes
-    from upswell.state.reader import View
+    from upswell.state.reader import StateReader
     from upswell.storage.lock import holder
 
     state_dir = options.state_dir(given)
-    with View.open(state_dir) as view:
-        meta, last, references = view.meta(), view.last(), view.references()
+    with StateReader.open(state_dir) as reader:
+        meta, last, references = reader.meta(), reader.last(), reader.references()
     on_disk = sizes(state_dir)
     held = holder(state_dir)
     if as_json:

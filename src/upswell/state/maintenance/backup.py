@@ -17,7 +17,7 @@ from upswell.output.names import IDENTITY, STAGING, parse_rejects
 from upswell.privacy import escape
 from upswell.state import ledger_directory
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, ShardFile, shard_content
 from upswell.storage import syscalls
@@ -89,8 +89,8 @@ def _copy_ledger(
     copies = 0
     while True:
         copies += 1
-        with closing(_copy_database(source, place)) as view:
-            meta, last, files = view.meta(), view.last(), view.shard_files()
+        with closing(_copy_database(source, place)) as reader:
+            meta, last, files = reader.meta(), reader.last(), reader.shard_files()
         if not files:
             return meta, last, 0
         try:
@@ -120,8 +120,8 @@ def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) ->
         syscalls.fsync(fd)
 
 
-def _copy_database(source: sqlite3.Connection, place: Path) -> View:
-    """Copy the database as of now over an earlier copy; a view of the copy."""
+def _copy_database(source: sqlite3.Connection, place: Path) -> StateReader:
+    """Copy the database as of now over an earlier copy; a reader of the copy."""
     path = place / DATABASE
     with storage_errors(path):
         copy = sqlite3.connect(path, isolation_level=None)
@@ -134,7 +134,7 @@ def _copy_database(source: sqlite3.Connection, place: Path) -> View:
         except BaseException:
             copy.close()
             raise
-    return View(place, copy)
+    return StateReader(place, copy)
 
 
 def _copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:

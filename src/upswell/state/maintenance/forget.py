@@ -29,7 +29,7 @@ from upswell.source.listing import read_name, scan, show_name
 from upswell.state.connection import connect, storage_errors
 from upswell.state.maintenance.erase import Erased, Eraser
 from upswell.state.maintenance.transfer import exported, half_of
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import archives
 from upswell.storage.files import directory, inside, read_file
 from upswell.zones import Zones, day_last_of
@@ -77,7 +77,7 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
     msisdns = sorted({_parse(text) for text in given})
     if not msisdns:
         raise UsageError("whom?", "give a msisdn, or - and one a line on stdin")
-    View.open(state_dir).close()  # a state that is not there must not be made
+    StateReader.open(state_dir).close()  # a state that is not there must not be made
     with Eraser.open(state_dir, SHARDS) as state:
         meta, last = state.meta(), state.last()
         own = state_dir if (state_dir / STAGING).is_dir() else None
@@ -98,8 +98,8 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
     for name in ("segment", "suppress"):
         if path := meta.get(name):
             looking.through_dials(name.upper(), Path(path))
-    with View.open(state_dir) as view:
-        looking.through_versions(view)
+    with StateReader.open(state_dir) as reader:
+        looking.through_versions(reader)
     for file in exported(meta):
         looking.through_export(Path(file))
         looking.through_export(half_of(Path(file)))
@@ -115,7 +115,7 @@ def _parse(text: str) -> str:
     return msisdn
 
 
-def _refuse_waiting(state: View, output: Path) -> None:
+def _refuse_waiting(state: StateReader, output: Path) -> None:
     """A staged file could not be made again without the notifications that are to go.
 
     One of a batch that was never committed holds records, too, and only recovery may say what becomes of it.
@@ -205,7 +205,7 @@ class _Looking:
             dials, _ = Segment.parse([content])
             self._tell(f"{what}/{escape(name)}", sum(msisdn in dials for msisdn in self._msisdns))
 
-    def through_versions(self, state: View) -> None:
+    def through_versions(self, state: StateReader) -> None:
         """The versions of both that the state keeps."""
         for one in state.references():
             if one.kind in ("segment", "suppress"):

@@ -31,7 +31,7 @@ from upswell.state.connection import (
 from upswell.state.identity import EMBEDDED, ENGINE_KEYS, SPARK, engine_of
 from upswell.state.ledger_directory import DIRECTORY, SHARD_COUNTS
 from upswell.state.ledger_formats import to_bases
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.storage import syscalls
 from upswell.storage.files import (
     LOCK_NAME,
@@ -93,7 +93,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
     """
     if os.path.lexists(file):
         raise UsageError(f"{escape(str(file))} is there already", "name a file that is not")
-    View.open(state_dir).close()  # a writer would make a state where there is none
+    StateReader.open(state_dir).close()  # a writer would make a state where there is none
     half = half_of(file)
     with Checkpoint.open(state_dir, SHARDS) as checkpoint:
         with faults(file, StorageError, "name a file in a directory that can be written"):
@@ -275,8 +275,8 @@ def _import(source: sqlite3.Connection, state_dir: Path, told: Mapping[str, str]
         if batches:
             db.execute("VACUUM")  # their contents are not to stay in unused pages
     length = _name(half, state_dir / DATABASE)
-    with View.open(state_dir) as view:
-        return Moved(view.last_batch(), length, batches)
+    with StateReader.open(state_dir) as reader:
+        return Moved(reader.last_batch(), length, batches)
 
 
 def _refuse_other(state_dir: Path, names: set[str]) -> None:

@@ -28,7 +28,7 @@ from upswell.output.names import (
 from upswell.output.reject_files import REWRITTEN, is_as_written
 from upswell.privacy import escape
 from upswell.state.connection import DAMAGED_HINT, RESTORE_HINT
-from upswell.state.reader import View
+from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, read_shard_file
 from upswell.storage.files import RECOVERS, directory, faults, read_file
@@ -48,20 +48,20 @@ _PAGE_ROWS = 20_000  # of notifications, read at once: some 20 ms
 def verify(state_dir: Path) -> list[str]:
     """What is wrong with the state in this directory, a sentence each; empty when it is sound."""
     try:
-        with View.open(state_dir) as view:
+        with StateReader.open(state_dir) as reader:
             # Damage may stop several checks at the same place: it is told once.
             return list(
-                dict.fromkeys(sentence for check in _CHECKS for sentence in _first(check, view))
+                dict.fromkeys(sentence for check in _CHECKS for sentence in _first(check, reader))
             )
     except UpswellError as error:
         return [_worded(error)]
 
 
-def _first(check: Callable[[View], Iterator[str]], view: View) -> list[str]:
+def _first(check: Callable[[StateReader], Iterator[str]], reader: StateReader) -> list[str]:
     """The first findings of a check; one that cannot go on because of damage ends with that."""
     found: list[str] = []
     try:
-        for sentence in check(view):
+        for sentence in check(reader):
             found.append(sentence)
             if len(found) == _PROBLEMS_MAX:
                 found.append("and more of this kind")
@@ -77,28 +77,28 @@ def _worded(error: UpswellError) -> str:
     return f"{error.message}: {RESTORE_HINT if error.hint == DAMAGED_HINT else error.hint}"
 
 
-def _pages(view: View) -> Iterator[str]:
-    for (message,) in view.rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
+def _pages(reader: StateReader) -> Iterator[str]:
+    for (message,) in reader.rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
         if message != "ok":
             yield f"the database's pages do not fit together ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
-    if view.rows("PRAGMA foreign_key_check"):
+    if reader.rows("PRAGMA foreign_key_check"):
         yield f"rows of the database refer to others that are missing: {RESTORE_HINT}"
 
 
-def _batches(view: View) -> Iterator[str]:
+def _batches(reader: StateReader) -> Iterator[str]:
     """Numbers without a hole, and sums over batches that equal the totals and those over files."""
     of_files = Counter[str]()
     lines_of_files = 0
     wrong: list[str] = []
-    with view.snapshot():
-        until, totals, expected = view.last_batch(), view.totals(), view.first_batch()
-        for file in view.files_in():
+    with reader.snapshot():
+        until, totals, expected = reader.last_batch(), reader.totals(), reader.first_batch()
+        for file in reader.files_in():
             wrong += _sums(f"the file {escape(file.name)}", file.lines, file.outcomes, file.reasons)
             of_files.update(file.outcomes)
             lines_of_files += file.lines
     lines, outcomes, reasons = 0, Counter[str](), Counter[str]()
     taken_bytes = count = 0
-    for batch in _until(view, until):
+    for batch in _until(reader, until):
         if batch.number != expected:
             yield f"batch {expected} is missing before batch {batch.number}: {RESTORE_HINT}"
         expected = batch.number + 1
@@ -122,9 +122,9 @@ def _batches(view: View) -> Iterator[str]:
         yield f"the lines of the files are not those of the batches: {RESTORE_HINT}"
 
 
-def _until(view: View, last: int) -> Iterator[CommittedBatch]:
+def _until(reader: StateReader, last: int) -> Iterator[CommittedBatch]:
     """The batches up to this one: once committed they never change."""
-    return takewhile(lambda batch: batch.number <= last, view.batches())
+    return takewhile(lambda batch: batch.number <= last, reader.batches())
 
 
 def _sums(
@@ -134,15 +134,15 @@ def _sums(
         yield f"the counts of {what} do not add up to its lines: {RESTORE_HINT}"
 
 
-def _log(view: View) -> Iterator[str]:
+def _log(reader: StateReader) -> Iterator[str]:
     """Each file's ranges follow on from 0 to its offset, and the newest stamp never falls."""
-    with view.snapshot():
-        last = view.last()
-        offsets = {file.name: file.offset for file in view.files_in()}
+    with reader.snapshot():
+        last = reader.last()
+        offsets = {file.name: file.offset for file in reader.files_in()}
     until = last.number if last else 0
     ends: dict[str, int] = {}
     newest = ""
-    for taken in takewhile(lambda taken: taken.batch <= until, view.log()):
+    for taken in takewhile(lambda taken: taken.batch <= until, reader.log()):
         if taken.start != ends.get(taken.file, 0) or taken.end <= taken.start:
             yield (
                 f"the log of {escape(taken.file)} jumps to byte {taken.start} in batch {taken.batch}:"
@@ -162,12 +162,12 @@ def _log(view: View) -> Iterator[str]:
             )
 
 
-def _notifications(view: View) -> Iterator[str]:
+def _notifications(reader: StateReader) -> Iterator[str]:
     """As many notifications, with the same bytes, as each batch staged and each day's total says."""
-    with view.snapshot():
-        until = view.last_batch()
-        names = {number: name for name, number in view.applications().items()}
-        totals = view.rows(
+    with reader.snapshot():
+        until = reader.last_batch()
+        names = {number: name for name, number in reader.applications().items()}
+        totals = reader.rows(
             "SELECT day, application, 0, lines FROM notified_total"
             " UNION ALL SELECT day, application, 1, lines FROM control_total"
         )
@@ -177,27 +177,27 @@ def _notifications(view: View) -> Iterator[str]:
         Counter[tuple[int, int, int]](),
     )
     newest = 0
-    for day, application, batch, length, control in _notified(view):
+    for day, application, batch, length, control in _notified(reader):
         newest = max(newest, batch)
         if batch > until:
             continue  # committed since
         lengths[batch, application, control] += length + 1
         of_batch[batch, control] += 1
         of_day[day, application, control] += 1
-    pruned = view.pruned_before()
+    pruned = reader.pruned_before()
     # Of batches that may have had notifications of pruned days not all are there to be counted.
-    ((whole_from,),) = view.rows(
+    ((whole_from,),) = reader.rows(
         "SELECT coalesce(min(number), 0) FROM batch WHERE day_open >= ?", (pruned,)
     )
-    for gone in view.forgotten_lines():
+    for gone in reader.forgotten_lines():
         lengths[gone.batch, gone.application, gone.control] += gone.bytes
         of_batch[gone.batch, gone.control] += gone.lines
         of_day[gone.day, gone.application, gone.control] += gone.lines
-    if newest > view.last_batch():
+    if newest > reader.last_batch():
         yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
     staged = {
         (batch, application, control): length
-        for batch, application, control, length in view.rows(
+        for batch, application, control, length in reader.rows(
             "SELECT batch, application, control, length FROM staged WHERE batch <= ?", (until,)
         )
     }
@@ -207,7 +207,7 @@ def _notifications(view: View) -> Iterator[str]:
                 f"the notifications of {escape(names.get(key[1], '?'))} in batch {key[0]} are not those that"
                 f" were published: {RESTORE_HINT}"
             )
-    for committed in _until(view, until):
+    for committed in _until(reader, until):
         counted = tuple(committed.outcomes.get(name, 0) for name in ("notified", "control"))
         there = of_batch[committed.number, 0], of_batch[committed.number, 1]
         if committed.number >= whole_from and counted != there:
@@ -219,64 +219,64 @@ def _notifications(view: View) -> Iterator[str]:
         yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
 
 
-def _notified(view: View) -> Iterator[tuple[int, int, int, int, int]]:
+def _notified(reader: StateReader) -> Iterator[tuple[int, int, int, int, int]]:
     """Day, application, batch, length and whether of the control group, of every notification, page by page."""
     sql = (
         "SELECT day, application, msisdn, batch, length(raw), control FROM notification"
         f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
     )
     after = (-1, -1, "")
-    while rows := view.rows(sql, after):
+    while rows := reader.rows(sql, after):
         for day, application, _, batch, length, control in rows:
             yield day, application, batch, length, control
         after = rows[-1][:3]
 
 
-def _kept(view: View) -> Iterator[str]:
+def _kept(reader: StateReader) -> Iterator[str]:
     """The ledger and every reference version that a batch used can be read."""
     with (
-        view.snapshot()
+        reader.snapshot()
     ):  # a version that is no longer in force may be dropped when none was scanned with it
-        current = view.current_versions()
+        current = reader.current_versions()
         for kind, version in sorted(current._asdict().items()) if current else ():
-            _look(view, kind, version)
-    bases, deltas, _ = view.ledger_rows()
-    view.ledger_of(bases, deltas, [])
-    used = {version for batch in view.batches() for version in batch.versions._asdict().items()}
+            _look(reader, kind, version)
+    bases, deltas, _ = reader.ledger_rows()
+    reader.ledger_of(bases, deltas, [])
+    used = {version for batch in reader.batches() for version in batch.versions._asdict().items()}
     for kind, version in sorted(used):
-        _look(view, kind, version)
+        _look(reader, kind, version)
         yield from ()
 
 
-def _look(view: View, kind: str, version: str) -> None:
+def _look(reader: StateReader, kind: str, version: str) -> None:
     if version:
-        view.reference(kind, version)
+        reader.reference(kind, version)
 
 
-def _shard_files(view: View) -> Iterator[str]:
+def _shard_files(reader: StateReader) -> Iterator[str]:
     """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
-    for file in view.shard_files():
+    for file in reader.shard_files():
         try:
-            with faults(view.ledger_dir, StorageError, RECOVERS):
-                read_shard_file(view.ledger_dir, file)
+            with faults(reader.ledger_dir, StorageError, RECOVERS):
+                read_shard_file(reader.ledger_dir, file)
         except DamagedShard as error:
-            if file in view.shard_files():  # else a run has replaced it meanwhile
+            if file in reader.shard_files():  # else a run has replaced it meanwhile
                 yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"
-    if view.ledger_dir.is_dir():
-        for path in sorted(view.ledger_dir.iterdir()):
+    if reader.ledger_dir.is_dir():
+        for path in sorted(reader.ledger_dir.iterdir()):
             # Those of ours that no commit names are of a batch in the making, or go with the next start.
             if parse_shard(path.name) is None:
                 yield f"{escape(str(path))} is not ours: move it away"
 
 
-def _beside(view: View) -> Iterator[str]:
+def _beside(reader: StateReader) -> Iterator[str]:
     """Reject files and OUTPUT's own directory hold what the state says, as far as operators let them be."""
-    for batch in view.batches():
-        yield from _rejects(view, batch)
-    meta = view.meta()
+    for batch in reader.batches():
+        yield from _rejects(reader, batch)
+    meta = reader.meta()
     # The state may have been moved together with its OUTPUT since the last run.
-    inside = (view.state_dir / STAGING).is_dir()
-    own = view.state_dir if inside else Path(meta.get("output", "")) / OWN_DIRECTORY
+    inside = (reader.state_dir / STAGING).is_dir()
+    own = reader.state_dir if inside else Path(meta.get("output", "")) / OWN_DIRECTORY
     if not (own / STAGING).is_dir():
         return
     if "output_id" in meta and _read(own, IDENTITY).strip() != meta["output_id"].encode():
@@ -284,7 +284,7 @@ def _beside(view: View) -> Iterator[str]:
     begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
     paths = sorted((own / STAGING).iterdir())
     # A batch is committed before it is published: only a look that began after the listing must know of it.
-    with View.open(view.state_dir) as now:
+    with StateReader.open(reader.state_dir) as now:
         if begun > now.last_batch():
             yield (
                 f"OUTPUT has had notifications of batch {begun}, but the state ends before it: restore the newer"
@@ -294,8 +294,8 @@ def _beside(view: View) -> Iterator[str]:
             yield from _staged(now, path)
 
 
-def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
-    path = view.state_dir / "rejects" / rejects_name(batch.number)
+def _rejects(reader: StateReader, batch: CommittedBatch) -> Iterator[str]:
+    path = reader.state_dir / "rejects" / rejects_name(batch.number)
     content = _read(path.parent, path.name)
     if is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
         return
@@ -308,17 +308,17 @@ def _rejects(view: View, batch: CommittedBatch) -> Iterator[str]:
         yield f"{escape(str(path))} was changed after it was written: restore it, or delete it once it was looked at"
 
 
-def _staged(view: View, path: Path) -> Iterator[str]:
+def _staged(reader: StateReader, path: Path) -> Iterator[str]:
     parsed = parse_staged(path.name)
     if parsed is None:
-        if holder(view.state_dir) is not None:
+        if holder(reader.state_dir) is not None:
             time.sleep(_PASSING_S)
         if path.exists():
             yield f"{escape(str(path))} is not ours: move it away"
         return
-    if not view.first_batch() <= parsed.batch <= view.last_batch():
+    if not reader.first_batch() <= parsed.batch <= reader.last_batch():
         return  # of a batch in the making, or left by a crash: the next start removes it
-    one = view.staged(parsed.batch).get(path.name)
+    one = reader.staged(parsed.batch).get(path.name)
     content = _read(path.parent, path.name)
     if not os.path.lexists(path):
         return  # published meanwhile
