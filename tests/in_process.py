@@ -5,13 +5,22 @@ and left over from an attempt of a driver that is dead. Neither knows anything t
 """
 
 import random
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import law
+from engine_runs import Place
+from upswell.engine.run import run
+from upswell.engine.spark.driver import Spread
 from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
+from upswell.engine.summary import Summary
 from upswell.reference.loading import Reference
+from upswell.state.reader import StateReader
 
 T = TypeVar("T")
 
@@ -135,3 +144,65 @@ class Disorderly(InProcess):
             twin = super().stepped(job, task, self.order(blobs), reference)
             assert twin == super().stepped(job, task, blobs, reference)
         return super().stepped(job, task, blobs, reference)
+
+
+MEMORY = Path("/dev/shm")
+
+
+SMALL = {"split_bytes": 100, "batch_bytes": 400}
+
+
+class Cluster(Place):
+    """Four directories, and runs over them whose tasks run in this process."""
+
+    def __init__(self, root: Path, runner: InProcess | None = None, **options: Any) -> None:
+        super().__init__(root)
+        self.runner = runner or InProcess()
+        self.options = {"shards": 2, **SMALL, **options}
+
+    def once(self, **changes: object) -> Summary:
+        """One run over what is there."""
+        return self.run(threading.Event(), **changes)
+
+    def run(self, stop: threading.Event, **changes: object) -> Summary:
+        """A run until it is stopped or done."""
+        compute = partial(Spread, runner=self.runner, **self.options)
+        return run(replace(self.settings, **changes), self.heard, stop, compute)
+
+    @property
+    def state(self) -> Path:
+        """Where the state is."""
+        return self.output / ".upswell"
+
+    def ledger_files(self) -> list[Path]:
+        """What lies in the ledger's directory."""
+        return sorted((self.state / "ledger").iterdir())
+
+    def embedded(self) -> Place:
+        """The same inputs, for another OUTPUT by the embedded engine."""
+        other = object.__new__(Place)
+        other.__dict__.update(self.__dict__)
+        other.output = self.root / "embedded"
+        other.settings = replace(self.settings, output=other.output)
+        return other
+
+
+def kept(output: Path) -> tuple[object, ...]:
+    """All that a run leaves that does not hang on where a batch ended."""
+    with StateReader.open(output / ".upswell") as reader:
+        files = {
+            file.name: (
+                file.state, file.reason, file.offset, file.newlines, file.digest, file.tail, file.late, file.lines,
+                file.outcomes, file.reasons, file.rejects_kept_bytes,
+            )
+            for file in reader.files_in()
+        }  # fmt: skip
+        ends: dict[str, list[tuple[str, int, int]]] = {}
+        for taken in reader.log():
+            ends.setdefault(taken.file, []).append((taken.newest_stamp, taken.start, taken.end))
+        totals = reader.totals()
+        order = list(ends)
+    rejects = sorted((output / ".upswell" / "rejects").glob("*"))
+    content = b"".join(path.read_bytes() for path in rejects)
+    published = law.published(output), law.published(output / ".control")
+    return published, files, order, totals[1:], content

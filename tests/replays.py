@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from test_engine import DIALS, LONG_AGO_S, Place, record
+from engine_runs import DIALS, LONG_AGO_S, Place, record
 from upswell.engine import compute
 from upswell.kernel import Segment
 from upswell.reference.policy import Policy

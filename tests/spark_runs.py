@@ -59,3 +59,41 @@ def session(directory: Path, master: str = MASTER) -> Iterator[Lent]:
         yield Lent(runner)
     finally:
         runner.close()
+
+
+KILLED = """
+import os, signal, sys
+from upswell.engine.spark import driver, runner
+from upswell.output import reject_files, sink
+from upswell.state import checkpoint
+from upswell.storage import syscalls
+from upswell.cli.main import main
+
+place, left = sys.argv.pop(1), int(sys.argv.pop(1))
+
+def kill_after(owner, name, matters=lambda *_: True):
+    called = getattr(owner, name)
+
+    def wrapped(*given, **named):
+        global left
+        result = called(*given, **named)
+        if matters(*given):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+{
+    "job": lambda: kill_after(runner.SparkRunner, "run"),
+    "staged": lambda: kill_after(sink.Sink, "stage"),
+    "rejects": lambda: kill_after(reject_files.Rejects, "write"),
+    "committed": lambda: kill_after(checkpoint.Checkpoint, "append"),
+    "moved": lambda: kill_after(syscalls, "rename_new", lambda *given: given[2].startswith("NOTIFY_")),
+    "published": lambda: kill_after(sink.Sink, "publish", lambda _, staged: len(staged)),
+    "swept": lambda: kill_after(driver.Spread, "committed"),
+}[place]()
+main()
+"""
+"""A run that kills itself after a step was done so many times."""

@@ -7,10 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from kernel_runs import Settings, environment
+from kernel_runs import REJECTS_ALL, Settings, environment, stamp_of
 from upswell import kernel
 from upswell.engine.spark import tasks
 from upswell.state import shard_files
+from upswell.zones import day_max_of
 
 SCANNED = (
     "end", "complete", "newlines", "digest", "tail", "outcomes", "rejects", "lines", "rejects_kept_bytes",
@@ -167,3 +168,21 @@ class Batches:
         bases = [pair for kind, pair in blobs if kind == "base"]
         deltas = [pair for kind, pair in blobs if kind == "delta"]
         return kernel.Ledger.load(bases, deltas, day_open, 1)
+
+
+def range_of(number: int, path: Path, size: int, *, final: bool) -> kernel.Range:
+    """All of a file as the first range of it."""
+    return kernel.Range(
+        name=path.name,
+        path=bytes(path),
+        compressed=False,
+        start=0,
+        end=size,
+        final=final,
+        tail=0,
+        newlines=0,
+        digest=0,
+        day_max=day_max_of(stamp_of(number)),
+        day_open=20200416,
+        rejects_left_bytes=REJECTS_ALL,
+    )

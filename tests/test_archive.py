@@ -19,8 +19,8 @@ import pytest
 import law
 from batches import refused
 from conftest import Upswell, clean_environment
+from engine_runs import LONG_AGO_S, Place, record, wait_for
 from surroundings import Surroundings, kill
-from test_engine import LONG_AGO_S, Place, record, wait_for
 from trust import Trust
 from upswell import kernel
 from upswell.audit.replay.explain import explain

@@ -9,9 +9,9 @@ import pytest
 import law
 from batches import refused
 from conftest import Upswell
+from engine_runs import Place, record
+from in_process import Cluster
 from surroundings import Surroundings, wait_for
-from test_engine import Place, record
-from test_spread import Cluster
 from upswell.errors import StorageError, UsageError
 from upswell.output.reject_files import Rejects
 from upswell.state.maintenance.backup import back_up

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engine_runs import DIALS, LONG_AGO_S, Place, place, record, traffic, wait_for
 from replays import past, state
-from test_engine import DIALS, LONG_AGO_S, Place, place, record, traffic, wait_for
 from upswell.audit import sent, status
 from upswell.audit.history import look as history
 from upswell.audit.replay.explain import explain

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import law
-from test_engine import DIALS, Place
+from engine_runs import DIALS, Place
 from trust import Trust
 from upswell.kernel import crc64
 from upswell.source.file import File

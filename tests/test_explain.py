@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 import law
+from engine_runs import DIALS, LONG_AGO_S, Place, record
 from inputs import inside, write_inputs
 from replays import RULES, database, files, kept_back, nights, past, state, untaught
-from test_engine import DIALS, LONG_AGO_S, Place, record
 from upswell import kernel
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.timeline import Explanation

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import clean_environment
+from faults.limits import own_namespace
 from faults.workloads import ALL
 
 PROGRAM = Path(__file__).parent / "faults" / "full_disk.py"
@@ -38,16 +39,3 @@ def test_full_disk_at_any_size(tmp_path: Path, trust) -> None:
 
     cases = [(workload.name, free) for workload in ALL for free in FREE_KIB]
     trust(cases, attempt, case="sizes of disks", sample=96)
-
-
-def own_namespace() -> list[str]:
-    """What runs a command where it may mount; skips where that is forbidden, which in CI is a failure."""
-    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    tried = subprocess.run(
-        [*own, "mount", "-t", "tmpfs", "none", "/tmp"], check=False, capture_output=True
-    )
-    if tried.returncode and os.environ.get("CI"):
-        pytest.fail("mounting is not allowed here, and CI must fill disks")
-    if tried.returncode:
-        pytest.skip("mounting is not allowed here")
-    return own

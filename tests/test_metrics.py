@@ -20,7 +20,7 @@ import pytest
 
 from conftest import ROOT, Upswell
 from inputs import DIALS, RECORDS, write, write_inputs
-from test_cli_signals import Running
+from running import Running
 from upswell import kernel
 from upswell.engine.metrics import Metrics
 from upswell.engine.metrics_server import _REQUEST_S as REQUEST_S

@@ -9,8 +9,8 @@ import pytest
 
 import law
 from conftest import clean_environment
+from engine_runs import Heard, Place
 from states.make import GROWN, LAST, lines, write
-from test_engine import Heard, Place
 from upswell import kernel
 from upswell.audit.replay.reconcile import reconcile
 from upswell.config.settings import Settings

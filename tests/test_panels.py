@@ -18,7 +18,7 @@ import pytest
 
 from conftest import Upswell
 from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
-from test_cli_signals import Running
+from running import Running
 from upswell import kernel
 from upswell.audit import history, status
 from upswell.audit.labels import EXIT_STEPS

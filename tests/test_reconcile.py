@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from engine_runs import DIALS, LONG_AGO_S, Place, record, wait_for
 from replays import RULES, database, files, nights, past, state, traffic
-from test_engine import DIALS, LONG_AGO_S, Place, record, wait_for
 from upswell.audit.replay.output_check import strangers
 from upswell.audit.replay.reconcile import Reconciled, reconcile
 from upswell.audit.replay.replay import Days, References, Replay, batches, remember, unread

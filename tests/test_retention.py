@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from engine_runs import DIALS, Place, place, record
 from replays import state
-from test_engine import DIALS, Place, place, record
 from upswell.audit import sent
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import Upswell
 from inputs import write, write_inputs
-from test_cli_signals import Running
+from running import Running
 from upswell.engine.run_log import KILLED, LINES_KEPT, NAME, Diary, runs
 from upswell.engine.summary import Summary
 from upswell.storage.files import LOCK_NAME, lock

@@ -27,11 +27,11 @@ import law
 from batches import refused
 from cluster import processes
 from conftest import Upswell, clean_environment
+from engine_runs import DIALS, LONG_AGO_S, traffic
+from faults.limits import own_namespace
+from in_process import Cluster, kept
 from kernel_runs import random_file
 from spark_runs import MASTER, Lent, needs_java, session
-from test_engine import DIALS, LONG_AGO_S, traffic
-from test_full_disk import own_namespace
-from test_spread import Cluster, kept
 from upswell.engine.spark import executor, jvm, runner
 from upswell.engine.spark.runner import packed, reason
 from upswell.engine.spark.tasks import Job, Split

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from conftest import clean_environment
-from spark_runs import MASTER
-from test_engine import Place, record
-from test_spark_cluster import KILLED
+from engine_runs import Place, record
+from spark_runs import KILLED, MASTER
 
 JOB = Path(__file__).with_name("file_sink_job.py")
 LONG_MS = 60_000

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_runs import DIALS, REJECTS_ALL, RULES, Settings, random_file, stamp_of
-from split_runs import Batches, Way, anywhere, bytewise, fields
+from split_runs import Batches, Way, anywhere, bytewise, fields, range_of
 from upswell import kernel
 from upswell.engine.spark import tasks
-from upswell.zones import day_max_of
 
 LINE = b"0126545098,1,315,20200417193743\n"
 
@@ -51,24 +50,6 @@ CHANGES = (
     Change("replaced", replace),
     Change("grown", grow),
 )
-
-
-def range_of(number: int, path: Path, size: int, *, final: bool) -> kernel.Range:
-    """All of a file as the first range of it."""
-    return kernel.Range(
-        name=path.name,
-        path=bytes(path),
-        compressed=False,
-        start=0,
-        end=size,
-        final=final,
-        tail=0,
-        newlines=0,
-        digest=0,
-        day_max=day_max_of(stamp_of(number)),
-        day_open=20200416,
-        rejects_left_bytes=REJECTS_ALL,
-    )
 
 
 class Reader:

@@ -12,8 +12,7 @@ import pytest
 
 import strace
 from kernel_runs import DIALS, RULES, Settings, random_content
-from split_runs import Batches, Way
-from test_split_failures import range_of
+from split_runs import Batches, Way, range_of
 from upswell import kernel
 from upswell.engine.spark import tasks
 from upswell.state import shard_files

@@ -5,8 +5,6 @@ import random
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,15 @@ from hypothesis import given, strategies
 
 import law
 from batches import refused
-from in_process import Disorderly, InProcess
+from engine_runs import DIALS, record, traffic, wait_for
+from in_process import MEMORY, Cluster, Disorderly, InProcess, kept
 from kernel_runs import random_file
-from test_engine import DIALS, Place, record, traffic, wait_for
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
 from upswell.audit.replay.replay import remember
 from upswell.engine.commit import Committer
-from upswell.engine.run import run
-from upswell.engine.spark.driver import Spread, first_bytes, splits_of
+from upswell.engine.spark.driver import first_bytes, splits_of
 from upswell.engine.spark.tasks import Split, SplitReport
-from upswell.engine.summary import Summary
 from upswell.errors import ConfigError, Locked, StorageError, UpswellError
 from upswell.kernel import SHARDS, Range, crc64
 from upswell.state.batch import Batch
@@ -34,70 +30,11 @@ from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
 
-MEMORY = Path("/dev/shm")
-SMALL = {"split_bytes": 100, "batch_bytes": 400}
-
-
-class Cluster(Place):
-    """Four directories, and runs over them whose tasks run in this process."""
-
-    def __init__(self, root: Path, runner: InProcess | None = None, **options: Any) -> None:
-        super().__init__(root)
-        self.runner = runner or InProcess()
-        self.options = {"shards": 2, **SMALL, **options}
-
-    def once(self, **changes: object) -> Summary:
-        """One run over what is there."""
-        return self.run(threading.Event(), **changes)
-
-    def run(self, stop: threading.Event, **changes: object) -> Summary:
-        """A run until it is stopped or done."""
-        compute = partial(Spread, runner=self.runner, **self.options)
-        return run(replace(self.settings, **changes), self.heard, stop, compute)
-
-    @property
-    def state(self) -> Path:
-        """Where the state is."""
-        return self.output / ".upswell"
-
-    def ledger_files(self) -> list[Path]:
-        """What lies in the ledger's directory."""
-        return sorted((self.state / "ledger").iterdir())
-
-    def embedded(self) -> Place:
-        """The same inputs, for another OUTPUT by the embedded engine."""
-        other = object.__new__(Place)
-        other.__dict__.update(self.__dict__)
-        other.output = self.root / "embedded"
-        other.settings = replace(self.settings, output=other.output)
-        return other
-
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
     """Fresh directories, two shards, small splits and batches."""
     return Cluster(tmp_path)
-
-
-def kept(output: Path) -> tuple[object, ...]:
-    """All that a run leaves that does not hang on where a batch ended."""
-    with StateReader.open(output / ".upswell") as reader:
-        files = {
-            file.name: (
-                file.state, file.reason, file.offset, file.newlines, file.digest, file.tail, file.late, file.lines,
-                file.outcomes, file.reasons, file.rejects_kept_bytes,
-            )
-            for file in reader.files_in()
-        }  # fmt: skip
-        ends: dict[str, list[tuple[str, int, int]]] = {}
-        for taken in reader.log():
-            ends.setdefault(taken.file, []).append((taken.newest_stamp, taken.start, taken.end))
-        totals = reader.totals()
-        order = list(ends)
-    rejects = sorted((output / ".upswell" / "rejects").glob("*"))
-    content = b"".join(path.read_bytes() for path in rejects)
-    published = law.published(output), law.published(output / ".control")
-    return published, files, order, totals[1:], content
 
 
 @given(

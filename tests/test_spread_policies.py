@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from child import clean_environment
+from engine_runs import DIALS, record, traffic
+from forgetting_runs import COUNTED, OTHER, WHO, lived, proof, traces
+from in_process import Cluster
 from kernel_runs import Settings
-from test_engine import DIALS, record, traffic
-from test_forget import COUNTED, OTHER, WHO, lived, proof, state, traces
-from test_spread import Cluster
+from replays import state
 from upswell import kernel
 from upswell.audit import sent
 from upswell.audit.replay.explain import explain

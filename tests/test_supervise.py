@@ -15,7 +15,7 @@ import pytest
 
 import strace
 from conftest import ROOT, clean_environment
-from test_engine import Heard, Place, record
+from engine_runs import Heard, Place, record
 from upswell import errors
 from upswell.cli.sd_notify import Supervised
 from upswell.engine.summary import Summary

@@ -10,7 +10,7 @@ import pytest
 
 import law
 from batches import refused
-from test_engine import Place, record, traffic
+from engine_runs import Place, record, traffic
 from upswell.errors import ConfigError, InputMissing, Locked, StorageError, UsageError
 from upswell.kernel import SHARDS
 from upswell.output.reject_files import Rejects

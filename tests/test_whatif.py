@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 import law
+from engine_runs import DIALS, Place, record
 from replays import RULES, database, files, kept_back, nights, past, state, traffic, untaught
-from test_engine import DIALS, Place, record
 from upswell.audit.replay.replay import Days
 from upswell.audit.replay.whatif import AS_IT_WAS, FACTORS, Scenario, WhatIf, whatif
 from upswell.cli.main import commands
