@@ -122,8 +122,8 @@ def test_who_stands_in_the_files_of_shards_alone_is_counted(cluster: Cluster) ->
 
 KILLED = f"""{COUNTED}
 erase.write_shard_file = counted(erase.write_shard_file)
-shards.sweep = counted(shards.sweep)
-disk.unlink = counted(disk.unlink)
+ledger_directory.sweep = counted(ledger_directory.sweep)
+syscalls.unlink = counted(syscalls.unlink)
 for name in ("_erase_notifications", "_replace_shard_files", "_put_rejects", "_scrub"):
     setattr(erase.Eraser, name, counted(getattr(erase.Eraser, name)))
 forget(Path(sys.argv[1]), [sys.argv[3]])
