@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from conftest import clean_environment
+from command import clean_environment
 
 TIMEOUT_S = 60
 T = TypeVar("T")

@@ -4,19 +4,16 @@
 trust try all of their cases instead of a sample.
 """
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import trust as counting
-
-PROFILE = os.environ.get("TESTS", "fast")
-ROOT = Path(__file__).parent.parent
+from command import PROFILE, ROOT, Upswell, clean_environment
 
 # No deadline and no look at the pace: a slow machine is not a failure, and pytest's timeout ends what hangs.
 for _name, _examples in {"fast": 40, "spark": 40, "slow": 4000}.items():
@@ -72,15 +69,6 @@ def trust(request: pytest.FixtureRequest) -> Iterator[counting.Trust]:
     )
     yield one
     request.config.stash.setdefault(_counted, []).extend(one.counts)
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without settings of ours, so that a developer's own do not reach a test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")}
-    return kept | {"NO_COLOR": "1", "COLUMNS": "100"}
-
-
-Upswell = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from conftest import Upswell
+from command import Upswell
 from upswell.cli.main import commands
 
 LONG_AGO_S = 1_600_000_000

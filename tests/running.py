@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from conftest import clean_environment
+from command import clean_environment
 
 # The engine has not looked at the first signal yet when the second comes, however long that takes.
 DEAF = """

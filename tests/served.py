@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from conftest import clean_environment
+from command import clean_environment
 
 
 class Answer:

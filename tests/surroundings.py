@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import law
-from conftest import clean_environment
+from command import clean_environment
 from upswell.state.maintenance.verify import verify
 
 DIALS = [f"010000{index:05}" for index in range(400)]

@@ -18,7 +18,7 @@ import pytest
 
 import law
 from batches import refused
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from engine_runs import LONG_AGO_S, Place, record, wait_for
 from surroundings import Surroundings, kill
 from trust import Trust

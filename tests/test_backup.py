@@ -8,7 +8,7 @@ import pytest
 
 import law
 from batches import refused
-from conftest import Upswell
+from command import Upswell
 from engine_runs import Place, record
 from in_process import Cluster
 from surroundings import Surroundings, wait_for

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches import SHARDS
-from conftest import Upswell
+from command import Upswell
 from inputs import LONG_AGO_S, inside, write, write_inputs
 from upswell.audit import status
 from upswell.engine import arrivals

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Upswell
+from command import Upswell
 from inputs import inside, write, write_inputs
 
 

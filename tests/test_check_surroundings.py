@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Upswell
+from command import Upswell
 from inputs import RECORDS, inside, write, write_inputs
 
 

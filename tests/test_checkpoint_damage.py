@@ -10,7 +10,7 @@ import pytest
 
 import strace
 from batches import World, expected_output, made
-from conftest import PROFILE
+from command import PROFILE
 from faults.campaign import Consumer
 from faults.damage import damage
 from faults.ending import end

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import inside, write, write_inputs
 from upswell.cli.main import as_upswell_error, commands
 from upswell.errors import UpswellError

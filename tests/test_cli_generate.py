@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import inside
 
 SMALL = ("--customers", "2000")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import write, write_inputs
 from upswell.audit.labels import POLICY_OUTCOMES
 from upswell.kernel import OUTCOMES, REASONS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment
+from command import clean_environment
 from inputs import write_inputs
 from running import DEAF, Running
 

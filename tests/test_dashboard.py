@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import DIALS, RECORDS, REPORT, inside, write, write_inputs
 from served import Page
 from upswell.dashboard.api import PANELS

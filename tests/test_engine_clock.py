@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 import law
-from conftest import clean_environment
+from command import clean_environment
 from inputs import LONG_AGO_S, write, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust

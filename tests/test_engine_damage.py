@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import strace
-from conftest import PROFILE
+from command import PROFILE
 from faults.campaign import KILL, Consumer
 from faults.damage import damage
 from faults.ending import end

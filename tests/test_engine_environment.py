@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 import law
-from conftest import clean_environment
+from command import clean_environment
 from inputs import DIALS, write, write_inputs
 from surroundings import WAIT_S, Surroundings, wait_for
 from trust import Trust

@@ -16,7 +16,7 @@ import pytest
 import law
 import strace
 from batches import VERSIONS
-from conftest import PROFILE, clean_environment
+from command import PROFILE, clean_environment
 from inputs import DIALS, LONG_AGO_S, write, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust

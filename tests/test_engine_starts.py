@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import law
-from conftest import clean_environment
+from command import clean_environment
 from inputs import RECORDS, write_inputs
 from surroundings import WAIT_S, wait_for
 from trust import Trust

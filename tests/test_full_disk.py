@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment
+from command import clean_environment
 from faults.limits import own_namespace
 from faults.workloads import ALL
 

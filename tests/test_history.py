@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from batches import SHARDS
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import DIALS, LONG_AGO_S, RULES, inside, write, write_inputs
 from upswell.audit import history
 from upswell.state import connection, reader

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import clean_environment
+from command import clean_environment
 from trust import Trust
 
 SCRIPT = Path(__file__).parent / "faults" / "bomb.py"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import strace
-from conftest import clean_environment
+from command import clean_environment
 from upswell.kernel import Clock, Ledger, Range, Rules, Scanner, Segment, crc64
 
 SCRIPT = Path(__file__).parent / "faults" / "gzip_reads.py"

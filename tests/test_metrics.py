@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Upswell
+from command import ROOT, Upswell
 from inputs import DIALS, RECORDS, write, write_inputs
 from running import Running
 from upswell import kernel

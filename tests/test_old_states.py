@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import law
-from conftest import clean_environment
+from command import clean_environment
 from engine_runs import Heard, Place
 from states.make import GROWN, LAST, lines, write
 from upswell import kernel

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment
+from command import clean_environment
 from inputs import DIALS, write, write_inputs
 from served import Page
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Upswell
+from command import Upswell
 from inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
 from running import Running
 from upswell import kernel

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from child import run
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import inside, write, write_inputs
 from upswell import kernel
 from upswell.audit import rejects

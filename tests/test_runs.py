@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from conftest import Upswell
+from command import Upswell
 from inputs import write, write_inputs
 from running import Running
 from upswell.engine.run_log import KILLED, LINES_KEPT, NAME, Diary, runs

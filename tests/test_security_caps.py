@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from child import Ended, each, run
-from conftest import PROFILE
+from command import PROFILE
 from inputs import DIALS, RULES, write, write_inputs
 from trust import Trust
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from child import each, run
-from conftest import clean_environment
+from command import clean_environment
 from inputs import write_inputs
 from trust import Trust
 

@@ -15,7 +15,7 @@ import pytest
 
 import law
 from child import each, run
-from conftest import clean_environment
+from command import clean_environment
 from inputs import write, write_inputs
 from strace import available
 from trust import Trust

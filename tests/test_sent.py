@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batches import APPLICATIONS, DAY, PER_APPLICATION, World, made
-from conftest import Upswell
+from command import Upswell
 from inputs import inside, write, write_inputs
 from law import published
 from upswell.audit import sent

@@ -26,7 +26,7 @@ from hypothesis import given, settings, strategies
 import law
 from batches import refused
 from cluster import processes
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from engine_runs import DIALS, LONG_AGO_S, traffic
 from faults.limits import own_namespace
 from in_process import Cluster, kept

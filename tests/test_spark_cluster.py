@@ -18,7 +18,7 @@ import pytest
 
 import law
 from cluster import Cluster, cluster, processes
-from conftest import ROOT, clean_environment
+from command import ROOT, clean_environment
 from inputs import write_inputs
 from spark_runs import KILLED, MASTER
 from surroundings import QUICK, Surroundings, kill

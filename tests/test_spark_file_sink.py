@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment
+from command import clean_environment
 from engine_runs import Place, record
 from spark_runs import KILLED, MASTER
 

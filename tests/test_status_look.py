@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from child import run
-from conftest import Upswell, clean_environment
+from command import Upswell, clean_environment
 from inputs import LONG_AGO_S, RECORDS, inside, write, write_inputs
 from upswell import kernel
 from upswell.audit import status

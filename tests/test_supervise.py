@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import strace
-from conftest import ROOT, clean_environment
+from command import ROOT, clean_environment
 from engine_runs import Heard, Place, record
 from upswell import errors
 from upswell.cli.sd_notify import Supervised
