@@ -22,7 +22,7 @@ FUZZ_S := 600
 # 0 draws another each time; the short form repeats itself as far as time allows.
 FUZZ_SEED := 0
 FUZZ_TARGETS := $(notdir $(wildcard kernel/fuzz/corpus/*))
-FUZZ_TARGETS_PYTHON := $(notdir $(wildcard tests/fuzz/corpus/*))
+FUZZ_TARGETS_PYTHON := $(notdir $(wildcard tests/campaigns/fuzz/corpus/*))
 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
@@ -104,34 +104,34 @@ test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browse
 	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target test-campaigns test-rest test-branches
 
 test-campaigns:
-	@$(BIN)/python -m pytest --quiet -m trust --ignore tests/test_suite_branches.py
+	@$(BIN)/python -m pytest --quiet -m trust --ignore tests/campaigns/suite/test_branches.py
 
 test-rest:
 	@$(BIN)/python -m pytest --quiet -m "not trust"
 
 test-branches:
-	@$(BIN)/python -m pytest --quiet tests/test_suite_branches.py
+	@$(BIN)/python -m pytest --quiet tests/campaigns/suite/test_branches.py
 
 .make/browser: .make/dev
 	@$(PIP) install --group browser
 	@touch $@
 
 screenshots: .make/build .make/browser ## docs/images/ anew, of the page over generated data (needs chromium; two minutes)
-	@$(BIN)/python tests/screenshots.py docs/images
+	@PYTHONPATH=tests $(BIN)/python -m tools.screenshots docs/images
 test-spark: .make/build .make/spark dist/upswell.pex ## runs on a cluster of Spark on loopback, and kills of all that takes part
 	@TESTS=spark $(BIN)/python -m pytest --quiet -m spark
 
 spark-cluster: .make/build .make/spark ## a master of Spark at spark://127.0.0.1:7077 with two workers, until Ctrl-C
-	@PYTHONPATH=src $(BIN)/python tests/cluster.py .make/spark-cluster
+	@PYTHONPATH=src $(BIN)/python tests/support/cluster.py .make/spark-cluster
 
 # The test measures and fails below all branches; the table shows where.
 coverage: .make/build ## the branches of commit, checkpoint, sink, source and recovery that tests go through: all
-	@$(BIN)/python -m pytest --quiet tests/test_suite_branches.py; code=$$?; $(BIN)/python -m coverage report && exit $$code
+	@$(BIN)/python -m pytest --quiet tests/campaigns/suite/test_branches.py; code=$$?; $(BIN)/python -m coverage report && exit $$code
 
 # It goes on where it was cut off; MUTANTS="upswell.commit*" tries those alone.
 mutation: .make/mutation ## mutants of the same parts that tests kill, for hours; make MUTANTS=... for some
 	@$(BIN)/mutmut run $(MUTANTS)
-	@$(BIN)/python tests/mutants.py
+	@PYTHONPATH=tests $(BIN)/python -m tools.mutants
 
 .make/mutation: .make/build pyproject.toml
 	@$(PIP) install --group mutation
@@ -141,7 +141,7 @@ mutation: .make/mutation ## mutants of the same parts that tests kill, for hours
 # What it has covered is kept in .trust/ and not tried again while the sources are the same.
 trust: .make/build ## every campaign over all of its cases, for hours; goes on where it was cut off
 	@TESTS=slow $(BIN)/python -m pytest --quiet -m "trust or slow"
-	@$(BIN)/python tests/trust_report.py
+	@PYTHONPATH=tests $(BIN)/python -m tools.trust_report
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) $(FUZZ_TARGETS_PYTHON:%=fuzz-%) ## fuzz each target for FUZZ_S seconds
 
@@ -161,7 +161,7 @@ $(FUZZ_TARGETS:%=fuzz-%): fuzz-%: .make/fuzz
 
 $(FUZZ_TARGETS_PYTHON:%=fuzz-%): fuzz-%: .make/build .make/fuzz-python
 	@mkdir -p .fuzz/$*
-	@$(BIN)/python tests/fuzz/run.py $* $(FUZZED) tests/fuzz/corpus/$* >.fuzz/$*.log 2>&1 || \
+	@$(BIN)/python tests/support/fuzz/run.py $* $(FUZZED) tests/campaigns/fuzz/corpus/$* >.fuzz/$*.log 2>&1 || \
 		{ tail -60 .fuzz/$*.log >&2; false; }
 	@echo "$@: $$(sed -n 's/^stat::number_of_executed_units: *//p' .fuzz/$*.log) inputs"
 
@@ -201,7 +201,7 @@ sanitize-thread: | .make
 	@$(call planted,thread,race,data race .*planted)
 
 docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
-	@$(BIN)/python -m pytest --quiet tests/test_docs_commands.py
+	@$(BIN)/python -m pytest --quiet tests/repository/test_docs_commands.py
 
 wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any Linux from 2014 (glibc 2.17)
 
@@ -229,7 +229,7 @@ dist/upswell.pex: .make/wheel constraints.txt
 		--venv prepend --sh-boot --script upswell --output-file $@
 
 smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as a stranger's machine would run it
-	@$(BIN)/python tests/smoke.py dist/upswell.pex
+	@$(BIN)/python tools/smoke.py dist/upswell.pex
 
 # A question's program keeps its figures in bench/results/; the page is made of all that are there.
 BENCH := PYTHONPATH=src .make/bench-venv/bin/python -m

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-import trust as counting
-from command import PROFILE, ROOT, Upswell, clean_environment
+from support import trust as counting
+from support.command import PROFILE, ROOT, Upswell, clean_environment
 
 # No deadline and no look at the pace: a slow machine is not a failure, and pytest's timeout ends what hangs.
 for _name, _examples in {"fast": 40, "spark": 40, "slow": 4000}.items():

@@ -1,0 +1,244 @@
+"""Files that change between the look and the read, and any interleaving of writers, turns and restarts."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.arrivals import Arrivals, name, record, records
+from upswell import kernel
+from upswell.source import inventory
+
+LINE = len(record(0))
+
+
+@pytest.fixture
+def arrivals(tmp_path: Path) -> Arrivals:
+    """A DATA directory with two files of two lines, one of which was taken in part."""
+    made = Arrivals(tmp_path / "data")
+    made.write(1, records(0, 2), age_s=1)
+    made.turn()
+    made.append(1, records(2, 2))
+    made.write(2, records(10, 2))
+    return made
+
+
+def plan(arrivals: Arrivals) -> list[kernel.Range]:
+    """What is ready after a look: the rest of the first file, and the second."""
+    arrivals.source.look()
+    planned = arrivals.source.ready()
+    assert [(name(1), 2 * LINE), (name(2), 0)] == [(one.name, one.start) for one in planned]
+    return planned
+
+
+def test_deleted_between_look_and_read(arrivals: Arrivals) -> None:
+    """Neither blocks a turn; the one that was taken in part is gone with its offset."""
+    planned = plan(arrivals)
+    arrivals.path(1).unlink()
+    arrivals.path(2).unlink()
+
+    assert [] == arrivals.read(planned)
+    assert [] == arrivals.take()
+    arrivals.turn()
+    assert ("gone", "deleted") == arrivals.state(name(1))
+    assert 2 * LINE == arrivals.row(name(1)).offset
+
+
+def test_truncated_between_look_and_read(arrivals: Arrivals) -> None:
+    """What is left of the whole lines is taken; below its offset the file is held at the next look."""
+    planned = plan(arrivals)
+    arrivals.write(1, record(0), age_s=-1)
+    arrivals.write(2, record(10), age_s=-1)
+
+    assert [(name(2), 0, LINE)] == arrivals.read(planned)
+    arrivals.turn()
+    assert ("held", "shrank") == arrivals.state(name(1))
+    assert ("reading", "") == arrivals.state(name(2))
+
+
+def test_truncated_between_look_and_comparison(arrivals: Arrivals) -> None:
+    """A taken part that has become shorter than its stat said is not compared with what is left of it."""
+    arrivals.source.look()
+    arrivals.write(1, record(0), age_s=-1)
+    arrivals.path(2).unlink()
+
+    assert [] == arrivals.source.ready()
+    assert ("held", "shrank") == arrivals.state(name(1))
+
+
+def test_truncated_between_look_and_digest(arrivals: Arrivals) -> None:
+    """A suspect whose content cannot be said now is no duplicate yet; the next look decides by what is there then."""
+    arrivals.touch(name(1), age_s=9)
+    arrivals.turn()
+    arrivals.write(3, records(0, 4), age_s=9)
+    arrivals.source.look()
+    arrivals.write(3, records(0, 3), age_s=9)
+
+    assert [] == arrivals.take()
+    assert ("waiting", "suspect") == arrivals.state(name(3))
+    arrivals.turn()
+    assert ("reading", "") == arrivals.state(name(3))
+
+
+def test_replaced_between_look_and_read(arrivals: Arrivals) -> None:
+    """A file whose taken part no longer belongs to it is held; one that was new is read as it is now."""
+    planned = plan(arrivals)
+    arrivals.move_in(1, records(50, 4), age_s=-1)
+    arrivals.move_in(2, records(60, 3), age_s=-1)
+    arrivals.read(planned)
+    arrivals.turn()
+
+    assert ("held", "changed") == arrivals.state(name(1))
+    assert ("reading", "") == arrivals.state(name(2))
+    assert kernel.crc64(records(60, 3)) == arrivals.row(name(2)).digest
+
+
+def test_replaced_without_a_trace_in_the_stat(arrivals: Arrivals) -> None:
+    """The inode that was read tells, even when size and mtime are the same."""
+    planned = plan(arrivals)
+    arrivals.move_in(1, records(50, 4))
+    arrivals.read(planned)
+    arrivals.turn()
+
+    assert ("held", "changed") == arrivals.state(name(1))
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_no_regular_file_any_more_between_look_and_read(arrivals: Arrivals, kind: str) -> None:
+    """It is not opened, or not followed; the next look sorts it out."""
+    planned = plan(arrivals)
+    for minute in (1, 2):
+        path = arrivals.path(minute)
+        path.rename(arrivals.data.parent / path.name)
+        if kind == "link":
+            path.symlink_to(arrivals.data.parent / path.name)
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+
+    assert [] == arrivals.read(planned)
+    arrivals.turn()
+    assert ("gone", "deleted") == arrivals.state(name(1))
+    assert 2 * LINE == arrivals.row(name(1)).offset
+
+
+def test_growth_between_look_and_read(arrivals: Arrivals) -> None:
+    """Nothing beyond the size that the look showed is taken with it."""
+    planned = plan(arrivals)
+    arrivals.append(2, record(12))
+
+    assert [(name(1), 2 * LINE, 4 * LINE), (name(2), 0, 2 * LINE)] == arrivals.read(planned)
+    assert [(name(2), 2 * LINE, 3 * LINE)] == arrivals.turn()
+
+
+def test_deleted_between_look_and_decision(arrivals: Arrivals) -> None:
+    """A file that cannot be opened any more is left to the next look, which forgets it."""
+    arrivals.source.look()
+    arrivals.path(2).unlink()
+
+    assert [name(1)] == [took[0] for took in arrivals.take()]
+    arrivals.turn()
+    assert [name(2)] == arrivals.source.untaken_left()
+
+
+Step = tuple[str, int, int]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["append", "append", "append", "turn", "glance", "wait", "restart", "copy", "again"]
+        ),
+        st.integers(0, 3),
+        st.integers(1, 60),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_every_byte_is_taken_once(steps: list[Step]) -> None:
+    """Whatever the order of writes, looks, glances, restarts, copies and deliveries of the same content again."""
+    with TemporaryDirectory() as directory, mock.patch.object(inventory, "STEP_FILES", 1):
+        story = Story(Path(directory))
+        for verb, at, amount in steps:
+            story.step(verb, at, amount)
+        story.end()
+
+
+class Story:
+    """Four files of which pieces arrive, copies of them, and what must come of it all."""
+
+    def __init__(self, directory: Path) -> None:
+        self.arrivals = Arrivals(directory / "data")
+        header = b"msisdn,service,volume,timestamp\r\n"
+        self.planned = {
+            1: records(0, 3),
+            3: header + records(10, 2)[:-1],
+            5: b"nonsense\n" + records(20, 2),
+            7: records(0, 2) + records(30, 2),  # begins like the first
+        }
+        self.written = dict.fromkeys(self.planned, 0)
+        self.groups: dict[int, list[int]] = {minute: [minute] for minute in self.planned}
+
+    def step(self, verb: str, at: int, amount: int) -> None:
+        """One thing that happens."""
+        minute = list(self.planned)[at]
+        content, written = self.planned[minute], self.written[minute]
+        if verb == "append" and written < len(content):
+            self.written[minute] = min(written + amount, len(content))
+            self.arrivals.append(minute, content[written : self.written[minute]])
+        elif verb == "turn":
+            self.arrivals.turn()
+        elif verb == "glance":
+            self.glance(minute, amount)
+        elif verb == "wait":
+            self.arrivals.wait(amount / 10)
+        elif verb == "restart":
+            self.arrivals.restart()
+        elif verb == "copy" and written == len(content) and len(self.groups[minute]) == 1:
+            copied = minute + (1 if amount % 2 else 10)
+            self.groups[minute].append(copied)
+            self.arrivals.write(copied, content, age_s=amount % 5)
+        elif verb == "again" and written:
+            self.arrivals.move_in(minute, content[:written])
+
+    def glance(self, minute: int, steps: int) -> None:
+        """A name is told of in the middle of a look."""
+        if not self.arrivals.source._roster.looks:
+            self.arrivals.turn()
+        look = self.arrivals.source.look_in_steps()
+        for _ in zip(range(steps % 5), look, strict=False):
+            pass
+        self.arrivals.source.glance([name(minute)])
+        self.arrivals.take()
+        for _ in look:
+            pass
+        self.arrivals.take()
+
+    def end(self) -> None:
+        """All writers finish, newer files come, and time passes; then everything must be accounted for."""
+        arrivals = self.arrivals
+        for minute, content in self.planned.items():
+            arrivals.append(minute, content[self.written[minute] :])
+        arrivals.write(30, record(900))
+        for _ in range(4):
+            arrivals.turn()
+            arrivals.wait()
+        for minute, group in self.groups.items():
+            content = self.planned[minute]
+            rows = [arrivals.row(name(one)) for one in group]
+            assert ["done"] == [row.state for row in rows if row.state != "duplicate"]
+            for row in rows:
+                parts = [took[1:] for took in arrivals.log if took[0] == row.name]
+                if row.state == "duplicate":
+                    assert [] == parts
+                    continue
+                assert [0, *(end for _, end in parts)] == [
+                    *(start for start, _ in parts),
+                    len(content),
+                ]
+                assert kernel.crc64(content) == row.digest

@@ -1,0 +1,103 @@
+"""The stand-in for the checkpoint: what a commit needs of one, atomic and durable, in memory.
+
+Owns the truth about what was committed. Its directory and its lock are made as the real one makes them; a strike during
+a transaction leaves all of it or nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from support.power.calls import Broken, Calls
+from upswell.errors import StorageError
+from upswell.output.names import Staged, place_of
+from upswell.reference.application import directory_name
+from upswell.state.batch import Batch
+from upswell.state.checkpoint import make_directory
+from upswell.storage import syscalls
+from upswell.storage.files import LOCK_NAME, RECOVERS, faults, lock
+
+
+class Memory:
+    """What is committed; outlives every process."""
+
+    def __init__(self, state_dir: Path, calls: Calls, rng: Random) -> None:
+        self.state_dir = state_dir
+        self._calls = calls
+        self._rng = rng
+        self._meta: dict[str, str] = {}
+        self._ids: dict[str, int] = {}
+        self._staged: list[dict[str, Staged]] = []
+        self._lines: dict[tuple[int, int, bool], bytes] = {}
+        self.published: dict[tuple[str, str], bytes] = {}
+        """By directory and name: every file that is or was to be seen in OUTPUT, in the order of emission."""
+        self.rejects: dict[int, bytes] = {}
+        """By batch: every reject file, those that are empty left out."""
+
+    @contextmanager
+    def opened(self) -> Iterator["Memory"]:
+        """As a process opens it."""
+        make_directory(self.state_dir)
+        with faults(self.state_dir, StorageError, RECOVERS):
+            fd = lock(self.state_dir / LOCK_NAME, "the state")
+        try:
+            yield self
+        finally:
+            syscalls.close(fd)
+
+    def meta(self) -> dict[str, str]:
+        return self._meta
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        self._commit("set_meta", lambda: self._meta.update(values))
+
+    def first_batch(self) -> int:
+        return 1
+
+    def last_batch(self) -> int:
+        return len(self._staged)
+
+    def staged(self, batch: int) -> dict[str, Staged]:
+        return self._staged[batch - 1]
+
+    def notified_lines(self, one: Staged) -> bytes:
+        return self._lines[one.batch, one.application, one.control]
+
+    def has_rejects(self, number: int, content: bytes) -> bool:
+        return self.rejects.get(number, b"") == content
+
+    def application_ids(self, names: Iterable[str]) -> dict[str, int]:
+        names = list(dict.fromkeys(names))
+        new = [name for name in names if name not in self._ids]
+        if new:
+            ids = {name: number for number, name in enumerate(new, len(self._ids) + 1)}
+            self._commit("application_ids", lambda: self._ids.update(ids))
+        return {name: self._ids[name] for name in names}
+
+    def append(self, batch: Batch, staged: Sequence[Staged]) -> None:
+        self._commit(f"COMMIT of batch {batch.number}", lambda: self._append(batch, staged))
+
+    def _append(self, batch: Batch, staged: Sequence[Staged]) -> None:
+        self._staged.append({one.staged_name: one for one in staged})
+        for outputs, control in ((batch.outputs, False), (batch.control_outputs, True)):
+            for output in outputs:
+                number = self._ids[output.application]
+                self._lines[batch.number, number, control] = output.content
+                name = f"NOTIFY_{batch.number:010d}_{batch.stamp}.csv"
+                place = place_of(directory_name(output.application), control)
+                self.published[place, name] = output.content
+        if batch.rejects:
+            self.rejects[batch.number] = batch.rejects
+
+    def _commit(self, what: str, apply: Callable[[], None]) -> None:
+        """All of it or nothing. A strike comes before it; what became of one that failed is not known."""
+        if self._calls.failed:
+            raise Broken(f"{what}, although {self._calls.failed} has failed")
+        try:
+            self._calls.step(what)
+        except OSError as error:
+            if self._rng.random() < 0.5:
+                apply()
+            raise StorageError("the state cannot be written", RECOVERS) from error
+        apply()
