@@ -1,7 +1,7 @@
 """Histories of power losses, kills and I/O errors over a model of a disk, each one out of a seed.
 
-``PYTHONPATH=tests python -m support.power SEED`` plays one again and prints every call; with two numbers, all seeds from the
-first up to the second.
+``PYTHONPATH=tests python -m support.power SEED`` plays one again and prints every call; with two numbers, all seeds
+from the first up to the second.
 """
 
 from collections import Counter
