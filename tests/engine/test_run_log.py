@@ -10,7 +10,7 @@ from support.inputs import write, write_inputs
 from support.running import Running
 from upswell.engine.run_log import KILLED, LINES_KEPT, NAME, Diary, runs
 from upswell.engine.summary import Summary
-from upswell.storage.files import LOCK_NAME, lock
+from upswell.storage.lock import LOCK_NAME, lock
 
 
 def told(place: Path) -> list[str]:

@@ -23,15 +23,8 @@ from upswell.output.names import (
 from upswell.output.reject_files import Expiry, Rejects
 from upswell.output.sink import Sink
 from upswell.storage import syscalls
-from upswell.storage.files import (
-    create_file,
-    directory,
-    is_network,
-    mount_of,
-    mounts,
-    parse_mounts,
-    read_file,
-)
+from upswell.storage.files import create_file, directory, read_file
+from upswell.storage.mounts import is_network, list_mounts, mount_of, parse_mounts
 
 STAMP = "202004171937"
 OUTPUTS = [(1, "Twitter", b"a\n"), (2, "Whats App/", b"b\nc\n")]
@@ -413,7 +406,7 @@ def test_unknown_fuse_counts_as_network():
 
 def test_own_mounts_are_read():
     """This host's list is understood: there is a root."""
-    assert "/" in {mount.point for mount in mounts()}
+    assert "/" in {mount.point for mount in list_mounts()}
 
 
 def test_world_is_what_it_says(tmp_path):

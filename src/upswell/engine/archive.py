@@ -27,14 +27,12 @@ from upswell.state.rows import Archived, archives
 from upswell.storage import syscalls
 from upswell.storage.files import (
     RECOVERS,
-    Mount,
     directory,
-    dress,
-    faults,
-    mount_of,
-    mounts,
+    set_mode_and_group,
     sync_directory,
+    translate_os_errors,
 )
+from upswell.storage.mounts import Mount, list_mounts, mount_of
 
 FILES_MAX = (
     50  # of one turn: five milliseconds and a few syncs, which a notification may have to wait for
@@ -89,7 +87,7 @@ class Archive:
             return None
         check_place(settings)
         archive = cls(settings.data, settings.archive, settings.archive_after_s, checkpoint)
-        with faults(
+        with translate_os_errors(
             settings.archive,
             OutputUnwritable,
             "the archive and DATA must be writable, on a file system that renames without overwriting",
@@ -277,13 +275,13 @@ class Archive:
         """Make a directory as open as DATA is; durable then."""
         with suppress(FileExistsError):
             syscalls.mkdir(path, 0o700)
-            dress(path, S_IMODE(syscalls.stat(self.data).st_mode) & 0o777)
+            set_mode_and_group(path, S_IMODE(syscalls.stat(self.data).st_mode) & 0o777)
             sync_directory(path.parent)
 
     def _sync(self, touched: Iterable[Path]) -> None:
         # The archive first: then not even a file system that moves in two steps can lose a file.
         for path in (*touched, self.data):
-            with faults(path, StorageError, RECOVERS), suppress(FileNotFoundError):
+            with translate_os_errors(path, StorageError, RECOVERS), suppress(FileNotFoundError):
                 sync_directory(path)
 
 
@@ -310,7 +308,7 @@ def check_place(settings: Settings) -> None:
     place = archive if archive.exists() else archive.parent
     if not place.is_dir():
         raise ConfigError(f"{told}: neither it nor its parent is a directory", "create its parent")
-    mounted = mounts()
+    mounted = list_mounts()
     if _file_system(place, mounted) != _file_system(
         Path(syscalls.realpath(settings.data)), mounted
     ):

@@ -32,7 +32,13 @@ from upswell.generate.population import (
     make_dials,
     make_rules,
 )
-from upswell.storage.new_file import disk_errors, grow_file, make_directory, taken, write_file
+from upswell.storage.new_file import (
+    already_exists,
+    grow_file,
+    make_directory,
+    translate_write_errors,
+    write_file,
+)
 
 SEED = 1
 CUSTOMERS = 1_000_000
@@ -260,7 +266,7 @@ class _Writer:
         grow = self._options.grow and not fault.beside
         # The same minute says the same, compressed or not.
         pieces = self._traffic.pieces(name.removesuffix(".gz"), moment, seconds, records, grow)
-        with disk_errors(target):
+        with translate_write_errors(target):
             if fault.node != "file":
                 self._make_node(fault, target)
             elif grow:
@@ -279,7 +285,7 @@ class _Writer:
         if os.path.lexists(target):
             if target.is_symlink() or target.is_dir():
                 return
-            raise taken(target)
+            raise already_exists(target)
         if fault.node == "directory":
             target.mkdir()
         elif fault.node == "link" and self._previous:

@@ -21,7 +21,7 @@ from upswell.output.names import (
     place_of,
 )
 from upswell.privacy import escape
-from upswell.storage.files import RECOVERS, directory, inside, list_names, read_file
+from upswell.storage.files import RECOVERS, directory, directory_inside, list_names, read_file
 
 Where = Literal["in_output", "changed", "taken_away", "waiting"]
 """There as it was published; there with other bytes; taken by the consumer; staged, and not published yet."""
@@ -71,7 +71,7 @@ def _read(output: Path, one: Staged) -> bytes | None:
     """The content of a published file; None when it is not there. Raises _NotAFile, or StorageError as ``where``."""
     place = output / one.directory
     try:
-        with directory(output) as output_fd, inside(one.directory, output_fd) as fd:
+        with directory(output) as output_fd, directory_inside(one.directory, output_fd) as fd:
             return read_file(one.published_name, fd)
     except FileNotFoundError:
         return None

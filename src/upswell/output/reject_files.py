@@ -18,11 +18,11 @@ from upswell.storage.files import (
     RECOVERS,
     create_file,
     directory,
-    faults,
     list_names,
     read_file,
     remove_files,
     sync_directory,
+    translate_os_errors,
 )
 
 LOOKED_AT_MAX = 500  # reject files of one turn: some milliseconds, however many there are
@@ -42,7 +42,7 @@ class Rejects:
         """Write a batch's rejects before it is committed; durable then. A crash leaves a file that recovery removes."""
         if not content:
             return
-        with faults(self.path, StorageError, RECOVERS):
+        with translate_os_errors(self.path, StorageError, RECOVERS):
             with contextlib.suppress(FileExistsError):
                 syscalls.mkdir(self.path, 0o700)
                 sync_directory(self.path.parent)
@@ -53,7 +53,7 @@ class Rejects:
     def contents(self) -> Iterator[tuple[int, bytes]]:
         """Every reject file that is there: its batch and what it holds."""
         with (
-            faults(self.path, StorageError, RECOVERS),
+            translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
             directory(self.path) as fd,
         ):
@@ -67,7 +67,7 @@ class Rejects:
         It is as old as the file was, so that it expires when that would have. A crash leaves a file
         that ``finish`` removes, or moves once the state vouches for it.
         """
-        with faults(self.path, StorageError, RECOVERS), directory(self.path) as fd:
+        with translate_os_errors(self.path, StorageError, RECOVERS), directory(self.path) as fd:
             name = rejects_name(batch) + REWRITTEN
             remove_files([name], fd)
             create_file(name, fd, content, 0o600)
@@ -80,7 +80,7 @@ class Rejects:
     def finish(self, is_committed: Callable[[int, bytes], bool]) -> None:
         """Put in place what ``rewrite`` wrote, where the state vouches for it by batch and content, or remove it."""
         with (
-            faults(self.path, StorageError, RECOVERS),
+            translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
             directory(self.path) as fd,
         ):
@@ -95,7 +95,7 @@ class Rejects:
     def remove_after(self, last_batch: int) -> int:
         """Remove the rejects of batches after the last committed one; how many there were."""
         with (
-            faults(self.path, StorageError, RECOVERS),
+            translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
             directory(self.path) as fd,
         ):
@@ -106,7 +106,7 @@ class Rejects:
     def names(self) -> Iterator[str]:
         """The reject files that are there, in no order; the directory is read as far as they are asked for."""
         with (
-            faults(self.path, StorageError, RECOVERS),
+            translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
             directory(self.path) as fd,
             syscalls.scandir(fd) as entries,
@@ -119,7 +119,7 @@ class Rejects:
         Their lines stay counted. A crash leaves those that were not removed yet, which a later look removes.
         """
         with (
-            faults(self.path, StorageError, RECOVERS),
+            translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
             directory(self.path) as fd,
         ):

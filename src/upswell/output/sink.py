@@ -37,18 +37,17 @@ from upswell.storage.files import (
     RECOVERS,
     create_file,
     directory,
-    dress,
-    faults,
-    inside,
+    directory_inside,
     list_names,
-    lock,
-    masked,
-    mounts,
     read_file,
-    refuse_network,
     remove_files,
+    set_mode_and_group,
     sync_directory,
+    translate_os_errors,
+    umask,
 )
+from upswell.storage.lock import lock
+from upswell.storage.mounts import list_mounts, refuse_network
 
 _LOCK = "output.lock"
 _NEW_DIRECTORY = "directory.new"  # an application's directory before it has its mode and its place
@@ -92,9 +91,11 @@ class Sink:
         """
         sink = cls(output, mode, _group_id(group))
         try:
-            with faults(output, OutputUnwritable, "OUTPUT must be a directory that can be written"):
+            with translate_os_errors(
+                output, OutputUnwritable, "OUTPUT must be a directory that can be written"
+            ):
                 sink._open()
-            with faults(
+            with translate_os_errors(
                 sink._own_path,
                 OutputUnwritable,
                 "make it writable, free space, or move what is in its place away",
@@ -116,10 +117,10 @@ class Sink:
         self.close()
 
     def _open(self) -> None:
-        with contextlib.suppress(FileExistsError), masked(0):
+        with contextlib.suppress(FileExistsError), umask(0):
             # Killed before it has its mode by itself, it would stay closed to its consumers: who made it is not known.
             syscalls.mkdir(self.output, _DIRECTORY_MODE)
-            dress(self.output, _DIRECTORY_MODE, self._gid)
+            set_mode_and_group(self.output, _DIRECTORY_MODE, self._gid)
         refuse_network(self.output, "OUTPUT", OutputUnwritable)
         self._output_fd = self._enter(syscalls.realpath(self.output))
         self._own_fd = self._enter_own(OWN_DIRECTORY, self._output_fd)
@@ -201,7 +202,7 @@ class Sink:
         A crash leaves staged files of a batch that was never committed, whole or not: recovery removes them.
         """
         staged = []
-        with faults(self._staging_path, StorageError, RECOVERS):
+        with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             both = chain(
                 ((*output, False) for output in outputs),
                 ((*output, True) for output in control_outputs),
@@ -224,7 +225,7 @@ class Sink:
         """
         if not staged:
             return
-        with faults(self.output, StorageError, RECOVERS):
+        with translate_os_errors(self.output, StorageError, RECOVERS):
             self._begin(max(one.batch for one in staged))
             for at in range(0, len(staged), _OPEN_MAX):
                 with contextlib.ExitStack() as opened:
@@ -295,7 +296,7 @@ class Sink:
             with contextlib.suppress(FileExistsError):
                 syscalls.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
             with directory(_NEW_DIRECTORY, self._staging_fd) as fd:
-                dress(fd, _DIRECTORY_MODE, self._gid)
+                set_mode_and_group(fd, _DIRECTORY_MODE, self._gid)
                 syscalls.fsync(fd)
             with contextlib.suppress(FileExistsError):
                 syscalls.rename_new(_NEW_DIRECTORY, self._staging_fd, name, parent_fd)
@@ -313,12 +314,12 @@ class Sink:
 
     def staged_names(self) -> list[str]:
         """What the staging directory holds, in name order."""
-        with faults(self._staging_path, StorageError, RECOVERS):
+        with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             return list_names(self._staging_fd)
 
     def is_whole(self, one: Staged) -> bool:
         """Whether a staged file that is there has the content that was committed."""
-        with faults(self._staging_path, StorageError, RECOVERS):
+        with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             found = syscalls.stat(one.staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or found.st_size != one.length:
                 return False
@@ -331,7 +332,7 @@ class Sink:
         It replaces in one step: at no moment is the staged file missing, which would mean that it was published.
         """
         name = one.staged_name + _REBUILT
-        with faults(self._staging_path, StorageError, RECOVERS):
+        with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             create_file(name, self._staging_fd, content, self._mode, self._gid)
             syscalls.rename(
                 name, one.staged_name, src_dir_fd=self._staging_fd, dst_dir_fd=self._staging_fd
@@ -340,12 +341,12 @@ class Sink:
 
     def remove_staged(self, names: Iterable[str]) -> int:
         """Remove staged files that belong to no commit; how many there were."""
-        with faults(self._staging_path, StorageError, RECOVERS):
+        with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             return remove_files(names, self._staging_fd)
 
     def remove_unfinished(self) -> None:
         """Remove what a crash in the middle of ``rebuild`` or of making a directory left in the staging directory."""
-        with faults(self._staging_path, StorageError, RECOVERS):
+        with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             names = list_names(self._staging_fd)
             remove_files([name for name in names if name.endswith(_REBUILT)], self._staging_fd)
             if _NEW_DIRECTORY in names:
@@ -353,7 +354,7 @@ class Sink:
 
     def published(self) -> list[Published]:
         """The notification files that are here, by directory and name: for adopting an OUTPUT."""
-        with faults(self.output, StorageError, RECOVERS):
+        with translate_os_errors(self.output, StorageError, RECOVERS):
             found = list(_published(self._output_fd, control=False))
             with (
                 contextlib.suppress(FileNotFoundError, NotADirectoryError),
@@ -366,8 +367,8 @@ class Sink:
         """The content of a notification file."""
         place = self.output / published.directory
         with (
-            faults(place, StorageError, RECOVERS),
-            inside(published.directory, self._output_fd) as fd,
+            translate_os_errors(place, StorageError, RECOVERS),
+            directory_inside(published.directory, self._output_fd) as fd,
         ):
             return read_file(published.name, fd)
 
@@ -411,7 +412,7 @@ def _check_directories(
     output: Path, output_fd: int, applications: Iterable[str], *, control: bool
 ) -> None:
     device = syscalls.stat(output_fd).st_dev
-    mounted = {mount.point for mount in mounts()}
+    mounted = {mount.point for mount in list_mounts()}
     root = Path(syscalls.realpath(output))
     names = [directory_name(application) for application in applications]
     # Of a link in the place of CONTROL nothing inside is looked at: it is refused first.

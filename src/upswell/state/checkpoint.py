@@ -31,7 +31,9 @@ from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, StateReader
 from upswell.state.rows import Archived
 from upswell.state.shard_files import ShardFile
 from upswell.storage import syscalls
-from upswell.storage.files import LOCK_NAME, lock, refuse_network, sync_directory
+from upswell.storage.files import sync_directory
+from upswell.storage.lock import LOCK_NAME, lock
+from upswell.storage.mounts import refuse_network
 
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more

@@ -19,10 +19,10 @@ from upswell.storage import syscalls
 from upswell.storage.files import (
     RECOVERS,
     directory,
-    faults,
     list_names,
     remove_files,
     sync_directory,
+    translate_os_errors,
 )
 
 DIRECTORY = "ledger"
@@ -34,7 +34,7 @@ _SHARED = "the directory must be one file system, shared by the driver and all e
 
 def make(ledger_dir: Path) -> None:
     """Make the directory when it is missing; durable then, and closed to others. StorageError when it cannot be one."""
-    with faults(ledger_dir, StorageError, RECOVERS):
+    with translate_os_errors(ledger_dir, StorageError, RECOVERS):
         with contextlib.suppress(FileExistsError):
             syscalls.mkdir(ledger_dir, 0o700)
         # At every start, since a crash may have kept the last one from it.
@@ -47,7 +47,7 @@ def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
     """The bases and deltas that these files hold. Raises DamagedShard, and StorageError when one cannot be read."""
     parts = LedgerParts([], [])
     # Deltas in commit order; those of one batch are of different shards.
-    with faults(ledger_dir, StorageError, RECOVERS):
+    with translate_os_errors(ledger_dir, StorageError, RECOVERS):
         for file in sorted(files, key=lambda file: file.batch):
             blobs = [(file.batch, blob) for blob in read_shard_file(ledger_dir, file)]
             (parts.bases if file.kind == "base" else parts.deltas).extend(blobs)
@@ -59,7 +59,7 @@ def check_seen(ledger_dir: Path, files: Sequence[ShardFile]) -> None:
 
     Raises StorageError.
     """
-    with faults(ledger_dir, StorageError, _SHARED), directory(ledger_dir) as fd:
+    with translate_os_errors(ledger_dir, StorageError, _SHARED), directory(ledger_dir) as fd:
         for file in files:
             found = syscalls.stat(file.name, dir_fd=fd, follow_symlinks=False)
             if found.st_size != file.bytes:
@@ -80,7 +80,7 @@ def discard(ledger_dir: Path, attempt: str) -> int:
 
 
 def _remove(ledger_dir: Path, goes: Callable[[str, ShardName], bool]) -> int:
-    with faults(ledger_dir, StorageError, RECOVERS), directory(ledger_dir) as fd:
+    with translate_os_errors(ledger_dir, StorageError, RECOVERS), directory(ledger_dir) as fd:
         named = ((name, parse_shard(name)) for name in list_names(fd))
         names = [name for name, shard in named if shard is not None and goes(name, shard)]
         return remove_files(names, fd) if names else 0

@@ -15,7 +15,7 @@ from upswell.state.connection import damaged
 from upswell.state.ledger_directory import check_seen
 from upswell.state.reader import StateReader
 from upswell.state.shard_files import ShardFile, kernel_shards, write_shard_file
-from upswell.storage.files import RECOVERS, faults
+from upswell.storage.files import RECOVERS, translate_os_errors
 
 
 def to_bases(reader: StateReader) -> Iterator[tuple[int, bytes]]:
@@ -50,7 +50,7 @@ def to_files(reader: StateReader, shards: int, attempt: str) -> list[ShardFile]:
         own = kernel_shards(number, shards)
         ledger = whole or _load(reader, reader.ledger_bases(own), [])
         blobs = [ledger.shard(shard) for shard in own]
-        with faults(reader.ledger_dir, StorageError, RECOVERS):
+        with translate_os_errors(reader.ledger_dir, StorageError, RECOVERS):
             files.append(
                 write_shard_file(
                     reader.ledger_dir, number, reader.last_batch(), attempt, "base", blobs

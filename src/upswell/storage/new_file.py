@@ -1,8 +1,7 @@
-"""New files, never over one that is there.
+"""New files of generated data and reports, never written over an existing file.
 
-Owns how a made file comes into being: whole, under a temporary name that is then changed, or growing in the sight of
-all. One with the same content is left as it is, any other is an error. Nothing here is made durable: what is made can
-be made again.
+Owns how such a file appears: complete, by a rename from a temporary name, or growing under its own name. An existing
+file with the same content is left as it is; any other is an error. Nothing is synced: it can be made again.
 """
 
 import errno
@@ -20,8 +19,8 @@ _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 def make_directory(path: Path) -> None:
-    """Make the directory unless it is there. Raises OutputUnwritable, also when its parent is missing."""
-    with disk_errors(path):
+    """Create the directory unless it exists. Raises OutputUnwritable, also when its parent is missing."""
+    with translate_write_errors(path):
         try:
             path.mkdir(exist_ok=True)
         except FileNotFoundError as error:
@@ -30,16 +29,16 @@ def make_directory(path: Path) -> None:
                 f"{escape(str(path))}: its parent directory is missing", hint
             ) from error
         except FileExistsError as error:
-            hint = "choose the path of a directory"
-            raise OutputUnwritable(f"{escape(str(path))}: is not a directory", hint) from error
+            hint = "choose the path of a directory, or remove the file"
+            raise OutputUnwritable(f"{escape(str(path))}: not a directory", hint) from error
 
 
-def refuse_taken(target: Path) -> None:
-    """Refuse a place where a file cannot be made, before the work that it is to hold. Raises OutputUnwritable."""
-    with disk_errors(target):
+def refuse_existing(target: Path) -> None:
+    """Raise OutputUnwritable when a file cannot be created here. Call it before the work that fills the file."""
+    with translate_write_errors(target):
         if os.path.lexists(target):
             raise OutputUnwritable(
-                f"{escape(str(target))}: is there already", "remove it, or choose another name"
+                f"{escape(str(target))}: already exists", "remove it, or choose another name"
             )
         os.lstat(f"{target.parent}/")  # so that it must be a directory
         if not os.access(target.parent, os.W_OK):
@@ -50,13 +49,16 @@ def refuse_taken(target: Path) -> None:
 
 
 def write_file(target: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file under a temporary name, then give it its own.
+    """Write a file under a temporary name, then rename it; leave an existing file with the same content as it is.
 
-    One with the same content is left as it is. Raises OutputUnwritable when the name has another content, or the
-    directory is missing or not writable; StorageError when the disk is full. Killed, it leaves the temporary file.
+    A kill leaves the temporary file.
+
+    Raises:
+        OutputUnwritable: a file with other content exists, or the directory is missing or not writable.
+        StorageError: the disk is full or fails.
     """
     partial = target.with_name(f".{target.name}.part")
-    with disk_errors(target):
+    with translate_write_errors(target):
         try:
             partial.unlink(missing_ok=True)
             with partial.open("xb") as stream:  # exclusive: a link in its place is not followed
@@ -65,18 +67,21 @@ def write_file(target: Path, pieces: Iterable[bytes]) -> None:
             if not os.path.lexists(target):
                 partial.rename(target)
             elif target.is_symlink() or not filecmp.cmp(partial, target, shallow=False):
-                raise taken(target)
+                raise already_exists(target)
         finally:
             partial.unlink(missing_ok=True)
 
 
 def grow_file(target: Path, pieces: Iterable[bytes]) -> None:
-    """Append pieces to a new file as they come, cut where no line ends. As write_file but killed, it is shorter."""
-    with disk_errors(target):
+    """Append pieces to a new file as they come, each write ending within a line, as a producer would.
+
+    Raises what ``write_file`` raises, also when a file with the same content exists. A kill leaves a shorter file.
+    """
+    with translate_write_errors(target):
         try:
             stream = target.open("xb", buffering=0)
         except FileExistsError:
-            raise taken(target) from None
+            raise already_exists(target) from None
         rest = b""
         with stream:
             for piece in pieces:
@@ -92,21 +97,21 @@ def _write_all(stream: FileIO, content: bytes) -> None:
         content = content[stream.write(content) :]
 
 
-def taken(target: Path) -> OutputUnwritable:
-    """The error that something else has this name."""
+def already_exists(target: Path) -> OutputUnwritable:
+    """Return the error for a file that exists with other content."""
     return OutputUnwritable(
-        f"{escape(str(target))}: is there already, with another content",
+        f"{escape(str(target))}: already exists with other content",
         "remove it, or choose another directory (or for data another --start)",
     )
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError of the body into OutputUnwritable or StorageError."""
+def translate_write_errors(path: Path) -> Iterator[None]:
+    """Raise an OSError of the block as StorageError when the disk is full or fails, else as OutputUnwritable."""
     try:
         yield
     except OSError as error:
         message = f"{escape(str(path))}: {error.strerror}"
         if error.errno in _DISK_FAULTS:
-            raise StorageError(message, "make room on the disk, and start again") from error
+            raise StorageError(message, "free space on the disk, then start again") from error
         raise OutputUnwritable(message, "check the path and its permissions") from error

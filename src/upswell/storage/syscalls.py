@@ -1,7 +1,7 @@
-"""The system calls by which OUTPUT and a state's own files are changed and read: the one door to the disk.
+"""The system calls through which OUTPUT and a state's own files are read and changed.
 
-Owns no decision and keeps nothing. What the sink, the rejects and the making of a state's directory do to files, they
-do by these names of this module and by nothing else, so that a model of a disk can stand in its place and lose power.
+Makes no decision and keeps no state. Every durable change of a file goes through these names of this module, so that
+the tests can replace them with a model of a disk that loses power.
 """
 
 import ctypes
@@ -45,9 +45,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """Move a file between two directories in one step, never over an existing one: FileExistsError then.
+    """Move a file between two directories atomically. Raises FileExistsError instead of replacing a file.
 
-    After a crash the file is in one of the two places; which one is settled once the directories are fsynced.
+    After a crash the file is under one of the two names; an fsync of both directories makes the new one durable.
     """
     call = getattr(_libc, "renameat2", None)
     if call is None:
@@ -58,7 +58,7 @@ def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None
 
 
 def mount_table() -> str:
-    """What is mounted, as the system tells it; empty where it does not."""
+    """Return the text of /proc/self/mountinfo; empty where it cannot be read."""
     try:
         return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:

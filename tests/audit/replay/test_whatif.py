@@ -333,7 +333,7 @@ def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
     ("name", "code", "words"),
     [
         ("", 2, "'--report'"),
-        ("data", 73, "is there already"),
+        ("data", 73, "already exists"),
         ("away/report.html", 73, "away/report.html: No such file or directory"),
         ("rules/RULES.csv/report.html", 73, "Not a directory"),
     ],

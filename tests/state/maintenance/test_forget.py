@@ -32,7 +32,7 @@ from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
-from upswell.storage.files import lock
+from upswell.storage.lock import lock
 
 __all__ = ("place",)
 

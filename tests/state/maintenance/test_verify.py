@@ -12,8 +12,7 @@ import pytest
 from support.batches import World, made
 from upswell.state.maintenance import verify
 from upswell.state.reader import StateReader
-from upswell.storage.files import LOCK_NAME
-from upswell.storage.lock import holder
+from upswell.storage.lock import LOCK_NAME, holder
 
 BATCHES_MAX = 60
 

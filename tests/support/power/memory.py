@@ -16,7 +16,8 @@ from upswell.reference.application import directory_name
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import make_directory
 from upswell.storage import syscalls
-from upswell.storage.files import LOCK_NAME, RECOVERS, faults, lock
+from upswell.storage.files import RECOVERS, translate_os_errors
+from upswell.storage.lock import LOCK_NAME, lock
 
 
 class Memory:
@@ -39,7 +40,7 @@ class Memory:
     def opened(self) -> Iterator["Memory"]:
         """As a process opens it."""
         make_directory(self.state_dir)
-        with faults(self.state_dir, StorageError, RECOVERS):
+        with translate_os_errors(self.state_dir, StorageError, RECOVERS):
             fd = lock(self.state_dir / LOCK_NAME, "the state")
         try:
             yield self

@@ -44,8 +44,8 @@ from upswell.state.connection import DATABASE
 from upswell.state.identity import SPARK, engine_of, fixed, other_engine, shards
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
-from upswell.storage.files import refuse_network
 from upswell.storage.lock import holder
+from upswell.storage.mounts import refuse_network
 from upswell.zones import load_zone, stamp_time
 
 EXIT_MISSING = 66

@@ -133,10 +133,10 @@ def _run(
 ) -> "Summary":
     """The engine's run; how it failed goes into the diary."""
     from upswell.engine import run  # a tenth of a second in which a signal should not be lost
-    from upswell.storage.files import masked
+    from upswell.storage.files import umask
 
     try:
-        with masked(0o077):  # what is made is closed to others until it is given its mode
+        with umask(0o077):  # what is made is closed to others until it is given its mode
             return run.run(settings, listener, stop, compute)
     except Exception as error:
         from upswell.cli.main import as_upswell_error

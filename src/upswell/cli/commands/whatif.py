@@ -89,10 +89,10 @@ def command(
     """Print what would have been sent."""
     from upswell.audit.replay.replay import Days
     from upswell.audit.replay.whatif import whatif
-    from upswell.storage.new_file import refuse_taken, write_file
+    from upswell.storage.new_file import refuse_existing, write_file
 
     if report:
-        refuse_taken(report)
+        refuse_existing(report)
     found = whatif(
         options.state_dir(given),
         [Path(path) for path in new_rules],

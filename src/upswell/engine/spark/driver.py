@@ -26,7 +26,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
 from upswell.state.ledger_formats import to_files
 from upswell.state.shard_files import DamagedShard, ShardFile, new_attempt
-from upswell.storage.files import RECOVERS, faults
+from upswell.storage.files import RECOVERS, translate_os_errors
 
 SPLIT_BYTES = (
     64 << 20
@@ -203,7 +203,7 @@ class Spread:
         )
         tasks = {shard: ShardTask(shard, files) for shard, files in self._files.items()}
         try:
-            with faults(self._ledger_dir, StorageError, RECOVERS):
+            with translate_os_errors(self._ledger_dir, StorageError, RECOVERS):
                 reports = self._runner.run(job, splits, tasks, reference)
         except DamagedShard as error:
             raise damaged_ledger(self._ledger_dir, error) from error

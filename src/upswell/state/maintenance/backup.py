@@ -21,7 +21,14 @@ from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, ShardFile, shard_content
 from upswell.storage import syscalls
-from upswell.storage.files import create_file, directory, faults, list_names, masked, read_file
+from upswell.storage.files import (
+    create_file,
+    directory,
+    list_names,
+    read_file,
+    translate_os_errors,
+    umask,
+)
 
 REJECTS = "rejects"
 _COPIES_MAX = 20  # of the database: each time fewer files are new
@@ -56,9 +63,11 @@ def back_up(state_dir: Path, target: Path) -> Backup:
             )
     with (
         closing(open_reader(state_dir)) as source,
-        faults(target, StorageError, "name a place whose parent is there, with enough room"),
+        translate_os_errors(
+            target, StorageError, "name a place whose parent is there, with enough room"
+        ),
     ):
-        with masked(0o077):
+        with umask(0o077):
             syscalls.mkdir(partial, 0o700)
             with directory(partial) as fd:
                 create_file(DATABASE, fd, b"", 0o600)

@@ -29,7 +29,7 @@ from upswell.state.shard_files import (
     read_shard_file,
     write_shard_file,
 )
-from upswell.storage.files import RECOVERS, directory, faults
+from upswell.storage.files import RECOVERS, directory, translate_os_errors
 
 _COLUMNS = BATCH_COLUMNS.split(", ")
 
@@ -199,7 +199,7 @@ class Eraser(Checkpoint):
         Gives (name before, file, whose hashes); a crash leaves files that no row names.
         """
         attempt = new_attempt()
-        with faults(self.ledger_dir, StorageError, RECOVERS):
+        with translate_os_errors(self.ledger_dir, StorageError, RECOVERS):
             for file in self.shard_files():
                 try:
                     blobs = read_shard_file(self.ledger_dir, file)

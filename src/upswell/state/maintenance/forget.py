@@ -31,7 +31,7 @@ from upswell.state.maintenance.erase import Erased, Eraser
 from upswell.state.maintenance.transfer import exported, half_of
 from upswell.state.reader import StateReader
 from upswell.state.rows import archives
-from upswell.storage.files import directory, inside, read_file
+from upswell.storage.files import directory, directory_inside, read_file
 from upswell.zones import Zones, day_last_of
 
 _DAY = re.compile(r"[0-9]{8}")  # a directory of the archive
@@ -147,7 +147,7 @@ class _Looking:
         for place, _ in files(output):
             parent, _, name = place.rpartition("/")
             try:
-                with directory(output) as output_fd, inside(parent, output_fd) as fd:
+                with directory(output) as output_fd, directory_inside(parent, output_fd) as fd:
                     content = read_file(name, fd)
             except OSError as error:
                 self._missed(f"{output}/{place}", error.strerror)

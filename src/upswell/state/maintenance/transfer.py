@@ -34,17 +34,16 @@ from upswell.state.ledger_formats import to_bases
 from upswell.state.reader import StateReader
 from upswell.storage import syscalls
 from upswell.storage.files import (
-    LOCK_NAME,
     RECOVERS,
     create_file,
     directory,
-    faults,
     list_names,
-    lock,
     read_file,
-    refuse_network,
     remove_files,
+    translate_os_errors,
 )
+from upswell.storage.lock import LOCK_NAME, lock
+from upswell.storage.mounts import refuse_network
 
 EXPORT_ID = 0x75707378  # "upsx": no run takes such a file for its state
 _HALF = ".half"  # suffix of a file in the making
@@ -96,7 +95,9 @@ def export_state(state_dir: Path, file: Path) -> Moved:
     StateReader.open(state_dir).close()  # a writer would make a state where there is none
     half = half_of(file)
     with Checkpoint.open(state_dir, SHARDS) as checkpoint:
-        with faults(file, StorageError, "name a file in a directory that can be written"):
+        with translate_os_errors(
+            file, StorageError, "name a file in a directory that can be written"
+        ):
             half.unlink(missing_ok=True)
             os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         try:
@@ -173,7 +174,7 @@ def _rejects(checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
     for batch in checkpoint.batches():
         if not batch.rejects_bytes or not os.path.lexists(place / rejects_name(batch.number)):
             continue
-        with faults(place, StorageError, RECOVERS), directory(place) as fd:
+        with translate_os_errors(place, StorageError, RECOVERS), directory(place) as fd:
             content = read_file(rejects_name(batch.number), fd)
         if not is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
             raise StorageError(
@@ -185,7 +186,7 @@ def _rejects(checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
 
 def _name(half: Path, final: Path) -> int:
     """Give a whole file its name, never over another; its length. Durable when it returns."""
-    with faults(final, StorageError, RECOVERS), directory(half.parent) as fd:
+    with translate_os_errors(final, StorageError, RECOVERS), directory(half.parent) as fd:
         file = syscalls.open(half.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd)
         try:
             syscalls.fsync(file)
@@ -211,7 +212,7 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
         _check_content(source, file)
         make_directory(state_dir)
         refuse_network(state_dir, "the state directory", OutputUnwritable)
-        with faults(state_dir, StorageError, RECOVERS):
+        with translate_os_errors(state_dir, StorageError, RECOVERS):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
             told = engine_of(shards) | _note([*_exported_by(source), str(file.absolute())])
@@ -227,7 +228,7 @@ def _check_header(file: Path) -> None:
             f"{escape(str(file))}: there is no such file",
             "name one that `upswell state export` wrote",
         )
-    with faults(file, StorageError, RECOVERS), file.open("rb") as opened:
+    with translate_os_errors(file, StorageError, RECOVERS), file.open("rb") as opened:
         header = opened.read(_HEADER_BYTES)
     if header[:16] != _MAGIC or int.from_bytes(header[68:72]) != EXPORT_ID:
         raise ConfigError(
@@ -252,7 +253,7 @@ def _check_content(db: sqlite3.Connection, file: Path) -> None:
 def _import(source: sqlite3.Connection, state_dir: Path, told: Mapping[str, str]) -> Moved:
     """Under the state's lock: fill the directory, the database last. ``told``: of its ``meta``."""
     half = state_dir / _IMPORTED
-    with faults(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
+    with translate_os_errors(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
         _refuse_other(state_dir, set(list_names(fd)))
         remove_files([_IMPORTED], fd)
         create_file(_IMPORTED, fd, b"", 0o600)

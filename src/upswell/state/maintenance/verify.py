@@ -31,7 +31,7 @@ from upswell.state.connection import DAMAGED_HINT, RESTORE_HINT
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, read_shard_file
-from upswell.storage.files import RECOVERS, directory, faults, read_file
+from upswell.storage.files import RECOVERS, directory, read_file, translate_os_errors
 from upswell.storage.lock import holder
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
@@ -257,7 +257,7 @@ def _shard_files(reader: StateReader) -> Iterator[str]:
     """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
     for file in reader.shard_files():
         try:
-            with faults(reader.ledger_dir, StorageError, RECOVERS):
+            with translate_os_errors(reader.ledger_dir, StorageError, RECOVERS):
                 read_shard_file(reader.ledger_dir, file)
         except DamagedShard as error:
             if file in reader.shard_files():  # else a run has replaced it meanwhile
