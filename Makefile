@@ -224,7 +224,7 @@ pex: dist/upswell.pex ## dist/upswell.pex: the one-file deliverable, wheel and d
 
 # --venv and --sh-boot: from the second start on it is as quick as an installed command.
 dist/upswell.pex: .make/wheel constraints.txt
-	@$(BIN)/python -m pex "$$(echo dist/upswell-*.whl)[dashboard]" --constraints constraints.txt --no-build \
+	@$(BIN)/python -m pex "$$(echo dist/upswell-*.whl)[dashboard,metrics]" --constraints constraints.txt --no-build \
 		--interpreter-constraint 'CPython>=3.11' --python-shebang '/usr/bin/env python3' \
 		--venv prepend --sh-boot --script upswell --output-file $@
 

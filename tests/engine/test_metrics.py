@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support.command import ROOT, Upswell
+from support.command import ROOT, Upswell, clean_environment
 from support.inputs import DIALS, RECORDS, write, write_inputs
 from support.running import Running
 from upswell import kernel
@@ -134,7 +135,7 @@ def test_a_run_that_waits_for_its_reference_is_not_ready(tmp_path: Path) -> None
     os.utime(tmp_path / "rules" / "RULES.csv")
     run = Served(tmp_path, *paths, "--settle-s", "30")
     try:
-        assert (503, "starting: nothing was looked at yet\n") == run.get("/readyz")
+        assert (503, "starting: DATA was not scanned yet\n") == run.get("/readyz")
         assert (200, "alive\n") == run.get("/healthz")
         assert "upswell_lines_total" not in run.get("/metrics")[1]
     finally:
@@ -278,6 +279,27 @@ def test_a_second_start_is_told_of_the_run_not_of_its_port(
     assert f"process {served.process.pid}," in done.stderr
 
 
+def test_without_its_package_the_start_says_which(tmp_path: Path) -> None:
+    """A run with --metrics and without the extra names it, and begins nothing."""
+    without = (
+        "import sys\nsys.modules['prometheus_client'] = None\n"
+        "from upswell.cli.main import main\nmain()"
+    )
+    words = [*write_inputs(tmp_path), "--once", "--metrics", "127.0.0.1:0"]
+    done = subprocess.run(
+        [sys.executable, "-c", without, *words],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 78 == done.returncode
+    assert "pip install 'upswell[metrics]'" in done.stderr
+    assert [".upswell"] == [path.name for path in (tmp_path / "out").iterdir()]
+
+
 VERSIONS = Versions("a" * 64, "b" * 64)
 
 
@@ -337,7 +359,7 @@ def test_a_strange_name_forges_no_figure(tmp_path: Path) -> None:
     text = rendered(tmp_path, 'x"} 1\nupswell_ready 0\\')
     lines = [line for line in text.splitlines() if line.startswith("upswell_notifications_total")]
 
-    assert r'upswell_notifications_total{application="x\"} 1\\x0aupswell_ready 0\\"} 12' in lines
+    assert r'upswell_notifications_total{application="x\"} 1\\x0aupswell_ready 0\\"} 12.0' in lines
     assert 2 == len(lines)
     assert set(kernel.OUTCOMES) == set(re.findall(r'lines_total{outcome="(\w+)"}', text))
 

@@ -1,9 +1,11 @@
-"""Figures for Prometheus, and whether a run is alive and ready, over HTTP.
+"""Metrics for Prometheus: what each one is called, and how a run's summary becomes its value.
 
-Owns the names of the figures and the server. The engine hands over what it knows after each turn, as to any listener;
-the server answers out of that copy in threads of its own. So it never touches engine, checkpoint or DATA, a reader
-that is slow or hostile holds up neither the run nor another reader, and an answer is that of one moment. No msisdn is
-ever a label. Counters that the checkpoint keeps go on over restarts.
+Owns the names, types and help texts, and the copy of the summary that they are made of. ``metrics_server`` has the
+HTTP, ``prometheus_client`` the text format; both are loaded with ``--metrics`` alone. The run hands over its summary
+after each turn, as to any listener, and the server answers out of that copy in its own threads. So a scrape never
+touches engine, checkpoint or DATA, a slow or hostile client holds up neither the run nor another client, and all
+values of an answer are of one moment. No msisdn is ever a label. Counters that the checkpoint keeps go on over
+restarts.
 """
 
 import os
@@ -12,10 +14,17 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from prometheus_client import Metric, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 
 from upswell import __version__
 from upswell.config.parsers import split_address
@@ -25,43 +34,48 @@ from upswell.errors import ConfigError
 from upswell.privacy import escape
 
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_PREFIX = "upswell_"
-Labels = Mapping[str, str]
 
 
 class Snapshot(NamedTuple):
-    """What a run knew at the end of a turn; all of it is over the whole state, but what says otherwise."""
+    """A copy of what a run knew at the end of a turn: over all runs of the state, unless a field says otherwise."""
 
     at_s: float
-    """Seconds since the epoch. It stands still while DATA cannot be listed: nothing turns then."""
+    """When it was taken, in seconds since the epoch. Stands still while DATA cannot be listed: no turn ends then."""
     data_away: bool
     lines: Mapping[str, int]
     """By outcome."""
     rejects: Mapping[str, int]
     """By reason."""
     notifications: Mapping[str, int]
-    """By application; 0 for one in force that was not notified yet, so that its first one is an increase."""
+    """By application; 0 for an active one that was not notified yet, so that its first notification is an increase."""
     bytes: int
     batches: int
     files: Mapping[str, int]
-    """In DATA, by state; of a run once those that it read."""
+    """Files in DATA, by state; with ``--once`` the files that the run read."""
     backlog_files: int
     backlog_bytes: int
     committed_at_s: float
     refused_edits: int
     """By this run."""
     out_of_step: Mapping[str, int]
-    """Files missing, late and unusual, as this run told of them."""
+    """Files missing, late and unusual, as reported by this run."""
     standing: Standing
 
 
 class Metrics:
-    """A listener of the engine that serves what it hears. Made before the run, so that a bad address stops a start."""
+    """Serves what it hears as a listener of a run. Made before the run, so that a bad address stops the start."""
 
     def __init__(self, address: str, state_dir: Path, output: Path, stop: threading.Event) -> None:
-        """``stop``: when it is set the run is ready no more.
+        """Listen on the address; nothing is answered before the block is entered.
 
-        Raises ConfigError when the address cannot be listened on.
+        Args:
+            address: HOST:PORT.
+            state_dir: whose disk is measured.
+            output: likewise.
+            stop: once it is set, the run is no longer ready.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
         """
         self._latest: Snapshot | None = None
         self._places = {"state": state_dir, "output": output}
@@ -69,6 +83,7 @@ class Metrics:
         self._began_s = time.time()
         self._batches = 0
         self._commits = [0] * (len(COMMIT_BUCKETS_S) + 1)
+        """By bucket, the last one without an upper bound; not cumulative."""
         self._commits_s = 0.0
         try:
             self._server = MetricsServer(split_address(address), self.render, self.not_ready)
@@ -96,7 +111,7 @@ class Metrics:
         self._server.server_close()
 
     def event(self, event: str, /, **fields: object) -> None:
-        """Nothing: events are for the log."""
+        """Ignore the event: events are for the log output."""
 
     def progress(self, summary: Summary) -> None:
         """Take a copy of what the run knows."""
@@ -125,145 +140,146 @@ class Metrics:
         )
 
     def not_ready(self) -> str:
-        """Why the run is not ready to turn files into notifications; empty when it is."""
+        """Return why the run is not ready to turn files into notifications; empty when it is."""
         if self._stop.is_set():
             return "stopping"
         if self._latest is None:
-            return "starting: nothing was looked at yet"
+            return "starting: DATA was not scanned yet"
         if self._latest.data_away:
             return "DATA cannot be listed: it is tried again"
         return ""
 
     def render(self) -> str:
-        """All figures in Prometheus' text format."""
-        return "".join(f"{line}\n" for line in self._lines())
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self).decode()
 
-    def _lines(self) -> Iterator[str]:
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric with its samples: how ``prometheus_client`` asks for them."""
         now_s, latest = time.time(), self._latest
-        yield from _metric(
-            "build_info", "gauge", "The version that runs.", [({"version": __version__}, 1)]
-        )
-        yield from _one(
-            "ready",
-            "gauge",
-            "1 when files are turned into notifications.",
-            int(not self.not_ready()),
+        yield _gauges("build_info", "The version that runs.", "version", {__version__: 1})
+        yield _gauge(
+            "ready", "1 when files are turned into notifications.", int(not self.not_ready())
         )
         yield from _process(self._began_s)
         yield from _disks(self._places)
         if latest is None:
             return
-        yield from _counted(latest)
+        yield from _counters(latest)
         yield from _standing(latest, now_s)
-        yield from self._commit_lines()
+        yield self._commit_histogram()
 
-    def _commit_lines(self) -> Iterator[str]:
-        name = f"{_PREFIX}commit_duration_seconds"
-        yield f"# HELP {name} How long a commit and its publication took."
-        yield f"# TYPE {name} histogram"
-        commits = 0
+    def _commit_histogram(self) -> Metric:
+        commits, buckets = 0, []
         for bound, number in zip((*COMMIT_BUCKETS_S, "+Inf"), self._commits, strict=True):
             commits += number
-            yield f'{name}_bucket{{le="{bound}"}} {commits}'
-        yield f"{name}_sum {self._commits_s:.6f}"
-        yield f"{name}_count {commits}"
+            buckets.append((str(bound), float(commits)))
+        return HistogramMetricFamily(
+            "upswell_commit_duration_seconds",
+            "How long a commit and its publication took.",
+            buckets=buckets,
+            sum_value=self._commits_s,
+        )
 
 
-def _counted(latest: Snapshot) -> Iterator[str]:
-    """What only grows."""
-    yield from _by("lines_total", "counter", "Lines read, by outcome.", "outcome", latest.lines)
-    yield from _by(
-        "rejects_total", "counter", "Lines rejected, by reason.", "reason", latest.rejects
-    )
-    yield from _by(
-        "notifications_total", "counter", "Records published.", "application", latest.notifications
-    )
-    yield from _one("bytes_total", "counter", "Uncompressed bytes read of DATA.", latest.bytes)
-    yield from _one("batches_total", "counter", "Commits.", latest.batches)
-    yield from _one(
-        "reload_failures_total",
-        "counter",
-        "Edits of SEGMENT and RULES that this run refused.",
-        latest.refused_edits,
-    )
-    for kind, words in (
-        ("missing", "Stamps without a file, as this run noticed."),
-        ("late", "Files that came after one with a higher stamp, as this run noticed."),
-        ("unusual", "Files of unusual size, as this run noticed."),
+def _counters(latest: Snapshot) -> Iterator[Metric]:
+    """Yield what only grows."""
+    for name, words, label, values in (
+        ("lines", "Lines read, by outcome.", "outcome", latest.lines),
+        ("rejects", "Lines rejected, by reason.", "reason", latest.rejects),
+        ("notifications", "Records published.", "application", latest.notifications),
     ):
-        yield from _one(f"{kind}_files_total", "counter", words, latest.out_of_step.get(kind, 0))
+        counter = CounterMetricFamily(f"upswell_{name}", words, labels=[label])
+        for key, value in values.items():
+            counter.add_metric([escape(key)], value)
+        yield counter
+    late = latest.out_of_step
+    for name, words, total in (
+        ("bytes", "Uncompressed bytes read of DATA.", latest.bytes),
+        ("batches", "Commits.", latest.batches),
+        (
+            "reload_failures",
+            "Edits of SEGMENT and RULES that this run refused.",
+            latest.refused_edits,
+        ),
+        ("missing_files", "Stamps without a file, as this run noticed.", late.get("missing", 0)),
+        (
+            "late_files",
+            "Files that came after one with a higher stamp, as this run noticed.",
+            late.get("late", 0),
+        ),
+        ("unusual_files", "Files of unusual size, as this run noticed.", late.get("unusual", 0)),
+    ):
+        yield CounterMetricFamily(f"upswell_{name}", words, total)
 
 
-def _standing(latest: Snapshot, now_s: float) -> Iterator[str]:
-    """What goes up and down."""
+def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
+    """Yield what goes up and down."""
     standing = latest.standing
     waiting_s = max(now_s - standing.oldest_at_s, 0.0) if standing.oldest_at_s else 0.0
-    yield from _by("files", "gauge", "Files in DATA, by state.", "state", latest.files)
-    yield from _one(
+    yield _gauges("files", "Files in DATA, by state.", "state", latest.files)
+    yield _gauge(
         "archive_held_files",
-        "gauge",
         "Finished files that need somebody's hand on their way to the archive.",
         standing.archive_held,
     )
-    yield from _one("backlog_files", "gauge", "Files with something to read.", latest.backlog_files)
-    yield from _one("backlog_bytes", "gauge", "Bytes to read.", latest.backlog_bytes)
-    yield from _one(
+    yield _gauge("backlog_files", "Files with something to read.", latest.backlog_files)
+    yield _gauge("backlog_bytes", "Bytes to read.", latest.backlog_bytes)
+    yield _gauge(
         "oldest_waiting_seconds",
-        "gauge",
         "Since the oldest file of the backlog was changed; 0: none.",
         waiting_s,
     )
-    yield from _one(
-        "last_turn_timestamp_seconds", "gauge", "When the run last ended a turn.", latest.at_s
-    )
-    yield from _one(
+    yield _gauge("last_turn_timestamp_seconds", "When the run last ended a turn.", latest.at_s)
+    yield _gauge(
         "commit_timestamp_seconds",
-        "gauge",
         "When the last commit was made; 0: none yet.",
         latest.committed_at_s,
     )
     if standing.totals is not None and standing.caps is not None:
-        yield from _by(
-            "ledger_entries", "gauge", "Live entries of the ledger, where it is in this process.", "kind",
+        yield _gauges(
+            "ledger_entries",
+            "Live entries of the ledger, where it is in this process.",
+            "kind",
             {"totals": standing.totals, "caps": standing.caps},
-        )  # fmt: skip
-    yield from _metric(
-        "reference_info", "gauge", "The versions in force.",
-        # What is off has no version.
-        [
-            ({"kind": kind, "version": version[:12]}, 1)
-            for kind, version in standing.versions._asdict().items() if version
-        ],
-    )  # fmt: skip
-    yield from _by(
-        "reference_entries", "gauge", "Rules, and dials of the segment and the suppression list, in force.", "kind",
+        )
+    versions = GaugeMetricFamily(
+        "upswell_reference_info", "The versions in force.", labels=["kind", "version"]
+    )
+    for kind, version in standing.versions._asdict().items():
+        if version:  # what is off has none
+            versions.add_metric([kind, version[:12]], 1)
+    yield versions
+    yield _gauges(
+        "reference_entries",
+        "Rules, and dials of the segment and the suppression list, in force.",
+        "kind",
         {"rules": standing.rules, "segment": standing.dials, "suppress": standing.suppressed},
-    )  # fmt: skip
+    )
 
 
-def _process(began_s: float) -> Iterator[str]:
-    """What Prometheus' own clients tell of a process, under their names."""
+def _process(began_s: float) -> Iterator[Metric]:
+    """Yield what Prometheus' own clients tell of a process, under their names.
+
+    Their collector would open a file for each, and tell of open files and virtual memory, too.
+    """
     times = os.times()
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    for name, kind, words, value in (
-        ("start_time_seconds", "gauge", "When the process began.", began_s),
-        ("cpu_seconds_total", "counter", "Processor time.", times.user + times.system),
-        ("resident_memory_bytes", "gauge", "Memory.", pages * os.sysconf("SC_PAGE_SIZE")),
-        ("threads", "gauge", "Threads of Python.", threading.active_count()),
-    ):
-        yield from _metric(f"process_{name}", kind, words, [({}, value)], prefix="")
+    yield GaugeMetricFamily("process_start_time_seconds", "When the process began.", began_s)
+    yield CounterMetricFamily("process_cpu_seconds", "Processor time.", times.user + times.system)
+    yield GaugeMetricFamily(
+        "process_resident_memory_bytes", "Memory.", pages * os.sysconf("SC_PAGE_SIZE")
+    )
+    yield GaugeMetricFamily("process_threads", "Threads of Python.", threading.active_count())
 
 
-def _disks(places: Mapping[str, Path]) -> Iterator[str]:
+def _disks(places: Mapping[str, Path]) -> Iterator[Metric]:
     free = {}
     for name, place in places.items():
         try:
             free[name] = shutil.disk_usage(place).free
         except OSError:
             continue  # it is not made yet
-    yield from _by(
-        "disk_free_bytes", "gauge", "Free on the disk of the state and of OUTPUT.", "place", free
-    )
+    yield _gauges("disk_free_bytes", "Free on the disk of the state and of OUTPUT.", "place", free)
 
 
 def _sum(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
@@ -272,28 +288,13 @@ def _sum(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
     return dict(found)
 
 
-def _one(name: str, kind: str, words: str, value: float) -> Iterator[str]:
-    yield from _metric(name, kind, words, [({}, value)])
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"upswell_{name}", words, value)
 
 
-def _by(name: str, kind: str, words: str, label: str, values: Mapping[str, int]) -> Iterator[str]:
-    yield from _metric(name, kind, words, [({label: key}, n) for key, n in values.items()])
-
-
-def _metric(
-    name: str,
-    kind: str,
-    words: str,
-    samples: Iterable[tuple[Labels, float]],
-    prefix: str = _PREFIX,
-) -> Iterator[str]:
-    yield f"# HELP {prefix}{name} {words}"
-    yield f"# TYPE {prefix}{name} {kind}"
-    for labels, value in samples:
-        told = ",".join(f'{key}="{_quote(text)}"' for key, text in labels.items())
-        yield f"{prefix}{name}{{{told}}} {value}" if told else f"{prefix}{name} {value}"
-
-
-def _quote(text: str) -> str:
-    """A label's value: what RULES calls an application is a stranger's text."""
-    return escape(text).replace("\\", "\\\\").replace('"', '\\"')
+def _gauges(name: str, words: str, label: str, values: Mapping[str, int]) -> Metric:
+    """Return a gauge with one sample for each value of the label."""
+    gauge = GaugeMetricFamily(f"upswell_{name}", words, labels=[label])
+    for key, value in values.items():
+        gauge.add_metric([key], value)
+    return gauge

@@ -3,6 +3,7 @@
 Owns the run's options and what is printed at its end. The engine does the work.
 """
 
+import importlib.util
 import sys
 import threading
 from contextlib import ExitStack
@@ -97,6 +98,7 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
             """What a run does once the state is its own: a second start writes and listens nowhere."""
             diary.begin()
             if settings.metrics is not None:
+                _check_metrics()
                 from upswell.engine.metrics import Metrics
 
                 metrics = Metrics(settings.metrics, settings.state_dir, settings.output, stop)
@@ -109,6 +111,17 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
+
+
+def _check_metrics() -> None:
+    """Raise ConfigError when what --metrics needs is not installed."""
+    if importlib.util.find_spec("prometheus_client") is None:
+        from upswell.errors import ConfigError
+
+        raise ConfigError(
+            "--metrics needs prometheus_client, which is not installed",
+            "run: pip install 'upswell[metrics]', or leave --metrics out",
+        )
 
 
 def _compute(
