@@ -101,7 +101,13 @@ test-rust:
 # Tests of the page want a browser: without Debian's chromium they are skipped.
 # Some tests compute and some wait: these three parts run beside each other, whatever --jobs says.
 test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browser)
-	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target test-campaigns test-rest test-branches
+	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target \
+		timed-test-campaigns timed-test-rest timed-test-branches
+
+# timed-X makes X and adds a line to .make/seconds: how long it took.
+timed-%: | .make
+	@began=$$(date +%s); $(MAKE) --no-print-directory $*; code=$$?; \
+		echo "$$(($$(date +%s) - began)) $*" >>.make/seconds; exit $$code
 
 test-campaigns:
 	@$(BIN)/python -m pytest --quiet -m trust --ignore tests/campaigns/suite/test_branches.py
