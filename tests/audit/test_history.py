@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 
-from support.batches import SHARDS
 from support.command import Upswell, clean_environment
 from support.inputs import DIALS, LONG_AGO_S, RULES, inside, write, write_inputs
 from upswell.audit import history
-from upswell.state import connection, reader
-from upswell.state.checkpoint import Checkpoint
 
 CHEAP = RULES.replace("147", "99")
 WAIT_S = 30.0
@@ -177,29 +174,6 @@ def test_a_running_engine_shows_what_it_refused(upswell: Upswell, tmp_path: Path
 
     assert ["rules", "segment", "rules"] == [edit["kind"] for edit in edits]
     assert [False, True, True] == [edit["in_force"] for edit in edits]
-
-
-def test_a_state_of_before_keeps_its_versions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The edits of an older state are its versions, each from its first batch."""
-    state = tmp_path / "state"
-    with monkeypatch.context() as older:
-        older.setattr(connection, "MIGRATIONS", connection.MIGRATIONS[:1])
-        older.setattr(Checkpoint, "_put_edit", lambda *_: None)
-        older.setattr(
-            reader, "BATCH_COLUMNS", reader.BATCH_COLUMNS.partition(", rejects_digest")[0]
-        )
-        with Checkpoint.open(state, SHARDS) as checkpoint:
-            checkpoint.adopt(6, b"")
-            checkpoint.add_reference("rules", "r1", b"rules", "the words")
-    with Checkpoint.open(state, SHARDS):
-        edits, refused, _ = history.look(state)
-
-    assert [("rules", "r1", "the words", 7, None)] == [
-        (edit.kind, edit.version, edit.words, edit.first_batch, edit.until_batch) for edit in edits
-    ]
-    assert None is refused
 
 
 @contextmanager

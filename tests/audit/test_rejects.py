@@ -12,13 +12,9 @@ import pytest
 from support.child import run
 from support.command import Upswell, clean_environment
 from support.inputs import inside, write, write_inputs
-from upswell import kernel
 from upswell.audit import rejects
 from upswell.audit.rejects import Kept, Wanted
 from upswell.errors import StorageError
-from upswell.state import codec
-from upswell.state.checkpoint import Checkpoint
-from upswell.state.reader import BATCH_COLUMNS
 
 FIRST = (
     b"0126545098,1,315,20200417193743\n"
@@ -231,25 +227,6 @@ def test_a_reject_file_altered_at_the_same_length_is_told(
         f"{first.name} was changed after it was written"
         in two_files("state", "verify", "--output", "out", code=1).stdout
     )
-
-
-def test_of_an_older_state_the_length_is_compared_and_that_is_said(
-    two_files: Upswell, tmp_path: Path
-) -> None:
-    """Its batches have no digest, and their rows the seal that they always had."""
-    with Checkpoint.open(tmp_path / "out" / ".upswell", kernel.SHARDS) as checkpoint:
-        rows = checkpoint.rows(f"SELECT {BATCH_COLUMNS} FROM batch")
-        for row in rows:
-            older = row[: BATCH_COLUMNS.split(", ").index("rejects_digest")]
-            sealed = codec.seal(*older, checkpoint.meta()["state_id"])
-            checkpoint.rows(
-                "UPDATE batch SET rejects_digest = '', seal = ? WHERE number = ?", (sealed, row[0])
-            )
-    done = two_files("rejects", "--output", "out", "--list")
-
-    assert 5 == len(done.stdout.splitlines())
-    assert "by their length alone: 2 reject files that an older version wrote" in done.stderr
-    assert "sound" in two_files("state", "verify", "--output", "out").stdout
 
 
 def test_a_line_that_no_run_wrote_is_an_error() -> None:

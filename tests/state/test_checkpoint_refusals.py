@@ -8,10 +8,10 @@ import pytest
 
 from support.batches import SHARDS, World, made, refused
 from upswell.errors import ConfigError, Locked, StorageError
-from upswell.state import connection
+from upswell.state import connection, migrations
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.connection import Migration
 from upswell.state.maintenance.verify import verify
+from upswell.state.migrations import Migration
 from upswell.state.reader import StateReader
 
 
@@ -85,9 +85,9 @@ def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
 
 def test_older_state_is_brought_up_to_date(state, monkeypatch):
     """The migrations that a state lacks are applied at its next start, each once, and nothing of it is lost."""
-    known = len(connection.MIGRATIONS)
+    known = len(migrations.MIGRATIONS)
     newer = Migration("newer", ("CREATE TABLE more(x INTEGER) STRICT",))
-    monkeypatch.setattr(connection, "MIGRATIONS", (*connection.MIGRATIONS, newer))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, newer))
     with refused(StorageError, "older version"):
         StateReader.open(state)
     for _ in range(2):

@@ -26,7 +26,6 @@ from upswell.errors import ConfigError, Locked, OutputUnwritable, StorageError, 
 from upswell.source.file import STATES, File
 from upswell.state.batch import DroppedRejects
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.codec import seal, seal_file
 from upswell.state.connection import BUSY_S, open_writer
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
@@ -167,7 +166,7 @@ def test_versions_that_no_batch_used_are_dropped(checkpoint):
 
 
 def test_files_that_came_again_are_found(checkpoint):
-    """By stamp, the newest of them, with the sum over all; rows without a repeat are sealed as they always were."""
+    """By stamp, the newest of them, with the sum over all."""
     rows = [
         File(f"DATA_20200417000{at}.csv", "done", f"20200417000{at}", repeats=at)
         for at in (2, 0, 3, 1)
@@ -176,8 +175,6 @@ def test_files_that_came_again_are_found(checkpoint):
     assert [2, 3] == [file.repeats for file in checkpoint.repeated(2)]
     assert 6 == checkpoint.repeats()
     assert rows[1] == checkpoint.file(rows[1].name)
-    assert seal("name", 1) == seal_file(("name", 1, 0))
-    assert seal("name", 1, 2) == seal_file(("name", 1, 2))
 
 
 def test_a_name_that_was_never_seen_is_told(checkpoint):

@@ -144,8 +144,6 @@ class Kept:
         """Reject files that are gone: by keep_rejects_days, or deleted by somebody, as is allowed."""
         self.changed: list[str] = []
         """Reject files that are left out because they are not as they were written, each with the reason."""
-        self.undigested = 0
-        """Reject files that an older version wrote, of which nothing but the length is known."""
         self.cut = 0
         """Lines given of which only the beginning is kept."""
         self._state_dir = state_dir
@@ -175,7 +173,6 @@ class Kept:
             self.changed.append(f"{name}: {error.strerror}")
             return b""
         if is_as_written(content, length, digest):
-            self.undigested += not digest
             return content
         self.changed.append(f"{name}: it was changed after it was written")
         return b""

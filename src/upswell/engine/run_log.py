@@ -38,7 +38,7 @@ class Run(NamedTuple):
     why: str
     """How it ended, in words; empty while it goes on."""
     hint: str
-    """What to do about it; empty when nothing is, and of runs of before this was noted."""
+    """What to do about it; empty when nothing is."""
 
 
 class Diary:

@@ -176,5 +176,5 @@ def digest_of(content: bytes) -> str:
 
 
 def is_as_written(content: bytes, length: int, digest: str) -> bool:
-    """Whether a reject file is the one that its batch wrote; without a digest, as of older states, by the length."""
-    return len(content) == length and digest in ("", digest_of(content))
+    """Return whether a reject file is the one that its batch wrote, of this length and ``digest_of``."""
+    return len(content) == length and digest == digest_of(content)

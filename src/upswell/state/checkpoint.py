@@ -25,7 +25,7 @@ from upswell.reference.application import directory_name
 from upswell.reference.versions import Kind
 from upswell.source.file import File
 from upswell.state.batch import Batch
-from upswell.state.codec import encode_name, seal, seal_file, to_signed
+from upswell.state.codec import encode_name, seal, to_signed
 from upswell.state.connection import BUSY_S, DATABASE, open_writer, storage_errors
 from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, StateReader
 from upswell.state.rows import Archived
@@ -213,14 +213,13 @@ class Checkpoint(StateReader):
         application and msisdn) raises UpswellError and leaves nothing.
         """
         number, versions = batch.number, batch.ranges[0].versions
+        taken_bytes = sum(taken.end - taken.start for taken in batch.ranges)
         with self._transaction():
             self._put_files(batch.files)
             file_ids = self._file_ids({taken.file for taken in batch.ranges})
             values = (
-                number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, versions.rules, versions.segment,
-                batch.lines, sum(taken.end - taken.start for taken in batch.ranges), len(batch.rejects),
-                _json(batch.outcomes), _json(batch.reasons), _now(),
-                digest_of(batch.rejects), versions.suppress, versions.policy,
+                number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, *versions, batch.lines, taken_bytes,
+                len(batch.rejects), digest_of(batch.rejects), _json(batch.outcomes), _json(batch.reasons), _now(),
             )  # fmt: skip
             self._db.execute(
                 f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",
@@ -247,7 +246,7 @@ class Checkpoint(StateReader):
             )
             self._put_notifications(batch, batch.notifications, control=False)
             self._put_notifications(batch, batch.control, control=True)
-            self._put_totals(batch, values[7])
+            self._put_totals(batch, taken_bytes)
             self._prune(batch)
             for kind, version in versions._asdict().items():
                 self._db.execute(
@@ -348,7 +347,7 @@ class Checkpoint(StateReader):
                 None if file.first_record is None else to_signed(file.first_record), int(file.late),
                 file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons), file.repeats,
             )  # fmt: skip
-            rows.append((*values, seal_file(values)))
+            rows.append((*values, seal(*values)))
         self._db.executemany(
             f"INSERT INTO file({FILE_COLUMNS}, seal) VALUES ({'?,' * FILE_COLUMNS.count(', ')}?,?)"
             f" ON CONFLICT(name) DO UPDATE SET {_FILE_UPDATES}",
@@ -395,7 +394,7 @@ class Checkpoint(StateReader):
         if gone.rowcount:
             self._put_meta({"pruned_before": str(before)})
 
-    def _put_totals(self, batch: Batch, taken_bytes: object) -> None:
+    def _put_totals(self, batch: Batch, taken_bytes: int) -> None:
         rows: list[tuple[str, str, object]] = [
             ("", "batches", 1), ("", "lines", batch.lines), ("", "bytes", taken_bytes)
         ]  # fmt: skip

@@ -5,7 +5,6 @@ Owns these encodings; runs no query. What was encoded decodes to the same value.
 
 import os
 import zlib
-from collections.abc import Sequence
 
 
 def seal(*values: object) -> int:
@@ -20,11 +19,6 @@ def seal(*values: object) -> int:
             content = repr(value).encode("utf-8", "backslashreplace")
             parts += (b"%d," % len(content), content)
     return zlib.crc32(b"".join(parts), crc)
-
-
-def seal_file(values: Sequence[object]) -> int:
-    """The seal of a file's row: its last value, the repeats, counts once there are any, as older rows have none."""
-    return seal(*values) if values[-1] else seal(*values[:-1])
 
 
 def encode_name(name: str) -> str | bytes:

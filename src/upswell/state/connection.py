@@ -1,8 +1,8 @@
-"""The checkpoint's database: its tables, how they came about, and how a connection to it is made.
+"""Connections to the checkpoint's database.
 
-Owns the migrations, the pragmas and the translation of SQLite's errors into ours. Reads and writes no rows but those
-of ``migration``. Every connection is made here, so each has the same guarantees: a commit is on disk when it returns,
-and a damaged page is an error, not an answer.
+Owns the pragmas and the translation of SQLite's errors into ours. It never reads or writes a row. Every connection is
+made here, so each has the same guarantees: a commit is on disk when it returns, and a damaged page is an error, not an
+answer.
 """
 
 import contextlib
@@ -10,24 +10,18 @@ import os
 import sqlite3
 import stat
 import urllib.parse
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from upswell.errors import ConfigError, Locked, StorageError, UpswellError
 from upswell.privacy import escape
-from upswell.state.codec import seal
+from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse_newer
 from upswell.storage.files import RECOVERS, next_step, sync_directory
 
 DATABASE = "checkpoint.db"
-APPLICATION_ID = 0x75707377  # "upsw"
 EXPORTED = "exported"
 """Of ``meta``: the files that the state was written to, or was made of; see ``transfer.exported``."""
-STATE_ID = "state_id"
-"""The entry of ``meta`` that no other state has: batches are sealed with it."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables
 RESTORE_HINT = (
     "restore a backup of the state together with its OUTPUT, or begin a new state over this OUTPUT with --state,"
@@ -38,151 +32,6 @@ _PAGE_BYTES = 8192
 _CACHE_KIB = 8192  # as fast as 64 MiB, which a long run fills: the system caches the file, too
 _WAL_BYTES_KEPT = 64 << 20  # a longer write-ahead log is cut back when it starts again
 BUSY_S = 5.0
-
-
-class Migration(NamedTuple):
-    """One step of the schema: applied once, in a transaction of its own."""
-
-    name: str
-    statements: tuple[str, ...]
-
-
-MIGRATIONS = (
-    Migration(
-        "first",
-        (
-            "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, seal INTEGER NOT NULL)"
-            " STRICT, WITHOUT ROWID",
-            """CREATE TABLE batch(
-                number INTEGER PRIMARY KEY, stamp TEXT NOT NULL, newest_stamp TEXT NOT NULL,
-                day_open INTEGER NOT NULL, rules_version TEXT NOT NULL, segment_version TEXT NOT NULL,
-                lines INTEGER NOT NULL, bytes INTEGER NOT NULL, rejects_bytes INTEGER NOT NULL,
-                outcomes TEXT NOT NULL, reasons TEXT NOT NULL, committed_at TEXT NOT NULL, seal INTEGER NOT NULL
-            ) STRICT""",
-            # A name that is no UTF-8 is kept as bytes, hence ANY.
-            """CREATE TABLE file(
-                id INTEGER PRIMARY KEY, name ANY NOT NULL UNIQUE, state TEXT NOT NULL, stamp TEXT NOT NULL,
-                reason TEXT NOT NULL, detail TEXT NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-                mtime_ns INTEGER NOT NULL, "offset" INTEGER NOT NULL, newlines INTEGER NOT NULL,
-                digest INTEGER NOT NULL, tail INTEGER NOT NULL, content_bytes INTEGER NOT NULL,
-                content_digest INTEGER NOT NULL, first_record INTEGER, late INTEGER NOT NULL,
-                rejects_kept_bytes INTEGER NOT NULL, lines INTEGER NOT NULL, outcomes TEXT NOT NULL,
-                reasons TEXT NOT NULL, seal INTEGER NOT NULL
-            ) STRICT""",
-            "CREATE INDEX file_state ON file(state)",
-            "CREATE INDEX file_first_record ON file(first_record) WHERE first_record IS NOT NULL",
-            """CREATE TABLE log(
-                batch INTEGER NOT NULL REFERENCES batch, sequence INTEGER NOT NULL,
-                file INTEGER NOT NULL REFERENCES file, stamp TEXT NOT NULL, from_byte INTEGER NOT NULL,
-                to_byte INTEGER NOT NULL, newest_stamp TEXT NOT NULL, PRIMARY KEY(batch, sequence)
-            ) STRICT, WITHOUT ROWID""",
-            """CREATE TABLE dropped_rejects(
-                batch INTEGER NOT NULL REFERENCES batch, sequence INTEGER NOT NULL, lines INTEGER NOT NULL,
-                from_byte INTEGER NOT NULL, to_byte INTEGER NOT NULL, PRIMARY KEY(batch, sequence)
-            ) STRICT, WITHOUT ROWID""",
-            "CREATE TABLE application(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-            " directory TEXT NOT NULL UNIQUE) STRICT",
-            # No references here: these rows come by the million, and the commit writes their parents itself.
-            """CREATE TABLE notification(
-                day INTEGER NOT NULL, application INTEGER NOT NULL, msisdn TEXT NOT NULL, batch INTEGER NOT NULL,
-                sequence INTEGER NOT NULL, byte INTEGER NOT NULL, raw BLOB NOT NULL,
-                PRIMARY KEY(day, application, msisdn)
-            ) STRICT, WITHOUT ROWID""",
-            """CREATE TABLE notified_total(
-                day INTEGER NOT NULL, application INTEGER NOT NULL REFERENCES application, lines INTEGER NOT NULL,
-                PRIMARY KEY(day, application)
-            ) STRICT, WITHOUT ROWID""",
-            """CREATE TABLE staged(
-                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
-                length INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(batch, application)
-            ) STRICT, WITHOUT ROWID""",
-            """CREATE TABLE total(
-                kind TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY(kind, name)
-            ) STRICT, WITHOUT ROWID""",
-            """CREATE TABLE reference(
-                id INTEGER PRIMARY KEY, kind TEXT NOT NULL, version TEXT NOT NULL, content BLOB NOT NULL,
-                digest BLOB NOT NULL, note TEXT NOT NULL, taken_at TEXT NOT NULL, first_batch INTEGER,
-                UNIQUE(kind, version)
-            ) STRICT""",
-            "CREATE TABLE ledger_base(shard INTEGER PRIMARY KEY, batch INTEGER NOT NULL, content BLOB NOT NULL,"
-            " seal INTEGER NOT NULL) STRICT",
-            "CREATE TABLE ledger_delta(batch INTEGER PRIMARY KEY, content BLOB NOT NULL, seal INTEGER NOT NULL)"
-            " STRICT",
-        ),
-    ),
-    Migration(
-        "answers",
-        (
-            # What a version was taken over again for is lost in `reference`, and a refused edit never came there.
-            """CREATE TABLE edit(
-                id INTEGER PRIMARY KEY,
-                kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'suppress', 'policy', 'refused')),
-                version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
-            ) STRICT""",
-            """INSERT INTO edit(kind, version, first_batch, words, at)
-                SELECT kind, version, coalesce(first_batch, (SELECT max(number) + 1 FROM batch),
-                    (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'first_batch'), 1), note, taken_at
-                FROM reference ORDER BY taken_at, id""",
-            "CREATE INDEX file_stamp ON file(stamp)",
-            # Not part of a row's seal while it is 0, so that the rows of before keep theirs.
-            "ALTER TABLE file ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
-            "CREATE INDEX file_repeats ON file(repeats) WHERE repeats > 0",
-            # The same with a batch's row while it is empty.
-            "ALTER TABLE batch ADD COLUMN rejects_digest TEXT NOT NULL DEFAULT ''",
-            # The ledger of a run on a cluster lies in files beside the database: those that are named here.
-            """CREATE TABLE shard_file(
-                shard INTEGER NOT NULL, batch INTEGER NOT NULL, kind TEXT NOT NULL CHECK(kind IN ('base', 'delta')),
-                name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, digest INTEGER NOT NULL, seal INTEGER NOT NULL,
-                PRIMARY KEY(shard, batch)
-            ) STRICT, WITHOUT ROWID""",
-        ),
-    ),
-    Migration(
-        "archive",
-        (
-            """CREATE TABLE archived(
-                file INTEGER PRIMARY KEY REFERENCES file ON DELETE CASCADE,
-                state TEXT NOT NULL CHECK(state IN ('moving', 'moved', 'grew', 'taken'))
-            ) STRICT""",
-            "CREATE INDEX archived_open ON archived(state) WHERE state <> 'moved'",
-        ),
-    ),
-    Migration(
-        "policies",
-        (
-            "ALTER TABLE batch ADD COLUMN suppress_version TEXT NOT NULL DEFAULT ''",
-            "ALTER TABLE batch ADD COLUMN policy_version TEXT NOT NULL DEFAULT ''",
-            # Rows of the control group stand among the others, so that one key keeps both at one a day.
-            "ALTER TABLE notification ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
-            """CREATE TABLE control_total(
-                day INTEGER NOT NULL, application INTEGER NOT NULL REFERENCES application, lines INTEGER NOT NULL,
-                PRIMARY KEY(day, application)
-            ) STRICT, WITHOUT ROWID""",
-            # Who was forgotten is known by a hash whose key goes with the days that it is needed for.
-            """CREATE TABLE forgetting(
-                id INTEGER PRIMARY KEY, hash_key BLOB, people INTEGER NOT NULL, first_batch INTEGER NOT NULL,
-                until_day INTEGER NOT NULL, until_batch INTEGER, at TEXT NOT NULL
-            ) STRICT""",
-            """CREATE TABLE forgotten(
-                forgetting INTEGER NOT NULL REFERENCES forgetting, hash INTEGER NOT NULL,
-                PRIMARY KEY(forgetting, hash)
-            ) STRICT, WITHOUT ROWID""",
-            """CREATE TABLE forgotten_lines(
-                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
-                control INTEGER NOT NULL, day INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL,
-                PRIMARY KEY(batch, application, control, day)
-            ) STRICT, WITHOUT ROWID""",
-            "ALTER TABLE staged RENAME TO staged_before",
-            """CREATE TABLE staged(
-                batch INTEGER NOT NULL REFERENCES batch, application INTEGER NOT NULL REFERENCES application,
-                control INTEGER NOT NULL, length INTEGER NOT NULL, digest BLOB NOT NULL,
-                PRIMARY KEY(batch, application, control)
-            ) STRICT, WITHOUT ROWID""",
-            "INSERT INTO staged SELECT batch, application, 0, length, digest FROM staged_before",
-            "DROP TABLE staged_before",
-        ),
-    ),
-)
 
 
 def open_writer(state_dir: Path) -> sqlite3.Connection:
@@ -214,7 +63,7 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
                 _pragma(db, name, value, expected)
             if unclean:
                 _quick_check(db, path)
-            _migrate(db)
+            migrate(db)
         except BaseException:
             db.close()
             raise
@@ -239,7 +88,7 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
             _pragma(db, "query_only", 1, 1)
             for name, value in _SAFETY_PRAGMAS:
                 _pragma(db, name, value)
-            if _pragma(db, "user_version") < len(MIGRATIONS):
+            if not is_current(db):
                 raise StorageError(
                     f"the state {escape(str(path))} is of an older version, or was never begun",
                     "start a run with this version first: it brings the state up to date",
@@ -371,37 +220,10 @@ def _check_identity(db: sqlite3.Connection, path: Path) -> None:
             f"{escape(str(path))} is a database, but not a state of Upswell",
             "check --output and --state, or move the file away",
         )
-    if version > len(MIGRATIONS):
-        raise ConfigError(
-            f"the state {escape(str(path))} was written by a newer version (schema {version}, known {len(MIGRATIONS)})",
-            "use that version or a later one",
-        )
+    refuse_newer(db, f"the state {escape(str(path))}")
 
 
 def _quick_check(db: sqlite3.Connection, path: Path) -> None:
     rows = db.execute("PRAGMA quick_check(1)").fetchall()
     if rows != [("ok",)]:
         raise damaged(path, "its pages do not fit together")
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    for number in range(_pragma(db, "user_version") + 1, len(MIGRATIONS) + 1):
-        migration = MIGRATIONS[number - 1]
-        db.execute("BEGIN IMMEDIATE")
-        if number == 1:
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(
-                "CREATE TABLE migration(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)"
-                " STRICT"
-            )
-        for statement in migration.statements:
-            db.execute(statement)
-        if number == 1:
-            identity = str(uuid.uuid4())
-            db.execute(
-                "INSERT INTO meta VALUES (?, ?, ?)", (STATE_ID, identity, seal(STATE_ID, identity))
-            )
-        applied_at = datetime.now(UTC).isoformat(timespec="seconds")
-        db.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, migration.name, applied_at))
-        db.execute(f"PRAGMA user_version = {number}")
-        db.execute("COMMIT")

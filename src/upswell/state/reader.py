@@ -24,8 +24,9 @@ from upswell.source.file import STATES, File, State
 from upswell.source.listing import show_name
 from upswell.state import ledger_directory
 from upswell.state.batch import DroppedRejects, LogRange
-from upswell.state.codec import decode_name, encode_name, seal, seal_file, to_signed, to_unsigned
-from upswell.state.connection import DATABASE, STATE_ID, damaged, open_reader, storage_errors
+from upswell.state.codec import decode_name, encode_name, seal, to_signed, to_unsigned
+from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
+from upswell.state.migrations import STATE_ID
 from upswell.state.rows import (
     CommittedBatch,
     ForgottenLines,
@@ -41,13 +42,14 @@ FILE_COLUMNS = (
     " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons, repeats"
 )
 BATCH_COLUMNS = (
-    "number, stamp, newest_stamp, day_open, rules_version, segment_version, lines, bytes, rejects_bytes, outcomes,"
-    " reasons, committed_at, rejects_digest, suppress_version, policy_version"
+    "number, stamp, newest_stamp, day_open, rules_version, segment_version, suppress_version, policy_version, lines,"
+    " bytes, rejects_bytes, rejects_digest, outcomes, reasons, committed_at"
 )
 _COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
 _UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
 _LATE = _COLUMNS.index("late")
 _COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
+_KINDS = len(Versions._fields)
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
 _ANY_BATCH = _ANY_SHARD = 2**62
@@ -63,8 +65,8 @@ class StateReader:
         self.state_dir = state_dir
         self.path = state_dir / DATABASE
         self._db = db
-        self._state_id: tuple[str, ...] | None = None
-        """Read when it is needed; states that were begun without one have none."""
+        self._state_id = ""
+        """Read when it is needed."""
 
     @classmethod
     def open(cls, state_dir: Path) -> Self:
@@ -413,18 +415,16 @@ class StateReader:
         return ShardFile._make([*values[:-1], to_unsigned(values[-1])])
 
     def seal_batch(self, values: Sequence[object]) -> int:
-        """The seal of a batch's row in this state, without the empty values at its end: older rows have none.
+        """The seal of a batch's row in this state.
 
         The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
         sound, but never published here.
         """
-        if self._state_id is None:
-            found = self.rows("SELECT value FROM meta WHERE key = ?", (STATE_ID,))
-            self._state_id = tuple(value for (value,) in found)
-        values = list(values)
-        while values[-1] == "":
-            values.pop()
-        return seal(*values, *self._state_id)
+        if not self._state_id:
+            found = self.meta()
+            self._check(STATE_ID in found, "the identity of the state")
+            self._state_id = found[STATE_ID]
+        return seal(*values, self._state_id)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
@@ -438,18 +438,18 @@ class StateReader:
     def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
         *values, sealed = row
         self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
-        number, stamp, newest, day_open, rules, segment, *numbers = values
-        lines, taken, rejects, outcomes, reasons, at, digest, suppress, policy = numbers
-        versions = Versions(rules, segment, suppress, policy)
+        number, stamp, newest, day_open, *rest = values
+        versions = Versions(*rest[:_KINDS])
+        lines, taken, rejects, digest, outcomes, reasons, at = rest[_KINDS:]
         return CommittedBatch(
-            number, stamp, newest, day_open, versions, lines, taken, rejects,
-            json.loads(outcomes), json.loads(reasons), at, digest,
+            number, stamp, newest, day_open, versions, lines, taken, rejects, digest,
+            json.loads(outcomes), json.loads(reasons), at,
         )  # fmt: skip
 
     def _file(self, row: tuple[Any, ...]) -> File:
         *values, sealed = row
         name = decode_name(values[0])
-        self._check(sealed == seal_file(values), "the row of a file")
+        self._check(sealed == seal(*values), "the row of a file")
         values[0] = name
         for at in _UNSIGNED:
             values[at] = None if values[at] is None else to_unsigned(values[at])

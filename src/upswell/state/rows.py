@@ -32,12 +32,12 @@ class CommittedBatch(NamedTuple):
     """Uncompressed bytes of DATA that it took."""
     rejects_bytes: int
     """Length of its reject file; 0 when it has none."""
+    rejects_digest: str
+    """SHA-256 of its reject file, hex; "" when it has none."""
     outcomes: dict[str, int]
     reasons: dict[str, int]
     committed_at: str
     """UTC, ISO 8601."""
-    rejects_digest: str
-    """SHA-256 of its reject file, hex; "" when it has none, or when an older version wrote it."""
 
 
 class Place(NamedTuple):

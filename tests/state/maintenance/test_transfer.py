@@ -188,12 +188,6 @@ def test_a_state_that_was_imported_knows_of_the_files_of_the_one_that_was_export
     assert [str(place.root / name) for name in ("first", "second", "moved")] == known
 
 
-def test_a_file_that_an_older_version_noted_is_known() -> None:
-    """It wrote the path of the last one alone, whatever is in it."""
-    assert ["/a [b]\n"] == transfer.exported({"exported": "/a [b]\n"})
-    assert [] == transfer.exported({})
-
-
 def fail(*_: object) -> None:
     """Be the step at which a run was cut off."""
     raise StorageError("cut off", "go on")

@@ -14,7 +14,7 @@ from upswell.audit.labels import REASON_WORDS
 from upswell.audit.replay.differences import Key, of_caps, of_totals
 from upswell.audit.replay.forgotten import Forgotten
 from upswell.audit.replay.not_taken import untaken
-from upswell.audit.replay.replay import CAPS_FORGOTTEN, Past, remember
+from upswell.audit.replay.replay import Past, remember
 from upswell.audit.replay.timeline import Entry, Explanation, Lines, Quoted, Told
 from upswell.errors import UsageError
 from upswell.output.names import place_of
@@ -330,8 +330,6 @@ class _Explaining:
             self.found.unproven.append(f"{_KEY_GONE}: totals are not compared")
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
-        if not self.past.adopted_known:
-            self.found.unproven.append(CAPS_FORGOTTEN)
         return bool(self.found.unproven)
 
     def _kept(self) -> Iterator[Sent]:

@@ -16,7 +16,6 @@ from upswell.audit.replay.differences import of_counts, of_ledgers, of_notificat
 from upswell.audit.replay.forgotten import Forgotten
 from upswell.audit.replay.output_check import strangers
 from upswell.audit.replay.replay import (
-    CAPS_FORGOTTEN,
     Past,
     References,
     Replay,
@@ -303,9 +302,6 @@ class _Reconciliation:
             else:
                 self.found.differences.append(sentence)
             proven = min(proven, self.first_ranges[name])
-        if not self.past.adopted_known:
-            self.found.unproven.append(CAPS_FORGOTTEN)
-            proven = 0
         blind = list(self.forgotten.sentences())
         self.found.unproven += blind
         if blind:
@@ -409,7 +405,7 @@ class _Reconciliation:
         known = Counter(file.outcomes)
         if sum(known.values()) != file.lines:
             return False
-        if self.replay.lost or not self.past.adopted_known or self.forgotten.blind:
+        if self.replay.lost or self.forgotten.blind:
             known, again = _without_ledger(known), _without_ledger(again)
         return +known == +again
 

@@ -15,7 +15,6 @@ from upswell import kernel
 from upswell.config.settings import threads_default
 from upswell.errors import InputMissing, StorageError
 from upswell.kernel import (
-    SHARDS,
     Clock,
     Found,
     Ledger,
@@ -77,8 +76,6 @@ class Past(NamedTuple):
     """The state keeps no notifications of earlier days; 0: it keeps all."""
     forgettings: tuple[Forgetting, ...]
     """Who was forgotten, as far as that is known."""
-    adopted_known: bool
-    """False: the state was begun over another's OUTPUT so long ago that it no longer knows all those caps."""
 
     @property
     def last_batch(self) -> int:
@@ -137,7 +134,6 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
             meta, last, totals = reader.meta(), reader.last(), reader.totals()
             first = int(meta.get("first_batch", "1"))
             rows = reader.ledger_rows() if ledger else reader.ledger_rows(first - 1)
-            ((shards,),) = reader.rows("SELECT count(*) FROM ledger_base")
             taken_rows = reader.taken_rows()
             names = {number: name for name, number in reader.applications().items()}
             forgettings = tuple(reader.forgettings())
@@ -153,13 +149,6 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
             if not looks_left or reader.last() == last:
                 raise
     adopted = [(batch, delta) for batch, delta in parts.deltas if batch < first]
-    # States of before kept the delta only until each shard had a base.
-    known = (
-        "first_batch" not in meta
-        or bool(adopted)
-        or meta.get("adopted_bytes") == "0"
-        or shards < SHARDS
-    )
     place = data or Path(meta.get("data", ""))
     if not place.is_dir():
         raise InputMissing(
@@ -188,7 +177,6 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
         adopted=LedgerParts([], adopted),
         pruned_before=int(meta.get("pruned_before", "0")),
         forgettings=forgettings,
-        adopted_known=known,
     )
 
 
@@ -438,9 +426,6 @@ GONE = "is no longer in DATA"
 SHORT = "is shorter than what was taken of it"
 CHANGED = "holds other bytes than were taken of it"
 _UNREADABLE = "cannot be read"
-CAPS_FORGOTTEN = (
-    "the state was begun over another's OUTPUT, and no longer knows all the caps that it took over"
-)
 _PROBLEMS: Mapping[str, str] = {
     "gone": GONE,
     "short": SHORT,

@@ -362,16 +362,12 @@ def _tell(found: WhatIf, past: Past, replay: Replay, days: Days) -> None:
         f"{show_name(name)} {why}: counts of all scenarios lack what hangs on it"
         for name, why in sorted(replay.lost.items())
     ]
-    if not past.adopted_known:
-        found.notes.append(
-            "the caps that this state took over are no longer known: counts may be too high"
-        )
     counted: Counter[str] = Counter()
     for (day, application), lines in past.notified.items():
         if days.has(day):
             counted[application] += lines
     again = {name: len(sent) for name, sent in found.scenarios[0].sent.items()}
-    if dict(+counted) != again and not replay.lost and past.adopted_known:
+    if dict(+counted) != again and not replay.lost:
         is_blind = any(one.key is None for one in past.forgettings)
         found.notes.append(
             "what was sent is not what its replay gives: "

@@ -96,10 +96,6 @@ def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str
         yield f"left out what stood in {plural(kept.removed, 'reject file')} deleted since"
     for what in kept.changed:
         yield f"left out {what}"
-    if kept.undigested:
-        yield (
-            f"compared by their length alone: {plural(kept.undigested, 'reject file')} that an older version wrote"
-        )
     if raw and kept.cut:
         yield (
             f"not whole: {plural(kept.cut, 'line')} too long to be kept beyond the first 4096 bytes"

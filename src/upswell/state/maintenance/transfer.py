@@ -21,16 +21,15 @@ from upswell.privacy import escape
 from upswell.state.checkpoint import Checkpoint, make_directory
 from upswell.state.codec import seal
 from upswell.state.connection import (
-    APPLICATION_ID,
     DATABASE,
     EXPORTED,
-    MIGRATIONS,
     connect,
     storage_errors,
 )
 from upswell.state.identity import EMBEDDED, ENGINE_KEYS, SPARK, engine_of
 from upswell.state.ledger_directory import DIRECTORY, SHARD_COUNTS
 from upswell.state.ledger_formats import to_bases
+from upswell.state.migrations import APPLICATION_ID, refuse_newer
 from upswell.state.reader import StateReader
 from upswell.storage import syscalls
 from upswell.storage.files import (
@@ -115,9 +114,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
 
 def exported(meta: Mapping[str, str]) -> list[str]:
     """The files that a state was written to, or was made of; some may be gone, and one may never have been made."""
-    known = meta.get(EXPORTED, "[]")
-    # A path, and no list of them, is an older version's: the last one alone.
-    return [known] if known.startswith("/") else list(json.loads(known))
+    return list(json.loads(meta.get(EXPORTED, "[]")))
 
 
 def half_of(file: Path) -> Path:
@@ -238,12 +235,7 @@ def _check_header(file: Path) -> None:
 
 
 def _check_content(db: sqlite3.Connection, file: Path) -> None:
-    ((version,),) = db.execute("PRAGMA user_version").fetchall()
-    if version > len(MIGRATIONS):
-        raise ConfigError(
-            f"{escape(str(file))} was written by a newer version (schema {version}, known {len(MIGRATIONS)})",
-            "use that version or a later one",
-        )
+    refuse_newer(db, escape(str(file)))
     if db.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]:
         raise StorageError(
             f"{escape(str(file))} is damaged: its pages do not fit together", "export it again"
