@@ -215,17 +215,19 @@ def test_digest_continues_and_first_record_is_found(tmp_path: Path) -> None:
         head = kernel.crc64(content[:100])
 
         assert (kernel.crc64(content), len(content) - 100) == kernel.digest(
-            bytes(path), packed, 100, 1 << 40, head
+            bytes(path), 100, 1 << 40, head, compressed=packed
         )
-        assert (head, 0) == kernel.digest(bytes(path), packed, len(content), 1 << 40, head)
-        found = kernel.first_record(bytes(path), packed, len(content), DAY_MAX)
+        assert (head, 0) == kernel.digest(
+            bytes(path), len(content), 1 << 40, head, compressed=packed
+        )
+        found = kernel.first_record(bytes(path), len(content), DAY_MAX, compressed=packed)
         assert (kernel.crc64(LINE[:-1]), len(content) - len(LINE)) == found
-        assert kernel.first_record(bytes(path), packed, 300_000, DAY_MAX) is None
+        assert kernel.first_record(bytes(path), 300_000, DAY_MAX, compressed=packed) is None
     with pytest.raises(FileNotFoundError):
-        kernel.digest(bytes(tmp_path / "missing"), False, 0, 1, 0)
+        kernel.digest(bytes(tmp_path / "missing"), 0, 1, 0, compressed=False)
     path.write_bytes(b"\x1f\x8b nonsense")
     with pytest.raises(ValueError, match=r"gzip|header|stream|deflate|data"):
-        kernel.digest(bytes(path), True, 0, 1 << 40, 0)
+        kernel.digest(bytes(path), 0, 1 << 40, 0, compressed=True)
 
 
 def test_examples_for_the_summary(tmp_path: Path) -> None:

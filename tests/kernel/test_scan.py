@@ -45,7 +45,7 @@ def test_paths_agree_on_hostile_lines(seed: int, lines: int, dirty: float, first
 
     expected = by_reference(data, first)
     for path in kernel.PATHS:
-        assert expected == kernel.parse_lines(data, first, DAY_MAX, path), path
+        assert expected == kernel.parse_lines(data, DAY_MAX, path, first=first), path
 
 
 @given(
@@ -55,7 +55,7 @@ def test_paths_agree_on_any_bytes(data: bytes) -> None:
     """No bytes at all make a path differ from the reference."""
     expected = by_reference(data, True)
     for path in kernel.PATHS:
-        assert expected == kernel.parse_lines(data, True, DAY_MAX, path), path
+        assert expected == kernel.parse_lines(data, DAY_MAX, path, first=True), path
 
 
 @pytest.mark.parametrize("path", kernel.PATHS)
@@ -67,7 +67,7 @@ def test_every_byte_at_every_place_of_a_line(path: str) -> None:
     ]
     data = b"".join(content + end for content in changed for end in (b"\n", b"\r\n"))
 
-    assert by_reference(data, False) == kernel.parse_lines(data, False, DAY_MAX, path)
+    assert by_reference(data, False) == kernel.parse_lines(data, DAY_MAX, path, first=False)
 
 
 @pytest.mark.parametrize("path", kernel.PATHS)
@@ -83,7 +83,7 @@ def test_every_length_of_every_field(path: str) -> None:
     lines += [b"x" * length + b"\n" for length in range(4090, 4102)]
 
     data = b"".join(lines)
-    assert by_reference(data, False) == kernel.parse_lines(data, False, DAY_MAX, path)
+    assert by_reference(data, False) == kernel.parse_lines(data, DAY_MAX, path, first=False)
 
 
 @pytest.mark.parametrize("path", kernel.PATHS)
@@ -103,4 +103,4 @@ def test_every_time_and_many_dates(path: str) -> None:
     ]
     data = "".join(f"0126545098,1,2,{stamp}\n" for stamp in times + dates).encode()
 
-    assert by_reference(data, False) == kernel.parse_lines(data, False, DAY_MAX, path)
+    assert by_reference(data, False) == kernel.parse_lines(data, DAY_MAX, path, first=False)

@@ -18,6 +18,7 @@ from support.kernel_runs import (
     run_reference,
     same,
     settings_strategy,
+    totals_of,
 )
 from upswell import kernel
 
@@ -83,16 +84,16 @@ def test_a_ledger_comes_back_from_its_blobs(
 
     full = [blob for _, blob in deltas if blob]
     loaded = kernel.Ledger.load(bases, [pair for pair in deltas if pair[1]], 0, settings.threads)
-    assert (run.items, run.caps) == (loaded.items(), loaded.caps())
-    assert run.ledger.entries() == loaded.entries() == (len(run.items), len(run.caps))
+    assert (run.totals, run.caps) == (totals_of(loaded), loaded.caps())
+    assert run.ledger.entries() == loaded.entries() == (len(run.totals), len(run.caps))
     from_bases = kernel.Ledger.load(
         [(last, run.ledger.shard(shard)) for shard in range(kernel.SHARDS)], deltas[:0], 0, 1
     )
-    assert (run.items, run.caps) == (from_bases.items(), from_bases.caps())
+    assert (run.totals, run.caps) == (totals_of(from_bases), from_bases.caps())
     open_from = 20200418
     later = kernel.Ledger.load(bases, [pair for pair in deltas if pair[1]], open_from, 1)
     run.ledger.drop_before(open_from)
-    assert run.ledger.items() == later.items()
+    assert run.ledger.totals() == later.totals()
     assert all(day >= open_from for _, _, day in later.caps())
     for blob in full[:1]:
         damaged = bytearray(blob)

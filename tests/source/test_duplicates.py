@@ -274,7 +274,7 @@ def test_an_unreadable_file_keeps_no_twin_waiting(
     arrivals.source.look()
     arrivals.source.ready()
 
-    def refuse(*_: object) -> kernel.FirstRecord:
+    def refuse(*_: object, compressed: bool) -> kernel.FirstRecord:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as context:
@@ -296,7 +296,7 @@ def test_a_copy_waits_for_a_file_that_cannot_be_read_just_now(
     arrivals.write(1, records(0, 2), age_s=9)
     arrivals.turn()
 
-    def refuse(*_: object) -> tuple[int, int]:
+    def refuse(*_: object, compressed: bool) -> tuple[int, int]:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as context:

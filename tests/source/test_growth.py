@@ -252,9 +252,11 @@ def test_a_long_file_without_a_record_is_not_searched_at_every_growth(
     searched = []
     search = kernel.first_record
 
-    def count(path: bytes, compressed: bool, end: int, day_max: int) -> kernel.FirstRecord | None:
+    def count(
+        path: bytes, end: int, day_max: int, *, compressed: bool
+    ) -> kernel.FirstRecord | None:
         searched.append(end)
-        return search(path, compressed, end, day_max)
+        return search(path, end, day_max, compressed=compressed)
 
     monkeypatch.setattr(kernel, "first_record", count)
     arrivals.write(1, b"x\n")

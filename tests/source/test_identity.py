@@ -32,9 +32,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     lengths = []
     digest = kernel.digest
 
-    def count(path: bytes, compressed: bool, start: int, end: int, initial: int) -> kernel.Digest:
+    def count(
+        path: bytes, start: int, end: int, initial: int, *, compressed: bool
+    ) -> kernel.Digest:
         lengths.append(end - start)
-        return digest(path, compressed, start, end, initial)
+        return digest(path, start, end, initial, compressed=compressed)
 
     monkeypatch.setattr(kernel, "digest", count)
     return lengths

@@ -81,7 +81,7 @@ class Run(NamedTuple):
     notifications: set[tuple[int, str, str, str, int, bytes]]
     control_outputs: dict[str, bytes]
     control_notifications: set[tuple[int, str, str, str, int, bytes]]
-    items: list[tuple[str, int, int, int, int, int, bool]]
+    totals: list[tuple[str, int, int, int, int, int, bool]]
     caps: list[tuple[str, str, int]]
     places: dict[int, tuple[int, int, int, int]]
     deltas: list[bytes]
@@ -222,6 +222,11 @@ class Driver:
         self.run = self.run._replace(rejects=self.run.rejects + result.rejects)
 
 
+def totals_of(ledger: kernel.Ledger) -> list[tuple[str, int, int, int, int, int, bool]]:
+    """The totals of a ledger as tuples: their key, the total and whether it has fired."""
+    return [(*each.key, each.total, each.fired) for each in ledger.totals()]
+
+
 def run_kernel(
     directory: Path, files: Sequence[bytes], asked: Sequence[Sequence[Asked]], settings: Settings
 ) -> Run:
@@ -230,7 +235,7 @@ def run_kernel(
     for call in asked:
         driver.take(call)
     ledger = driver.run.ledger
-    return driver.run._replace(items=ledger.items(), caps=ledger.caps())
+    return driver.run._replace(totals=totals_of(ledger), caps=ledger.caps())
 
 
 def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
@@ -249,7 +254,7 @@ def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
                 row = (line.day, line.rule.application, line.record.msisdn, *place)
                 notified[line.outcome].add(row)
     keys = sorted(reference.totals.keys() | reference.fired)
-    items = [(*key, reference.totals.get(key, 0), key in reference.fired) for key in keys]
+    totals = [(*key, reference.totals.get(key, 0), key in reference.fired) for key in keys]
     return Run(
         list(taken),
         reference.lines,
@@ -260,7 +265,7 @@ def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
         notified["notified"],
         {name: b"".join(lines) for name, lines in reference.control_outputs.items()},
         notified["control"],
-        items,
+        totals,
         sorted(reference.caps),
         {},
         [],
@@ -279,7 +284,7 @@ def same(expected: Run, actual: Run) -> None:
         "notifications",
         "control_outputs",
         "control_notifications",
-        "items",
+        "totals",
         "caps",
     ):
         assert getattr(expected, name) == getattr(actual, name), name

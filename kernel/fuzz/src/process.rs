@@ -10,7 +10,7 @@ use std::time::Duration;
 use upswell_kernel::batch::job::Job;
 use upswell_kernel::batch::range::RangeSpec;
 use upswell_kernel::batch::scanner::Scanner;
-use upswell_kernel::ledger::{Item, Ledger};
+use upswell_kernel::ledger::{Ledger, Total};
 use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::outcome::{OUTCOMES, REASONS};
 use upswell_kernel::scan::path::Path;
@@ -39,7 +39,7 @@ struct Said {
     places: Vec<(u64, u64, u64, u8, u64)>,
     outputs: BTreeMap<u32, Vec<u8>>,
     rejects: Vec<u8>,
-    items: Vec<Item>,
+    totals: Vec<Total>,
     caps: Vec<(String, String, u32)>,
 }
 
@@ -161,7 +161,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
         ));
         said.counts.push(counts);
     }
-    said.items = ledger.items();
+    said.totals = ledger.totals();
     said.caps = ledger.caps();
     said
 }

@@ -8,7 +8,7 @@ use upswell_kernel::batch::range::RangeSpec;
 use upswell_kernel::batch::scanner::Scanner;
 use upswell_kernel::ledger::decide::Terms;
 use upswell_kernel::ledger::shard::SHARDS;
-use upswell_kernel::ledger::{Item, Ledger};
+use upswell_kernel::ledger::{Ledger, Total};
 use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::path::Path;
 use upswell_kernel::split::gather::{Gathered, Part, gather};
@@ -53,7 +53,7 @@ fn blob(data: &[u8]) {
     if let Ok(report) = step(&mut ledger, 0..SHARDS, terms, &[data]) {
         reports(&NOTHING, &report);
         ledger.take_delta(1);
-        ledger.items();
+        ledger.totals();
         ledger.caps();
     }
 }
@@ -145,7 +145,7 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
 }
 
 /// All that a result says of a range, and what is in the ledger.
-fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Item>, Vec<(String, String, u32)>) {
+fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Total>, Vec<(String, String, u32)>) {
     let progress = &done.ranges[0].progress;
     let said = (
         (
@@ -164,5 +164,5 @@ fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Item>, Vec<(String, S
             &done.unmatched_example,
         ),
     );
-    (format!("{said:?}"), ledger.items(), ledger.caps())
+    (format!("{said:?}"), ledger.totals(), ledger.caps())
 }

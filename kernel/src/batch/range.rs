@@ -1,7 +1,10 @@
 //! What is asked of the reading of one file.
 
 /// What the caller asks to be read.
+///
+/// Python's `upswell.kernel.Range` has these attributes.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "python", derive(pyo3::FromPyObject))]
 pub struct RangeSpec {
     /// What rejects carry.
     pub name: String,
@@ -14,6 +17,7 @@ pub struct RangeSpec {
     /// The bytes before it may be read.
     pub end: u64,
     /// An unterminated last line is taken, too.
+    #[cfg_attr(feature = "python", pyo3(attribute("final")))]
     pub last: bool,
     /// 0: a line starts at `start`; 1: it continues a line that was taken; 2: likewise, and that ended in `\r`.
     pub tail: u8,
@@ -39,6 +43,19 @@ pub struct Days {
 }
 
 impl RangeSpec {
+    /// Err: it says what cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        let RangeSpec {
+            start, end, tail, ..
+        } = self;
+        if *tail > 2 || end < start || (*tail != 0 && *start == 0) {
+            return Err(format!(
+                "a range of tail {tail} over bytes {start} to {end}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Its days.
     pub fn days(&self) -> Days {
         Days {

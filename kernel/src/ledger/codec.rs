@@ -183,11 +183,6 @@ impl Ledger {
         writer.finish()
     }
 
-    /// About how long `shard_blob` is.
-    pub fn shard_blob_bytes(&self, index: usize) -> usize {
-        self.shards[index].alive(&self.columns) * ENTRY_BYTES + 64
-    }
-
     /// What changed since the last delta; empty when nothing did.
     pub fn take_delta(&mut self, threads: usize) -> Vec<u8> {
         let changed = self.changed();
@@ -304,7 +299,7 @@ mod tests {
                 loading.add_deltas(some).expect("whole");
             }
             let loaded = loading.finish();
-            assert_eq!(ledger.items(), loaded.items());
+            assert_eq!(ledger.totals(), loaded.totals());
             assert_eq!(ledger.caps(), loaded.caps());
             assert_eq!(ledger.entries(), loaded.entries());
         }
@@ -339,7 +334,7 @@ mod tests {
         let delta = without(&delta).expect("it is there");
         let loaded = Ledger::load(&[], &[(1, &delta)], 0, 1).expect("whole");
         ledger.forget(&forgotten);
-        for (expected, actual) in ledger.items().into_iter().zip(loaded.items()) {
+        for (expected, actual) in ledger.totals().into_iter().zip(loaded.totals()) {
             assert_eq!(expected, actual);
         }
         assert_eq!((1999, 1999), loaded.entries());
@@ -365,6 +360,6 @@ mod tests {
             ledger.take_delta(1);
         }
         assert!(ledger.columns.defined.len() <= 5);
-        assert_eq!(300, ledger.items().len());
+        assert_eq!(300, ledger.totals().len());
     }
 }

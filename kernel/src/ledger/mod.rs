@@ -23,8 +23,24 @@ use std::sync::Mutex;
 /// Shards cleaned of dead entries after each call: a day's end is worked off within some seconds.
 const SWEEP_SHARDS: usize = 16;
 
-/// A total of `Ledger::items`: msisdn, service, first minute, end minute, day of the occurrence, total, fired.
-pub type Item = (String, u32, u16, u16, u32, u64, bool);
+/// What an msisdn has come to within an occurrence of a window.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Total {
+    /// Its digits.
+    pub msisdn: String,
+    /// The service.
+    pub service: u32,
+    /// First minute of the window.
+    pub start_min: u16,
+    /// First minute after it.
+    pub end_min: u16,
+    /// The day it opened.
+    pub day: u32,
+    /// The volume so far; 0 when volumes are not added up.
+    pub total: u64,
+    /// It has notified, or would have.
+    pub fired: bool,
+}
 
 /// The whole: columns and shards.
 #[derive(Debug)]
@@ -140,7 +156,7 @@ impl Ledger {
     }
 
     /// The highest totals of a service and window that are not above the threshold and have not fired, highest first.
-    pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Item> {
+    pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Total> {
         let mut found = BinaryHeap::new();
         for (key, column, value) in self.live(None) {
             if let Column::Total {
@@ -165,9 +181,14 @@ impl Ledger {
         let (service, start_min, end_min) = window;
         let nearest = found.into_sorted_vec().into_iter();
         nearest
-            .map(|Reverse((total, Reverse((_, key, day))))| {
-                let digits = msisdn::digits_of(key);
-                (digits, service, start_min, end_min, day, total, false)
+            .map(|Reverse((total, Reverse((_, key, day))))| Total {
+                msisdn: msisdn::digits_of(key),
+                service,
+                start_min,
+                end_min,
+                day,
+                total,
+                fired: false,
             })
             .collect()
     }
@@ -192,8 +213,8 @@ impl Ledger {
     }
 
     /// All totals, sorted.
-    pub fn items(&self) -> Vec<Item> {
-        self.items_of(None)
+    pub fn totals(&self) -> Vec<Total> {
+        self.totals_of(None)
     }
 
     /// All caps (msisdn, application, day), sorted.
@@ -201,9 +222,9 @@ impl Ledger {
         self.caps_of(None)
     }
 
-    /// As `items`: of one msisdn by its key, or all.
-    pub fn items_of(&self, only: Option<u64>) -> Vec<Item> {
-        let mut items: Vec<Item> = self
+    /// As `totals`: of one msisdn by its key, or all.
+    pub fn totals_of(&self, only: Option<u64>) -> Vec<Total> {
+        let mut totals: Vec<Total> = self
             .live(only)
             .filter_map(|(key, column, value)| match *column {
                 Column::Total {
@@ -211,23 +232,20 @@ impl Ledger {
                     start_min,
                     end_min,
                     day,
-                } => {
-                    let fired = value & FIRED != 0;
-                    Some((
-                        msisdn::digits_of(key),
-                        service,
-                        start_min,
-                        end_min,
-                        day,
-                        value & !FIRED,
-                        fired,
-                    ))
-                }
+                } => Some(Total {
+                    msisdn: msisdn::digits_of(key),
+                    service,
+                    start_min,
+                    end_min,
+                    day,
+                    total: value & !FIRED,
+                    fired: value & FIRED != 0,
+                }),
                 Column::Cap { .. } | Column::Customer { .. } => None,
             })
             .collect();
-        items.sort();
-        items
+        totals.sort();
+        totals
     }
 
     /// As `caps`: of one msisdn by its key, or all.

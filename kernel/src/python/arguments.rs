@@ -44,64 +44,15 @@ pub(super) fn adds_of(measure: &str) -> PyResult<bool> {
     }
 }
 
-type RangeTuple = (
-    String,
-    Vec<u8>,
-    bool,
-    u64,
-    u64,
-    bool,
-    u8,
-    u64,
-    u64,
-    u32,
-    u32,
-    u64,
-);
+/// A range that can be.
+pub(super) struct PyRange(pub(super) RangeSpec);
 
-/// What Python says of a range.
-pub(super) struct RangeSpecOf(pub(super) RangeSpec);
-
-impl<'a, 'py> FromPyObject<'a, 'py> for RangeSpecOf {
+impl<'a, 'py> FromPyObject<'a, 'py> for PyRange {
     type Error = PyErr;
 
-    fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<RangeSpecOf> {
-        spec_of(&range).map(RangeSpecOf)
+    fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<PyRange> {
+        let range: RangeSpec = range.extract()?;
+        range.check().map_err(broken)?;
+        Ok(PyRange(range))
     }
-}
-
-fn spec_of(range: &Bound<'_, PyAny>) -> PyResult<RangeSpec> {
-    let (
-        name,
-        path,
-        compressed,
-        start,
-        end,
-        last,
-        tail,
-        newlines,
-        digest,
-        day_max,
-        day_open,
-        rejects_left_bytes,
-    ) = range.extract::<RangeTuple>()?;
-    if tail > 2 || end < start || (tail != 0 && start == 0) {
-        return Err(broken(format!(
-            "a range of tail {tail} over bytes {start} to {end}"
-        )));
-    }
-    Ok(RangeSpec {
-        name,
-        path,
-        compressed,
-        start,
-        end,
-        last,
-        tail,
-        newlines,
-        digest,
-        day_max,
-        day_open,
-        rejects_left_bytes,
-    })
 }

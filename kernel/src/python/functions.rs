@@ -71,11 +71,12 @@ pub(super) fn forget_in(
 }
 
 #[pyfunction]
+#[pyo3(signature = (data, day_max, path, *, first))]
 pub(super) fn parse_lines(
     data: &[u8],
-    first: bool,
     day_max: u32,
     path: &str,
+    first: bool,
 ) -> PyResult<Vec<(String, String, u32, u64, String)>> {
     let path = path_of(path)?;
     let mut bytes = vec![0; PAD_BEFORE];
@@ -132,25 +133,27 @@ pub(super) fn crc64(py: Python<'_>, data: PyBackedBytes, initial: u64) -> u64 {
 }
 
 #[pyfunction]
+#[pyo3(signature = (path, start, end, initial, *, compressed))]
 pub(super) fn digest(
     py: Python<'_>,
     path: PyBackedBytes,
-    compressed: bool,
     start: u64,
     end: u64,
     initial: u64,
+    compressed: bool,
 ) -> PyResult<(u64, u64)> {
     py.detach(|| input::digest(&path, compressed, start, end, initial))
         .map_err(read_error)
 }
 
 #[pyfunction]
+#[pyo3(signature = (path, end, day_max, *, compressed))]
 pub(super) fn first_record(
     py: Python<'_>,
     path: PyBackedBytes,
-    compressed: bool,
     end: u64,
     day_max: u32,
+    compressed: bool,
 ) -> PyResult<Option<(u64, u64)>> {
     py.detach(|| input::first_record(&path, compressed, end, day_max))
         .map_err(read_error)
@@ -174,11 +177,12 @@ pub(super) fn check_gzip(
 }
 
 #[pyfunction]
+#[pyo3(signature = (path, msisdns, *, compressed))]
 pub(super) fn count_lines(
     py: Python<'_>,
     path: PyBackedBytes,
-    compressed: bool,
     msisdns: Vec<PyBackedStr>,
+    compressed: bool,
 ) -> PyResult<u64> {
     let keys: Option<HashSet<u64>> = msisdns
         .iter()
@@ -190,12 +194,13 @@ pub(super) fn count_lines(
 }
 
 #[pyfunction]
+#[pyo3(signature = (path, cuts, msisdn, *, compressed))]
 pub(super) fn search<'py>(
     py: Python<'py>,
     path: PyBackedBytes,
-    compressed: bool,
     cuts: Vec<u64>,
     msisdn: &str,
+    compressed: bool,
 ) -> PyResult<(Vec<(u64, u64, u8, Bound<'py, PyBytes>)>, u64, u64)> {
     if msisdn::key_of(msisdn.as_bytes()).is_none() || !cuts.is_sorted() {
         return Err(broken("search wants 5 to 15 digits and ascending cuts"));

@@ -4,7 +4,7 @@ use super::arguments::broken;
 use super::reference::forgotten_of;
 use crate::ledger::loading::{Kept, Loading};
 use crate::ledger::shard::SHARDS;
-use crate::ledger::{Item, Ledger};
+use crate::ledger::{Ledger, Total};
 use crate::threads::lock;
 use crate::types::msisdn;
 use pyo3::prelude::*;
@@ -17,6 +17,61 @@ use std::thread;
 #[pyclass(name = "Ledger", module = "upswell.kernel._kernel")]
 #[derive(Default)]
 pub(super) struct PyLedger(pub(super) Ledger);
+
+#[pyclass(frozen, eq, name = "LedgerTotal", module = "upswell.kernel._kernel")]
+#[derive(PartialEq)]
+pub(super) struct PyTotal(Total);
+
+#[pymethods]
+impl PyTotal {
+    #[getter]
+    fn key(&self) -> (&str, u32, u16, u16, u32) {
+        let Total {
+            msisdn,
+            service,
+            start_min,
+            end_min,
+            day,
+            ..
+        } = &self.0;
+        (msisdn, *service, *start_min, *end_min, *day)
+    }
+
+    #[getter]
+    fn msisdn(&self) -> &str {
+        &self.0.msisdn
+    }
+
+    #[getter]
+    fn service(&self) -> u32 {
+        self.0.service
+    }
+
+    #[getter]
+    fn start_min(&self) -> u16 {
+        self.0.start_min
+    }
+
+    #[getter]
+    fn end_min(&self) -> u16 {
+        self.0.end_min
+    }
+
+    #[getter]
+    fn day(&self) -> u32 {
+        self.0.day
+    }
+
+    #[getter]
+    fn total(&self) -> u64 {
+        self.0.total
+    }
+
+    #[getter]
+    fn fired(&self) -> bool {
+        self.0.fired
+    }
+}
 
 /// Bytes of blobs that are taken in together: some for each thread. As many are read meanwhile.
 const TAKEN_BYTES: usize = 16 << 20;
@@ -107,11 +162,6 @@ impl PyLedger {
         Ok(PyBytes::new(py, &py.detach(|| ledger.shard_blob(index))))
     }
 
-    fn shard_bytes(&self, index: usize) -> PyResult<usize> {
-        check_shard(index)?;
-        Ok(self.0.shard_blob_bytes(index))
-    }
-
     fn drop_before(&mut self, day_open: u32) {
         self.0.drop_before(day_open);
     }
@@ -149,13 +199,15 @@ impl PyLedger {
         window: (u32, u16, u16),
         threshold: u64,
         most: usize,
-    ) -> Vec<Item> {
-        py.detach(|| self.0.nearest(window, threshold, most))
+    ) -> Vec<PyTotal> {
+        let nearest = py.detach(|| self.0.nearest(window, threshold, most));
+        nearest.into_iter().map(PyTotal).collect()
     }
 
     #[pyo3(signature = (msisdn = None))]
-    fn items(&self, msisdn: Option<&str>) -> PyResult<Vec<Item>> {
-        Ok(self.0.items_of(msisdn.map(key_of).transpose()?))
+    fn totals(&self, msisdn: Option<&str>) -> PyResult<Vec<PyTotal>> {
+        let totals = self.0.totals_of(msisdn.map(key_of).transpose()?);
+        Ok(totals.into_iter().map(PyTotal).collect())
     }
 
     #[pyo3(signature = (msisdn = None))]

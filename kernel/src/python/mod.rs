@@ -24,7 +24,7 @@ mod _kernel {
         check_gzip, count_lines, crc64, digest, first_record, forget_in, parse_lines, search,
     };
     #[pymodule_export]
-    use super::ledger::PyLedger;
+    use super::ledger::{PyLedger, PyTotal};
     #[pymodule_export]
     use super::reference::{PyClock, PyPolicy, PyRules, PySegment, SegmentReport};
     #[pymodule_export]

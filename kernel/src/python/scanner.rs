@@ -1,6 +1,6 @@
 //! The scanner and its results.
 
-use super::arguments::{RangeSpecOf, adds_of, broken, path_in_force, piece_bytes_in_force};
+use super::arguments::{PyRange, adds_of, broken, path_in_force, piece_bytes_in_force};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use crate::batch::job::{Job, Notification, Processed};
@@ -218,7 +218,7 @@ impl PyScanner {
     fn process(
         &mut self,
         py: Python<'_>,
-        ranges: Vec<RangeSpecOf>,
+        ranges: Vec<PyRange>,
         segment: &PySegment,
         rules: &PyRules,
         ledger: &mut PyLedger,

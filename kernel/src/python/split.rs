@@ -1,6 +1,6 @@
 //! Splits of a range, the ledger's decisions about what they send, and the result made of both.
 
-use super::arguments::{RangeSpecOf, adds_of, broken, path_in_force, piece_bytes_in_force};
+use super::arguments::{PyRange, adds_of, broken, path_in_force, piece_bytes_in_force};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::scanner::PyResultOf;
@@ -8,7 +8,7 @@ use crate::ledger::decide::Terms;
 use crate::ledger::shard::SHARDS;
 use crate::rules::policy::Policy;
 use crate::split::gather::{Gathered, Part};
-use crate::split::{Split, Splitting};
+use crate::split::{Sent, Split, Splitting};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -19,25 +19,27 @@ pub(super) struct PySplitting {
     segment: Py<PySegment>,
     rules: Py<PyRules>,
     policy: Option<Py<PyPolicy>>,
+    /// Of the last round, those that are still to be given.
+    blobs: std::vec::IntoIter<Sent>,
 }
 
 #[pymethods]
 impl PySplitting {
     #[new]
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (range, place, begin, end, shards, clock, segment, rules, policy = None))]
+    #[pyo3(signature = (range, place, bounds, shards, clock, segment, rules, policy = None))]
     fn new(
         py: Python<'_>,
-        range: RangeSpecOf,
+        range: PyRange,
         place: (u32, u32),
-        begin: u64,
-        end: u64,
+        bounds: (u64, u64),
         shards: usize,
         clock: &PyClock,
         segment: Py<PySegment>,
         rules: Py<PyRules>,
         policy: Option<Py<PyPolicy>>,
     ) -> PyResult<PySplitting> {
+        let (begin, end) = bounds;
         let split = Split { place, begin, end };
         let (clock, path, piece_bytes) =
             (clock.clock()?, path_in_force()?, piece_bytes_in_force()?);
@@ -49,26 +51,29 @@ impl PySplitting {
             segment,
             rules,
             policy,
+            blobs: Vec::new().into_iter(),
         })
     }
 
-    fn round<'py>(
-        &mut self,
-        py: Python<'py>,
-    ) -> PyResult<Option<Vec<(usize, Bound<'py, PyBytes>)>>> {
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<(usize, Bound<'py, PyBytes>)>> {
         let (segment, rules) = (&self.segment.get().0, &self.rules.get().0);
         let off = Policy::default();
         let policy = self.policy.as_ref().map_or(&off, |policy| &policy.get().0);
-        let splitting = &mut self.splitting;
-        let blobs = py
-            .detach(|| splitting.round(segment, rules, policy))
-            .map_err(broken)?;
-        Ok(blobs.map(|blobs| {
-            let blobs = blobs.into_iter();
-            blobs
-                .map(|(shard, blob)| (shard, PyBytes::new(py, &blob)))
-                .collect()
-        }))
+        loop {
+            if let Some((shard, blob)) = self.blobs.next() {
+                return Ok(Some((shard, PyBytes::new(py, &blob))));
+            }
+            let splitting = &mut self.splitting;
+            let blobs = py.detach(|| splitting.round(segment, rules, policy));
+            match blobs.map_err(broken)? {
+                Some(blobs) => self.blobs = blobs.into_iter(),
+                None => return Ok(None),
+            }
+        }
     }
 
     fn report<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -122,7 +127,7 @@ type PartTuple = (u32, u32, u64, u64, PyBackedBytes);
 #[pyfunction]
 pub(super) fn gather(
     py: Python<'_>,
-    ranges: Vec<RangeSpecOf>,
+    ranges: Vec<PyRange>,
     parts: Vec<PartTuple>,
     decided: Vec<PyBackedBytes>,
     rules: &PyRules,

@@ -5,7 +5,7 @@ the border as plain tuples, and nothing else: no state, no I/O of its own. An ex
 module and nothing heavier.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -20,12 +20,15 @@ from upswell.kernel._kernel import (
     VERSION,
     Clock,
     Ledger,
+    LedgerTotal,
     Policy,
     Result,
     Rules,
     Scanned,
+    Scanner,
     Segment,
     SegmentReport,
+    Splitting,
     count_lines,
     crc64,
     forget_in,
@@ -48,6 +51,7 @@ __all__ = (
     "Found",
     "Hit",
     "Ledger",
+    "LedgerTotal",
     "ParsedLine",
     "Policy",
     "Range",
@@ -72,7 +76,10 @@ __all__ = (
 
 
 class Range(NamedTuple):
-    """Bytes of one file to be read, and what its reading needs to know. Positions count uncompressed bytes."""
+    """Bytes of one file to be read, and what its reading needs to know. Positions count uncompressed bytes.
+
+    The kernel reads these attributes by name (kernel/src/batch/range.rs), the stamps excepted.
+    """
 
     name: str
     """What its rejects carry."""
@@ -99,16 +106,6 @@ class Range(NamedTuple):
     """Of the file; carried through for the commit."""
     newest_stamp: str = ""
     """Among the ranges before it and its own; carried through for the commit."""
-
-
-def _value_of(
-    item: Range,
-) -> tuple[str, bytes, bool, int, int, bool, int, int, int, int, int, int]:
-    """What the kernel sees of a range."""
-    name, path, compressed, start, end, final, tail, newlines, crc, day_max, day_open, left, *_ = (
-        item
-    )
-    return name, path, compressed, start, end, final, tail, newlines, crc, day_max, day_open, left
 
 
 class Digest(NamedTuple):
@@ -175,65 +172,6 @@ class Cut(NamedTuple):
     """Where it is to end: between its start and the end that it had."""
 
 
-class Scanner:
-    """Reads ranges and turns them into outcomes; keeps buffers and open decompressors between calls."""
-
-    def __init__(self, threads: int, measure: str, clock: Clock) -> None:
-        self._scanner = _kernel.Scanner(threads, measure, clock)
-
-    def process(
-        self,
-        ranges: Sequence[Range],
-        segment: Segment,
-        rules: Rules,
-        ledger: Ledger,
-        output_bytes_max: int,
-        work_ms_max: int,
-        policy: Policy | None = None,
-    ) -> Result:
-        """Scan ranges in order and apply their records to the ledger; see ``_kernel.Scanner.process``.
-
-        Nothing outside the ledger changes: a crash in the middle leaves what the last commit left.
-        """
-        return self._scanner.process(
-            [_value_of(item) for item in ranges],
-            segment,
-            rules,
-            ledger,
-            output_bytes_max,
-            work_ms_max,
-            policy,
-        )
-
-
-class Splitting:
-    """Scans one split of a range, in rounds; see ``_kernel.Splitting``."""
-
-    def __init__(
-        self,
-        item: Range,
-        place: tuple[int, int],
-        bounds: tuple[int, int],
-        shards: int,
-        clock: Clock,
-        segment: Segment,
-        rules: Rules,
-        policy: Policy | None = None,
-    ) -> None:
-        self._splitting = _kernel.Splitting(
-            _value_of(item), place, *bounds, shards, clock, segment, rules, policy
-        )
-
-    def rounds(self) -> Iterator[tuple[int, bytes]]:
-        """(shard, blob of candidates), as far as there are any."""
-        while (blobs := self._splitting.round()) is not None:
-            yield from blobs
-
-    def report(self) -> bytes:
-        """What the split was, once the rounds are over."""
-        return self._splitting.report()
-
-
 def gather(
     ranges: Sequence[Range],
     splits: Iterable[tuple[int, int, Range, int, int]],
@@ -254,22 +192,22 @@ def gather(
         (sequence, part, begin, end, reports.get((sequence, part), b""))
         for sequence, part, _, begin, end in sorted(splits, key=itemgetter(0, 1))
     ]
-    found = _kernel.gather([_value_of(item) for item in ranges], parts, shard_reports, rules)
+    found = _kernel.gather(ranges, parts, shard_reports, rules)
     return Cut(*found) if isinstance(found, tuple) else found
 
 
-def digest(path: bytes, compressed: bool, start: int, end: int, initial: int) -> Digest:
+def digest(path: bytes, start: int, end: int, initial: int, *, compressed: bool) -> Digest:
     """The digest of the uncompressed bytes [start, end), continued from ``initial``.
 
     Raises:
         OSError: it cannot be read. ValueError: its compressed data is broken.
     """
-    return Digest(*_kernel.digest(path, compressed, start, end, initial))
+    return Digest(*_kernel.digest(path, start, end, initial, compressed=compressed))
 
 
-def first_record(path: bytes, compressed: bool, end: int, day_max: int) -> FirstRecord | None:
+def first_record(path: bytes, end: int, day_max: int, *, compressed: bool) -> FirstRecord | None:
     """The first record within [0, end), or None. Errors as ``digest``."""
-    found = _kernel.first_record(path, compressed, end, day_max)
+    found = _kernel.first_record(path, end, day_max, compressed=compressed)
     return None if found is None else FirstRecord(*found)
 
 
@@ -278,14 +216,15 @@ def check_gzip(path: bytes, bytes_max: int) -> CheckedGzip:
     return CheckedGzip(*_kernel.check_gzip(path, bytes_max))
 
 
-def parse_lines(data: bytes, first: bool, day_max: int, path: str) -> list[ParsedLine]:
+def parse_lines(data: bytes, day_max: int, path: str, *, first: bool) -> list[ParsedLine]:
     """Each line of data by the scanner path ``path``; ``first``: data is the start of a file."""
-    return [ParsedLine(*line) for line in _kernel.parse_lines(data, first, day_max, path)]
+    lines = _kernel.parse_lines(data, day_max, path, first=first)
+    return [ParsedLine(*line) for line in lines]
 
 
-def search(path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str) -> Found:
+def search(path: bytes, cuts: Sequence[int], msisdn: str, *, compressed: bool) -> Found:
     """The lines that hold the digits, up to the last of ``cuts``: where ranges ended. Errors as ``digest``."""
-    hits, crc, length = _kernel.search(path, compressed, cuts, msisdn)
+    hits, crc, length = _kernel.search(path, cuts, msisdn, compressed=compressed)
     return Found(
         [
             Hit(byte, newlines, bytes([last] if last else []), line)

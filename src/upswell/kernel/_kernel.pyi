@@ -10,9 +10,9 @@ Clock (immutable).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Self, TypeAlias, final
+from typing import Final, Self, final
 
-_Range: TypeAlias = tuple[str, bytes, bool, int, int, bool, int, int, int, int, int, int]
+from upswell.kernel import Range
 
 __all__ = [
     "LINE_BYTES_MAX",
@@ -24,6 +24,7 @@ __all__ = [
     "VERSION",
     "Clock",
     "Ledger",
+    "LedgerTotal",
     "Policy",
     "Result",
     "Rules",
@@ -166,8 +167,6 @@ class Ledger:
         """
     def shard(self, index: int) -> bytes:
         """One shard as a base blob: all of its live entries."""
-    def shard_bytes(self, index: int) -> int:
-        """About how long shard(index) is, without making it."""
     def drop_before(self, day_open: int) -> None:
         """Forget totals and caps that can receive no record of day_open or later.
 
@@ -182,20 +181,42 @@ class Ledger:
     def entries(self) -> tuple[int, int]:
         """(live totals, live caps)."""
     def memory_bytes(self) -> int: ...
-    def nearest(
-        self, window: tuple[int, int, int], threshold: int, most: int
-    ) -> list[tuple[str, int, int, int, int, int, bool]]:
-        """As items: the highest totals of (service, start_min, end_min) that are not above the threshold.
+    def nearest(self, window: tuple[int, int, int], threshold: int, most: int) -> list[LedgerTotal]:
+        """Return the highest totals of (service, start_min, end_min) that are not above the threshold.
 
         At most so many, the highest first; what has fired is not among them.
         """
-    def items(self, msisdn: str | None = None) -> list[tuple[str, int, int, int, int, int, bool]]:
-        """(msisdn, service, start_min, end_min, occurrence day, total, fired), sorted; all, or those of one msisdn.
+    def totals(self, msisdn: str | None = None) -> list[LedgerTotal]:
+        """Return all totals, or those of one msisdn, sorted by their key.
 
         All only for small ledgers. With measure "session" only fired occurrences are here, total 0.
         """
     def caps(self, msisdn: str | None = None) -> list[tuple[str, str, int]]:
         """(msisdn, application, day), sorted: all, for small ledgers, or those of one msisdn."""
+
+@final
+class LedgerTotal:
+    """What an msisdn has come to within an occurrence of a window: immutable."""
+
+    @property
+    def key(self) -> tuple[str, int, int, int, int]:
+        """msisdn, service, start_min, end_min and day."""
+    @property
+    def msisdn(self) -> str: ...
+    @property
+    def service(self) -> int: ...
+    @property
+    def start_min(self) -> int: ...
+    @property
+    def end_min(self) -> int: ...
+    @property
+    def day(self) -> int:
+        """The day the window opened."""
+    @property
+    def total(self) -> int: ...
+    @property
+    def fired(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class Scanner:
@@ -209,7 +230,7 @@ class Scanner:
         """measure: "total" or "session"."""
     def process(
         self,
-        ranges: Sequence[_Range],
+        ranges: Sequence[Range],
         segment: Segment,
         rules: Rules,
         ledger: Ledger,
@@ -219,14 +240,8 @@ class Scanner:
     ) -> Result:
         r"""Scan ranges in order and apply their records to the ledger.
 
-        Each range: (name, path, compressed, start, end, final, tail, newlines, digest, day_max, day_open,
-        rejects_left_bytes).
-        name is what rejects carry; [start, end) in uncompressed bytes may be read; whole lines only, and when
-        `final` also an unterminated last line.
-        tail: 0 start is the start of a line; 1 it continues a line that was taken unterminated; 2 likewise and
-        that line ended in "\r".
-        newlines, digest: of the bytes before start. day_max: a later date as written is `future`. day_open: an
-        earlier day is `late`. rejects_left_bytes: rejects are kept until one, encoded, does not fit into what is left.
+        A range is read by its attributes, as Range documents them. Whole lines only, and when `final` also an
+        unterminated last line. Rejects are kept until one, encoded, does not fit into rejects_left_bytes.
         Stops early, between two pieces, when output, rejects, rows of notifications and delta together exceed
         output_bytes_max, or the work lasted work_ms_max (always after at least one piece with progress).
         """
@@ -240,26 +255,26 @@ class Splitting:
 
     def __new__(
         cls,
-        range: _Range,
+        range: Range,
         place: tuple[int, int],
-        begin: int,
-        end: int,
+        bounds: tuple[int, int],
         shards: int,
         clock: Clock,
         segment: Segment,
         rules: Rules,
         policy: Policy | None = None,
     ) -> Self:
-        """The lines of the range that start in [begin, end), which is not empty unless the range is.
+        """The lines of the range that start within bounds [begin, end), which is not empty unless the range is.
 
         place: (index of the range, index of the split in it); a split begins the range when it is the first, and
         only then. A compressed range is one split. Candidates are for `shards` shards, a power of two up to SHARDS:
         shard k of them is the kernel's SHARDS / shards consecutive ones from k * SHARDS / shards.
         """
-    def round(self) -> list[tuple[int, bytes]] | None:
-        """Scan on: (shard, blob of candidates) for shards that got any. None at the end."""
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[int, bytes]:
+        """Return the next (shard, blob of candidates); scan on when none is left of the last round."""
     def report(self) -> bytes:
-        """What the split was, once the rounds are over."""
+        """What the split was, once it is exhausted."""
 
 @final
 class Result:
@@ -363,13 +378,15 @@ def forget_in(blob: bytes, key: bytes, hashes: Sequence[int]) -> tuple[bytes, se
     None when there is nothing of the kind. ValueError when the blob is damaged.
     """
 
-def digest(path: bytes, compressed: bool, start: int, end: int, initial: int) -> tuple[int, int]:
+def digest(path: bytes, start: int, end: int, initial: int, *, compressed: bool) -> tuple[int, int]:
     """(CRC-64/NVME continued over the uncompressed bytes [start, end), bytes really read).
 
     OSError when it cannot be opened or read; ValueError when compressed data is broken.
     """
 
-def first_record(path: bytes, compressed: bool, end: int, day_max: int) -> tuple[int, int] | None:
+def first_record(
+    path: bytes, end: int, day_max: int, *, compressed: bool
+) -> tuple[int, int] | None:
     """(CRC-64/NVME of the first line within [0, end) that is a record, without its line end; its byte).
 
     None when there is none. An unterminated last line counts. Errors as digest.
@@ -398,7 +415,7 @@ def step(
     """
 
 def gather(
-    ranges: Sequence[_Range],
+    ranges: Sequence[Range],
     parts: Sequence[tuple[int, int, int, int, bytes]],
     decided: Sequence[bytes],
     rules: Rules,
@@ -412,7 +429,7 @@ def gather(
     """
 
 def parse_lines(
-    data: bytes, first: bool, day_max: int, path: str
+    data: bytes, day_max: int, path: str, *, first: bool
 ) -> list[tuple[str, str, int, int, str]]:
     """Each line of data (an unterminated last one too) as (kind, msisdn, service, volume, timestamp).
 
@@ -420,11 +437,11 @@ def parse_lines(
     data is the start of a file.
     """
 
-def count_lines(path: bytes, compressed: bool, msisdns: Sequence[str]) -> int:
+def count_lines(path: bytes, msisdns: Sequence[str], *, compressed: bool) -> int:
     """How many lines of a file hold the digits of one of these, wherever in the line. One pass. Errors as digest."""
 
 def search(
-    path: bytes, compressed: bool, cuts: Sequence[int], msisdn: str
+    path: bytes, cuts: Sequence[int], msisdn: str, *, compressed: bool
 ) -> tuple[list[tuple[int, int, int, bytes]], int, int]:
     """Lines within the bytes up to the last of `cuts` that hold the digits of msisdn, wherever in the line.
 

@@ -172,7 +172,7 @@ class Entry:
         if file.compressed and self.end == file.offset:
             crc, length = file.content_digest, file.offset
         else:
-            crc, length = kernel.digest(self.path, file.compressed, 0, file.offset, 0)
+            crc, length = kernel.digest(self.path, 0, file.offset, 0, compressed=file.compressed)
         if length < file.offset:
             return "shrank"
         if crc != file.digest:
@@ -227,8 +227,10 @@ class Entry:
         grows = last is not None and last.inode == now.inode and last.size <= now.size
         if file.first_record is None and grows and not still and last and now.size < 2 * last.size:
             return
-        found = kernel.first_record(self.path, file.compressed, self.end, day_max_of(file.stamp))
-        file.first_record = None if found is None else found[0]
+        found = kernel.first_record(
+            self.path, self.end, day_max_of(file.stamp), compressed=file.compressed
+        )
+        file.first_record = None if found is None else found.crc
         self._searched = now
 
     def whole_digest(self) -> int | None:
@@ -238,7 +240,7 @@ class Entry:
             return file.content_digest
         if self._whole is None or self._whole[0] != self.stat:
             start, initial = (0, 0) if self.unverified else (file.offset, file.digest)
-            crc, length = kernel.digest(self.path, False, start, self.size, initial)
+            crc, length = kernel.digest(self.path, start, self.size, initial, compressed=False)
             if length < self.size - start:
                 return None
             self._whole = (self.stat, crc)

@@ -120,11 +120,11 @@ def test_a_search_finds_what_a_plain_one_finds(tmp_path: Path, cut: int) -> None
             at += len(line)
             newlines += line.endswith(b"\n")
     for path in (plain, packed):
-        found = kernel.search(bytes(path), path == packed, cuts, DIALS[1])
+        found = kernel.search(bytes(path), cuts, DIALS[1], compressed=path == packed)
         assert expected == [(hit.byte, hit.newlines, hit.line) for hit in found.hits]
         assert (kernel.crc64(content), len(content)) == found.digest
     with pytest.raises(ValueError, match="digits"):
-        kernel.search(bytes(plain), False, cuts, "x")
+        kernel.search(bytes(plain), cuts, "x", compressed=False)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -150,12 +150,12 @@ def test_the_ledger_can_be_asked_for_one_msisdn(
     with StateReader.open(state(place)) as reader:
         ledger = kernel.Ledger.load(*reader.ledger(), 0, 1)
 
-    assert ledger.items() and ledger.caps()
-    assert ledger.items() == [item for dial in DIALS for item in ledger.items(dial)]
+    assert ledger.totals() and ledger.caps()
+    assert ledger.totals() == [total for dial in DIALS for total in ledger.totals(dial)]
     assert ledger.caps() == [cap for dial in DIALS for cap in ledger.caps(dial)]
-    assert [] == ledger.items("99999")
+    assert [] == ledger.totals("99999")
     with pytest.raises(ValueError, match="msisdn"):
-        ledger.items("x")
+        ledger.totals("x")
 
 
 def reasons(place: Place, dial: int) -> list[str]:

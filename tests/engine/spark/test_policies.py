@@ -90,8 +90,8 @@ def test_nothing_of_a_person_is_left_in_the_files_of_shards(cluster: Cluster) ->
             file.name for file in reader.shard_files()
         }
         ledger = Ledger.load(*reader.ledger(), reader.day_open(), 1)
-    assert ([], []) == (ledger.items(WHO), ledger.caps(WHO))
-    assert [] != ledger.items(OTHER)
+    assert ([], []) == (ledger.totals(WHO), ledger.caps(WHO))
+    assert [] != ledger.totals(OTHER)
     cluster.file("202004171001", record(1, 1, 500, "110000") + record(2, 2, 500, "110000"))
     summary = cluster.once()
     assert (1, 1) == (summary.outcomes["suppressed"], summary.outcomes["notified"])

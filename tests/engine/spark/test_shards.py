@@ -86,12 +86,12 @@ def test_a_base_leaves_out_what_closed_days_alone_can_ask_for(tmp_path: Path) ->
     """A total of a closed day is in the deltas before, and gone from the file that is written anew."""
     shards = Shards(tmp_path, Way(shards=1, fold_bytes_min=NEVER))
     shards.add([record(DIALS[0], 200, 20200416)])
-    assert [(DIALS[0], 20200416)] == [(item[0], item[4]) for item in shards.load(0).items()]
+    assert [(DIALS[0], 20200416)] == [(each.msisdn, each.day) for each in shards.load(0).totals()]
     shards.way = Way(shards=1, fold_bytes_min=0)
     shards.add([record(DIALS[1], 1)], day_open=20200417)
 
     assert ["base"] == shards.kinds()
-    assert [(DIALS[1], 20200417)] == [(item[0], item[4]) for item in shards.load(0).items()]
+    assert [(DIALS[1], 20200417)] == [(each.msisdn, each.day) for each in shards.load(0).totals()]
 
 
 def test_records_of_a_day_that_the_batch_closes_meet_its_totals(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_records_of_a_day_that_the_batch_closes_meet_its_totals(tmp_path: Path) 
     assert isinstance(result, kernel.Result)
     assert [(20200416, 0)] == [(told[0], told[3]) for told in result.notifications]
     assert [1, 0] == [scanned.outcomes[-1] for scanned in result.ranges]
-    assert (["base"], []) == (shards.kinds(), shards.load(0).items())
+    assert (["base"], []) == (shards.kinds(), shards.load(0).totals())
 
 
 def test_a_shard_without_candidates_is_left_alone(tmp_path: Path) -> None:

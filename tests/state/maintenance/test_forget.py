@@ -58,8 +58,8 @@ def test_nothing_of_a_person_is_left_in_any_byte_of_the_state(place: Place) -> N
     assert [] == verify(state(place))
     with StateReader.open(state(place)) as reader:
         ledger = Ledger.load(*reader.ledger(), reader.day_open(), 1)
-    assert ([], []) == (ledger.items(WHO), ledger.caps(WHO))
-    assert [] != ledger.items(OTHER)
+    assert ([], []) == (ledger.totals(WHO), ledger.caps(WHO))
+    assert [] != ledger.totals(OTHER)
 
 
 def test_where_the_dial_still_stands_is_listed(place: Place) -> None:
@@ -104,9 +104,9 @@ def test_many_are_looked_for_in_one_pass(place: Place, monkeypatch: pytest.Monke
     lived(place)
     read: list[bytes] = []
 
-    def spied(path: bytes, compressed: bool, msisdns: list[str]) -> int:
+    def spied(path: bytes, msisdns: list[str], *, compressed: bool) -> int:
         read.append(path)
-        return count_lines(path, compressed, msisdns)
+        return count_lines(path, msisdns, compressed=compressed)
 
     monkeypatch.setattr("upswell.state.maintenance.forget.count_lines", spied)
     packed = gzip.compress(f"{WHO},1,1,20200417100600\n{WHO} {OTHER}\n".encode())

@@ -26,7 +26,7 @@ def main(path: Path, length: int) -> None:
         ).ranges
         start, newlines, digest = scanned.end, scanned.newlines, scanned.digest
         tail, problem, records = scanned.tail, scanned.problem, records + sum(scanned.outcomes[7:])
-    totals = [total for *_, total, _ in ledger.items()]
+    totals = [each.total for each in ledger.totals()]
     print(json.dumps({"end": start, "digest": digest, "records": records, "totals": totals}))
 
 

@@ -104,7 +104,7 @@ def _look(
     zones: Zones,
 ) -> None:
     lines = head.split(b"\n")
-    for number, parsed in enumerate(parse_lines(head, True, day_max_of(stamp), PATHS[0]), 1):
+    for number, parsed in enumerate(parse_lines(head, day_max_of(stamp), PATHS[0], first=True), 1):
         kind, msisdn, service, volume, timestamp = parsed
         sample.lines += 1
         if kind not in _NO_REJECTS:

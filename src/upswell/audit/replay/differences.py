@@ -29,8 +29,8 @@ def of_ledgers(kept: Ledger, again: Ledger) -> Iterator[str]:
         if blobs[0] != blobs[1]:
             one, other = (Ledger.load([(1, blob)], [], 0, 1) for blob in blobs)
             yield from of_totals(
-                {item[:5]: item[5:] for item in one.items()},
-                {item[:5]: item[5:] for item in other.items()},
+                {each.key: (each.total, each.fired) for each in one.totals()},
+                {each.key: (each.total, each.fired) for each in other.totals()},
             )
             yield from of_caps(set(one.caps()), set(other.caps()))
 

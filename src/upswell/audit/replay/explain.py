@@ -348,7 +348,7 @@ class _Explaining:
     def _compare_ledger(self) -> None:
         day_open = self.past.last.day_open if self.past.last else 0
         ledger = self.past.ledger()
-        kept = {item[:5]: item[5:] for item in ledger.items(self.found.msisdn)}
+        kept = {each.key: (each.total, each.fired) for each in ledger.totals(self.found.msisdn)}
         reference = self.lines.reference
         again: dict[Key, tuple[int, bool]] = {
             key: (reference.totals.get(key, 0), key in reference.fired)

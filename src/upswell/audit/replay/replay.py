@@ -110,10 +110,10 @@ class Past(NamedTuple):
         """
         place = self.place(name, taken=taken)
         try:
-            return None if place is None else kernel.search(*place, cuts, msisdn)
+            return None if place is None else _search(place, cuts, msisdn)
         except FileNotFoundError:  # it may just have been moved to the archive
             moved = self.place(name, taken=taken)
-            return None if moved is None else kernel.search(*moved, cuts, msisdn)
+            return None if moved is None else _search(moved, cuts, msisdn)
 
     def ledger(self) -> Ledger:
         """The ledger as the state holds it. Raises StorageError when it is damaged."""
@@ -432,6 +432,11 @@ _PROBLEMS: Mapping[str, str] = {
     "changed": CHANGED,
     "not_regular": "is no regular file any more",
 }
+
+
+def _search(place: tuple[bytes, bool], cuts: Sequence[int], msisdn: str) -> Found:
+    path, compressed = place
+    return kernel.search(path, cuts, msisdn, compressed=compressed)
 
 
 def unread(why: str) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from upswell.audit.replay.replay import Days, Past, References, Replay, Step, batches, remember
 from upswell.errors import ConfigError, UsageError
-from upswell.kernel import Ledger, Segment
+from upswell.kernel import Ledger, LedgerTotal, Segment
 from upswell.privacy import escape
 from upswell.reference.files import read_rules, read_segment
 from upswell.reference.loading import compile_rules, describe_problem
@@ -341,8 +341,8 @@ def nearest(ledger: Ledger, ruleset: Ruleset, days: Days) -> Iterator[Near]:
     by_application: defaultdict[str, list[tuple[float, Near]]] = defaultdict(list)
     for rule in ruleset.rules:
         window = (rule.service, rule.start_min, rule.end_min)
-        for item in ledger.nearest(window, rule.threshold, 10 * NEAREST_MAX):
-            near = _near(rule, item)
+        for total in ledger.nearest(window, rule.threshold, 10 * NEAREST_MAX):
+            near = _near(rule, total)
             # Who was notified that day missed nothing.
             cap = near.msisdn, near.application, near.day
             if days.has(near.day) and cap not in ledger.caps(near.msisdn):
@@ -351,9 +351,10 @@ def nearest(ledger: Ledger, ruleset: Ruleset, days: Days) -> Iterator[Near]:
         yield from (near for _, near in sorted(some)[:NEAREST_MAX])
 
 
-def _near(rule: Rule, item: tuple[str, int, int, int, int, int, bool]) -> Near:
-    msisdn, _, _, _, day, total, _ = item
-    return Near(rule.application, msisdn, day, rule.window(), total, rule.threshold)
+def _near(rule: Rule, total: LedgerTotal) -> Near:
+    return Near(
+        rule.application, total.msisdn, total.day, rule.window(), total.total, rule.threshold
+    )
 
 
 def _tell(found: WhatIf, past: Past, replay: Replay, days: Days) -> None:

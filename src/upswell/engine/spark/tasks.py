@@ -107,7 +107,7 @@ def scan(
         rules,
         policy,
     )
-    yield from splitting.rounds()
+    yield from splitting
     yield job.shards, SplitReport(*place, splitting.report())
 
 

@@ -190,7 +190,7 @@ class _Looking:
     def _lines(self, path: Path) -> int | str | None:
         """How many lines of a file hold one of them, or why that cannot be known."""
         try:
-            return count_lines(bytes(path), path.suffix == ".gz", self._msisdns)
+            return count_lines(bytes(path), self._msisdns, compressed=path.suffix == ".gz")
         except (OSError, ValueError) as error:
             return getattr(error, "strerror", str(error))
 
