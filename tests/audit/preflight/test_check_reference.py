@@ -112,8 +112,10 @@ def test_many_bad_lines_are_counted_not_listed(upswell: Upswell, tmp_path: Path)
     """A page of findings helps nobody."""
     found = findings(upswell, *write_inputs(tmp_path, segment="0126545098\n" + "x1\n" * 500)[:3])
 
-    assert any("480 more lines are no dial" == one["message"] for one in found)
-    assert any("500 of 501 lines are no dial: over 1 %" == one["message"] for one in found)
+    assert any("480 more lines are not valid MSISDNs" == one["message"] for one in found)
+    assert any(
+        "500 of 501 lines are not valid MSISDNs (limit 1%)" == one["message"] for one in found
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_many_bad_lines_are_counted_not_listed(upswell: Upswell, tmp_path: Path)
     [
         ({"rules": "1,Twitter,8,8,147\n"}, "no usable rule"),
         ({"rules": ""}, "no usable rule"),
-        ({"segment": "msisdn\n"}, "no dial"),
+        ({"segment": "msisdn\n"}, "no valid MSISDN"),
     ],
 )
 def test_what_no_run_could_start_with_is_78(
@@ -155,11 +157,11 @@ def test_a_missing_path_is_66_and_the_rest_is_checked_still(
 def test_what_is_wrong_with_a_suppression_list_is_an_error(
     upswell: Upswell, tmp_path: Path
 ) -> None:
-    """File and line of each line that is no dial, masked, and the name of a list without any."""
+    """File and line of each line that is not a valid msisdn, masked, and the name of a list without any."""
     paths = write_inputs(tmp_path)
     for content, where, message in (
-        ("0126545098\n0126545098;0126545099\n", "STOP.csv:2", "it is no dial"),
-        ("", "STOP.csv", "no dial"),
+        ("0126545098\n0126545098;0126545099\n", "STOP.csv:2", "not a valid MSISDN"),
+        ("", "STOP.csv", "no valid MSISDN"),
     ):
         write(tmp_path / "STOP.csv", content)
         done = upswell("check", *paths, "--suppress", "STOP.csv", "--json", code=78)

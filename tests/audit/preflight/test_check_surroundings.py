@@ -53,7 +53,7 @@ def test_rejected_lines_of_a_sample_are_shown_masked(upswell: Upswell, tmp_path:
     write(tmp_path / "data" / "DATA_202004171938.csv.gz", gzip.compress(records))
     (bad,) = messages(report(upswell, *paths[:3]), "warning")
 
-    assert "4 of 10 sampled lines are no records, not four fields" in bad
+    assert "4 of 10 sampled lines are malformed (not four fields)" in bad
     assert "0126545098" not in bad
     assert "not a record" in bad
 
@@ -124,7 +124,7 @@ def test_an_output_that_cannot_be_made_is_an_error(upswell: Upswell, tmp_path: P
     write(tmp_path / "file", "")
 
     assert (
-        "file: is no directory"
+        "file: not a directory"
         in messages(report(upswell, *paths[:3], "file", code=78), "error")[0]
     )
     assert "mkdir -p" in messages(report(upswell, *paths[:3], "no/out", code=78), "error")[0]
@@ -162,7 +162,7 @@ def test_notifications_that_were_taken_are_remembered(upswell: Upswell, tmp_path
         file.unlink()
     (error,) = messages(report(upswell, *paths, "--state", "new", code=78), "error")
 
-    assert "or has held some" in error
+    assert "or once did" in error
     assert "--adopt" in upswell(*paths, "--once", "--state", "new", code=78).stderr
     # That start made a state, but one that belongs to nothing yet.
     assert [error] == messages(report(upswell, *paths, "--state", "new", code=78), "error")
@@ -195,12 +195,12 @@ def test_settings_that_differ_from_the_states_are_an_error(
 
 
 def test_another_engine_than_the_states_is_an_error(upswell: Upswell, tmp_path: Path) -> None:
-    """The check says which engine the state was begun with, and how it moves."""
+    """The check says which engine the state was created with, and how it moves."""
     paths = write_inputs(tmp_path)
     upswell(*paths, "--once")
     errors = messages(report(upswell, *paths, "--engine", "spark", code=78), "error")
 
-    assert [True] == ["begun with embedded" in each for each in errors if "engine is" in each]
+    assert [True] == ["created with embedded" in each for each in errors if "engine is" in each]
 
 
 def test_a_change_of_rules_that_a_running_job_would_refuse_is_an_error(

@@ -1,8 +1,7 @@
-"""A first look at DATA: what its lines are like, before anything is applied.
+"""Samples DATA before a run: parses the first bytes of a few files, and counts.
 
-Owns the choice of a few files and the counts over their first bytes: rejects by reason, how many dials the segment
-holds, in which form the others are written, which services there are, which records miss their hours. It applies
-nothing and keeps no msisdn but in the examples, which are masked when they are made.
+Owns the choice of files and the counts: rejects by reason, msisdns in the segment, the form of the others, services,
+records that miss their hours. It applies nothing, and keeps no msisdn except in examples, which are masked when made.
 """
 
 import os
@@ -27,7 +26,7 @@ _NO_REJECTS = ("record", "blank", "header")
 
 @dataclass(slots=True)
 class Sample:
-    """What the sampled lines are like."""
+    """Counts over the sampled lines, with examples."""
 
     files: list[str] = field(default_factory=list)
     lines: int = 0
@@ -38,20 +37,20 @@ class Sample:
     matched: int = 0
     """Records whose msisdn is in the segment."""
     without_zero: int = 0
-    """Records that would match if their dial had no leading zero: the segment has lost it."""
+    """Records that would match without their leading zero: the segment has lost it."""
     with_zero: int = 0
-    """Records that would match with a leading zero more: DATA has lost it."""
+    """Records that would match with one more leading zero: DATA has lost it."""
     formats: Counter[str] = field(default_factory=Counter)
-    """How dials that are not in the segment are written."""
+    """Forms of the msisdns that are not in the segment."""
     zero_format: str = ""
-    """How the first dial is written that would match with a zero more or less."""
+    """Form of the first msisdn that would match with one zero more or less."""
     services: Counter[int] = field(default_factory=Counter)
     """Of records in the segment."""
     outside_over: int = 0
-    """Records in the segment that are alone over their threshold, but outside every window of their service."""
+    """Records in the segment that exceed a threshold of their service alone, but lie outside all its windows."""
     outside_example: str = ""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """By file: why nothing could be read of it."""
+    """By file: why it could not be read."""
 
 
 def take_sample(
@@ -61,7 +60,10 @@ def take_sample(
     rules: Sequence[Rule],
     zones: Zones,
 ) -> Sample:
-    """A sample of the files ``names``, (stamp, name) each: the oldest, the newest and some between."""
+    """Sample some of the files ``names``, (stamp, name) each: the oldest, the newest and a few between.
+
+    A file that cannot be read is noted in the sample; nothing is raised for it.
+    """
     sample = Sample()
     by_service: dict[int, list[Rule]] = {}
     for rule in rules:
@@ -73,7 +75,7 @@ def take_sample(
             sample.unreadable[escape(name)] = getattr(error, "strerror", None) or str(error)
             continue
         sample.files.append(escape(name))
-        _look(sample, head, escape(name), stamp, segment, by_service, zones)
+        _count(sample, head, escape(name), stamp, segment, by_service, zones)
     return sample
 
 
@@ -84,7 +86,10 @@ def _spread(names: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _head(path: Path) -> bytes:
-    """The whole lines of the file's first bytes, uncompressed."""
+    """Return the whole lines within the file's first bytes, uncompressed.
+
+    Raises OSError, and zlib.error for broken compressed data.
+    """
     raw = read_at(os.fsencode(path), 0, HEAD_BYTES)
     whole = len(raw) < HEAD_BYTES
     if path.suffix == ".gz":
@@ -94,7 +99,7 @@ def _head(path: Path) -> bytes:
     return raw if whole else raw[: raw.rfind(b"\n") + 1]
 
 
-def _look(
+def _count(
     sample: Sample,
     head: bytes,
     name: str,
@@ -118,16 +123,16 @@ def _look(
         if segment is None:
             continue
         if msisdn not in segment:
-            _look_at_form(sample, msisdn, segment)
+            _note_form(sample, msisdn, segment)
             continue
         sample.matched += 1
         sample.services[service] += 1
         of_service = rules.get(service)
         if of_service and volume > min(rule.threshold for rule in of_service):
-            _look_at_hours(sample, f"{name}:{number}", msisdn, volume, timestamp, of_service, zones)
+            _note_hours(sample, f"{name}:{number}", msisdn, volume, timestamp, of_service, zones)
 
 
-def _look_at_form(sample: Sample, msisdn: str, segment: Segment) -> None:
+def _note_form(sample: Sample, msisdn: str, segment: Segment) -> None:
     sample.formats[show_format(msisdn)] += 1
     without = msisdn.startswith("0") and msisdn[1:] in segment
     with_one = "0" + msisdn in segment
@@ -137,7 +142,7 @@ def _look_at_form(sample: Sample, msisdn: str, segment: Segment) -> None:
         sample.zero_format = sample.zero_format or show_format(msisdn)
 
 
-def _look_at_hours(
+def _note_hours(
     sample: Sample,
     where: str,
     msisdn: str,

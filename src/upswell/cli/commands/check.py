@@ -9,7 +9,7 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.audit.preflight.check import Report
+    from upswell.audit.preflight.report import Report
     from upswell.config.settings import Settings
 
 EXAMPLES = (
@@ -108,7 +108,7 @@ def _describe(report: "Report", settings: "Settings") -> list[str]:
 
 
 def _rules(report: "Report", settings: "Settings") -> list[str]:
-    from upswell.audit.preflight.lint import window_words
+    from upswell.audit.preflight.report import window_words
     from upswell.cli.summary_text import plural
     from upswell.reference.application import directory_name
 

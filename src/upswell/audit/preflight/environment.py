@@ -1,0 +1,201 @@
+"""Checks of the surroundings of a run: OUTPUT, the state, the archive and Spark.
+
+Owns the findings about everything but the inputs. It makes no directory, begins no state and takes no lock; it may
+look at a state that a run is using.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from upswell.audit.preflight.report import Level, Report
+from upswell.config.settings import Settings
+from upswell.engine import archive
+from upswell.engine.spark import jvm
+from upswell.errors import ConfigError, OutputUnwritable, UpswellError
+from upswell.kernel import Segment
+from upswell.output.names import CONTROL, OWN_DIRECTORY, parse_begun, parse_published
+from upswell.output.sink import check_directories
+from upswell.reference import suppression
+from upswell.reference.application import directory_name
+from upswell.reference.files import Contents
+from upswell.reference.policy import Policy
+from upswell.reference.rules import Ruleset, parse_rules
+from upswell.reference.versions import Versions
+from upswell.state.connection import DATABASE
+from upswell.state.identity import SPARK, engine_of, fixed, other_engine, shards
+from upswell.state.maintenance.verify import verify
+from upswell.state.reader import StateReader
+from upswell.storage.lock import holder
+from upswell.storage.mounts import refuse_network
+
+
+def check_spark(report: Report, settings: Settings) -> None:
+    """Report the Java and the Spark that a run would use. The cluster's master is not contacted."""
+    try:
+        java, java_version = jvm.find_java()
+        home, version = jvm.find_spark()
+    except ConfigError as error:
+        report.add_error("engine", error)
+    else:
+        words = f"Spark {version} in {home}, Java {java_version} at {java}"
+        report.add("note", settings.master, f"computes on {words}", "")
+
+
+def check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
+    """Report whether OUTPUT, the state's directory and the applications' directories can be used."""
+    output = settings.output
+    place = output if output.exists() else output.parent
+    if output.exists() and not output.is_dir():
+        report.add(
+            "error", output, "not a directory", "name a directory, or a path to create one at"
+        )
+    elif not place.is_dir():
+        report.add(
+            "error",
+            output,
+            "neither it nor its parent exists",
+            f"create it: mkdir -p {output.parent}",
+        )
+    elif not os.access(place, os.W_OK | os.X_OK):
+        report.add("error", place, "not writable by this user", "change its owner or mode")
+    else:
+        for path, what in (
+            (place, "OUTPUT"),
+            (_existing(settings.state_dir), "the state directory"),
+        ):
+            try:
+                refuse_network(path, what, OutputUnwritable)
+            except OutputUnwritable as error:
+                report.add_error(path, error)
+    if not output.is_dir():
+        return
+    for application in ruleset.applications():
+        try:
+            check_directories(output, [application], control=settings.policy.control_share > 0)
+        except OutputUnwritable as error:
+            report.add_error(output / directory_name(application), error)
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
+def check_archive(report: Report, settings: Settings) -> None:
+    """Report whether finished files can be moved to the archive."""
+    try:
+        archive.check_place(settings)
+    except UpswellError as error:
+        report.add_error(settings.archive, error)
+
+
+def check_state(
+    report: Report, settings: Settings, rules: Contents | None, suppressed: Segment | None
+) -> None:
+    """Report whether a run can go on with the state, or begin one.
+
+    Args:
+        report: takes the findings.
+        settings: of the run.
+        rules: RULES as it is now; None when it cannot be read.
+        suppressed: SUPPRESS as it is now; None without one, or when it cannot be read.
+    """
+    state_dir = settings.state_dir
+    if not (state_dir / DATABASE).exists():
+        _check_new(report, settings)
+        return
+    if held_by := holder(state_dir):
+        report.add("note", state_dir, f"in use by a run: {held_by}")
+    try:
+        with StateReader.open(state_dir) as reader:
+            meta, versions = reader.meta(), reader.current_versions()
+            if versions:
+                _check_kept_back(report, settings, reader, versions, suppressed)
+    except UpswellError as error:
+        report.add_error(state_dir, error)
+        return
+    for sentence in verify(state_dir):
+        report.add("error", state_dir, sentence)
+    # Created, but its first run ended before it wrote down what the state belongs to.
+    if "measure" not in meta:
+        _check_new(report, settings)
+    for key, value in fixed(settings).items():
+        if meta.get(key, value) != value:
+            report.add(
+                "error",
+                state_dir,
+                f"{key} is {value}, but this state was created with {meta[key]}",
+                "set it back, or begin a new state: another OUTPUT, and --since with the next day's 0000",
+            )
+    _check_engine(report, settings, meta)
+    changed = rules is not None and versions is not None and rules.version != versions.rules
+    if changed and rules and parse_rules(rules.files).problems and not settings.accept_reference:
+        report.add(
+            "error",
+            "RULES",
+            "this change would be refused because of its bad lines, and the last good version kept",
+            "correct them, or pass --accept-reference",
+        )
+
+
+def _check_kept_back(
+    report: Report, settings: Settings, reader: StateReader, versions: Versions, new: Segment | None
+) -> None:
+    """Report that a start would notify customers whom the state keeps back. ``new``: SUPPRESS as it is now."""
+    level: Level = "warning" if settings.accept_reference else "error"
+    if versions.suppress and settings.suppress is None:
+        report.add(level, settings.state_dir, *suppression.LEFT_OUT)
+    elif versions.suppress and new is not None and len(new):
+        for sentence in suppression.lost(
+            Segment.load(reader.reference("suppress", versions.suppress)), new
+        ):
+            report.add(
+                level,
+                settings.suppress,
+                f"this change would be refused, and the last good version kept: {sentence}",
+                "correct it, or pass --accept-reference",
+            )
+    known = reader.reference("policy", versions.policy) if versions.policy else b""
+    for message, hint in Policy.parse(known).losses(settings.policy):
+        report.add(level, settings.state_dir, message, hint)
+
+
+def _check_engine(report: Report, settings: Settings, meta: Mapping[str, str]) -> None:
+    """Report a state of another engine, or of another number of shards than was asked for."""
+    pinned = engine_of(shards(settings, meta) if settings.engine == SPARK else None)
+    for key, value, known in other_engine(meta, pinned):
+        report.add(
+            "error",
+            settings.state_dir,
+            f"{key} is {value}, but this state was created with {known}",
+            f"set {key} to {known}, or move the state: upswell state export, then import",
+        )
+
+
+def _check_new(report: Report, settings: Settings) -> None:
+    if not settings.adopt and _has_published(settings.output):
+        report.add(
+            "error",
+            settings.output,
+            f"contains notifications, or once did, but no state in {settings.state_dir} recorded them",
+            "pass --state with the state that wrote them, or --adopt to take over their daily caps",
+        )
+
+
+def _has_published(output: Path) -> bool:
+    """Return whether OUTPUT contains notifications or, by its own mark, once did: what a start asks of the sink."""
+    marks = (parse_begun(name) for name in _names(output / OWN_DIRECTORY))
+    return any(marks) or any(
+        parse_published(name)
+        for parent in (output, output / CONTROL)
+        for place in _names(parent)
+        for name in _names(parent / place)
+    )
+
+
+def _names(directory: Path) -> list[str]:
+    """Return what a directory contains; nothing when it is not one, or a link, or unreadable (as lost+found)."""
+    try:
+        return [] if directory.is_symlink() else [path.name for path in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
