@@ -43,7 +43,7 @@ def test_what_went_wrong_stays_until_as_much_went_well() -> None:
 def test_every_campaign_is_on_the_page() -> None:
     """No promise is tried without being counted."""
     marked = {
-        f"{path.name}::{node.name}"
+        f"{path.relative_to(trust.ROOT / 'tests')}::{node.name}"
         for path in (trust.ROOT / "tests").rglob("test_*.py")
         for node in ast.parse(path.read_text("utf-8")).body
         if isinstance(node, ast.FunctionDef)
