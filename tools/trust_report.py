@@ -42,32 +42,28 @@ PROMISES = {
     "S8": "Inputs without measure",
     "S10": "Dependencies",
 }
+# One sentence a line, as in all prose of the repository.
 HEAD = """\
 # How far the promises were tried
 
-Written by `python tools/trust_report.py` out of what the runs counted ([trust.jsonl](trust.jsonl)); nothing on it is
-written by hand but the headings. `make test` tries a seeded sample of every campaign, `make trust` all cases of it, for
-hours, and goes on where it was cut off.
+Written by `python tools/trust_report.py` out of what the runs counted ([trust.jsonl](trust.jsonl)); nothing on it is written by hand but the headings.
+`make test` tries a seeded sample of every campaign, `make trust` all cases of it, for hours, and goes on where it was cut off.
 
-After a fault in a run comes a restart without faults, and then the law is checked, by code that shares nothing with the
-run but the reading of the checkpoint:
+After a fault in a run comes a restart without faults, and then the law is checked, by code that shares nothing with the run but the reading of the checkpoint:
 
 1. every line read has exactly one outcome, by file and in total;
-2. what is visible in OUTPUT, and what a consumer took out of it, is what the plain-Python reference makes of the log,
-   byte for byte, each record once;
+2. what is visible in OUTPUT, and what a consumer took out of it, is what the plain-Python reference makes of the log, byte for byte, each record once;
 3. a customer has at most one notification a day and application;
 4. the totals in the ledger are the reference's;
 5. the state is sound, nothing is left staged, no file is half visible;
 6. no human was needed.
 
-The first and the third are also checked by the program itself at every commit; it stops rather than go on. Power loss
-(T9) is tried on commit and recovery over a model of a disk and a stand-in for the checkpoint: points 2, 5 and 6 are
-asked there, and that all that was committed is durable. What tries the kernel or the suite itself says in its claim
-what it asks.
+The first and the third are also checked by the program itself at every commit; it stops rather than go on.
+Power loss (T9) is tried on commit and recovery over a model of a disk and a stand-in for the checkpoint: points 2, 5 and 6 are asked there, and that all that was committed is durable.
+What tries the kernel or the suite itself says in its claim what it asks.
 
-"In the suite" is what one run of `make test` covers, "release run" what `make trust` covered; beside each stands the
-run it is from: commit (with a + when the tree had other changes), date, seconds.
-"""
+"In the suite" is what one run of `make test` covers, "release run" what `make trust` covered; beside each stands the run it is from: commit (with a + when the tree had other changes), date, seconds.
+"""  # noqa: E501
 
 
 def main() -> None:

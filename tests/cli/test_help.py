@@ -20,8 +20,8 @@ DOCS = ROOT / "docs" / "cli.md"
 HEAD = """\
 # Command line
 
-The help of every command, as `--help` prints it. This page is made from it: after a change run
-`UPSWELL_UPDATE_DOCS=1 python -m pytest tests/cli/test_help.py`.
+The help of every command, as `--help` prints it.
+This page is made from it: after a change run `UPSWELL_UPDATE_DOCS=1 python -m pytest tests/cli/test_help.py`.
 """
 
 
