@@ -156,7 +156,7 @@ class Run:
         )
         with contextlib.ExitStack() as limits:
             limits.enter_context(patch.dict(os.environ, UPSWELL_KERNEL_PIECE_BYTES=PIECE_BYTES))
-            for name, value in {"compute.WORK_MS_MAX": 0, **self.limits}.items():
+            for name, value in {"engine.compute.WORK_MS_MAX": 0, **self.limits}.items():
                 limits.enter_context(patch(f"upswell.{name}", value))
             return run.run(settings, Silence(), threading.Event(), self.compute)
 
@@ -269,7 +269,7 @@ AFTER = Run(
     now=PLAIN,
     state_elsewhere=True,
     compute=on_a_cluster,
-    limits={"spread.FOLD_BYTES_MIN": 0},
+    limits={"engine.spark.driver.FOLD_BYTES_MIN": 0},
 )
 ALL: tuple[Workload, ...] = (
     ByHand(),
@@ -314,7 +314,7 @@ ALL: tuple[Workload, ...] = (
         "applications",
         lines=60,
         now={FIRST: traffic(13, 60, services=10), "rules/RULES.csv": MANY_RULES},
-        limits={"sink._OPEN_MAX": 4, "compute.WORK_MS_MAX": 60_000},
+        limits={"output.sink._OPEN_MAX": 4, "engine.compute.WORK_MS_MAX": 60_000},
     ),
     Run(
         "policies",
@@ -340,7 +340,7 @@ ALL: tuple[Workload, ...] = (
             "data/DATA_202004190900.csv": traffic(14, day=20200419),
             "data/DATA_202004210900.csv": traffic(15, day=20200421),
         },
-        limits={"assembly.FOLD_BYTES_MIN": 0},
+        limits={"engine.assembly.FOLD_BYTES_MIN": 0},
     ),
     Run(
         "adopted",
