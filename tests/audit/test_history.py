@@ -13,7 +13,6 @@ import pytest
 
 from support.command import Upswell, clean_environment
 from support.inputs import DIALS, LONG_AGO_S, RULES, inside, write, write_inputs
-from upswell.audit import history
 
 CHEAP = RULES.replace("147", "99")
 WAIT_S = 30.0
@@ -106,7 +105,7 @@ def test_pages_hide_no_batch(
         deliver(tmp_path, minute, minute)
         upswell(*paths, "--once")
     whole = looked(upswell)
-    monkeypatch.setattr(history, "_PAGE_ROWS", 1)
+    monkeypatch.setattr("upswell.state.queries.batches._SUMMED_ROWS", 1)
 
     assert whole == looked(upswell)
     assert [1, 4, 2, 1] == [edit["batches"] for edit in whole["edits"]]

@@ -241,7 +241,9 @@ def test_pages_hide_nothing(
     """Whatever the length of a page, each line and each count is there once."""
     state = tmp_path / "out" / ".upswell"
     rows, counts = list(Kept(state, Wanted())), rejects.count(state, Wanted())
-    monkeypatch.setattr(rejects, "_PAGE_ROWS", 1)
+    for name in ("files._PAGE_ROWS", "batches._PAGE_ROWS"):
+        monkeypatch.setattr(f"upswell.state.queries.{name}", 1)
+    monkeypatch.setattr(rejects, "_FILES_AT_ONCE", 1)
 
     assert rows == list(Kept(state, Wanted()))
     assert counts == rejects.count(state, Wanted())

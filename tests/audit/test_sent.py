@@ -195,7 +195,7 @@ def test_rows_that_do_not_fit_one_page_are_all_there(
         for number in (1, 2, 3):
             world.committer.commit(made(number))
     whole = list(sent.rows(world.state, Wanted()))
-    monkeypatch.setattr(sent, "_PAGE_ROWS", 3)
+    monkeypatch.setattr("upswell.state.queries.notifications._GROUP_PAGE_ROWS", 3)
 
     assert whole == list(sent.rows(world.state, Wanted()))
     assert whole == sorted(whole)

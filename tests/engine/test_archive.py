@@ -64,7 +64,7 @@ def tree(root: Path) -> list[str]:
 def rows(place: Place) -> dict[str, str]:
     """By name, how far the files are on their way, as the state says."""
     with StateReader.open(place.output / ".upswell") as reader:
-        found = reader.rows(
+        found = reader._rows(
             "SELECT name, archived.state FROM archived JOIN file ON file.id = archived.file"
         )
     return dict(found)

@@ -120,7 +120,7 @@ def test_only_the_last_days_are_looked_at(tmp_path: Path) -> None:
 
 def test_pages_hide_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the length of a page, also when several files have one stamp."""
-    monkeypatch.setattr(arrivals, "_PAGE_ROWS", 2)
+    monkeypatch.setattr("upswell.state.queries.arrivals._PAGE_ROWS", 2)
     twins = [File(f"DATA_{stamp(3)}.csv.gz", "done", stamp(3)), file(3)]
 
     assert [Gap(stamp(2), stamp(2), 1, stamp(3))] == looked(

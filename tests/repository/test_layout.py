@@ -1,5 +1,6 @@
 """The repository keeps its shape: one version, one importer of the kernel, exit codes told, no strangers in it."""
 
+import ast
 import importlib.metadata
 import json
 import re
@@ -63,6 +64,25 @@ def test_only_kernel_py_imports_the_compiled_module() -> None:
     ]
 
     assert ["kernel/__init__.py"] == importers
+
+
+SQL = re.compile(r"\b(?:SELECT|INSERT|PRAGMA|DELETE FROM|CREATE TABLE)\s")
+QUERY = re.compile(r"\._(?:rows|query|db)\b")
+
+
+def test_sql_stands_in_state_alone() -> None:
+    """What a query means, and whether row checksums are verified, is decided in one wing."""
+    found = []
+    for path in SOURCES:
+        if "state" in path.relative_to(ROOT / "src" / "upswell").parts[:1]:
+            continue
+        text = path.read_text("utf-8")
+        constants = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+        values = [node.value for node in constants if isinstance(node.value, str)]
+        found += [f"{path.name}: {value}" for value in values if SQL.search(value)]
+        found += [f"{path.name}: {match[0]}" for match in QUERY.finditer(text)]
+
+    assert [] == found
 
 
 def modules_after(statement: str) -> set[str]:

@@ -93,10 +93,10 @@ def test_older_state_is_brought_up_to_date(state, monkeypatch):
     for _ in range(2):
         with Checkpoint.open(state, SHARDS) as checkpoint:
             assert 1 == checkpoint.last_batch()
-            applied = checkpoint.rows("SELECT number, name FROM migration")
+            applied = checkpoint._rows("SELECT number, name FROM migration")
             assert [(1, "first"), (known + 1, "newer")] == [applied[0], applied[-1]]
             assert known + 1 == len(applied)
-            assert [] == checkpoint.rows("SELECT x FROM more")
+            assert [] == checkpoint._rows("SELECT x FROM more")
     assert [] == verify(state)
 
 
@@ -115,7 +115,7 @@ def test_pages_that_do_not_fit_together_are_found_after_a_crash(tmp_path):
         world.committer.commit(made(1))
         world.checkpoint.release(idle=True)
         world.committer.commit(made(2))
-        ((root, page_bytes),) = world.checkpoint.rows(
+        ((root, page_bytes),) = world.checkpoint._rows(
             "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'application'"
         )
         left = tmp_path / "left"

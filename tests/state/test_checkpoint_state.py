@@ -187,15 +187,15 @@ def test_a_refused_edit_is_kept_until_it_is_repaired(checkpoint):
     """One at a time, with the moment of its own first refusal; told again it writes nothing."""
     sql = "SELECT words, at FROM edit WHERE kind = 'refused'"
     checkpoint.set_refused("")
-    assert [] == checkpoint.rows(sql)
+    assert [] == checkpoint._rows(sql)
     checkpoint.set_refused("line 1")
-    first = checkpoint.rows(sql)
+    first = checkpoint._rows(sql)
     checkpoint.set_refused("line 1")
-    assert first == checkpoint.rows(sql)
+    assert first == checkpoint._rows(sql)
     checkpoint.set_refused("line 2")
-    assert ["line 2"] == [words for words, _ in checkpoint.rows(sql)]
+    assert ["line 2"] == [words for words, _ in checkpoint._rows(sql)]
     checkpoint.set_refused("")
-    assert [] == checkpoint.rows(sql)
+    assert [] == checkpoint._rows(sql)
 
 
 def test_adopted_state_begins_after_what_it_adopts(tmp_path):
@@ -297,7 +297,7 @@ def test_reader_sees_a_running_state(tmp_path):
                 assert 1 == reader.last_batch()
             assert 2 == reader.last_batch()
             with refused(StorageError, "SQLITE_READONLY"):
-                reader.rows("DELETE FROM notification")
+                reader._rows("DELETE FROM notification")
 
 
 def test_closed_state_is_one_file(tmp_path):

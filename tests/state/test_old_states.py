@@ -68,9 +68,9 @@ def test_run_goes_on_with_an_old_state(old: Old) -> None:
     found = reconcile(state)
     assert ([], []) == (found.differences, found.unproven)
     with StateReader.open(state) as reader:
-        assert len(MIGRATIONS) == reader.rows("PRAGMA user_version")[0][0]
+        assert len(MIGRATIONS) == reader._rows("PRAGMA user_version")[0][0]
         assert list(range(1, len(MIGRATIONS) + 1)) == [
-            number for (number,) in reader.rows("SELECT number FROM migration ORDER BY number")
+            number for (number,) in reader._rows("SELECT number FROM migration ORDER BY number")
         ]
         # All that it knew before is known after: each file, with what was taken of it.
         assert 4 == len(list(reader.files_in("done")))

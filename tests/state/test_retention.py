@@ -33,7 +33,7 @@ def days(place: Place, *, keep: int | None) -> None:
 def kept(place: Place) -> list[int]:
     """The day of each notification in the state."""
     with StateReader.open(state(place)) as reader:
-        return [day for (day,) in reader.rows("SELECT day FROM notification ORDER BY day")]
+        return [day for (day,) in reader._rows("SELECT day FROM notification ORDER BY day")]
 
 
 def test_older_days_are_pruned_and_counts_stay(place: Place) -> None:

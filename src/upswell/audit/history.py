@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from upswell.state.queries.batches import sum_batches
+from upswell.state.queries.edits import Refusal, accepted_edits, refused_edit
 from upswell.state.reader import StateReader
-
-_PAGE_ROWS = 20_000  # of batches, summed up at once: some 20 ms
 
 
 class Bounds(NamedTuple):
@@ -21,15 +21,6 @@ class Bounds(NamedTuple):
     """The newest ones."""
     batches: int
     """The newest ones of the state, over which the effects of all these edits are summed up."""
-
-
-class Refusal(NamedTuple):
-    """An edit that is on disk and not in force."""
-
-    at: str
-    """When it was refused: UTC, ISO 8601."""
-    words: str
-    """Why."""
 
 
 @dataclass(slots=True)
@@ -86,8 +77,8 @@ def look(state_dir: Path, bounds: Bounds | None = None) -> History:
     """
     with StateReader.open(state_dir) as reader:
         with reader.snapshot():
-            refused, last = refusal(reader), reader.last_batch()
-            every = _edits(reader)
+            refused, last = refused_edit(reader), reader.last_batch()
+            every = [Edit(*edit) for edit in accepted_edits(reader)]
         edits = every[-bounds.edits :] if bounds else every
         since = last + 1 - bounds.batches if bounds else 0
         for edit in edits:
@@ -95,36 +86,9 @@ def look(state_dir: Path, bounds: Bounds | None = None) -> History:
     return History(edits, refused, len(every) - len(edits))
 
 
-def refusal(reader: StateReader) -> Refusal | None:
-    """The edit that is refused until it is repaired."""
-    rows = reader.rows("SELECT at, words FROM edit WHERE kind = 'refused'")
-    return Refusal(*rows[0]) if rows else None
-
-
-def _edits(reader: StateReader) -> list[Edit]:
-    sql = (
-        "SELECT kind, version, at, words, first_batch,"
-        " lead(first_batch) OVER (PARTITION BY kind ORDER BY id) FROM edit WHERE kind <> 'refused' ORDER BY id"
-    )
-    return [Edit(*row) for row in reader.rows(sql)]
-
-
 def _add_up(reader: StateReader, edit: Edit, last: int, since: int) -> None:
-    """Sum over the batches that were scanned under an edit, from ``since`` up to ``last``.
-
-    Their seals are not checked, which `upswell state verify` does: it would take twenty times as long.
-    """
-    # CAST takes the digits at the beginning of a text; not every SQLite knows JSON.
-    at = """instr(outcomes, '"notified":')"""
-    notified = f"CASE WHEN {at} THEN CAST(substr(outcomes, {at} + 11) AS INTEGER) ELSE 0 END"
-    sql = (
-        f"SELECT count(*), coalesce(sum(lines), 0), coalesce(sum({notified}), 0) FROM batch"
-        " WHERE number >= ? AND number < ?"
-    )
+    """Sum over the batches that were scanned under an edit, from ``since`` up to ``last``."""
     end = last + 1 if edit.until_batch is None else edit.until_batch
     edit.counted_from = max(edit.first_batch, since)
-    for first in range(edit.counted_from, end, _PAGE_ROWS):
-        ((batches, lines, notifications),) = reader.rows(sql, (first, min(first + _PAGE_ROWS, end)))
-        edit.batches += batches
-        edit.lines += lines
-        edit.notifications += notifications
+    sums = sum_batches(reader, edit.counted_from, end)
+    edit.batches, edit.lines, edit.notifications = sums

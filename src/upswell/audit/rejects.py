@@ -20,15 +20,20 @@ from upswell.output.names import rejects_name
 from upswell.output.reject_files import is_as_written, unescape
 from upswell.source.file import File
 from upswell.source.listing import read_name, show_name
-from upswell.state.codec import decode_name, encode_name
+from upswell.state.queries.batches import (
+    RejectFile,
+    dropped_lines,
+    first_batch_reaching,
+    reject_files,
+)
+from upswell.state.queries.files import names_with_rejects
 from upswell.state.reader import StateReader
 from upswell.storage.files import directory, read_file
 from upswell.zones import stamps_of
 
 LATE = "late"
 """What a late record carries in place of a reason."""
-_PAGE_ROWS = 5000  # of files, batches or ranges, looked through at once: some 10 ms
-_ANY_SEQUENCE = 2**62
+_FILES_AT_ONCE = 5000  # whose rows are in memory: some 10 ms
 
 
 class Reject(NamedTuple):
@@ -129,9 +134,9 @@ def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
     """By file: lines, rejected or late, beyond what is written of one file. Errors as ``count``."""
     found = Counter[str]()
     with StateReader.open(state_dir) as reader:
-        for name, lines in _dropped(reader, _first_batch(reader, wanted)):
-            if _is_in(name, wanted):
-                found[name] += lines
+        for dropped in dropped_lines(reader, _first_batch(reader, wanted)):
+            if _is_in(dropped.file, wanted):
+                found[dropped.file] += dropped.lines
     return found
 
 
@@ -155,14 +160,15 @@ class Kept:
         with StateReader.open(self._state_dir) as reader:
             if self._wanted.file is not None:
                 reader.file(self._wanted.file)
-            for batch, length, digest in _batches(reader, self._wanted, self._batches_max):
-                for row in io.BytesIO(self._read(rejects_name(batch), length, digest)):
-                    reject = parse(row, batch)
+            for written in _reject_files(reader, self._wanted, self._batches_max):
+                for row in io.BytesIO(self._read(written)):
+                    reject = parse(row, written.batch)
                     if self._wanted.has(reject.reason) and _is_in(reject.file, self._wanted):
                         self.cut += reject.cut
                         yield reject
 
-    def _read(self, name: str, length: int, digest: str) -> bytes:
+    def _read(self, written: RejectFile) -> bytes:
+        name = rejects_name(written.batch)
         try:
             with directory(self._state_dir / "rejects") as fd:
                 content = read_file(name, fd)
@@ -172,7 +178,7 @@ class Kept:
         except OSError as error:
             self.changed.append(f"{name}: {error.strerror}")
             return b""
-        if is_as_written(content, length, digest):
+        if is_as_written(content, written.length, written.digest):
             return content
         self.changed.append(f"{name}: it was changed after it was written")
         return b""
@@ -198,81 +204,27 @@ def _files(reader: StateReader, wanted: Wanted) -> Iterator[File]:
         if _is_in(file.name, wanted):
             yield file
         return
-    names = _names(reader) if wanted.day is None else _names_of(reader, wanted.day)
-    while some := list(islice(names, _PAGE_ROWS)):
+    names = names_with_rejects(reader, wanted.day)
+    while some := list(islice(names, _FILES_AT_ONCE)):
         found = reader.files(some)
         yield from (found[name] for name in some if name in found)
 
 
-_HAS_SOME = f"""(reasons <> '{{}}' OR instr(outcomes, '"{LATE}":'))"""
-
-
-def _names(reader: StateReader) -> Iterator[str]:
-    """The names of all files that ``_files`` is about, page by page."""
-    (last,) = reader.rows("SELECT coalesce(max(id), 0) FROM file")[0]
-    sql = f"SELECT name FROM file WHERE id > ?1 AND id <= ?1 + ?2 AND {_HAS_SOME} ORDER BY id"
-    for after in range(0, last, _PAGE_ROWS):
-        yield from (decode_name(name) for (name,) in reader.rows(sql, (after, _PAGE_ROWS)))
-
-
-def _names_of(reader: StateReader, day: int) -> Iterator[str]:
-    """Likewise of the files of a day: they are found without going through the others."""
-    sql = f"SELECT name FROM file WHERE stamp >= ? AND stamp <= ? AND {_HAS_SOME} ORDER BY id"
-    rows = reader.rows(sql, stamps_of(day))
-    return (decode_name(name) for (name,) in rows)
-
-
 def _first_batch(reader: StateReader, wanted: Wanted) -> int:
-    """The first batch that can have read a file that is wanted.
-
-    A batch's newest stamp is at least that of each file it read, and never less than that of the batch before.
-    """
-    first, after = reader.first_batch(), reader.last_batch() + 1
+    """The first batch that can have read a file that is wanted."""
     if wanted.day is None:
-        return first
-    stamp, _ = stamps_of(wanted.day)
-    while first < after:
-        middle = (first + after) // 2
-        rows = reader.rows("SELECT newest_stamp FROM batch WHERE number = ?", (middle,))
-        if rows and rows[0][0] >= stamp:
-            after = middle
-        else:
-            first = middle + 1
-    return first
+        return reader.first_batch()
+    return first_batch_reaching(reader, stamps_of(wanted.day)[0])
 
 
-def _dropped(reader: StateReader, first: int) -> Iterator[tuple[str, int]]:
-    """(file, lines) of every range of which some lines were not kept, from this batch on."""
-    sql = (
-        "SELECT one.batch, one.sequence, file.name, one.lines FROM dropped_rejects AS one"
-        " JOIN log ON log.batch = one.batch AND log.sequence = one.sequence JOIN file ON file.id = log.file"
-        f" WHERE (one.batch, one.sequence) > (?, ?) ORDER BY one.batch, one.sequence LIMIT {_PAGE_ROWS}"
-    )
-    after = (first - 1, _ANY_SEQUENCE)
-    while rows := reader.rows(sql, after):
-        for _, _, name, lines in rows:
-            yield decode_name(name), lines
-        after = rows[-1][:2]
-
-
-def _batches(
+def _reject_files(
     reader: StateReader, wanted: Wanted, batches_max: int | None
-) -> Iterator[tuple[int, int, str]]:
-    """(number, length and digest of its reject file) of the batches that may have kept something wanted."""
+) -> Iterator[RejectFile]:
+    """The reject files of the batches that may have kept something wanted."""
     first, last = _first_batch(reader, wanted), reader.last_batch()
     if batches_max is not None:
         last = min(last, first + batches_max - 1)
-    sql = (
-        "SELECT number, rejects_bytes, rejects_digest FROM batch"
-        " WHERE number >= ?1 AND number < ?1 + ?2 AND number <= ?3"
-        " AND rejects_bytes > 0 AND EXISTS (SELECT 1 FROM log JOIN file ON file.id = log.file"
-        " WHERE log.batch = number AND (?4 IS NULL OR file.name = ?4)"
-        " AND (?5 IS NULL OR substr(file.stamp, 1, 8) = ?5)) ORDER BY number"
-    )
-    name = None if wanted.file is None else encode_name(wanted.file)
-    day = None if wanted.day is None else f"{wanted.day:08}"
-    for start in range(first, last + 1, _PAGE_ROWS):
-        yield from reader.rows(sql, (start, _PAGE_ROWS, last, name, day))
+    return reject_files(reader, first, last, file=wanted.file, day=wanted.day)
 
 
 def _is_in(name: str, wanted: Wanted) -> bool:

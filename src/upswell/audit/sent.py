@@ -17,18 +17,16 @@ from upswell.errors import UsageError
 from upswell.output.names import place_of, published_name
 from upswell.privacy import escape, mask_digits
 from upswell.reference.segment import parse_msisdn, unquote
-from upswell.state.codec import decode_name, encode_name
-from upswell.state.connection import damaged
-from upswell.state.queries import rulesets
+from upswell.state.queries.notifications import (
+    NotificationGroup,
+    notification_groups,
+    notifications_by_minute,
+    notifications_in,
+)
+from upswell.state.queries.rules import rulesets
 from upswell.state.reader import StateReader
 
-_PAGE_ROWS = 5000  # of notifications, looked through at once: some 20 ms
 _NAMES_MAX = 20  # in a message
-# A page is bounded by what is looked through, not by what is found: a rare file must not make a look long.
-_UNTIL = (
-    "SELECT max(msisdn) FROM (SELECT msisdn FROM notification WHERE day = ? AND application = ? AND msisdn > ?"
-    f" ORDER BY msisdn LIMIT {_PAGE_ROWS})"
-)
 
 
 class Sent(NamedTuple):
@@ -66,16 +64,6 @@ class Wanted(NamedTuple):
     """Those of the control group, which were not sent, instead of those that were."""
 
 
-class _Group(NamedTuple):
-    """The notifications of one day and application: they lie together in the database."""
-
-    day: int
-    application: int
-    name: str
-    directory: str
-    lines: int
-
-
 def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
     """The notifications that are wanted, by day, then application, then msisdn.
 
@@ -97,7 +85,7 @@ def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
             what = (
                 "have lost their place in DATA or OUTPUT, or have another dial than their records"
             )
-            raise damaged(reader.path, f"{unsound:,} of its notifications {what}")
+            raise reader.damaged(f"{unsound:,} of its notifications {what}")
 
 
 def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
@@ -107,7 +95,9 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     """
     if wanted.file is None and wanted.batch is None:
         with StateReader.open(state_dir) as reader:
-            return {(group.day, group.name): group.lines for group in _groups(reader, wanted)}
+            return {
+                (group.day, group.name): group.notifications for group in _groups(reader, wanted)
+            }
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
@@ -135,7 +125,7 @@ def pruned(state_dir: Path, wanted: Wanted) -> int:
         return 0
     with StateReader.open(state_dir) as reader:
         before = reader.pruned_before()
-        return sum(group.lines for group in _groups(reader, wanted) if group.day < before)
+        return sum(group.notifications for group in _groups(reader, wanted) if group.day < before)
 
 
 def to_json(state_dir: Path, wanted: Wanted) -> dict[str, object]:
@@ -157,48 +147,30 @@ def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
 
     Looks through them all, page by page. Those that the state no longer keeps are in none. Errors as ``rows``.
     """
-    # The timestamp ends the record, perhaps in quotes.
-    sql = (
-        "SELECT substr(rtrim(CAST(raw AS TEXT), '\"'), -14, 12), count(*) FROM notification"
-        " WHERE day = ? AND application = ? AND msisdn > ? AND msisdn <= ? AND control = 0 GROUP BY 1"
-    )
     found = Counter[str]()
     with StateReader.open(state_dir) as reader:
         before = reader.pruned_before()
         # Of a day that is being pruned only a part would be counted.
-        for group in (
-            one for one in _groups(reader, Wanted(day, application)) if one.day >= before
-        ):
-            place, after = (group.day, group.application), ""
-            while (end := reader.rows(_UNTIL, (*place, after))[0][0]) is not None:
-                found.update(dict(reader.rows(sql, (*place, after, end))))
-                after = end
+        for group in _groups(reader, Wanted(day, application)):
+            if group.day >= before:
+                found.update(notifications_by_minute(reader, group))
     return found
 
 
-def _rows_of(reader: StateReader, group: _Group, wanted: Wanted, last: int) -> Iterator[Sent]:
-    sql = (
-        "SELECT msisdn, one.batch, file.name, byte, batch.stamp, raw FROM notification AS one"
-        " LEFT JOIN batch ON batch.number = one.batch"
-        " LEFT JOIN log ON log.batch = one.batch AND log.sequence = one.sequence LEFT JOIN file ON file.id = log.file"
-        " WHERE day = ?1 AND application = ?2 AND msisdn > ?3 AND msisdn <= ?4 AND one.batch <= ?5"
-        " AND (?6 IS NULL OR file.name = ?6) AND (?7 IS NULL OR one.batch = ?7) AND control = ?8 ORDER BY msisdn"
-    )
-    only = None if wanted.file is None else encode_name(wanted.file)
-    place = (group.day, group.application)
-    after = ""
-    while (end := reader.rows(_UNTIL, (*place, after))[0][0]) is not None:
-        for msisdn, number, name, byte, stamp, raw in reader.rows(
-            sql, (*place, after, end, last, only, wanted.batch, int(wanted.control))
-        ):
-            directory = place_of(group.directory, wanted.control)
-            output = f"{directory}/{published_name(number, stamp)}" if stamp else ""
-            file = "" if name is None else decode_name(name)
-            yield Sent(group.day, group.name, msisdn, number, file, byte, output, raw)
-        after = end
+def _rows_of(
+    reader: StateReader, group: NotificationGroup, wanted: Wanted, last: int
+) -> Iterator[Sent]:
+    directory = place_of(group.directory, wanted.control)
+    for row in notifications_in(
+        reader, group, batch_max=last, file=wanted.file, batch=wanted.batch, control=wanted.control
+    ):
+        output = f"{directory}/{published_name(row.batch, row.stamp)}" if row.stamp else ""
+        yield Sent(
+            group.day, group.name, row.msisdn, row.batch, row.file, row.byte, output, row.raw
+        )
 
 
-def _groups(reader: StateReader, wanted: Wanted) -> list[_Group]:
+def _groups(reader: StateReader, wanted: Wanted) -> list[NotificationGroup]:
     """The days and applications that may hold what is wanted."""
     name = wanted.application and unicodedata.normalize("NFC", wanted.application)
     if name is not None and name not in reader.applications():
@@ -210,13 +182,13 @@ def _groups(reader: StateReader, wanted: Wanted) -> list[_Group]:
             f"this state never had an application '{mask_digits(name)}'",
             f"it knows {some}" if some else "it has no rules yet",
         )
-    totals = "control_total" if wanted.control else "notified_total"
-    sql = (
-        f"SELECT day, id, name, directory, lines FROM {totals} JOIN application ON id = application"
-        " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
-        " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
+    return notification_groups(
+        reader,
+        day=wanted.day,
+        application=name,
+        batch=wanted.batch,
+        control=wanted.control,
     )
-    return [_Group(*row) for row in reader.rows(sql, (wanted.day, name, wanted.batch))]
 
 
 def _ruled(reader: StateReader) -> set[str]:

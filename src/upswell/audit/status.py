@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.audit.history import refusal
 from upswell.config.settings import CADENCE_S
 from upswell.engine import archive, arrivals
 from upswell.engine.arrivals import Arrivals
@@ -25,8 +24,9 @@ from upswell.privacy import escape
 from upswell.reference.suppression import Forgetting
 from upswell.source.file import File, State
 from upswell.source.listing import show_name
-from upswell.state import queries
 from upswell.state.batch import LogRange
+from upswell.state.queries.archived import count_archived
+from upswell.state.queries.edits import refused_edit
 from upswell.state.reader import StateReader
 from upswell.state.rows import ARCHIVE, CommittedBatch, ReferenceVersion, archives
 from upswell.storage.lock import holder, started_at
@@ -183,8 +183,8 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             control = reader.notified(control=True)
             forgettings = [one for one in reader.forgettings() if one.key is not None]
             today = Today(days[-1], reader.notified(days[-1])) if days else None
-            refused = refusal(reader)
-            archived_files, archive_held = queries.archived_files(reader), archive.held(reader)
+            refused = refused_edit(reader)
+            archived_files, archive_held = count_archived(reader), archive.held(reader)
             notable = {state: found for state in NOTABLE if (found := _some(reader, state))}
             reading = sorted(_some(reader, "reading"), key=lambda file: file.stamp, reverse=True)
     summary = Summary(batches=totals.batches, lines=totals.lines, bytes=totals.bytes)

@@ -14,9 +14,8 @@ from upswell.audit.replay.whatif import nearest
 from upswell.config.settings import threads_default
 from upswell.kernel import Ledger
 from upswell.privacy import mask
-from upswell.reference.loading import unpack_rules
-from upswell.reference.rules import Rule, Ruleset, parse_rules
-from upswell.state.connection import damaged
+from upswell.reference.rules import Rule
+from upswell.state.queries.rules import active_ruleset
 from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX, Zones, stamp_time
 
@@ -33,7 +32,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     Those of the control group, which were sent to nobody, are counted by themselves.
     """
     with StateReader.open(state_dir) as reader:
-        zones, ruleset = _zones(reader), _rules_in_force(reader)
+        zones, ruleset = _zones(reader), active_ruleset(reader)
         pruned_before, newest = reader.pruned_before(), reader.newest_stamp()
     counts = sent.counts(state_dir, sent.Wanted())
     control = sent.counts(state_dir, sent.Wanted(control=True))
@@ -75,12 +74,12 @@ def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
     with StateReader.open(state_dir) as reader:
         with reader.snapshot():
             last, rows = reader.last(), reader.ledger_rows()
-        ruleset, day_open = _rules_in_force(reader), last.day_open if last else 0
+        ruleset, day_open = active_ruleset(reader), last.day_open if last else 0
         parts = reader.ledger_of(*rows)
         try:
             ledger = Ledger.load(*parts, day_open, threads_default())
         except ValueError as error:
-            raise damaged(reader.path, f"the ledger ({error})") from error
+            raise reader.damaged(f"the ledger ({error})") from error
         found = list(nearest(ledger, ruleset, Days(0, DAY_MAX)))
     return {
         "batch": last.number if last else 0,
@@ -116,13 +115,6 @@ def _zones(reader: StateReader) -> Zones:
     meta = reader.meta()
     data = meta.get("data_timezone", "UTC")
     return Zones(data, meta.get("rules_timezone", data))
-
-
-def _rules_in_force(reader: StateReader) -> Ruleset:
-    versions = reader.current_versions()
-    if versions is None:
-        return Ruleset((), ())
-    return parse_rules(unpack_rules(reader.reference("rules", versions.rules)))
 
 
 def _rule_json(rule: Rule) -> dict[str, object]:

@@ -4,7 +4,6 @@ Owns what the page's view for the data engineer asks beyond ``status``. It only 
 day at a time, so that a look costs the same however old a state is.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +18,8 @@ from upswell.engine.arrivals import Gap
 from upswell.privacy import escape, mask_line
 from upswell.source.file import STATES, File
 from upswell.source.listing import show_name
-from upswell.state.codec import decode_name
+from upswell.state.queries.batches import last_commits
+from upswell.state.queries.files import files_of_day, newest_days, newest_names
 from upswell.state.reader import StateReader
 from upswell.zones import stamp_of, stamp_time, stamps_of
 
@@ -98,21 +98,8 @@ def funnel(outcomes: Mapping[str, int]) -> list[Stage]:
 
 def days(state_dir: Path) -> list[int]:
     """The newest days that files have stamps of, newest first, at most DAYS_MAX."""
-    found: list[int] = []
-    before = "9"
     with StateReader.open(state_dir) as reader:
-        while len(found) < DAYS_MAX:
-            ((stamp,),) = reader.rows(
-                # A stamp that lies ahead, or is none, must not be the day that is shown first.
-                "SELECT max(stamp) FROM file WHERE stamp < ? AND stamp <> ''"
-                " AND +state NOT IN ('held', 'ignored')",
-                (before,),
-            )
-            if stamp is None:
-                break
-            before = stamp[:8]
-            found.append(int(before))
-    return found
+        return newest_days(reader, DAYS_MAX)
 
 
 def minutes(found: Status, day: int) -> dict[str, object]:
@@ -121,27 +108,22 @@ def minutes(found: Status, day: int) -> dict[str, object]:
     ``found``: the state's status, which tells the missing ones, of the last days alone.
     """
     with StateReader.open(found.state_dir) as reader:
-        # Their seals are not checked: nothing is decided by them.
-        rows = reader.rows(
-            "SELECT stamp, state, late, lines, outcomes FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp",
-            stamps_of(day),
-        )
+        every = list(files_of_day(reader, day))
     cells: dict[str, Minute] = {}
     states, sums = Counter[str](), dict.fromkeys(kernel.OUTCOMES, 0)
     late_files = 0
-    for stamp, state, late, lines, outcomes in rows:
-        states[state] += 1
-        late_files += late
-        if state == "ignored":
+    for file in every:
+        states[file.state] += 1
+        late_files += file.late
+        if file.state == "ignored":
             continue
-        by_outcome = json.loads(outcomes)
-        for name, n in by_outcome.items():
+        for name, n in file.outcomes.items():
             sums[name] += n
-        kind = "late" if late and state == "done" else state
-        known = cells.get(stamp)
+        kind = "late" if file.late and file.state == "done" else file.state
+        known = cells.get(file.stamp)
         if known is None or _WORST.index(kind) < _WORST.index(known.state):
-            rejected, notified = by_outcome.get("rejected", 0), by_outcome.get("notified", 0)
-            cells[stamp] = Minute(stamp, kind, lines, rejected, notified)
+            rejected, notified = file.outcomes.get("rejected", 0), file.outcomes.get("notified", 0)
+            cells[file.stamp] = Minute(file.stamp, kind, file.lines, rejected, notified)
     for gap in found.arrivals.gaps:
         for stamp in _stamps(gap, found.cadence_s, day):
             cells.setdefault(stamp, Minute(stamp, "missing", 0, 0, 0))
@@ -160,21 +142,10 @@ def minutes(found: Status, day: int) -> dict[str, object]:
 def files(state_dir: Path, day: int) -> list[Row]:
     """The files of a day, newest first, at most FILES_MAX."""
     with StateReader.open(state_dir) as reader:
-        names = reader.rows(
-            "SELECT name FROM file WHERE stamp >= ? AND stamp <= ? ORDER BY stamp DESC, id DESC LIMIT ?",
-            (*stamps_of(day), FILES_MAX),
-        )
-        found = reader.files(decode_name(name) for (name,) in names)
-        taken = {
-            decode_name(name): at
-            for name, at in reader.rows(
-                "SELECT file.name, max(committed_at) FROM log JOIN batch ON batch.number = log.batch"
-                " JOIN file ON file.id = log.file WHERE log.batch > ? AND file.stamp >= ? AND file.stamp <= ?"
-                " GROUP BY log.file",
-                (reader.last_batch() - _BATCHES_LOOKED_AT, *stamps_of(day)),
-            )
-        }
-    ordered = (found[name] for (stored,) in names if (name := decode_name(stored)) in found)
+        names = newest_names(reader, day, FILES_MAX)
+        found = reader.files(names)
+        taken = last_commits(reader, day, after_batch=reader.last_batch() - _BATCHES_LOOKED_AT)
+    ordered = (found[name] for name in names if name in found)
     return [_row(file, taken.get(file.name, "")) for file in ordered]
 
 

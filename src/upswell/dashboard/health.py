@@ -5,7 +5,6 @@ reads: the checkpoint, and what the system says of the process and the disks. Wh
 contrib/alerts.yml has it, counted back from the last commit or the newest stamp: nothing is an alert for ever.
 """
 
-import json
 import re
 import shutil
 from collections import Counter
@@ -19,7 +18,8 @@ from upswell.audit.labels import EXIT_STEPS, REASON_WORDS
 from upswell.audit.status import Status
 from upswell.engine.summary import Summary, describe_unmatched
 from upswell.source.listing import read_name, show_name
-from upswell.state.codec import decode_name
+from upswell.state.queries.batches import commits_since
+from upswell.state.queries.files import backlog, gone_since
 from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
@@ -61,10 +61,10 @@ class _Recent(NamedTuple):
 def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
     """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
     with StateReader.open(found.state_dir) as reader:
-        files, waiting_bytes, oldest_ns = _backlog(reader)
+        waiting = backlog(reader)
         recent = _recent(reader, found)
     now_s = found.looked_at.timestamp()
-    oldest_s = max(now_s - oldest_ns / 1e9, 0.0) if oldest_ns else 0.0
+    oldest_s = max(now_s - waiting.oldest_ns / 1e9, 0.0) if waiting.oldest_ns else 0.0
     free = {name: _free(place) for name, place in _places(found).items()}
     needs = list(_needs(found, recent, oldest_s, free))
     return {
@@ -73,8 +73,8 @@ def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
         "now": found.looked_at.isoformat(),
         "commit_age_s": found.age_s,
         "newest_stamp": found.last.newest_stamp if found.last else "",
-        "backlog_files": files,
-        "backlog_bytes": waiting_bytes,
+        "backlog_files": waiting.files,
+        "backlog_bytes": waiting.bytes,
         "oldest_waiting_s": round(oldest_s, 1),
         "rate": recent.rate,
         "memory_bytes": _memory(found.holder or ""),
@@ -86,18 +86,6 @@ def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
     }
 
 
-def _backlog(reader: StateReader) -> tuple[int, int, int]:
-    """Files and bytes that the last saved look showed and that are not taken, and the oldest change of them in ns."""
-    # Of a compressed file the bytes on disk and the offset are of two kinds: its own size is known once it was checked.
-    left = """max(CASE WHEN content_bytes > 0 THEN content_bytes ELSE size END - "offset", 0)"""
-    rows = reader.rows(
-        f"SELECT count(*), coalesce(sum({left}), 0), coalesce(min(mtime_ns), 0) FROM file"
-        f" WHERE state IN ('waiting', 'reading') AND {left} > 0"
-    )
-    files, size, oldest_ns = rows[0]
-    return files, size, oldest_ns
-
-
 def _recent(reader: StateReader, found: Status) -> _Recent:
     last = found.last
     if last is None:
@@ -106,28 +94,19 @@ def _recent(reader: StateReader, found: Status) -> _Recent:
     start = end - timedelta(minutes=RECENT_MINUTES - 1)
     every = [(start + timedelta(minutes=at)).isoformat()[:16] for at in range(RECENT_MINUTES)]
     summary, sums = Summary(), {minute: Counter[str]() for minute in every}
-    # Their seals are not checked: nothing is decided by them.
-    for minute, lines, taken, outcomes, reasons in reader.rows(
-        "SELECT substr(committed_at, 1, 16), lines, bytes, outcomes, reasons FROM batch"
-        " WHERE number > ? AND committed_at >= ?",
-        (last.number - _BATCHES_LOOKED_AT, every[0]),
-    ):
+    after_batch = last.number - _BATCHES_LOOKED_AT
+    for one in commits_since(reader, every[0], after_batch=after_batch):
         # A clock that was set back leaves batches of a later minute than the last one's.
-        sums.get(minute, Counter()).update(lines=lines, bytes=taken, batches=1)
-        summary.lines += lines
-        summary.outcomes.update(json.loads(outcomes))
-        summary.rejects.update(json.loads(reasons))
+        sums.get(one.minute, Counter()).update(lines=one.lines, bytes=one.bytes, batches=1)
+        summary.lines += one.lines
+        summary.outcomes.update(one.outcomes)
+        summary.rejects.update(one.reasons)
     since = _hour_before(last.newest_stamp, found)
-    gone = reader.rows(
-        # The plus keeps SQLite from going through all that ever went.
-        "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' ORDER BY stamp DESC",
-        (since,),
-    )
     rate: list[dict[str, object]] = [
         {"minute": minute} | {name: sums[minute][name] for name in ("lines", "bytes", "batches")}
         for minute in every
     ]
-    return _Recent(rate, summary, since, [decode_name(name) for (name,) in gone])
+    return _Recent(rate, summary, since, gone_since(reader, since))
 
 
 def _hour_before(stamp: str, found: Status) -> str:

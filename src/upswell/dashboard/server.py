@@ -252,8 +252,7 @@ class _Site:
 
 def _version(reader: StateReader) -> tuple[int, bool]:
     """A number that changes with every commit of a run, and whether somebody runs it."""
-    ((version,),) = reader.rows("PRAGMA data_version")
-    return version, holder(reader.state_dir) is not None
+    return reader.data_version(), holder(reader.state_dir) is not None
 
 
 def _object(body: bytes) -> dict[str, Any]:

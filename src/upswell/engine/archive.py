@@ -21,7 +21,7 @@ from upswell.source.file import File
 from upswell.source.inventory import FINISHED
 from upswell.source.listing import Stat, archived_in, look_at, twin_of
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.queries import archive_states, newest_archived, open_rows
+from upswell.state.queries.archived import archive_states, newest_archived, pending_archive
 from upswell.state.reader import StateReader
 from upswell.state.rows import Archived, archives
 from upswell.storage import syscalls
@@ -115,7 +115,7 @@ class Archive:
     def recover(self, now: float) -> list[str]:
         """At a start, before the first look: put right what a crash cut off; a sentence for each file that is held."""
         self._again_at = now + AGAIN_S
-        rows = open_rows(self._checkpoint) | newest_archived(self._checkpoint, AGAIN_MAX)
+        rows = pending_archive(self._checkpoint) | newest_archived(self._checkpoint, AGAIN_MAX)
         return list(_sentences(self._settle(rows)))
 
     def _look_again(self, now: float) -> list[str]:
@@ -125,7 +125,7 @@ class Archive:
         """
         if not self._again and not now < self._again_at <= now + AGAIN_S:
             self._again_at = now + AGAIN_S
-            waiting = open_rows(self._checkpoint, AGAIN_MAX, self._again_after)
+            waiting = pending_archive(self._checkpoint, AGAIN_MAX, self._again_after)
             self._again_after = list(waiting)[-1] if len(waiting) == AGAIN_MAX else ""
             self._again.extend(waiting | newest_archived(self._checkpoint, AGAIN_MAX))
         names = [self._again.popleft() for _ in range(min(FILES_MAX, len(self._again)))]
@@ -348,7 +348,9 @@ def _find(name: str, places: Iterable[Path]) -> tuple[Stat | None, bool]:
 
 def held(reader: StateReader) -> dict[str, str]:
     """By name, the finished files that need somebody's hand on their way, with what to do."""
-    return {name: _WORDS[state] for name, state in open_rows(reader).items() if state in _WORDS}
+    return {
+        name: _WORDS[state] for name, state in pending_archive(reader).items() if state in _WORDS
+    }
 
 
 def _sentences(found: Mapping[str, Archived | None]) -> Iterator[str]:

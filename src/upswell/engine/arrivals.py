@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from upswell.source.file import File, State
-from upswell.state.codec import decode_name
-from upswell.state.connection import damaged
+from upswell.source.file import File
+from upswell.state.queries.arrivals import (
+    ArrivedFile,
+    arrived_files,
+    newest_done_stamp,
+    stamp_of_files_before,
+)
 from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
@@ -24,7 +28,6 @@ UNUSUAL_RATIO = 10  # day and night differ by less from one hour to the next
 MEDIAN_FILES = 60  # an hour of files a minute
 MEDIAN_FILES_MIN = 10  # with fewer nobody knows what is usual
 TOLD_MAX = 10  # of each kind at a time: a log must not be filled by a cadence that is set wrong
-_PAGE_ROWS = 5000
 
 
 class Gap(NamedTuple):
@@ -67,16 +70,6 @@ class _Done(NamedTuple):
     late: bool
 
 
-class _Row(NamedTuple):
-    stamp: str
-    id: int
-    name: str
-    state: State
-    offset: int
-    late: bool
-    mtime_ns: int
-
-
 def look(reader: StateReader, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
     """How the files of a state came.
 
@@ -93,7 +86,7 @@ def look(reader: StateReader, cadence_s: int, timezone: str, since: str = "") ->
     sizes: deque[int] = deque()
     ordered: list[int] = []  # the same sizes, ascending
     before = ""
-    for row in _rows(reader, since):
+    for row in _files(reader, since):
         found.changed_ns = max(found.changed_ns, row.mtime_ns)
         if row.late:
             found.late.append(row.name)
@@ -195,42 +188,15 @@ def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, di
 
 def _before(reader: StateReader, stamp: str) -> str:
     """The stamp from which on files tell what is usual for the one with this stamp."""
-    sql = (
-        "SELECT stamp FROM file WHERE stamp < ? AND stamp >= ? AND +state = 'done'"
-        f" ORDER BY stamp DESC LIMIT {MEDIAN_FILES}"
-    )
-    rows = reader.rows(sql, (stamp, _days_before(stamp)))
-    return str(rows[-1][0]) if rows else ""
+    return stamp_of_files_before(reader, stamp, MEDIAN_FILES, since=_days_before(stamp))
 
 
-def _rows(reader: StateReader, since: str) -> Iterator[_Row]:
-    """The files of the last days up to the newest that is done, by stamp, ignored ones left out.
-
-    Their seals are not checked: nothing is decided by them.
-    """
-    # The plus keeps SQLite from sorting all that are done.
-    newest = reader.rows("SELECT stamp FROM file WHERE +state = 'done' ORDER BY stamp DESC LIMIT 1")
-    if not newest:
-        return
-    ((last,),) = newest
-    _check_stamp(reader, last)
-    sql = (
-        'SELECT stamp, id, name, state, "offset", late, mtime_ns FROM file WHERE (stamp, id) > (?, ?) AND stamp <= ?'
-        f" AND state <> 'ignored' ORDER BY stamp, id LIMIT {_PAGE_ROWS}"
-    )
-    after = (max(since, _days_before(last)), 0)
-    while rows := reader.rows(sql, (*after, last)):
-        for stamp, number, name, state, offset, late, mtime_ns in rows:
-            _check_stamp(reader, stamp)
-            yield _Row(stamp, number, decode_name(name), state, offset, bool(late), mtime_ns)
-        after = rows[-1][:2]
-
-
-def _check_stamp(reader: StateReader, stamp: str) -> None:
-    try:
-        stamp_time(stamp)
-    except ValueError:
-        raise damaged(reader.path, "the row of a file") from None
+def _files(reader: StateReader, since: str) -> Iterator[ArrivedFile]:
+    """The files of the last days up to the newest that is done, by stamp, ignored ones left out."""
+    last = newest_done_stamp(reader)
+    if last is None:
+        return iter(())
+    return arrived_files(reader, max(since, _days_before(last)), last)
 
 
 def _days_before(stamp: str) -> str:

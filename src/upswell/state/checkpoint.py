@@ -68,13 +68,13 @@ class Checkpoint(StateReader):
         self._applications = self.applications()
         self._bases = {
             shard: (batch, length)
-            for shard, batch, length in self.rows(
+            for shard, batch, length in self._rows(
                 "SELECT shard, batch, length(content) FROM ledger_base"
             )
         }
         # Not the adopted caps, which stay: no fold makes them go.
         self._deltas: dict[int, int] = dict(
-            self.rows(
+            self._rows(
                 "SELECT batch, length(content) FROM ledger_delta WHERE batch >= ?",
                 (self.first_batch(),),
             )
@@ -198,7 +198,7 @@ class Checkpoint(StateReader):
 
         In a small transaction, unless that is known already.
         """
-        known = self.rows("SELECT words FROM edit WHERE kind = 'refused'")
+        known = self._rows("SELECT words FROM edit WHERE kind = 'refused'")
         if known == ([(_text(words),)] if words else []):
             return
         with self._transaction():
@@ -387,7 +387,7 @@ class Checkpoint(StateReader):
         before = max(batch.prune_before, self.pruned_before())
         rows = max(PRUNED_ROWS_MIN, 2 * (len(batch.notifications) + len(batch.control)))
         place = "SELECT day, application, msisdn FROM notification WHERE day < ? ORDER BY day, application, msisdn"
-        ends = self.rows(f"{place} LIMIT 1 OFFSET ?", (before, rows)) or [(before, -1, "")]
+        ends = self._rows(f"{place} LIMIT 1 OFFSET ?", (before, rows)) or [(before, -1, "")]
         gone = self._db.execute(
             "DELETE FROM notification WHERE (day, application, msisdn) < (?, ?, ?)", ends[0]
         )

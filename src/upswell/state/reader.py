@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
-from upswell.errors import UsageError
+from upswell.errors import StorageError, UsageError
 from upswell.output.names import Staged, place_of
 from upswell.output.reject_files import is_as_written
 from upswell.reference.application import directory_name
@@ -94,10 +94,14 @@ class StateReader:
             with storage_errors(self.path):
                 self._db.execute("COMMIT")
 
+    def data_version(self) -> int:
+        """Return a number that changes with every commit of another connection, such as a run's."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
     def meta(self) -> dict[str, str]:
         """What was set with ``set_meta``: the state's identity and settings."""
         found = {}
-        for key, value, sealed in self.rows("SELECT key, value, seal FROM meta"):
+        for key, value, sealed in self._rows("SELECT key, value, seal FROM meta"):
             self._check(sealed == seal(key, value), "an entry of meta")
             found[key] = value
         return found
@@ -112,7 +116,7 @@ class StateReader:
 
     def last(self) -> CommittedBatch | None:
         """The last batch; None before the first commit."""
-        rows = self.rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")
+        rows = self._rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")
         return self._batch(rows[0]) if rows else None
 
     def last_batch(self) -> int:
@@ -133,7 +137,7 @@ class StateReader:
     def batches(self, after: int = 0) -> Iterator[CommittedBatch]:
         """The batches numbered above ``after``, in order."""
         sql = f"SELECT {BATCH_COLUMNS}, seal FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"
-        while rows := self.rows(sql, (after,)):
+        while rows := self._rows(sql, (after,)):
             for row in rows:
                 yield self._batch(row)
             after = rows[-1][0]
@@ -157,7 +161,7 @@ class StateReader:
             f" ORDER BY log.batch, log.sequence LIMIT {_PAGE_ROWS}"
         )
         place = (after_batch, 2**62)
-        while rows := self.rows(sql, place):
+        while rows := self._rows(sql, place):
             for batch, sequence, name, stamp, start, end, newest, *versions in rows:
                 yield LogRange(
                     batch,
@@ -190,7 +194,7 @@ class StateReader:
         for at in range(0, len(wanted), _NAMES_PER_QUERY):
             some = wanted[at : at + _NAMES_PER_QUERY]
             marks = ",".join("?" * len(some))
-            yield from self.rows(f"SELECT {columns} FROM file WHERE name IN ({marks})", some)
+            yield from self._rows(f"SELECT {columns} FROM file WHERE name IN ({marks})", some)
 
     def file(self, name: str) -> File:
         """What is known of one name. Raises UsageError when this state never saw it."""
@@ -209,14 +213,14 @@ class StateReader:
             sql += " AND state = ?"
         sql += f" ORDER BY id LIMIT {_PAGE_ROWS}"
         after = 0
-        while rows := self.rows(sql, (after,) if state is None else (after, state)):
+        while rows := self._rows(sql, (after,) if state is None else (after, state)):
             for row in rows:
                 yield self._file(row[:-1])
             after = rows[-1][-1]
 
     def taken_rows(self) -> list[Any]:
         """What ``files_of`` takes, of all files of which something was taken: quick to fetch, slower to check."""
-        return self.rows(f'SELECT {FILE_COLUMNS}, seal FROM file WHERE "offset" > 0')
+        return self._rows(f'SELECT {FILE_COLUMNS}, seal FROM file WHERE "offset" > 0')
 
     def files_of(self, rows: Iterable[Any]) -> Iterator[File]:
         """The files that these rows hold."""
@@ -224,32 +228,32 @@ class StateReader:
 
     def file_states(self) -> dict[State, int]:
         """Files by state, every state."""
-        counts = dict(self.rows("SELECT state, count(*) FROM file GROUP BY state"))
+        counts = dict(self._rows("SELECT state, count(*) FROM file GROUP BY state"))
         return {state: counts.get(state, 0) for state in STATES}
 
     def late_files(self) -> int:
         """Files whose first range followed a range with a higher stamp."""
-        return int(self.rows("SELECT count(*) FROM file WHERE late")[0][0])
+        return int(self._rows("SELECT count(*) FROM file WHERE late")[0][0])
 
     def repeated(self, files_max: int) -> list[File]:
         """The newest files that were delivered again under their names, by stamp."""
         sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
-        return [self._file(row) for row in self.rows(sql, (files_max,))][::-1]
+        return [self._file(row) for row in self._rows(sql, (files_max,))][::-1]
 
     def repeats(self) -> int:
         """How often files were delivered again under their names, all together."""
-        return int(self.rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
+        return int(self._rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
 
     def find_first_record(self, crc: int) -> list[File]:
         """The files of which something was taken and whose first record has this CRC."""
         sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE first_record = ?"
-        files = [self._file(row) for row in self.rows(sql, (to_signed(crc),))]
+        files = [self._file(row) for row in self._rows(sql, (to_signed(crc),))]
         return [file for file in files if file.offset > 0]
 
     def totals(self) -> Totals:
         """Sums over all batches, kept by each commit, so they cost nothing to read."""
         kinds: dict[str, dict[str, int]] = {"": {}, "outcome": {}, "reason": {}}
-        for kind, name, value in self.rows("SELECT kind, name, value FROM total"):
+        for kind, name, value in self._rows("SELECT kind, name, value FROM total"):
             kinds.setdefault(kind, {})[name] = value
         sums = kinds[""]
         return Totals(
@@ -266,16 +270,18 @@ class StateReader:
             f"SELECT name, sum(lines) FROM {totals} JOIN application ON id = application"
             " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
         )
-        return dict(self.rows(sql, (day,)))
+        return dict(self._rows(sql, (day,)))
 
     def notified_days(self) -> list[int]:
         """The days that have notifications, ascending."""
-        return [day for (day,) in self.rows("SELECT DISTINCT day FROM notified_total ORDER BY day")]
+        return [
+            day for (day,) in self._rows("SELECT DISTINCT day FROM notified_total ORDER BY day")
+        ]
 
     def applications(self) -> dict[str, int]:
         """The id of every application that was ever in force."""
         found = {}
-        for name, number, place in self.rows("SELECT name, id, directory FROM application"):
+        for name, number, place in self._rows("SELECT name, id, directory FROM application"):
             self._check(place == directory_name(name), "an application's name")
             found[name] = number
         return found
@@ -288,7 +294,7 @@ class StateReader:
             " WHERE staged.batch = ? ORDER BY staged.application, control"
         )
         found = {}
-        for number, application, stamp, name, length, digest, control in self.rows(sql, (batch,)):
+        for number, application, stamp, name, length, digest, control in self._rows(sql, (batch,)):
             place = place_of(name, bool(control))
             one = Staged(number, application, stamp, place, length, digest, bool(control))
             found[one.staged_name] = one
@@ -297,13 +303,13 @@ class StateReader:
     def notified_lines(self, one: Staged) -> bytes:
         """The content of a staged file, made again from the notifications. A scan of them all, for repairs."""
         sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? AND control = ? ORDER BY sequence, byte"
-        rows = self.rows(sql, (one.batch, one.application, int(one.control)))
+        rows = self._rows(sql, (one.batch, one.application, int(one.control)))
         return b"".join(raw + b"\n" for (raw,) in rows)
 
     def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
         """The batch's rejects beyond what is written."""
         sql = "SELECT sequence, lines, from_byte, to_byte FROM dropped_rejects WHERE batch = ? ORDER BY sequence"
-        return [DroppedRejects(*row) for row in self.rows(sql, (batch,))]
+        return [DroppedRejects(*row) for row in self._rows(sql, (batch,))]
 
     def current_versions(self) -> Versions | None:
         """The reference versions accepted last; None until both have one."""
@@ -314,7 +320,7 @@ class StateReader:
 
     def reference(self, kind: str, version: str) -> bytes:
         """The content of a version, as given to ``add_reference``."""
-        rows = self.rows(
+        rows = self._rows(
             "SELECT content, digest FROM reference WHERE kind = ? AND version = ?", (kind, version)
         )
         self._check(bool(rows), f"the {kind} of version {version[:12]} are missing")
@@ -327,17 +333,17 @@ class StateReader:
     def references(self) -> list[ReferenceVersion]:
         """Every version kept, in the order they were first taken."""
         sql = "SELECT kind, version, note, taken_at, first_batch, length(content) FROM reference ORDER BY id"
-        return [ReferenceVersion(*row) for row in self.rows(sql)]
+        return [ReferenceVersion(*row) for row in self._rows(sql)]
 
     def forgettings(self) -> list[Forgetting]:
         """Who was forgotten, as far as it is known, in order."""
         hashes: defaultdict[int, set[int]] = defaultdict(set)
-        for number, value in self.rows("SELECT forgetting, hash FROM forgotten"):
+        for number, value in self._rows("SELECT forgetting, hash FROM forgotten"):
             hashes[number].add(to_unsigned(value))
         sql = "SELECT id, hash_key, people, first_batch, until_day, until_batch FROM forgetting ORDER BY id"
         return [
             Forgetting(number, key, frozenset(hashes[number]), *rest)
-            for number, key, *rest in self.rows(sql)
+            for number, key, *rest in self._rows(sql)
         ]
 
     def forgotten_lines(self) -> list[ForgottenLines]:
@@ -345,7 +351,7 @@ class StateReader:
         sql = "SELECT batch, application, control, day, lines, bytes FROM forgotten_lines"
         return [
             ForgottenLines(batch, application, bool(control), *rest)
-            for batch, application, control, *rest in self.rows(sql)
+            for batch, application, control, *rest in self._rows(sql)
         ]
 
     def ledger(self) -> LedgerParts:
@@ -358,9 +364,9 @@ class StateReader:
     def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any], list[Any]]:
         """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
         return (
-            self.rows(f"{_BASES} WHERE batch <= ?", (batch_max,)),
-            self.rows(f"{_DELTAS} WHERE batch <= ? ORDER BY batch", (batch_max,)),
-            self.rows(f"{_SHARD_FILES} WHERE batch <= ? ORDER BY shard, batch", (batch_max,)),
+            self._rows(f"{_BASES} WHERE batch <= ?", (batch_max,)),
+            self._rows(f"{_DELTAS} WHERE batch <= ? ORDER BY batch", (batch_max,)),
+            self._rows(f"{_SHARD_FILES} WHERE batch <= ? ORDER BY shard, batch", (batch_max,)),
         )
 
     def ledger_of(
@@ -378,7 +384,7 @@ class StateReader:
 
     def shard_files(self) -> list[ShardFile]:
         """The files that hold the ledger of a run on a cluster, by shard, the oldest first; none otherwise."""
-        rows = self.rows(f"{_SHARD_FILES} ORDER BY shard, batch")
+        rows = self._rows(f"{_SHARD_FILES} ORDER BY shard, batch")
         return [self._shard_file(row) for row in rows]
 
     @property
@@ -426,14 +432,18 @@ class StateReader:
             self._state_id = found[STATE_ID]
         return seal(*values, self._state_id)
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
         with storage_errors(self.path):
             return self._db.execute(sql, parameters).fetchall()
 
+    def damaged(self, what: str) -> StorageError:
+        """Return the error for a state in which ``what`` cannot be true."""
+        return damaged(self.path, what)
+
     def _check(self, true: bool, what: str) -> None:
         if not true:
-            raise damaged(self.path, what)
+            raise self.damaged(what)
 
     def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
         *values, sealed = row

@@ -26,7 +26,7 @@ class Beside:
         self.in_snapshot: list[str] = []
         """What was read while the writer's log could not start again."""
         self._committing = False
-        rows = StateReader.rows
+        rows = StateReader._rows
 
         def read(reader: StateReader, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
             if type(reader) is StateReader:
@@ -35,7 +35,7 @@ class Beside:
                     self.in_snapshot.append(sql)
             return rows(reader, sql, parameters)
 
-        monkeypatch.setattr(StateReader, "rows", read)
+        monkeypatch.setattr(StateReader, "_rows", read)
 
     def commit(self) -> None:
         """The next batch, unless a commit is under way."""

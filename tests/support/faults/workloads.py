@@ -28,7 +28,7 @@ from upswell.engine.summary import Summary
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import DATABASE
 from upswell.state.maintenance.transfer import export_state, import_state
-from upswell.state.queries import archived_files, open_rows
+from upswell.state.queries.archived import count_archived, pending_archive
 from upswell.state.reader import StateReader
 
 LONG_AGO_S = 1_600_000_000
@@ -187,9 +187,9 @@ class Run:
         ]
         wrong += [f"{path} is left" for path in (world / ARRIVALS).iterdir()]
         with StateReader.open(self.state(world)) as reader:
-            if open_rows(reader) or archived_files(reader) != len(self.now):
+            if pending_archive(reader) or count_archived(reader) != len(self.now):
                 wrong.append(
-                    f"the state has {archived_files(reader)} archived, {open_rows(reader)}"
+                    f"the state has {count_archived(reader)} archived, {pending_archive(reader)}"
                 )
         return wrong
 

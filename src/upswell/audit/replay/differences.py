@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from upswell.kernel import OUTCOMES, REASONS, SHARDS, Ledger
 from upswell.privacy import escape, mask
 from upswell.source.listing import show_name
-from upswell.state.queries import Row
+from upswell.state.queries.notifications import Row
 from upswell.zones import date_of
 
 Key = tuple[str, int, int, int, int]

@@ -24,8 +24,8 @@ from upswell.reference.application import directory_name
 from upswell.reference.rules import Rule
 from upswell.reference.segment import is_digits, parse_msisdn
 from upswell.source.listing import show_name
-from upswell.state.codec import decode_name
-from upswell.state.queries import rulesets
+from upswell.state.queries.notifications import notifications_of
+from upswell.state.queries.rules import rulesets
 from upswell.state.reader import StateReader
 from upswell.zones import add_days, date_of
 
@@ -336,14 +336,14 @@ class _Explaining:
         """The customer's notifications as the state keeps them."""
         ids = {name: number for number, name in self.past.applications.items()}
         for day, name in self.past.notified.keys() | self.past.control.keys():
-            rows = self.reader.rows(
-                "SELECT notification.batch, name, byte, raw, control FROM notification"
-                " LEFT JOIN log USING(batch, sequence) LEFT JOIN file ON file.id = log.file"
-                " WHERE day = ? AND application = ? AND msisdn = ? AND notification.batch <= ?",
-                (day, ids.get(name, -1), self.found.msisdn, self.past.last_batch),
-            )
-            for batch, file, byte, raw, control in rows:
-                yield day, name, batch, decode_name(file or "?"), byte, raw, bool(control)
+            for one in notifications_of(
+                self.reader,
+                self.found.msisdn,
+                day=day,
+                application=ids.get(name, -1),
+                batch_max=self.past.last_batch,
+            ):
+                yield day, name, *one
 
     def _compare_ledger(self) -> None:
         day_open = self.past.last.day_open if self.past.last else 0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from upswell.audit.replay.replay import Past
 from upswell.reference.suppression import Forgetting
-from upswell.state.queries import Row
+from upswell.state.queries.notifications import Row
 from upswell.state.reader import StateReader
 from upswell.state.rows import ForgottenLines
 from upswell.zones import day_last_of

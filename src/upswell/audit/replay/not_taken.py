@@ -14,7 +14,7 @@ from upswell.config.settings import threads_default
 from upswell.privacy import escape
 from upswell.source.file import File, State
 from upswell.source.listing import read_name, scan, show_name
-from upswell.state.queries import open_rows
+from upswell.state.queries.archived import pending_archive
 from upswell.state.reader import StateReader
 from upswell.zones import day_last_of, day_open_of
 
@@ -31,7 +31,7 @@ def untaken(
 
     Raises InputMissing when DATA cannot be listed.
     """
-    grown = {name for name, state in open_rows(reader).items() if state == "grew"}
+    grown = {name for name, state in pending_archive(reader).items() if state == "grew"}
     files = {file.name: file for file in _files(reader, past, grown)}
     # One that was packed since is found under its other name, unless that is a file of its own.
     known = past._replace(files=past.files | files)

@@ -32,7 +32,7 @@ from upswell.reference.application import directory_name
 from upswell.source.file import File
 from upswell.source.listing import show_name
 from upswell.state.batch import LogRange
-from upswell.state.queries import Row, notifications
+from upswell.state.queries.notifications import Row, notifications
 from upswell.state.reader import StateReader
 from upswell.zones import date_of
 

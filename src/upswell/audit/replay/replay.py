@@ -36,6 +36,7 @@ from upswell.semantics import Measure
 from upswell.source.file import File
 from upswell.source.listing import archived_in, look_at, twin_of
 from upswell.state.batch import LogRange
+from upswell.state.queries.notifications import notification_totals
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals, archives
 from upswell.storage.files import RECOVERS
@@ -137,8 +138,8 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
             taken_rows = reader.taken_rows()
             names = {number: name for name, number in reader.applications().items()}
             forgettings = tuple(reader.forgettings())
-            counted = reader.rows("SELECT day, application, lines FROM notified_total")
-            control = reader.rows("SELECT day, application, lines FROM control_total")
+            counted = notification_totals(reader)
+            control = notification_totals(reader, control=True)
         # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
         files = {file.name: file for file in reader.files_of(taken_rows)}
         try:

@@ -109,7 +109,7 @@ class Eraser(Checkpoint):
 
     def _adopted_days(self, msisdns: Collection[str]) -> list[int]:
         """The days of the caps that these have out of an OUTPUT that was taken over: no batch need be as late."""
-        adopted = self.rows(
+        adopted = self._rows(
             "SELECT batch, content FROM ledger_delta WHERE batch < ?", (self.first_batch(),)
         )
         try:
@@ -133,12 +133,12 @@ class Eraser(Checkpoint):
         """Delete the notifications of a customer, counted where they were."""
         gone = Counter[tuple[int, int, int, int]]()
         of_bytes = Counter[tuple[int, int, int, int]]()
-        days = self.rows(
+        days = self._rows(
             "SELECT day, application FROM notified_total UNION SELECT day, application FROM control_total"
         )
         for day, application in days:
             place = (day, application, msisdn)
-            rows = self.rows(
+            rows = self._rows(
                 "SELECT batch, control, length(raw) FROM notification WHERE (day, application, msisdn) = (?, ?, ?)",
                 place,
             )
@@ -161,8 +161,8 @@ class Eraser(Checkpoint):
         changed, gone = 0, set[int]()
         try:
             # One by one: together they are as large as the ledger.
-            for (shard,) in self.rows("SELECT shard FROM ledger_base"):
-                ((batch, content),) = self.rows(
+            for (shard,) in self._rows("SELECT shard FROM ledger_base"):
+                ((batch, content),) = self._rows(
                     "SELECT batch, content FROM ledger_base WHERE shard = ?", (shard,)
                 )
                 if (found := forget_in(content, key, hashes)) is not None:
@@ -173,8 +173,8 @@ class Eraser(Checkpoint):
                         (rest, seal(shard, batch, rest), shard),
                     )
                     changed += 1
-            for (batch,) in self.rows("SELECT batch FROM ledger_delta"):
-                ((content,),) = self.rows(
+            for (batch,) in self._rows("SELECT batch FROM ledger_delta"):
+                ((content,),) = self._rows(
                     "SELECT content FROM ledger_delta WHERE batch = ?", (batch,)
                 )
                 if (found := forget_in(content, key, hashes)) is not None:
@@ -245,7 +245,7 @@ class Eraser(Checkpoint):
                 yield _Rewritten(number, rest, len(lines) - len(kept), frozenset(people))
 
     def _put_rejects(self, one: _Rewritten) -> None:
-        for values in self.rows(
+        for values in self._rows(
             f"SELECT {BATCH_COLUMNS} FROM batch WHERE number = ?", (one.batch,)
         ):
             length, digest = len(one.content), digest_of(one.content)

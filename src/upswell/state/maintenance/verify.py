@@ -78,10 +78,10 @@ def _worded(error: UpswellError) -> str:
 
 
 def _pages(reader: StateReader) -> Iterator[str]:
-    for (message,) in reader.rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
+    for (message,) in reader._rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
         if message != "ok":
             yield f"the database's pages do not fit together ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
-    if reader.rows("PRAGMA foreign_key_check"):
+    if reader._rows("PRAGMA foreign_key_check"):
         yield f"rows of the database refer to others that are missing: {RESTORE_HINT}"
 
 
@@ -167,7 +167,7 @@ def _notifications(reader: StateReader) -> Iterator[str]:
     with reader.snapshot():
         until = reader.last_batch()
         names = {number: name for name, number in reader.applications().items()}
-        totals = reader.rows(
+        totals = reader._rows(
             "SELECT day, application, 0, lines FROM notified_total"
             " UNION ALL SELECT day, application, 1, lines FROM control_total"
         )
@@ -186,7 +186,7 @@ def _notifications(reader: StateReader) -> Iterator[str]:
         of_day[day, application, control] += 1
     pruned = reader.pruned_before()
     # Of batches that may have had notifications of pruned days not all are there to be counted.
-    ((whole_from,),) = reader.rows(
+    ((whole_from,),) = reader._rows(
         "SELECT coalesce(min(number), 0) FROM batch WHERE day_open >= ?", (pruned,)
     )
     for gone in reader.forgotten_lines():
@@ -197,7 +197,7 @@ def _notifications(reader: StateReader) -> Iterator[str]:
         yield f"there are notifications of batch {newest}, but no such batch: {RESTORE_HINT}"
     staged = {
         (batch, application, control): length
-        for batch, application, control, length in reader.rows(
+        for batch, application, control, length in reader._rows(
             "SELECT batch, application, control, length FROM staged WHERE batch <= ?", (until,)
         )
     }
@@ -226,7 +226,7 @@ def _notified(reader: StateReader) -> Iterator[tuple[int, int, int, int, int]]:
         f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
     )
     after = (-1, -1, "")
-    while rows := reader.rows(sql, after):
+    while rows := reader._rows(sql, after):
         for day, application, _, batch, length, control in rows:
             yield day, application, batch, length, control
         after = rows[-1][:3]
