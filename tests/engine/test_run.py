@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from support import law
-from support.engine_runs import DIALS, LONG_AGO_S, RULES, Place, record, traffic, wait_for
+from support.engine_runs import DIALS, LONG_AGO_S, RULES, Place, place, record, traffic, wait_for
 from upswell.audit import history
 from upswell.engine.commit import Committer
 from upswell.engine.compute import Read
@@ -31,6 +31,8 @@ from upswell.state.codec import seal
 from upswell.state.maintenance.transfer import export_state
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
+
+__all__ = ("place",)
 
 
 def test_old_rejects_go_and_their_lines_stay_counted(place: Place) -> None:
