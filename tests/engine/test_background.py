@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from upswell.engine.background import beside
+from upswell.engine.background import in_background
 
 
 def test_what_follows_the_block_finds_the_call_done() -> None:
@@ -17,7 +17,7 @@ def test_what_follows_the_block_finds_the_call_done() -> None:
         time.sleep(0.05)  # so that a block that did not wait would be seen to
         done.append("call")
 
-    with beside(call):
+    with in_background(call):
         assert done == []
         inside.set()
     assert done == ["call"]
@@ -30,7 +30,7 @@ def test_the_error_of_the_call_is_raised_after_the_block() -> None:
     def fail() -> None:
         raise KeyboardInterrupt("call")
 
-    with pytest.raises(KeyboardInterrupt, match="call"), beside(fail):
+    with pytest.raises(KeyboardInterrupt, match="call"), in_background(fail):
         steps.append("block")
     assert steps == ["block"]
 
@@ -44,7 +44,7 @@ def test_an_error_of_the_block_waits_for_the_call_and_yields_to_its_error() -> N
         done.append("call")
 
     def block(raised: Exception) -> None:
-        with beside(call):
+        with in_background(call):
             begun.set()
             raise raised
 
@@ -56,7 +56,7 @@ def test_an_error_of_the_block_waits_for_the_call_and_yields_to_its_error() -> N
         raise ValueError("call")
 
     def both() -> None:
-        with beside(fail):
+        with in_background(fail):
             raise OSError("block")
 
     with pytest.raises(ValueError, match="call") as caught:

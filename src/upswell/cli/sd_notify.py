@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from upswell.engine.run import Listener
+    from upswell.engine.reporter import Listener
     from upswell.engine.summary import Summary
 
 TELL_S = 1.0  # between two messages: a watchdog waits for minutes, and a status is for people

@@ -18,7 +18,7 @@ OBJECTS_NEW_MAX = 50_000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def keep_freed() -> None:
+def tune_allocator() -> None:
     """Let the process keep what it frees, as far as it will need it again; and let the collector look less often.
 
     Other C libraries than glibc have no such settings and go on as they are.

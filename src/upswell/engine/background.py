@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def beside(call: Callable[[], object]) -> Iterator[None]:
+def in_background(call: Callable[[], object]) -> Iterator[None]:
     """Make the call while the block runs.
 
     Raises:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from upswell.cli.narration import Narrator
     from upswell.config.settings import Settings
     from upswell.engine.compute import Compute
-    from upswell.engine.run import Listener
+    from upswell.engine.reporter import Listener
     from upswell.engine.run_log import Diary
     from upswell.engine.summary import Summary
     from upswell.state.checkpoint import Checkpoint

@@ -1,0 +1,128 @@
+"""Which reference a run's next batch is decided by.
+
+Owns the active reference: the first one of a run, its replacement between two batches, and the policy in it, of which
+forgotten customers are a part until their days are closed. ``reload`` reads and validates versions; nothing here reads
+a file. The invariant: a batch is decided by one reference from its first byte to its last.
+"""
+
+import threading
+import time
+from functools import partial
+
+from upswell.config.settings import Settings
+from upswell.engine.reporter import Reporter
+from upswell.output.sink import Sink
+from upswell.reference.loading import Change, Reference, kernel_policy
+from upswell.reference.reload import Reload
+from upswell.reference.suppression import Forgetting
+from upswell.state.checkpoint import Checkpoint
+
+STILL_CHECK_S = 0.05  # between two looks at SEGMENT and RULES while a start waits for them
+
+
+class ActiveReference:
+    """The active reference of one run. Every call belongs between two batches."""
+
+    def __init__(
+        self, settings: Settings, checkpoint: Checkpoint, sink: Sink, reporter: Reporter
+    ) -> None:
+        self.current: Reference | None = None
+        """None until ``start`` has put the first one in."""
+        self._settings = settings
+        self._checkpoint = checkpoint
+        self._reporter = reporter
+        self._forgettings: list[Forgetting] = []
+        self._reload = Reload(
+            settings.segment,
+            settings.rules,
+            checkpoint,
+            settle_s=settings.settle_s,
+            accept=settings.accept_reference,
+            check=partial(sink.check_directories, control=settings.policy.control_share > 0),
+            clock=time.time,
+            suppress=settings.suppress,
+            policy=settings.policy,
+        )
+
+    def require(self) -> Reference:
+        """Return the active reference, which a start must have put in."""
+        assert self.current is not None, "start comes first"
+        return self.current
+
+    def start(self, stop: threading.Event) -> bool:
+        """Activate the first reference once SEGMENT and RULES are unchanged for ``settle_s``.
+
+        Returns False when ``stop`` was set before; no reference is active then.
+
+        Raises:
+            UpswellError: as ``Reload.start`` does: nothing usable is there, or too much of it would be lost.
+        """
+        is_reported = False
+        while not self._reload.still():
+            if not is_reported:
+                self._reporter.event(
+                    "waiting for SEGMENT and RULES to be still", settle_s=self._settings.settle_s
+                )
+                is_reported = True
+            if stop.wait(STILL_CHECK_S):
+                return False
+        change = self._reload.start()
+        if not change.accepted:
+            self._reporter.refused_edit(
+                "SEGMENT, RULES or SUPPRESS were refused and the last good version stays active: "
+                + "; ".join(change.words)
+            )
+        elif change.words:
+            self._reporter.event("reference changed", words="; ".join(change.words))
+        self._warn_left_out(change)
+        self._activate(change.reference)
+        return True
+
+    def poll(self) -> None:
+        """Activate a change that was loaded meanwhile, or report why it was refused. Never waits."""
+        change = self._reload.poll()
+        if change is None:
+            return
+        if not change.accepted:
+            self._reporter.refused_edit(
+                "a change of SEGMENT, RULES or SUPPRESS was refused: " + "; ".join(change.words)
+            )
+        elif change.reference.versions != self.require().versions:
+            self._activate(change.reference)
+            words = "; ".join(change.words) or "no difference"
+            self._reporter.event("reference changed", words=words)
+            self._warn_left_out(change)
+
+    def can_end_forgetting(self, day_open: int) -> bool:
+        """Return whether a forgotten customer's days are all before the first open day.
+
+        No batch may be in the making when the key is dropped: it would be decided by it.
+        """
+        return any(one.until_day < day_open for one in self._forgettings)
+
+    def end_forgetting(self, day_open: int) -> None:
+        """Drop the keys of forgotten customers whose days are closed."""
+        if self.can_end_forgetting(day_open):
+            self._checkpoint.end_forgetting(day_open)
+            self._set(self.require())
+
+    def _activate(self, reference: Reference) -> None:
+        self._set(reference)
+        self._reporter.event(
+            "reference in force",
+            rules=len(reference.ruleset.rules),
+            dials=len(reference.segment),
+            rules_version=reference.versions.rules[:12],
+            segment_version=reference.versions.segment[:12],
+            **self._settings.policy.words(len(reference.suppressed or ())),
+        )
+
+    def _set(self, reference: Reference) -> None:
+        """Make this the reference of the next batch, with the policy that goes with it now."""
+        self._forgettings = [one for one in self._checkpoint.forgettings() if one.key is not None]
+        policy = kernel_policy(self._settings.policy, reference.suppressed, self._forgettings)
+        self.current = reference._replace(policy=policy)
+
+    def _warn_left_out(self, change: Change) -> None:
+        for line in change.left_out:
+            self._reporter.warn(f"left out: {line}")

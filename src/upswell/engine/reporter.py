@@ -1,0 +1,189 @@
+"""What the listeners of a run hear: its events, its warnings, and its summary after each turn.
+
+Owns the summary and the record of what was reported, so that each thing is said once. It decides nothing about a file
+or a batch, writes nothing, and asks for nothing that takes longer the older a state is. Fields of events never hold a
+whole msisdn.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from upswell.config.settings import Settings
+from upswell.engine.arrivals import Cadence
+from upswell.engine.summary import Observations, Standing, Summary
+from upswell.errors import InputMissing
+from upswell.kernel import Range, Result
+from upswell.reference.loading import Reference
+from upswell.source.file import STATES, File, State
+from upswell.source.planner import Source
+from upswell.state.batch import Batch
+from upswell.state.checkpoint import Checkpoint
+
+WARNINGS_KEPT = 100  # in the summary; each one is also an event
+
+
+class Listener(Protocol):
+    """Hears what a run does, and prints, counts or ignores it."""
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """Take an event of the log output. Fields never hold a whole msisdn."""
+
+    def progress(self, summary: Summary) -> None:
+        """Take the summary so far, after every commit and every idle scan. It changes later: copy what is kept."""
+
+
+class Reporter:
+    """Keeps a run's summary and tells its listener. For the run's own thread, except ``committed``."""
+
+    def __init__(self, listener: Listener, settings: Settings, checkpoint: Checkpoint) -> None:
+        self.summary = Summary()
+        self._listener = listener
+        self._checkpoint = checkpoint
+        self._once = settings.once
+        self._observations = Observations(settings.zones)
+        self._cadence = Cadence(checkpoint, settings.cadence_s, settings.zones.data, time.time())
+        self._started = time.monotonic()
+        self._touched: dict[str, State] = {}
+        """Of a run with ``--once``: the files whose rows changed."""
+        self._held: dict[str, str] = {}
+        """Held files that were reported, with the reason."""
+        self._observed: set[str] = set()
+        """Kinds of observations that were reported."""
+
+    def begin(self) -> None:
+        """Take over what earlier runs of the state counted, so that counters go on where the last run's ended."""
+        self.summary.before = self._checkpoint.totals()
+        self.summary.notified_before = self._checkpoint.notified()
+        if last := self._checkpoint.last():
+            self.summary.committed_at_s = datetime.fromisoformat(last.committed_at).timestamp()
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """Report an event."""
+        self._listener.event(event, **fields)
+
+    def warn(self, sentence: str) -> None:
+        """Report a sentence that somebody should act on; the summary keeps the first WARNINGS_KEPT different ones."""
+        self.event("warning", text=sentence)
+        warnings = self.summary.warnings
+        if sentence not in warnings and len(warnings) < WARNINGS_KEPT:
+            warnings.append(sentence)
+
+    def refused_edit(self, sentence: str) -> None:
+        """Warn of an edit of SEGMENT, RULES or SUPPRESS that was refused, and count it."""
+        self.summary.refused_edits += 1
+        self.warn(sentence)
+
+    def data_listed(self) -> None:
+        """Note that DATA could be listed."""
+        self.summary.data_away = False
+
+    def data_away(self, error: InputMissing) -> None:
+        """Warn that DATA cannot be listed, once until it can be again."""
+        if not self.summary.data_away:
+            self.warn(f"{error.message}: {error.hint}; it is tried again")
+        self.summary.data_away = True
+
+    def files_changed(self, files: Sequence[File]) -> None:
+        """Take note of files whose rows changed. Call it before the rows are saved."""
+        if self._once:
+            self._touched.update((file.name, file.state) for file in files)
+        self._cadence.see(files, time.time())
+        for file in files:
+            if file.state == "gone" and file.offset:
+                self.warn(
+                    f"{file.name} disappeared after {file.offset:,} of its bytes were consumed"
+                )
+
+    def committed(self, commit_s: float) -> None:
+        """Take note of a commit that has just ended and took so long. May be called while a batch is read."""
+        self.summary.commit_s, self.summary.committed_at_s = commit_s, time.time()
+
+    def count(
+        self, batch: Batch, ranges: Sequence[Range], result: Result, reference: Reference
+    ) -> None:
+        """Add a committed batch, and what its result shows about the lines, to the summary."""
+        summary = self.summary
+        summary.batches += 1
+        summary.lines += batch.lines
+        summary.bytes += sum(each.end - each.start for each in batch.ranges)
+        summary.outcomes.update(batch.outcomes)
+        summary.rejects.update(batch.reasons)
+        for output in batch.outputs:
+            summary.notifications[output.application] += output.content.count(b"\n")
+        for output in batch.control_outputs:
+            summary.control[output.application] += output.content.count(b"\n")
+        self._observations.add(result, [wanted.name for wanted in ranges], reference.ruleset)
+
+    def report_news(self, held: Sequence[File], reference: Reference | None) -> None:
+        """Report what is new since the last call: held files, observations of the lines, files out of step.
+
+        Call it when the rows of all changed files are saved.
+        """
+        reasons = {file.name: file.reason for file in held}
+        for file in held:
+            if self._held.get(file.name) != file.reason:
+                self.warn(f"{file.name} is held: {file.detail}")
+        self._held = reasons
+        if reference is not None:
+            self._report_observations(reference)
+        for event, fields in self._cadence.news(time.time()):
+            self.event(event, **fields)
+
+    def _report_observations(self, reference: Reference) -> None:
+        sentences = self._observations.sentences(self.summary, lambda: reference.segment)
+        for kind, sentence in sentences.items():
+            if kind not in self._observed:
+                self._observed.add(kind)
+                self.warn(sentence)
+
+    def progress(
+        self,
+        source: Source,
+        reference: Reference | None,
+        ledger_entries: tuple[int, int] | None,
+        archive_held: int,
+    ) -> None:
+        """Hand the summary to the listener.
+
+        Args:
+            source: of the run.
+            reference: the active one; None before the first.
+            ledger_entries: live totals and caps, if they are known.
+            archive_held: finished files that need manual action before they can be archived.
+        """
+        summary = self.summary
+        summary.files = self._files(source)
+        summary.elapsed_s = time.monotonic() - self._started
+        summary.backlog_files, summary.backlog_bytes = source.backlog()
+        summary.out_of_step = self._cadence.counts
+        summary.standing = _standing(source, reference, ledger_entries, archive_held)
+        self._listener.progress(summary)
+
+    def _files(self, source: Source) -> dict[str, int]:
+        """Count files by state: those that a run with ``--once`` touched, those in DATA of any other."""
+        states = Counter(self._touched.values()) if self._once else source.counts()
+        return {state: states[state] for state in STATES}
+
+
+def _standing(
+    source: Source,
+    reference: Reference | None,
+    ledger_entries: tuple[int, int] | None,
+    archive_held: int,
+) -> Standing:
+    totals, caps = ledger_entries or (None, None)
+    now = Standing(
+        totals=totals, caps=caps, oldest_at_s=source.oldest_at_s(), archive_held=archive_held
+    )
+    if reference is None:
+        return now
+    return now._replace(
+        versions=reference.versions,
+        rules=len(reference.ruleset.rules),
+        dials=len(reference.segment),
+        suppressed=len(reference.suppressed or ()),
+        applications=tuple(reference.ruleset.applications()),
+    )
