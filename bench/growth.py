@@ -19,7 +19,7 @@ from bench.jobs import UPSWELL_JOB, play
 from bench.process import run
 from bench.service import marked, serving, with_marked
 from upswell import kernel
-from upswell.generate.population import make_dials
+from upswell.generate.population import make_msisdns
 from upswell.kernel import OUTCOMES, REASONS
 from upswell.source.file import File
 from upswell.source.planner import Source
@@ -111,7 +111,7 @@ def wide_segment(dials: int) -> Path:
             indexes = itertools.chain(
                 range(min(CHOSEN, dials)), range(data.CUSTOMERS, data.CUSTOMERS + dials - CHOSEN)
             )
-            lines = (dial + b"\n" for dial in make_dials(data.SEED, indexes))
+            lines = (dial + b"\n" for dial in make_msisdns(data.SEED, indexes))
             with (partial / "SEGMENT.csv").open("wb") as stream:
                 stream.writelines(lines)
     return target

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from upswell.errors import ConfigError, OutputUnwritable, UsageError
-from upswell.generate.answer_key import Answer, compute_answer, write_answer
+from upswell.generate.answer_key import AnswerKey, compute_answer, write_answer
 from upswell.generate.generator import DataOptions, MadeFile, write_data, write_rules, write_segment
 from upswell.reference.application import directory_name
 from upswell.reference.rules import Ruleset, parse_rules
@@ -128,7 +128,7 @@ def test_the_settings_of_the_reference_count(tmp_path: Path) -> None:
 def test_the_answer_is_a_directory_of_outputs_and_counts(tmp_path: Path) -> None:
     """A file for each application that has notifications, and the counts as the program's own JSON has them."""
     outputs = {"Twitter": b"1\n2\n", "A/B": b"3\n"}
-    answer = Answer(outputs, 3, {"notified": 3}, {}, {"Twitter": 2, "A/B": 1}, {"done": 1})
+    answer = AnswerKey(outputs, 3, {"notified": 3}, {}, {"Twitter": 2, "A/B": 1}, {"done": 1})
 
     for _ in range(2):  # made again it is left as it is
         write_answer(tmp_path / "answer", tmp_path / "data", answer)
@@ -152,7 +152,7 @@ def test_an_answer_to_more_than_was_made_is_refused(tmp_path: Path) -> None:
     report = write_data(data, TINY)
     (data / "DATA_202601050700.csv").touch()
     (answer / "Netflix.csv").mkdir(parents=True)
-    nothing = Answer({}, 0, {}, {}, {}, {})
+    nothing = AnswerKey({}, 0, {}, {}, {}, {})
 
     with pytest.raises(ConfigError) as refused:
         compute_answer(data, report.files, Ruleset((), ()), frozenset())

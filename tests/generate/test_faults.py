@@ -10,18 +10,18 @@ from random import Random
 import pytest
 
 from upswell.audit.labels import POLICY_OUTCOMES
-from upswell.generate.answer_key import Answer, compute_answer
+from upswell.generate.answer_key import AnswerKey, compute_answer
 from upswell.generate.file_faults import BESIDE_FAULTS, FILE_FAULTS, OWN_FAULTS
 from upswell.generate.generator import FAULT_PERIOD_FILES, DataOptions, DataReport, write_data
 from upswell.generate.line_faults import LINE_FAULTS, Scene
-from upswell.generate.population import choose_segment, make_dials, make_rules
+from upswell.generate.population import choose_segment, make_msisdns, make_rules
 from upswell.reference.rules import Rule, Ruleset
 from upswell.semantics import OUTCOMES, REASONS, Reference, Taken
 
 HOUR = DataOptions(files=60, records_per_file=200, customers=300, faults=0.03)
 RULESET = Ruleset(tuple(make_rules(HOUR.seed, 7)), ())
 DIALS = frozenset(
-    dial.decode() for dial in make_dials(HOUR.seed, choose_segment(HOUR.seed, 300, 0.1))
+    dial.decode() for dial in make_msisdns(HOUR.seed, choose_segment(HOUR.seed, 300, 0.1))
 )
 
 
@@ -33,7 +33,7 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DataReport]:
 
 
 @pytest.fixture(scope="module")
-def answer(hour: tuple[Path, DataReport]) -> Answer:
+def answer(hour: tuple[Path, DataReport]) -> AnswerKey:
     """What a run over the hour must say."""
     return compute_answer(hour[0], hour[1].files, RULESET, DIALS)
 
@@ -62,7 +62,7 @@ def test_every_kind_says_what_it_is() -> None:
     assert len(descriptions) == len(set(descriptions))
 
 
-def test_every_outcome_and_every_reason_occurs_in_an_hour(answer: Answer) -> None:
+def test_every_outcome_and_every_reason_occurs_in_an_hour(answer: AnswerKey) -> None:
     """A run over a generated hour meets all there is to meet but policies, and the counts add up to the lines."""
     missed = {outcome for outcome in OUTCOMES if not answer.outcomes[outcome]}
     assert set(POLICY_OUTCOMES) == missed
@@ -72,7 +72,7 @@ def test_every_outcome_and_every_reason_occurs_in_an_hour(answer: Answer) -> Non
 
 
 def test_every_file_state_is_the_one_its_kind_stands_for(
-    hour: tuple[Path, DataReport], answer: Answer
+    hour: tuple[Path, DataReport], answer: AnswerKey
 ) -> None:
     """The answer decides copies by their content, and comes to what the table of kinds says."""
     _, report = hour

@@ -6,7 +6,7 @@ import pytest
 
 from upswell.errors import OutputUnwritable, UsageError
 from upswell.generate.generator import write_rules, write_segment
-from upswell.generate.population import choose_segment, make_dials
+from upswell.generate.population import choose_segment, make_msisdns
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.segment import parse_segment
 
@@ -51,7 +51,7 @@ def test_customers_are_never_the_same_dial() -> None:
     indexes = [*range(0, 400_000_000, 9_973), *range(2_000_000, 2_050_000)]
     indexes = sorted(set(indexes))
 
-    assert len(indexes) == len(set(make_dials(1, indexes)))
+    assert len(indexes) == len(set(make_msisdns(1, indexes)))
 
 
 def test_a_smaller_segment_is_the_first_part_of_a_larger_one() -> None:

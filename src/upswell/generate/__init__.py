@@ -1,1 +1,1 @@
-"""Seeded inputs and their answer key."""
+"""Generates seeded inputs, and the answer key to them."""

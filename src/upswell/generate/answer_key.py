@@ -1,8 +1,8 @@
-"""The answer to generated data: what `run --once` on the finished directory must publish and count.
+"""The answer key to generated data: what `run --once` over the finished directory must publish and count.
 
-Owns the decision what becomes of each file, made once more and apart from the engine's, out of what the generator knows
-it made; the lines are the business of the reference. It reads whole files and is slow (under 100,000 lines a second):
-it is for small and middling sizes.
+Owns the state of each file, decided independently of the engine from what the generator knows it made; lines are
+decided by ``semantics``. It reads whole files and is slow (under 100,000 lines a second): use it for small and
+medium sizes.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ MAX_STAMP_AHEAD = timedelta(days=1)
 COUNTS_NAME = "counts.json"
 
 
-class Answer(NamedTuple):
-    """What a run must say and publish."""
+class AnswerKey(NamedTuple):
+    """What a run must publish and count."""
 
     outputs: dict[str, bytes]
-    """By application, those with notifications only: the lines in order of emission."""
+    """By application, only those with notifications: the lines in the order of emission."""
     lines: int
     outcomes: dict[str, int]
-    """Every one, zeros included."""
+    """By outcome, zeros included."""
     rejects: dict[str, int]
     """By reason, zeros included."""
     notifications: dict[str, int]
@@ -51,10 +51,18 @@ def compute_answer(
     ruleset: Ruleset,
     dials: Collection[str],
     reference: Reference | None = None,
-) -> Answer:
-    """The answer to the files made in ``data``. ``reference``: a fresh one, with settings other than the default's.
+) -> AnswerKey:
+    """Compute the answer key to the files made in ``data``.
 
-    Raises ConfigError when ``data`` holds more than was made.
+    Args:
+        data: the directory of the files.
+        made: all of its files, as the generator reported them.
+        ruleset: RULES of the run.
+        dials: the msisdns in its SEGMENT.
+        reference: a fresh one, for settings other than the defaults.
+
+    Raises:
+        ConfigError: ``data`` contains more than was made.
     """
     made = list(made)
     check_nothing_else(data, {file.name for file in made})
@@ -63,7 +71,7 @@ def compute_answer(
     newest = ""
     seen: set[bytes] = set()
     """Digests of the files that held a record."""
-    # Arrival order of files found together; those without a stamp are ignored.
+    # The arrival order of files found together; those without a stamp are ignored.
     for file in sorted(made, key=lambda made: (made.stamp, os.fsencode(made.name))):
         state = _state_before_content(file)
         if state == "done":
@@ -78,7 +86,7 @@ def compute_answer(
                     seen.add(digest)
         states[state] += 1
     applications = ruleset.applications()
-    return Answer(
+    return AnswerKey(
         {name: b"".join(lines) for name, lines in reference.outputs.items()},
         reference.lines,
         {outcome: reference.counts[outcome] for outcome in OUTCOMES},
@@ -88,14 +96,16 @@ def compute_answer(
     )
 
 
-def write_answer(path: Path, data: Path, answer: Answer) -> None:
-    """Write a directory of ``<application directory>.csv`` and ``counts.json``, made when its parent exists.
+def write_answer(path: Path, data: Path, answer: AnswerKey) -> None:
+    """Write a directory of ``<application directory>.csv`` and ``counts.json``; it is created if its parent exists.
 
-    Raises UsageError when it would lie in DATA, ConfigError when it holds something else, and OutputUnwritable or
-    StorageError as write_file does.
+    Raises UsageError when it would lie inside DATA, ConfigError when it contains anything else, and OutputUnwritable
+    or StorageError as ``write_file`` does.
     """
     if path.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"{path}: lies in the data", "choose a path outside of it for the answer")
+        raise UsageError(
+            f"{path}: lies inside the data directory", "choose a path outside it for the answer"
+        )
     make_directory(path)
     counts = {name: value for name, value in answer._asdict().items() if name != "outputs"}
     files = {f"{directory_name(name)}.csv": content for name, content in answer.outputs.items()}
@@ -106,17 +116,17 @@ def write_answer(path: Path, data: Path, answer: Answer) -> None:
 
 
 def check_nothing_else(directory: Path, names: Collection[str]) -> None:
-    """Raise ConfigError when the directory holds more: an answer would be one to another question."""
+    """Raise ConfigError when the directory contains anything else: the answer key would not be about it."""
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in names)
     if others:
         raise ConfigError(
-            f"{escape(str(directory))}: holds {escape(others[0])}, which was not made now",
-            "an answer needs a directory of its own: choose one that is empty or new",
+            f"{escape(str(directory))}: contains {escape(others[0])}, which this command did not make",
+            "choose a new or empty directory",
         )
 
 
 def _state_before_content(file: MadeFile) -> State:
-    """Its state as far as its name and the fault in it decide it; "done" when its content decides."""
+    """Return the state that a file's name and fault decide; "done" when its content decides."""
     state: State = FILE_FAULTS[file.kind].state if file.kind else "done"
     if state == "ignored":
         return state

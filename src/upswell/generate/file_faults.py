@@ -1,7 +1,7 @@
-"""The odd files that generated traffic can hold: a closed table.
+"""The odd files that generated traffic can contain: a closed table.
 
-Owns the name, the description and the making of each kind, and the state that a finished run must show for it; decides
-nothing about where they go, and writes no file: a fault is an edit of the bytes on their way to disk.
+Owns the name, the description and the making of each kind, and the state that a finished run must show for it. It does
+not decide where they go and writes no file: a fault is an edit of the bytes on their way to disk.
 """
 
 import gzip
@@ -18,11 +18,11 @@ from upswell.reference.segment import BYTE_ORDER_MARK
 from upswell.source.file import State
 
 FAR_YEAR = 2096
-"""Ahead of every clock for long, and a leap year, so that each date has one of that year."""
+"""Far ahead of every clock, and a leap year, so that every date exists in it."""
 OLD_FILE_DAYS = 400
-"""More than a run of generated files is long, so that an old stamp is never that of another file."""
+"""Longer than any series of generated files, so that an old stamp is never that of another file."""
 GZIP_LEVEL = 1
-"""The generator is to be fast; nobody keeps its files."""
+"""The generator should be fast; nobody keeps its files."""
 
 PLAIN_NAME = "DATA_{stamp}.csv"
 GZIP_NAME = "DATA_{stamp}.csv.gz"
@@ -32,50 +32,50 @@ _COPY_BYTES = 1 << 20
 
 
 Edit = Callable[[Iterator[bytes], Path | None], Iterable[bytes]]
-"""From the pieces of a file as it should be, and the path of an ordinary file before it, to the bytes on disk."""
+"""From the chunks of a faultless file, and the path of an ordinary file before it, to the bytes on disk."""
 
 
-def unchanged(pieces: Iterator[bytes], _: Path | None) -> Iterable[bytes]:
-    """The file as it should be."""
-    return pieces
+def unchanged(chunks: Iterator[bytes], _: Path | None) -> Iterable[bytes]:
+    """Return the chunks of the faultless file."""
+    return chunks
 
 
-def compress(pieces: Iterable[bytes], _: Path | None = None) -> Iterator[bytes]:
-    """The pieces as one gzip member: the same bytes for the same pieces."""
+def compress(chunks: Iterable[bytes], _: Path | None = None) -> Iterator[bytes]:
+    """Yield the chunks as one gzip member: the same bytes for the same chunks."""
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP)
-    for piece in pieces:
-        yield compressor.compress(piece)
+    for chunk in chunks:
+        yield compressor.compress(chunk)
     yield compressor.flush()
 
 
 def read_content(path: Path) -> Iterator[bytes]:
-    """The uncompressed content of a whole DATA file, in blocks."""
+    """Yield the uncompressed content of a whole DATA file, in blocks."""
     with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
         while block := stream.read(_COPY_BYTES):
             yield block
 
 
-def _members(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        middle = len(piece) // 2  # hardly ever the end of a line
-        for part in (piece[:middle], piece[middle:]):
+def _members(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        middle = len(chunk) // 2  # hardly ever at the end of a line
+        for part in (chunk[:middle], chunk[middle:]):
             yield b"".join(compress((part,)))
 
 
-def _zip(pieces: Iterator[bytes], _: Path | None) -> Iterator[bytes]:
+def _zip(chunks: Iterator[bytes], _: Path | None) -> Iterator[bytes]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=GZIP_LEVEL) as stream:
-        stream.writestr(zipfile.ZipInfo("DATA.csv", (2026, 1, 1, 0, 0, 0)), b"".join(pieces))
+        stream.writestr(zipfile.ZipInfo("DATA.csv", (2026, 1, 1, 0, 0, 0)), b"".join(chunks))
     yield archive.getvalue()
 
 
-def _change_last(pieces: Iterable[bytes], change: Callable[[bytes], bytes]) -> Iterator[bytes]:
+def _change_last(chunks: Iterable[bytes], change: Callable[[bytes], bytes]) -> Iterator[bytes]:
     last = b""
-    for piece in pieces:
-        if piece:
+    for chunk in chunks:
+        if chunk:
             if last:
                 yield last
-            last = piece
+            last = chunk
     yield change(last)
 
 
@@ -91,13 +91,13 @@ def _first_line(previous: Path | None) -> Iterator[bytes]:
 
 def _before(start: str | bytes, encoding: str = "ascii") -> Edit:
     content = start if isinstance(start, bytes) else start.encode(encoding)
-    return lambda pieces, _: chain((content,), pieces)
+    return lambda chunks, _: chain((content,), chunks)
 
 
-def _utf_16(pieces: Iterator[bytes], _: Path | None) -> Iterator[bytes]:
+def _utf_16(chunks: Iterator[bytes], _: Path | None) -> Iterator[bytes]:
     yield b"\xff\xfe"
-    for piece in pieces:
-        yield piece.decode("latin-1").encode("utf-16-le")
+    for chunk in chunks:
+        yield chunk.decode("latin-1").encode("utf-16-le")
 
 
 def _in_its_minute(start: datetime) -> datetime:
@@ -109,18 +109,18 @@ class FileFault(NamedTuple):
 
     description: str
     state: State
-    """What a finished run must say of it."""
+    """That a finished run must show for it."""
     edit: Edit = unchanged
     name: str = PLAIN_NAME
-    """With fields that name_at fills in."""
+    """A format, whose fields ``name_at`` fills in."""
     beside: bool = False
-    """Made beside a minute's ordinary file, not in its place."""
+    """Made in addition to a minute's ordinary file, not instead of it."""
     when: Callable[[datetime], datetime] = _in_its_minute
-    """From its minute to the moment that its stamp and its records tell."""
+    """From its minute to the moment that its stamp and its records carry."""
     node: Literal["file", "link", "dangling", "directory"] = "file"
 
     def name_at(self, start: datetime) -> str:
-        """Its name in the minute that starts then."""
+        """Return its name in the minute that starts at ``start``."""
         moment = self.when(start)
         return self.name.format(
             stamp=stamp_of(moment),
@@ -131,7 +131,7 @@ class FileFault(NamedTuple):
 
 
 def stamp_of(moment: datetime) -> str:
-    """The stamp yyyyMMddHHmm of a file that begins at this moment."""
+    """Return the stamp yyyyMMddHHmm of a file that begins at this moment."""
     return f"{moment:%Y%m%d%H%M}"
 
 
@@ -146,7 +146,7 @@ def _far_ahead(start: datetime) -> datetime:
 def _ignored(
     description: str, name: str, node: Literal["file", "link", "dangling", "directory"] = "file"
 ) -> FileFault:
-    # A name that could be that of a minute's own file needs another time.
+    # A name that a minute's own file could have needs another time.
     when = _in_its_minute if node == "file" else _long_before
     return FileFault(description, "ignored", unchanged, name, True, when, node)
 
@@ -163,7 +163,7 @@ FILE_FAULTS: dict[str, FileFault] = {
         "it has a header in Latin-1", "done", _before("Numéro,Service,Volume,Été\r\n", "latin-1")
     ),
     "same_first_line": FileFault(
-        "it starts like an earlier file, and goes on otherwise",
+        "it starts like an earlier file, and continues differently",
         "done",
         lambda p, previous: chain(_first_line(previous), p),
     ),
@@ -178,18 +178,20 @@ FILE_FAULTS: dict[str, FileFault] = {
         lambda p, _: _change_last(p, lambda last: last.removesuffix(b"\n") + b"\r"),
     ),
     "half_written": FileFault(
-        "it ends in mid-record", "done", lambda p, _: _change_last(p, lambda last: last[:-9])
+        "it ends in the middle of a record",
+        "done",
+        lambda p, _: _change_last(p, lambda last: last[:-9]),
     ),
     "gzip": FileFault("it is compressed", "done", compress, GZIP_NAME),
     "gzip_members": FileFault(
         "it is compressed in several members", "done", lambda p, _: _members(p), GZIP_NAME
     ),
     "utf_16_file": FileFault("it is in UTF-16", "done", _utf_16),
-    "empty": FileFault("it has no byte", "done", lambda p, _: ()),
+    "empty": FileFault("it is empty", "done", lambda p, _: ()),
     "only_byte_order_mark": FileFault(
-        "it is a byte-order mark", "done", lambda p, _: (BYTE_ORDER_MARK,)
+        "it is only a byte-order mark", "done", lambda p, _: (BYTE_ORDER_MARK,)
     ),
-    "only_line_ends": FileFault("it is made of line ends", "done", lambda p, _: (b"\n\r\n\n",)),
+    "only_line_ends": FileFault("it consists of line ends", "done", lambda p, _: (b"\n\r\n\n",)),
     "duplicate": FileFault(
         "it has the content of an earlier file", "duplicate", lambda p, previous: _copy(previous)
     ),
@@ -217,16 +219,16 @@ FILE_FAULTS: dict[str, FileFault] = {
     "zip_as_plain": FileFault("it is a ZIP archive under a plain name", "held", _zip),
     "plain_as_gzip": FileFault("it is plain under a compressed name", "held", unchanged, GZIP_NAME),
     "old_stamp": FileFault(
-        "its stamp is a year before", "done", unchanged, PLAIN_NAME, True, _long_before
+        "its stamp is more than a year old", "done", unchanged, PLAIN_NAME, True, _long_before
     ),
     "far_stamp": FileFault(
-        "its stamp is years ahead", "held", unchanged, PLAIN_NAME, True, _far_ahead
+        "its stamp is decades ahead", "held", unchanged, PLAIN_NAME, True, _far_ahead
     ),
     "lower_case": _ignored("a name in lower case", "data_{stamp}.csv"),
     "upper_suffix": _ignored("a suffix in capitals", "DATA_{stamp}.CSV"),
     "temporary": _ignored("a temporary name", "DATA_{stamp}.csv.tmp"),
     "hidden": _ignored("a hidden name", ".DATA_{stamp}.csv"),
-    "copy_name": _ignored("a copy's name", "DATA_{stamp} (1).csv"),
+    "copy_name": _ignored("the name of a copy", "DATA_{stamp} (1).csv"),
     "seconds_name": _ignored("a stamp with seconds", "DATA_{stamp}00.csv"),
     "minute_over_59": _ignored("a minute over 59", "DATA_{minute_over_59}.csv"),
     "day_over_31": _ignored("a day over 31", "DATA_{day_over_31}.csv"),
@@ -236,8 +238,8 @@ FILE_FAULTS: dict[str, FileFault] = {
     ),
     "bytes_name": _ignored("a name that is not UTF-8", "DATA_{stamp}\udcff.csv"),
     "link": _ignored("a link to a DATA file", PLAIN_NAME, "link"),
-    "dangling_link": _ignored("a link to nothing", PLAIN_NAME, "dangling"),
-    "directory": _ignored("a directory named like a DATA file", PLAIN_NAME, "directory"),
+    "dangling_link": _ignored("a dangling link", PLAIN_NAME, "dangling"),
+    "directory": _ignored("a directory with the name of a DATA file", PLAIN_NAME, "directory"),
 }
 OWN_FAULTS = tuple(kind for kind, fault in FILE_FAULTS.items() if not fault.beside)
 BESIDE_FAULTS = tuple(kind for kind, fault in FILE_FAULTS.items() if fault.beside)

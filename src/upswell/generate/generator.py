@@ -1,7 +1,7 @@
-"""Files to try things with: the brief's three inputs, seeded, of any size, with faults, at once or as time passes.
+"""Writes generated inputs: RULES, SEGMENT and DATA, seeded, of any size, with faults, at once or as time passes.
 
-Owns the options, and the names, the order and the timing of the files. What they say is the business of traffic and of
-the tables of faults. It never changes or replaces a file that is there: one with the same content is left as it is, any
+Owns the options, and the names, the order and the timing of the files. Their content is that of ``population`` and of
+the tables of faults. It never changes or replaces an existing file: one with the same content is left as it is, any
 other is an error.
 """
 
@@ -29,7 +29,7 @@ from upswell.generate.population import (
     CUSTOMERS_MAX,
     Traffic,
     choose_segment,
-    make_dials,
+    make_msisdns,
     make_rules,
 )
 from upswell.storage.new_file import (
@@ -46,39 +46,39 @@ SHARE = 0.1
 RULES_SERVICES = 7
 DATA_SERVICES = 10
 FAULTS = 0.01
-"""A ratio of odd lines at which every kind comes up in an hour of even a few hundred records a minute."""
+"""The ratio of odd lines: every kind occurs within an hour of even a few hundred records a minute."""
 START = datetime(2026, 1, 5, 8)  # noqa: DTZ001 - a local time of the data's zone
 """Fixed, so that the same command gives the same bytes on any day."""
 FAULT_PERIOD_FILES = 60
-"""Every kind of odd file comes up once in as many files: an hour of minutes."""
+"""Every kind of odd file occurs once in so many files: an hour of minutes."""
 BESIDE_RECORDS_MAX = 100
 
 _PLAIN = FileFault("an ordinary file", "done")
 _ZIPPED = FileFault("an ordinary file, compressed", "done", compress, GZIP_NAME)
-_DIALS_AT_ONCE = 100_000
+_MSISDNS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """What data to make. The defaults fit those of write_rules and write_segment."""
+    """Options of DATA. The defaults fit those of ``write_rules`` and ``write_segment``."""
 
     seed: int = SEED
     files: int | None = 60
-    """None: until it is stopped, which needs ``live``."""
+    """None: until stopped; requires ``live``."""
     records_per_file: int = 100_000
     rate: float | None = None
-    """Records a second of the data's time; given, it decides records_per_file."""
+    """Records per second of the data's time; overrides ``records_per_file``."""
     start: datetime | None = None
-    """Of the first file, a local time of the data's zone; None is START or, when live, now in UTC."""
+    """Of the first file, a local time of the data's zone; None: START or, when live, now in UTC."""
     minutes_between: int = 1
     """From one file's stamp to the next."""
     customers: int = CUSTOMERS
-    """All are held in memory, about 100 bytes each."""
+    """All are kept in memory, about 100 bytes each."""
     share: float = SHARE
-    """Of the customers who are in the segment: odd lines are theirs."""
+    """Of the customers, those in the segment; odd lines are made of their records."""
     services: int = DATA_SERVICES
     faults: float = 0.0
-    """The ratio of odd lines; above 0, odd files come up, too."""
+    """The ratio of odd lines; above 0, odd files occur, too."""
     gzip_share: float = 0.0
     live: bool = False
     grow: bool = False
@@ -87,13 +87,13 @@ class DataOptions:
 
     @property
     def records(self) -> int:
-        """Records of a file."""
+        """Records per file."""
         if self.rate is None:
             return self.records_per_file
         return round(self.rate * 60 * self.minutes_between)
 
     def validate(self) -> None:
-        """Raise UsageError when an option is out of its range, or two do not go together."""
+        """Raise UsageError when an option is out of range, or two exclude each other."""
         ranges: list[tuple[str, float, float, float]] = [
             ("files", 1 if self.files is None else self.files, 1, 10_000_000),
             ("records per file", self.records, 1, 1_000_000_000),
@@ -108,31 +108,35 @@ class DataOptions:
         for name, value, low, high in ranges:
             _check_range(name, value, low, high)
         if self.files is None and not self.live:
-            raise UsageError("data without an end", "give the number of files, or --live")
+            raise UsageError(
+                "--files is required unless --live is set", "pass the number of files, or --live"
+            )
         if self.grow and not self.live:
-            raise UsageError("files grow only as time passes", "add --live, or leave out --grow")
+            raise UsageError("--grow requires --live", "add --live, or omit --grow")
         if self.start is not None and not 2000 <= self.start.year <= 2090:
-            raise UsageError(f"start {self.start:%Y} is too far", "choose a year from 2000 to 2090")
+            raise UsageError(
+                f"start year {self.start:%Y} is out of range", "choose a year from 2000 to 2090"
+            )
 
 
 class MadeFile(NamedTuple):
-    """A file that is there now."""
+    """A file that was written, or was already there with this content."""
 
     name: str
     kind: str
-    """Out of FILE_FAULTS; empty for an ordinary file."""
+    """A key of FILE_FAULTS; empty for an ordinary file."""
     stamp: str
-    """yyyyMMddHHmm of its name; empty when the name has none."""
+    """yyyyMMddHHmm, from its name; empty when a run ignores it."""
     bytes: int
     """On disk."""
 
 
 class DataReport(NamedTuple):
-    """What was made."""
+    """The files, lines and faults that were made."""
 
     files: list[MadeFile]
     lines: int
-    """Of all files, those of broken and ignored ones included; a copy's are not counted again."""
+    """Of all files, broken and ignored ones included; those of a copy are not counted again."""
     bytes: int
     """On disk."""
     faults: Counter[str]
@@ -140,9 +144,9 @@ class DataReport(NamedTuple):
 
 
 def write_rules(path: Path, *, seed: int = SEED, services: int = RULES_SERVICES) -> Path:
-    """Write RULES: a rule for each of the services 1, 2, …. Returns the file's path.
+    """Write RULES, with a rule for each of the services 1, 2, …, and return the path of the file.
 
-    ``path`` is a file that ends in .csv, or a directory that gets a RULES.csv; it is made when its parent exists.
+    ``path``: a file that ends in .csv, or a directory to hold RULES.csv, which is created if its parent exists.
     Raises UsageError, OutputUnwritable, StorageError.
     """
     _check_range("services", services, 1, 1_000_000)
@@ -156,24 +160,24 @@ def write_rules(path: Path, *, seed: int = SEED, services: int = RULES_SERVICES)
 def write_segment(
     path: Path, *, seed: int = SEED, customers: int = CUSTOMERS, share: float = SHARE
 ) -> Path:
-    """Write SEGMENT: this share of the customers. Returns the file's path. ``path`` and errors as in write_rules."""
+    """Write SEGMENT, this share of the customers, and return its path. ``path`` and errors as in ``write_rules``."""
     _check_range("customers", customers, 1, CUSTOMERS_MAX)
     _check_range("share", share, 0, 1)
-    return _write_reference(path, "SEGMENT.csv", _segment_pieces(seed, customers, share))
+    return _write_reference(path, "SEGMENT.csv", _segment_chunks(seed, customers, share))
 
 
-def _segment_pieces(seed: int, customers: int, share: float) -> Iterator[bytes]:
-    dials = make_dials(seed, choose_segment(seed, customers, share))
-    while piece := b"".join(dial + b"\n" for dial in itertools.islice(dials, _DIALS_AT_ONCE)):
-        yield piece
+def _segment_chunks(seed: int, customers: int, share: float) -> Iterator[bytes]:
+    msisdns = make_msisdns(seed, choose_segment(seed, customers, share))
+    while chunk := b"".join(one + b"\n" for one in itertools.islice(msisdns, _MSISDNS_AT_ONCE)):
+        yield chunk
 
 
-def _write_reference(path: Path, name: str, pieces: Iterable[bytes]) -> Path:
+def _write_reference(path: Path, name: str, chunks: Iterable[bytes]) -> Path:
     target = path
     if path.suffix != ".csv" or path.is_dir():
         make_directory(path)
         target = path / name
-    write_file(target, pieces)
+    write_file(target, chunks)
     return target
 
 
@@ -184,11 +188,11 @@ def write_data(
     stop: threading.Event | None = None,
     listener: Callable[[MadeFile], None] | None = None,
 ) -> DataReport:
-    """Write DATA files into the directory ``path``, which is made when its parent exists.
+    """Write DATA files into the directory ``path``, which is created if its parent exists.
 
-    ``stop`` ends a live stream soon; ``listener`` hears of each file as it is there (a growing one: complete).
-    Killed in the middle it leaves whole files, at most one ``.….part`` and, when they grow, one shorter file.
-    Raises UsageError, OutputUnwritable (also when another file has the name of one to make), StorageError.
+    ``stop`` ends a live stream early; ``listener`` is called with each file once it is complete. A crash leaves whole
+    files, at most one ``.….part`` and, when files grow, one shorter file. Raises UsageError, OutputUnwritable (also
+    when a name is taken by another file), StorageError.
     """
     options.validate()
     make_directory(path)
@@ -219,7 +223,7 @@ class _Writer:
         now = datetime.now(UTC).replace(tzinfo=None)
         self._begun_s = time.monotonic()
         self._origin = options.start or (now if options.live else START)
-        """The data's time at the moment _begun_s."""
+        """The data's time at ``_begun_s``."""
         self._duration = timedelta(minutes=options.minutes_between)
 
     def run(self) -> DataReport:
@@ -228,7 +232,7 @@ class _Writer:
         for index in itertools.count() if count is None else range(count):
             start = first + index * self._duration
             if self._options.live:
-                # A growing file begins with its minute, a whole one is there at its end.
+                # A growing file begins at the start of its minute, a whole one appears at its end.
                 self._wait_until(start if self._options.grow else start + self._duration)
             if self._stop.is_set():
                 break
@@ -241,8 +245,8 @@ class _Writer:
         )
 
     def _write_minute(self, index: int, start: datetime) -> None:
-        """One file, odd or not, and an odd one beside it when it is one's turn."""
-        # Odd files stand at odd places, so that each has an ordinary one before it to copy or link to.
+        """Write one file, odd or not, and an odd one beside it when it is the turn of one."""
+        # Odd files are at odd places, so that each has an ordinary one before it to copy or link to.
         place = index % FAULT_PERIOD_FILES
         own = _turn(OWN_FAULTS, place // 2) if place % 2 else ""
         beside = _turn(BESIDE_FAULTS, place // 2 - 1) if place % 2 == 0 and place else ""
@@ -264,15 +268,15 @@ class _Writer:
         target = self._path / name
         seconds = int(self._duration.total_seconds())
         grow = self._options.grow and not fault.beside
-        # The same minute says the same, compressed or not.
-        pieces = self._traffic.pieces(name.removesuffix(".gz"), moment, seconds, records, grow)
+        # The same minute has the same content, compressed or not.
+        chunks = self._traffic.chunks(name.removesuffix(".gz"), moment, seconds, records, grow)
         with translate_write_errors(target):
             if fault.node != "file":
                 self._make_node(fault, target)
             elif grow:
-                grow_file(target, fault.edit(self._paced(pieces, start), self._previous))
+                grow_file(target, fault.edit(self._paced(chunks, start), self._previous))
             else:
-                write_file(target, fault.edit((piece for _, piece in pieces), self._previous))
+                write_file(target, fault.edit((chunk for _, chunk in chunks), self._previous))
             size = target.lstat().st_size if fault.node == "file" else 0
         stamp = name[5:17] if fault.state != "ignored" else ""
         self._made.append(MadeFile(name, kind, stamp, size))
@@ -293,13 +297,13 @@ class _Writer:
         else:
             target.symlink_to("DATA_of_nobody.csv")
 
-    def _paced(self, pieces: Iterable[tuple[int, bytes]], start: datetime) -> Iterator[bytes]:
-        """The pieces, each when its seconds have passed; no more of them once stopped."""
-        for second, piece in pieces:
+    def _paced(self, chunks: Iterable[tuple[int, bytes]], start: datetime) -> Iterator[bytes]:
+        """Yield the chunks, each when its seconds have passed; no more once stopped."""
+        for second, chunk in chunks:
             self._wait_until(start + timedelta(seconds=second))
             if self._stop.is_set():
                 return
-            yield piece
+            yield chunk
 
     def _wait_until(self, moment: datetime) -> None:
         due_s = self._begun_s + (moment - self._origin).total_seconds() / self._options.speed

@@ -1,7 +1,7 @@
-"""The odd lines that generated traffic can hold: a closed table.
+"""The odd lines that generated traffic can contain: a closed table.
 
-Owns the name, the description and the making of each kind; decides nothing about where and how often they come. What
-becomes of such a line is the business of the reference.
+Owns the name, the description and the making of each kind. It does not decide where and how often they occur, nor
+their outcomes, which are those of ``semantics``.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from typing import NamedTuple
 from upswell.reference.segment import LINE_BYTES_MAX
 
 LATE_RECORD_DAYS = 3
-"""Beyond the days that are kept open by default."""
+"""More than the days that are kept open by default."""
 
 
 class Scene(NamedTuple):
-    """What a bad line is made of: a good record, and where it stands."""
+    """The material of an odd line: a good record, and its surroundings."""
 
     rng: Random
-    dial: bytes
+    msisdn: bytes
     """Of a customer in the segment."""
     service: int
     all_day_service: int
     volume: int
     moment: datetime
     thresholds: dict[int, int]
-    """By service with a rule."""
+    """By service, those with a rule."""
 
     def line(
         self,
@@ -36,9 +36,9 @@ class Scene(NamedTuple):
         timestamp: bytes | None = None,
         end: bytes = b"\n",
     ) -> bytes:
-        """The record as a line, with the fields given in place of its own."""
+        """Return the record as a line, with the given fields in place of its own."""
         fields = (
-            self.dial if msisdn is None else msisdn,
+            self.msisdn if msisdn is None else msisdn,
             b"%d" % self.service if service is None else service,
             b"%d" % self.volume if volume is None else volume,
             self.time() if timestamp is None else timestamp,
@@ -46,7 +46,7 @@ class Scene(NamedTuple):
         return b",".join(fields) + end
 
     def time(self, days: int = 0, form: str = "%Y%m%d%H%M%S") -> bytes:
-        """The record's timestamp, so many days later."""
+        """Return the record's timestamp, so many days later."""
         return (self.moment + timedelta(days=days)).strftime(form).encode()
 
 
@@ -55,7 +55,7 @@ class LineFault(NamedTuple):
 
     description: str
     make: Callable[[Scene], bytes]
-    r"""The line with its end, or several."""
+    r"""Make the line with its line end, or several."""
 
 
 def _garbage(scene: Scene) -> bytes:
@@ -68,21 +68,23 @@ def _arabic_digits(digits: bytes) -> bytes:
 
 LINE_FAULTS: dict[str, LineFault] = {
     "too_long": LineFault(
-        "a line over the longest that is read", lambda s: s.line(volume=b"1" * LINE_BYTES_MAX)
+        "a line over the length limit", lambda s: s.line(volume=b"1" * LINE_BYTES_MAX)
     ),
     "many_commas": LineFault("a line of a thousand commas", lambda s: b"," * 1000 + b"\n"),
     "three_fields": LineFault("the timestamp is missing", lambda s: s.line()[:-16] + b"\n"),
-    "five_fields": LineFault("a field too many", lambda s: s.line(end=b",0\n")),
+    "five_fields": LineFault("one field too many", lambda s: s.line(end=b",0\n")),
     "quoted": LineFault(
         "a good record with quoted fields",
-        lambda s: s.line(b'"%b"' % s.dial, volume=b'"%d"' % s.volume),
+        lambda s: s.line(b'"%b"' % s.msisdn, volume=b'"%d"' % s.volume),
     ),
     "quoted_comma": LineFault("a comma inside quotes", lambda s: s.line(volume=b'"1,000"')),
     "quote_inside": LineFault(
-        "a quote in mid-field", lambda s: s.line(s.dial[:4] + b'"' + s.dial[4:])
+        "a quote inside a field", lambda s: s.line(s.msisdn[:4] + b'"' + s.msisdn[4:])
     ),
-    "quoted_line_end": LineFault("a line end inside quotes", lambda s: s.line(b'"%b\n"' % s.dial)),
-    "spaces": LineFault("spaces round the fields", lambda s: s.line(b" %b " % s.dial)),
+    "quoted_line_end": LineFault(
+        "a line end inside quotes", lambda s: s.line(b'"%b\n"' % s.msisdn)
+    ),
+    "spaces": LineFault("spaces around the fields", lambda s: s.line(b" %b " % s.msisdn)),
     "tabs": LineFault("a tab in a field", lambda s: s.line(volume=b"\t%d" % s.volume)),
     "blank": LineFault("an empty line", lambda s: b"\n"),
     "blank_spaces": LineFault("a line of spaces and tabs", lambda s: b" \t \n"),
@@ -90,7 +92,9 @@ LINE_FAULTS: dict[str, LineFault] = {
     "lone_cr": LineFault(
         r"two records with a lone \r between", lambda s: s.line(end=b"\r") + s.line()
     ),
-    "nul": LineFault("a NUL byte in a field", lambda s: s.line(s.dial[:5] + b"\0" + s.dial[6:])),
+    "nul": LineFault(
+        "a NUL byte in a field", lambda s: s.line(s.msisdn[:5] + b"\0" + s.msisdn[6:])
+    ),
     "latin_1": LineFault("a Latin-1 letter", lambda s: s.line(volume=b"\xe9")),
     "utf_16": LineFault(
         "a record in UTF-16", lambda s: s.line().decode("ascii").encode("utf-16-le")
@@ -100,20 +104,22 @@ LINE_FAULTS: dict[str, LineFault] = {
     "formula": LineFault("a spreadsheet formula", lambda s: s.line(b"=cmd|'/C calc'!A0")),
     "formula_at": LineFault("a spreadsheet function", lambda s: s.line(volume=b"@SUM(A1:A9)")),
     "header_again": LineFault(
-        "a header in mid-file", lambda s: b"msisdn,service,volume,timestamp\n"
+        "a header in the middle of the file", lambda s: b"msisdn,service,volume,timestamp\n"
     ),
-    "plus": LineFault("a good record with a leading +", lambda s: s.line(b"+" + s.dial)),
-    "plus_country": LineFault("an international dial, +20…", lambda s: s.line(b"+2" + s.dial)),
-    "zeros_country": LineFault("an international dial, 0020…", lambda s: s.line(b"002" + s.dial)),
-    "lost_zero": LineFault("a dial without its leading zero", lambda s: s.line(s.dial[1:])),
-    "msisdn_empty": LineFault("an empty dial", lambda s: s.line(b"")),
-    "msisdn_short": LineFault("a dial of 4 digits", lambda s: s.line(s.dial[:4])),
-    "msisdn_long": LineFault("a dial of 20 digits", lambda s: s.line(s.dial + b"123456789")),
+    "plus": LineFault("a good record with a leading +", lambda s: s.line(b"+" + s.msisdn)),
+    "plus_country": LineFault("an international msisdn, +20…", lambda s: s.line(b"+2" + s.msisdn)),
+    "zeros_country": LineFault(
+        "an international msisdn, 0020…", lambda s: s.line(b"002" + s.msisdn)
+    ),
+    "lost_zero": LineFault("an msisdn without its leading zero", lambda s: s.line(s.msisdn[1:])),
+    "msisdn_empty": LineFault("an empty msisdn", lambda s: s.line(b"")),
+    "msisdn_short": LineFault("an msisdn of 4 digits", lambda s: s.line(s.msisdn[:4])),
+    "msisdn_long": LineFault("an msisdn of 20 digits", lambda s: s.line(s.msisdn + b"123456789")),
     "msisdn_letters": LineFault(
-        "letters in a dial", lambda s: s.line(s.dial[:6] + b"O" + s.dial[7:])
+        "letters in an msisdn", lambda s: s.line(s.msisdn[:6] + b"O" + s.msisdn[7:])
     ),
     "arabic_digits": LineFault(
-        "a dial in Arabic-Indic digits", lambda s: s.line(_arabic_digits(s.dial))
+        "an msisdn in Arabic-Indic digits", lambda s: s.line(_arabic_digits(s.msisdn))
     ),
     "service_zeros": LineFault(
         "a good record whose service has leading zeros",
@@ -125,11 +131,11 @@ LINE_FAULTS: dict[str, LineFault] = {
     "service_huge": LineFault("a service of 2^64", lambda s: s.line(service=b"%d" % 2**64)),
     "volume_zero": LineFault("a good record of volume 0", lambda s: s.line(volume=b"0")),
     "volume_at_threshold": LineFault(
-        "a volume of exactly the rule's threshold, which alone does not exceed it",
+        "a volume of exactly the rule's threshold, which does not exceed it by itself",
         lambda s: s.line(volume=b"%d" % s.thresholds.get(s.service, 0)),
     ),
     "volume_over_threshold": LineFault(
-        "a volume of the rule's threshold and one",
+        "a volume of the rule's threshold plus one",
         lambda s: s.line(volume=b"%d" % (s.thresholds.get(s.service, 0) + 1)),
     ),
     "volume_largest": LineFault(
@@ -152,8 +158,8 @@ LINE_FAULTS: dict[str, LineFault] = {
     ),
     "no_such_day": LineFault("30 February", lambda s: s.line(timestamp=s.time(0, "%Y0230%H%M%S"))),
     "no_such_time": LineFault("24:00:00", lambda s: s.line(timestamp=s.time(0, "%Y%m%d240000"))),
-    "future": LineFault("two days after its file", lambda s: s.line(timestamp=s.time(2))),
-    "tomorrow": LineFault("a day after its file", lambda s: s.line(timestamp=s.time(1))),
+    "future": LineFault("dated two days after its file", lambda s: s.line(timestamp=s.time(2))),
+    "tomorrow": LineFault("dated a day after its file", lambda s: s.line(timestamp=s.time(1))),
     "last_second": LineFault(
         "the last second of the day before", lambda s: s.line(timestamp=s.time(-1, "%Y%m%d235959"))
     ),
@@ -161,7 +167,7 @@ LINE_FAULTS: dict[str, LineFault] = {
         "the first second of the day", lambda s: s.line(timestamp=s.time(0, "%Y%m%d000000"))
     ),
     "late": LineFault(
-        "a record of a day that is closed",
+        "a record of a closed day",
         lambda s: s.line(service=b"%d" % s.all_day_service, timestamp=s.time(-LATE_RECORD_DAYS)),
     ),
     "repeated": LineFault("the same good record twice", lambda s: s.line() * 2),
