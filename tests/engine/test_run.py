@@ -27,7 +27,7 @@ from upswell.errors import (
 from upswell.kernel import SHARDS, Range
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.codec import seal
+from upswell.state.codec import row_checksum
 from upswell.state.maintenance.transfer import export_state
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
@@ -95,7 +95,8 @@ def test_a_ledger_that_cannot_be_is_told(place: Place) -> None:
     with Checkpoint.open(place.output / ".upswell", SHARDS) as checkpoint:
         content = b"no change of a ledger"
         checkpoint._db.execute(
-            "UPDATE ledger_delta SET content = ?, seal = ?", (content, seal(1, content))
+            "UPDATE ledger_delta SET content = ?, row_checksum = ?",
+            (content, row_checksum(1, content)),
         )
     with pytest.raises(StorageError, match=r"the ledger in .* is damaged"):
         place.once()

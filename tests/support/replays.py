@@ -19,7 +19,7 @@ from upswell.kernel import Segment
 from upswell.reference.policy import Policy
 from upswell.reference.versions import Versions
 from upswell.semantics import Reference
-from upswell.state.codec import seal
+from upswell.state.codec import row_checksum
 from upswell.state.reader import StateReader
 from upswell.zones import Zones
 
@@ -146,9 +146,9 @@ def files(place: Place) -> dict[str, bytes]:
 
 @contextmanager
 def database(place: Place) -> Iterator[sqlite3.Connection]:
-    """The state's database, for somebody who changes it and knows how rows are sealed."""
+    """The state's database, for somebody who changes it and knows how rows are checked."""
     db = sqlite3.connect(place.output / ".upswell" / "checkpoint.db")
-    db.create_function("seal", -1, lambda *values: seal(*values))
+    db.create_function("row_checksum", -1, lambda *values: row_checksum(*values))
     try:
         with db:
             yield db

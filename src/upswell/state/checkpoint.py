@@ -25,7 +25,7 @@ from upswell.reference.application import directory_name
 from upswell.reference.versions import Kind
 from upswell.source.file import File
 from upswell.state.batch import Batch
-from upswell.state.codec import encode_name, seal, to_signed
+from upswell.state.codec import encode_name, row_checksum, to_signed
 from upswell.state.connection import BUSY_S, DATABASE, open_writer, storage_errors
 from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, StateReader
 from upswell.state.rows import Archived
@@ -42,7 +42,7 @@ PRUNED_ROWS_MIN = 2000  # of a commit: some 10 ms
 _ROW_VALUES = 4  # those of a row that are not the same for the whole group
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once, as each row has two such texts
 _FILE_UPDATES = ", ".join(
-    f"{column} = excluded.{column}" for column in [*FILE_COLUMNS.split(", ")[1:], "seal"]
+    f"{column} = excluded.{column}" for column in [*FILE_COLUMNS.split(", ")[1:], "row_checksum"]
 )
 
 
@@ -134,7 +134,7 @@ class Checkpoint(StateReader):
             if delta:
                 self._db.execute(
                     "INSERT INTO ledger_delta VALUES (?, ?, ?)",
-                    (last_batch, delta, seal(last_batch, delta)),
+                    (last_batch, delta, row_checksum(last_batch, delta)),
                 )
         self._deltas = {}
 
@@ -222,8 +222,8 @@ class Checkpoint(StateReader):
                 len(batch.rejects), digest_of(batch.rejects), _json(batch.outcomes), _json(batch.reasons), _now(),
             )  # fmt: skip
             self._db.execute(
-                f"INSERT INTO batch({BATCH_COLUMNS}, seal) VALUES ({'?,' * len(values)}?)",
-                (*values, self.seal_batch(values)),
+                f"INSERT INTO batch({BATCH_COLUMNS}, row_checksum) VALUES ({'?,' * len(values)}?)",
+                (*values, self.batch_checksum(values)),
             )
             self._db.executemany(
                 "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -327,8 +327,8 @@ class Checkpoint(StateReader):
     def _put_meta(self, values: Mapping[str, str]) -> None:
         self._db.executemany(
             "INSERT INTO meta VALUES (?, ?, ?)"
-            " ON CONFLICT(key) DO UPDATE SET value = excluded.value, seal = excluded.seal",
-            [(key, _text(value), seal(key, _text(value))) for key, value in values.items()],
+            " ON CONFLICT(key) DO UPDATE SET value = excluded.value, row_checksum = excluded.row_checksum",
+            [(key, _text(value), row_checksum(key, _text(value))) for key, value in values.items()],
         )
 
     def _put_edit(self, kind: str, version: str, words: str) -> None:
@@ -347,9 +347,9 @@ class Checkpoint(StateReader):
                 None if file.first_record is None else to_signed(file.first_record), int(file.late),
                 file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons), file.repeats,
             )  # fmt: skip
-            rows.append((*values, seal(*values)))
+            rows.append((*values, row_checksum(*values)))
         self._db.executemany(
-            f"INSERT INTO file({FILE_COLUMNS}, seal) VALUES ({'?,' * FILE_COLUMNS.count(', ')}?,?)"
+            f"INSERT INTO file({FILE_COLUMNS}, row_checksum) VALUES ({'?,' * FILE_COLUMNS.count(', ')}?,?)"
             f" ON CONFLICT(name) DO UPDATE SET {_FILE_UPDATES}",
             rows,
         )
@@ -411,7 +411,8 @@ class Checkpoint(StateReader):
                 self._db.execute("DELETE FROM shard_file WHERE shard = ?", (file.shard,))
             values = (*file[:-1], to_signed(file.digest))
             self._db.execute(
-                "INSERT INTO shard_file VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, seal(*values))
+                "INSERT INTO shard_file VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*values, row_checksum(*values)),
             )
 
     def _put_ledger(self, batch: Batch) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
@@ -421,14 +422,14 @@ class Checkpoint(StateReader):
         if batch.delta and len(batch.folds) < self._shards:
             self._db.execute(
                 "INSERT INTO ledger_delta VALUES (?, ?, ?)",
-                (number, batch.delta, seal(number, batch.delta)),
+                (number, batch.delta, row_checksum(number, batch.delta)),
             )
             deltas[number] = len(batch.delta)
         for shard, content in batch.folds:
             self._db.execute(
-                "INSERT INTO ledger_base VALUES (?, ?, ?, ?) ON CONFLICT(shard)"
-                " DO UPDATE SET batch = excluded.batch, content = excluded.content, seal = excluded.seal",
-                (shard, number, content, seal(shard, number, content)),
+                "INSERT INTO ledger_base VALUES (?, ?, ?, ?) ON CONFLICT(shard) DO UPDATE SET"
+                " batch = excluded.batch, content = excluded.content, row_checksum = excluded.row_checksum",
+                (shard, number, content, row_checksum(shard, number, content)),
             )
             bases[shard] = (number, len(content))
         if len(bases) == self._shards:

@@ -7,7 +7,7 @@ import os
 import zlib
 
 
-def seal(*values: object) -> int:
+def row_checksum(*values: object) -> int:
     """A checksum of a row's values: SQLite checks its pages' structure, but not the values in them."""
     crc, parts = 0, list[bytes]()
     for value in values:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from upswell.errors import ConfigError
-from upswell.state.codec import seal
+from upswell.state.codec import row_checksum
 
 APPLICATION_ID = 0x75707377  # "upsw"
 STATE_ID = "state_id"
-"""The entry of ``meta`` that no other state has: batches are sealed with it."""
+"""The entry of ``meta`` that no other state has: the checksums of its batches cover it."""
 
 
 class Migration(NamedTuple):
@@ -32,14 +32,14 @@ MIGRATIONS = (
         (
             f"PRAGMA application_id = {APPLICATION_ID}",
             "CREATE TABLE migration(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT",
-            "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, seal INTEGER NOT NULL)"
+            "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, row_checksum INTEGER NOT NULL)"
             " STRICT, WITHOUT ROWID",
             """CREATE TABLE batch(
                 number INTEGER PRIMARY KEY, stamp TEXT NOT NULL, newest_stamp TEXT NOT NULL,
                 day_open INTEGER NOT NULL, rules_version TEXT NOT NULL, segment_version TEXT NOT NULL,
                 suppress_version TEXT NOT NULL, policy_version TEXT NOT NULL, lines INTEGER NOT NULL,
                 bytes INTEGER NOT NULL, rejects_bytes INTEGER NOT NULL, rejects_digest TEXT NOT NULL,
-                outcomes TEXT NOT NULL, reasons TEXT NOT NULL, committed_at TEXT NOT NULL, seal INTEGER NOT NULL
+                outcomes TEXT NOT NULL, reasons TEXT NOT NULL, committed_at TEXT NOT NULL, row_checksum INTEGER NOT NULL
             ) STRICT""",
             # A name that is not UTF-8 is kept as bytes, hence ANY.
             """CREATE TABLE file(
@@ -49,7 +49,7 @@ MIGRATIONS = (
                 digest INTEGER NOT NULL, tail INTEGER NOT NULL, content_bytes INTEGER NOT NULL,
                 content_digest INTEGER NOT NULL, first_record INTEGER, late INTEGER NOT NULL,
                 rejects_kept_bytes INTEGER NOT NULL, lines INTEGER NOT NULL, outcomes TEXT NOT NULL,
-                reasons TEXT NOT NULL, repeats INTEGER NOT NULL, seal INTEGER NOT NULL
+                reasons TEXT NOT NULL, repeats INTEGER NOT NULL, row_checksum INTEGER NOT NULL
             ) STRICT""",
             "CREATE INDEX file_state ON file(state)",
             "CREATE INDEX file_stamp ON file(stamp)",
@@ -106,14 +106,14 @@ MIGRATIONS = (
                 version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
             ) STRICT""",
             "CREATE TABLE ledger_base(shard INTEGER PRIMARY KEY, batch INTEGER NOT NULL, content BLOB NOT NULL,"
-            " seal INTEGER NOT NULL) STRICT",
-            "CREATE TABLE ledger_delta(batch INTEGER PRIMARY KEY, content BLOB NOT NULL, seal INTEGER NOT NULL)"
+            " row_checksum INTEGER NOT NULL) STRICT",
+            "CREATE TABLE ledger_delta(batch INTEGER PRIMARY KEY, content BLOB NOT NULL, row_checksum INTEGER NOT NULL)"
             " STRICT",
             # The ledger of a run on a cluster lies in files beside the database: those that are named here.
             """CREATE TABLE shard_file(
                 shard INTEGER NOT NULL, batch INTEGER NOT NULL, kind TEXT NOT NULL CHECK(kind IN ('base', 'delta')),
-                name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, digest INTEGER NOT NULL, seal INTEGER NOT NULL,
-                PRIMARY KEY(shard, batch)
+                name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, digest INTEGER NOT NULL,
+                row_checksum INTEGER NOT NULL, PRIMARY KEY(shard, batch)
             ) STRICT, WITHOUT ROWID""",
             # Who was forgotten is known by a hash, whose key goes with the days that it is needed for.
             """CREATE TABLE forgetting(
@@ -158,7 +158,8 @@ def migrate(db: sqlite3.Connection) -> None:
         if number == 1:
             state_id = str(uuid.uuid4())
             db.execute(
-                "INSERT INTO meta VALUES (?, ?, ?)", (STATE_ID, state_id, seal(STATE_ID, state_id))
+                "INSERT INTO meta VALUES (?, ?, ?)",
+                (STATE_ID, state_id, row_checksum(STATE_ID, state_id)),
             )
         applied_at = datetime.now(UTC).isoformat(timespec="seconds")
         db.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, migration.name, applied_at))

@@ -1,7 +1,7 @@
 """What a state says: every read of the checkpoint's database, for the engine and for all who look on.
 
 Owns the way from rows to values. It never writes, and keeps no transaction open between two calls (except inside
-``snapshot``), so a look at a running state does not hold it up. A row whose values do not fit its seal raises
+``snapshot``), so a look at a running state does not hold it up. A row whose checksum does not match raises
 StorageError: a damaged state is never taken for a true one.
 """
 
@@ -24,7 +24,7 @@ from upswell.source.file import STATES, File, State
 from upswell.source.listing import show_name
 from upswell.state import ledger_directory
 from upswell.state.batch import DroppedRejects, LogRange
-from upswell.state.codec import decode_name, encode_name, seal, to_signed, to_unsigned
+from upswell.state.codec import decode_name, encode_name, row_checksum, to_signed, to_unsigned
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
 from upswell.state.migrations import STATE_ID
 from upswell.state.rows import (
@@ -53,9 +53,9 @@ _KINDS = len(Versions._fields)
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
 _ANY_BATCH = _ANY_SHARD = 2**62
-_BASES = "SELECT shard, batch, content, seal FROM ledger_base"
-_DELTAS = "SELECT batch, content, seal FROM ledger_delta"
-_SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, seal FROM shard_file"
+_BASES = "SELECT shard, batch, content, row_checksum FROM ledger_base"
+_DELTAS = "SELECT batch, content, row_checksum FROM ledger_delta"
+_SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, row_checksum FROM shard_file"
 
 
 class StateReader:
@@ -101,8 +101,8 @@ class StateReader:
     def meta(self) -> dict[str, str]:
         """What was set with ``set_meta``: the state's identity and settings."""
         found = {}
-        for key, value, sealed in self._rows("SELECT key, value, seal FROM meta"):
-            self._check(sealed == seal(key, value), "an entry of meta")
+        for key, value, checksum in self._rows("SELECT key, value, row_checksum FROM meta"):
+            self._check(checksum == row_checksum(key, value), "an entry of meta")
             found[key] = value
         return found
 
@@ -116,7 +116,9 @@ class StateReader:
 
     def last(self) -> CommittedBatch | None:
         """The last batch; None before the first commit."""
-        rows = self._rows(f"SELECT {BATCH_COLUMNS}, seal FROM batch ORDER BY number DESC LIMIT 1")
+        rows = self._rows(
+            f"SELECT {BATCH_COLUMNS}, row_checksum FROM batch ORDER BY number DESC LIMIT 1"
+        )
         return self._batch(rows[0]) if rows else None
 
     def last_batch(self) -> int:
@@ -136,7 +138,7 @@ class StateReader:
 
     def batches(self, after: int = 0) -> Iterator[CommittedBatch]:
         """The batches numbered above ``after``, in order."""
-        sql = f"SELECT {BATCH_COLUMNS}, seal FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"
+        sql = f"SELECT {BATCH_COLUMNS}, row_checksum FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"
         while rows := self._rows(sql, (after,)):
             for row in rows:
                 yield self._batch(row)
@@ -177,11 +179,11 @@ class StateReader:
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
         """What is known of these names; unknown ones are absent."""
-        files = map(self._file, self._named(f"{FILE_COLUMNS}, seal", names))
+        files = map(self._file, self._named(f"{FILE_COLUMNS}, row_checksum", names))
         return {file.name: file for file in files}
 
     def places(self, names: Iterable[str]) -> dict[str, Place]:
-        """Where these names stand, quickly: their seals are not checked. Unknown ones are absent."""
+        """Where these names stand, quickly: their checksums are not checked. Unknown ones are absent."""
         rows = self._named('name, state, "offset", size, repeats', names)
         return {decode_name(name): Place(*place) for name, *place in rows}
 
@@ -208,7 +210,7 @@ class StateReader:
 
     def files_in(self, state: State | None = None) -> Iterator[File]:
         """The files in this state, or all, in no promised order."""
-        sql = f"SELECT {FILE_COLUMNS}, seal, id FROM file WHERE id > ?"
+        sql = f"SELECT {FILE_COLUMNS}, row_checksum, id FROM file WHERE id > ?"
         if state is not None:
             sql += " AND state = ?"
         sql += f" ORDER BY id LIMIT {_PAGE_ROWS}"
@@ -220,7 +222,7 @@ class StateReader:
 
     def taken_rows(self) -> list[Any]:
         """What ``files_of`` takes, of all files of which something was taken: quick to fetch, slower to check."""
-        return self._rows(f'SELECT {FILE_COLUMNS}, seal FROM file WHERE "offset" > 0')
+        return self._rows(f'SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE "offset" > 0')
 
     def files_of(self, rows: Iterable[Any]) -> Iterator[File]:
         """The files that these rows hold."""
@@ -237,7 +239,7 @@ class StateReader:
 
     def repeated(self, files_max: int) -> list[File]:
         """The newest files that were delivered again under their names, by stamp."""
-        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
+        sql = f"SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
         return [self._file(row) for row in self._rows(sql, (files_max,))][::-1]
 
     def repeats(self) -> int:
@@ -246,7 +248,7 @@ class StateReader:
 
     def find_first_record(self, crc: int) -> list[File]:
         """The files of which something was taken and whose first record has this CRC."""
-        sql = f"SELECT {FILE_COLUMNS}, seal FROM file WHERE first_record = ?"
+        sql = f"SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE first_record = ?"
         files = [self._file(row) for row in self._rows(sql, (to_signed(crc),))]
         return [file for file in files if file.offset > 0]
 
@@ -406,22 +408,24 @@ class StateReader:
                 yield self._delta(row)
 
     def _base(self, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
-        shard, batch, content, sealed = row
-        self._check(sealed == seal(shard, batch, content), f"shard {shard} of the ledger")
+        shard, batch, content, checksum = row
+        self._check(checksum == row_checksum(shard, batch, content), f"shard {shard} of the ledger")
         return batch, content
 
     def _delta(self, row: tuple[int, bytes, int]) -> tuple[int, bytes]:
-        batch, content, sealed = row
-        self._check(sealed == seal(batch, content), f"the ledger's change of batch {batch}")
+        batch, content, checksum = row
+        self._check(
+            checksum == row_checksum(batch, content), f"the ledger's change of batch {batch}"
+        )
         return batch, content
 
     def _shard_file(self, row: tuple[Any, ...]) -> ShardFile:
-        *values, sealed = row
-        self._check(sealed == seal(*values), f"a row of shard {values[0]} of the ledger")
+        *values, checksum = row
+        self._check(checksum == row_checksum(*values), f"a row of shard {values[0]} of the ledger")
         return ShardFile._make([*values[:-1], to_unsigned(values[-1])])
 
-    def seal_batch(self, values: Sequence[object]) -> int:
-        """The seal of a batch's row in this state.
+    def batch_checksum(self, values: Sequence[object]) -> int:
+        """The checksum of a batch's row in this state.
 
         The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
         sound, but never published here.
@@ -430,7 +434,7 @@ class StateReader:
             found = self.meta()
             self._check(STATE_ID in found, "the identity of the state")
             self._state_id = found[STATE_ID]
-        return seal(*values, self._state_id)
+        return row_checksum(*values, self._state_id)
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows of a query."""
@@ -446,8 +450,8 @@ class StateReader:
             raise self.damaged(what)
 
     def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
-        *values, sealed = row
-        self._check(sealed == self.seal_batch(values), f"the row of batch {values[0]}")
+        *values, checksum = row
+        self._check(checksum == self.batch_checksum(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, *rest = values
         versions = Versions(*rest[:_KINDS])
         lines, taken, rejects, digest, outcomes, reasons, at = rest[_KINDS:]
@@ -457,9 +461,9 @@ class StateReader:
         )  # fmt: skip
 
     def _file(self, row: tuple[Any, ...]) -> File:
-        *values, sealed = row
+        *values, checksum = row
         name = decode_name(values[0])
-        self._check(sealed == seal(*values), "the row of a file")
+        self._check(checksum == row_checksum(*values), "the row of a file")
         values[0] = name
         for at in _UNSIGNED:
             values[at] = None if values[at] is None else to_unsigned(values[at])

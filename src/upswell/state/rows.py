@@ -1,7 +1,7 @@
 """What a state's rows say, as values: a batch, the sums over all of them, the ledger, a reference version.
 
-Owns their shape, and the form of the list of archives; decides nothing. ``reader`` makes them out of rows whose seals
-fit. A file's row is ``batch.File``, a range of the log ``batch.LogRange``.
+Owns their shape, and the form of the list of archives; decides nothing. ``reader`` makes them out of rows whose
+checksums match. A file's row is ``batch.File``, a range of the log ``batch.LogRange``.
 """
 
 import json

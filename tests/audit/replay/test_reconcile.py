@@ -372,11 +372,11 @@ def test_a_tampered_state_is_found(place: Place, statement: str, words: str) -> 
 
 
 def test_a_tampered_file_row_is_found(place: Place) -> None:
-    """A count of a file that was changed together with its seal."""
+    """A count of a file that was changed together with its checksum."""
     small_past(place)
     with database(place) as db:
         db.execute("""UPDATE file SET outcomes = '{"notified":2}' WHERE id = 1""")
-        db.execute(f"UPDATE file SET seal = seal({FILE_COLUMNS}) WHERE id = 1")
+        db.execute(f"UPDATE file SET row_checksum = row_checksum({FILE_COLUMNS}) WHERE id = 1")
 
     told = "\n".join(found(place).differences)
     assert "DATA_202004171000.csv: counted otherwise than it is read again: counted 0 and 1" in told

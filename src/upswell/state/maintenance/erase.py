@@ -19,7 +19,7 @@ from upswell.reference.keyed_hash import KEY_BYTES, keyed_hash
 from upswell.reference.segment import numbers
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.codec import seal, to_signed
+from upswell.state.codec import row_checksum, to_signed
 from upswell.state.connection import DAMAGED_HINT, damaged, storage_errors
 from upswell.state.reader import BATCH_COLUMNS
 from upswell.state.shard_files import (
@@ -169,8 +169,8 @@ class Eraser(Checkpoint):
                     rest = found[0]
                     gone |= found[1]
                     self._db.execute(
-                        "UPDATE ledger_base SET content = ?, seal = ? WHERE shard = ?",
-                        (rest, seal(shard, batch, rest), shard),
+                        "UPDATE ledger_base SET content = ?, row_checksum = ? WHERE shard = ?",
+                        (rest, row_checksum(shard, batch, rest), shard),
                     )
                     changed += 1
             for (batch,) in self._rows("SELECT batch FROM ledger_delta"):
@@ -181,8 +181,8 @@ class Eraser(Checkpoint):
                     rest = found[0]
                     gone |= found[1]
                     self._db.execute(
-                        "UPDATE ledger_delta SET content = ?, seal = ? WHERE batch = ?",
-                        (rest, seal(batch, rest), batch),
+                        "UPDATE ledger_delta SET content = ?, row_checksum = ? WHERE batch = ?",
+                        (rest, row_checksum(batch, rest), batch),
                     )
                     changed += 1
                     if batch < self.first_batch():
@@ -219,8 +219,8 @@ class Eraser(Checkpoint):
         for name, file in anew:
             values = (*file[:-1], to_signed(file.digest))
             self._db.execute(
-                "UPDATE shard_file SET name = ?, bytes = ?, digest = ?, seal = ? WHERE name = ?",
-                (*values[-3:], seal(*values), name),
+                "UPDATE shard_file SET name = ?, bytes = ?, digest = ?, row_checksum = ? WHERE name = ?",
+                (*values[-3:], row_checksum(*values), name),
             )
 
     def _rewrite(self, rejects: Rejects, msisdns: Collection[str]) -> Iterator[_Rewritten]:
@@ -252,8 +252,8 @@ class Eraser(Checkpoint):
             row = dict(zip(_COLUMNS, values, strict=True))
             row |= {"rejects_bytes": length, "rejects_digest": digest}
             self._db.execute(
-                "UPDATE batch SET rejects_bytes = ?, rejects_digest = ?, seal = ? WHERE number = ?",
-                (length, digest, self.seal_batch(list(row.values())), one.batch),
+                "UPDATE batch SET rejects_bytes = ?, rejects_digest = ?, row_checksum = ? WHERE number = ?",
+                (length, digest, self.batch_checksum(list(row.values())), one.batch),
             )
 
     def _scrub(self) -> None:

@@ -19,7 +19,7 @@ from upswell.output.names import rejects_name
 from upswell.output.reject_files import Rejects, is_as_written
 from upswell.privacy import escape
 from upswell.state.checkpoint import Checkpoint, make_directory
-from upswell.state.codec import seal
+from upswell.state.codec import row_checksum
 from upswell.state.connection import (
     DATABASE,
     EXPORTED,
@@ -124,8 +124,10 @@ def half_of(file: Path) -> Path:
 
 def _exported_by(db: sqlite3.Connection) -> list[str]:
     """To which files the state in such a file was written: copies of the same persons, which may still be there."""
-    rows = db.execute("SELECT key, value, seal FROM meta WHERE key = ?", (EXPORTED,))
-    return exported({key: value for key, value, sealed in rows if sealed == seal(key, value)})
+    rows = db.execute("SELECT key, value, row_checksum FROM meta WHERE key = ?", (EXPORTED,))
+    return exported(
+        {key: value for key, value, checksum in rows if checksum == row_checksum(key, value)}
+    )
 
 
 def _note(files: Iterable[str]) -> dict[str, str]:
@@ -143,7 +145,7 @@ def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
     for shard, content in to_bases(checkpoint):
         db.execute(
             "INSERT INTO ledger_base VALUES (?, ?, ?, ?)",
-            (shard, last, content, seal(shard, last, content)),
+            (shard, last, content, row_checksum(shard, last, content)),
         )
     db.execute(_TABLE)
     count = 0
@@ -261,7 +263,7 @@ def _import(source: sqlite3.Connection, state_dir: Path, told: Mapping[str, str]
         )
         db.executemany(
             "INSERT INTO meta VALUES (?, ?, ?)",
-            [(key, value, seal(key, value)) for key, value in told.items()],
+            [(key, value, row_checksum(key, value)) for key, value in told.items()],
         )
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")
