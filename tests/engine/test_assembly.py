@@ -36,23 +36,23 @@ def test_counts_that_do_not_add_up_stop_the_run(wrong):
 
 
 def test_a_commit_folds_twice_what_it_changed_oldest_first(monkeypatch):
-    """Only once the deltas outgrow half of the bases; a ledger that is smaller is folded whole."""
+    """Only once the deltas outgrow half of the bases; a ledger that is smaller is compacted whole."""
     ledger = Ledger()
     for at in range(400):
         ledger.add_cap(f"0100000{at:04}", "Twitter", 20200417)
     shards = [5, 3, 9, 0]
     each = len(ledger.shard(5))
     sizes = LedgerSizes(bases=1000, deltas=400, oldest_shards=shards)
-    monkeypatch.setattr(assembly, "FOLD_BYTES_MIN", 0)
+    monkeypatch.setattr(assembly, "COMPACT_BYTES_MIN", 0)
 
-    def folded(deltas: int, delta_bytes: int) -> list[int]:
-        found = assembly.folds(ledger, sizes._replace(deltas=deltas), delta_bytes)
+    def compacted(deltas: int, delta_bytes: int) -> list[int]:
+        found = assembly.compactions(ledger, sizes._replace(deltas=deltas), delta_bytes)
         assert [ledger.shard(shard) for shard, _ in found] == [content for _, content in found]
         return [shard for shard, _ in found]
 
-    assert [] == folded(500 - each, each)
-    assert [5] == folded(500, each // 2)
-    assert [5, 3] == folded(500, each // 2 + 1)
-    assert shards == folded(0, 10**6)
+    assert [] == compacted(500 - each, each)
+    assert [5] == compacted(500, each // 2)
+    assert [5, 3] == compacted(500, each // 2 + 1)
+    assert shards == compacted(0, 10**6)
     monkeypatch.undo()
-    assert [] == folded(0, 10**6)
+    assert [] == compacted(0, 10**6)

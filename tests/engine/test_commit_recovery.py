@@ -239,7 +239,7 @@ def test_batch_without_notifications_writes_no_output(world):
         reasons={},
         rejects=b"",
         delta=b"",
-        folds=[],
+        compactions=[],
     )
     quiet = replace(quiet, files=[replace(quiet.files[0], outcomes=outcomes, reasons={})])
     world.committer.commit(quiet)

@@ -444,7 +444,7 @@ def test_shards_that_are_folded_give_the_ledger_back(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every commit folding some shards, restarts go on as if nothing was stored in parts."""
-    monkeypatch.setattr("upswell.engine.assembly.FOLD_BYTES_MIN", 0)
+    monkeypatch.setattr("upswell.engine.assembly.COMPACT_BYTES_MIN", 0)
     generator = random.Random(11)
     for day in range(14, 20):
         for hour in (9, 10):

@@ -224,7 +224,7 @@ def test_adopted_state_begins_after_what_it_adopts(tmp_path):
 
 
 def test_adopted_caps_stay_for_good(tmp_path):
-    """However often all shards are folded, a replay can begin with them; they are not what a fold is weighed by."""
+    """However often all shards are compacted, a replay can begin with them; no compaction is weighed by them."""
     with World(tmp_path / "out") as world:
         world.checkpoint.adopt(3, b"caps")
         for number in range(4, 10):

@@ -36,7 +36,7 @@ def written(world: World, shard: int, batch: int, kind: str, attempt: str = "aa"
 def commit(world: World, *files: ShardFile) -> None:
     """The next batch, with these."""
     number = world.checkpoint.last_batch() + 1
-    world.committer.commit(made(number, delta=b"", folds=[], shard_files=files))
+    world.committer.commit(made(number, delta=b"", compactions=[], shard_files=files))
 
 
 def test_a_commit_names_the_files_and_a_base_replaces_what_its_shard_had(world: World) -> None:
@@ -145,7 +145,7 @@ def test_the_ledger_moves_out_of_the_database_in_one_step(tmp_path: Path) -> Non
             world.committer.commit(made(number))
         ledger_directory.make(world.checkpoint.ledger_dir)
         files = [written(world, shard, 8, "base") for shard in range(2)]
-        world.checkpoint.spread(files)
+        world.checkpoint.move_ledger_to_files(files)
         assert files == world.checkpoint.shard_files()
         assert [(8, b"0 8 base"), (8, b"1 8 base")] == world.checkpoint.ledger().bases
         assert [(3, b"caps")] == world.checkpoint.ledger().deltas

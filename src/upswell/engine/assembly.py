@@ -16,7 +16,9 @@ from upswell.state.batch import Batch, DroppedRejects, LogRange, Output
 from upswell.state.checkpoint import LedgerSizes
 from upswell.state.shard_files import ShardFile
 
-FOLD_BYTES_MIN = 16 << 20  # a million changes: a start replays them in a few hundredths of a second
+COMPACT_BYTES_MIN = (
+    16 << 20
+)  # a million changes: a start replays them in a few hundredths of a second
 
 Pairs = Sequence[tuple[Range, Scanned]]
 """What was asked of the kernel, and what it took of it."""
@@ -27,7 +29,7 @@ class LedgerChange(NamedTuple):
 
     delta: bytes = b""
     """Its change, in the checkpoint."""
-    folds: Sequence[tuple[int, bytes]] = ()
+    compactions: Sequence[tuple[int, bytes]] = ()
     """(shard, base blob) that are written anew there."""
     shard_files: Sequence[ShardFile] = ()
     """Of a ledger in files, those that were written."""
@@ -88,7 +90,7 @@ def assemble(
             if scanned.rejects_dropped
         ],
         delta=ledger.delta,
-        folds=ledger.folds,
+        compactions=ledger.compactions,
         shard_files=ledger.shard_files,
         day_open=day_open,
         lines=sum(scanned.lines for scanned in scans),
@@ -102,13 +104,13 @@ def assemble(
     )
 
 
-def folds(ledger: Ledger, sizes: LedgerSizes, delta_bytes: int) -> list[tuple[int, bytes]]:
+def compactions(ledger: Ledger, sizes: LedgerSizes, delta_bytes: int) -> list[tuple[int, bytes]]:
     """The shards to write anew with this batch, so that a restart never has many deltas to replay.
 
-    Twice the delta's bytes are folded, oldest shard first, once the deltas outgrow half of the bases: the cost of a
+    Twice the delta's bytes are compacted, oldest shard first, once the deltas outgrow half of the bases: the cost of a
     commit follows what changed, and what is kept stays within a small multiple of what lives.
     """
-    if sizes.deltas + delta_bytes <= max(FOLD_BYTES_MIN, sizes.bases // 2):
+    if sizes.deltas + delta_bytes <= max(COMPACT_BYTES_MIN, sizes.bases // 2):
         return []
     chosen: list[tuple[int, bytes]] = []
     left_bytes = 2 * delta_bytes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from upswell.config.settings import Settings
-from upswell.engine.assembly import LedgerChange, folds
+from upswell.engine.assembly import LedgerChange, compactions
 from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
 from upswell.reference.loading import Reference
@@ -144,7 +144,9 @@ class Embedded:
             self._day_open = day_open
             self._ledger.drop_before(day_open)
         delta = result.delta
-        return LedgerChange(delta, folds(self._ledger, self._checkpoint.ledger_sizes(), len(delta)))
+        return LedgerChange(
+            delta, compactions(self._ledger, self._checkpoint.ledger_sizes(), len(delta))
+        )
 
     def committed(self) -> None:
         """Nothing: the commit holds all of the ledger's change."""

@@ -79,8 +79,8 @@ class Batch:
     dropped: Sequence[DroppedRejects]
     delta: bytes
     """The ledger's change, empty when there is none."""
-    folds: Sequence[tuple[int, bytes]]
-    """(shard, base blob that holds this batch too)."""
+    compactions: Sequence[tuple[int, bytes]]
+    """(shard, new base that holds this batch too)."""
     day_open: int
     """First open day after this batch."""
     lines: int
@@ -89,7 +89,7 @@ class Batch:
     reasons: dict[str, int]
     """Every reject reason, zeros included."""
     shard_files: "Sequence[ShardFile]" = ()
-    """Of a ledger in files, those that the batch's tasks wrote, in the place of delta and folds."""
+    """Of a ledger in files, those that the batch's tasks wrote, in the place of delta and compactions."""
     control_outputs: Sequence[Output] = ()
     """As outputs, of the control group."""
     control: Sequence[tuple[int, int, str, int, int, bytes]] = ()

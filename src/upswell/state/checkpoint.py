@@ -47,7 +47,7 @@ _FILE_UPDATES = ", ".join(
 
 
 class LedgerSizes(NamedTuple):
-    """What is stored of the ledger, for deciding what to fold."""
+    """What is stored of the ledger, for deciding what to compact."""
 
     bases: int
     """Bytes of all bases."""
@@ -72,7 +72,7 @@ class Checkpoint(StateReader):
                 "SELECT shard, batch, length(content) FROM ledger_base"
             )
         }
-        # Not the adopted caps, which stay: no fold makes them go.
+        # Not the adopted caps, which stay: no compaction removes them.
         self._deltas: dict[int, int] = dict(
             self._rows(
                 "SELECT batch, length(content) FROM ledger_delta WHERE batch >= ?",
@@ -257,7 +257,7 @@ class Checkpoint(StateReader):
             self._put_shard_files(batch.shard_files)
         self._bases, self._deltas = bases, deltas
 
-    def spread(self, files: Sequence[ShardFile]) -> None:
+    def move_ledger_to_files(self, files: Sequence[ShardFile]) -> None:
         """From here on the ledger is in these files, which must be durable, and no more in the database.
 
         But for the adopted caps, which stay. A crash leaves all of it here or all of it there.
@@ -416,16 +416,16 @@ class Checkpoint(StateReader):
             )
 
     def _put_ledger(self, batch: Batch) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
-        """Write the batch's delta and folds, drop the deltas that no shard needs; what is stored then."""
+        """Write the batch's delta and compactions, drop the deltas that no shard needs; what is stored then."""
         number, bases, deltas = batch.number, dict(self._bases), dict(self._deltas)
-        # A delta says nothing about a shard whose base is as new: with all of them folded it need not be written.
-        if batch.delta and len(batch.folds) < self._shards:
+        # A delta says nothing about a shard whose base is as new: with all of them compacted it need not be written.
+        if batch.delta and len(batch.compactions) < self._shards:
             self._db.execute(
                 "INSERT INTO ledger_delta VALUES (?, ?, ?)",
                 (number, batch.delta, row_checksum(number, batch.delta)),
             )
             deltas[number] = len(batch.delta)
-        for shard, content in batch.folds:
+        for shard, content in batch.compactions:
             self._db.execute(
                 "INSERT INTO ledger_base VALUES (?, ?, ?, ?) ON CONFLICT(shard) DO UPDATE SET"
                 " batch = excluded.batch, content = excluded.content, row_checksum = excluded.row_checksum",

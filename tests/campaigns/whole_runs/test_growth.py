@@ -73,7 +73,7 @@ def _batch(checkpoint: Checkpoint, names: range) -> Batch:
     ]
     return Batch(
         number=number, ranges=ranges, files=files, outputs=[], applications=("Twitter",), notifications=[],
-        rejects=b"", dropped=[], delta=b"", folds=[], day_open=0, lines=len(files),
+        rejects=b"", dropped=[], delta=b"", compactions=[], day_open=0, lines=len(files),
         outcomes={"not_in_segment": len(files)}, reasons={},
     )  # fmt: skip
 

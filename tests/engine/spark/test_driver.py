@@ -44,7 +44,7 @@ def cluster(tmp_path: Path) -> Cluster:
     split_bytes=strategies.sampled_from([7, 33, 50, 200, 1 << 20]),
     batch_bytes=strategies.sampled_from([40, 300, 1000, 1 << 20]),
     measure=strategies.sampled_from(["total", "session"]),
-    folds=strategies.booleans(),
+    compacts=strategies.booleans(),
 )
 def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
     seed: int,
@@ -53,7 +53,7 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
     split_bytes: int,
     batch_bytes: int,
     measure: str,
-    folds: bool,
+    compacts: bool,
 ) -> None:
     """Random and hostile files over random days, plain and compressed, tasks in any order, twice, and left over."""
     # In memory: batches are many and small, and a disk takes its time for each of their syncs.
@@ -102,7 +102,7 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
                     cluster.file(stamp, content)
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr(
-                    "upswell.engine.spark.driver.FOLD_BYTES_MIN", 0 if folds else 1 << 20
+                    "upswell.engine.spark.driver.COMPACT_BYTES_MIN", 0 if compacts else 1 << 20
                 )
                 if generator.random() < 0.5:
                     patched.setenv("UPSWELL_KERNEL_PIECE_BYTES", "64")
@@ -485,7 +485,7 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who looks on beside a run sees one moment of it, though the files of that moment may go meanwhile."""
-    monkeypatch.setattr("upswell.engine.spark.driver.FOLD_BYTES_MIN", 0)
+    monkeypatch.setattr("upswell.engine.spark.driver.COMPACT_BYTES_MIN", 0)
     cluster.options["shards"] = 256  # so small that each change is a new base
     cluster.file("202004171000", record(0, 1, 100, "100000"))
     cluster.once()

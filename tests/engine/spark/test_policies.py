@@ -187,7 +187,7 @@ def test_a_backup_holds_the_files_that_its_database_names(
 ) -> None:
     """When a run replaces files meanwhile it begins again with the database; the copy goes on as the state would."""
     monkeypatch.setattr(
-        "upswell.engine.spark.driver.FOLD_BYTES_MIN", 0
+        "upswell.engine.spark.driver.COMPACT_BYTES_MIN", 0
     )  # every batch replaces a base
     cluster.file("202004171000", traffic(random.Random(5), 100))
     cluster.once()

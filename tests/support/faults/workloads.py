@@ -269,7 +269,7 @@ AFTER = Run(
     now=PLAIN,
     state_elsewhere=True,
     compute=on_a_cluster,
-    limits={"engine.spark.driver.FOLD_BYTES_MIN": 0},
+    limits={"engine.spark.driver.COMPACT_BYTES_MIN": 0},
 )
 ALL: tuple[Workload, ...] = (
     ByHand(),
@@ -340,7 +340,7 @@ ALL: tuple[Workload, ...] = (
             "data/DATA_202004190900.csv": traffic(14, day=20200419),
             "data/DATA_202004210900.csv": traffic(15, day=20200421),
         },
-        limits={"engine.assembly.FOLD_BYTES_MIN": 0},
+        limits={"engine.assembly.COMPACT_BYTES_MIN": 0},
     ),
     Run(
         "adopted",

@@ -142,7 +142,7 @@ class History:
             files=[], outputs=outputs, applications=APPLICATIONS,
             notifications=[(0, 0, "", 0, 0, b"")] * notified,
             rejects=f"DATA\t{number}\t{self.attempts}\n".encode() * rejected,
-            dropped=[], delta=b"", folds=[], day_open=0, lines=notified + rejected + len(kept),
+            dropped=[], delta=b"", compactions=[], day_open=0, lines=notified + rejected + len(kept),
             outcomes={"notified": notified, "control": len(kept), "rejected": rejected},
             reasons={"columns": rejected}, control_outputs=kept, control=[(0, 0, "", 0, 0, b"")] * len(kept),
         )  # fmt: skip

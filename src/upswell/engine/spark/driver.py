@@ -38,7 +38,7 @@ REPORT_BYTES_MAX = 128 << 20
 """About how much the tasks of a batch may report: the driver holds it some times over, of two batches. Of normal data a
 gigabyte reports some megabytes; only rejects and notifications can be more."""
 IN_VAIN_MAX = 8  # jobs in a row over the same ranges: a file that changes between two tasks is no reason for more
-FOLD_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
+COMPACT_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
 
 
 class Runner(Protocol):
@@ -130,7 +130,7 @@ class Spread:
         files = self._checkpoint.shard_files()
         ledger_directory.sweep(self._ledger_dir, {file.name for file in files})
         if not files and (files := to_files(self._checkpoint, self._shards, new_attempt())):
-            self._checkpoint.spread(files)
+            self._checkpoint.move_ledger_to_files(files)
         self._take(files)
 
     def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
@@ -199,7 +199,7 @@ class Spread:
             shifts=self._settings.zones.shifts(),
             day_open=self._day_open,
             ledger=str(self._ledger_dir),
-            fold_bytes_min=FOLD_BYTES_MIN,
+            fold_bytes_min=COMPACT_BYTES_MIN,
         )
         tasks = {shard: ShardTask(shard, files) for shard, files in self._files.items()}
         try:
