@@ -17,9 +17,10 @@ _ITEM = re.compile(r"\s*(?:[-*]|\d+\.)\s+")
 _QUOTE = re.compile(r"\s*>\s?")
 _CODE = re.compile(r"(`+).+?\1|\]\([^)]*\)")
 _ABBREVIATION = re.compile(r"\b(e\.g|i\.e|vs)\.")
-_CLOSERS = r"[\"')\]*_]*"
-_END_WITHIN = re.compile(rf"[.!?]{_CLOSERS}\s+\S")
-_END = re.compile(rf"[.!?:]{_CLOSERS}$")
+_CLOSERS = r"[\"')\]*_]"
+# After a quotation or parenthesis a small letter goes on with the sentence around it.
+_END_WITHIN = re.compile(rf"[.!?][*_]*\s+\S|[.!?]{_CLOSERS}+\s+[^a-z\s]")
+_END = re.compile(rf"[.!?:]{_CLOSERS}*$")
 
 
 def paragraphs(text: str) -> Iterator[list[tuple[int, str]]]:
@@ -65,5 +66,7 @@ def test_two_sentences_in_a_line_and_one_in_two_are_found() -> None:
     assert [1] == faults("One. Two.\n")
     assert [3] == faults("# A. B.\n\n- **One.** `Two` goes.\n  Three.\n")
     assert [1] == faults("A sentence that\ngoes on.\n")
+    assert [1] == faults("(One.) Two.\n")
+    assert [] == faults('It asks ("Is it so?") and goes on.\n')
     assert [] == faults("It takes 0.3 s, e.g. `a. b`, in [x](y.md. z).\nAnd so:\n\n- on\n- off\n")
     assert [] == faults("```sh\na. b\n```\n| a. b | c |\n")
