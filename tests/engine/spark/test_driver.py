@@ -502,7 +502,7 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
     with StateReader.open(cluster.state) as reader:
         past = remember(reader)
     assert 3 == past.last_batch
-    assert [140] == [item[5] for item in past.ledger().items()]
+    assert [140] == [each.total for each in past.ledger().totals()]
 
 
 def test_batches_shrink_while_their_reports_are_large(
