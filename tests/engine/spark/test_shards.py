@@ -212,7 +212,7 @@ def stepped(place: Path) -> int:
     (split,) = shards.splits([range_of(0, path, path.stat().st_size, final=True)])
     blobs = [blob for _, blob in tasks.scan(job, split, shards.segment, shards.rules)][:-1]
     # The one name that differs between two runs.
-    tasks.secrets.token_hex = lambda _: "0" * 16  # type: ignore[assignment]
+    shard_files.secrets.token_hex = lambda _: "0" * 16  # type: ignore[assignment]
     return int(tasks.step(job, tasks.ShardTask(0, ()), blobs, shards.rules) is None)  # type: ignore[arg-type]
 
 
