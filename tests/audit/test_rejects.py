@@ -13,7 +13,7 @@ from support.child import run
 from support.command import Upswell, clean_environment
 from support.inputs import inside, write, write_inputs
 from upswell.audit import rejects
-from upswell.audit.rejects import Kept, Wanted
+from upswell.audit.rejects import KeptRejects, RejectFilter
 from upswell.errors import StorageError
 
 FIRST = (
@@ -240,13 +240,13 @@ def test_pages_hide_nothing(
 ) -> None:
     """Whatever the length of a page, each line and each count is there once."""
     state = tmp_path / "out" / ".upswell"
-    rows, counts = list(Kept(state, Wanted())), rejects.count(state, Wanted())
+    rows, counts = list(KeptRejects(state, RejectFilter())), rejects.count(state, RejectFilter())
     for name in ("files._PAGE_ROWS", "batches._PAGE_ROWS"):
         monkeypatch.setattr(f"upswell.state.queries.{name}", 1)
     monkeypatch.setattr(rejects, "_FILES_AT_ONCE", 1)
 
-    assert rows == list(Kept(state, Wanted()))
-    assert counts == rejects.count(state, Wanted())
+    assert rows == list(KeptRejects(state, RejectFilter()))
+    assert counts == rejects.count(state, RejectFilter())
 
 
 def test_a_reader_that_leaves_ends_the_list(two_files: Upswell, tmp_path: Path) -> None:

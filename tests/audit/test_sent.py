@@ -14,7 +14,7 @@ from support.command import Upswell
 from support.inputs import inside, write, write_inputs
 from support.law import published
 from upswell.audit import sent
-from upswell.audit.sent import Wanted
+from upswell.audit.sent import SentFilter
 
 LATER = "0128419091,3,200,20200418103000\n+0126545098,1,400,20200418103001\n"
 
@@ -194,14 +194,14 @@ def test_rows_that_do_not_fit_one_page_are_all_there(
     with World(tmp_path / "out") as world:
         for number in (1, 2, 3):
             world.committer.commit(made(number))
-    whole = list(sent.rows(world.state, Wanted()))
+    whole = list(sent.rows(world.state, SentFilter()))
     monkeypatch.setattr("upswell.state.queries.notifications._GROUP_PAGE_ROWS", 3)
 
-    assert whole == list(sent.rows(world.state, Wanted()))
+    assert whole == list(sent.rows(world.state, SentFilter()))
     assert whole == sorted(whole)
     assert PER_APPLICATION * (3 + 2) == len(whole)
     assert {(DAY, APPLICATIONS[0]): 12, (DAY, APPLICATIONS[1]): 8} == sent.counts(
-        world.state, Wanted()
+        world.state, SentFilter()
     )
 
 
@@ -209,7 +209,7 @@ def test_what_is_committed_meanwhile_is_left_out(tmp_path: Path) -> None:
     """A list that was begun shows the state of its beginning."""
     with World(tmp_path / "out") as world:
         world.committer.commit(made(1))
-        rows = sent.rows(world.state, Wanted())
+        rows = sent.rows(world.state, SentFilter())
         first = next(rows)
         world.committer.commit(made(2))
         listed = [first, *rows]

@@ -83,7 +83,7 @@ def test_the_control_group_is_kept_apart(place: Place) -> None:
     place.file("202004171000", record(1, 1, 200, "100000"))
     summary = place.once(**ALL_CONTROL)
     (file,) = (place.output / ".control" / "Twitter").iterdir()
-    (row,) = sent.rows(state(place), sent.Wanted(control=True))
+    (row,) = sent.rows(state(place), sent.SentFilter(control=True))
     told = explain(state(place), DIALS[1]).entries[0].why
 
     assert record(1, 1, 200, "100000") == file.read_bytes()
@@ -91,9 +91,9 @@ def test_the_control_group_is_kept_apart(place: Place) -> None:
     assert 0o750 == file.parent.parent.stat().st_mode & 0o777
     assert not (place.output / "Twitter").exists()
     assert ({}, {"Twitter": 1}) == (summary.notifications, summary.control)
-    assert [] == list(sent.rows(state(place), sent.Wanted()))
+    assert [] == list(sent.rows(state(place), sent.SentFilter()))
     assert f".control/Twitter/{file.name}" == row.output
-    assert {(DAY, "Twitter"): 1} == sent.counts(state(place), sent.Wanted(control=True))
+    assert {(DAY, "Twitter"): 1} == sent.counts(state(place), sent.SentFilter(control=True))
     assert "control group" in told and ".control/Twitter" in told and "still in OUTPUT" in told
     assert {"Twitter": 1} == status.look(state(place)).summary.control
 

@@ -41,10 +41,12 @@ def test_older_days_are_pruned_and_counts_stay(place: Place) -> None:
     days(place, keep=2)
 
     assert sorted(int(day) for day in DAYS[2:] for _ in range(6)) == kept(place)
-    assert {(int(day), "Twitter"): 6 for day in DAYS} == sent.counts(state(place), sent.Wanted())
-    assert 12 == sent.pruned(state(place), sent.Wanted())
-    assert 0 == sent.pruned(state(place), sent.Wanted(batch=1))
-    assert 12 == len(list(sent.rows(state(place), sent.Wanted())))
+    assert {(int(day), "Twitter"): 6 for day in DAYS} == sent.counts(
+        state(place), sent.SentFilter()
+    )
+    assert 12 == sent.pruned(state(place), sent.SentFilter())
+    assert 0 == sent.pruned(state(place), sent.SentFilter(batch=1))
+    assert 12 == len(list(sent.rows(state(place), sent.SentFilter())))
     assert [] == verify(state(place))
     place.law()
 

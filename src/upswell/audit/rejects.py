@@ -1,8 +1,8 @@
-"""What was refused: the rejects and late records of a state, listed, filtered and counted, while it runs and after.
+"""Lists, filters and counts the rejects and late records of a state, during a run or after it.
 
-Owns the reads behind ``upswell rejects``: counts come from the checkpoint, which has them all, lines from the reject
-files, which hold what was kept. It changes nothing, and gives a raw line as it stood in DATA, byte for byte. A late
-record is kept with the rejects but is none: it comes only when it is asked for.
+Owns what ``upswell rejects`` prints: counts come from the checkpoint, which has them all, lines from the reject files,
+which hold those that were kept. It changes nothing, and gives a raw line as it stood in DATA, byte for byte. A late
+record is kept with the rejects but is not a reject: it is listed only when it is asked for.
 """
 
 import io
@@ -32,7 +32,7 @@ from upswell.storage.files import directory, read_file
 from upswell.zones import stamps_of
 
 LATE = "late"
-"""What a late record carries in place of a reason."""
+"""The reason column of a late record."""
 _FILES_AT_ONCE = 5000  # whose rows are in memory: some 10 ms
 
 
@@ -43,12 +43,12 @@ class Reject(NamedTuple):
     line: int
     """From 1."""
     byte: int
-    """Where it begins in the file, uncompressed."""
+    """Offset of its first byte in the file, uncompressed."""
     length: int
     """Bytes without the line end; more than are kept when it is too long."""
     reason: str
     shown: str
-    """The kept bytes as printable ASCII: a byte of another kind is ``\\xNN``, a backslash twice."""
+    """The kept bytes as printable ASCII: any other byte is ``\\xNN``, a backslash stands twice."""
     batch: int
 
     @property
@@ -58,12 +58,12 @@ class Reject(NamedTuple):
 
     @property
     def cut(self) -> bool:
-        """Whether more stood in DATA than is kept."""
+        """True when the line is longer than what is kept of it."""
         return len(self.raw) < self.length
 
 
-class Wanted(NamedTuple):
-    """Which rejects are asked for; None: all."""
+class RejectFilter(NamedTuple):
+    """Selects rejects; None selects all."""
 
     day: int | None = None
     """Of the file's stamp."""
@@ -72,35 +72,35 @@ class Wanted(NamedTuple):
     """One of kernel.REASONS, or LATE. None: every reason, but not the late records."""
 
     def has(self, reason: str) -> bool:
-        """Whether a line kept for this reason is asked for."""
+        """Return whether a line kept for this reason is selected."""
         return reason == self.reason if self.reason else reason != LATE
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was refused, exactly, whether the lines were kept or not."""
+    """Exact counts of rejected lines, whether the lines were kept or not."""
 
     by_file: dict[str, Counter[str]] = field(default_factory=dict)
-    """Lines that are wanted, by reason, of each file that has some."""
+    """Selected lines by reason, of each file that has some."""
     late: int = 0
-    """Late records of the same files, which are no rejects."""
+    """Late records of the same files, which are not rejects."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """By file: lines beyond what is written of one file, rejected or late: for which reason is not known."""
+    """By file: rejected or late lines beyond what is written of one file; their reasons are not known."""
 
     @property
     def reasons(self) -> Counter[str]:
-        """Lines that are wanted, by reason, in the order of the reasons."""
+        """Selected lines by reason, in the order of the reasons; reasons without any are absent."""
         every = (*kernel.REASONS, LATE)
         found = {name: sum(lines[name] for lines in self.by_file.values()) for name in every}
         return +Counter(found)
 
     @property
     def lines(self) -> int:
-        """How many lines are wanted."""
+        """How many lines are selected."""
         return self.reasons.total()
 
     def to_json(self) -> dict[str, object]:
-        """As one object."""
+        """Return it as one object for JSON."""
         return {
             "lines": self.lines,
             "reasons": dict(self.reasons),
@@ -110,11 +110,12 @@ class Counts:
         }
 
 
-def count(state_dir: Path, wanted: Wanted) -> Counts:
-    """How many lines were refused, out of the checkpoint.
+def count(state_dir: Path, wanted: RejectFilter) -> Counts:
+    """Count the rejected lines, from the checkpoint.
 
     Raises:
-        StorageError: there is no state, or a damaged one. UsageError: it never saw that file.
+        StorageError: there is no state, or it is damaged.
+        UsageError: the state never saw that file.
     """
     found = Counts()
     with StateReader.open(state_dir) as reader:
@@ -130,8 +131,8 @@ def count(state_dir: Path, wanted: Wanted) -> Counts:
     return found
 
 
-def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
-    """By file: lines, rejected or late, beyond what is written of one file. Errors as ``count``."""
+def count_dropped(state_dir: Path, wanted: RejectFilter) -> Counter[str]:
+    """Count, by file, the rejected or late lines beyond what is written of one file. Raises as ``count``."""
     found = Counter[str]()
     with StateReader.open(state_dir) as reader:
         for dropped in dropped_lines(reader, _first_batch(reader, wanted)):
@@ -140,23 +141,25 @@ def count_dropped(state_dir: Path, wanted: Wanted) -> Counter[str]:
     return found
 
 
-class Kept:
-    """The kept lines that are wanted, in the order in which they were read. To be gone through once."""
+class KeptRejects:
+    """The kept lines that are selected, in the order in which they were read. Iterate over it once."""
 
-    def __init__(self, state_dir: Path, wanted: Wanted, batches_max: int | None = None) -> None:
-        """``batches_max``: look through no more batches than so many, from the first that can hold what is wanted."""
+    def __init__(
+        self, state_dir: Path, wanted: RejectFilter, batches_max: int | None = None
+    ) -> None:
+        """``batches_max``: read no more batches than so many, from the first that can hold a selected line."""
         self.removed = 0
-        """Reject files that are gone: by keep_rejects_days, or deleted by somebody, as is allowed."""
+        """Reject files that are gone: expired by keep_rejects_days, or deleted by an operator, which is allowed."""
         self.changed: list[str] = []
-        """Reject files that are left out because they are not as they were written, each with the reason."""
+        """Reject files that are left out because they are not as they were written: name and reason of each."""
         self.cut = 0
-        """Lines given of which only the beginning is kept."""
+        """Yielded lines of which only the beginning is kept."""
         self._state_dir = state_dir
         self._wanted = wanted
         self._batches_max = batches_max
 
     def __iter__(self) -> Iterator[Reject]:
-        """Errors as ``count``."""
+        """Yield the lines. Raises as ``count``."""
         with StateReader.open(self._state_dir) as reader:
             if self._wanted.file is not None:
                 reader.file(self._wanted.file)
@@ -185,7 +188,7 @@ class Kept:
 
 
 def parse(row: bytes, batch: int) -> Reject:
-    """A line of a reject file. Raises StorageError when it is none."""
+    """Return a line of a reject file, parsed. Raises StorageError when no run can have written it."""
     try:
         name, line, byte, length, reason, shown = row.decode("ascii").removesuffix("\n").split("\t")
         file = os.fsdecode(unescape(name.encode("ascii")))
@@ -193,12 +196,12 @@ def parse(row: bytes, batch: int) -> Reject:
     except ValueError:
         raise StorageError(
             f"{rejects_name(batch)} holds a line that no run wrote",
-            "move the file away; `upswell state verify` says what else is not as it was written",
+            "move the file away; `upswell state verify` lists what else is not as it was written",
         ) from None
 
 
-def _files(reader: StateReader, wanted: Wanted) -> Iterator[File]:
-    """The files in which something wanted, or late, may have been found."""
+def _files(reader: StateReader, wanted: RejectFilter) -> Iterator[File]:
+    """Yield the files that may have selected lines, or late records."""
     if wanted.file is not None:
         file = reader.file(wanted.file)
         if _is_in(file.name, wanted):
@@ -210,25 +213,25 @@ def _files(reader: StateReader, wanted: Wanted) -> Iterator[File]:
         yield from (found[name] for name in some if name in found)
 
 
-def _first_batch(reader: StateReader, wanted: Wanted) -> int:
-    """The first batch that can have read a file that is wanted."""
+def _first_batch(reader: StateReader, wanted: RejectFilter) -> int:
+    """Return the first batch that can have read a selected file."""
     if wanted.day is None:
         return reader.first_batch()
     return first_batch_reaching(reader, stamps_of(wanted.day)[0])
 
 
 def _reject_files(
-    reader: StateReader, wanted: Wanted, batches_max: int | None
+    reader: StateReader, wanted: RejectFilter, batches_max: int | None
 ) -> Iterator[RejectFile]:
-    """The reject files of the batches that may have kept something wanted."""
+    """Yield the reject files of the batches that may have kept selected lines."""
     first, last = _first_batch(reader, wanted), reader.last_batch()
     if batches_max is not None:
         last = min(last, first + batches_max - 1)
     return reject_files(reader, first, last, file=wanted.file, day=wanted.day)
 
 
-def _is_in(name: str, wanted: Wanted) -> bool:
-    """Whether what stands in a file of this name may be wanted."""
+def _is_in(name: str, wanted: RejectFilter) -> bool:
+    """Return whether lines of a file of this name may be selected."""
     if wanted.file is not None and name != wanted.file:
         return False
     return wanted.day is None or read_name(name)[0][:8] == f"{wanted.day:08}"

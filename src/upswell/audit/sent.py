@@ -1,10 +1,9 @@
-"""What was notified: the notifications of a state, listed, filtered and counted, while it runs and after.
+"""Lists, filters and counts the notifications of a state, during a run or after it.
 
-Owns the reads behind ``upswell sent``. It changes nothing and holds nothing: rows come page by page, each a brief look,
-so that millions of them neither fill the memory nor hold up a run. All of one answer is as of its first look: what is
-committed since is left out, and of what was committed only old days go, which are pruned, and people who are forgotten.
-A row that the rest of the state does not bear out is listed like the others, and the list ends with the error of a
-damaged state.
+Owns what ``upswell sent`` prints. It changes nothing and holds nothing open: rows come page by page, so that millions
+of them neither fill the memory nor hold up a run. An answer is as of its first read: later commits are left out, and
+what was committed before can only lose old days, which are pruned, and customers, who are forgotten. A row that
+contradicts the rest of the state is listed like the others, and the list then ends with the error of a damaged state.
 """
 
 import unicodedata
@@ -30,7 +29,7 @@ _NAMES_MAX = 20  # in a message
 
 
 class Sent(NamedTuple):
-    """One notification: the record that was emitted, where it came from and where it went."""
+    """One notification: the record that was emitted, its place in DATA and its file in OUTPUT."""
 
     day: int
     """In the rules' time zone, yyyymmdd."""
@@ -48,50 +47,48 @@ class Sent(NamedTuple):
 
     @property
     def unsound(self) -> bool:
-        """Whether its places are lost, or the record is another customer's: no run wrote it so."""
+        """True when its places are lost or the record is another customer's: no run wrote it so."""
         dial = parse_msisdn(unquote(self.raw.partition(b",")[0]))
         return dial != self.msisdn or not (self.file and self.output)
 
 
-class Wanted(NamedTuple):
-    """Which notifications are asked for; None: all."""
+class SentFilter(NamedTuple):
+    """Selects notifications; None selects all."""
 
     day: int | None = None
     application: str | None = None
     file: str | None = None
     batch: int | None = None
     control: bool = False
-    """Those of the control group, which were not sent, instead of those that were."""
+    """Select those of the control group, which were not sent, instead of those that were."""
 
 
-def rows(state_dir: Path, wanted: Wanted) -> Iterator[Sent]:
-    """The notifications that are wanted, by day, then application, then msisdn.
+def rows(state_dir: Path, wanted: SentFilter) -> Iterator[Sent]:
+    """Yield the notifications that are wanted, by day, then application, then msisdn.
 
     Raises:
-        StorageError: there is no state, or a damaged one; at the end when a row is unsound. UsageError: it never had
-            that application, or that file.
+        StorageError: there is no state, or it is damaged; raised at the end when a row is unsound.
+        UsageError: the state never had that application, or that file.
     """
     unsound = 0
     with StateReader.open(state_dir) as reader:
         if wanted.file is not None:
             reader.file(wanted.file)
         last, before = reader.last_batch(), reader.pruned_before()
-        # Of a day that is being pruned some may be there still: what is no longer kept is not shown.
+        # A day that is being pruned may still have some rows: they are no longer kept, so they are not shown.
         for group in (group for group in _groups(reader, wanted) if group.day >= before):
             for row in _rows_of(reader, group, wanted, last):
                 unsound += row.unsound
                 yield row
         if unsound:
-            what = (
-                "have lost their place in DATA or OUTPUT, or have another dial than their records"
-            )
+            what = "have lost their place in DATA or OUTPUT, or carry another msisdn than their records"
             raise reader.damaged(f"{unsound:,} of its notifications {what}")
 
 
-def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
-    """Notifications by day and application, ascending; what has none is absent. Errors as ``rows``.
+def counts(state_dir: Path, wanted: SentFilter) -> dict[tuple[int, str], int]:
+    """Return the notifications counted by day and application, ascending; groups without any are absent.
 
-    Without a file or a batch nothing is counted: each commit keeps these sums.
+    Without a file or a batch in the filter this reads the sums that each commit keeps. Raises as ``rows``.
     """
     if wanted.file is None and wanted.batch is None:
         with StateReader.open(state_dir) as reader:
@@ -101,8 +98,8 @@ def counts(state_dir: Path, wanted: Wanted) -> dict[tuple[int, str], int]:
     return dict(Counter((row.day, row.application) for row in rows(state_dir, wanted)))
 
 
-def forgotten(state_dir: Path, wanted: Wanted) -> int:
-    """How many of the notifications in ``counts`` are not listed, because their customers were forgotten."""
+def forgotten(state_dir: Path, wanted: SentFilter) -> int:
+    """Return how many notifications in ``counts`` are not listed because their customers were forgotten."""
     if wanted.file is not None or wanted.batch is not None:
         return 0  # what is listed was counted
     with StateReader.open(state_dir) as reader:
@@ -119,8 +116,8 @@ def forgotten(state_dir: Path, wanted: Wanted) -> int:
         )
 
 
-def pruned(state_dir: Path, wanted: Wanted) -> int:
-    """Likewise, because they are of days that the state no longer keeps."""
+def pruned(state_dir: Path, wanted: SentFilter) -> int:
+    """Return how many notifications in ``counts`` are not listed because their days are pruned."""
     if wanted.file is not None or wanted.batch is not None:
         return 0
     with StateReader.open(state_dir) as reader:
@@ -128,8 +125,8 @@ def pruned(state_dir: Path, wanted: Wanted) -> int:
         return sum(group.notifications for group in _groups(reader, wanted) if group.day < before)
 
 
-def to_json(state_dir: Path, wanted: Wanted) -> dict[str, object]:
-    """What ``counts``, ``forgotten`` and ``pruned`` give, as one object. Errors as ``rows``."""
+def to_json(state_dir: Path, wanted: SentFilter) -> dict[str, object]:
+    """Return ``counts``, ``forgotten`` and ``pruned`` as one object. Raises as ``rows``."""
     found = counts(state_dir, wanted)
     return {
         "notifications": sum(found.values()),
@@ -143,22 +140,23 @@ def to_json(state_dir: Path, wanted: Wanted) -> dict[str, object]:
 
 
 def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
-    """Notifications of a day and application by the minute of their records, yyyyMMddHHmm in DATA's zone.
+    """Return the notifications of a day and application, counted by the minute of their records.
 
-    Looks through them all, page by page. Those that the state no longer keeps are in none. Errors as ``rows``.
+    Minutes are yyyyMMddHHmm in DATA's time zone. Reads every row of the group, page by page; rows that are pruned or
+    forgotten are not counted. Raises as ``rows``.
     """
     found = Counter[str]()
     with StateReader.open(state_dir) as reader:
         before = reader.pruned_before()
-        # Of a day that is being pruned only a part would be counted.
-        for group in _groups(reader, Wanted(day, application)):
+        # Of a day that is being pruned only some rows are left: their counts would be wrong.
+        for group in _groups(reader, SentFilter(day, application)):
             if group.day >= before:
                 found.update(notifications_by_minute(reader, group))
     return found
 
 
 def _rows_of(
-    reader: StateReader, group: NotificationGroup, wanted: Wanted, last: int
+    reader: StateReader, group: NotificationGroup, wanted: SentFilter, last: int
 ) -> Iterator[Sent]:
     directory = place_of(group.directory, wanted.control)
     for row in notifications_in(
@@ -170,11 +168,11 @@ def _rows_of(
         )
 
 
-def _groups(reader: StateReader, wanted: Wanted) -> list[NotificationGroup]:
-    """The days and applications that may hold what is wanted."""
+def _groups(reader: StateReader, wanted: SentFilter) -> list[NotificationGroup]:
+    """Return the days and applications that may hold what is wanted. Raises UsageError for an unknown application."""
     name = wanted.application and unicodedata.normalize("NFC", wanted.application)
     if name is not None and name not in reader.applications():
-        known = _ruled(reader)
+        known = _known_applications(reader)
         if name in known:
             return []
         some = ", ".join(escape(each) for each in sorted(known)[:_NAMES_MAX])
@@ -191,6 +189,6 @@ def _groups(reader: StateReader, wanted: Wanted) -> list[NotificationGroup]:
     )
 
 
-def _ruled(reader: StateReader) -> set[str]:
-    """Every application of a version of RULES that is kept, or that was notified."""
+def _known_applications(reader: StateReader) -> set[str]:
+    """Return every application that was notified or that a kept version of RULES names."""
     return set(reader.applications()).union(*(each.applications() for each in rulesets(reader)))

@@ -93,7 +93,7 @@ def _files(asked: Question) -> Json:
 
 def _rejects(asked: Question) -> Json:
     day = asked.day_or_newest()
-    wanted = rejects.Wanted(day=day)
+    wanted = rejects.RejectFilter(day=day)
     return rejects.count(asked.place.state_dir, wanted).to_json() | {
         "day": day,
         "samples": flow.samples(asked.place.state_dir, day, whole=asked.whole),
@@ -101,7 +101,7 @@ def _rejects(asked: Question) -> Json:
 
 
 def _sent(asked: Question) -> Json:
-    return sent.to_json(asked.place.state_dir, sent.Wanted(day=asked.day))
+    return sent.to_json(asked.place.state_dir, sent.SentFilter(day=asked.day))
 
 
 def _campaign(asked: Question) -> Json:

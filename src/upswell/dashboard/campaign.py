@@ -34,8 +34,8 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     with StateReader.open(state_dir) as reader:
         zones, ruleset = _zones(reader), active_ruleset(reader)
         pruned_before, newest = reader.pruned_before(), reader.newest_stamp()
-    counts = sent.counts(state_dir, sent.Wanted())
-    control = sent.counts(state_dir, sent.Wanted(control=True))
+    counts = sent.counts(state_dir, sent.SentFilter())
+    control = sent.counts(state_dir, sent.SentFilter(control=True))
     by_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for (of, name), n in counts.items():
         by_day[of][name] = n

@@ -152,7 +152,7 @@ def files(state_dir: Path, day: int) -> list[Row]:
 def samples(state_dir: Path, day: int, *, whole: bool) -> dict[str, list[dict[str, object]]]:
     """Some rejects of the files of a day by reason, masked unless ``whole``."""
     found: dict[str, list[dict[str, object]]] = {}
-    kept = rejects.Kept(state_dir, rejects.Wanted(day=day), _SAMPLED_BATCHES_MAX)
+    kept = rejects.KeptRejects(state_dir, rejects.RejectFilter(day=day), _SAMPLED_BATCHES_MAX)
     for one in islice(kept, _LOOKED_THROUGH_MAX):
         some = found.setdefault(one.reason, [])
         if len(some) < SAMPLES_MAX:

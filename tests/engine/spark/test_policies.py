@@ -68,7 +68,7 @@ def test_all_policies_hold_on_a_cluster(cluster: Cluster) -> None:
     cluster.law()
     assert [] == verify(state(cluster))
     assert ([], []) == proof(cluster)
-    group = {row.msisdn for row in sent.rows(state(cluster), sent.Wanted(control=True))}
+    group = {row.msisdn for row in sent.rows(state(cluster), sent.SentFilter(control=True))}
     assert group == {dial for dial in DIALS[:20] if POLICY.is_control(dial)} - {OTHER}
     told = explain(state(cluster), OTHER)
     assert {"suppressed"} == {entry.outcome for entry in told.entries}
@@ -106,7 +106,7 @@ def test_a_damaged_file_of_a_shard_stops_the_forgetting(cluster: Cluster) -> Non
     with pytest.raises(StorageError, match=f"the ledger: {file.name}"):
         forget(state(cluster), [WHO])
     assert [WHO] == [
-        row.msisdn for row in sent.rows(state(cluster), sent.Wanted()) if row.msisdn == WHO
+        row.msisdn for row in sent.rows(state(cluster), sent.SentFilter()) if row.msisdn == WHO
     ]
 
 

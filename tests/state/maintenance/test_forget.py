@@ -200,7 +200,7 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
     place.file("202004211001", record(1, 1, 500, "100100", "20200421"))
     place.once()
 
-    assert [WHO] == [row.msisdn for row in sent.rows(state(place), sent.Wanted(day=20200421))]
+    assert [WHO] == [row.msisdn for row in sent.rows(state(place), sent.SentFilter(day=20200421))]
     assert [] == verify(state(place))
     assert [] == traces_of_key(place)
 
@@ -243,7 +243,7 @@ def test_a_backlog_lets_go_of_the_forgotten_on_its_way(
 
 
 def _rows(place: Place, day: int) -> list[str]:
-    return [row.msisdn for row in sent.rows(state(place), sent.Wanted(day=day))]
+    return [row.msisdn for row in sent.rows(state(place), sent.SentFilter(day=day))]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -336,13 +336,13 @@ def test_a_limit_that_nobody_can_prove_is_told(place: Place) -> None:
 def test_counts_and_lists_say_what_is_missing(place: Place) -> None:
     """`sent` counts what was sent, and says how many of them it cannot list."""
     lived(place)
-    before = sent.counts(state(place), sent.Wanted())
+    before = sent.counts(state(place), sent.SentFilter())
     forget(state(place), [WHO])
 
-    assert before == sent.counts(state(place), sent.Wanted())
-    assert 1 == sent.forgotten(state(place), sent.Wanted())
-    assert 0 == sent.forgotten(state(place), sent.Wanted(batch=1))
-    assert sum(before.values()) - 1 == len(list(sent.rows(state(place), sent.Wanted())))
+    assert before == sent.counts(state(place), sent.SentFilter())
+    assert 1 == sent.forgotten(state(place), sent.SentFilter())
+    assert 0 == sent.forgotten(state(place), sent.SentFilter(batch=1))
+    assert sum(before.values()) - 1 == len(list(sent.rows(state(place), sent.SentFilter())))
 
 
 def test_the_control_group_and_an_adopted_cap_are_forgotten_too(place: Place) -> None:
@@ -388,7 +388,7 @@ def test_a_reader_keeps_it_from_being_called_complete(
         assert [] != traces(state(place), WHO)
         with StateReader.open(state(place)) as state_reader:
             assert [1] == [one.people for one in state_reader.forgettings()]
-            assert WHO not in {row.msisdn for row in sent.rows(state(place), sent.Wanted())}
+            assert WHO not in {row.msisdn for row in sent.rows(state(place), sent.SentFilter())}
     forget(state(place), [WHO])
 
     assert [] == traces(state(place), WHO)

@@ -12,7 +12,7 @@ from upswell.cli import options, tables
 from upswell.cli.terminal import Command, note, say, say_all, say_bytes, say_json
 
 if TYPE_CHECKING:
-    from upswell.audit.rejects import Counts, Kept, Wanted
+    from upswell.audit.rejects import Counts, KeptRejects, RejectFilter
 
 EXAMPLES = (
     "upswell rejects --output out/                            counts by reason and by file",
@@ -49,7 +49,7 @@ def command(listed: bool, raw: bool, as_csv: bool, as_json: bool, **given: Any) 
     """Print the counts, the rows or the raw lines."""
     from upswell.audit import rejects
 
-    wanted = rejects.Wanted(given["day"], given["file"], given["reason"])
+    wanted = rejects.RejectFilter(given["day"], given["file"], given["reason"])
     form = tables.form(as_csv, as_json)
     if raw and (listed or form != "text"):
         raise click.UsageError("--raw writes the lines alone: leave --list, --csv and --json out")
@@ -61,7 +61,7 @@ def command(listed: bool, raw: bool, as_csv: bool, as_json: bool, **given: Any) 
     if not listed and not raw:
         _count(rejects.count(state_dir, wanted), wanted, form)
         return 0
-    kept = rejects.Kept(state_dir, wanted)
+    kept = rejects.KeptRejects(state_dir, wanted)
     if raw:
         say_bytes(reject.raw + b"\n" for reject in kept)
     else:
@@ -70,7 +70,7 @@ def command(listed: bool, raw: bool, as_csv: bool, as_json: bool, **given: Any) 
     return 0
 
 
-def _lines(kept: "Kept", form: tables.Form) -> Iterator[str]:
+def _lines(kept: "KeptRejects", form: tables.Form) -> Iterator[str]:
     values = (
         (row.file, row.line, row.byte, row.length, row.reason, row.shown, row.batch) for row in kept
     )
@@ -83,7 +83,7 @@ def _lines(kept: "Kept", form: tables.Form) -> Iterator[str]:
             yield f"{file}:{line}  byte {byte:,}  {reason}  {shown}"
 
 
-def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str]:
+def _left_out(kept: "KeptRejects", dropped: Counter[str], *, raw: bool) -> Iterator[str]:
     """What the reader of the lines does not see, in sentences."""
     from upswell.cli.summary_text import plural
 
@@ -102,7 +102,7 @@ def _left_out(kept: "Kept", dropped: Counter[str], *, raw: bool) -> Iterator[str
         )
 
 
-def _count(found: "Counts", wanted: "Wanted", form: tables.Form) -> None:
+def _count(found: "Counts", wanted: "RejectFilter", form: tables.Form) -> None:
     if form == "csv":
         rows = [
             (file, reason, n)
@@ -116,7 +116,7 @@ def _count(found: "Counts", wanted: "Wanted", form: tables.Form) -> None:
         say(*_describe(found, wanted))
 
 
-def _describe(found: "Counts", wanted: "Wanted") -> Iterator[str]:
+def _describe(found: "Counts", wanted: "RejectFilter") -> Iterator[str]:
     from upswell.cli.summary_text import columns, plural
     from upswell.source.listing import show_name
 

@@ -11,7 +11,7 @@ from upswell.output.names import BATCH_MAX
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from upswell.audit.sent import Wanted
+    from upswell.audit.sent import SentFilter
 
 EXAMPLES = (
     "upswell sent --output out/                               counts by day and application",
@@ -47,10 +47,10 @@ _COLUMNS = ("day", "application", "msisdn", "batch", "file", "byte", "output", "
 @tables.forms
 def command(listed: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
     """Print the counts or the rows."""
-    from upswell.audit.sent import Wanted
+    from upswell.audit.sent import SentFilter
 
     asked = ("day", "application", "file", "batch", "control")
-    wanted = Wanted(*(given[name] for name in asked))
+    wanted = SentFilter(*(given[name] for name in asked))
     form = tables.form(as_csv, as_json)
     state_dir = options.state_dir(given)
     if listed:
@@ -60,7 +60,7 @@ def command(listed: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
     return 0
 
 
-def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
+def _list(state_dir: "Path", wanted: "SentFilter", form: tables.Form) -> None:
     from upswell.audit.sent import rows
     from upswell.zones import date_of
 
@@ -80,7 +80,7 @@ def _list(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
         )
 
 
-def _count(state_dir: "Path", wanted: "Wanted", form: tables.Form) -> None:
+def _count(state_dir: "Path", wanted: "SentFilter", form: tables.Form) -> None:
     from upswell.audit.sent import counts, forgotten, pruned, to_json
     from upswell.cli.summary_text import columns
     from upswell.zones import date_of
