@@ -16,6 +16,13 @@ error (it is a counted outcome); these are for bad set-up and for faults of the 
       ConfigError           78  configuration, RULES or SEGMENT unusable
 """
 
+RESTORE_HINT = (
+    "restore a backup of the state together with its OUTPUT, or begin a new state over this OUTPUT with --state,"
+    " --adopt and --since"
+)
+DAMAGED_HINT = f"`upswell state verify` says what is wrong; {RESTORE_HINT}"
+"""The next steps for a damaged state."""
+
 
 class UpswellError(Exception):
     """An error with what happened (``message``) and what to do next (``hint``)."""

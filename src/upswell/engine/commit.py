@@ -8,14 +8,13 @@ not been published, one that is gone has: there is no other note of it that coul
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from upswell.errors import ConfigError, StorageError, UpswellError
+from upswell.errors import DAMAGED_HINT, RESTORE_HINT, ConfigError, StorageError, UpswellError
 from upswell.output.names import Staged, parse_staged
 from upswell.output.reject_files import Rejects
 from upswell.output.sink import Sink
 from upswell.privacy import escape
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.connection import DAMAGED_HINT, RESTORE_HINT
 
 
 class Recovered(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from upswell.engine.summary import Summary
 from upswell.privacy import mask_digits
-from upswell.state.connection import DATABASE
+from upswell.state.reader import has_state
 from upswell.storage import lock
 
 NAME = "runs.jsonl"
@@ -65,7 +65,7 @@ class Diary:
     def fail(self, code: int, message: str, hint: str) -> None:
         """Note with which error it ended; not of a start that another run, whose diary this is, kept from the state."""
         state_dir = self._path.parent
-        if self._began or ((state_dir / DATABASE).exists() and lock.holder(state_dir) is None):
+        if self._began or (has_state(state_dir) and lock.holder(state_dir) is None):
             self.end(code, mask_digits(message), mask_digits(hint))
 
     def begin(self) -> None:

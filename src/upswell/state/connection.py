@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from upswell.errors import ConfigError, Locked, StorageError, UpswellError
+from upswell.errors import DAMAGED_HINT, ConfigError, Locked, StorageError, UpswellError
 from upswell.privacy import escape
 from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse_newer
 from upswell.storage.files import RECOVERS, next_step, sync_directory
@@ -23,11 +23,6 @@ DATABASE = "checkpoint.db"
 EXPORTED = "exported"
 """Of ``meta``: the files that the state was written to, or was made of; see ``transfer.exported``."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables
-RESTORE_HINT = (
-    "restore a backup of the state together with its OUTPUT, or begin a new state over this OUTPUT with --state,"
-    " --adopt and --since"
-)
-DAMAGED_HINT = f"`upswell state verify` says what is wrong; {RESTORE_HINT}"
 _PAGE_BYTES = 8192
 _CACHE_KIB = 8192  # as fast as 64 MiB, which a long run fills: the system caches the file, too
 _WAL_BYTES_KEPT = 64 << 20  # a longer write-ahead log is cut back when it starts again

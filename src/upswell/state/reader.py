@@ -58,6 +58,11 @@ _DELTAS = "SELECT batch, content, row_checksum FROM ledger_delta"
 _SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, row_checksum FROM shard_file"
 
 
+def has_state(state_dir: Path) -> bool:
+    """Return whether there is a state's database in this directory, sound or not."""
+    return (state_dir / DATABASE).exists()
+
+
 class StateReader:
     """The reads of a state, over any connection to it."""
 

@@ -22,10 +22,9 @@ from upswell.reference.files import Contents
 from upswell.reference.policy import Policy
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.versions import Versions
-from upswell.state.connection import DATABASE
 from upswell.state.identity import SPARK, engine_of, fixed, other_engine, shards
 from upswell.state.maintenance.verify import verify
-from upswell.state.reader import StateReader
+from upswell.state.reader import StateReader, has_state
 from upswell.storage.lock import holder
 from upswell.storage.mounts import refuse_network
 
@@ -101,7 +100,7 @@ def check_state(
         suppressed: SUPPRESS as it is now; None without one, or when it cannot be read.
     """
     state_dir = settings.state_dir
-    if not (state_dir / DATABASE).exists():
+    if not has_state(state_dir):
         _check_new(report, settings)
         return
     if held_by := holder(state_dir):

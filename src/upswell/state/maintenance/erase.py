@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from upswell.errors import Locked, StorageError
+from upswell.errors import DAMAGED_HINT, Locked, StorageError
 from upswell.kernel import Ledger, forget_in
 from upswell.output.reject_files import Rejects, digest_of, unescape
 from upswell.privacy import escape
@@ -20,7 +20,7 @@ from upswell.reference.segment import numbers
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum, to_signed
-from upswell.state.connection import DAMAGED_HINT, damaged, storage_errors
+from upswell.state.connection import damaged, storage_errors
 from upswell.state.reader import BATCH_COLUMNS
 from upswell.state.shard_files import (
     DamagedShard,

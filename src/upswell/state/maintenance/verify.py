@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
-from upswell.errors import StorageError, UpswellError
+from upswell.errors import DAMAGED_HINT, RESTORE_HINT, StorageError, UpswellError
 from upswell.output.names import (
     IDENTITY,
     OWN_DIRECTORY,
@@ -27,7 +27,6 @@ from upswell.output.names import (
 )
 from upswell.output.reject_files import REWRITTEN, is_as_written
 from upswell.privacy import escape
-from upswell.state.connection import DAMAGED_HINT, RESTORE_HINT
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, read_shard_file
