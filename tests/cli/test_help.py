@@ -11,7 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from support.child import run
 from support.command import ROOT
+from support.inputs import write_inputs
 from upswell import errors
 from upswell.cli.main import COMMANDS, EXIT_CODES, commands
 from upswell.config.settings import FIELDS
@@ -140,6 +142,19 @@ def test_a_command_imports_only_what_it_needs(tmp_path: Path) -> None:
     heavy = {"rich", "watchfiles", "sqlite3", "upswell.kernel", "upswell.engine.run"}
 
     assert not heavy & modules_after("generate", "rules", str(tmp_path / "rules"))
+
+
+def test_json_and_csv_come_without_the_drawing_library(tmp_path: Path) -> None:
+    """A program that asks for data pays for no table."""
+    run(*write_inputs(tmp_path), "--once", "--settle-s", "0", cwd=tmp_path)
+    for words in (
+        ("status", "--json"),
+        ("sent", "--json"),
+        ("sent", "--csv"),
+        ("rejects", "--csv"),
+        ("state", "show", "--json"),
+    ):
+        assert "rich" not in modules_after(*words, "--output", str(tmp_path / "out")), words
 
 
 def test_the_version_is_printed() -> None:

@@ -112,14 +112,17 @@ def test_json_lines_hold_what_text_lines_do(capsys: pytest.CaptureFixture[str]) 
     }
 
 
-def test_the_live_lines_show_applications_and_versions() -> None:
+def test_the_live_lines_show_applications_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with the most notifications by name, the others summed up, and what is in force."""
+    monkeypatch.setenv("COLUMNS", "200")
     live = Live()
     summary = Summary()
     summary.notifications.update({f"App {number}": number for number in range(1, 8)})
     summary.standing = Standing(Versions("a" * 64, "b" * 64), 7, 1_000_000)
     live.progress(summary)
-    shown = str(live._picture())
+    with live._console.capture() as drawn:
+        live._console.print(live._picture())
+    shown = drawn.get()
 
     assert "App 7 7   App 6 6   App 5 5   App 4 4   App 3 3   2 more 3" in shown
     assert "rules aaaaaaaaaaaa (7)   segment bbbbbbbbbbbb (1,000,000 dials)" in shown

@@ -203,7 +203,7 @@ class Live:
         self._started_at = time.monotonic()
         self._marks = [(self._started_at, 0, 0)]
         stream = cast("TextIO", _Lossy(sys.stderr))
-        self._console = Console(file=stream, highlight=False, soft_wrap=False)
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = RichLive(
             console=self._console,
             get_renderable=self._picture,
@@ -247,6 +247,7 @@ class Live:
             self.event("batch", number=summary.batches, lines=summary.lines)
 
     def _picture(self) -> "RenderableType":
+        from rich.table import Table
         from rich.text import Text
 
         elapsed = seconds(time.monotonic() - self._started_at)
@@ -262,21 +263,20 @@ class Live:
             if summary.backlog_files
             else "nothing to read"
         )
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append("read       ", style="dim")
-        text.append(f"{count(summary.lines)} lines, {size(summary.bytes)} in {elapsed}")
-        text.append(
-            f"   {count(round(lines_per_s))} lines/s, {size(bytes_per_s)}/s\n", style="bold"
-        )
-        text.append("backlog    ", style="dim")
-        text.append(f"{backlog}   batch {count(summary.batches)}\n")
-        text.append("lines      ", style="dim")
-        text.append(f"{outcomes or 'none yet'}\n")
-        text.append("notified   ", style="dim")
-        text.append(f"{_by_application(summary) or 'nobody yet'}\n")
-        text.append("reference  ", style="dim")
-        text.append(_reference(summary))
-        return text
+        read = f"{count(summary.lines)} lines, {size(summary.bytes)} in {elapsed}"
+        rate = f"{count(round(lines_per_s))} lines/s, {size(bytes_per_s)}/s"
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="dim", no_wrap=True)
+        for label, words in (
+            ("read", Text.assemble(read, "   ", (rate, "bold"))),
+            ("backlog", Text(f"{backlog}   batch {count(summary.batches)}")),
+            ("lines", Text(outcomes or "none yet")),
+            ("notified", Text(_by_application(summary) or "nobody yet")),
+            ("reference", Text(_reference(summary))),
+        ):
+            words.no_wrap, words.overflow = True, "ellipsis"
+            grid.add_row(label, words)
+        return grid
 
     def _rates(self) -> tuple[float, float]:
         """Lines and bytes a second over the last few seconds."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from upswell.audit.labels import OUTCOME_WORDS, POLICY_OUTCOMES, REASON_WORDS, STATE_WORDS
+from upswell.cli.tables import Part, count_table
 
 if TYPE_CHECKING:
     from upswell.engine.summary import Summary
@@ -57,9 +58,9 @@ def plural(n: int, noun: str) -> str:
 
 def describe_summary(
     summary: "Summary", *, title: str, today: tuple[str, Mapping[str, int]] | None = None
-) -> list[str]:
+) -> list[Part]:
     """The summary as lines: outcomes that add up, rejects, notifications (also of ``today``), files, warnings."""
-    lines = [title]
+    lines: list[Part] = [title]
     lines += _outcomes(summary.outcomes, summary.lines)
     lines += _table("Rejects by reason", summary.rejects, REASON_WORDS)
     lines += _notifications(summary.notifications, "Notifications by application")
@@ -93,29 +94,22 @@ def run_title(summary: "Summary") -> str:
     )
 
 
-def _notifications(by_application: Mapping[str, int], title: str) -> list[str]:
+def _notifications(by_application: Mapping[str, int], title: str) -> list[Part]:
     if not by_application:
         return ["", title, "  none"]
     rows = [(name, n, "") for name, n in sorted(by_application.items())]
-    return ["", title, *columns([*rows, ("= all", sum(by_application.values()), "")])]
+    return ["", title, count_table([*rows, ("= all", sum(by_application.values()), "")])]
 
 
-def _outcomes(outcomes: Mapping[str, int], lines: int) -> list[str]:
+def _outcomes(outcomes: Mapping[str, int], lines: int) -> list[Part]:
     rows = [
         (name, n, OUTCOME_WORDS.get(name, ""))
         for name, n in outcomes.items()
         if n or name not in POLICY_OUTCOMES
     ]
-    return ["", "Lines by outcome", *columns([*rows, ("= lines read", lines, "")])]
+    return ["", "Lines by outcome", count_table([*rows, ("= lines read", lines, "")])]
 
 
-def _table(title: str, values: Mapping[str, int], words: Mapping[str, str]) -> list[str]:
+def _table(title: str, values: Mapping[str, int], words: Mapping[str, str]) -> list[Part]:
     rows = [(name, n, words.get(name, "")) for name, n in values.items() if n]
-    return ["", title, *columns(rows)] if rows else []
-
-
-def columns(rows: list[tuple[str, int, str]]) -> list[str]:
-    """Rows of a name, a count and words, aligned."""
-    wide = max(len(name) for name, _, _ in rows)
-    digits = max(len(count(n)) for _, n, _ in rows)
-    return [f"  {name:<{wide}}  {count(n):>{digits}}  {words}".rstrip() for name, n, words in rows]
+    return ["", title, count_table(rows)] if rows else []

@@ -1,20 +1,80 @@
-"""Rows as what the reader wants them to be: columns for people, CSV, or one JSON object a line.
+"""Rows as their reader wants them: aligned columns for people, CSV, or one JSON object a line.
 
 Owns the options ``--csv`` and ``--json`` of the commands that list, and how a row is written in each form. It prints
-nothing itself. No cell of a CSV line begins a formula.
+nothing itself. Rich draws the columns, and is imported for that alone. No cell is ever cut: cells are folded on a
+terminal that is too narrow for them, and a pipe or a file gets each row on one line, however long. No cell of a CSV
+line begins a formula.
 """
 
-import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 import click
 
-from upswell.privacy import cell
+from upswell.privacy import cell, escape
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 Form = Literal["text", "csv", "json"]
+_UNLIMITED = 1_000_000  # characters: more than a row can have
+
+
+class Table(NamedTuple):
+    """Rows of equally many cells, to be drawn in columns and indented by two blanks."""
+
+    rows: Sequence[Sequence[str]]
+    numbers: Collection[int] = ()
+    """The columns, counted from 0, that are aligned to the right."""
+
+    def renderable(self, *, folded: bool = True) -> "RenderableType":
+        """Return what rich draws, each cell made safe for a terminal. ``folded``: a cell may take several lines."""
+        from rich.padding import Padding
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        grid = Grid.grid(padding=(0, 2, 0, 0))
+        rows = [[escape(text) for text in row] for row in self.rows]
+        for at in range(len(rows[0])):
+            grid.add_column(
+                justify="right" if at in self.numbers else "left",
+                overflow="fold",
+                no_wrap=not folded,
+            )
+        if not folded:
+            # Rich takes a millisecond a row, and there may be thousands: each column becomes one cell of many lines.
+            rows = [["\n".join(column) for column in zip(*rows, strict=True)]]
+        for row in rows:
+            grid.add_row(*map(Text, row))
+        return Padding(grid, (0, 0, 0, 2), expand=False)
+
+    def lines(self, stream: TextIO) -> list[str]:
+        """Return the lines to write to ``stream``, safe for a terminal and without blanks at their ends."""
+        from rich.console import Console
+
+        terminal = stream.isatty()
+        drawn = io.StringIO()
+        console = Console(
+            file=drawn,  # not the stream, which rich would flush before anything is written
+            width=Console(file=stream).width if terminal else _UNLIMITED,
+            color_system=None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        console.print(self.renderable(folded=terminal))
+        return [line.rstrip() for line in drawn.getvalue().splitlines()]
+
+
+Part = str | Table
+"""What a command prints for people: a line, or a table."""
+
+
+def count_table(rows: Iterable[tuple[str, int, str]]) -> Table:
+    """Return a table of names, counts and what they mean."""
+    return Table([(name, f"{n:,}", words) for name, n, words in rows], numbers=(1,))
 
 
 def forms(function: Any) -> Any:
@@ -50,6 +110,8 @@ def as_json(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
 
 
 def _csv_line(values: Iterable[object]) -> str:
+    import csv
+
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([cell(str(value)) for value in values])
     return text.getvalue()

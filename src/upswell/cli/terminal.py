@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import click
 
+from upswell.cli.tables import Part
 from upswell.errors import StorageError
 from upswell.privacy import escape, mask_digits
 
@@ -26,9 +27,14 @@ def color(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def say(*lines: str) -> None:
-    """Write lines to stdout, whatever they hold made safe for a terminal."""
-    _write("".join(escape(line) + "\n" for line in lines))
+def say(*parts: Part) -> None:
+    """Write lines and tables to stdout, whatever they hold made safe for a terminal."""
+    if sys.stdout is None:
+        return
+    lines: list[str] = []
+    for part in parts:
+        lines += [escape(part)] if isinstance(part, str) else part.lines(sys.stdout)
+    _write("".join(f"{line}\n" for line in lines))
 
 
 def say_json(value: object) -> None:
@@ -81,8 +87,8 @@ def complain(message: str, hint: str = "") -> None:
     """Say on stderr what went wrong and what to do next."""
     if sys.stderr is None:
         return
-    red, plain = ("\x1b[31m", "\x1b[0m") if color(sys.stderr) else ("", "")
-    text = f"{red}error:{plain} {escape(message)}\n"
+    mark = click.style("error:", fg="red") if color(sys.stderr) else "error:"
+    text = f"{mark} {escape(message)}\n"
     if hint:
         text += f"  next: {escape(hint)}\n"
     _tell(text)

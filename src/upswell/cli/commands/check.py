@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
+from upswell.cli.tables import Part, Table
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def command(config: str | None, show_config: bool, as_json: bool, **given: Any) 
         say_json(report.to_json() | extra)
     else:
         if show_config:
-            say(*_config_lines(settings))
-        say(*(line.rstrip() for line in _describe(report, settings)))
+            say(*_config_parts(settings))
+        say(*_describe(report, settings))
     return report.exit_code
 
 
@@ -81,21 +82,19 @@ def _config_json(settings: "Settings") -> dict[str, dict[str, str]]:
     }
 
 
-def _config_lines(settings: "Settings") -> list[str]:
+def _config_parts(settings: "Settings") -> list[Part]:
     rows = [(name, row["value"], row["from"]) for name, row in _config_json(settings).items()]
-    wide = max(len(name) for name, _, _ in rows)
-    long = max(len(value) for _, value, _ in rows)
-    return [
-        "Settings",
-        *(f"  {name:<{wide}}  {value:<{long}}  {origin}" for name, value, origin in rows),
-        "",
-    ]
+    return ["Settings", Table(rows), ""]
 
 
-def _describe(report: "Report", settings: "Settings") -> list[str]:
+def _describe(report: "Report", settings: "Settings") -> list[Part]:
     from upswell.cli.summary_text import plural
 
-    lines = _rules(report, settings) + _segment(report, settings) + _data(report, settings)
+    lines = [
+        *_rules(report, settings),
+        *_segment(report, settings),
+        *_data(report, settings),
+    ]
     if report.found:
         lines.append("")
     for one in report.ordered():
@@ -107,7 +106,7 @@ def _describe(report: "Report", settings: "Settings") -> list[str]:
     return [*lines, "", f"{verdict}, {plural(warnings, 'warning')}" if warnings else verdict]
 
 
-def _rules(report: "Report", settings: "Settings") -> list[str]:
+def _rules(report: "Report", settings: "Settings") -> list[Part]:
     from upswell.audit.preflight.report import window_words
     from upswell.cli.summary_text import plural
     from upswell.reference.application import directory_name
@@ -124,16 +123,7 @@ def _rules(report: "Report", settings: "Settings") -> list[str]:
         )
         for rule in report.rules
     ]
-    if not report.rules:
-        return [title]
-    wide = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return [
-        title,
-        *(
-            "  " + "  ".join(f"{cell:<{n}}" for cell, n in zip(row, wide, strict=True))
-            for row in rows
-        ),
-    ]
+    return [title, Table(rows)] if report.rules else [title]
 
 
 def _segment(report: "Report", settings: "Settings") -> list[str]:

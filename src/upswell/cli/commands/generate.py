@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
+from upswell.cli.tables import count_table
 from upswell.cli.terminal import Command, Group, complain, say, say_json
 
 if TYPE_CHECKING:
@@ -244,5 +245,6 @@ def _report_data(report: "DataReport", path: Path, elapsed_s: float, as_json: bo
     )
     if report.faults:
         say(
-            "Faults mixed in", *(f"  {kind:<24} {n:,}" for kind, n in sorted(report.faults.items()))
+            "Faults mixed in",
+            count_table((kind, n, "") for kind, n in sorted(report.faults.items())),
         )

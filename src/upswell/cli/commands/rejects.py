@@ -116,22 +116,20 @@ def _count(found: "Counts", wanted: "RejectFilter", form: tables.Form) -> None:
         say(*_describe(found, wanted))
 
 
-def _describe(found: "Counts", wanted: "RejectFilter") -> Iterator[str]:
-    from upswell.cli.summary_text import columns, plural
+def _describe(found: "Counts", wanted: "RejectFilter") -> Iterator[tables.Part]:
+    from upswell.cli.summary_text import plural
     from upswell.source.listing import show_name
 
     words = REASON_WORDS | {"late": OUTCOME_WORDS["late"]}
     if found.lines:
         by_reason = [(reason, n, words[reason]) for reason, n in found.reasons.items()]
         yield "Late records" if wanted.reason == "late" else "Lines refused, by reason"
-        yield from columns([*by_reason, ("= all", found.lines, "")])
+        yield tables.count_table([*by_reason, ("= all", found.lines, "")])
         files = sorted(found.by_file.items(), key=lambda item: (-item[1].total(), item[0]))
         yield from ("", "By file")
-        yield from columns(
-            [
-                (show_name(file), lines.total(), " ".join(f"{reason}={n:,}" for reason, n in lines.items()))
-                for file, lines in files[:_FILES_SHOWN_MAX]
-            ]
+        yield tables.count_table(
+            (show_name(file), lines.total(), " ".join(f"{reason}={n:,}" for reason, n in lines.items()))
+            for file, lines in files[:_FILES_SHOWN_MAX]
         )  # fmt: skip
         if len(files) > _FILES_SHOWN_MAX:
             yield f"  … and {plural(len(files) - _FILES_SHOWN_MAX, 'more file')}: --csv has all"
@@ -142,7 +140,7 @@ def _describe(found: "Counts", wanted: "RejectFilter") -> Iterator[str]:
             "",
             f"Counted but not kept, of all reasons (rejects_max_bytes_per_file): {plural(dropped, 'line')}",
         )
-        yield from columns([(show_name(file), n, "") for file, n in found.dropped.items()])
+        yield tables.count_table((show_name(file), n, "") for file, n in found.dropped.items())
     if found.late and wanted.reason is None:
         yield from (
             "",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
+from upswell.cli.tables import Part, Table
 from upswell.cli.terminal import Command, Complaints, say, say_json
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:
         say(*describe_summary(summary, title=run_title(summary)), *_next(summary, settings))
 
 
-def _next(summary: "Summary", settings: "Settings") -> list[str]:
+def _next(summary: "Summary", settings: "Settings") -> list[Part]:
     """What to try next: commands that work as they stand."""
     from shlex import quote
 
@@ -207,5 +208,4 @@ def _next(summary: "Summary", settings: "Settings") -> list[str]:
         steps.append(
             (f"upswell check {words} {output}", "whether the paths and settings are right")
         )
-    wide = max(len(step) for step, _ in steps)
-    return ["", "Next", *(f"  {step:<{wide}}  {why}" for step, why in steps)]
+    return ["", "Next", Table(steps)]

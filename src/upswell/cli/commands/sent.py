@@ -82,7 +82,6 @@ def _list(state_dir: "Path", wanted: "SentFilter", form: tables.Form) -> None:
 
 def _count(state_dir: "Path", wanted: "SentFilter", form: tables.Form) -> None:
     from upswell.audit.sent import counts, forgotten, pruned, to_json
-    from upswell.cli.summary_text import columns
     from upswell.zones import date_of
 
     if form == "json":
@@ -99,7 +98,7 @@ def _count(state_dir: "Path", wanted: "SentFilter", form: tables.Form) -> None:
     else:
         shown = [(f"{date_of(day)}  {application}", n, "") for day, application, n in rows]
         title = "Kept from the control group" if wanted.control else "Notifications"
-        say(f"{title} by day and application", *columns([*shown, ("= all", total, "")]))
+        say(f"{title} by day and application", tables.count_table([*shown, ("= all", total, "")]))
         if old:
             say(
                 f"{old:,} of them are of days that the state no longer keeps: --list does not have them."

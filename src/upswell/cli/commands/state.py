@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
+from upswell.cli.tables import Table
 from upswell.cli.terminal import Command, Group, say, say_json
 
 if TYPE_CHECKING:
@@ -129,16 +130,21 @@ def show(as_json: bool, **given: Any) -> int:
         return 0
     from upswell.cli.summary_text import size
 
-    say(f"State {state_dir}", f"  {'run by':<16} {held or 'nobody'}")
-    say(*(f"  {key:<16} {value}" for key, value in sorted(meta.items())))
-    say(f"  {'last batch':<16} {last.number if last else 'none'}")
-    say("", "On disk", *(f"  {name:<16} {size(n)}" for name, n in on_disk.items()))
-    say("", "Reference versions")
-    for one in references:
-        used = f"from batch {one.first_batch}" if one.first_batch else "not used yet"
-        say(
-            f"  {one.kind:<8} {one.version[:12]}  {size(one.length)}  taken {one.taken_at[:19]}  {used}"
+    facts = [("run by", held or "nobody"), *sorted(meta.items())]
+    facts.append(("last batch", str(last.number) if last else "none"))
+    say(f"State {state_dir}", Table(facts))
+    say("", "On disk", Table([(name, size(n)) for name, n in on_disk.items()]))
+    versions = [
+        (
+            one.kind,
+            one.version[:12],
+            size(one.length),
+            f"taken {one.taken_at[:19]}",
+            f"from batch {one.first_batch}" if one.first_batch else "not used yet",
         )
+        for one in references
+    ]
+    say("", "Reference versions", Table(versions) if versions else "  none yet")
     return 0
 
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
+from upswell.cli.tables import Part, Table
 from upswell.cli.terminal import Command, is_abandoned, say, say_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import RenderableType
 
     from upswell.audit.status import Status
     from upswell.source.file import File
@@ -119,14 +122,18 @@ def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> 
     from upswell.audit import status
     from upswell.privacy import escape
 
+    def renderable(part: Part) -> "RenderableType":
+        if isinstance(part, str):
+            return Text(escape(part), no_wrap=True, overflow="ellipsis")
+        return part.renderable()
+
     console = Console(highlight=False)
     with console.screen(hide_cursor=True) as screen:
         for _ in looks:
-            lines = describe(status.look(state_dir, cadence_s))
-            screen.update(Text("\n".join(map(escape, lines)), no_wrap=True, overflow="ellipsis"))
+            screen.update(*map(renderable, describe(status.look(state_dir, cadence_s))))
 
 
-def describe(found: "Status") -> list[str]:
+def describe(found: "Status") -> list[Part]:
     """The status in words and columns."""
     from upswell.cli.summary_text import describe_summary, moment
     from upswell.zones import date_of
@@ -140,12 +147,11 @@ def describe(found: "Status") -> list[str]:
     lines += _resume(found)
     lines += _runs(found)
     lines += ["", "Reference in force"]
-    lines += [
-        f"  {one.kind:<8} {one.version[:12]}  since {moment(one.taken_at)}"
-        f"{'  ' + one.note[:_NOTE_CHARS_MAX] if one.note else ''}"
+    versions = [
+        (one.kind, one.version[:12], f"since {moment(one.taken_at)}", one.note[:_NOTE_CHARS_MAX])
         for one in found.references
-    ] or ["  none yet"]
-    return lines
+    ]
+    return [*lines, Table(versions) if versions else "  none yet"]
 
 
 def _title(found: "Status") -> str:
@@ -246,16 +252,14 @@ def _resume(found: "Status") -> list[str]:
     return ["", "A restart goes on at (file:byte)", *rows]
 
 
-def _runs(found: "Status") -> list[str]:
+def _runs(found: "Status") -> list[Part]:
     """The last runs, when there was more than one: that it was started again is worth a look."""
     from upswell.cli.summary_text import moment
 
     if len(found.runs) < 2:
         return []
-    shown = [
-        f"  {moment(run.began)}  {run.why or 'goes on'}" for run in found.runs[-_RUNS_SHOWN_MAX:]
-    ]
-    return ["", "Last runs", *shown]
+    shown = [(moment(run.began), run.why or "goes on") for run in found.runs[-_RUNS_SHOWN_MAX:]]
+    return ["", "Last runs", Table(shown)]
 
 
 def _describe_files(files: list["File"]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upswell.cli import options
+from upswell.cli.tables import Part, Table
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
@@ -114,38 +115,42 @@ def command(
     return 0
 
 
-def _describe(found: "WhatIf", listed: bool) -> list[str]:
-    lines: list[str] = []
+def _describe(found: "WhatIf", listed: bool) -> list[Part]:
+    lines: list[Part] = []
     for number, scenario in enumerate(found.scenarios[1:], 1):
-        lines += [f"{scenario.name}, against as it was", *_changes(found, number)]
+        lines += [f"{scenario.name}, against as it was", _changes(found, number)]
         lines += [*_hours(found, number), *_nearest(found, number, listed), ""]
         if listed:
             lines += _dials(found, number)
     for name, points in found.curves.items():
         most = max(point.notifications for point in points)
         lines.append(f"{name}: notifications by threshold, of {found.scenarios[1].name}")
-        for point in points:
-            bar = "#" * round(_BAR_CHARS * point.notifications / most) if most else ""
-            here = "<" if point.factor == 1 else ""
-            row = f"  {point.label():>12}  {point.notifications:>10,}  {bar}{here}"
-            lines.append(row.rstrip())
-        lines.append("")
+        rows = [
+            (
+                point.label(),
+                f"{point.notifications:,}",
+                "#" * (round(_BAR_CHARS * point.notifications / most) if most else 0)
+                + "<" * (point.factor == 1),
+            )
+            for point in points
+        ]
+        lines += [Table(rows, numbers=(0, 1)), ""]
     lines += [f"note: {sentence}" for sentence in found.notes]
     return lines if lines[-1] else lines[:-1]
 
 
-def _changes(found: "WhatIf", number: int) -> list[str]:
+def _changes(found: "WhatIf", number: int) -> Part:
     was, scenario = found.scenarios[0], found.scenarios[number]
-    wide = max([len(name) for name in found.applications], default=0)
-    lines = []
+    rows = []
     for name in found.applications:
         before, after = was.notifications(name), scenario.notifications(name)
         gained, lost = scenario.gained(name, was), was.gained(name, scenario)
-        lines.append(
-            f"  {name:<{wide}}  {before:,} -> {after:,} notifications;"
+        change = (
+            f"{before:,} -> {after:,} notifications;"
             f" customers: {len(gained):,} gained, {len(lost):,} lost"
         )
-    return lines or ["  no notifications in either"]
+        rows.append((name, change))
+    return Table(rows) if rows else "  no notifications in either"
 
 
 def _hours(found: "WhatIf", number: int) -> list[str]:
