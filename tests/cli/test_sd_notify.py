@@ -177,7 +177,7 @@ def test_unit_is_understood_by_systemd(tmp_path: Path) -> None:
         if "Unknown" in done.stderr and "offline" in done.stderr:
             pytest.skip("systemd before 250")
         assert 0 == done.returncode, done.stdout + done.stderr
-        assert words[0] != "verify" or not done.stderr, done.stderr
+        assert "verify" != words[0] or not done.stderr, done.stderr
 
 
 def test_run_makes_no_call_that_the_unit_forbids(place: Place, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_name_that_was_made_to_lead_here_gets_nothing(page: Page, host: str) -
     answer = page.ask("/api/status", Host=host)
 
     assert 421 == answer.code
-    assert set(answer.json) == {"error"}
+    assert {"error"} == set(answer.json)
 
 
 def test_its_own_names_are_answered(page: Page) -> None:

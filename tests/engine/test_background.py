@@ -18,9 +18,9 @@ def test_what_follows_the_block_finds_the_call_done() -> None:
         done.append("call")
 
     with in_background(call):
-        assert done == []
+        assert [] == done
         inside.set()
-    assert done == ["call"]
+    assert ["call"] == done
 
 
 def test_the_error_of_the_call_is_raised_after_the_block() -> None:
@@ -32,7 +32,7 @@ def test_the_error_of_the_call_is_raised_after_the_block() -> None:
 
     with pytest.raises(KeyboardInterrupt, match="call"), in_background(fail):
         steps.append("block")
-    assert steps == ["block"]
+    assert ["block"] == steps
 
 
 def test_an_error_of_the_block_waits_for_the_call_and_yields_to_its_error() -> None:
@@ -50,7 +50,7 @@ def test_an_error_of_the_block_waits_for_the_call_and_yields_to_its_error() -> N
 
     with pytest.raises(OSError, match="block"):
         block(OSError("block"))
-    assert done == ["call"]
+    assert ["call"] == done
 
     def fail() -> None:
         raise ValueError("call")

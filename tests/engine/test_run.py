@@ -59,7 +59,7 @@ def test_one_run_gives_what_the_reference_gives(place: Place) -> None:
     summary = place.once()
 
     assert sum(summary.outcomes.values()) == summary.lines == 900
-    assert summary.files["done"] == 3
+    assert 3 == summary.files["done"]
     assert sum(summary.notifications.values()) == summary.outcomes["notified"] > 0
     place.law()
 
@@ -72,7 +72,7 @@ def test_a_second_run_with_nothing_new_changes_nothing(place: Place) -> None:
 
     summary = place.once()
 
-    assert summary.lines == 0
+    assert 0 == summary.lines
     assert law.published(place.output) == before
 
 
@@ -84,7 +84,7 @@ def test_totals_and_caps_survive_a_restart(place: Place) -> None:
 
     summary = place.once()
 
-    assert (summary.outcomes["notified"], summary.outcomes["capped"]) == (1, 1)
+    assert (1, 1) == (summary.outcomes["notified"], summary.outcomes["capped"])
     place.law()
 
 
@@ -169,7 +169,7 @@ def test_an_unterminated_last_line_is_taken_once_a_newer_file_exists(place: Plac
     place.file("202004171000", record(0, 1, 200, "100000")[:-1])
     with place.running():
         time.sleep(0.3)
-        assert law.published(place.output) == {}
+        assert {} == law.published(place.output)
         place.file("202004171001", b"")
         wait_for(
             lambda: bool(law.published(place.output).get("Twitter")), "the last line is missing"
@@ -215,7 +215,7 @@ def test_a_bad_edit_keeps_the_last_good_version(
 
     summary = place.once()
 
-    assert (summary.outcomes["counted"], summary.outcomes["notified"]) == (1, 1)
+    assert (1, 1) == (summary.outcomes["counted"], summary.outcomes["notified"])
     assert any(words in warning for warning in summary.warnings)
     place.law()
 
@@ -228,7 +228,7 @@ def test_a_refused_segment_can_be_accepted(place: Place) -> None:
 
     summary = place.once(accept_reference=True)
 
-    assert (summary.outcomes["notified"], summary.outcomes["not_in_segment"]) == (1, 1)
+    assert (1, 1) == (summary.outcomes["notified"], summary.outcomes["not_in_segment"])
 
 
 def test_a_reference_removed_while_it_runs_is_a_refused_change(place: Place) -> None:
@@ -280,11 +280,11 @@ def test_output_with_notifications_needs_its_state(place: Place) -> None:
     place.file("202004171001", record(0, 1, 300, "100100") + record(1, 1, 300, "100100"))
     summary = place.once(state=other, adopt=True)
 
-    assert (summary.outcomes["notified"], summary.outcomes["capped"]) == (1, 2)
-    assert sorted(file.name for file in (place.output / "Twitter").iterdir()) == [
+    assert (1, 2) == (summary.outcomes["notified"], summary.outcomes["capped"])
+    assert [
         "NOTIFY_0000000001_202004171000.csv",
         "NOTIFY_0000000002_202004171000.csv",
-    ]
+    ] == sorted(file.name for file in (place.output / "Twitter").iterdir())
 
 
 def test_too_many_rejects_end_a_run_after_everything_is_published(place: Place) -> None:
@@ -324,7 +324,7 @@ def test_rejects_are_kept_with_their_place(place: Place) -> None:
     place.once()
 
     (file,) = (place.output / ".upswell" / "rejects").iterdir()
-    assert file.read_bytes() == b"DATA_202004171000.csv\t2\t31\t5\tcolumns\ta\\x1b\\\\,1\n"
+    assert b"DATA_202004171000.csv\t2\t31\t5\tcolumns\ta\\x1b\\\\,1\n" == file.read_bytes()
 
 
 def test_the_days_that_are_closed_leave_the_ledger(place: Place) -> None:
@@ -344,14 +344,14 @@ def test_bad_lines_of_a_first_start_are_left_out_and_told(place: Place) -> None:
 
     summary = place.once()
 
-    assert summary.outcomes["notified"] == 1
+    assert 1 == summary.outcomes["notified"]
     assert any("RULES.csv line 4: start and end are the same" in text for text in summary.warnings)
 
 
 def test_a_file_of_a_byte_order_mark_alone_has_yet_to_begin(place: Place) -> None:
     """It is done, and what is added later begins with its first line."""
     place.file("202004171000", b"\xef\xbb\xbf")
-    assert place.once().files["done"] == 1
+    assert 1 == place.once().files["done"]
     place.file(
         "202004171000",
         b"\xef\xbb\xbfmsisdn,service,volume,timestamp\n" + record(0, 1, 200, "100000"),
@@ -359,7 +359,7 @@ def test_a_file_of_a_byte_order_mark_alone_has_yet_to_begin(place: Place) -> Non
 
     summary = place.once()
 
-    assert (summary.outcomes["header"], summary.outcomes["notified"]) == (1, 1)
+    assert (1, 1) == (summary.outcomes["header"], summary.outcomes["notified"])
     place.law()
 
 
@@ -437,7 +437,7 @@ def test_an_output_with_odd_directories_can_be_adopted(place: Place) -> None:
         directory.mkdir()
         (directory / "NOTIFY_0000000001_202004171000.csv").write_bytes(record(0, 1, 200, "100000"))
 
-    assert place.once(state=place.root / "state", adopt=True).outcomes["capped"] == 1
+    assert 1 == place.once(state=place.root / "state", adopt=True).outcomes["capped"]
 
 
 def test_shards_that_are_folded_give_the_ledger_back(
@@ -487,7 +487,7 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
         with pytest.raises(StorageError, match="the disk is full"):
             place.once(threads=2)
     with StateReader.open(place.output / ".upswell") as reader:
-        assert reader.last_batch() == 2
+        assert 2 == reader.last_batch()
     place.law()
     place.once(threads=2)
     place.law()

@@ -31,7 +31,7 @@ def test_the_briefs_rules_are_read() -> None:
     """The sample of the brief gives three rules with their windows in minutes."""
     rules, problems = parse(b"1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n3,Youtube,10,20,99\n")
 
-    assert problems == []
+    assert [] == problems
     assert rules == (
         Rule(1, "Twitter", 480, 1200, 147),
         Rule(2, "WhatsApp", 540, 1080, 68),
@@ -56,16 +56,16 @@ def test_a_refused_line_does_not_take_its_neighbours_along() -> None:
     """Good lines before and after a bad one stay rules."""
     rules, problems = parse(b"1,A,8,20,1\nnonsense\n2,B,8,20,2\n")
 
-    assert problems == [(2, "columns")]
-    assert [rule.service for rule in rules] == [1, 2]
+    assert [(2, "columns")] == problems
+    assert [1, 2] == [rule.service for rule in rules]
 
 
 def test_an_open_quote_is_named_where_it_opens() -> None:
     """A quote that is never closed is reported at its own line, and takes no other line along."""
     rules, problems = parse(b'1,A,8,20,1\n2,"B,8,20,2\n3,C,8,20,3\n')
 
-    assert [rule.service for rule in rules] == [1, 3]
-    assert problems == [(2, "csv")]
+    assert [1, 3] == [rule.service for rule in rules]
+    assert [(2, "csv")] == problems
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_times_are_read_as_people_write_them(
 )
 def test_other_times_are_refused(text: str) -> None:
     """What is no time of the day is no rule."""
-    assert parse(f"1,A,{text},1\n".encode())[0] == ()
+    assert () == parse(f"1,A,{text},1\n".encode())[0]
 
 
 def test_the_line_forms_of_data_files_are_understood() -> None:
@@ -103,7 +103,7 @@ def test_the_line_forms_of_data_files_are_understood() -> None:
         b'\xef\xbb\xbfservice,name,from,to,total\r\n\r\n 1 , "News, 24", 8 , 20 , 147 \r\n'
     )
 
-    assert problems == []
+    assert [] == problems
     assert rules == (Rule(1, "News, 24", 480, 1200, 147),)
 
 
@@ -122,7 +122,7 @@ def test_names_are_quoted_and_trimmed(written: str, name: str) -> None:
     """Blanks around a field do not count, inside or outside its quotes; a doubled quote is one."""
     rules, problems = parse(f"1,{written},8,20,147\n2,B,8,20,1".encode())
 
-    assert problems == []
+    assert [] == problems
     assert [rule.application for rule in rules] == [name, "B"]
 
 
@@ -131,24 +131,24 @@ def test_a_line_that_cannot_be_split_is_refused_alone(line: bytes) -> None:
     """Text beside quotes, a quote inside a plain field, a lone CR, an open quote."""
     rules, problems = parse(line + b"\n2,B,8,20,1\n")
 
-    assert problems == [(1, "csv")]
-    assert [rule.service for rule in rules] == [2]
+    assert [(1, "csv")] == problems
+    assert [2] == [rule.service for rule in rules]
 
 
 def test_windows_that_touch_do_not_overlap() -> None:
     """A window ends before the minute at which the next begins, over midnight too."""
     rules, problems = parse(b"1,A,22,6,1\n1,A,6,22,2\n")
 
-    assert problems == []
-    assert len(rules) == 2
+    assert [] == problems
+    assert 2 == len(rules)
 
 
 def test_two_services_may_share_an_application() -> None:
     """One application with two services is two rules with one name, equal after NFC."""
     rules, problems = parse("1,Café,8,20,1\n2,Café,8,20,2\n".encode())
 
-    assert problems == []
-    assert len({rule.application for rule in rules}) == 1
+    assert [] == problems
+    assert 1 == len({rule.application for rule in rules})
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_change_reads_as_words() -> None:
     old = parse_rules([("R", b"1,A,8,20,99\n2,B,8,20,5\n3,C,8,20,5\n")])
     new = parse_rules([("R", b"1,A,8,20,1200\n2,Bee,8,20,5\n4,D,9,10:30,7\n")])
 
-    assert describe_change(old, new) == [
+    assert [
         "A 99 -> 1,200",
         "service 2: B is now Bee",
         "D (4) 9-10:30 over 7 added",
         "C (3) 8-20 removed",
-    ]
+    ] == describe_change(old, new)

@@ -9,8 +9,8 @@ def test_the_briefs_segment_is_read() -> None:
     """The three dials of the sample, leading zeros kept."""
     parsed = parse_segment([b"0123917827\n0126545098\n0128419091\n"])
 
-    assert parsed.dials == {"0123917827", "0126545098", "0128419091"}
-    assert parsed.bad == []
+    assert {"0123917827", "0126545098", "0128419091"} == parsed.dials
+    assert [] == parsed.bad
 
 
 @pytest.mark.parametrize("field", [b"01234", b"012345678901234", b"+20124637855", b"0020124637855"])
@@ -46,9 +46,9 @@ def test_lines_count_once_whatever_they_are() -> None:
         ]
     )
 
-    assert parsed.dials == {"0124637855", "20124637856", "0126545098"}
-    assert parsed.duplicates == 1
-    assert parsed.lines == 7
+    assert {"0124637855", "20124637856", "0126545098"} == parsed.dials
+    assert 1 == parsed.duplicates
+    assert 7 == parsed.lines
     assert parsed.bad == [
         BadDial(1, 1, "columns"),
         BadDial(1, 3, "msisdn"),

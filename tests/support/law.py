@@ -143,7 +143,7 @@ def check(
             files.update(file.outcomes)
         assert {k: n for k, n in files.items() if n} == dict(reference.counts)
         same_ledger(reference, reader)
-    assert list((output / ".upswell" / "staging").iterdir()) == []
+    assert [] == list((output / ".upswell" / "staging").iterdir())
     return reference
 
 

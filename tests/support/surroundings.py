@@ -81,7 +81,7 @@ class Surroundings:
         """A last run over what is there; the consumer takes the rest."""
         process = self.start("--once")
         _, errors = process.communicate(timeout=WAIT_S)
-        assert process.returncode == 0, errors
+        assert 0 == process.returncode, errors
         self.take()
 
     # Those around it

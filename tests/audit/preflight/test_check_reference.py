@@ -150,8 +150,8 @@ def test_a_missing_path_is_66_and_the_rest_is_checked_still(
     found = findings(upswell, *paths[:3], code=66)
 
     assert any(one["where"] == missing and one["level"] == "error" for one in found)
-    assert any(one["where"] == "SEGMENT.csv:2" for one in found) or missing == "segment"
-    assert any(one["where"] == "RULES.csv:2" for one in found) or missing == "rules"
+    assert any(one["where"] == "SEGMENT.csv:2" for one in found) or "segment" == missing
+    assert any(one["where"] == "RULES.csv:2" for one in found) or "rules" == missing
 
 
 def test_what_is_wrong_with_a_suppression_list_is_an_error(

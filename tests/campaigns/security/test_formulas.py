@@ -68,7 +68,7 @@ def test_no_cell_is_a_formula(trust: Trust, tmp_path: Path) -> None:
         lines = [line(*case) for case in cases]
         paths = write_inputs(tmp_path, b"\n".join((*lines, ",".join(RECORD).encode())) + b"\n")
         ended = run(*paths, "--once", "--settle-s", "0", "--state", "state", cwd=tmp_path)
-        assert ended.code == 0, ended.err
+        assert 0 == ended.code, ended.err
         (file,) = (tmp_path / "state" / "rejects").iterdir()
         text = file.read_text("ascii")
         rows = [row.split("\t") for row in text.removesuffix("\n").split("\n")]
@@ -106,5 +106,5 @@ def test_an_application_named_like_a_formula_has_no_directory_like_one(tmp_path:
         *write_inputs(tmp_path, records, rules=rules), "--once", "--settle-s", "0", cwd=tmp_path
     )
 
-    assert ended.code == 0, ended.err
+    assert 0 == ended.code, ended.err
     assert ["%2B1", "%3D1%2B1", "%40SUM%28A1%29"] == list(published(tmp_path / "out"))

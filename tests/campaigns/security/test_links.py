@@ -179,7 +179,7 @@ def test_a_link_within_rules_is_followed(tmp_path: Path) -> None:
 
     for rules in ("rules", "linked", "rules/RULES.csv"):
         ended = run(paths[0], paths[1], rules, "out", "--once", "--settle-s", "0", cwd=tmp_path)
-        assert ended.code == 0, ended.err
+        assert 0 == ended.code, ended.err
     assert ["Twitter"] == list(law.published(tmp_path / "out"))
 
 
@@ -202,7 +202,7 @@ def test_odd_names_are_ignored(trust: Trust, tmp_path: Path) -> None:
         for name in names:
             (tmp_path / "data" / os.fsdecode(name)).write_bytes(SECRET)
         ended = run(*paths, "--once", "--settle-s", "0", cwd=tmp_path)
-        assert ended.code == 0, ended.err
+        assert 0 == ended.code, ended.err
         found = json.loads(run("status", "--output", "out", "--files", "--json", cwd=tmp_path).out)
         ignored = {
             os.fsencode(row["name"]) for row in found["file_list"] if row["state"] == "ignored"

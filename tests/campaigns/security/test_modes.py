@@ -56,7 +56,7 @@ def attempt(root: Path, case: tuple[int, str, tuple[str, ...]]) -> Iterator[str]
     def look(process: int) -> None:
         while not list(place.glob("out/Twitter/NOTIFY*")) and _alive(process):
             time.sleep(0.005)
-        assert go("status", *where).code == 0
+        assert 0 == go("status", *where).code
         seen.update(modes(place))
         os.kill(process, 9 if ending.startswith("killed") else 15)
 
@@ -102,7 +102,7 @@ def test_a_umask_that_closes_all_does_not_keep_the_maker_out(tmp_path: Path) -> 
         cwd=tmp_path, umask=0o777, env=clean_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
 
-    assert done.returncode == 0, done.stderr
+    assert 0 == done.returncode, done.stderr
     assert [] == [path for path, mode in modes(tmp_path) if expected_mode(path, ()) != mode]
 
 
@@ -114,7 +114,7 @@ def test_the_group_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
         *write_inputs(tmp_path), "--once", "--settle-s", "0", "--output-group", group.gr_name,
         cwd=tmp_path,
     )  # fmt: skip
-    assert ended.code == 0, ended.err
+    assert 0 == ended.code, ended.err
     groups = {path: (tmp_path / path).lstat().st_gid == group.gr_gid for path, _ in modes(tmp_path)}
 
     assert {path: path.startswith("out") and ".upswell" not in path for path in groups} == groups
@@ -126,6 +126,6 @@ def test_what_generate_makes_follows_the_umask(tmp_path: Path) -> None:
         place = tmp_path / f"{umask:o}"
         ended = run("generate", "rules", str(place), cwd=tmp_path, umask=umask)
 
-        assert ended.code == 0, ended.err
+        assert 0 == ended.code, ended.err
         assert {file} == {stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()}
         assert directory == stat.S_IMODE(place.stat().st_mode)

@@ -84,7 +84,7 @@ def served(place: Path, names: Sequence[str]) -> tuple[bytes, list[str]]:
     write(place / "a" / "b" / "data" / "DATA_202004171938.csv", f"{DIAL},999,5,20200417193843\n")
     before = tree(place)
     ended = run(*paths, "--once", "--settle-s", "0", cwd=place / "a" / "b")
-    assert ended.code == 0, ended.err
+    assert 0 == ended.code, ended.err
     return ended.told, sorted(tree(place) - before)
 
 

@@ -224,7 +224,7 @@ def test_generated_msisdns_are_not_told(trust: Trust, tmp_path: Path) -> None:
 
     def attempt(some: Sequence[tuple[str, ...]]) -> list[str]:
         ended = run("generate", "segment", "made.csv", "--customers", "4000", cwd=tmp_path)
-        assert ended.code == 0, ended.err
+        assert 0 == ended.code, ended.err
         return [complaint for words in some for complaint in attempt_command(words)]
 
     trust(commands, attempt, case="commands", sample=len(commands))

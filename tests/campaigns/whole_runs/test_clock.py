@@ -165,13 +165,13 @@ class Place:
         wait_for(lambda: self.taken() == 2, "the second file was not taken after the jump")
         run.terminate()
         _, errors = run.communicate(timeout=WAIT_S)
-        assert run.returncode == 0, errors
+        assert 0 == run.returncode, errors
         self.shift(third)
         self.deliver(2)
         self.deliver(3)
         run = self.start("--once", faked=faked)
         _, errors = run.communicate(timeout=WAIT_S)
-        assert run.returncode == 0, errors
+        assert 0 == run.returncode, errors
         return law.published(self.output)
 
 

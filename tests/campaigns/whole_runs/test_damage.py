@@ -129,4 +129,4 @@ def test_damage_to_a_state_is_told_or_harmless(tmp_path: Path, trust: Trust, kin
         return wrong
 
     trust(range(500), try_all, case="damaged places", sample=20)
-    assert PROFILE == "slow" or {"told", "harmless"} == set(consequences)
+    assert "slow" == PROFILE or {"told", "harmless"} == set(consequences)

@@ -110,7 +110,7 @@ class Grown:
             timeout=None,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert 0 == done.returncode, done.stderr
 
     def cost(self) -> Cost:
         """Of a start, a look and the commit of one more file."""
