@@ -255,7 +255,7 @@ def measure_scan(left: int) -> dict[str, object]:
         )  # fmt: skip
         for _ in range(7):
             begun = time.perf_counter()
-            source.look()
+            source.scan()
             looks_s.append(time.perf_counter() - begun)
     # The first two meet every name anew; a run that goes on looks as the later ones do.
     figures = {"left": left, "first_look_s": looks_s[0], "look_s": statistics.median(looks_s[2:])}

@@ -30,7 +30,7 @@ from upswell.engine import archive, run
 from upswell.engine.archive import Archive, check_place
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.source import planner
-from upswell.source.listing import Stat, look_at
+from upswell.source.listing import Stat, stat_regular
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
@@ -810,7 +810,7 @@ def test_file_that_is_held_while_a_look_goes_on_stays_held(
 
         def again(*_: object) -> list[tuple[str, Stat]]:
             (name,) = ours._again
-            seen = look_at(os.fsencode(kept.data / name))
+            seen = stat_regular(os.fsencode(kept.data / name))
             assert seen is not None
             return [(name, seen)]
 

@@ -181,7 +181,7 @@ def test_a_twin_is_read_when_the_first_vanishes_untaken(arrivals: Arrivals) -> N
     """What was not taken cannot make another file a duplicate."""
     for minute in (1, 2):
         arrivals.write(minute, records(0, 4), age_s=9)
-    arrivals.source.look()
+    arrivals.source.scan()
     assert [name(1)] == [planned.name for planned in arrivals.source.ready()]
     arrivals.path(1).unlink()
 
@@ -271,7 +271,7 @@ def test_an_unreadable_file_keeps_no_twin_waiting(
     """Nothing was taken of it, so its copy takes its place."""
     arrivals.write(1, records(0, 4))
     arrivals.write(2, records(0, 4))
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.source.ready()
 
     def refuse(*_: object, compressed: bool) -> kernel.FirstRecord:
@@ -281,7 +281,7 @@ def test_an_unreadable_file_keeps_no_twin_waiting(
         context.setattr(kernel, "first_record", refuse)
         arrivals.wait(1)
         arrivals.touch(name(1))
-        arrivals.source.look()
+        arrivals.source.scan()
         arrivals.source.ready()
     arrivals.wait(2)
 

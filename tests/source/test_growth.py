@@ -56,7 +56,7 @@ def test_an_unfinished_line_is_not_read_again_until_it_changes(arrivals: Arrival
     arrivals.write(1, record(0) + b"0126")
     arrivals.turn()
     arrivals.wait(1)
-    arrivals.source.look()
+    arrivals.source.scan()
 
     assert [] == arrivals.source.ready()
 

@@ -182,14 +182,14 @@ def test_a_restart_goes_on_at_the_offset(
     """It decompresses again up to it, compares, and does not check the whole file once more."""
     content = records(0, 40)
     one = arrivals.write_gzip(1, content, age_s=9)
-    arrivals.source.look()
+    arrivals.source.scan()
     [planned] = arrivals.source.ready()
     arrivals.read([planned._replace(end=10 * LINE)])
 
     arrivals.restart()
     monkeypatch.setattr(kernel, "check_gzip", None)
 
-    assert [] == arrivals.source.verify_taken()
+    assert [] == arrivals.source.verify_consumed()
     assert [(one, 10 * LINE, 40 * LINE)] == arrivals.take()
     assert kernel.crc64(content) == arrivals.row(one).digest
 
@@ -199,13 +199,13 @@ def test_a_check_is_not_believed_of_a_file_that_changed_before_a_restart(
 ) -> None:
     """The row may have been saved between a change and the next check."""
     one = arrivals.write_gzip(1, records(0, 40))
-    arrivals.source.look()
+    arrivals.source.scan()
     [planned] = arrivals.source.ready()
     arrivals.read([planned._replace(end=10 * LINE)])
     raw = arrivals.path(1, "csv.gz").read_bytes()
     arrivals.wait(1)
     arrivals.write(1, raw[:-9], suffix="csv.gz")
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.save()
     arrivals.restart()
 
@@ -219,7 +219,7 @@ def test_a_change_between_the_check_and_the_last_read(arrivals: Arrivals, same: 
     """The file goes on when the new data holds the same beginning; otherwise it is held at its offset."""
     content = records(0, 40)
     one = arrivals.write_gzip(1, content)
-    arrivals.source.look()
+    arrivals.source.scan()
     [planned] = arrivals.source.ready()
     arrivals.read([planned._replace(end=10 * LINE)])
     arrivals.wait(1)
@@ -237,7 +237,7 @@ def test_a_change_between_the_check_and_the_last_read(arrivals: Arrivals, same: 
 def test_a_change_after_the_look_is_held_at_the_offset_reached(arrivals: Arrivals) -> None:
     """Data that was swapped under the read is noticed by its digest at the end, and held."""
     one = arrivals.write_gzip(1, records(0, 40))
-    arrivals.source.look()
+    arrivals.source.scan()
     ranges = arrivals.source.ready()
     arrivals.write_gzip(1, records(500, 40))
     arrivals.read(ranges)
@@ -249,7 +249,7 @@ def test_a_change_after_the_look_is_held_at_the_offset_reached(arrivals: Arrival
 def test_data_that_broke_after_the_look_is_held(arrivals: Arrivals) -> None:
     """What was read of it before stays taken."""
     one = arrivals.write_gzip(1, records(0, 4000))
-    arrivals.source.look()
+    arrivals.source.scan()
     ranges = arrivals.source.ready()
     raw = arrivals.path(1, "csv.gz").read_bytes()
     arrivals.write(1, raw[: len(raw) // 2], suffix="csv.gz")
@@ -275,7 +275,7 @@ def test_data_that_rots_without_a_trace_is_checked_once_more_and_then_held(
     bad = good[:20] + bytes(len(good) - 20)
     states = []
     for _ in range(2):
-        arrivals.source.look()
+        arrivals.source.scan()
         ranges = arrivals.source.ready()
         rot(arrivals, one, bad)
         arrivals.read(ranges)

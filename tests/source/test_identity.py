@@ -7,7 +7,7 @@ import pytest
 
 from support.arrivals import Arrivals, name, record, records
 from upswell import kernel
-from upswell.source import tracked_file
+from upswell.source import listing, tracked_file
 
 LINE = len(record(0))
 
@@ -50,7 +50,7 @@ def test_what_nobody_touched_is_not_read_again(arrivals: Arrivals, reads: list[i
 
     arrivals.restart()
 
-    assert [] == arrivals.source.verify_taken()
+    assert [] == arrivals.source.verify_consumed()
     assert [] == arrivals.take()
     assert [2 * LINE] == reads
 
@@ -112,7 +112,7 @@ def test_changed_content_is_held(arrivals: Arrivals, minute: int, how: str) -> N
         arrivals.restart()
         arrivals.write(minute, other)
         assert [name(minute)] == [
-            row.name for row in arrivals.source.verify_taken() if row.name == name(minute)
+            row.name for row in arrivals.source.verify_consumed() if row.name == name(minute)
         ]
 
     assert [] == arrivals.turn()
@@ -171,7 +171,7 @@ def test_a_change_is_found_at_a_start_though_the_stat_says_nothing(arrivals: Arr
     os.utime(arrivals.path(2), ns=(at.st_atime_ns, at.st_mtime_ns))
     arrivals.restart()
 
-    assert [name(2)] == [row.name for row in arrivals.source.verify_taken()]
+    assert [name(2)] == [row.name for row in arrivals.source.verify_consumed()]
     assert ("held", "changed") == arrivals.state(name(2))
 
 
@@ -253,9 +253,9 @@ def test_a_done_file_may_be_deleted(arrivals: Arrivals) -> None:
 def test_a_file_that_vanished_before_it_was_recorded_leaves_no_trace(arrivals: Arrivals) -> None:
     """Nothing was ever said of it."""
     arrivals.write(5, record(0))
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.path(5).unlink()
-    arrivals.source.look()
+    arrivals.source.scan()
 
     assert name(5) not in [row.name for row in arrivals.source.changed()]
 
@@ -267,7 +267,7 @@ def test_a_file_that_vanished_untaken_is_forgotten(arrivals: Arrivals) -> None:
     assert ("waiting", "no_record") == arrivals.state(name(5))
     arrivals.path(5).unlink()
     arrivals.turn()
-    assert [name(5)] == arrivals.source.untaken_left()
+    assert [name(5)] == arrivals.source.left_unconsumed()
     arrivals.write(5, record(70))
 
     assert [(name(5), 0, LINE)] == arrivals.turn()
@@ -349,4 +349,4 @@ def test_only_regular_files_are_opened(arrivals: Arrivals) -> None:
 
     for minute in (5, 6):
         with pytest.raises(OSError, match=r"symbolic links|regular"):
-            tracked_file.read_at(bytes(arrivals.path(minute)), 0, 1)
+            listing.read_at(bytes(arrivals.path(minute)), 0, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from support.arrivals import Arrivals, name, record, records
 from upswell.source.duplicates import Content, FirstRecords, Verdict, compare, judge
-from upswell.source.listing import scan
+from upswell.source.listing import list_directory
 
 LINE = len(record(0))
 FILES = 300
@@ -37,7 +37,7 @@ def test_an_idle_look_asks_the_checkpoint_nothing(arrivals: Arrivals) -> None:
 def test_of_done_files_only_the_stat_is_kept(arrivals: Arrivals) -> None:
     """As soon as the checkpoint has the row; the file is known all the same when it grows."""
     arrivals.turn()
-    assert arrivals.source._roster.entry(name(5)) is None
+    assert arrivals.source._inventory.get(name(5)) is None
 
     arrivals.append(5, record(900))
 
@@ -51,7 +51,7 @@ def test_a_start_over_done_files_keeps_only_stats(arrivals: Arrivals) -> None:
     arrivals.turn()
 
     assert FILES == arrivals.rows.asked
-    assert arrivals.source._roster.entry(name(5)) is None
+    assert arrivals.source._inventory.get(name(5)) is None
     assert FILES - 1 == arrivals.source.counts()["done"]
 
 
@@ -91,14 +91,14 @@ def test_a_file_that_left_untaken_while_nobody_looked_is_forgotten(arrivals: Arr
     arrivals.restart()
     arrivals.turn()
 
-    assert [name(300)] == arrivals.source.untaken_left()
-    assert [] == arrivals.source.untaken_left()
+    assert [name(300)] == arrivals.source.left_unconsumed()
+    assert [] == arrivals.source.left_unconsumed()
 
 
 def test_given_rows_do_not_change_under_a_commit(arrivals: Arrivals) -> None:
     """They are copies: a commit may still be writing them while the next batch is read."""
     arrivals.append(5, record(900))
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.read(arrivals.source.ready())
     row = arrivals.rows.by_name[name(5)]
     outcomes = dict(row.outcomes)
@@ -125,11 +125,11 @@ def test_a_look_at_many_done_files_costs_little_more_than_their_stats(tmp_path: 
         if count == 100_000:
             break
         (arrivals.data / one).touch()
-    arrivals.source.look()
+    arrivals.source.scan()
     began = process_time()
-    names = sum(1 for _ in scan(bytes(arrivals.data)))
+    names = sum(1 for _ in list_directory(bytes(arrivals.data)))
     scanned = process_time()
-    arrivals.source.look()
+    arrivals.source.scan()
 
     assert 100_000 == names == arrivals.source.counts()["skipped"]
     assert process_time() - scanned < 2.5 * (scanned - began)

@@ -9,7 +9,7 @@ import pytest
 from support.arrivals import Arrivals, name, record
 from support.faults.limits import bound_by_modes
 from upswell.errors import InputMissing
-from upswell.source.listing import read_name, scan, show_name
+from upswell.source.listing import list_directory, read_name, show_name
 from upswell.source.tracked_file import CONTENT_BYTES_MAX
 
 
@@ -118,12 +118,12 @@ def test_odd_names_are_ignored_and_said_once(arrivals: Arrivals) -> None:
     odd = [name(1) + ".tmp", "DATA_202013010000.csv", "a\nb\x1b[31m", "DATA_\udcff.csv"]
     for one in odd:
         (arrivals.data / one).write_bytes(record(0))
-    arrivals.source.look()
+    arrivals.source.scan()
 
     assert sorted(odd) == sorted(row.name for row in arrivals.source.changed())
     assert 4 == arrivals.source.counts()["ignored"]
 
-    arrivals.source.look()
+    arrivals.source.scan()
 
     assert [] == arrivals.source.changed()
 
@@ -177,7 +177,7 @@ def test_a_directory_that_cannot_be_listed(arrivals: Arrivals) -> None:
     arrivals.data.rename(arrivals.data.with_name("away"))
 
     with pytest.raises(InputMissing) as caught:
-        arrivals.source.look()
+        arrivals.source.scan()
     assert caught.value.hint
     assert [] == arrivals.source.ready()
 
@@ -192,7 +192,7 @@ def test_a_scan_gives_every_name_with_its_own_stat(arrivals: Arrivals) -> None:
     """Links are not followed."""
     arrivals.write(1, record(0))
     arrivals.path(2).symlink_to(arrivals.path(1))
-    found = dict(scan(os.fsencode(arrivals.data)))
+    found = dict(list_directory(os.fsencode(arrivals.data)))
 
     assert {name(1), name(2)} == set(found)
     assert found[name(2)].st_ino == os.lstat(arrivals.path(2)).st_ino
@@ -202,7 +202,7 @@ def test_a_name_that_goes_during_a_scan_is_left_out(arrivals: Arrivals) -> None:
     """Between the listing and its stat; the scan goes on with the others."""
     for minute in range(5):
         arrivals.write(minute, record(minute))
-    scanning = scan(os.fsencode(arrivals.data))
+    scanning = list_directory(os.fsencode(arrivals.data))
     first, _ = next(scanning)
     kept = next(name(minute) for minute in range(5) if name(minute) != first)
     for minute in range(5):
@@ -220,7 +220,7 @@ def test_files_that_cannot_be_looked_at_are_not_gone(arrivals: Arrivals) -> None
     arrivals.data.chmod(0o400)
     try:
         with bound_by_modes():
-            arrivals.source.look()
+            arrivals.source.scan()
     finally:
         arrivals.data.chmod(0o700)
 

@@ -249,7 +249,7 @@ def test_what_was_taken_before_is_compared(arrivals: Arrivals) -> None:
     arrivals.restart()
     arrivals.source.freeze()
 
-    assert [name(1)] == [row.name for row in arrivals.source.verify_taken()]
+    assert [name(1)] == [row.name for row in arrivals.source.verify_consumed()]
     assert ([], []) == arrivals.once()
     assert ("held", "changed") == arrivals.state(name(1))
 

@@ -23,7 +23,7 @@ def arrivals(tmp_path: Path) -> Arrivals:
 
 def ranges(arrivals: Arrivals) -> list[Range]:
     """What is ready after a look."""
-    arrivals.source.look()
+    arrivals.source.scan()
     return arrivals.source.ready()
 
 
@@ -292,7 +292,7 @@ def test_backlog_and_counts(arrivals: Arrivals) -> None:
     arrivals.write(2, records(2, 3))
     arrivals.write(3, b"\x1f\x8b compressed")
     arrivals.write("x", b"")
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.source.ready()
 
     assert (2, 4 * LINE) == arrivals.source.backlog()
@@ -316,11 +316,11 @@ def test_while_a_batch_is_in_hand_nothing_is_opened(arrivals: Arrivals) -> None:
     assert [name(1), name(3), name(5)] == [planned.name for planned in (first, *rest)]
     arrivals.read([first])
 
-    assert rest == arrivals.source.ready(opened=True)
+    assert rest == arrivals.source.ready(without_opening=True)
 
     arrivals.write(4, record(4))
-    arrivals.source.look()
-    assert rest[:1] == arrivals.source.ready(opened=True)
+    arrivals.source.scan()
+    assert rest[:1] == arrivals.source.ready(without_opening=True)
     assert [name(3), name(4), name(5)] == [planned.name for planned in arrivals.source.ready()]
 
 
@@ -332,9 +332,9 @@ def test_what_may_repeat_another_file_is_compared_with_no_batch_in_hand(arrivals
     arrivals.write(3, record(3))
     assert [name(3)] == [planned.name for planned in ranges(arrivals)]
     assert ("waiting", "suspect") == arrivals.state(name(2))
-    assert [] == arrivals.source.ready(opened=True)
+    assert [] == arrivals.source.ready(without_opening=True)
 
     arrivals.append(1, record(4))
-    arrivals.source.look()
-    assert [] == arrivals.source.ready(opened=True)
+    arrivals.source.scan()
+    assert [] == arrivals.source.ready(without_opening=True)
     assert [name(1), name(3)] == [planned.name for planned in arrivals.source.ready()]

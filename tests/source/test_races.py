@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.arrivals import Arrivals, name, record, records
 from upswell import kernel
-from upswell.source import inventory
+from upswell.source import directory_scan
 
 LINE = len(record(0))
 
@@ -29,7 +29,7 @@ def arrivals(tmp_path: Path) -> Arrivals:
 
 def plan(arrivals: Arrivals) -> list[kernel.Range]:
     """What is ready after a look: the rest of the first file, and the second."""
-    arrivals.source.look()
+    arrivals.source.scan()
     planned = arrivals.source.ready()
     assert [(name(1), 2 * LINE), (name(2), 0)] == [(one.name, one.start) for one in planned]
     return planned
@@ -62,7 +62,7 @@ def test_truncated_between_look_and_read(arrivals: Arrivals) -> None:
 
 def test_truncated_between_look_and_comparison(arrivals: Arrivals) -> None:
     """A taken part that has become shorter than its stat said is not compared with what is left of it."""
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.write(1, record(0), age_s=-1)
     arrivals.path(2).unlink()
 
@@ -75,7 +75,7 @@ def test_truncated_between_look_and_digest(arrivals: Arrivals) -> None:
     arrivals.touch(name(1), age_s=9)
     arrivals.turn()
     arrivals.write(3, records(0, 4), age_s=9)
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.write(3, records(0, 3), age_s=9)
 
     assert [] == arrivals.take()
@@ -138,12 +138,12 @@ def test_growth_between_look_and_read(arrivals: Arrivals) -> None:
 
 def test_deleted_between_look_and_decision(arrivals: Arrivals) -> None:
     """A file that cannot be opened any more is left to the next look, which forgets it."""
-    arrivals.source.look()
+    arrivals.source.scan()
     arrivals.path(2).unlink()
 
     assert [name(1)] == [took[0] for took in arrivals.take()]
     arrivals.turn()
-    assert [name(2)] == arrivals.source.untaken_left()
+    assert [name(2)] == arrivals.source.left_unconsumed()
 
 
 Step = tuple[str, int, int]
@@ -162,7 +162,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_every_byte_is_taken_once(steps: list[Step]) -> None:
     """Whatever the order of writes, looks, glances, restarts, copies and deliveries of the same content again."""
-    with TemporaryDirectory() as directory, mock.patch.object(inventory, "STEP_FILES", 1):
+    with TemporaryDirectory() as directory, mock.patch.object(directory_scan, "STEP_FILES", 1):
         story = Story(Path(directory))
         for verb, at, amount in steps:
             story.step(verb, at, amount)
@@ -208,12 +208,12 @@ class Story:
 
     def glance(self, minute: int, steps: int) -> None:
         """A name is told of in the middle of a look."""
-        if not self.arrivals.source._roster.looks:
+        if not self.arrivals.source._inventory.scans:
             self.arrivals.turn()
-        look = self.arrivals.source.look_in_steps()
+        look = self.arrivals.source.scan_in_steps()
         for _ in zip(range(steps % 5), look, strict=False):
             pass
-        self.arrivals.source.glance([name(minute)])
+        self.arrivals.source.rescan([name(minute)])
         self.arrivals.take()
         for _ in look:
             pass

@@ -7,7 +7,7 @@ import pytest
 
 from support.arrivals import SETTLE_S, Arrivals, name, record, records
 from upswell.errors import InputMissing
-from upswell.source import inventory
+from upswell.source import directory_scan
 
 LINE = len(record(0))
 FILES = 40
@@ -16,7 +16,7 @@ FILES = 40
 @pytest.fixture
 def arrivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arrivals:
     """A DATA directory of done files and a last one; a look has as many steps as there are names."""
-    monkeypatch.setattr(inventory, "STEP_FILES", 1)
+    monkeypatch.setattr(directory_scan, "STEP_FILES", 1)
     made = Arrivals(tmp_path / "data")
     for minute in range(FILES):
         made.write(minute, record(minute), age_s=9)
@@ -28,7 +28,7 @@ def arrivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arrivals:
 
 def steps(arrivals: Arrivals, count: int) -> Iterator[None]:
     """A look of which so many steps were made."""
-    look = arrivals.source.look_in_steps()
+    look = arrivals.source.scan_in_steps()
     for _ in range(count):
         next(look)
     return look
@@ -46,7 +46,7 @@ def test_a_new_file_does_not_wait_for_a_look_in_progress(arrivals: Arrivals, ste
     """It is taken as soon as its name is told, once, wherever the look stands."""
     look = steps(arrivals, step)
     arrivals.write(50, records(900, 2))
-    arrivals.source.glance([name(50)])
+    arrivals.source.rescan([name(50)])
 
     assert [(name(50), 0, 2 * LINE)] == arrivals.take()
     assert [] == finish(arrivals, look)
@@ -56,7 +56,7 @@ def test_a_new_file_does_not_wait_for_a_look_in_progress(arrivals: Arrivals, ste
 def test_a_glance_sees_growth_of_a_done_file(arrivals: Arrivals) -> None:
     """And takes what was added alone."""
     arrivals.append(5, record(901))
-    arrivals.source.glance([name(5)])
+    arrivals.source.rescan([name(5)])
 
     assert [(name(5), LINE, 2 * LINE)] == arrivals.take()
 
@@ -66,7 +66,7 @@ def test_a_glance_sees_a_name_leave(arrivals: Arrivals) -> None:
     arrivals.append(FILES - 1, record(902))
     for minute in (7, FILES - 1):
         arrivals.path(minute).unlink()
-    arrivals.source.glance([name(7), name(FILES - 1), name(99)])
+    arrivals.source.rescan([name(7), name(FILES - 1), name(99)])
 
     assert [] == arrivals.take()
     assert (FILES - 2, 1) == tuple(arrivals.source.counts()[state] for state in ("done", "gone"))
@@ -78,7 +78,7 @@ def test_a_glance_leaves_other_names_to_the_look(arrivals: Arrivals) -> None:
     for one in odd:
         arrivals.write(one, record(1))
     arrivals.path(60).symlink_to(arrivals.path(1))
-    arrivals.source.glance([*odd, name(60)])
+    arrivals.source.rescan([*odd, name(60)])
     assert (0, []) == (arrivals.source.counts()["ignored"], arrivals.take())
 
     finish(arrivals, steps(arrivals, 1))
@@ -91,7 +91,7 @@ def test_what_became_a_file_during_a_look_is_no_longer_odd(arrivals: Arrivals) -
     look = steps(arrivals, FILES + 1)
     arrivals.path(60).unlink()
     arrivals.write(60, record(903))
-    arrivals.source.glance([name(60)])
+    arrivals.source.rescan([name(60)])
 
     assert [(name(60), 0, LINE)] == arrivals.take()
     assert [] == finish(arrivals, look)
@@ -103,7 +103,7 @@ def test_what_left_during_a_look_is_not_brought_back(arrivals: Arrivals) -> None
     arrivals.write(50, record(904))
     look = steps(arrivals, FILES + 1)
     arrivals.path(50).unlink()
-    arrivals.source.glance([name(50)])
+    arrivals.source.rescan([name(50)])
 
     assert [] == finish(arrivals, look)
     assert FILES == sum(arrivals.source.counts().values())
@@ -129,7 +129,7 @@ def test_a_file_is_still_only_by_a_look_at_itself(arrivals: Arrivals) -> None:
     arrivals.turn()
     arrivals.wait(SETTLE_S)
     arrivals.append(50, b"1\n")  # nobody tells of it
-    arrivals.source.glance([name(51)])
+    arrivals.source.rescan([name(51)])
 
     assert [(name(50), LINE, 2 * LINE + 1)] == arrivals.take()
 
@@ -144,10 +144,10 @@ def test_a_name_that_cannot_be_seen_is_left_to_later(
 
     arrivals.append(5, record(909))
     with monkeypatch.context() as patched:
-        patched.setattr(inventory, "look_at", fail)
-        arrivals.source.glance([name(5)])
+        patched.setattr(directory_scan, "stat_regular", fail)
+        arrivals.source.rescan([name(5)])
         assert [] == arrivals.take()
-    arrivals.source.glance([name(5)])
+    arrivals.source.rescan([name(5)])
     assert [(name(5), LINE, 2 * LINE)] == arrivals.take()
 
 

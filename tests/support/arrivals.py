@@ -149,7 +149,7 @@ class Arrivals:
 
     def turn(self) -> list[Took]:
         """One look, and all batches that follow from it; what was taken."""
-        self.source.look()
+        self.source.scan()
         return self.take()
 
     def take(self) -> list[Took]:

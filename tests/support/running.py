@@ -11,14 +11,14 @@ from support.command import clean_environment
 DEAF = """
 import sys, time
 from upswell.cli.main import main
-from upswell.source.watcher import Wake
+from upswell.source.watcher import Watcher
 
 def wait(_, timeout_s):
     if timeout_s:
         print("the engine waits", file=sys.stderr, flush=True)
         time.sleep(50)
 
-Wake.wait = wait
+Watcher.wait = wait
 main()
 """
 

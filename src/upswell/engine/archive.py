@@ -19,7 +19,7 @@ from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.privacy import escape
 from upswell.source.file import File
 from upswell.source.inventory import FINISHED
-from upswell.source.listing import Stat, archived_in, look_at, twin_of
+from upswell.source.listing import Stat, archived_in, counterpart_of, stat_regular
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.archived import archive_states, newest_archived, pending_archive
 from upswell.state.reader import StateReader
@@ -159,8 +159,8 @@ class Archive:
     def _state_on_disk(self, file: File, state: Archived) -> Archived | None:
         """Where a file is whose move may have been cut off, or that somebody else's hand may have been on since."""
         try:
-            here = look_at(os.fsencode(self.data / file.name))
-            today = look_at(os.fsencode(archived_in(self.path, file.name)))
+            here = stat_regular(os.fsencode(self.data / file.name))
+            today = stat_regular(os.fsencode(archived_in(self.path, file.name)))
         except OSError:
             return state  # what cannot be looked at says nothing
         unmoved = state == "moving" and here is not None and here.inode == file.inode
@@ -183,7 +183,7 @@ class Archive:
 
     def _is_packed(self, name: str) -> bool:
         """Whether an archive may have it packed, or unpacked; what has that name as a file of its own is not it."""
-        twin = twin_of(name)
+        twin = counterpart_of(name)
         found, looked = _find(twin, self._places)
         return (found is not None or not looked) and not self._checkpoint.places([twin])
 
@@ -337,7 +337,7 @@ def _find(name: str, places: Iterable[Path]) -> tuple[Stat | None, bool]:
     looked = True
     for place in places:
         try:
-            found = look_at(os.fsencode(archived_in(place, name)))
+            found = stat_regular(os.fsencode(archived_in(place, name)))
         except OSError:
             looked = False
             continue

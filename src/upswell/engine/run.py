@@ -33,7 +33,7 @@ from upswell.output.reject_files import Expiry
 from upswell.output.sink import Sink
 from upswell.privacy import escape
 from upswell.source.planner import Source
-from upswell.source.watcher import Wake, watch
+from upswell.source.watcher import Watcher, watch
 from upswell.state import identity
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
@@ -123,7 +123,7 @@ class _Run:
         self.compute.begin()
         for sentence in self.archive.recover(time.time()) if self.archive else ():
             self.reporter.warn(sentence)
-        self.source.verify_taken()
+        self.source.verify_consumed()
         if self.settings.once:
             self._run_once()
         else:
@@ -155,9 +155,9 @@ class _Run:
             pass
 
     def _run_forever(self) -> None:
-        with watch(self.settings.data, enabled=self.settings.watch) as wake:
+        with watch(self.settings.data, enabled=self.settings.watch) as watcher:
             while not self.stop.is_set():
-                began = self._scan(wake)
+                began = self._scan(watcher)
                 if began is None:
                     self._progress()  # the run lives, though DATA is away
                     self.compute.check_alive()
@@ -165,10 +165,10 @@ class _Run:
                     continue
                 scan_s = time.monotonic() - began
                 scan_again_at = began + max(self.settings.poll_s, SCAN_SHARE * scan_s)
-                while self._turn(scan_again_at) and self._idle(wake, scan_again_at):
-                    self.source.glance(wake.take())
+                while self._turn(scan_again_at) and self._idle(watcher, scan_again_at):
+                    self.source.rescan(watcher.pop_names())
 
-    def _scan(self, wake: Wake) -> float | None:
+    def _scan(self, watcher: Watcher) -> float | None:
         """Scan DATA; consume between two steps what the watcher reports meanwhile.
 
         Returns the start time minus the time spent on those batches, so that they do not stretch the scan interval;
@@ -176,12 +176,12 @@ class _Run:
         """
         began = time.monotonic()
         try:
-            for _ in self.source.look_in_steps():
+            for _ in self.source.scan_in_steps():
                 if self.stop.is_set():
                     break
-                if wake.wait(0):
+                if watcher.wait(0):
                     paused = time.monotonic()
-                    self.source.glance(wake.take())
+                    self.source.rescan(watcher.pop_names())
                     self._turn(paused + self.settings.poll_s)
                     began += time.monotonic() - paused
         except InputMissing as error:
@@ -207,11 +207,11 @@ class _Run:
             self.reporter.event("old reject files removed", files=removed)
         if self.archive is None:
             return self.expiry.is_due
-        for sentence in self.archive.turn(self.source.finished, self.source.looks, time.time()):
+        for sentence in self.archive.turn(self.source.finished, self.source.scans, time.time()):
             self.reporter.warn(sentence)
         return self.archive.is_due or self.expiry.is_due
 
-    def _idle(self, wake: Wake, until: float) -> bool:
+    def _idle(self, watcher: Watcher, until: float) -> bool:
         """Save and report what is known, then wait until names come, ``until`` or a stop; return whether names came."""
         self._save_files()
         self._report_news()
@@ -219,7 +219,7 @@ class _Run:
         self._progress()
         while not self.stop.is_set() and time.monotonic() < until:
             self.compute.check_alive()
-            if wake.wait(STOP_CHECK_S):
+            if watcher.wait(STOP_CHECK_S):
                 return True
         return False
 
@@ -240,7 +240,7 @@ class _Run:
                 over = is_over()
                 is_last = over or self.active.can_end_forgetting(self.day_open)
                 # A batch in hand must not wait until other files have been opened and compared.
-                ahead = [] if is_last else self.source.ready(opened=True)
+                ahead = [] if is_last else self.source.ready(without_opening=True)
                 if batch is None:
                     self._save_files()
                     following = self._read(ahead) if ahead else None
@@ -311,7 +311,7 @@ class _Run:
     # What is saved and reported between batches
 
     def _save_files(self) -> None:
-        changed, left = self.source.changed(), self.source.untaken_left()
+        changed, left = self.source.changed(), self.source.left_unconsumed()
         if changed or left:
             self.reporter.files_changed(changed)
             self.checkpoint.save_files(changed, left)

@@ -1,8 +1,8 @@
-"""Whether a DATA file may be read: not too old or too far ahead, whole, unchanged, and no duplicate.
+"""Admission: decides whether a DATA file may be read, or why it waits, is held, is skipped or is a duplicate.
 
-Owns the rules that keep a file waiting, hold it for good or make it a duplicate, and the words that tell why. It offers
-nothing to read and never looks at the directory: it judges by the roster's last look and by what opening a file shows.
-A file that is admitted may be read from its offset to its end.
+Owns those rules, the words of their reasons, and what follows when reading a file failed. It offers nothing to read and
+never lists the directory: it judges by the inventory's last scan and by what opening a file shows. An admitted file may
+be read from its offset to its end.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from upswell.privacy import escape
 from upswell.source.duplicates import Content, judge
 from upswell.source.file import File
-from upswell.source.inventory import Roster
-from upswell.source.tracked_file import CONTENT_BYTES_MAX, Entry
+from upswell.source.inventory import Inventory
+from upswell.source.tracked_file import CONTENT_BYTES_MAX, TrackedFile
 from upswell.zones import load_zone
 
 UNDECIDED = {
@@ -24,177 +24,223 @@ UNDECIDED = {
 
 
 class Admission:
-    """The judgement on each file, as of the roster's moment."""
+    """The judgement on each file, as of the inventory's moment."""
 
     def __init__(
-        self, roster: Roster, *, settle_s: float, ahead_days: int, since: str, timezone: str
+        self,
+        inventory: Inventory,
+        *,
+        settle_s: float,
+        ahead_days: int,
+        since: str,
+        timezone: str,
     ) -> None:
-        """``since``: older stamps are skipped; "now" is the present minute in ``timezone``, "" none."""
-        self._roster = roster
+        """``since``: older stamps are skipped; "now" is the present minute in ``timezone``, "" skips none."""
+        self._inventory = inventory
         self._settle_s = settle_s
         self._ahead_days = ahead_days
         self._timezone = timezone
         self._since = self._local_stamp(0) if since == "now" else since
 
     def judge_stamps(self) -> None:
-        """After a look: files of which nothing was taken may be too old, or too far ahead, to be."""
+        """Skip or hold unconsumed files whose stamp is too old or too far ahead. Call it after each scan."""
         ahead = self._local_stamp(self._ahead_days)
         days = "a day" if self._ahead_days == 1 else f"{self._ahead_days} days"
-        for entry in list(self._roster.active.values()):
-            if entry.file.offset or entry.retry_at > self._roster.now:
+        for tracked in list(self._inventory.active.values()):
+            if tracked.file.offset or tracked.retry_at > self._inventory.now:
                 continue
-            stamp = entry.file.stamp
+            stamp = tracked.file.stamp
             if stamp < self._since:
-                self._roster.set(entry, "skipped", "since", f"its stamp is before {self._since}")
+                self._inventory.set(
+                    tracked, "skipped", "since", f"its stamp is before {self._since}"
+                )
             elif stamp > ahead:
                 detail = f"its stamp is over {days} ahead of this machine's clock: correct the clock or the name"
-                self._roster.hold(entry, "ahead", detail)
-            elif entry.file.reason == "ahead":
-                self._roster.set(entry, "waiting")
+                self._inventory.hold(tracked, "ahead", detail)
+            elif tracked.file.reason == "ahead":
+                self._inventory.set(tracked, "waiting")
 
-    def still(self, entry: Entry) -> bool:
-        """Whether nobody seems to write to the file any more."""
-        return entry.still(self._roster.now, self._settle_s)
+    def is_quiet(self, tracked: TrackedFile) -> bool:
+        """Return whether the file's quiet period is over, so that nobody seems to write to it any more."""
+        return tracked.is_quiet(self._inventory.now, self._settle_s)
 
-    def admits(self, entry: Entry) -> bool:
-        """Whether the file is whole, and unchanged or new; if not, its state says why.
+    def admits(self, tracked: TrackedFile) -> bool:
+        """Return whether the file is whole, and new or unchanged; if not, set the state that says why.
 
         Raises:
             OSError: it cannot be read. ValueError: its gzip data broke off, though it was whole when it was checked.
         """
-        file = entry.file
-        entry.examined = True
-        if file.compressed and not self._is_whole(entry):
+        file = tracked.file
+        tracked.examined = True
+        if file.compressed and not self._is_whole(tracked):
             return False
         if not file.offset:
-            return self._is_new(entry)
-        if entry.verify_due(self._roster.now) and not self.is_unchanged(entry):
+            return self._is_new(tracked)
+        if tracked.verify_due(self._inventory.now) and not self.is_unchanged(tracked):
             return False
-        self._find_first_record(entry)
+        self._find_first_record(tracked)
         return True
 
-    def is_unchanged(self, entry: Entry) -> bool:
-        """Whether the taken part is what it was; the file is held when not, and never read again from its start."""
-        offset = entry.file.offset
-        problem = entry.verify(self._roster.now)
+    def is_unchanged(self, tracked: TrackedFile) -> bool:
+        """Compare the consumed part; hold the file when it has changed. It is never read again from its start.
+
+        Raises:
+            OSError: it cannot be read. ValueError: its gzip data is broken.
+        """
+        offset = tracked.file.offset
+        problem = tracked.verify(self._inventory.now)
         if problem == "shrank":
             self.hold_changed(
-                entry, f"it is shorter than the {offset:,} bytes that were taken", "shrank"
+                tracked, f"it is shorter than the {offset:,} bytes that were taken", "shrank"
             )
         elif problem == "changed":
-            self.hold_changed(entry, f"its first {offset:,} bytes, which were taken, have changed")
+            self.hold_changed(
+                tracked, f"its first {offset:,} bytes, which were taken, have changed"
+            )
         return not problem
 
-    def hold_unreadable(self, entry: Entry, why: str) -> None:
+    def hold_unreadable(self, tracked: TrackedFile, why: str) -> None:
         """Hold a file whose reading failed; it is tried again every minute."""
         detail = f"it cannot be read ({escape(why)}): see to its permissions, its disk or its network mount"
-        self._roster.hold(entry, "unreadable", detail)
+        self._inventory.hold(tracked, "unreadable", detail)
 
-    def hold_changed(self, entry: Entry, what: str, reason: str = "changed") -> None:
-        """Hold a file that no longer fits what was taken or checked, until its stat changes."""
+    def hold_changed(self, tracked: TrackedFile, what: str, reason: str = "changed") -> None:
+        """Hold a file that no longer matches what was consumed or checked, until its stat changes."""
         way = "put its old content back, or deliver new records under a new name"
-        self._roster.hold(entry, reason, f"{what}: {way}")
+        self._inventory.hold(tracked, reason, f"{what}: {way}")
 
-    def _is_whole(self, entry: Entry) -> bool:
-        """Whether a compressed file's end and checksum are there.
+    # When reading failed
 
-        One without an end is read again only once it is still, not with each piece that its writer adds.
+    def note_error(self, tracked: TrackedFile, error: OSError | ValueError) -> None:
+        """Act on what reading a file raised: it is gone, unreadable or, with a ValueError, broken gzip data."""
+        if isinstance(error, FileNotFoundError):
+            self.note_problem(tracked, "gone", "")
+        elif isinstance(error, OSError):
+            self.note_problem(tracked, "unreadable", error.strerror or str(error))
+        else:
+            self.note_problem(tracked, "broken", "")
+
+    def note_problem(self, tracked: TrackedFile, problem: str, detail: str) -> None:
+        """Act on a problem that the kernel reported; the file is left alone until the next scan.
+
+        A compressed file that broke is first checked anew at once, as it may have changed since its check.
         """
-        if entry.whole:
+        if tracked.file.compressed and problem in ("broken", "short"):
+            # The reader also refuses a file that changed since its last range, though it was checked anew since.
+            if tracked.invalidate() and tracked.stat_now() == tracked.stat:
+                return
+            self.hold_changed(tracked, "it changed after it was checked")
+        elif problem == "unreadable":
+            self.hold_unreadable(tracked, detail)
+        tracked.failed_scan = self._inventory.scans
+        if problem in ("gone", "not_regular") and self._inventory.frozen:
+            self._inventory.remove(tracked.name)  # no scan will come that says so
+
+    # What opening a file shows
+
+    def _is_whole(self, tracked: TrackedFile) -> bool:
+        """Return whether a compressed file's end and checksum are there; if not, set the state that says why.
+
+        An incomplete one is read again only after its quiet period, and not with each piece that its writer adds.
+        """
+        if tracked.whole:
             return True
-        still = self.still(entry)
-        if entry.checked != entry.stat:
-            if entry.verdict == "incomplete" and not still:
+        quiet = self.is_quiet(tracked)
+        if tracked.checked != tracked.stat:
+            if tracked.verdict == "incomplete" and not quiet:
                 return False
-            entry.check()
-        if entry.verdict == "incomplete" and not still:
-            self._roster.set(entry, "waiting", "incomplete", UNDECIDED["incomplete"])
-        elif entry.verdict == "too_large":
-            self._hold_too_large(entry)
-        elif entry.verdict != "whole":
-            entry.verdict = "broken"  # what has no end and is still will get none
-            what = escape(entry.verdict_detail) or "it has no end"
-            self._roster.hold(
-                entry, "broken", f"its gzip data is broken ({what}): deliver it again"
+            tracked.check()
+        if tracked.verdict == "incomplete" and not quiet:
+            self._inventory.set(tracked, "waiting", "incomplete", UNDECIDED["incomplete"])
+        elif tracked.verdict == "too_large":
+            self._hold_too_large(tracked)
+        elif tracked.verdict != "whole":
+            tracked.verdict = "broken"  # without an end after the quiet period, it will get none
+            what = escape(tracked.verdict_detail) or "it has no end"
+            self._inventory.hold(
+                tracked, "broken", f"its gzip data is broken ({what}): deliver it again"
             )
-        return entry.verdict == "whole"
+        return tracked.verdict == "whole"
 
-    def _hold_too_large(self, entry: Entry) -> None:
-        self._roster.hold(entry, "too_large", "it holds more than 64 GiB: deliver it in parts")
+    def _hold_too_large(self, tracked: TrackedFile) -> None:
+        self._inventory.hold(tracked, "too_large", "it holds more than 64 GiB: deliver it in parts")
 
-    def _is_new(self, entry: Entry) -> bool:
-        """Whether a file of which nothing was taken is what its name says, and no duplicate as far as can be seen."""
-        file = entry.file
+    def _is_new(self, tracked: TrackedFile) -> bool:
+        """Return whether an unconsumed file is what its name says and, as far as can be known, no duplicate."""
+        file = tracked.file
         if not file.compressed:
-            if entry.size > CONTENT_BYTES_MAX:
-                self._hold_too_large(entry)
+            if tracked.size > CONTENT_BYTES_MAX:
+                self._hold_too_large(tracked)
                 return False
-            kind = entry.compression()
+            kind = tracked.compression()
             if kind:
                 way = (
                     f"name it DATA_{file.stamp}.csv.gz" if kind == "gzip" else "deliver it unpacked"
                 )
                 detail = f"its content is {kind}, but its name says plain text: {way}"
-                self._roster.hold(entry, "compressed", detail)
+                self._inventory.hold(tracked, "compressed", detail)
                 return False
-        if entry.end == 0:
+        if tracked.end == 0:
             return True
-        self._find_first_record(entry)
+        self._find_first_record(tracked)
         if file.first_record is None:
-            if self._has_end(entry):
+            if self._is_complete(tracked):
                 return True
             # Its rejects must not be counted as long as it may turn out to be a duplicate.
-            self._roster.set(entry, "waiting", "no_record", UNDECIDED["no_record"])
+            self._inventory.set(tracked, "waiting", "no_record", UNDECIDED["no_record"])
             return False
-        verdict, name = judge(self._content(entry), self._rivals(entry, file.first_record))
+        verdict, name = judge(self._content(tracked), self._rivals(tracked, file.first_record))
         if verdict == "wait":
-            self._roster.set(entry, "waiting", "suspect", f"it begins like {name}")
+            self._inventory.set(tracked, "waiting", "suspect", f"it begins like {name}")
         elif verdict == "same":
-            file.content_bytes, file.content_digest = entry.end, entry.whole_digest() or 0
-            self._roster.set(entry, "duplicate", "content", name)
+            file.content_bytes, file.content_digest = tracked.end, tracked.whole_digest() or 0
+            self._inventory.set(tracked, "duplicate", "content", name)
         return verdict == "clear"
 
-    def _find_first_record(self, entry: Entry) -> None:
-        entry.find_first_record(still=self._has_end(entry))
-        self._roster.first_records.put(entry.name, entry.file.first_record)
+    def _find_first_record(self, tracked: TrackedFile) -> None:
+        tracked.find_first_record(at_end=self._is_complete(tracked))
+        self._inventory.first_records.put(tracked.name, tracked.file.first_record)
 
-    def _rivals(self, entry: Entry, first_record: int) -> Iterator[Content]:
-        """What a new file is compared with: files with its first record, taken or ordered before it."""
-        names = self._roster.first_records.names(first_record)
+    def _rivals(self, tracked: TrackedFile, first_record: int) -> Iterator[Content]:
+        """Yield what a new file is compared with: files with its first record, consumed or ordered before it."""
+        names = self._inventory.first_records.names(first_record)
         for name in names:
-            other = self._roster.entry(name)
-            if other is None or other is entry:
+            other = self._inventory.get(name)
+            if other is None or other is tracked:
                 continue
-            if other.file.offset or (name < entry.name and other.state == "waiting"):
+            if other.file.offset or (name < tracked.name and other.state == "waiting"):
                 yield self._content(other)
-        for row in self._roster.known.find_first_record(first_record):
-            if row.name != entry.name and row.name not in names:
-                yield _taken(self._roster.away.get(row.name, row))
+        for row in self._inventory.known.find_first_record(first_record):
+            if row.name != tracked.name and row.name not in names:
+                yield _consumed_part(self._inventory.departed.get(row.name, row))
 
-    def _content(self, entry: Entry) -> Content:
-        file = entry.file
+    def _content(self, tracked: TrackedFile) -> Content:
+        file = tracked.file
         if file.offset and file.reason == "unreadable":
-            # The rest will be read some time: until then nobody can say what it is.
-            return Content(file.name, entry.end, self._has_end(entry), False, lambda: None)
+            # The rest will be read at some time: until then nobody can say what it is.
+            return Content(file.name, tracked.end, self._is_complete(tracked), False, lambda: None)
         if file.offset and file.state not in ("waiting", "reading"):
-            return _taken(file)  # done, or held in the middle: what was taken is what counts
-        taken = file.offset == entry.end
-        return Content(file.name, entry.end, self._has_end(entry), taken, entry.whole_digest)
+            return _consumed_part(
+                file
+            )  # done, or held in the middle: only what was consumed counts
+        consumed = file.offset == tracked.end
+        complete = self._is_complete(tracked)
+        return Content(file.name, tracked.end, complete, consumed, tracked.whole_digest)
 
-    def _has_end(self, entry: Entry) -> bool:
-        """Whether its size is its last one, as far as can be known: a whole compressed file has an end of its own."""
-        return entry.whole if entry.file.compressed else self.still(entry)
+    def _is_complete(self, tracked: TrackedFile) -> bool:
+        """Return whether the size counts as the last one: of a compressed file when it is whole, else after quiet."""
+        return tracked.whole if tracked.file.compressed else self.is_quiet(tracked)
 
     def _local_stamp(self, days: int) -> str:
-        """The stamp of the minute ``days`` from the roster's moment, on the data's clocks."""
+        """Return the stamp of the minute ``days`` after the inventory's moment, in the data's zone."""
         try:
-            now = datetime.fromtimestamp(self._roster.now, load_zone(self._timezone))
+            now = datetime.fromtimestamp(self._inventory.now, load_zone(self._timezone))
             moment = now + timedelta(days=days)
         except OverflowError:
             return "9" * 12
         return moment.strftime("%Y%m%d%H%M")
 
 
-def _taken(file: File) -> Content:
-    """What was taken of a file, as a content of its own."""
+def _consumed_part(file: File) -> Content:
+    """Return what was consumed of a file as a content of its own."""
     return Content(file.name, file.offset, True, True, lambda: file.digest)

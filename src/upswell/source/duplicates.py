@@ -1,8 +1,8 @@
-"""The same content under two names: when a new file is a duplicate, when it is not, and when that cannot be said yet.
+"""Duplicate detection: decides whether a new file repeats an earlier one, or that it is too early to tell.
 
-Owns the comparison of a new file with one that was taken or is ordered before it, and the index of first records that
-makes the candidates few. It opens nothing itself: a digest is computed when the sizes leave no other way. Files that
-differ in their first record are never compared.
+Owns the comparison of a new file with one that was consumed or is ordered before it, and the index of first records
+that keeps candidates few. It opens no file: a digest is asked for only when the sizes do not decide. Files that differ
+in their first record are never compared.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,30 +12,33 @@ Verdict = Literal["clear", "wait", "same"]
 
 
 class Content(NamedTuple):
-    """What is compared of a file: its uncompressed content, as far as it is known."""
+    """The uncompressed content of a file, as far as it is known."""
 
     name: str
     size: int
-    still: bool
-    """Whether the size is taken for its last one."""
-    taken: bool
-    """Whether all of it is taken."""
+    complete: bool
+    """The size counts as its last one."""
+    consumed: bool
+    """All of it is consumed."""
     digest: Callable[[], int | None]
-    """CRC-64/NVME of it all; None when that cannot be said now."""
+    """CRC-64/NVME of all of it; None when it cannot be computed now."""
 
 
 def compare(new: Content, old: Content) -> Verdict:
-    """Whether ``new``, whose first record is that of ``old``, is another content, the same, or not decided yet.
+    """Compare a new file with one that has the same first record.
 
-    It is another one as soon as it is longer than ``old``, which must be still for that; otherwise both must be still,
-    and size and digest decide. While the same content is not wholly taken from ``old`` the new file only waits: should
-    the old one vanish before, the new one takes its place.
+    They differ as soon as ``new`` is longer than ``old``, once that one is complete; otherwise both must be complete,
+    and size and digest decide. Until all of ``old`` is consumed an equal ``new`` only waits, so that it can take the
+    place of an ``old`` that vanishes.
+
+    Returns:
+        "clear": another content; "same": a duplicate; "wait": too early to tell.
     """
-    if not old.still:
+    if not old.complete:
         return "wait"
     if new.size > old.size:
         return "clear"
-    if not new.still:
+    if not new.complete:
         return "wait"
     if new.size < old.size:
         return "clear"
@@ -44,11 +47,11 @@ def compare(new: Content, old: Content) -> Verdict:
         return "wait"
     if digests[0] != digests[1]:
         return "clear"
-    return "same" if old.taken else "wait"
+    return "same" if old.consumed else "wait"
 
 
 def judge(new: Content, others: Iterable[Content]) -> tuple[Verdict, str]:
-    """The verdict on a new file from all it must be compared with, and the name of the one that decides it."""
+    """Compare a new file with all these; return the verdict, and the name of the file that decides it."""
     verdict, name = "clear", ""
     for old in others:
         found = compare(new, old)
@@ -60,14 +63,14 @@ def judge(new: Content, others: Iterable[Content]) -> tuple[Verdict, str]:
 
 
 class FirstRecords:
-    """Names by the CRC of their first record, of the files that are in memory."""
+    """An index of the tracked files by the CRC of their first record."""
 
     def __init__(self) -> None:
         self._names: dict[int, set[str]] = {}
         self._crcs: dict[str, int] = {}
 
     def put(self, name: str, crc: int | None) -> None:
-        """Note a file's first record; None when it has none."""
+        """Set the CRC of a file's first record; None when it has none."""
         if self._crcs.get(name) == crc:
             return
         self.drop(name)
@@ -76,7 +79,7 @@ class FirstRecords:
             self._names.setdefault(crc, set()).add(name)
 
     def drop(self, name: str) -> None:
-        """Forget a file."""
+        """Remove a file."""
         crc = self._crcs.pop(name, None)
         if crc is not None:
             names = self._names[crc]
@@ -85,5 +88,5 @@ class FirstRecords:
                 del self._names[crc]
 
     def names(self, crc: int) -> list[str]:
-        """The files with this first record, in arrival order."""
+        """Return the names of the files with this first record, in arrival order."""
         return sorted(self._names.get(crc, ()))

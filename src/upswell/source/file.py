@@ -1,6 +1,6 @@
-"""Where one name in DATA stands: the value that source and checkpoint share.
+"""The row of one name in DATA: the value that the source keeps up to date and the checkpoint stores.
 
-Owns its shape and the closed list of file states; does nothing. Positions count uncompressed bytes.
+Owns its fields and the closed list of file states; it does nothing. Positions count uncompressed bytes.
 """
 
 from dataclasses import dataclass, field, fields
@@ -13,55 +13,55 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(slots=True)
 class File:
-    """Where one name in DATA stands. Positions count uncompressed bytes."""
+    """The row of one name in DATA. Positions count uncompressed bytes."""
 
     name: str
     state: State
     stamp: str = ""
-    """yyyyMMddHHmm out of the name; empty when ignored."""
+    """yyyyMMddHHmm of the name; empty when ignored."""
     reason: str = ""
-    """A slug that says why it is in this state (held, ignored, skipped, waiting), or empty."""
+    """A slug: why it is held, ignored, skipped or waiting; otherwise empty."""
     detail: str = ""
     """The reason in words with the next step, or the name of the file that a duplicate repeats."""
     inode: int = 0
     size: int = 0
-    """Bytes on disk at the last look."""
+    """Bytes on disk at the last scan."""
     mtime_ns: int = 0
     offset: int = 0
-    """Bytes [0, offset) are taken: committed, each line once."""
+    """Bytes [0, offset) are consumed: committed, each line once."""
     newlines: int = 0
     """Line ends before the offset."""
     digest: int = 0
     """CRC-64/NVME of the bytes before the offset; of the whole content for a duplicate."""
     tail: int = 0
-    """0: a line starts at the offset; 1: an unterminated line was taken up to it; 2: that one ended in a lone CR."""
+    """0: a line starts at the offset; 1: an unterminated line was consumed up to it; 2: it ended in a lone CR."""
     content_bytes: int = 0
-    """Of a compressed file that was checked whole, or of a duplicate: its uncompressed size. Otherwise 0."""
+    """Uncompressed size of a compressed file that was checked whole, or of a duplicate; otherwise 0."""
     content_digest: int = 0
-    """CRC-64/NVME that belongs to content_bytes."""
+    """CRC-64/NVME of those content_bytes."""
     first_record: int | None = None
     """CRC-64/NVME of the first line that is a record; None while there is none."""
     late: bool = False
     """Its first range followed a range with a higher stamp."""
     rejects_kept_bytes: int = 0
-    """Used up of what may be kept of its rejects: all of it once one did not fit."""
+    """Used of the bytes of rejects that may be kept of it: all of them once one did not fit."""
     lines: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
-    """Lines taken, by outcome (those above zero)."""
+    """Lines consumed, by outcome (those above zero)."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Rejected lines, by reason (those above zero)."""
     repeats: int = 0
-    """How often it was delivered again under its name with the same content."""
+    """Number of times it was delivered again under its name with the same content."""
 
     def copy(self) -> "File":
-        """A file that stands where this one does, and stays there."""
+        """Return a copy that shares nothing with this row."""
         copied = File(*_VALUES_OF(self))
         copied.outcomes, copied.reasons = dict(self.outcomes), dict(self.reasons)
         return copied
 
     @property
     def compressed(self) -> bool:
-        """Whether the name says that the content is gzip."""
+        """True when the name says that the content is gzip."""
         return self.name.endswith(".gz")
 
 

@@ -1,27 +1,25 @@
-"""Which files are in DATA: every name of the last look, its row, and the rows that the checkpoint does not have yet.
+"""The inventory of DATA: every name that the last scan showed, its row, and which rows the checkpoint may not have.
 
-Owns what a look changes (names that appear, change, leave, or are no DATA files) and the bookkeeping of states. It
-opens no file and decides nothing about content. In memory a settled file is its stat alone, so that a directory of a
-hundred thousand taken files costs little; a row leaves memory only once the checkpoint is seen to have it.
+Owns the states of files and what follows when one appears, changes or leaves; ``directory_scan`` says which do. It
+opens no file, stats none and decides nothing about content. In memory a settled file is its stat alone, so that a
+directory of a hundred thousand consumed files costs little; a row leaves memory only once the checkpoint is seen to
+have it.
 """
 
 import os
-import stat
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from upswell.source.duplicates import FirstRecords
 from upswell.source.file import STATES, File, State
-from upswell.source.listing import Stat, look_at, read_name, scan
-from upswell.source.tracked_file import NEVER, Entry, Settled
+from upswell.source.listing import Stat, read_name
+from upswell.source.tracked_file import NEVER, SettledFile, TrackedFile
 
-RETRY_S = 60.0  # how often a file held for its stamp or a read error is looked at again
-STEP_FILES = 500  # names between two steps of a look: a few milliseconds
-FORGET_FILES_MAX = 1000  # rows compared with the checkpoint in one look, so that a look stays short
+RETRY_S = 60.0  # how often a file held for its stamp or a read error is tried again
+SAVED_FILES_MAX = 1000  # rows compared with the checkpoint after one scan, so that this stays short
 
 RETRIED = frozenset(("ahead", "unreadable"))
 """Reasons of held files that the clock or an administrator may cure without touching the file."""
@@ -36,180 +34,111 @@ _IGNORED = {
 }
 
 
-@dataclass(slots=True)
-class _Found:
-    """What a scan has found so far."""
-
-    moved: dict[str, Stat] = field(default_factory=dict)
-    """Names that are new or whose stat differs."""
-    odd: dict[str, str] = field(default_factory=dict)
-    """Names that are no DATA files, with the reason."""
-
-
 class KnownFiles(Protocol):
-    """What is asked of the checkpoint."""
+    """What the inventory asks of the checkpoint."""
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
-        """The rows of these names; unknown ones are absent."""
+        """Return the rows of these names; unknown ones are absent."""
 
     def files_in(self, state: State) -> Iterator[File]:
-        """The rows in this state."""
+        """Yield the rows in this state."""
 
     def find_first_record(self, crc: int) -> list[File]:
-        """The rows of files of which something was taken and whose first record has this CRC."""
+        """Return the rows of files of which something was consumed and whose first record has this CRC."""
 
     def newest_stamp(self) -> str:
-        """The newest stamp of the log; "" before the first commit."""
+        """Return the newest stamp of the log; "" before the first commit."""
 
 
-class Roster:
-    """The files of one directory, as of the last look."""
+class Inventory:
+    """The files of one directory, as of the last scan."""
 
     def __init__(self, data: Path, known: KnownFiles, now: float) -> None:
         self.known = known
         self.now = now
-        """The moment that all is judged by, in seconds since the epoch: that of the last look."""
-        self.looks = 0
-        """Looks begun."""
+        """The moment by which all is judged, in seconds since the epoch: that of the last scan."""
+        self.scans = 0
+        """Scans begun."""
+        self.frozen = False
+        """True in a run ``--once``, in which no scan follows its one listing."""
         self.held: dict[str, File] = {}
-        """Files in DATA that need somebody's hand."""
-        self.active: dict[str, Entry] = {}
+        """Files in DATA that are held."""
+        self.active: dict[str, TrackedFile] = {}
         """Files that need something: a decision, to be read, to become done, or a retry."""
-        self.away: dict[str, File] = {}
+        self.departed: dict[str, File] = {}
         """Rows of files that left DATA, while the checkpoint may lack them."""
         self.first_records = FirstRecords()
-        """Of the files that have an entry."""
-        self._data = os.fsencode(data)
-        self._seen: dict[str, Entry | Settled] = {}
+        """Of the files that are tracked."""
+        self.seen: dict[str, TrackedFile | SettledFile] = {}
+        """Every DATA file that is there."""
+        self.data = os.fsencode(data)
         self._order: list[str] | None = None
-        self._settling: dict[str, Entry] = {}
+        self._settling: dict[str, TrackedFile] = {}
         """Settled files whose rows the checkpoint may lack."""
         self._ignored: dict[str, File] = {}
-        self._untaken_left: set[str] = set()
+        self._left_unconsumed: set[str] = set()
         self._gone = 0
-        self._missed = False
-        self._dirty: dict[str, File] = {}
+        self._changed: dict[str, File] = {}
 
-    def look(self, now: float) -> None:
-        """Scan the directory once and take in what appeared, changed or left.
+    # What is there
 
-        Raises:
-            InputMissing: DATA cannot be listed; nothing has changed then, and a later look may go on.
-        """
-        self.looks += 1
-        found = _Found()
-        for name, seen in scan(self._data):
-            self._compare(found, name, seen)
-        self._set_now(now)
-        self._take_out()
-        self._take_in(found.moved)
-        self._ignore(found.odd)
-        self._finish_look()
+    def path_of(self, name: str) -> bytes:
+        """Return the path of a name in DATA."""
+        return self.data + b"/" + os.fsencode(name)
 
-    def look_in_steps(self, clock: Callable[[], float]) -> Iterator[None]:
-        """As ``look``, but between two steps of some names ``glance`` and all that follows a look may be called.
-
-        So a new file need not wait for the end of a long scan. What the scan finds is looked at once more at its end:
-        what was done meanwhile may be newer than what it saw.
-        """
-        self.looks += 1
-        found = _Found()
-        for at, (name, seen) in enumerate(scan(self._data), 1):
-            self._compare(found, name, seen)
-            if at % STEP_FILES == 0:
-                yield
-        self._take_out()
-        self.glance(found.moved, clock())
-        self._ignore({name: why for name, why in found.odd.items() if name not in self._seen})
-        self._finish_look()
-
-    def glance(self, names: Iterable[str], now: float) -> None:
-        """Look at these names and at the active files alone, each by its own stat.
-
-        It sees no names that are no DATA files: they are left to the next look.
-        """
-        self._set_now(now)
-        moved: dict[str, Stat] = {}
-        for name in sorted({*names, *self.active}):
-            seen = self._seen.get(name)
-            if seen is None and read_name(name)[1]:
-                continue
-            try:
-                found = look_at(self._path(name))
-            except OSError:
-                continue  # it is not known to be gone, nor to have changed
-            if found is None:
-                if seen is not None:
-                    self._leave(name, seen)
-            elif seen is None or (seen.size, seen.mtime_ns, seen.inode) != found:
-                moved[name] = found
-        self._take_in(moved)
-        self._forget()
-
-    def _compare(self, found: "_Found", name: str, shown: os.stat_result) -> None:
-        """Take note of a name that a scan shows."""
-        seen = self._seen.get(name)
-        regular = stat.S_ISREG(shown.st_mode)
-        if seen is not None and regular:
-            seen.look = self.looks
-            if (
-                seen.mtime_ns == shown.st_mtime_ns
-                and seen.size == shown.st_size
-                and seen.inode == shown.st_ino
-            ):
-                return
-        reason = "" if seen is not None else read_name(name)[1]
-        if reason or not regular:
-            found.odd[name] = reason or "not_regular"
-        else:
-            found.moved[name] = Stat(shown.st_size, shown.st_mtime_ns, shown.st_ino)
-
-    def _set_now(self, now: float) -> None:
-        self.now = now
-        for entry in self.active.values():
-            # A clock that was set back must not make a file wait until it has caught up.
-            entry.since = min(entry.since, now)
-            if entry.retry_at > now + RETRY_S:
-                entry.retry_at = NEVER
-
-    def _finish_look(self) -> None:
-        if not self._missed:
-            self._miss()
-        self._forget()
-
-    def in_order(self, after: str = "") -> Iterator[Entry]:
-        """The active files after this name in arrival order, which is that of names. They may be settled meanwhile."""
+    def in_order(self, after: str = "") -> Iterator[TrackedFile]:
+        """Yield the active files after this name in arrival order, that of names, without those settled meanwhile."""
         if self._order is None:
             self._order = sorted(self.active)
         for name in self._order[bisect_right(self._order, after) :]:
-            entry = self.active.get(name)
-            if entry is not None:
-                yield entry
+            tracked = self.active.get(name)
+            if tracked is not None:
+                yield tracked
 
-    def entry(self, name: str) -> Entry | None:
-        """The entry of a file; None when it has none because it is settled, or left."""
-        seen = self._seen.get(name)
-        return seen if isinstance(seen, Entry) else None
+    def get(self, name: str) -> TrackedFile | None:
+        """Return a tracked file; None when it is settled, or not there."""
+        seen = self.seen.get(name)
+        return seen if isinstance(seen, TrackedFile) else None
 
     def newest(self) -> str:
-        """The name with the highest stamp, of files that are not ignored, held, skipped or duplicates; "" when none."""
+        """Return the name with the highest stamp, of files not ignored, held, skipped or duplicates; "" when none."""
         return max(
-            (name for name, seen in self._seen.items() if seen.state not in _NOT_NEWER), default=""
+            (name for name, seen in self.seen.items() if seen.state not in _NOT_NEWER), default=""
         )
 
     def counts_as_newer(self, name: str) -> bool:
-        """Whether a file is there and not ignored, held, skipped or a duplicate."""
-        return name in self._seen and self._seen[name].state not in _NOT_NEWER
+        """Return whether a file is there and not ignored, held, skipped or a duplicate."""
+        return name in self.seen and self.seen[name].state not in _NOT_NEWER
 
-    def set(self, entry: Entry, state: State, reason: str = "", detail: str = "") -> None:
+    def finished(self, unchanged_s: float) -> Iterator[tuple[str, Stat]]:
+        """Yield the files that need nothing, have saved rows and are unchanged for so long, each with its stat."""
+        before_ns = int((self.now - unchanged_s) * 1e9)
+        for name, seen in self.seen.items():
+            if (
+                seen.state in FINISHED
+                and seen.mtime_ns <= before_ns
+                and name not in self.active
+                and name not in self._changed
+            ):
+                yield name, Stat(seen.size, seen.mtime_ns, seen.inode)
+
+    def counts(self) -> dict[State, int]:
+        """Count the files of the last scan by state, every state; `gone` counts those that went since the start."""
+        counts = Counter(seen.state for seen in self.seen.values())
+        counts.update(ignored=len(self._ignored), gone=self._gone)
+        return {state: counts[state] for state in STATES}
+
+    # States
+
+    def set(self, tracked: TrackedFile, state: State, reason: str = "", detail: str = "") -> None:
         """Put a file into a state; it stays active unless the state says that nothing is left to do."""
-        file = entry.file
+        file = tracked.file
         if (file.state, file.reason, file.detail) != (state, reason, detail):
             file.state, file.reason, file.detail = state, reason, detail
-            self.mark(file)
+            self.mark_changed(file)
         self._note_held(file)
         if state in SETTLED:
-            self._settling[file.name] = entry
+            self._settling[file.name] = tracked
         if state in SETTLED or (state == "held" and reason not in RETRIED):
             self.active.pop(file.name, None)
 
@@ -219,169 +148,165 @@ class Roster:
         else:
             self.held.pop(file.name, None)
 
-    def hold(self, entry: Entry, reason: str, detail: str) -> None:
-        """Hold a file, until its stat changes or, for some reasons, for a minute."""
-        entry.retry_at = self.now + RETRY_S
-        self.set(entry, "held", reason, detail)
+    def hold(self, tracked: TrackedFile, reason: str, detail: str) -> None:
+        """Hold a file until its stat changes; for the reasons in RETRIED it is also tried again after RETRY_S."""
+        tracked.retry_at = self.now + RETRY_S
+        self.set(tracked, "held", reason, detail)
 
-    def lose(self, entry: Entry) -> None:
-        """Give up a file that is no longer there."""
-        self._leave(entry.name, entry)
+    # Rows for the checkpoint
 
-    def mark(self, file: File) -> None:
-        """Note that a row has changed."""
-        self._dirty[file.name] = file
+    def mark_changed(self, file: File) -> None:
+        """Have a row saved with the next commit."""
+        self._changed[file.name] = file
 
     def changed(self) -> list[File]:
-        """Copies of the rows that changed since this was last called."""
-        rows = [file.copy() for file in self._dirty.values()]
-        for name in self._dirty:
-            if entry := self.entry(name):
-                entry.recorded = True
-        self._dirty = {}
+        """Return copies of the rows that changed since the last call."""
+        rows = [file.copy() for file in self._changed.values()]
+        for name in self._changed:
+            if tracked := self.get(name):
+                tracked.recorded = True
+        self._changed = {}
         return rows
 
-    def untaken_left(self) -> list[str]:
-        """Names that left DATA since this was last called, with nothing taken: nothing needs to be known of them."""
-        left, self._untaken_left = list(self._untaken_left), set()
+    def left_unconsumed(self) -> list[str]:
+        """Return the names that left DATA since the last call with nothing consumed: their rows can go."""
+        left, self._left_unconsumed = list(self._left_unconsumed), set()
         return left
 
-    def finished(self, still_s: float) -> Iterator[tuple[str, Stat]]:
-        """Files that need nothing, have saved rows and are unchanged for so long, each with its stat."""
-        before_ns = int((self.now - still_s) * 1e9)
-        for name, seen in self._seen.items():
-            if (
-                seen.state in FINISHED
-                and seen.mtime_ns <= before_ns
-                and name not in self.active
-                and name not in self._dirty
-            ):
-                yield name, Stat(seen.size, seen.mtime_ns, seen.inode)
+    def drop_saved(self) -> None:
+        """Drop rows that the checkpoint has: of a settled file its stat is kept, of one that left DATA nothing.
 
-    def counts(self) -> dict[State, int]:
-        """Files of the last look by state, every state; `gone` counts those that went since the start."""
-        counts = Counter(seen.state for seen in self._seen.values())
-        counts.update(ignored=len(self._ignored), gone=self._gone)
-        return {state: counts[state] for state in STATES}
+        The rows are fetched and compared, so it does not matter when the engine saves those that ``changed`` returned.
+        """
+        names = [name for name in (*self._settling, *self.departed) if name not in self._changed]
+        names = names[:SAVED_FILES_MAX]
+        rows = self.known.files(names) if names else {}
+        for name in names:
+            tracked = self._settling.get(name)
+            mine = tracked.file if tracked else self.departed[name]
+            if name not in rows or _saved_part(rows[name]) != _saved_part(mine):
+                continue
+            if tracked:
+                del self._settling[name]
+                self.seen[name] = SettledFile(tracked.state, tracked.stat, tracked.last_scan)
+                self.first_records.drop(name)
+            else:
+                del self.departed[name]
 
-    def _take_in(self, moved: dict[str, Stat]) -> None:
-        """Names that are new or whose stat changed; the rows of those without an entry are fetched in one go."""
-        rows = self.known.files([name for name in moved if self.entry(name) is None])
-        for name, found in moved.items():
-            entry = self.entry(name)
-            if entry is None:
-                row = self.away.pop(name, None) or rows.get(name)
-                if row is not None and self._needs_nothing(row, found):
-                    self._seen[name] = Settled(row.state, found, self.looks)
+    # What a scan found
+
+    def set_now(self, now: float) -> None:
+        """Set the moment by which all is judged."""
+        self.now = now
+        for tracked in self.active.values():
+            # A clock that was set back must not make a file wait until it has caught up.
+            tracked.unchanged_since = min(tracked.unchanged_since, now)
+            if tracked.retry_at > now + RETRY_S:
+                tracked.retry_at = NEVER
+
+    def add(self, found: dict[str, Stat]) -> None:
+        """Add names that are new, and update those whose stat changed; rows not in memory are fetched in one go."""
+        rows = self.known.files([name for name in found if self.get(name) is None])
+        for name, stat in found.items():
+            tracked = self.get(name)
+            if tracked is None:
+                row = self.departed.pop(name, None) or rows.get(name)
+                if row is not None and self._needs_nothing(row, stat):
+                    self.seen[name] = SettledFile(row.state, stat, self.scans)
                     continue
-                entry = self._enter(name, row, found)
-            changed = entry.stat != found
+                tracked = self._track(name, row, stat)
+            changed = tracked.stat != stat
             if changed:
-                entry.see(found, self.now)
-                self.mark(entry.file)
-            if entry.state == "skipped":
-                self._settling[name] = entry
-            elif changed or entry.state != "held" or entry.file.reason in RETRIED:
-                self._activate(entry)
+                tracked.update(stat, self.now)
+                self.mark_changed(tracked.file)
+            if tracked.state == "skipped":
+                self._settling[name] = tracked
+            elif changed or tracked.state != "held" or tracked.file.reason in RETRIED:
+                self._activate(tracked)
 
-    def _needs_nothing(self, row: File, found: Stat) -> bool:
-        same = (row.size, row.mtime_ns, row.inode) == found
-        return same and row.state in SETTLED and row.name not in self._dirty
+    def _needs_nothing(self, row: File, stat: Stat) -> bool:
+        same = (row.size, row.mtime_ns, row.inode) == stat
+        return same and row.state in SETTLED and row.name not in self._changed
 
-    def _enter(self, name: str, row: File | None, found: Stat) -> Entry:
-        """Remember a file that is new to this process, or of which ``Settled`` keeps too little."""
+    def _track(self, name: str, row: File | None, stat: Stat) -> TrackedFile:
+        """Track a file that is new to this process, or of which ``SettledFile`` keeps too little."""
         file = row or File(
-            name, "waiting", size=found.size, mtime_ns=found.mtime_ns, inode=found.inode
+            name, "waiting", size=stat.size, mtime_ns=stat.mtime_ns, inode=stat.inode
         )
         file.stamp = read_name(name)[0]
         if file.state in ("ignored", "gone"):
             file.state, file.reason, file.detail = state_of(file), "", ""
-            self.mark(file)
-        # What happened while nobody looked is not known, so the taken part is compared before it is relied on.
-        entry = Entry(
+            self.mark_changed(file)
+        # Nobody knows what happened while no run watched, so the consumed part is compared before it is relied on.
+        tracked = TrackedFile(
             file,
-            self._path(name),
+            self.path_of(name),
             file.size,
             file.mtime_ns,
             file.inode,
-            look=self.looks,
-            since=self.now,
+            last_scan=self.scans,
+            unchanged_since=self.now,
             recorded=row is not None,
             unverified=file.offset > 0,
         )
         if row is None:
-            self.mark(file)
-        self._seen[name] = entry
-        self._untaken_left.discard(name)
+            self.mark_changed(file)
+        self.seen[name] = tracked
+        self._left_unconsumed.discard(name)
         self._note_held(file)
         self.first_records.put(name, file.first_record)
-        return entry
+        return tracked
 
-    def _activate(self, entry: Entry) -> None:
-        if entry.name not in self.active:
-            self.active[entry.name] = entry
+    def _activate(self, tracked: TrackedFile) -> None:
+        if tracked.name not in self.active:
+            self.active[tracked.name] = tracked
             self._order = None
-        self._settling.pop(entry.name, None)
+        self._settling.pop(tracked.name, None)
 
-    def _take_out(self) -> None:
-        """Names that this look did not show."""
-        for name in [name for name, seen in self._seen.items() if seen.look != self.looks]:
-            seen = self._seen[name]
-            try:
-                # A scan may miss a name while another file is renamed to it, so that alone proves nothing.
-                there = look_at(self._path(name)) is not None
-            except OSError:
-                there = True  # or at least not known to be gone
-            if there:
-                seen.look = self.looks
-            else:
-                self._leave(name, seen)
-
-    def _leave(self, name: str, seen: Entry | Settled) -> None:
-        """A file left DATA: a settled one is forgotten, another is gone, one that was never recorded never was."""
-        del self._seen[name]
+    def remove(self, name: str) -> None:
+        """Remove a file that left DATA: a settled one keeps its state, a partly consumed one is gone."""
+        seen = self.seen.pop(name)
         self.held.pop(name, None)
-        if isinstance(seen, Settled):
+        if isinstance(seen, SettledFile):
             return
         self.active.pop(name, None)
         self._settling.pop(name, None)
         self.first_records.drop(name)
         if seen.state in SETTLED:
-            self.away[name] = seen.file
+            self.departed[name] = seen.file
         elif seen.file.offset:
-            self._lose(seen.file)
+            self._set_gone(seen.file)
         else:
-            self._dirty.pop(name, None)
-            self._untaken_left.add(name)
+            self._changed.pop(name, None)
+            self._left_unconsumed.add(name)
 
-    def _lose(self, file: File) -> None:
+    def _set_gone(self, file: File) -> None:
         file.state, file.reason = "gone", "deleted"
         file.detail = f"deleted when {file.offset:,} bytes of it were taken"
         self._gone += 1
-        self.away[file.name] = file
-        self.mark(file)
+        self.departed[file.name] = file
+        self.mark_changed(file)
 
-    def _miss(self) -> None:
-        """After the first look: files that were not finished, and left while nobody looked."""
-        self._missed = True
+    def remove_unfinished(self) -> None:
+        """Remove files that the last run left unfinished and that left DATA since. Call it after the first scan."""
         for state in UNFINISHED:
             for file in list(self.known.files_in(state)):
-                if file.name in self._seen:
+                if file.name in self.seen:
                     continue
                 if file.offset:
-                    self._lose(file)
+                    self._set_gone(file)
                 else:
-                    self._untaken_left.add(file.name)
+                    self._left_unconsumed.add(file.name)
 
-    def _ignore(self, odd: dict[str, str]) -> None:
-        """Names that are no DATA files, remembered while they are there. No row of a file that was read is lost."""
-        if self.looks == 1:
+    def set_ignored(self, found: dict[str, str]) -> None:
+        """Replace the ignored names by these, each with its reason. No row of a file that was read is lost."""
+        if self.scans == 1:
             self._ignored = {file.name: file for file in self.known.files_in("ignored")}
         before, self._ignored = self._ignored, {}
-        self._untaken_left.update(name for name in before if name not in odd)
-        self._untaken_left.difference_update(odd)
+        self._left_unconsumed.update(name for name in before if name not in found)
+        self._left_unconsumed.difference_update(found)
         fresh = []
-        for name, reason in odd.items():
+        for name, reason in found.items():
             file = before.get(name)
             if file is None or file.reason != reason:
                 file = File(name, "ignored", reason=reason, detail=_IGNORED[reason])
@@ -389,39 +314,16 @@ class Roster:
             self._ignored[name] = file
         rows = self.known.files([file.name for file in fresh]) if fresh else {}
         for file in fresh:
-            row = self.away.get(file.name) or rows.get(file.name)
+            row = self.departed.get(file.name) or rows.get(file.name)
             if row is None or (row.state == "ignored" and row.reason != file.reason):
-                self.mark(file)
-
-    def _forget(self) -> None:
-        """Let go of rows that the checkpoint has: of settled files the stat stays, of those that left nothing.
-
-        The rows are fetched and compared, so it does not matter when the engine saves what ``changed`` gave it.
-        """
-        names = [name for name in (*self._settling, *self.away) if name not in self._dirty]
-        names = names[:FORGET_FILES_MAX]
-        rows = self.known.files(names) if names else {}
-        for name in names:
-            entry = self._settling.get(name)
-            mine = entry.file if entry else self.away[name]
-            if name not in rows or _place(rows[name]) != _place(mine):
-                continue
-            if entry:
-                del self._settling[name]
-                self._seen[name] = Settled(entry.state, entry.stat, entry.look)
-                self.first_records.drop(name)
-            else:
-                del self.away[name]
-
-    def _path(self, name: str) -> bytes:
-        return self._data + b"/" + os.fsencode(name)
+                self.mark_changed(file)
 
 
 def state_of(file: File) -> State:
-    """The state of a file that is neither finished nor kept from being read."""
+    """Return the state of a file that is neither finished nor kept from being read."""
     return "reading" if file.offset else "waiting"
 
 
-def _place(file: File) -> tuple[object, ...]:
-    """What of a row must be saved before it may be forgotten."""
+def _saved_part(file: File) -> tuple[object, ...]:
+    """Return what of a row must be in the checkpoint before it may be dropped."""
     return file.state, file.offset, file.digest, file.size, file.mtime_ns, file.inode

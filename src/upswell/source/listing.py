@@ -1,7 +1,7 @@
-"""What a look at the DATA directory shows: the names in it and their stats.
+"""The DATA directory as the file system shows it: the names in it, their stats, and the bytes of a regular file.
 
-Owns the grammar of a DATA file's name and the directory scan. It opens no file, follows no link and remembers nothing;
-a scan costs one stat for each name, whatever the files hold.
+Owns the grammar of a DATA file's name. It remembers nothing and follows no link: a listing costs one stat a name,
+whatever the files hold, and only a regular file is ever opened.
 """
 
 import os
@@ -27,7 +27,10 @@ class Stat(NamedTuple):
 
 
 def read_name(name: str) -> tuple[str, str]:
-    """(stamp, "") of a DATA file's name, or ("", why it is ignored): ``name``; ``stamp`` when that is no real date."""
+    """Return (stamp, "") for the name of a DATA file, or ("", reason) when it is ignored.
+
+    The reason is ``name`` for any other name, ``stamp`` for one whose date or time does not exist.
+    """
     match = _NAME.fullmatch(name)
     if match is None:
         return "", "name"
@@ -39,25 +42,25 @@ def read_name(name: str) -> tuple[str, str]:
 
 
 def archived_in(archive: Path, name: str) -> Path:
-    """Where the archive keeps a DATA file: in a directory of its stamp's day."""
+    """Return the path of a DATA file in the archive, which has one directory for each day of the stamps."""
     return archive / read_name(name)[0][:8] / name
 
 
-def twin_of(name: str) -> str:
-    """The name that a DATA file has once somebody has packed or unpacked it."""
+def counterpart_of(name: str) -> str:
+    """Return the name that a DATA file has after somebody compressed it, or decompressed it."""
     return name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
 
 
 def show_name(name: str) -> str:
-    """A name in DATA as messages show it: that of a DATA file whole, any other without what could be an msisdn."""
+    """Return a name in DATA for a message: that of a DATA file whole, any other with possible msisdns masked."""
     return escape(name) if _NAME.fullmatch(name) else mask_digits(name)
 
 
-def scan(data: bytes) -> Iterator[tuple[str, os.stat_result]]:
-    """Every name directly in the directory with its stat, in no order; links are not followed.
+def list_directory(data: bytes) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each name directly in the directory with its stat, in no order and without following links.
 
-    A name is as the system gives it (bytes that are no UTF-8 as surrogates): escape it before it reaches a message.
-    One that goes between the listing and its stat, or whose stat fails, is left out.
+    A name is as the system gives it (bytes that are not UTF-8 as surrogates): escape it before it reaches a message.
+    A name that goes between the listing and its stat, or whose stat fails, is left out.
 
     Raises:
         InputMissing: the directory is gone or cannot be read. Nothing is known of its files then.
@@ -77,12 +80,12 @@ def scan(data: bytes) -> Iterator[tuple[str, os.stat_result]]:
     except OSError as error:
         raise InputMissing(
             f"DATA cannot be listed: {error.strerror}",
-            "check that the directory is there and readable",
+            "check that the directory exists and can be read",
         ) from error
 
 
-def look_at(path: bytes) -> Stat | None:
-    """The stat of one regular file; None when there is none of that name. OSError when that cannot be known."""
+def stat_regular(path: bytes) -> Stat | None:
+    """Return the stat of a regular file, None when the path is not one. Raises OSError when that cannot be known."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -90,3 +93,14 @@ def look_at(path: bytes) -> Stat | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def read_at(path: bytes, position: int, length: int) -> bytes:
+    """Read up to ``length`` bytes of a regular file. Raises OSError for a link or any other kind of file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError("not a regular file")
+        return os.pread(fd, length, position)
+    finally:
+        os.close(fd)

@@ -1,59 +1,61 @@
 """The one listing of a run ``--once``: the wait for what it left undecided, and what is left at the end.
 
-Owns when that wait is over and which warnings the run ends with. It takes nothing and opens nothing by itself: whether
-something is undecided it asks of ``plan``, as the source would. No look follows the listing, so that its sizes hold.
+Owns when that wait is over and with which warnings the run ends. It consumes nothing and opens nothing itself: it asks
+``plan`` whether a file is undecided, as the planner would. No scan follows the listing, so that its sizes hold.
 """
 
 from collections.abc import Callable
 
 from upswell.source.admission import UNDECIDED, Admission
-from upswell.source.inventory import Roster
-from upswell.source.tracked_file import Entry
+from upswell.source.inventory import Inventory
+from upswell.source.tracked_file import TrackedFile
 
 
 class OneListing:
-    """The files of the roster's last look, for a run that takes just these."""
+    """The files of the inventory's last scan, for a run that consumes just these."""
 
     def __init__(
         self,
-        roster: Roster,
+        inventory: Inventory,
         admission: Admission,
-        plan: Callable[[Entry], object],
+        plan: Callable[[TrackedFile], object],
         settle_s: float,
     ) -> None:
-        """``plan`` decides a file's state by what can be known at the roster's moment."""
-        self._roster = roster
+        """``plan`` decides a file's state by what can be known at the inventory's moment."""
+        self._inventory = inventory
         self._admission = admission
         self._plan = plan
-        self._began = roster.now
-        self._ends = roster.now + settle_s
-        entries = list(roster.in_order())
-        self._restless = [entry for entry in entries if not admission.still(entry)]
-        # Only a file that is not still can leave anything undecided, itself or one that looks like it.
-        self._undecided = entries if self._restless else []
+        self._began = inventory.now
+        self._ends = inventory.now + settle_s
+        files = list(inventory.in_order())
+        self._restless = [tracked for tracked in files if not admission.is_quiet(tracked)]
+        # Only a file in its quiet period can leave anything undecided, itself or one that looks like it.
+        self._undecided = files if self._restless else []
 
     def undecided(self, now: float) -> bool:
-        """Whether waiting could still decide something; false ``settle_s`` after the listing at the latest."""
+        """Return whether waiting could still decide something; False ``settle_s`` after the listing at the latest."""
         if not self._undecided:
             return False
-        self._roster.now = now
-        for entry in self._restless:
-            self._look_again(entry)
+        self._inventory.now = now
+        for tracked in self._restless:
+            self._stat_again(tracked)
         if self._began <= now < self._ends:
-            self._undecided = [entry for entry in self._undecided if self._is_undecided(entry)]
+            self._undecided = [each for each in self._undecided if self._is_undecided(each)]
             return bool(self._undecided)
-        for entry in self._restless:
-            if entry.checked != entry.stat:
-                entry.verdict = ""  # a compressed file that changed meanwhile is checked once more
+        for tracked in self._restless:
+            if tracked.checked != tracked.stat:
+                tracked.verdict = (
+                    ""  # a compressed file that changed meanwhile is checked once more
+                )
         self._undecided = []
         return False
 
     def finish(self) -> list[str]:
-        """Make done what has nothing left to take; what was left, in sentences."""
+        """Make files done that have nothing left to consume; return what was left, in sentences."""
         warnings = []
-        for entry in list(self._roster.in_order()):
-            file = entry.file
-            left = entry.end - file.offset
+        for tracked in list(self._inventory.in_order()):
+            file = tracked.file
+            left = tracked.end - file.offset
             if file.state == "held":
                 continue
             if file.reason in UNDECIDED:
@@ -62,37 +64,38 @@ class OneListing:
                 warnings.append(
                     f"{left:,} bytes of {file.name} were left for the next run: it is being written"
                 )
-            elif self._is_confirmed(entry):
-                self._roster.set(entry, "done")
+            elif self._is_confirmed(tracked):
+                self._inventory.set(tracked, "done")
         return warnings
 
-    def _is_confirmed(self, entry: Entry) -> bool:
-        """Whether the taken part is what it was; a file that cannot be read any more is held."""
+    def _is_confirmed(self, tracked: TrackedFile) -> bool:
+        """Return whether the consumed part is unchanged; hold a file that cannot be read any more."""
         try:
-            return not entry.unverified or self._admission.is_unchanged(entry)
+            return not tracked.unverified or self._admission.is_unchanged(tracked)
         except (OSError, ValueError) as error:
-            self._admission.hold_unreadable(entry, str(error))
+            self._admission.hold_unreadable(tracked, str(error))
             return False
 
-    def _look_again(self, entry: Entry) -> None:
-        """Note whether a file that was not still has changed since the listing."""
-        found = entry.stat_now()
-        if found == entry.stat or entry.shifted:
+    def _stat_again(self, tracked: TrackedFile) -> None:
+        """Note whether a file in its quiet period has changed since the listing."""
+        found = tracked.stat_now()
+        if found == tracked.stat or tracked.changed_after_listing:
             return
-        if found is not None and entry.file.compressed:
-            entry.see(found, self._roster.now)  # incomplete then, it may be whole now
-            self._roster.mark(entry.file)
+        if found is not None and tracked.file.compressed:
+            tracked.update(found, self._inventory.now)  # incomplete then, it may be whole now
+            self._inventory.mark_changed(tracked.file)
         else:
-            entry.shifted = True
+            tracked.changed_after_listing = True
 
-    def _is_undecided(self, entry: Entry) -> bool:
-        self._plan(entry)
-        file = entry.file
-        if file.state not in ("waiting", "reading") or entry.shifted:
+    def _is_undecided(self, tracked: TrackedFile) -> bool:
+        self._plan(tracked)
+        file = tracked.file
+        if file.state not in ("waiting", "reading") or tracked.changed_after_listing:
             return False
         if file.reason in UNDECIDED:
             return True
         try:
-            return not file.compressed and not self._admission.still(entry) and entry.has_tail()
+            quiet = self._admission.is_quiet(tracked)
+            return not file.compressed and not quiet and tracked.has_tail()
         except OSError:
             return False

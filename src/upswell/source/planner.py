@@ -1,15 +1,16 @@
-"""Which ranges of which DATA files are next, and where every file stands.
+"""The planner: which ranges of which DATA files are consumed next, and how far each file has been consumed.
 
-Owns the order in which files are read, how far each has been and when one is done (docs/semantics.md, "Files").
-``roster`` knows which files are there, ``entry`` what is in them, ``admission`` whether one may be read. It applies
-nothing and writes nothing. A crash loses nothing: all of it is made again from the checkpoint's rows and a look.
+Owns the order of files and their positions (docs/semantics.md, "Files"). ``directory_scan`` finds what is there,
+``inventory`` keeps it, ``admission`` says whether a file may be read and ``completion`` when it is done. The planner
+applies nothing and writes nothing. A crash loses nothing: all of it is made again from the checkpoint's rows and a
+scan.
 
-Invariants: no byte is offered again once ``advance`` has heard that it was taken; ranges come by stamp, then by name in
-bytes; nothing of a file is offered before it is known to be whole (when compressed), no duplicate and, where something
-of it was taken before, unchanged.
+Invariants: no byte is offered again once ``advance`` has been told that it was consumed; ranges come by stamp, then by
+name in bytes; nothing of a file is offered before it is known to be whole (when compressed), no duplicate and, where
+something of it was consumed before, unchanged.
 
-A turn of the engine is a look or a glance and then, while there is something: ``ready``, the kernel, ``advance`` and a
-commit of the rows that ``changed`` gives.
+A turn of the engine is a scan or a rescan and then, while there is something: ``ready``, the kernel, ``advance`` and a
+commit of the rows that ``changed`` returns.
 """
 
 import time
@@ -22,11 +23,13 @@ from upswell import kernel
 from upswell.errors import UpswellError
 from upswell.kernel import Range, Scanned
 from upswell.source.admission import Admission
+from upswell.source.completion import Completion
+from upswell.source.directory_scan import DirectoryScan
 from upswell.source.file import File, State
-from upswell.source.inventory import KnownFiles, Roster, state_of
-from upswell.source.listing import Stat, read_name
+from upswell.source.inventory import Inventory, KnownFiles, state_of
+from upswell.source.listing import Stat
 from upswell.source.once import OneListing
-from upswell.source.tracked_file import NEVER, Entry
+from upswell.source.tracked_file import NEVER, TrackedFile
 from upswell.zones import Zones, open_days
 
 RANGES_MAX = (
@@ -41,7 +44,7 @@ PLAN_S = 1.0  # how long ready() goes on opening files once it has something to 
 
 
 class Backlog(NamedTuple):
-    """What is there and not taken yet."""
+    """What is in DATA and not consumed yet."""
 
     files: int
     bytes: int
@@ -65,173 +68,178 @@ class Source:
         clock: Callable[[], float] = time.time,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Remember where to look; no file is looked at yet.
+        """Set up; nothing is scanned yet.
 
         Args:
             data: the directory of DATA files.
-            known: the rows of files seen before; asked inside ``look``, ``ready`` and ``verify_taken`` only.
-            settle_s: how long a file must stay unchanged to be still.
+            known: the rows of files seen before; asked inside ``scan``, ``ready`` and ``verify_consumed`` only.
+            settle_s: the quiet period: how long a file must stay unchanged before its last line counts as written.
             keep_days: how many days are open at once.
             zones: of the data and the rules.
             max_stamp_ahead_days: how far ahead of the clock a stamp may be.
             since: a stamp, or "now" for the present minute in the data's zone: older files are skipped.
             rejects_max_bytes_per_file: how much of a file's rejects is kept, in bytes as they are written.
             clock: seconds since the epoch.
-            stopping: asked between two files: once it is true, ``ready`` and ``verify_taken`` end early.
+            stopping: asked between two files: once it is true, ``ready`` and ``verify_consumed`` end early.
         """
         self._clock = clock
-        self._roster = Roster(data, known, clock())
+        self._inventory = Inventory(data, known, clock())
+        self._directory = DirectoryScan(self._inventory)
         self._admission = Admission(
-            self._roster,
+            self._inventory,
             settle_s=settle_s,
             ahead_days=max_stamp_ahead_days,
             since=since or "",
             timezone=zones.data,
         )
+        self._completion = Completion(self._inventory, self._admission, known.newest_stamp())
         self._settle_s = settle_s
         self._keep_days = keep_days
         self._zones = zones
         self._rejects_max_bytes = rejects_max_bytes_per_file
         self._stopping = stopping
-        self._log_newest = known.newest_stamp()
-        self._taken = 0
-        """Ranges that the last batch took."""
-        self._newest = ""
-        """The name with the highest stamp in the last look, of those that are not held, skipped or duplicates."""
+        self._last_ranges = 0
+        """Number of ranges in the last batch."""
         self._once: OneListing | None = None
-        self._passed = ""
-        """Of a run ``--once``: the files up to this name are taken to their ends, and need no look before its own."""
+        self._done_to = ""
+        """Of a run ``--once``: the files up to this name are consumed to their ends, and are not planned again."""
 
-    # Which files are there
+    # What is in DATA
 
-    def look(self, now: float | None = None) -> None:
-        """Scan the directory once and take in what appeared, changed or left. Opens no file.
+    def scan(self, now: float | None = None) -> None:
+        """Scan the directory once for names that appeared, changed or left. Opens no file.
 
-        Not between ``ready`` and ``advance``.
+        Do not call it between ``ready`` and ``advance``.
 
         Raises:
-            InputMissing: DATA cannot be listed; nothing has changed then, and a later look may go on.
+            InputMissing: DATA cannot be listed; nothing has changed then, and a later scan may go on.
         """
-        self._roster.look(self._clock() if now is None else now)
+        self._directory.scan(self._clock() if now is None else now)
         self._judge_names()
 
-    def look_in_steps(self) -> Iterator[None]:
-        """As ``look``, but between two steps a turn of ``glance``, ``ready`` and ``advance`` may be taken.
+    def scan_in_steps(self) -> Iterator[None]:
+        """Scan in steps; between two of them a turn of ``rescan``, ``ready`` and ``advance`` may be taken.
 
         Raises:
-            InputMissing: DATA cannot be listed; what was glanced at stays.
+            InputMissing: DATA cannot be listed; what was rescanned stays.
         """
-        yield from self._roster.look_in_steps(self._clock)
+        yield from self._directory.scan_in_steps(self._clock)
         self._judge_names()
 
     def _judge_names(self) -> None:
-        """After a look: what the names alone decide."""
         self._admission.judge_stamps()
-        self._newest = self._roster.newest()
+        self._completion.note_scan()
 
-    def glance(self, names: Collection[str]) -> None:
-        """Look at these names, and at the files that are not settled, alone. Not before the first ``look``.
+    def rescan(self, names: Collection[str]) -> None:
+        """Stat only these names and files still being tracked. Call it after the first scan.
 
-        What a look would find of them this finds, too, except names that are no DATA files.
+        It finds of them what a scan would find, except names that are not DATA files.
         """
-        self._roster.glance(names, self._clock())
+        self._directory.rescan(names, self._clock())
         self._admission.judge_stamps()
-        newer = (name for name in names if self._roster.counts_as_newer(name))
-        self._newest = max((self._newest, *newer))
+        self._completion.note_rescan(names)
+
+    @property
+    def scans(self) -> int:
+        """Scans begun."""
+        return self._inventory.scans
 
     def changed(self) -> list[File]:
-        """Copies of the rows that changed since this was last called, for the next commit (or ``save_files``).
+        """Return copies of the rows that changed since the last call, for the next commit (or ``save_files``).
 
         Call it after ``advance`` and before the next one, so that a row is saved with the batch that moved its offset.
         """
-        return self._roster.changed()
+        return self._inventory.changed()
 
     def held(self) -> list[File]:
-        """The held files that are in DATA."""
-        return list(self._roster.held.values())
+        """Return the held files that are in DATA."""
+        return list(self._inventory.held.values())
 
-    def untaken_left(self) -> list[str]:
-        """Names that left DATA since this was last called, with nothing taken: their rows can go."""
-        return self._roster.untaken_left()
+    def left_unconsumed(self) -> list[str]:
+        """Return the names that left DATA since the last call with nothing consumed: their rows can go."""
+        return self._inventory.left_unconsumed()
 
-    @property
-    def looks(self) -> int:
-        """Looks begun."""
-        return self._roster.looks
+    def finished(self, unchanged_s: float, left: Mapping[str, Stat]) -> list[tuple[str, Stat]]:
+        """Return up to FINISHED_MAX fully consumed files that are unchanged for so long, in arrival order.
 
-    def finished(self, still_s: float, left: Mapping[str, Stat]) -> list[tuple[str, Stat]]:
-        """Files of which nothing is left to take, unchanged for so long: FINISHED_MAX of them, in arrival order.
-
-        Those that look as they do in ``left`` are left out.
-
-        Ask between two batches, after ``changed`` was saved: what is known of them is in the checkpoint then.
+        Files whose stat equals that in ``left`` are left out. Call it between two batches, after the rows of
+        ``changed`` were saved, so that the checkpoint has all that is known of these files.
         """
-        found = (each for each in self._roster.finished(still_s) if left.get(each[0]) != each[1])
+        found = (
+            each for each in self._inventory.finished(unchanged_s) if left.get(each[0]) != each[1]
+        )
         return sorted(islice(found, FINISHED_MAX))
 
     def counts(self) -> dict[State, int]:
-        """Files of the last look by state, every state; `gone` counts those that went since the start."""
-        return self._roster.counts()
+        """Count the files of the last scan by state, every state; `gone` counts those that went since the start."""
+        return self._inventory.counts()
 
     def backlog(self) -> Backlog:
-        """What the last look showed and that is not taken yet, held files left out."""
+        """Return what the last scan showed and is not consumed yet, without held files."""
         lengths = [
-            (entry.end or entry.size) - entry.file.offset
-            for entry in self._roster.active.values()
-            if entry.state in ("waiting", "reading")
+            (tracked.end or tracked.size) - tracked.file.offset
+            for tracked in self._inventory.active.values()
+            if tracked.state in ("waiting", "reading")
         ]
         left = [length for length in lengths if length > 0]
         return Backlog(len(left), sum(left))
 
     def oldest_at_s(self) -> float:
-        """When the oldest file of the backlog was last changed, in seconds since the epoch; 0: there is none."""
+        """Return the oldest mtime of a file in the backlog, in seconds since the epoch; 0 when the backlog is empty."""
         changed_ns = [
-            entry.mtime_ns
-            for entry in self._roster.active.values()
-            if entry.state in ("waiting", "reading")
-            and (entry.end or entry.size) > entry.file.offset
+            tracked.mtime_ns
+            for tracked in self._inventory.active.values()
+            if tracked.state in ("waiting", "reading")
+            and (tracked.end or tracked.size) > tracked.file.offset
         ]
         return min(changed_ns, default=0) / 1e9
 
-    def verify_taken(self) -> list[File]:
-        """At a start: compare what was taken of each file with what is there now; those that are held for it.
+    def verify_consumed(self) -> list[File]:
+        """At a start, compare the consumed part of each file with what is there now; return those held for it.
 
-        Done files that look as they did (size, mtime, inode) are trusted; all others that something was taken of are
-        read up to their offset. Looks first when nobody has.
+        Done files with the same size, mtime and inode are trusted; all others of which something was consumed are read
+        up to their offset. Scans first when nothing was scanned yet.
         """
-        if not self._roster.looks:
-            self.look()
+        if not self._inventory.scans:
+            self.scan()
         held = []
-        for entry in self._in_order():
-            if entry.unverified:
-                self._plan(entry)
-                if entry.state == "held":
-                    held.append(entry.file)
+        for tracked in self._in_order():
+            if tracked.unverified:
+                self._plan(tracked)
+                if tracked.state == "held":
+                    held.append(tracked.file)
         return held
 
-    # What may be taken
+    # What may be consumed
 
-    def ready(self, *, opened: bool = False) -> list[Range]:
-        """The ranges that may be taken now, in arrival order, bounded in number and bytes; empty when there is none.
+    def ready(self, *, without_opening: bool = False) -> list[Range]:
+        """Return the ranges that may be consumed now, in arrival order; empty when there is none.
 
-        Opens the files that content decides about, each once for a stat. May be called again without a look: what was
-        taken is offered no more, the rest again. A file that grew since the look is offered up to the size seen then.
+        Their number and bytes are bounded. Opens the files whose content decides, each once for a stat. May be called
+        again without a scan: what was consumed is offered no more, the rest again. A file that grew since the scan is
+        offered up to the size seen then.
 
-        With ``opened`` it opens nothing, which may take long: it ends before the first file that has to be opened. It
-        offers about twice what the last batch took, as the rest of many files would only be judged again the next time.
+        With ``without_opening`` it opens nothing, since that may take long: it ends before the first file that would
+        have to be opened. It offers about twice the last batch: the rest of many files would be judged again later.
         """
-        most = min(RANGES_MAX, max(RANGES_AHEAD, 2 * self._taken)) if opened else RANGES_MAX
+        most = RANGES_MAX
+        if without_opening:
+            most = min(RANGES_MAX, max(RANGES_AHEAD, 2 * self._last_ranges))
         ranges: list[Range] = []
         planned_bytes = 0
         began = time.monotonic()
-        leads = self._once is not None
-        for entry in self._in_order(self._passed):
-            if opened and entry.must_be_opened:
+        consumed_so_far = self._once is not None
+        for tracked in self._in_order(self._done_to):
+            if without_opening and tracked.must_be_opened:
                 break
-            planned = self._plan(entry)
-            leads = leads and entry.state == "reading" and entry.file.offset == entry.end
-            if leads:
-                self._passed = entry.name
+            planned = self._plan(tracked)
+            consumed_so_far = (
+                consumed_so_far
+                and tracked.state == "reading"
+                and tracked.file.offset == tracked.end
+            )
+            if consumed_so_far:
+                self._done_to = tracked.name
             if planned is None:
                 continue
             ranges.append(planned)
@@ -241,40 +249,41 @@ class Source:
                 break
         return ranges
 
-    def _in_order(self, after: str = "") -> Iterator[Entry]:
-        for entry in self._roster.in_order(after):
+    def _in_order(self, after: str = "") -> Iterator[TrackedFile]:
+        for tracked in self._inventory.in_order(after):
             if self._stopping():
                 return
-            yield entry
+            yield tracked
 
-    def _plan(self, entry: Entry) -> Range | None:
-        """Decide a file's state by all that can be known now; its next range, if one may be taken."""
-        if entry.retry_at > self._roster.now or entry.failed_look == self._roster.looks:
+    def _plan(self, tracked: TrackedFile) -> Range | None:
+        """Decide a file's state by all that can be known now; return its next range, if one may be consumed."""
+        waits = tracked.retry_at > self._inventory.now
+        if waits or tracked.failed_scan == self._inventory.scans:
             return None
         try:
-            return self._next_range(entry) if self._admission.admits(entry) else None
+            return self._next_range(tracked) if self._admission.admits(tracked) else None
         except (OSError, ValueError) as error:
-            self._note_error(entry, error)
+            self._admission.note_error(tracked, error)
         return None
 
-    def _next_range(self, entry: Entry) -> Range | None:
-        """What follows the taken part, when it is worth reading. A file with nothing left may become done."""
-        file = entry.file
-        if file.offset == entry.end:
-            self._finish(entry)
+    def _next_range(self, tracked: TrackedFile) -> Range | None:
+        """Return what follows the consumed part, if it is worth reading. A file with nothing left may become done."""
+        file = tracked.file
+        if file.offset == tracked.end:
+            self._completion.finish(tracked)
             return None
-        self._roster.set(entry, state_of(file))
-        final = self._is_final(entry)
-        if entry.exhausted is not None and entry.exhausted >= (entry.end, final):
+        self._inventory.set(tracked, state_of(file))
+        final = self._completion.consumes_last_line(tracked)
+        if tracked.exhausted is not None and tracked.exhausted >= (tracked.end, final):
             return None
-        newest = max(self._log_newest, file.stamp)
+        newest = max(self._completion.log_newest, file.stamp)
         days = open_days(file.stamp, newest, self._keep_days, self._zones)
         return Range(
             name=file.name,
-            path=entry.path,
+            path=tracked.path,
             compressed=file.compressed,
             start=file.offset,
-            end=entry.end,
+            end=tracked.end,
             final=final,
             tail=file.tail,
             newlines=file.newlines,
@@ -286,136 +295,74 @@ class Source:
             newest_stamp=newest,
         )
 
-    def _is_final(self, entry: Entry) -> bool:
-        """Whether an unterminated last line is to be taken, too."""
-        if entry.file.compressed:
-            # It was checked to have an end; only a member that is being added just now could go on with its last line.
-            return self._once is not None or self._admission.still(entry)
-        still = self._admission.still(entry)
-        return still and (self._once is not None or self._has_newer(entry.file))
-
-    def _finish(self, entry: Entry) -> None:
-        """All that is there was taken: the file is done when nobody writes to it and a newer one exists."""
-        file = entry.file
-        if entry.rewritten and not entry.unverified:
-            entry.rewritten = False
-            file.repeats += 1
-            self._roster.mark(file)
-        over = not self._once and self._admission.still(entry) and self._has_newer(file)
-        if file.state != "done" and not over:
-            self._roster.set(entry, state_of(file))
-        elif not entry.unverified or self._admission.is_unchanged(entry):
-            self._roster.set(entry, "done")
-
-    def _has_newer(self, file: File) -> bool:
-        """Whether a file with a higher stamp is there and may be read, or was read and is there no more.
-
-        The newest file is opened for it before its turn, so that the answer does not depend on how far a run came.
-        """
-        while self._log_newest <= file.stamp < read_name(self._newest)[0]:
-            newest = self._roster.entry(self._newest)
-            if newest is not None and not newest.examined:
-                self._examine(newest)
-            if self._roster.counts_as_newer(self._newest):
-                return True
-            self._newest = self._roster.newest()
-        return self._log_newest > file.stamp
-
-    def _examine(self, entry: Entry) -> None:
-        try:
-            self._admission.admits(entry)
-        except (OSError, ValueError) as error:
-            self._note_error(entry, error)
-
-    # What was taken
+    # What was consumed
 
     def advance(self, pairs: Sequence[tuple[Range, Scanned]]) -> None:
-        """Take in what the kernel took of these ranges. The process must stop if the commit that follows fails.
+        """Move each file forward by what the kernel consumed. The process must stop if the commit that follows fails.
 
         Raises:
-            UpswellError: a range does not begin where its file stands; nothing of it may be committed.
+            UpswellError: a range does not begin at its file's offset; nothing of it may be committed.
         """
-        self._taken = len(pairs)
+        self._last_ranges = len(pairs)
         for planned, scanned in pairs:
-            entry = self._roster.entry(planned.name)
-            if entry is None or entry.file.offset != planned.start:
+            tracked = self._inventory.get(planned.name)
+            if tracked is None or tracked.file.offset != planned.start:
                 raise UpswellError(
                     f"{planned.name}: byte {planned.start} is not the next one to be taken"
                 )
             if scanned.end > planned.start:
-                _count(entry.file, planned, scanned)
-                self._log_newest = max(self._log_newest, planned.stamp)
-                self._roster.mark(entry.file)
-                self._roster.set(entry, "reading")
-                entry.rewritten = False  # it brought something new
+                _count(tracked.file, planned, scanned)
+                self._completion.log_newest = max(self._completion.log_newest, planned.stamp)
+                self._inventory.mark_changed(tracked.file)
+                self._inventory.set(tracked, "reading")
+                tracked.rewritten = False  # it brought something new
             if planned.start == 0:
-                entry.verified_at = self._roster.now
-            if scanned.problem is None and scanned.inode != entry.inode:
-                # It was replaced between the look and the read: the parts may not belong together.
-                entry.unverified, entry.verified_at = entry.file.offset > 0, NEVER
-            entry.exhausted = (planned.end, planned.final) if scanned.complete else None
-            self._settle(entry, scanned)
+                tracked.verified_at = self._inventory.now
+            if scanned.problem is None and scanned.inode != tracked.inode:
+                # It was replaced between the scan and the read: the parts may not belong together.
+                tracked.unverified, tracked.verified_at = tracked.file.offset > 0, NEVER
+            tracked.exhausted = (planned.end, planned.final) if scanned.complete else None
+            self._note_result(tracked, scanned)
 
-    def _settle(self, entry: Entry, scanned: Scanned) -> None:
-        file = entry.file
+    def _note_result(self, tracked: TrackedFile, scanned: Scanned) -> None:
+        file = tracked.file
         if scanned.problem is not None:
-            self._note_problem(entry, scanned.problem, scanned.problem_detail)
-        elif file.compressed and file.offset == entry.end and file.digest != file.content_digest:
-            self._note_problem(entry, "broken", "")
-
-    def _note_error(self, entry: Entry, error: OSError | ValueError) -> None:
-        """What reading a file raised: gone, unreadable or, of compressed data only, broken."""
-        if isinstance(error, FileNotFoundError):
-            self._note_problem(entry, "gone", "")
-        elif isinstance(error, OSError):
-            self._note_problem(entry, "unreadable", error.strerror or str(error))
-        else:
-            self._note_problem(entry, "broken", "")
-
-    def _note_problem(self, entry: Entry, problem: str, detail: str) -> None:
-        """Reading failed. The file is left alone until the next look, unless checking it again may help at once."""
-        if entry.file.compressed and problem in ("broken", "short"):
-            # The reader also refuses a file that changed since its last range, though it was checked anew since.
-            if entry.doubt() and entry.stat_now() == entry.stat:
-                return
-            self._admission.hold_changed(entry, "it changed after it was checked")
-        elif problem == "unreadable":
-            self._admission.hold_unreadable(entry, detail)
-        entry.failed_look = self._roster.looks
-        if problem in ("gone", "not_regular") and self._once:
-            self._roster.lose(entry)  # no look will come that says so
+            self._admission.note_problem(tracked, scanned.problem, scanned.problem_detail)
+        elif file.compressed and file.offset == tracked.end and file.digest != file.content_digest:
+            self._admission.note_problem(tracked, "broken", "")
 
     # A run --once
 
     def freeze(self, now: float | None = None) -> None:
-        """Take the one listing of a run ``--once``: only what it shows, up to the sizes it shows, will be taken.
+        """Make the one listing of a run ``--once``: only what it shows, up to the sizes it shows, is consumed.
 
-        No look may follow. Then call ``undecided`` until it is false, ``ready`` until it is empty, ``finish_once``.
+        No scan may follow. Then call ``undecided`` until it is false, ``ready`` until it is empty, ``finish_once``.
         """
-        self.look(now)
-        self._once = OneListing(self._roster, self._admission, self._plan, self._settle_s)
+        self.scan(now)
+        self._inventory.frozen = True
+        self._once = OneListing(self._inventory, self._admission, self._plan, self._settle_s)
 
     def undecided(self) -> bool:
-        """Whether waiting could still decide something: unfinished lines, suspects, incomplete compressed files.
+        """Return whether waiting could still decide an unfinished line, a suspect or an incomplete compressed file.
 
         True for at most ``settle_s`` from the listing, all files together; the caller sleeps between two calls.
         """
         return self._once is not None and self._once.undecided(self._clock())
 
     def finish_once(self) -> list[str]:
-        """At the end of a run ``--once``: files with nothing left to take become done; what was left, in sentences."""
+        """End a run ``--once``: make files done that have nothing left, and return what was left, in sentences."""
         return self._once.finish() if self._once else []
 
 
 def _count(file: File, planned: Range, scanned: Scanned) -> None:
-    """Move a file's row forward by what was taken."""
+    """Move a file's row forward by what was consumed of a range."""
     if planned.start == 0:
         file.late = planned.newest_stamp > planned.stamp
     file.offset = scanned.end
     file.newlines = scanned.newlines
     file.digest = scanned.digest
     file.tail = scanned.tail
-    # Once one did not fit, none of the file is kept any more: wherever its ranges are cut.
+    # Once one reject did not fit, no more of the file is kept, wherever its ranges are cut.
     kept_bytes = scanned.rejects_kept_bytes
     file.rejects_kept_bytes += planned.rejects_left_bytes if scanned.rejects_dropped else kept_bytes
     file.lines += scanned.lines

@@ -1,27 +1,25 @@
-"""One DATA file as this process knows it: its row, how it looked last, and what opening it has shown.
+"""One DATA file as this process knows it: its row, its last stat, and what its content has shown.
 
-Owns the questions that only the content answers: is it plain text, which is its first record, is its gzip whole, is the
-part that was taken unchanged, what is the digest of it all. Each is asked at most once for each stat, so that a file
-that nobody touches is not read again. It decides no state; ``source`` does. A file is opened only when it is regular.
+Owns the questions that only the content answers: whether it is plain text, what its first record is, whether its gzip
+is whole, whether the consumed part is unchanged, and what the digest of all of it is. Each is answered at most once for
+a stat, so that a file that nobody touches is not read again. It decides no state: ``admission`` and ``completion`` do.
 """
 
-import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import Literal
 
 from upswell import kernel
 from upswell.source.file import File, State
-from upswell.source.listing import Stat, look_at
+from upswell.source.listing import Stat, read_at, stat_regular
 from upswell.zones import day_max_of
 
 CONTENT_BYTES_MAX = 64 << 30  # of a file, uncompressed: more is a bomb or a mistake
-REVERIFY_BYTES_MAX = 16 << 20  # reading so much again with every growth is not felt
-REVERIFY_S = 10.0  # a longer taken part is read again at most so often while it only grows
+REVERIFY_BYTES_MAX = 16 << 20  # small enough to be read again at every growth
+REVERIFY_S = 10.0  # how often a longer consumed part is read again while its file only grows
 NEVER = float("-inf")
 
-# The marks that compressed files begin with. Those of bzip2 are letters, so more of them must fit.
+# The magic bytes of compressed files. Those of bzip2 are letters, so more of them are compared.
 _MARKS = (
     ("gzip", re.compile(rb"\x1f\x8b")),
     ("zip", re.compile(rb"PK(\x03\x04|\x05\x06)")),
@@ -32,57 +30,57 @@ _MARKS = (
 _MARK_BYTES_MAX = 10
 
 
-class Settled:
-    """What is remembered of a file that needs nothing and whose row is in the checkpoint: enough to see a change."""
+class SettledFile:
+    """A file that needs nothing and whose row is in the checkpoint: its state, and its stat to notice a change by."""
 
-    __slots__ = ("inode", "look", "mtime_ns", "size", "state")
+    __slots__ = ("inode", "last_scan", "mtime_ns", "size", "state")
 
-    def __init__(self, state: State, seen: Stat, look: int) -> None:
+    def __init__(self, state: State, stat: Stat, last_scan: int) -> None:
         self.state = state
-        self.size, self.mtime_ns, self.inode = seen
-        self.look = look
+        self.size, self.mtime_ns, self.inode = stat
+        self.last_scan = last_scan
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
-    """One file of which more is remembered than its row: what is new in it, or not saved yet."""
+class TrackedFile:
+    """A file with something left to do: it has new bytes, awaits a decision, or its row is not saved yet."""
 
     file: File
     path: bytes
     size: int
     mtime_ns: int
     inode: int
-    look: int
-    """Number of the look that saw it last."""
-    since: float
-    """When a look first showed the present size and mtime."""
+    last_scan: int
+    """Number of the scan that saw it last."""
+    unchanged_since: float
+    """When a scan first showed the present size and mtime."""
     recorded: bool = False
-    """Whether the checkpoint has, or was given, a row of it."""
+    """The checkpoint has a row of it, or was given one."""
     unverified: bool = False
-    """Whether its stat changed since the taken part was last compared."""
+    """Its stat changed since the consumed part was last compared."""
     verified_at: float = NEVER
-    """When the taken part was last compared; NEVER when that must be done before anything is taken."""
+    """When the consumed part was last compared; NEVER when it must be compared before anything is consumed."""
     retry_at: float = NEVER
-    """Held for its stamp or a read error: when it is looked at again."""
+    """Of a file held for its stamp or a read error: when it is tried again."""
     examined: bool = False
-    """Whether it was opened and judged at least once."""
-    failed_look: int = 0
-    """The look after which reading it failed: it is left alone until the next one, or until its stat changes."""
+    """It was opened and judged at least once."""
+    failed_scan: int = 0
+    """The scan after which reading it failed: it is left alone until the next one, or until its stat changes."""
     rewritten: bool = False
-    """Whether it was written since it was done, and did not grow: it may have been delivered again."""
+    """It was written since it was done, and did not grow: it may have been delivered again."""
     exhausted: tuple[int, bool] | None = None
-    """(end, final) of the range in which nothing more can be taken; None when the next one is worth reading."""
-    shifted: bool = False
-    """Changed after the one listing of a run ``--once``: it cannot be still in this run."""
+    """(end, final) of a range from which nothing more can be consumed; None when the next one is worth reading."""
+    changed_after_listing: bool = False
+    """It changed after the one listing of a run ``--once``, so its quiet period cannot end in this run."""
     verdict: str = ""
-    """Of a compressed file's last check: whole, incomplete, broken or too_large."""
+    """Result of a compressed file's last check: whole, incomplete, broken or too_large."""
     verdict_detail: str = ""
     checked: Stat | None = None
-    """The stat that the verdict belongs to."""
+    """The stat for which the verdict holds."""
     _searched: Stat | None = None
     _marked: Stat | None = None
     _mark: str = ""
-    _doubted: Stat | None = None
+    _invalidated: Stat | None = None
     _whole: tuple[Stat, int] | None = None
 
     @property
@@ -97,71 +95,73 @@ class Entry:
 
     @property
     def stat(self) -> Stat:
-        """How it looked last."""
+        """The last stat."""
         return Stat(self.size, self.mtime_ns, self.inode)
 
     @property
     def end(self) -> int:
-        """Uncompressed bytes it holds, as far as it is known."""
+        """Uncompressed bytes in it; 0 for a compressed file until its check."""
         return self.file.content_bytes if self.file.compressed else self.size
 
-    def see(self, seen: Stat, now: float) -> None:
-        """Take in a stat that differs from the last one."""
+    def update(self, stat: Stat, now: float) -> None:
+        """Replace the stat by a different one, and drop what was known only of the old one."""
         file = self.file
-        grew = seen.inode == self.inode and seen.size > self.size
-        if (seen.size, seen.mtime_ns) != (self.size, self.mtime_ns):
-            self.since = now
-        written = seen.mtime_ns != self.mtime_ns
-        self.size, self.mtime_ns, self.inode = seen
-        file.size, file.mtime_ns, file.inode = seen
-        # What was known of the whole content belongs to the old stat; a restart must not believe it either.
+        grew = stat.inode == self.inode and stat.size > self.size
+        if (stat.size, stat.mtime_ns) != (self.size, self.mtime_ns):
+            self.unchanged_since = now
+        written = stat.mtime_ns != self.mtime_ns
+        self.size, self.mtime_ns, self.inode = stat
+        file.size, file.mtime_ns, file.inode = stat
+        # What was known of the whole content belongs to the old stat; a restart must not rely on it either.
         file.content_bytes = file.content_digest = 0
         self.retry_at = NEVER
-        self.failed_look = 0
+        self.failed_scan = 0
         self.exhausted = None
         if file.offset:
             self.unverified = True
             if not grew:
                 self.verified_at = NEVER
-            # The inode alone says nothing: some network file systems give a file another one at each mount. Nor does
-            # the size on disk of a compressed file. Before it is done a copy may only just be given its old time.
+            # Another inode alone means nothing, since some network file systems give a file another one at each mount;
+            # nor does the compressed size. Until a file is done, a new mtime may be that of a copy being finished.
             if file.state == "done" and written and (not grew or file.compressed):
                 self.rewritten = True
 
     def stat_now(self) -> Stat | None:
-        """How the file looks at this moment; None when it cannot be seen."""
+        """Stat the file now; None when it is gone, not a regular file, or cannot be seen."""
         try:
-            return look_at(self.path)
+            return stat_regular(self.path)
         except OSError:
             return None
 
-    def still(self, now: float, settle_s: float) -> bool:
-        """Whether size and mtime are unchanged since a look long enough ago, or the mtime is that old."""
-        if self.shifted:
+    def is_quiet(self, now: float, settle_s: float) -> bool:
+        """Return whether the quiet period is over: no change seen for ``settle_s``, or the mtime is that old."""
+        if self.changed_after_listing:
             return False
-        return now - self.since >= settle_s or now - self.mtime_ns / 1e9 >= settle_s
+        return now - self.unchanged_since >= settle_s or now - self.mtime_ns / 1e9 >= settle_s
 
     @property
     def must_be_opened(self) -> bool:
-        """Whether its content may have to be read before more of it is offered: as it looks now, or as a repeat."""
+        """True when content must be read before more is offered: its stat is new, or it may be a duplicate."""
         searched = self._searched == self.stat or (self.file.offset and self.file.first_record)
         whole = self.whole or not self.file.compressed
         examined = self.examined and searched and whole and not self.unverified
         return not examined or self.file.reason == "suspect"
 
     def verify_due(self, now: float) -> bool:
-        """Whether the taken part is to be compared before more is taken.
+        """Return whether the consumed part must be compared before more is consumed.
 
-        A file that only grows is read again from its start at every growth while its taken part is small, and every
-        REVERIFY_S when it is not; at a start, when the inode is another or the size did not grow, at once. Before a
-        file becomes done the source compares in any case.
+        While a file only grows, its consumed part is read again at every growth if it is small, and every REVERIFY_S
+        if it is not. At a start, and after a change of inode or one that is no growth, it is read at once. Before a
+        file becomes done it is compared in any case.
         """
         if not self.unverified:
             return False
         return self.file.offset <= REVERIFY_BYTES_MAX or now - self.verified_at >= REVERIFY_S
 
     def verify(self, now: float) -> Literal["", "shrank", "changed"]:
-        """Compare the taken part with its digest: why it does not fit, or "". A compressed file must be checked whole.
+        """Compare the consumed part with its digest; return what is wrong with it, or "".
+
+        A compressed file must have been checked whole before.
 
         Raises:
             OSError: it cannot be read. ValueError: its compressed data is broken.
@@ -181,7 +181,7 @@ class Entry:
         return ""
 
     def compression(self) -> str:
-        """Which compression a plainly named file's first bytes are the mark of, or "". OSError when unreadable."""
+        """Return the compression that the magic bytes of a plain file show, or "". Raises OSError when unreadable."""
         if self._marked != self.stat:
             head = read_at(self.path, 0, _MARK_BYTES_MAX)
             self._mark = next((kind for kind, mark in _MARKS if mark.match(head)), "")
@@ -190,23 +190,23 @@ class Entry:
 
     @property
     def whole(self) -> bool:
-        """Whether a compressed file, as it looks now, was checked and has its end."""
+        """True when a compressed file was checked with its present stat and has its end."""
         if self.checked is None and self.recorded and self.file.content_bytes:
-            self.checked, self.verdict = self.stat, "whole"  # the row says so: this is a restart
+            self.checked, self.verdict = self.stat, "whole"  # from the row, after a restart
         return self.checked == self.stat and self.verdict == "whole"
 
-    def doubt(self) -> bool:
-        """Have a compressed file checked and compared once more; False when that was done for this stat already."""
-        if self._doubted == self.stat:
+    def invalidate(self) -> bool:
+        """Have a compressed file checked and compared anew; return False when that was done for this stat already."""
+        if self._invalidated == self.stat:
             return False
-        self._doubted = self.stat
+        self._invalidated = self.stat
         self.checked, self.exhausted = None, None
         self.file.content_bytes = self.file.content_digest = 0
         self.unverified, self.verified_at = self.file.offset > 0, NEVER
         return True
 
     def check(self) -> None:
-        """Set the verdict on a compressed file, and what its content is when whole. OSError when unreadable."""
+        """Set the verdict on a compressed file and, when whole, its size and digest. Raises OSError when unreadable."""
         self.checked = self.stat
         self.verdict, size, crc, self.verdict_detail = kernel.check_gzip(
             self.path, CONTENT_BYTES_MAX
@@ -214,18 +214,18 @@ class Entry:
         if self.verdict == "whole":
             self.file.content_bytes, self.file.content_digest = size, crc
 
-    def find_first_record(self, *, still: bool) -> None:
-        """Look for the file's first record, unless it is known or cannot have appeared.
+    def find_first_record(self, *, at_end: bool) -> None:
+        """Search the first record, unless it is known or cannot have appeared.
 
-        While a file without one grows it is searched again whenever it has doubled, and once it is still: so all
-        searches together read a small multiple of it.
+        A growing file without one is searched again whenever it has doubled in size, and when it is ``at_end``, its
+        last size: so all searches together read a small multiple of it.
         """
         file = self.file
         last, now = self._searched, self.stat
         if last == now or (file.offset and file.first_record is not None):
             return
         grows = last is not None and last.inode == now.inode and last.size <= now.size
-        if file.first_record is None and grows and not still and last and now.size < 2 * last.size:
+        if file.first_record is None and grows and not at_end and last and now.size < 2 * last.size:
             return
         found = kernel.first_record(
             self.path, self.end, day_max_of(file.stamp), compressed=file.compressed
@@ -234,7 +234,7 @@ class Entry:
         self._searched = now
 
     def whole_digest(self) -> int | None:
-        """Digest of all its content now; None when it is shorter than it looked. Errors as ``verify``."""
+        """Return the digest of all its content; None when it is shorter than its stat. Raises as ``verify`` does."""
         file = self.file
         if file.compressed:
             return file.content_digest
@@ -247,16 +247,5 @@ class Entry:
         return self._whole[1]
 
     def has_tail(self) -> bool:
-        """Whether a plain file that has more than was taken ends in an unterminated line. OSError when unreadable."""
+        """Return whether unconsumed bytes of a plain file end in an unterminated line. Raises OSError: unreadable."""
         return self.size > self.file.offset and read_at(self.path, self.size - 1, 1) != b"\n"
-
-
-def read_at(path: bytes, position: int, length: int) -> bytes:
-    """Up to so many bytes of a regular file. OSError when it is none (a link is not followed), or unreadable."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError("it is no regular file")
-        return os.pread(fd, length, position)
-    finally:
-        os.close(fd)

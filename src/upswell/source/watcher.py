@@ -1,8 +1,8 @@
-"""Wakes the engine when something happens in DATA, and tells which names it happened to.
+"""The watcher: names in DATA for which the file system reported a change, and the event that wakes the engine.
 
-Owns the watcher's thread and the names that nobody has asked for yet. A name is only a hint: the directory scan is the
-truth, so a missed or a false one costs at most a poll. Where the system offers no watching (a network directory, no
-watches left) polling alone remains.
+Owns the watching thread and the names that nobody has fetched yet. A name is only a hint: the scan of the directory is
+the truth, so a missed or a false report costs at most one poll. Where the system cannot watch (a network file system,
+no watches left) only polling remains.
 """
 
 import threading
@@ -15,51 +15,51 @@ STEP_MS = 1
 STOP_CHECK_MS = 200
 
 
-class Wake:
-    """The names in DATA that something happened to since they were last taken. One thread tells, another takes."""
+class Watcher:
+    """The names reported since they were last fetched. One thread reports, another fetches."""
 
     def __init__(self) -> None:
-        self._told = threading.Event()
+        self._reported = threading.Event()
         self._lock = threading.Lock()
         self._names: set[str] = set()
 
-    def tell(self, names: Iterable[str]) -> None:
-        """Something happened to these names."""
+    def report(self, names: Iterable[str]) -> None:
+        """Add names that were created, changed or removed."""
         with self._lock:
             self._names.update(names)
-            self._told.set()
+            self._reported.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until there is a name, at most so long; whether there is one."""
-        return self._told.wait(timeout_s)
+        """Wait for a name, at most so long; return whether there is one."""
+        return self._reported.wait(timeout_s)
 
-    def take(self) -> set[str]:
-        """The names told of; they are forgotten then."""
+    def pop_names(self) -> set[str]:
+        """Return the names reported since the last call."""
         with self._lock:
             names, self._names = self._names, set()
-            self._told.clear()
+            self._reported.clear()
             return names
 
 
 @contextmanager
-def watch(data: Path, *, enabled: bool) -> Iterator[Wake]:
-    """Told whenever a name in ``data`` appears, grows or goes, until the block ends; never when not ``enabled``."""
-    wake = Wake()
+def watch(data: Path, *, enabled: bool) -> Iterator[Watcher]:
+    """Report names in ``data`` that are created, changed or removed while the block runs; none unless ``enabled``."""
+    watcher = Watcher()
     if not enabled:
-        yield wake
+        yield watcher
         return
     stop = threading.Event()
     thread = threading.Thread(
-        target=_watch, args=(data, wake, stop), name="upswell-wake", daemon=True
+        target=_watch, args=(data, watcher, stop), name="upswell-watcher", daemon=True
     )
     thread.start()
     try:
-        yield wake
+        yield watcher
     finally:
         stop.set()
 
 
-def _watch(data: Path, wake: Wake, stop: threading.Event) -> None:
+def _watch(data: Path, watcher: Watcher, stop: threading.Event) -> None:
     from watchfiles import watch as watch_files  # imported late: a run --once never needs it
 
     try:
@@ -74,7 +74,7 @@ def _watch(data: Path, wake: Wake, stop: threading.Event) -> None:
             recursive=False,
             ignore_permission_denied=True,
         ):
-            wake.tell(Path(path).name for _, path in changes)
+            watcher.report(Path(path).name for _, path in changes)
     except (OSError, RuntimeError):
-        # No watches left, or a file system without them: the poll goes on alone.
+        # The system has no watches left, or the file system none at all: polling goes on alone.
         return

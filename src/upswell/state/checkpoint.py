@@ -151,13 +151,13 @@ class Checkpoint(StateReader):
             self._applications = self.applications()
         return {name: self._applications[name] for name in names}
 
-    def save_files(self, files: Iterable[File], untaken_left: Iterable[str] = ()) -> None:
+    def save_files(self, files: Iterable[File], left_unconsumed: Iterable[str] = ()) -> None:
         """Save files whose state changed without a batch, and forget names that left, in a small transaction."""
         with self._transaction():
             self._db.executemany(
                 'DELETE FROM file WHERE name = ? AND "offset" = 0'
                 " AND state IN ('ignored', 'waiting', 'reading', 'held')",
-                [(encode_name(name),) for name in untaken_left],
+                [(encode_name(name),) for name in left_unconsumed],
             )
             self._put_files(files)
 

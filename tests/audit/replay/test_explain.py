@@ -29,7 +29,7 @@ from upswell.reference.application import directory_name
 from upswell.reference.loading import unpack_rules
 from upswell.reference.rules import parse_rules
 from upswell.semantics import Line, Taken
-from upswell.source.listing import Stat, look_at
+from upswell.source.listing import Stat, stat_regular
 from upswell.state.reader import StateReader
 
 
@@ -465,12 +465,12 @@ def test_a_copy_that_leaves_for_the_archive_meanwhile_is_told(
     there.parent.mkdir()
 
     def look_beside_a_run(path: bytes) -> Stat | None:
-        found = look_at(path)
+        found = stat_regular(path)
         if found and path == os.fsencode(copy):
             copy.rename(there)
         return found
 
-    monkeypatch.setattr("upswell.audit.replay.replay.look_at", look_beside_a_run)
+    monkeypatch.setattr("upswell.audit.replay.replay.stat_regular", look_beside_a_run)
     told = story(place, 0).not_taken
 
     assert there.exists()

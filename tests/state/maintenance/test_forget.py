@@ -27,7 +27,7 @@ from upswell.audit.replay.whatif import whatif
 from upswell.errors import ConfigError, Locked, StorageError, UsageError
 from upswell.kernel import Ledger, count_lines
 from upswell.reference.policy import SHARE_ALL
-from upswell.source.listing import scan
+from upswell.source.listing import list_directory
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
@@ -167,9 +167,9 @@ def test_the_search_leaves_the_state_to_others(
     def scan_beside_a_run(place_of_data: bytes):
         os.close(lock(state(place) / "lock", "the state"))
         held.append(place_of_data)
-        return scan(place_of_data)
+        return list_directory(place_of_data)
 
-    monkeypatch.setattr("upswell.state.maintenance.forget.scan", scan_beside_a_run)
+    monkeypatch.setattr("upswell.state.maintenance.forget.list_directory", scan_beside_a_run)
     forget(state(place), [WHO])
 
     assert [bytes(place.data)] == held

@@ -29,7 +29,7 @@ from upswell.kernel import Segment
 from upswell.privacy import show_format
 from upswell.reference.files import Contents, read_rules, read_segment
 from upswell.reference.rules import Ruleset
-from upswell.source.listing import read_name, scan, show_name
+from upswell.source.listing import list_directory, read_name, show_name
 from upswell.zones import load_zone, stamp_time
 
 _REJECTED_MANY_RATIO = 0.01
@@ -75,7 +75,7 @@ def _read(report: Report, path: Path, read: Callable[[Path], Contents]) -> Conte
 def _check_names(report: Report, settings: Settings) -> list[tuple[str, str]]:
     """Return (stamp, name) of the files that a run would read."""
     try:
-        seen = sorted(scan(os.fsencode(settings.data)))
+        seen = sorted(list_directory(os.fsencode(settings.data)))
     except InputMissing as error:
         report.add_error(settings.data, error)
         return []

@@ -15,7 +15,7 @@ from pathlib import Path
 from upswell.kernel import PATHS, Segment, parse_lines
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference.rules import Rule
-from upswell.source.tracked_file import read_at
+from upswell.source.listing import read_at
 from upswell.zones import Zones, day_max_of
 
 FILES_MAX = 5

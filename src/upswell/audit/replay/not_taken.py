@@ -13,7 +13,7 @@ from upswell.audit.replay.timeline import Untaken
 from upswell.config.settings import threads_default
 from upswell.privacy import escape
 from upswell.source.file import File, State
-from upswell.source.listing import read_name, scan, show_name
+from upswell.source.listing import list_directory, read_name, show_name
 from upswell.state.queries.archived import pending_archive
 from upswell.state.reader import StateReader
 from upswell.zones import day_last_of, day_open_of
@@ -54,7 +54,7 @@ def _files(reader: StateReader, past: Past, grown: Set[str]) -> Iterator[File]:
     known = reader.files(grown)
     known |= {file.name: file for state in _NOT_TAKEN for file in reader.files_in(state)}
     new = []
-    for name, found in scan(os.fsencode(past.data)):
+    for name, found in list_directory(os.fsencode(past.data)):
         file = past.files.get(name)
         if name in known or not read_name(name)[0]:
             continue

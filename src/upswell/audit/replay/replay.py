@@ -34,7 +34,7 @@ from upswell.reference.suppression import Forgetting
 from upswell.reference.versions import Versions
 from upswell.semantics import Measure
 from upswell.source.file import File
-from upswell.source.listing import archived_in, look_at, twin_of
+from upswell.source.listing import archived_in, counterpart_of, stat_regular
 from upswell.state.batch import LogRange
 from upswell.state.queries.notifications import notification_totals
 from upswell.state.reader import StateReader
@@ -89,7 +89,7 @@ class Past(NamedTuple):
         In DATA or in a directory of its day, which an archive has, or DATA when an archive was named as that. OSError
         when that cannot be known. ``taken``: whether what was taken of it is wanted, or what was not.
         """
-        twin = twin_of(name)
+        twin = counterpart_of(name)
         # A twin of which something was taken, too, is a file of its own.
         kept = (name,) if twin in self.files else (name, twin)
         paths = [self.data / each for each in kept]
@@ -98,7 +98,7 @@ class Past(NamedTuple):
             # What is held in DATA may be another file under the name of one that was archived.
             paths = paths[len(kept) :] + paths[: len(kept)]
         for path in paths:
-            if look_at(os.fsencode(path)) is not None:
+            if stat_regular(os.fsencode(path)) is not None:
                 return os.fsencode(path), path.suffix == ".gz"
         return None
 

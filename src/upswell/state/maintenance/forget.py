@@ -25,7 +25,7 @@ from upswell.privacy import escape
 from upswell.reference.files import read_segment
 from upswell.reference.keyed_hash import KEY_BYTES, keyed_hash
 from upswell.reference.segment import numbers, parse_msisdn
-from upswell.source.listing import read_name, scan, show_name
+from upswell.source.listing import list_directory, read_name, show_name
 from upswell.state.connection import connect, storage_errors
 from upswell.state.maintenance.erase import Erased, Eraser
 from upswell.state.maintenance.transfer import exported, half_of
@@ -170,7 +170,9 @@ class _Looking:
 
     def _through_files(self, where: str, place: Path) -> None:
         try:
-            every = sorted(name for name, found in scan(bytes(place)) if S_ISREG(found.st_mode))
+            every = sorted(
+                name for name, found in list_directory(bytes(place)) if S_ISREG(found.st_mode)
+            )
         except InputMissing as error:
             self._missed(str(place), error.message)
             return
