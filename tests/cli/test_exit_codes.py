@@ -37,7 +37,7 @@ def complaint(text: str) -> tuple[str, str]:
         (["a", "b", "c", "d", "--measure", "both"], "--measure"),
         (["generate", "everything", "p"], "everything"),
         (["generate", "data", "p", "--files", "x"], "--files"),
-        (["status"], "which run?"),
+        (["status"], "no run selected"),
     ],
 )
 def test_usage_is_2(upswell: Upswell, words: list[str], named: str) -> None:
@@ -172,7 +172,7 @@ def test_a_state_in_the_place_of_a_path_is_78_and_changes_nothing(
     found = json.loads(upswell("check", *paths, "--json", "--state", name, code=78).stdout)
 
     assert f"is {name.upper() if name != 'out' else 'OUTPUT'} itself" in message
-    assert "name a directory of its own" in step
+    assert "use a separate directory" in step
     assert message == found["findings"][0]["message"]
     assert before == sorted(tmp_path.rglob("*"))
     assert {0o755} == {(tmp_path / each).stat().st_mode & 0o777 for each in paths}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from upswell.config.parsers import PARSERS
-from upswell.config.settings import FIELDS, describe, resolve
+from upswell.config.settings import FIELDS, describe
+from upswell.config.sources import resolve
 from upswell.errors import ConfigError, UsageError
 
 PATHS = {"data": "d", "segment": "s", "rules": "r", "output": "o"}
@@ -135,7 +136,7 @@ def test_a_bad_value_is_named_with_its_source_and_what_to_write(name: str, text:
 def test_a_control_group_needs_a_share_and_a_key() -> None:
     """A share in percent without its key is refused; a key alone draws nobody."""
     key = {"control_key": "sixteen letters!"}
-    with pytest.raises(ConfigError, match=r"--control-share: .* needs a control_key"):
+    with pytest.raises(ConfigError, match=r"--control-share: .* requires control_key"):
         resolve(PATHS | {"control_share": "5"}, environ={})
 
     assert 525 == resolve(PATHS | {"control_share": "5.25"} | key, environ={}).policy.control_share

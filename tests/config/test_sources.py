@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from upswell.config.settings import FIELDS, Settings, gather, resolve, state_of
+from upswell.config.settings import FIELDS, Settings
+from upswell.config.sources import gather, resolve, state_dir_of
 from upswell.errors import ConfigError, InputMissing, UsageError
 
 PATHS = {"data": "d", "segment": "s", "rules": "r", "output": "o"}
@@ -144,22 +145,22 @@ def test_the_state_is_in_output_unless_it_is_named() -> None:
     """``state_dir`` follows --state, otherwise OUTPUT; without both there is no run to speak of."""
     assert Path("o/.upswell") == resolve(PATHS, environ={}).state_dir
     assert Path("st") == resolve(PATHS | {"state": "st"}, environ={}).state_dir
-    assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ={}))
+    assert Path("o/.upswell") == state_dir_of(gather({"output": "o"}, environ={}))
     with pytest.raises(UsageError):
-        state_of(gather({}, environ={}))
+        state_dir_of(gather({}, environ={}))
 
 
 def test_an_output_given_as_a_flag_beats_a_state_of_a_weaker_source(tmp_path: Path) -> None:
     """``--output`` names the run, whatever a variable or upswell.toml says of another one's state."""
     environ = {"UPSWELL_STATE": "/var/lib/a"}
 
-    assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ=environ))
+    assert Path("o/.upswell") == state_dir_of(gather({"output": "o"}, environ=environ))
     write(tmp_path / "upswell.toml", 'state = "/var/lib/b"\noutput = "elsewhere"\n')
-    assert Path("o/.upswell") == state_of(gather({"output": "o"}, environ={}))
-    assert Path("st") == state_of(gather({"output": "o", "state": "st"}, environ=environ))
-    assert Path("/var/lib/a") == state_of(gather({}, environ=environ))
-    assert Path("/var/lib/a") == state_of(gather({}, environ=environ | {"UPSWELL_OUTPUT": "o"}))
-    assert Path("/var/lib/b") == state_of(gather({}, environ={}))
+    assert Path("o/.upswell") == state_dir_of(gather({"output": "o"}, environ={}))
+    assert Path("st") == state_dir_of(gather({"output": "o", "state": "st"}, environ=environ))
+    assert Path("/var/lib/a") == state_dir_of(gather({}, environ=environ))
+    assert Path("/var/lib/a") == state_dir_of(gather({}, environ=environ | {"UPSWELL_OUTPUT": "o"}))
+    assert Path("/var/lib/b") == state_dir_of(gather({}, environ={}))
 
 
 @pytest.mark.parametrize("name", PATHS)

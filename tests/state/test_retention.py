@@ -11,7 +11,7 @@ from upswell.audit import sent
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
 from upswell.cli.main import commands
-from upswell.config.settings import resolve
+from upswell.config.sources import resolve
 from upswell.errors import ConfigError
 from upswell.state import checkpoint
 from upswell.state.maintenance.forget import forget
@@ -141,7 +141,7 @@ def test_a_raised_setting_brings_nothing_back(place: Place) -> None:
 def test_open_days_cannot_be_pruned() -> None:
     """Fewer days than stay open would take rows that a recovery may need."""
     paths = {"data": "d", "segment": "s", "rules": "r", "output": "o"}
-    with pytest.raises(ConfigError, match="days that stay open"):
+    with pytest.raises(ConfigError, match="2 days stay open"):
         resolve(paths | {"keep_notifications_days": "1"}, environ={})
     assert (
         2 == resolve(paths | {"keep_notifications_days": "2"}, environ={}).keep_notifications_days

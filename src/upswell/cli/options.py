@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from upswell.config.settings import FIELDS, cadence_of, gather, state_of
+from upswell.config.settings import FIELDS
+from upswell.config.sources import cadence_override, gather, state_dir_of
 
 Decorator = Callable[[Any], Any]
 
@@ -194,14 +195,14 @@ def _parse_day(text: str) -> int:
 def state_dir(given: Mapping[str, Any]) -> Path:
     """The state directory that ``existing_run``'s options, a variable or upswell.toml name."""
     config = given.get("config")
-    return state_of(gather(fields(given), Path(config) if config else None, beside_rules=False))
+    return state_dir_of(gather(fields(given), Path(config) if config else None, beside_rules=False))
 
 
 def told_cadence_s(given: Mapping[str, Any]) -> int | None:
     """The cadence that a flag or a variable names, for a look at a run; None: that of the run itself."""
     config = given.get("config")
     gathered = gather(fields(given), Path(config) if config else None, beside_rules=False)
-    return cadence_of(gathered)
+    return cadence_override(gathered)
 
 
 def fields(given: Mapping[str, Any]) -> dict[str, object]:

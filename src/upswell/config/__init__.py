@@ -1,1 +1,1 @@
-"""Settings, and where each value came from."""
+"""The settings of a run, and where each value came from."""

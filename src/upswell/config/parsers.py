@@ -1,8 +1,8 @@
-"""The grammar of a setting's value, by field.
+"""The grammar of each setting's value.
 
-Owns how text (of a flag, a variable, a TOML string) or a TOML value becomes a typed value, and the
-words that say what to write instead. It knows no sources and no defaults. Every parser raises
-ValueError with a text that completes "write …".
+Owns how text (of a flag, a variable or a TOML string) or a TOML value becomes a typed value, and the words that say
+what to write instead. It knows neither sources nor defaults. Every parser raises ValueError with a text that completes
+"write …".
 """
 
 import grp
@@ -75,7 +75,7 @@ def _real(low: float, high: float, unit: str = "") -> Callable[[object], float]:
 
 
 def _cadence(raw: object) -> int:
-    message = "a number of seconds that are whole minutes, at most a day (86400), or 0: no file is expected"
+    message = "a number of seconds in whole minutes, at most one day (86400), or 0 if files come at no fixed interval"
     try:
         value = _whole(0, 86400)(raw)
     except ValueError:
@@ -94,7 +94,7 @@ def _size(raw: object) -> int:
     return int(match[1]) * units[match[2].upper()]
 
 
-def _size_of_something(raw: object) -> int:
+def _positive_size(raw: object) -> int:
     if value := _size(raw):
         return value
     raise ValueError("a number of bytes such as 67108864 or 64MiB, at least 1")
@@ -110,7 +110,7 @@ def _master(raw: object) -> str:
     if isinstance(raw, str) and re.fullmatch(_MASTER, raw):
         return raw
     raise ValueError(
-        "local[N], local[*] or spark://HOST:PORT, with more of ,HOST:PORT for masters in reserve"
+        "local[N], local[*] or spark://HOST:PORT, with ,HOST:PORT appended for each standby master"
     )
 
 
@@ -126,17 +126,17 @@ def _shards(raw: object) -> int:
 
 
 def _address(raw: object) -> str:
-    message = "an address to listen on, such as 127.0.0.1:9464, [::1]:9464, or a port alone: 9464"
+    message = "an address to listen on, such as 127.0.0.1:9464 or [::1]:9464, or only a port, such as 9464"
     text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
     match = re.fullmatch(r"(?:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?([0-9]{1,5})", str(text))
     if match is None or int(match[2]) > 65535:
         raise ValueError(message)
-    # Without a host nobody but this machine is meant.
+    # Without a host, only this machine may connect.
     return f"{match[1] or '127.0.0.1'}:{match[2]}"
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host, without brackets, and port of an address as the setting holds it."""
+    """Return the host, without brackets, and the port of an address in the form the setting has."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
@@ -153,7 +153,7 @@ def _mode(raw: object) -> int:
         if not re.fullmatch("(0o)?[0-7]{3,4}", raw):
             raise ValueError(message)
         raw = int(raw.removeprefix("0o"), 8)
-    # A TOML integer 640 lacks its 0o: most such slips set bits that no file of ours has.
+    # A TOML integer 640 lacks its 0o prefix: most such mistakes set bits that no output file has.
     if not isinstance(raw, int) or isinstance(raw, bool) or raw & ~0o666 or raw & 0o600 != 0o600:
         raise ValueError(message)
     return raw
@@ -165,12 +165,12 @@ def _group(raw: object) -> str:
             return str(int(raw)) if raw.isascii() and raw.isdigit() else grp.getgrnam(raw).gr_name
     except KeyError:
         pass
-    raise ValueError("the name of a group of this host, or its number")
+    raise ValueError("the name or number of a group on this host")
 
 
 def _zone(raw: object) -> str:
     if not isinstance(raw, str):
-        raise ValueError("a name of the tz database, such as Africa/Cairo or UTC")
+        raise ValueError("a time zone name such as Africa/Cairo or UTC")
     load_zone(raw)
     return raw
 
@@ -192,7 +192,7 @@ def _since(raw: object) -> str:
 
 
 def _share(raw: object) -> float:
-    message = "a number of percent from 0 to 100, with at most two decimals"
+    message = "a percentage from 0 to 100, with at most two decimals"
     text = str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else raw
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", text):
         raise ValueError(message)
@@ -203,7 +203,7 @@ def _share(raw: object) -> float:
 
 def _control_key(raw: object) -> str:
     if not isinstance(raw, str) or len(raw) < CONTROL_KEY_CHARACTERS_MIN:
-        raise ValueError(f"a secret text of at least {CONTROL_KEY_CHARACTERS_MIN} characters")
+        raise ValueError(f"a secret of at least {CONTROL_KEY_CHARACTERS_MIN} characters")
     return raw
 
 
@@ -217,8 +217,8 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "engine": _engine,
     "master": _master,
     "shards": _shards,
-    "split_bytes": _size_of_something,
-    "batch_bytes": _size_of_something,
+    "split_bytes": _positive_size,
+    "batch_bytes": _positive_size,
     "pex": _path,
     "threads": _whole(1, 1024),
     "since": _since,

@@ -42,7 +42,7 @@ EXAMPLES = (
 def command(config: str | None, show_config: bool, as_json: bool, **given: Any) -> int:
     """Check, print, and say by the exit code whether a run can start."""
     from upswell.audit.preflight import check
-    from upswell.config.settings import gather, settings_of
+    from upswell.config.sources import gather, settings_from
     from upswell.errors import ConfigError
 
     try:
@@ -51,7 +51,7 @@ def command(config: str | None, show_config: bool, as_json: bool, **given: Any) 
         if not output_given:
             gathered.values["output"] = Path("OUTPUT")
             gathered.origins["output"] = "not given"
-        settings = settings_of(gathered)
+        settings = settings_from(gathered)
     except ConfigError as error:
         if as_json:
             finding = {

@@ -52,7 +52,7 @@ EXAMPLES = (
 @options.run
 def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
     """Run until the end of what is there, or until a signal."""
-    from upswell.config.settings import resolve
+    from upswell.config.sources import resolve
 
     return run(resolve(options.fields(given), Path(config) if config else None), as_json, verbose)
 

@@ -37,7 +37,7 @@ EXAMPLES = (
 @options.run
 def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
     """Run on Spark, with the PEX that was named or that this process comes from."""
-    from upswell.config.settings import resolve
+    from upswell.config.sources import resolve
     from upswell.errors import UsageError
 
     flags = options.fields(given)

@@ -1,0 +1,222 @@
+"""The sources of settings, which of them wins, and where each value came from.
+
+Owns the order of the sources: flag, environment (``UPSWELL_<FIELD>``), ``--config FILE`` or ``./upswell.toml``,
+``upswell.toml`` beside the rules, default. It reads those two files and nothing else. An invalid value is an error that
+names the value, its source and what to write instead, even if a stronger source overrides it. An unknown key is an
+error too, so that a typing error never passes for a default.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from upswell.config.parsers import PARSERS
+from upswell.config.settings import FIELDS, PATHS, STATE_NAME, Settings, refuse_conflicts
+from upswell.errors import ConfigError, InputMissing, UsageError
+from upswell.privacy import mask_digits
+
+CONFIG_NAME = "upswell.toml"
+ENVIRONMENT_PREFIX = "UPSWELL_"
+RULES_KEYS = ("data_timezone", "rules_timezone", "measure", "keep_days")
+"""Keys allowed in the ``upswell.toml`` beside the rules: the settings that change what the rules mean."""
+_SUGGESTION_CUTOFF = 0.8  # below it a guess misleads more often than it helps
+
+
+class Gathered(NamedTuple):
+    """The values that some source sets, before defaults, each with the name of its source."""
+
+    values: dict[str, object]
+    origins: dict[str, str]
+
+    def path(self, name: str) -> Path | None:
+        """Return the path given under this name, or None."""
+        return cast("Path | None", self.values.get(name))
+
+
+def resolve(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Return the settings of a run. ``flags``: values of the command line by field; None: not given.
+
+    Raises:
+        UsageError: a flag is invalid, or one of the four paths is missing.
+        ConfigError: any other source is invalid, or values contradict each other.
+        InputMissing: a settings file cannot be read.
+    """
+    return settings_from(gather(flags, config, environ))
+
+
+def settings_from(gathered: Gathered) -> Settings:
+    """Return the settings, with defaults filled in.
+
+    Raises UsageError if one of the four paths is missing, ConfigError if values contradict each other.
+    """
+    missing = [name for name in PATHS if name not in gathered.values]
+    if missing:
+        raise UsageError(
+            f"missing {', '.join(name.upper() for name in missing)}",
+            f"pass the four paths DATA SEGMENT RULES OUTPUT, or set"
+            f" {ENVIRONMENT_PREFIX}{missing[0].upper()}",
+        )
+    origins = {name: gathered.origins.get(name, "default") for name in FIELDS}
+    # Each value has been through its field's parser, which a type checker cannot see.
+    settings = Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
+    refuse_conflicts(settings)
+    return settings
+
+
+def gather(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    beside_rules: bool = True,
+) -> Gathered:
+    """Return the parsed values of all sources, the strongest source winning. Raises as ``resolve`` does.
+
+    ``beside_rules``: also read the ``upswell.toml`` beside the rules.
+    """
+    found = Gathered({}, {})
+    given = {name: value for name, value in flags.items() if value is not None}
+    _merge(found, given, _flag_origin, UsageError)
+    variables = _variables(environ)
+    _merge(found, variables, lambda name: ENVIRONMENT_PREFIX + name.upper(), ConfigError)
+    if config is None and (text := environ.get(ENVIRONMENT_PREFIX + "CONFIG")):
+        config = Path(text)
+    own = config if config is not None else Path(CONFIG_NAME)
+    if config is not None or _is_file(own):
+        values = _load(own, FIELDS)
+        for name in (*PATHS, "state", "pex", "archive", "suppress"):
+            if isinstance(written := values.get(name), str) and written:
+                values[name] = str(own.parent / written)
+        _merge(found, values, lambda _: str(own), ConfigError)
+    rules = found.path("rules")
+    if beside_rules and rules is not None and rules.exists():
+        beside = (rules if rules.is_dir() else rules.parent) / CONFIG_NAME
+        if _is_file(beside) and not (_is_file(own) and own.samefile(beside)):
+            _merge(found, _load(beside, RULES_KEYS), lambda _: str(beside), ConfigError)
+    return found
+
+
+def state_dir_of(gathered: Gathered) -> Path:
+    """Return the state directory that ``--state`` or ``--output`` selects. Raises UsageError without both.
+
+    A state set only by a variable or by upswell.toml may belong to another run than an OUTPUT passed as an argument,
+    so the argument wins.
+    """
+    state, output = gathered.path("state"), gathered.path("output")
+    passed = gathered.origins.get("state") == _flag_origin("state")
+    if state is not None and (passed or gathered.origins.get("output") != _flag_origin("output")):
+        return state
+    if output is None:
+        raise UsageError("no run selected", "pass --output OUTPUT or --state DIR")
+    return output / STATE_NAME
+
+
+def cadence_override(gathered: Gathered) -> int | None:
+    """Return the cadence in seconds set by a flag or a variable; None without either.
+
+    A settings file does not count: it is for runs, and each run records in its state the cadence it used.
+    """
+    overrides = (_flag_origin("cadence_s"), ENVIRONMENT_PREFIX + "CADENCE_S")
+    if gathered.origins.get("cadence_s") not in overrides:
+        return None
+    return cast("int", gathered.values["cadence_s"])
+
+
+def _suggest(word: str, known: Collection[str]) -> str:
+    """Return '; did you mean "…"?' if a known word is similar, otherwise nothing."""
+    near = _nearest(word.replace("-", "_"), known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def _nearest(word: str, known: Collection[str]) -> str | None:
+    import difflib  # needed for typing errors alone, and every start would pay for it
+
+    return next(iter(difflib.get_close_matches(word, known, 1, _SUGGESTION_CUTOFF)), None)
+
+
+def _flag_origin(name: str) -> str:
+    if name in PATHS:
+        return f"argument {name.upper()}"
+    return "--watch/--no-watch" if name == "watch" else "--" + name.replace("_", "-")
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for key, text in environ.items():
+        if not key.startswith(ENVIRONMENT_PREFIX) or not text:
+            continue
+        name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name in FIELDS:
+            found[name] = text
+        # Only a near miss is an error: orchestrators set variables such as UPSWELL_PORT.
+        elif near := _nearest(name, FIELDS):
+            raise ConfigError(
+                f"unknown environment variable {key}",
+                f"did you mean {ENVIRONMENT_PREFIX}{near.upper()}? correct it or unset it",
+            )
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # for example, its directory may not be searched
+        raise InputMissing(
+            f"{path}: {error.strerror}", "check the path and its permissions"
+        ) from error
+
+
+def _load(path: Path, known: Collection[str]) -> dict[str, object]:
+    import tomllib  # most starts have no such file
+
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputMissing(
+            f"cannot read {path}: {error.strerror}", "pass the path of a readable upswell.toml"
+        ) from error
+    except ValueError as error:  # invalid TOML or UTF-8
+        raise ConfigError(
+            f"{path}: {error}", 'write valid TOML: one "key = value" per line'
+        ) from error
+    for key in table:
+        if key in known:
+            continue
+        if key in FIELDS:
+            raise ConfigError(
+                f"{path}: key {key!r} is not allowed in the settings beside the rules",
+                f"only {', '.join(known)} are allowed there; move the key to ./{CONFIG_NAME}",
+            )
+        raise ConfigError(
+            f"{path}: unknown key {mask_digits(repr(key))}{_suggest(key, known)}",
+            f"known keys: {', '.join(known)}",
+        )
+    return table
+
+
+def _merge(
+    into: Gathered,
+    values: Mapping[str, object],
+    origin: Callable[[str], str],
+    error_type: type[UsageError] | type[ConfigError],
+) -> None:
+    """Parse every value, and keep those that no stronger source has set before."""
+    for name, raw in values.items():
+        try:
+            value = PARSERS[name](raw)
+        except ValueError as error:
+            # Masked: an msisdn may have been written in the wrong place.
+            shown = "" if raw == "" or name == "control_key" else f" {mask_digits(repr(raw))}"
+            raise error_type(
+                f"{origin(name)}:{shown} is not a valid value for {name}", f"write {error}"
+            ) from error
+        except ConfigError as error:
+            raise error_type(f"{origin(name)}: {error.message}", error.hint) from error
+        if name not in into.values:
+            into.values[name] = value
+            into.origins[name] = origin(name)
