@@ -19,6 +19,7 @@ from bench.jobs import UPSWELL_JOB, play
 from bench.process import memory_kib, run
 from bench.service import Service, marked, serving, with_marked
 from upswell import kernel
+from upswell.state.ledger import read_ledger
 from upswell.state.reader import StateReader
 
 DIALS = 10_000_000
@@ -118,7 +119,7 @@ def sizes_of(state: State) -> dict[str, float]:
     contents = [file.read_bytes() for file in sorted(state.inputs.segment.iterdir())]
     segment, _ = kernel.Segment.parse(contents)
     with StateReader.open(state.work / "out" / ".upswell") as reader:
-        last, parts = reader.last(), reader.ledger()
+        last, parts = reader.last(), read_ledger(reader)
     ledger = kernel.Ledger.load(*parts, last.day_open if last else 0, 2)
     totals, _ = ledger.entries()
     return {

@@ -18,6 +18,7 @@ from upswell.audit import status
 from upswell.cli.commands.status import describe
 from upswell.source.file import File, State
 from upswell.state.checkpoint import Checkpoint
+from upswell.state.queries.files import count_by_state
 from upswell.state.reader import StateReader
 from upswell.storage.lock import holder
 
@@ -248,14 +249,13 @@ def test_a_file_released_during_a_look_does_no_harm(
     state = tmp_path / "out" / ".upswell"
     with Checkpoint.open(state, kernel.SHARDS) as checkpoint:
         (held,) = checkpoint.files_in("held")
-        count = StateReader.file_states
 
         def release(reader: StateReader) -> dict[State, int]:
-            counts = count(reader)
+            counts = count_by_state(reader)
             checkpoint.save_files([replace(held, state="waiting", reason="", detail="")])
             return counts
 
-        monkeypatch.setattr(StateReader, "file_states", release)
+        monkeypatch.setattr(status, "count_by_state", release)
         found = status.look(state)
         monkeypatch.undo()
 

@@ -27,7 +27,16 @@ from upswell.source.file import STATES, File
 from upswell.state.batch import DroppedRejects
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import BUSY_S, open_writer
+from upswell.state.ledger import read_ledger
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.files import (
+    count_by_state,
+    count_late_files,
+    count_repeats,
+    decode_files,
+    fetch_consumed_files,
+    repeated_files,
+)
 from upswell.state.reader import StateReader
 
 
@@ -65,10 +74,10 @@ def test_file_comes_back_as_it_was_saved(checkpoint):
         files[0].name: replace(files[0], detail="not \\udcff"),
     } == found
     assert ["held"] == [file.state for file in checkpoint.files_in("held")]
-    assert {
-        state: int(state in ("held", "ignored")) for state in STATES
-    } == checkpoint.file_states()
-    assert 1 == checkpoint.late_files()
+    assert {state: int(state in ("held", "ignored")) for state in STATES} == count_by_state(
+        checkpoint
+    )
+    assert 1 == count_late_files(checkpoint)
 
 
 def test_many_names_are_looked_up(checkpoint):
@@ -105,10 +114,11 @@ def test_batch_is_true_in_every_table(tmp_path):
         assert (3, 3 * LINES) == (totals.batches, totals.lines)
         assert {"rejected": 3, "counted": 10, "notified": 20} == totals.outcomes
         assert {"columns": 3} == totals.reasons
-        assert dropped == state.dropped_rejects(2)
+        sql = "SELECT sequence, lines, from_byte, to_byte FROM dropped_rejects WHERE batch = 2"
+        assert dropped == [DroppedRejects(*row) for row in state._rows(sql)]
         assert [1, 2, 3] == [batch.number for batch in state.batches()]
         taken = [file for file in state.files_in() if file.offset]
-        assert taken == list(state.files_of(state.taken_rows()))
+        assert taken == list(decode_files(state, fetch_consumed_files(state)))
         assert VERSIONS == state.current_versions()
         assert [1, 1] == [version.first_batch for version in state.references()]
         assert [] == verify(world.state)
@@ -141,10 +151,10 @@ def test_deltas_stay_until_every_shard_has_a_newer_base(tmp_path):
         kept = []
         for number in range(1, 7):
             world.committer.commit(made(number))
-            kept.append([batch for batch, _ in world.checkpoint.ledger().deltas])
+            kept.append([batch for batch, _ in read_ledger(world.checkpoint).deltas])
         assert [[1], [1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [4, 5, 6]] == kept
         assert sorted((n, f"base {n}".encode()) for n in (3, 4, 5, 6)) == sorted(
-            world.checkpoint.ledger().bases
+            read_ledger(world.checkpoint).bases
         )
         sizes = world.checkpoint.ledger_sizes()
     with World(tmp_path / "out") as world:
@@ -172,8 +182,8 @@ def test_files_that_came_again_are_found(checkpoint):
         for at in (2, 0, 3, 1)
     ]
     checkpoint.save_files(rows)
-    assert [2, 3] == [file.repeats for file in checkpoint.repeated(2)]
-    assert 6 == checkpoint.repeats()
+    assert [2, 3] == [file.repeats for file in repeated_files(checkpoint, 2)]
+    assert 6 == count_repeats(checkpoint)
     assert rows[1] == checkpoint.file(rows[1].name)
 
 
@@ -215,7 +225,7 @@ def test_adopted_state_begins_after_what_it_adopts(tmp_path):
         for _ in range(2):
             world.checkpoint.adopt(3, b"caps")
         world.committer.recover()
-        assert ([], [(3, b"caps")]) == world.checkpoint.ledger()
+        assert ([], [(3, b"caps")]) == read_ledger(world.checkpoint)
         assert 3 == world.checkpoint.last_batch()
         world.committer.commit(made(4))
         with pytest.raises(UpswellError, match="cannot adopt"):
@@ -230,7 +240,7 @@ def test_adopted_caps_stay_for_good(tmp_path):
         for number in range(4, 10):
             world.committer.commit(made(number))
         sizes = world.checkpoint.ledger_sizes()
-        assert [3, 7, 8, 9] == [batch for batch, _ in world.checkpoint.ledger().deltas]
+        assert [3, 7, 8, 9] == [batch for batch, _ in read_ledger(world.checkpoint).deltas]
     with World(tmp_path / "out") as world:
         assert sizes == world.checkpoint.ledger_sizes()
         assert (3 * 7, "4") == (sizes.deltas, world.checkpoint.meta()["adopted_bytes"])

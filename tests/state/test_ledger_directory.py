@@ -13,6 +13,7 @@ from upswell.output.sink import Sink
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import check, claim, engine_of
+from upswell.state.ledger import committed_shard_files, read_ledger
 from upswell.state.maintenance.verify import verify
 from upswell.state.shard_files import ShardFile, write_shard_file
 from upswell.storage import syscalls
@@ -50,9 +51,9 @@ def test_a_commit_names_the_files_and_a_base_replaces_what_its_shard_had(world: 
     fourth = written(world, 1, 4, "delta")
     commit(world, fourth)
 
-    assert [third, first[1], second[1], fourth] == world.checkpoint.shard_files()
+    assert [third, first[1], second[1], fourth] == committed_shard_files(world.checkpoint)
     bases = [(1, b"1 1 base"), (3, b"0 3 base")]
-    assert (bases, [(2, b"1 2 delta"), (4, b"1 4 delta")]) == world.checkpoint.ledger()
+    assert (bases, [(2, b"1 2 delta"), (4, b"1 4 delta")]) == read_ledger(world.checkpoint)
     assert [] == verify(world.state)
 
 
@@ -115,7 +116,7 @@ def test_a_damaged_or_missing_file_is_told(world: World, harm) -> None:
     assert [] == verify(world.state)
     harm(world.checkpoint.ledger_dir / file.name)
     with refused(StorageError, f"is damaged: .*{file.name}"):
-        world.checkpoint.ledger()
+        read_ledger(world.checkpoint)
     (problem,) = verify(world.state)
     assert file.name in problem
     assert "restore" in problem
@@ -126,7 +127,7 @@ def test_a_row_that_was_changed_is_told(world: World) -> None:
     commit(world, written(world, 0, 1, "base"))
     world.checkpoint._db.execute("UPDATE shard_file SET bytes = bytes + 1")
     with refused(StorageError, "a row of shard 0 of the ledger"):
-        world.checkpoint.shard_files()
+        committed_shard_files(world.checkpoint)
 
 
 def test_a_shard_is_written_once_a_batch(world: World) -> None:
@@ -134,7 +135,7 @@ def test_a_shard_is_written_once_a_batch(world: World) -> None:
     with refused(UpswellError, "breaks its rules"):
         commit(world, written(world, 0, 1, "delta"), written(world, 0, 1, "delta", "bb"))
     with World(world.output.parent / "other") as other:
-        assert [] == other.checkpoint.shard_files()
+        assert [] == committed_shard_files(other.checkpoint)
 
 
 def test_the_ledger_moves_out_of_the_database_in_one_step(tmp_path: Path) -> None:
@@ -146,9 +147,9 @@ def test_the_ledger_moves_out_of_the_database_in_one_step(tmp_path: Path) -> Non
         ledger_directory.make(world.checkpoint.ledger_dir)
         files = [written(world, shard, 8, "base") for shard in range(2)]
         world.checkpoint.move_ledger_to_files(files)
-        assert files == world.checkpoint.shard_files()
-        assert [(8, b"0 8 base"), (8, b"1 8 base")] == world.checkpoint.ledger().bases
-        assert [(3, b"caps")] == world.checkpoint.ledger().deltas
+        assert files == committed_shard_files(world.checkpoint)
+        assert [(8, b"0 8 base"), (8, b"1 8 base")] == read_ledger(world.checkpoint).bases
+        assert [(3, b"caps")] == read_ledger(world.checkpoint).deltas
         assert (0, 0) == world.checkpoint.ledger_sizes()[:2]
 
 

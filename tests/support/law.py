@@ -17,6 +17,7 @@ from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import parse_rules
 from upswell.semantics import Record, Reference, Taken, parse_record
 from upswell.state.batch import LogRange
+from upswell.state.ledger import read_ledger
 from upswell.state.reader import StateReader
 from upswell.zones import Zones
 
@@ -150,7 +151,7 @@ def check(
 def same_ledger(reference: Reference, reader: StateReader) -> None:
     """Assert that totals, fired occurrences and caps are the reference's, of all that a record may still ask for."""
     day_open = reader.day_open()
-    ledger = Ledger.load(*reader.ledger(), day_open, 1)
+    ledger = Ledger.load(*read_ledger(reader), day_open, 1)
     expected = [
         (*key, reference.totals.get(key, 0), key in reference.fired)
         for key in sorted(reference.totals.keys() | reference.fired)

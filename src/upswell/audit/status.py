@@ -27,6 +27,12 @@ from upswell.source.listing import show_name
 from upswell.state.batch import LogRange
 from upswell.state.queries.archived import count_archived
 from upswell.state.queries.edits import refused_edit
+from upswell.state.queries.files import (
+    count_by_state,
+    count_late_files,
+    count_repeats,
+    repeated_files,
+)
 from upswell.state.reader import StateReader
 from upswell.state.rows import ARCHIVE, CommittedBatch, ReferenceVersion, archives
 from upswell.storage.lock import holder, started_at
@@ -177,8 +183,8 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         with reader.snapshot():
             meta, last, totals = reader.meta(), reader.last(), reader.totals()
             versions, known = reader.current_versions(), reader.references()
-            counts, late_files = reader.file_states(), reader.late_files()
-            repeats, repeated = reader.repeats(), reader.repeated(NAMED_FILES_MAX)
+            counts, late_files = count_by_state(reader), count_late_files(reader)
+            repeats, repeated = count_repeats(reader), repeated_files(reader, NAMED_FILES_MAX)
             days, notified = reader.notified_days(), reader.notified()
             control = reader.notified(control=True)
             forgettings = [one for one in reader.forgettings() if one.key is not None]

@@ -15,6 +15,7 @@ from upswell.config.settings import threads_default
 from upswell.kernel import Ledger
 from upswell.privacy import mask
 from upswell.reference.rules import Rule
+from upswell.state.ledger import decode_ledger, fetch_ledger
 from upswell.state.queries.rules import active_ruleset
 from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX, Zones, stamp_time
@@ -73,9 +74,9 @@ def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
     """
     with StateReader.open(state_dir) as reader:
         with reader.snapshot():
-            last, rows = reader.last(), reader.ledger_rows()
+            last, rows = reader.last(), fetch_ledger(reader)
         ruleset, day_open = active_ruleset(reader), last.day_open if last else 0
-        parts = reader.ledger_of(*rows)
+        parts = decode_ledger(reader, rows)
         try:
             ledger = Ledger.load(*parts, day_open, threads_default())
         except ValueError as error:

@@ -22,6 +22,7 @@ from upswell.source.inventory import FINISHED
 from upswell.source.listing import Stat, archived_in, counterpart_of, stat_regular
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.archived import archive_states, newest_archived, pending_archive
+from upswell.state.queries.files import file_standings
 from upswell.state.reader import StateReader
 from upswell.state.rows import Archived, archives
 from upswell.storage import syscalls
@@ -185,7 +186,7 @@ class Archive:
         """Whether an archive may have it packed, or unpacked; what has that name as a file of its own is not it."""
         twin = counterpart_of(name)
         found, looked = _find(twin, self._places)
-        return (found is not None or not looked) and not self._checkpoint.places([twin])
+        return (found is not None or not looked) and not file_standings(self._checkpoint, [twin])
 
     def turn(self, finished: Finished, looks: int, now: float) -> list[str]:
         """Move some files, if any are due; a sentence for each thing that somebody must hear of.

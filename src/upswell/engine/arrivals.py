@@ -19,6 +19,7 @@ from upswell.state.queries.arrivals import (
     newest_done_stamp,
     stamp_of_files_before,
 )
+from upswell.state.queries.files import file_standings
 from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
@@ -131,7 +132,7 @@ class Cadence:
         A row that differs in nothing that tells of content is none: a share that is mounted again may give each file
         another inode.
         """
-        before = self._reader.places(file.name for file in files)
+        before = file_standings(self._reader, (file.name for file in files))
         for file in files:
             known = before.get(file.name)
             if known != (file.state, file.offset, file.size, file.repeats):

@@ -16,6 +16,7 @@ from upswell.kernel import Clock, Ledger, Range, Result, Scanner
 from upswell.reference.loading import Reference
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
+from upswell.state.ledger import ledger_bases, ledger_deltas
 from upswell.state.reader import StateReader
 
 OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
@@ -115,8 +116,8 @@ class Embedded:
         self._day_open = reader.day_open()
         try:
             self._ledger = Ledger.load(
-                reader.ledger_bases(),
-                reader.ledger_deltas(),
+                ledger_bases(reader),
+                ledger_deltas(reader),
                 self._day_open,
                 self._settings.threads,
                 self._checkpoint.ledger_sizes().deltas,

@@ -12,6 +12,13 @@ from upswell.config.settings import threads_default
 from upswell.errors import StorageError
 from upswell.kernel import SHARDS, Ledger
 from upswell.state.connection import damaged
+from upswell.state.ledger import (
+    LedgerRows,
+    decode_ledger,
+    fetch_ledger,
+    ledger_bases,
+    ledger_deltas,
+)
 from upswell.state.ledger_directory import check_seen
 from upswell.state.reader import StateReader
 from upswell.state.shard_files import ShardFile, kernel_shards, write_shard_file
@@ -23,13 +30,13 @@ def to_bases(reader: StateReader) -> Iterator[tuple[int, bytes]]:
 
     Raises StorageError when the ledger is damaged.
     """
-    base_rows, delta_rows, file_rows = reader.ledger_rows()
-    if not file_rows:
-        ledger = _load(reader, *reader.ledger_of(base_rows, delta_rows, []))
+    stored = fetch_ledger(reader)
+    if not stored.files:
+        ledger = _load(reader, *decode_ledger(reader, stored))
         yield from ((shard, ledger.shard(shard)) for shard in range(SHARDS))
     shards = int(reader.meta().get("spark_shards", "1"))
-    for number, rows in groupby(file_rows, key=lambda row: row[0]):
-        ledger = _load(reader, *reader.ledger_of([], [], [*rows]))
+    for number, rows in groupby(stored.files, key=lambda row: row[0]):
+        ledger = _load(reader, *decode_ledger(reader, LedgerRows([], [], [*rows])))
         yield from ((shard, ledger.shard(shard)) for shard in kernel_shards(number, shards))
 
 
@@ -39,8 +46,8 @@ def to_files(reader: StateReader, shards: int, attempt: str) -> list[ShardFile]:
     [] when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
     """
     # A ledger that was kept on a cluster comes without the bases of shards that nobody was in.
-    imported = any(reader.ledger_bases())
-    deltas = list(reader.ledger_deltas())
+    imported = any(ledger_bases(reader))
+    deltas = list(ledger_deltas(reader))
     if not imported and not deltas:
         return []
     # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
@@ -48,7 +55,7 @@ def to_files(reader: StateReader, shards: int, attempt: str) -> list[ShardFile]:
     files = []
     for number in range(shards):
         own = kernel_shards(number, shards)
-        ledger = whole or _load(reader, reader.ledger_bases(own), [])
+        ledger = whole or _load(reader, ledger_bases(reader, own), [])
         blobs = [ledger.shard(shard) for shard in own]
         with translate_os_errors(reader.ledger_dir, StorageError, RECOVERS):
             files.append(

@@ -20,22 +20,19 @@ from upswell.output.reject_files import is_as_written
 from upswell.reference.application import directory_name
 from upswell.reference.suppression import Forgetting
 from upswell.reference.versions import Versions
-from upswell.source.file import STATES, File, State
+from upswell.source.file import File, State
 from upswell.source.listing import show_name
 from upswell.state import ledger_directory
-from upswell.state.batch import DroppedRejects, LogRange
+from upswell.state.batch import LogRange
 from upswell.state.codec import decode_name, encode_name, row_checksum, to_signed, to_unsigned
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
 from upswell.state.migrations import STATE_ID
 from upswell.state.rows import (
     CommittedBatch,
     ForgottenLines,
-    LedgerParts,
-    Place,
     ReferenceVersion,
     Totals,
 )
-from upswell.state.shard_files import DamagedShard, ShardFile
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -52,10 +49,6 @@ _COUNTS = [_COLUMNS.index(name) for name in ("outcomes", "reasons")]
 _KINDS = len(Versions._fields)
 _PAGE_ROWS = 5000
 _NAMES_PER_QUERY = 500
-_ANY_BATCH = _ANY_SHARD = 2**62
-_BASES = "SELECT shard, batch, content, row_checksum FROM ledger_base"
-_DELTAS = "SELECT batch, content, row_checksum FROM ledger_delta"
-_SHARD_FILES = "SELECT shard, batch, kind, name, bytes, digest, row_checksum FROM shard_file"
 
 
 def has_state(state_dir: Path) -> bool:
@@ -187,11 +180,6 @@ class StateReader:
         files = map(self._file, self._named(f"{FILE_COLUMNS}, row_checksum", names))
         return {file.name: file for file in files}
 
-    def places(self, names: Iterable[str]) -> dict[str, Place]:
-        """Where these names stand, quickly: their checksums are not checked. Unknown ones are absent."""
-        rows = self._named('name, state, "offset", size, repeats', names)
-        return {decode_name(name): Place(*place) for name, *place in rows}
-
     def _file_ids(self, names: Iterable[str]) -> dict[str, int]:
         return {decode_name(name): number for name, number in self._named("name, id", names)}
 
@@ -224,32 +212,6 @@ class StateReader:
             for row in rows:
                 yield self._file(row[:-1])
             after = rows[-1][-1]
-
-    def taken_rows(self) -> list[Any]:
-        """What ``files_of`` takes, of all files of which something was taken: quick to fetch, slower to check."""
-        return self._rows(f'SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE "offset" > 0')
-
-    def files_of(self, rows: Iterable[Any]) -> Iterator[File]:
-        """The files that these rows hold."""
-        return map(self._file, rows)
-
-    def file_states(self) -> dict[State, int]:
-        """Files by state, every state."""
-        counts = dict(self._rows("SELECT state, count(*) FROM file GROUP BY state"))
-        return {state: counts.get(state, 0) for state in STATES}
-
-    def late_files(self) -> int:
-        """Files whose first range followed a range with a higher stamp."""
-        return int(self._rows("SELECT count(*) FROM file WHERE late")[0][0])
-
-    def repeated(self, files_max: int) -> list[File]:
-        """The newest files that were delivered again under their names, by stamp."""
-        sql = f"SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
-        return [self._file(row) for row in self._rows(sql, (files_max,))][::-1]
-
-    def repeats(self) -> int:
-        """How often files were delivered again under their names, all together."""
-        return int(self._rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
 
     def find_first_record(self, crc: int) -> list[File]:
         """The files of which something was taken and whose first record has this CRC."""
@@ -313,11 +275,6 @@ class StateReader:
         rows = self._rows(sql, (one.batch, one.application, int(one.control)))
         return b"".join(raw + b"\n" for (raw,) in rows)
 
-    def dropped_rejects(self, batch: int) -> list[DroppedRejects]:
-        """The batch's rejects beyond what is written."""
-        sql = "SELECT sequence, lines, from_byte, to_byte FROM dropped_rejects WHERE batch = ? ORDER BY sequence"
-        return [DroppedRejects(*row) for row in self._rows(sql, (batch,))]
-
     def current_versions(self) -> Versions | None:
         """The reference versions accepted last; None until both have one."""
         meta = self.meta()
@@ -361,73 +318,10 @@ class StateReader:
             for batch, application, control, *rest in self._rows(sql)
         ]
 
-    def ledger(self) -> LedgerParts:
-        """The ledger's bases (in no order) and deltas (in commit order), each with its batch.
-
-        Whichever engine keeps it. StorageError when it is damaged, or when a run replaced files while they were read.
-        """
-        return self.ledger_of(*self.ledger_rows())
-
-    def ledger_rows(self, batch_max: int = _ANY_BATCH) -> tuple[list[Any], list[Any], list[Any]]:
-        """What ``ledger_of`` takes, up to a batch: quick to fetch, while a check of all of it takes long."""
-        return (
-            self._rows(f"{_BASES} WHERE batch <= ?", (batch_max,)),
-            self._rows(f"{_DELTAS} WHERE batch <= ? ORDER BY batch", (batch_max,)),
-            self._rows(f"{_SHARD_FILES} WHERE batch <= ? ORDER BY shard, batch", (batch_max,)),
-        )
-
-    def ledger_of(
-        self, base_rows: list[Any], delta_rows: list[Any], file_rows: list[Any]
-    ) -> LedgerParts:
-        """The ledger that these rows hold, and the files that they name."""
-        bases, deltas = map(self._base, base_rows), map(self._delta, delta_rows)
-        try:
-            files = ledger_directory.read(
-                self.ledger_dir, [self._shard_file(row) for row in file_rows]
-            )
-        except DamagedShard as error:
-            raise damaged(self.path, str(error)) from error
-        return LedgerParts([*bases, *files.bases], [*deltas, *files.deltas])
-
-    def shard_files(self) -> list[ShardFile]:
-        """The files that hold the ledger of a run on a cluster, by shard, the oldest first; none otherwise."""
-        rows = self._rows(f"{_SHARD_FILES} ORDER BY shard, batch")
-        return [self._shard_file(row) for row in rows]
-
     @property
     def ledger_dir(self) -> Path:
         """The directory of the shard files."""
         return self.state_dir / ledger_directory.DIRECTORY
-
-    def ledger_bases(self, only: range = range(_ANY_SHARD)) -> Iterator[tuple[int, bytes]]:
-        """The ledger's bases of some shards, each with its batch, one by one: together they are as large as it is."""
-        with storage_errors(self.path):
-            sql = f"{_BASES} WHERE shard >= ? AND shard < ?"
-            for row in self._db.execute(sql, (only.start, only.stop)):
-                yield self._base(row)
-
-    def ledger_deltas(self) -> Iterator[tuple[int, bytes]]:
-        """The ledger's deltas in commit order, each with its batch, read one by one likewise."""
-        with storage_errors(self.path):
-            for row in self._db.execute(f"{_DELTAS} ORDER BY batch"):
-                yield self._delta(row)
-
-    def _base(self, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
-        shard, batch, content, checksum = row
-        self._check(checksum == row_checksum(shard, batch, content), f"shard {shard} of the ledger")
-        return batch, content
-
-    def _delta(self, row: tuple[int, bytes, int]) -> tuple[int, bytes]:
-        batch, content, checksum = row
-        self._check(
-            checksum == row_checksum(batch, content), f"the ledger's change of batch {batch}"
-        )
-        return batch, content
-
-    def _shard_file(self, row: tuple[Any, ...]) -> ShardFile:
-        *values, checksum = row
-        self._check(checksum == row_checksum(*values), f"a row of shard {values[0]} of the ledger")
-        return ShardFile._make([*values[:-1], to_unsigned(values[-1])])
 
     def batch_checksum(self, values: Sequence[object]) -> int:
         """The checksum of a batch's row in this state.
@@ -445,6 +339,11 @@ class StateReader:
         """The rows of a query."""
         with storage_errors(self.path):
             return self._db.execute(sql, parameters).fetchall()
+
+    def _stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Any]:
+        """Yield the rows of a query one at a time; its read transaction lasts until the last one."""
+        with storage_errors(self.path):
+            yield from self._db.execute(sql, parameters)
 
     def damaged(self, what: str) -> StorageError:
         """Return the error for a state in which ``what`` cannot be true."""

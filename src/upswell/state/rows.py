@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upswell.reference.versions import Versions
-from upswell.source.file import State
 
 Archived = Literal["moving", "moved", "grew", "taken"]
 """How far a finished file is on its way into the archive: begun, there, there with more in it, or its name is taken."""
@@ -38,15 +37,6 @@ class CommittedBatch(NamedTuple):
     reasons: dict[str, int]
     committed_at: str
     """UTC, ISO 8601."""
-
-
-class Place(NamedTuple):
-    """Where a file stands, as far as that tells of its content."""
-
-    state: State
-    offset: int
-    size: int
-    repeats: int
 
 
 class Totals(NamedTuple):

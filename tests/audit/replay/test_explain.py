@@ -30,6 +30,7 @@ from upswell.reference.loading import unpack_rules
 from upswell.reference.rules import parse_rules
 from upswell.semantics import Line, Taken
 from upswell.source.listing import Stat, stat_regular
+from upswell.state.ledger import read_ledger
 from upswell.state.reader import StateReader
 
 
@@ -148,7 +149,7 @@ def test_the_ledger_can_be_asked_for_one_msisdn(
     """Totals and caps of one are those that the list of all holds."""
     past(place, 1, monkeypatch)
     with StateReader.open(state(place)) as reader:
-        ledger = kernel.Ledger.load(*reader.ledger(), 0, 1)
+        ledger = kernel.Ledger.load(*read_ledger(reader), 0, 1)
 
     assert ledger.totals() and ledger.caps()
     assert ledger.totals() == [total for dial in DIALS for total in ledger.totals(dial)]

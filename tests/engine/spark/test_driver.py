@@ -26,8 +26,10 @@ from upswell.errors import ConfigError, Locked, StorageError, UpswellError
 from upswell.kernel import SHARDS, Range, crc64
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
+from upswell.state.ledger import committed_shard_files
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.files import decode_files
 from upswell.state.reader import StateReader
 
 
@@ -114,7 +116,7 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
         assert kept(embedded.output) == kept(cluster.output)
         assert [] == verify(cluster.state)
         with StateReader.open(cluster.state) as reader:
-            named = {file.name for file in reader.shard_files()}
+            named = {file.name for file in committed_shard_files(reader)}
         left = {path.name for path in (cluster.state / "ledger").iterdir()} - named
         cluster.once(**limits)
         assert named == {path.name for path in (cluster.state / "ledger").iterdir()}, left
@@ -428,7 +430,7 @@ def test_a_damaged_shard_ends_the_run(cluster: Cluster, harm: str) -> None:
             cluster.once()
     with StateReader.open(cluster.state) as reader:
         before = reader.last_batch()
-        path = reader.ledger_dir / reader.shard_files()[0].name
+        path = reader.ledger_dir / committed_shard_files(reader)[0].name
     content = path.read_bytes()
     path.unlink()
     if harm != "missing":
@@ -489,16 +491,15 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
     cluster.options["shards"] = 256  # so small that each change is a new base
     cluster.file("202004171000", record(0, 1, 100, "100000"))
     cluster.once()
-    files_of = StateReader.files_of
 
     def with_a_run_beside(reader: StateReader, rows: Any) -> Any:
         number = 1 + len(list(cluster.data.iterdir()))
         if number <= 3:
             cluster.file(f"20200417100{number}", record(0, 1, 20, f"100{number}00"))
             cluster.once()
-        return files_of(reader, rows)
+        return decode_files(reader, rows)
 
-    monkeypatch.setattr(StateReader, "files_of", with_a_run_beside)
+    monkeypatch.setattr("upswell.audit.replay.replay.decode_files", with_a_run_beside)
     with StateReader.open(cluster.state) as reader:
         past = remember(reader)
     assert 3 == past.last_batch
@@ -636,7 +637,7 @@ def test_a_ledger_of_few_shards_moves_whole(cluster: Cluster, shards: int | None
     cluster.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 100, "100000"))
     cluster.once()
     with StateReader.open(cluster.state) as reader:
-        assert 0 not in {file.shard for file in reader.shard_files()}
+        assert 0 not in {file.shard for file in committed_shard_files(reader)}
     export_state(cluster.state, cluster.root / "file")
     state = cluster.root / "moved"
     import_state(cluster.root / "file", state, shards)

@@ -28,6 +28,7 @@ from upswell.errors import ConfigError, Locked, StorageError, UsageError
 from upswell.kernel import Ledger, count_lines
 from upswell.reference.policy import SHARE_ALL
 from upswell.source.listing import list_directory
+from upswell.state.ledger import read_ledger
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
@@ -57,7 +58,7 @@ def test_nothing_of_a_person_is_left_in_any_byte_of_the_state(place: Place) -> N
     assert (1, 1, 3) == (removal.people, removal.erased.notifications, removal.erased.reject_lines)
     assert [] == verify(state(place))
     with StateReader.open(state(place)) as reader:
-        ledger = Ledger.load(*reader.ledger(), reader.day_open(), 1)
+        ledger = Ledger.load(*read_ledger(reader), reader.day_open(), 1)
     assert ([], []) == (ledger.totals(WHO), ledger.caps(WHO))
     assert [] != ledger.totals(OTHER)
 

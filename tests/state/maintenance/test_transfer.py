@@ -16,6 +16,7 @@ from upswell.kernel import SHARDS
 from upswell.output.reject_files import Rejects
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import DATABASE
+from upswell.state.ledger import read_ledger
 from upswell.state.maintenance import transfer
 from upswell.state.maintenance.transfer import export_state, import_state, shards_of
 from upswell.state.maintenance.verify import verify
@@ -67,7 +68,7 @@ def test_a_ledger_of_many_deltas_is_exported_as_bases(place: Place) -> None:
     export_state(state_of(place), place.root / "file")
     import_state(place.root / "file", place.root / "new", None)
     with StateReader.open(place.root / "new") as reader:
-        parts = reader.ledger()
+        parts = read_ledger(reader)
         assert [4] * SHARDS == [batch for batch, _ in parts.bases]
         assert [] == parts.deltas
     law.check(place.data, place.output, state=place.root / "new")
@@ -292,7 +293,7 @@ def test_an_imported_state_keeps_what_was_adopted(tmp_path: Path) -> None:
     assert (1, 1) == (summary.outcomes["capped"], summary.outcomes["notified"])
     with StateReader.open(place.root / "new") as reader:
         assert 2 == reader.first_batch()
-        assert [1] == [batch for batch, _ in reader.ledger().deltas if batch < 2]
+        assert [1] == [batch for batch, _ in read_ledger(reader).deltas if batch < 2]
 
 
 @pytest.mark.parametrize("shards", [None, 0, 3, 512, -1])

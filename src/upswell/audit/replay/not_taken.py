@@ -15,6 +15,7 @@ from upswell.privacy import escape
 from upswell.source.file import File, State
 from upswell.source.listing import list_directory, read_name, show_name
 from upswell.state.queries.archived import pending_archive
+from upswell.state.queries.files import file_standings
 from upswell.state.reader import StateReader
 from upswell.zones import day_last_of, day_open_of
 
@@ -63,7 +64,7 @@ def _files(reader: StateReader, past: Past, grown: Set[str]) -> Iterator[File]:
         elif not file.compressed and found.st_size > file.offset:
             known[name] = file
     yield from known.values()
-    seen = reader.places(new)
+    seen = file_standings(reader, new)
     yield from (File(name, "waiting") for name in new if name not in seen)
 
 

@@ -36,6 +36,8 @@ from upswell.semantics import Measure
 from upswell.source.file import File
 from upswell.source.listing import archived_in, counterpart_of, stat_regular
 from upswell.state.batch import LogRange
+from upswell.state.ledger import decode_ledger, fetch_ledger
+from upswell.state.queries.files import decode_files, fetch_consumed_files
 from upswell.state.queries.notifications import notification_totals
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals, archives
@@ -134,16 +136,16 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
         with reader.snapshot():
             meta, last, totals = reader.meta(), reader.last(), reader.totals()
             first = int(meta.get("first_batch", "1"))
-            rows = reader.ledger_rows() if ledger else reader.ledger_rows(first - 1)
-            taken_rows = reader.taken_rows()
+            rows = fetch_ledger(reader) if ledger else fetch_ledger(reader, first - 1)
+            consumed_rows = fetch_consumed_files(reader)
             names = {number: name for name, number in reader.applications().items()}
             forgettings = tuple(reader.forgettings())
             counted = notification_totals(reader)
             control = notification_totals(reader, control=True)
         # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
-        files = {file.name: file for file in reader.files_of(taken_rows)}
+        files = {file.name: file for file in decode_files(reader, consumed_rows)}
         try:
-            parts = reader.ledger_of(*rows)
+            parts = decode_ledger(reader, rows)
             break
         except StorageError:
             # A ledger in files: a run may have replaced some since.

@@ -24,6 +24,7 @@ from upswell.reference.loading import Reference
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
+from upswell.state.ledger import committed_shard_files
 from upswell.state.ledger_formats import to_files
 from upswell.state.shard_files import DamagedShard, ShardFile, new_attempt
 from upswell.storage.files import RECOVERS, translate_os_errors
@@ -127,7 +128,7 @@ class Spread:
         self._runner.check(self._settings.data.absolute(), self._ledger_dir)
         self._number = self._checkpoint.last_batch() + 1
         self._day_open = self._checkpoint.day_open()
-        files = self._checkpoint.shard_files()
+        files = committed_shard_files(self._checkpoint)
         ledger_directory.sweep(self._ledger_dir, {file.name for file in files})
         if not files and (files := to_files(self._checkpoint, self._shards, new_attempt())):
             self._checkpoint.move_ledger_to_files(files)
@@ -172,7 +173,7 @@ class Spread:
 
         A later batch may be in the making: its files are not looked at.
         """
-        names = {file.name for file in self._checkpoint.shard_files()}
+        names = {file.name for file in committed_shard_files(self._checkpoint)}
         ledger_directory.sweep(self._ledger_dir, names, self._checkpoint.last_batch())
 
     def entries(self) -> None:

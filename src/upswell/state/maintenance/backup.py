@@ -17,6 +17,7 @@ from upswell.output.names import IDENTITY, STAGING, parse_rejects
 from upswell.privacy import escape
 from upswell.state import ledger_directory
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
+from upswell.state.ledger import committed_shard_files
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, ShardFile, shard_content
@@ -99,7 +100,7 @@ def _copy_ledger(
     while True:
         copies += 1
         with closing(_copy_database(source, place)) as reader:
-            meta, last, files = reader.meta(), reader.last(), reader.shard_files()
+            meta, last, files = reader.meta(), reader.last(), committed_shard_files(reader)
         if not files:
             return meta, last, 0
         try:

@@ -21,6 +21,7 @@ from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum, to_signed
 from upswell.state.connection import damaged, storage_errors
+from upswell.state.ledger import committed_shard_files
 from upswell.state.reader import BATCH_COLUMNS
 from upswell.state.shard_files import (
     DamagedShard,
@@ -94,7 +95,9 @@ class Eraser(Checkpoint):
                 self._put_rejects(one)
         rejects.finish(self.has_rejects)
         if self.ledger_dir.is_dir():
-            ledger_directory.sweep(self.ledger_dir, {file.name for file in self.shard_files()})
+            ledger_directory.sweep(
+                self.ledger_dir, {file.name for file in committed_shard_files(self)}
+            )
         self._scrub()
         reject_lines = sum(one.lines for one in rewritten)
         return Erased(sum(notifications.values()), reject_lines, blobs + len(anew), len(stood))
@@ -200,7 +203,7 @@ class Eraser(Checkpoint):
         """
         attempt = new_attempt()
         with translate_os_errors(self.ledger_dir, StorageError, RECOVERS):
-            for file in self.shard_files():
+            for file in committed_shard_files(self):
                 try:
                     blobs = read_shard_file(self.ledger_dir, file)
                     changed = [forget_in(blob, key, hashes) for blob in blobs]

@@ -27,6 +27,7 @@ from upswell.output.names import (
 )
 from upswell.output.reject_files import REWRITTEN, is_as_written
 from upswell.privacy import escape
+from upswell.state.ledger import committed_shard_files, decode_ledger, fetch_ledger
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, read_shard_file
@@ -239,8 +240,7 @@ def _kept(reader: StateReader) -> Iterator[str]:
         current = reader.current_versions()
         for kind, version in sorted(current._asdict().items()) if current else ():
             _look(reader, kind, version)
-    bases, deltas, _ = reader.ledger_rows()
-    reader.ledger_of(bases, deltas, [])
+    decode_ledger(reader, fetch_ledger(reader)._replace(files=[]))
     used = {version for batch in reader.batches() for version in batch.versions._asdict().items()}
     for kind, version in sorted(used):
         _look(reader, kind, version)
@@ -254,12 +254,12 @@ def _look(reader: StateReader, kind: str, version: str) -> None:
 
 def _shard_files(reader: StateReader) -> Iterator[str]:
     """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
-    for file in reader.shard_files():
+    for file in committed_shard_files(reader):
         try:
             with translate_os_errors(reader.ledger_dir, StorageError, RECOVERS):
                 read_shard_file(reader.ledger_dir, file)
         except DamagedShard as error:
-            if file in reader.shard_files():  # else a run has replaced it meanwhile
+            if file in committed_shard_files(reader):  # else a run has replaced it meanwhile
                 yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"
     if reader.ledger_dir.is_dir():
         for path in sorted(reader.ledger_dir.iterdir()):

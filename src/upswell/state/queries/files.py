@@ -1,22 +1,31 @@
-"""Files by day, by state and by what was rejected of them, from some columns of their rows.
+"""Files by day, by state, by what was consumed and by what was rejected of them.
 
-Owns the SQL over ``file`` that reads more than a few names. Row checksums are not verified here: nothing is decided by
-what is read, and decoding and verifying whole rows takes many times as long. ``StateReader.files`` verifies those that
-it returns.
+Owns the SQL over ``file`` but for look-ups by name, which are the reader's. A function that returns ``File`` verifies
+row checksums. The others read some columns and do not: nothing is decided by those, and decoding and verifying whole
+rows takes many times as long.
 """
 
 import json
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from upswell.source.file import State
+from upswell.source.file import STATES, File, State
 from upswell.state.codec import decode_name
-from upswell.state.reader import StateReader
+from upswell.state.reader import FILE_COLUMNS, StateReader
 from upswell.zones import stamps_of
 
 _PAGE_ROWS = 5000  # gone through at once: some 10 ms
 # "late" is the outcome that is kept with the rejects.
 _HAS_REJECTS = """(reasons <> '{}' OR instr(outcomes, '"late":'))"""
+
+
+class FileStanding(NamedTuple):
+    """The part of a file's row that changes with its content."""
+
+    state: State
+    offset: int
+    size: int
+    repeats: int
 
 
 class DayFile(NamedTuple):
@@ -37,6 +46,47 @@ class Backlog(NamedTuple):
     """Uncompressed where a compressed file was checked already, else on disk."""
     oldest_ns: int
     """The oldest mtime of these files, ns since the epoch; 0 without any."""
+
+
+def file_standings(reader: StateReader, names: Iterable[str]) -> dict[str, FileStanding]:
+    """Return, by name, where these files stand; unknown names are absent."""
+    rows = reader._named('name, state, "offset", size, repeats', names)
+    return {decode_name(name): FileStanding(*standing) for name, *standing in rows}
+
+
+def fetch_consumed_files(reader: StateReader) -> list[Any]:
+    """Fetch the rows of all files of which something was consumed, for ``decode_files``.
+
+    Quick, and fit for a snapshot, while decoding all of them takes long.
+    """
+    return reader._rows(f'SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE "offset" > 0')
+
+
+def decode_files(reader: StateReader, rows: Iterable[Any]) -> Iterator[File]:
+    """Yield the files that these rows hold, checksums verified. Raises StorageError when one does not match."""
+    return map(reader._file, rows)
+
+
+def count_by_state(reader: StateReader) -> dict[State, int]:
+    """Return the number of files in each state, zeros included."""
+    counts = dict(reader._rows("SELECT state, count(*) FROM file GROUP BY state"))
+    return {state: counts.get(state, 0) for state in STATES}
+
+
+def count_late_files(reader: StateReader) -> int:
+    """Return the number of files whose first range followed a range with a higher stamp."""
+    return int(reader._rows("SELECT count(*) FROM file WHERE late")[0][0])
+
+
+def repeated_files(reader: StateReader, files_max: int) -> list[File]:
+    """Return the newest files that were delivered again under their names, by stamp; at most ``files_max``."""
+    sql = f"SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE repeats > 0 ORDER BY stamp DESC, name DESC LIMIT ?"
+    return list(decode_files(reader, reader._rows(sql, (files_max,))))[::-1]
+
+
+def count_repeats(reader: StateReader) -> int:
+    """Return how often files were delivered again under their names, all files together."""
+    return int(reader._rows("SELECT coalesce(sum(repeats), 0) FROM file WHERE repeats > 0")[0][0])
 
 
 def newest_days(reader: StateReader, days_max: int) -> list[int]:
