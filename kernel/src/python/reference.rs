@@ -2,14 +2,14 @@
 
 use super::arguments::broken;
 use crate::rules::Rules;
-use crate::rules::policy::{Control, Forgotten, Policy, SHARE_ALL};
-use crate::rules::siphash::{KEY_BYTES, Keyed};
+use crate::rules::policy::{Control, Forgotten, KEY_BYTES, Policy, SHARE_ALL};
 use crate::segment::Segment;
 use crate::types::clock::Clock;
 use crate::types::msisdn;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+use siphasher::sip::SipHasher24;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -146,16 +146,16 @@ type Parts = (
     Option<[u8; KEY_BYTES]>,
 );
 
-pub(super) fn keyed(key: &[u8]) -> PyResult<Keyed> {
+fn hasher(key: &[u8]) -> PyResult<SipHasher24> {
     let key: [u8; KEY_BYTES] = key
         .try_into()
         .map_err(|_| broken(format!("a key of {} bytes", key.len())))?;
-    Ok(Keyed::new(key))
+    Ok(SipHasher24::new_with_key(&key))
 }
 
 pub(super) fn forgotten_of(key: &[u8], hashes: Vec<u64>) -> PyResult<Forgotten> {
     Ok(Forgotten {
-        keyed: keyed(key)?,
+        hasher: hasher(key)?,
         hashes: hashes.into_iter().collect(),
     })
 }
@@ -175,8 +175,8 @@ impl PyPolicy {
             return Err(broken("a control share without its key"));
         }
         let control = control_key.map(|key| {
-            keyed(&key).map(|keyed| Control {
-                keyed,
+            hasher(&key).map(|hasher| Control {
+                hasher,
                 share: control_share,
             })
         });
@@ -197,7 +197,7 @@ impl PyPolicy {
         let forgotten = policy.forgotten.iter().map(|forgotten| {
             let mut hashes: Vec<u64> = forgotten.hashes.iter().copied().collect();
             hashes.sort_unstable();
-            (forgotten.keyed.key(), hashes)
+            (forgotten.hasher.key(), hashes)
         });
         let control = policy.control.as_ref();
         (
@@ -205,7 +205,7 @@ impl PyPolicy {
             forgotten.collect(),
             policy.max_per_customer_per_day,
             control.map_or(0, |control| control.share),
-            control.map(|control| control.keyed.key()),
+            control.map(|control| control.hasher.key()),
         )
     }
 }

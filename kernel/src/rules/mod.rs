@@ -3,7 +3,6 @@
 //! Invariant, checked on construction: at most one rule fits.
 
 pub mod policy;
-pub mod siphash;
 
 use std::collections::HashMap;
 use std::sync::Arc;

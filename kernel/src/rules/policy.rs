@@ -1,12 +1,14 @@
 //! What keeps back a record of a targeted msisdn: the suppression list, whoever was forgotten, a limit per customer and
 //! day, and the control group. With all of it off, records pay one branch for it.
 
-use crate::rules::siphash::Keyed;
 use crate::segment::Segment;
 use crate::types::msisdn;
+use siphasher::sip::SipHasher24;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 16;
 /// A share of all customers: shares are hundredths of a percent.
 pub const SHARE_ALL: u64 = 10_000;
 
@@ -26,8 +28,8 @@ pub struct Policy {
 /// Msisdns that are known by their hashes alone.
 #[derive(Debug)]
 pub struct Forgotten {
-    /// The hash.
-    pub keyed: Keyed,
+    /// Hashes the digits of an msisdn under the key, as `keyed_hash.py` does.
+    pub hasher: SipHasher24,
     /// Theirs.
     pub hashes: HashSet<u64>,
 }
@@ -35,8 +37,8 @@ pub struct Forgotten {
 /// A keyed share of all msisdns.
 #[derive(Debug)]
 pub struct Control {
-    /// The hash that draws them.
-    pub keyed: Keyed,
+    /// Hashes the digits of an msisdn under the key that draws them, as `keyed_hash.py` does.
+    pub hasher: SipHasher24,
     /// Out of `SHARE_ALL`.
     pub share: u64,
 }
@@ -62,7 +64,7 @@ impl Policy {
     pub(crate) fn is_control(&self, mixed: u64) -> bool {
         self.control.as_ref().is_some_and(|control| {
             let hash =
-                msisdn::with_digits(msisdn::unmix(mixed), |digits| control.keyed.hash(digits));
+                msisdn::with_digits(msisdn::unmix(mixed), |digits| control.hasher.hash(digits));
             hash % SHARE_ALL < control.share
         })
     }
@@ -76,7 +78,24 @@ impl Forgotten {
 
     /// The hash of the msisdn of this key, if it is one of them.
     pub(crate) fn find(&self, key: u64) -> Option<u64> {
-        let hash = msisdn::with_digits(key, |digits| self.keyed.hash(digits));
+        let hash = msisdn::with_digits(key, |digits| self.hasher.hash(digits));
         self.hashes.get(&hash).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_siphash() {
+        let key: [u8; KEY_BYTES] = std::array::from_fn(|at| at as u8);
+        let hasher = SipHasher24::new_with_key(&key);
+        let bytes: Vec<u8> = (0..15).collect();
+        assert_eq!(key, hasher.key());
+        // From the paper by its authors, and its reference implementation.
+        assert_eq!(0xa129_ca61_49be_45e5, hasher.hash(&bytes));
+        assert_eq!(0x726f_db47_dd0e_0e31, hasher.hash(b""));
+        assert_eq!(0x93f5_f579_9a93_2462, hasher.hash(&bytes[..8]));
     }
 }

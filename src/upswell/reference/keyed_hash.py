@@ -1,6 +1,7 @@
 """A hash that only the holder of a key can work out: who is in a control group, and whom a state has forgotten.
 
-Owns its definition in plain Python; the kernel's ``keyed.rs`` is the same and is tested against it. It keeps no key.
+Owns its definition in plain Python. The kernel has it from the crate ``siphasher``, which is tested against it. It
+keeps no key.
 """
 
 KEY_BYTES = 16
