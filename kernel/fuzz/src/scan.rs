@@ -1,7 +1,6 @@
 //! Lines by every path, and lines in pieces: all must say what the plain path says of the whole.
 
 use super::controls;
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use upswell_kernel::batch::chunk::Piece;
 use upswell_kernel::batch::classify::Context;
@@ -10,9 +9,8 @@ use upswell_kernel::batch::range::{Days, RangeSpec};
 use upswell_kernel::ledger::keys::Columns;
 use upswell_kernel::rules::Rules;
 use upswell_kernel::rules::policy::Policy;
-use upswell_kernel::scan::filter::Filter;
-use upswell_kernel::scan::grammar::{Line, Record, Scanned, Visitor};
-use upswell_kernel::scan::path::{PAD_AFTER, PAD_BEFORE, Path};
+use upswell_kernel::scan::collect::collect;
+use upswell_kernel::scan::path::Path;
 use upswell_kernel::segment::Segment;
 use upswell_kernel::types::clock::Clock;
 
@@ -24,10 +22,10 @@ pub const DAY_OPEN: u32 = 20_200_416;
 /// Two control bytes (the size of pieces, what fills the pads), then the bytes of a file.
 pub fn attempt(input: &[u8]) {
     let ([size, filler], data) = controls(input);
-    let expected = lines(Path::Scalar, data, filler);
+    let expected = collect(Path::Scalar, data, DAY_MAX, filler);
     let whole = merged(Path::Scalar, data, data.len().max(1));
     for path in Path::available() {
-        assert_eq!(expected, lines(path, data, filler), "{path:?}");
+        assert_eq!(expected, collect(path, data, DAY_MAX, filler), "{path:?}");
         assert_eq!(whole, merged(path, data, data.len().max(1)), "{path:?}");
         assert_eq!(
             whole,
@@ -50,57 +48,6 @@ pub fn rules() -> Rules {
         (3, "Night", 1320, 360, 100),
     ])
     .expect("sound rules")
-}
-
-/// Every line by its start: its length, and what it is.
-#[derive(Default)]
-struct Recorder(BTreeMap<usize, (usize, Line)>);
-
-impl Visitor<'static> for Recorder {
-    fn filter(&self) -> Filter<'static> {
-        Filter::OPEN
-    }
-
-    fn seeks_stranger(&self) -> bool {
-        false
-    }
-
-    fn stranger(&mut self, _: u64, _: usize) {}
-
-    fn prefetch(&self, _: u64) {}
-
-    fn contains(&self, _: u64) -> bool {
-        true
-    }
-
-    fn record(&mut self, start: usize, length: usize, record: &Record) {
-        self.0.insert(start, (length, Line::Record(*record)));
-    }
-
-    fn other(&mut self, start: usize, length: usize, _: u32, kind: Line) {
-        self.0.insert(start, (length, kind));
-    }
-}
-
-/// The whole lines of the data. The buffer ends with its pad, so that the sanitizer sees a read behind that.
-fn lines(path: Path, data: &[u8], filler: u8) -> (Scanned, BTreeMap<usize, (usize, Line)>) {
-    let whole = data
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let mut bytes = vec![filler; PAD_BEFORE];
-    bytes.extend_from_slice(&data[..whole]);
-    bytes.resize(PAD_BEFORE + whole + PAD_AFTER, filler);
-    let bytes = bytes.into_boxed_slice();
-    let mut recorder = Recorder::default();
-    let scanned = path.scan_lines(
-        &bytes,
-        PAD_BEFORE,
-        PAD_BEFORE + whole,
-        DAY_MAX,
-        &mut recorder,
-    );
-    (scanned, recorder.0)
 }
 
 /// What pieces say together: nothing of it may depend on where they are cut.

@@ -4,10 +4,9 @@ use super::arguments::{broken, path_of};
 use super::reference::forgotten_of;
 use crate::input::{digest as input, gzip};
 use crate::ledger::codec as blob;
-use crate::scan::filter::Filter;
-use crate::scan::grammar::{self as scan, Line, Record, Visitor};
+use crate::scan::collect::collect;
+use crate::scan::grammar::{self as scan, Line};
 use crate::scan::outcome::REASONS;
-use crate::scan::path::{PAD_AFTER, PAD_BEFORE};
 use crate::types::msisdn;
 use crate::{crc, search as lines};
 use pyo3::prelude::*;
@@ -21,39 +20,6 @@ fn read_error(error: io::Error) -> PyErr {
     match (error.kind(), error.raw_os_error()) {
         (ErrorKind::InvalidData | ErrorKind::UnexpectedEof, None) => broken(error.to_string()),
         _ => error.into(),
-    }
-}
-
-/// Collects every line, for `parse_lines`.
-#[derive(Default)]
-pub(super) struct Collector {
-    /// By the place where the line starts.
-    lines: BTreeMap<usize, Line>,
-}
-
-impl Visitor<'static> for Collector {
-    fn filter(&self) -> Filter<'static> {
-        Filter::OPEN
-    }
-
-    fn seeks_stranger(&self) -> bool {
-        false
-    }
-
-    fn stranger(&mut self, _: u64, _: usize) {}
-
-    fn prefetch(&self, _: u64) {}
-
-    fn contains(&self, _: u64) -> bool {
-        true
-    }
-
-    fn record(&mut self, start: usize, _: usize, record: &Record) {
-        self.lines.insert(start, Line::Record(*record));
-    }
-
-    fn other(&mut self, start: usize, _: usize, _: u32, kind: Line) {
-        self.lines.insert(start, kind);
     }
 }
 
@@ -78,37 +44,26 @@ pub(super) fn parse_lines(
     path: &str,
     first: bool,
 ) -> PyResult<Vec<(String, String, u32, u64, String)>> {
-    let path = path_of(path)?;
-    let mut bytes = vec![0; PAD_BEFORE];
-    bytes.extend_from_slice(if first {
-        data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data)
-    } else {
-        data
-    });
-    let mut collector = Collector::default();
-    let to = memchr::memrchr(b'\n', &bytes).map_or(PAD_BEFORE, |last| last + 1);
-    let end = bytes.len();
-    let rest = bytes[to..].to_vec();
-    bytes.resize(end + PAD_AFTER, b'7');
-    path.scan_lines(&bytes, PAD_BEFORE, to, day_max, &mut collector);
-    if !rest.is_empty() {
-        collector.lines.insert(
-            to,
-            scan::parse_line(scan::content_of(&rest), false, day_max),
-        );
+    let data = match data.strip_prefix(scan::BYTE_ORDER_MARK) {
+        Some(rest) if first => rest,
+        _ => data,
+    };
+    let (_, lines) = collect(path_of(path)?, data, day_max, b'7');
+    let mut lines: BTreeMap<usize, Line> = lines
+        .into_iter()
+        .map(|(start, (_, line))| (start, line))
+        .collect();
+    let parse = |line: &[u8], first| scan::parse_line(scan::content_of(line), first, day_max);
+    let unterminated = memchr::memrchr(b'\n', data).map_or(0, |last| last + 1);
+    if unterminated < data.len() {
+        lines.insert(unterminated, parse(&data[unterminated..], false));
     }
-    if first && end > PAD_BEFORE {
-        let line = bytes[PAD_BEFORE..end]
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
-        collector.lines.insert(
-            PAD_BEFORE,
-            scan::parse_line(scan::content_of(line), true, day_max),
-        );
+    if first && !data.is_empty() {
+        let end = memchr::memchr(b'\n', data).unwrap_or(data.len());
+        lines.insert(0, parse(&data[..end], true));
     }
     let other = |kind: &str| (kind.to_owned(), String::new(), 0, 0, String::new());
-    let lines = collector.lines.into_values().map(|line| match line {
+    let lines = lines.into_values().map(|line| match line {
         Line::Record(r) => {
             let timestamp = format!("{:08}{:06}", r.date, r.time);
             (

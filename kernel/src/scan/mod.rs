@@ -1,5 +1,6 @@
 //! From the bytes of a line to a record, or to the reason why it is none.
 
+pub mod collect;
 mod dispatch;
 pub mod filter;
 pub mod fragment;

@@ -1,0 +1,50 @@
+//! Collect every line of some bytes, whatever it is: for `check`, and for comparing paths.
+
+use crate::scan::filter::Filter;
+use crate::scan::grammar::{Line, Record, Scanned, Visitor};
+use crate::scan::path::{PAD_AFTER, PAD_BEFORE, Path};
+use std::collections::BTreeMap;
+
+/// Lines by where they start: the length of the content, and what it is.
+pub type Lines = BTreeMap<usize, (usize, Line)>;
+
+/// Scan the lines of `data` that end with `\n`. `filler` is around them in the buffer: no result depends on it.
+pub fn collect(path: Path, data: &[u8], day_max: u32, filler: u8) -> (Scanned, Lines) {
+    let whole = memchr::memrchr(b'\n', data).map_or(0, |last| last + 1);
+    let mut bytes = vec![filler; PAD_BEFORE + whole + PAD_AFTER];
+    let (from, to) = (PAD_BEFORE, PAD_BEFORE + whole);
+    bytes[from..to].copy_from_slice(&data[..whole]);
+    let mut collector = Collector::default();
+    let scanned = path.scan_lines(&bytes, from, to, day_max, &mut collector);
+    (scanned, collector.0)
+}
+
+#[derive(Default)]
+struct Collector(Lines);
+
+impl Visitor<'static> for Collector {
+    fn filter(&self) -> Filter<'static> {
+        Filter::OPEN
+    }
+
+    fn seeks_stranger(&self) -> bool {
+        false
+    }
+
+    fn stranger(&mut self, _: u64, _: usize) {}
+
+    fn prefetch(&self, _: u64) {}
+
+    fn contains(&self, _: u64) -> bool {
+        true
+    }
+
+    fn record(&mut self, start: usize, length: usize, record: &Record) {
+        self.0
+            .insert(start - PAD_BEFORE, (length, Line::Record(*record)));
+    }
+
+    fn other(&mut self, start: usize, length: usize, _: u32, kind: Line) {
+        self.0.insert(start - PAD_BEFORE, (length, kind));
+    }
+}
