@@ -21,6 +21,9 @@ _CLOSERS = r"[\"')\]*_]"
 # After a quotation or parenthesis a small letter goes on with the sentence around it.
 _END_WITHIN = re.compile(rf"[.!?][*_]*\s+\S|[.!?]{_CLOSERS}+\s+[^a-z\s]")
 _END = re.compile(rf"[.!?:]{_CLOSERS}*$")
+_FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def paragraphs(text: str) -> Iterator[list[tuple[int, str]]]:
@@ -70,3 +73,24 @@ def test_two_sentences_in_a_line_and_one_in_two_are_found() -> None:
     assert [] == faults('It asks ("Is it so?") and goes on.\n')
     assert [] == faults("It takes 0.3 s, e.g. `a. b`, in [x](y.md. z).\nAnd so:\n\n- on\n- off\n")
     assert [] == faults("```sh\na. b\n```\n| a. b | c |\n")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which links find a page's headings, as GitHub makes them."""
+    headings = _HEADING.findall(_FENCED.sub("", page.read_text("utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    """Each relative link names a file of the repository and, after its ``#``, one of that file's headings."""
+    lost = []
+    for link in _LINK.findall(_FENCED.sub("", page.read_text("utf-8"))):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(link)
+
+    assert [] == lost
