@@ -271,7 +271,7 @@ def test_rejects_are_private_and_removed_without_a_commit(tmp_path):
 
 def test_old_rejects_are_removed_a_few_looked_at_at_a_time(tmp_path, monkeypatch):
     """Files go by their age, never one that is younger; a turn looks at its share, and the next one goes on there."""
-    monkeypatch.setattr("upswell.output.reject_files.LOOKED_AT_MAX", 2)
+    monkeypatch.setattr("upswell.output.reject_files.CHECKED_MAX", 2)
     listings, scandir = [], syscalls.scandir
     monkeypatch.setattr(syscalls, "scandir", lambda fd: listings.append(fd) or scandir(fd))
     rejects, day_s, now = Rejects(tmp_path), 86_400, 1_600_000_000.0

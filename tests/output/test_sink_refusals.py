@@ -12,8 +12,9 @@ from support.batches import refused
 from support.faults.ending import end
 from support.faults.limits import bound_by_modes, in_a_namespace, without_descriptors
 from upswell.errors import OutputUnwritable, StorageError
+from upswell.output.directories import Published, check_directories
 from upswell.output.reject_files import Rejects
-from upswell.output.sink import Published, Sink, check_directories
+from upswell.output.sink import Sink
 from upswell.storage import syscalls
 
 STAMP = "202004171937"

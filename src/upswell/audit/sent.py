@@ -28,7 +28,7 @@ from upswell.state.reader import StateReader
 _NAMES_MAX = 20  # in a message
 
 
-class Sent(NamedTuple):
+class SentNotification(NamedTuple):
     """One notification: the record that was emitted, its place in DATA and its file in OUTPUT."""
 
     day: int
@@ -63,7 +63,7 @@ class SentFilter(NamedTuple):
     """Select those of the control group, which were not sent, instead of those that were."""
 
 
-def rows(state_dir: Path, wanted: SentFilter) -> Iterator[Sent]:
+def rows(state_dir: Path, wanted: SentFilter) -> Iterator[SentNotification]:
     """Yield the notifications that are wanted, by day, then application, then msisdn.
 
     Raises:
@@ -157,13 +157,13 @@ def minutes(state_dir: Path, day: int, application: str) -> Counter[str]:
 
 def _rows_of(
     reader: StateReader, group: NotificationGroup, wanted: SentFilter, last: int
-) -> Iterator[Sent]:
+) -> Iterator[SentNotification]:
     directory = place_of(group.directory, wanted.control)
     for row in notifications_in(
         reader, group, batch_max=last, file=wanted.file, batch=wanted.batch, control=wanted.control
     ):
         output = f"{directory}/{published_name(row.batch, row.stamp)}" if row.stamp else ""
-        yield Sent(
+        yield SentNotification(
             group.day, group.name, row.msisdn, row.batch, row.file, row.byte, output, row.raw
         )
 

@@ -19,7 +19,7 @@ from upswell.audit.status import Status
 from upswell.engine.summary import Summary, describe_unmatched
 from upswell.source.listing import read_name, show_name
 from upswell.state.queries.batches import commits_since
-from upswell.state.queries.files import backlog, gone_since
+from upswell.state.queries.files import gone_since, waiting_files
 from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
@@ -61,7 +61,7 @@ class _Recent(NamedTuple):
 def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
     """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
     with StateReader.open(found.state_dir) as reader:
-        waiting = backlog(reader)
+        waiting = waiting_files(reader)
         recent = _recent(reader, found)
     now_s = found.looked_at.timestamp()
     oldest_s = max(now_s - waiting.oldest_ns / 1e9, 0.0) if waiting.oldest_ns else 0.0

@@ -1,7 +1,7 @@
-"""What was published, as the state keeps it, and what OUTPUT still holds of it, looked at from outside.
+"""Compares OUTPUT with what was published, from outside a run.
 
-Owns the look at notifications and published files for those who ask after a run. It writes nothing, follows no link
-and takes no lock: a consumer may take a file, and a run may publish one, between two calls.
+Owns the reading of published files for audits. It writes nothing, follows no link and takes no lock: a consumer may
+take a file, and a run may publish one, between two calls.
 """
 
 import errno
@@ -24,7 +24,7 @@ from upswell.privacy import escape
 from upswell.storage.files import RECOVERS, directory, directory_inside, list_names, read_file
 
 Where = Literal["in_output", "changed", "taken_away", "waiting"]
-"""There as it was published; there with other bytes; taken by the consumer; staged, and not published yet."""
+"""Unchanged in OUTPUT; there with another content; taken by the consumer; staged and not yet published."""
 
 
 class _NotAFile(Exception):
@@ -35,12 +35,12 @@ _NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO)
 
 
 def where(output: Path, one: Staged) -> Where:
-    """Where a published file is now. Raises StorageError when that cannot be known."""
+    """Return the present whereabouts of a published file. Raises StorageError when they cannot be determined."""
     try:
         content = _read(output, one)
         if content is None and (output / OWN_DIRECTORY / STAGING / one.staged_name).exists():
             return "waiting"
-        # It may have been published between the two looks.
+        # It may have been published between the two reads.
         content = _read(output, one) if content is None else content
     except _NotAFile:
         return "changed"
@@ -50,15 +50,15 @@ def where(output: Path, one: Staged) -> Where:
 
 
 def describe_change(output: Path, one: Staged, expected: bytes | None) -> str:
-    """How a published file differs from what was published, in words.
+    """Return a sentence on how a published file differs from what was published.
 
-    ``expected``: what was published; the first line, from 1, in which it differs is told when that is known.
+    ``expected``: the content that was published; when given, the sentence has the first line (from 1) that differs.
     """
     name = escape(published_place(one))
     try:
         found = _read(output, one) or b""
     except _NotAFile:
-        return f"{name}: a link or something that is no file stands in its place"
+        return f"{name}: replaced by a link or something else that is not a regular file"
     if expected is None:
         return f"{name}: not what was published"
     pairs = zip(expected.split(b"\n"), found.split(b"\n"), strict=False)
@@ -68,7 +68,7 @@ def describe_change(output: Path, one: Staged, expected: bytes | None) -> str:
 
 
 def _read(output: Path, one: Staged) -> bytes | None:
-    """The content of a published file; None when it is not there. Raises _NotAFile, or StorageError as ``where``."""
+    """Return the content of a published file; None when it is missing. Raises _NotAFile, StorageError as ``where``."""
     place = output / one.directory
     try:
         with directory(output) as output_fd, directory_inside(one.directory, output_fd) as fd:
@@ -84,12 +84,12 @@ def _read(output: Path, one: Staged) -> bytes | None:
 
 
 def published_place(one: Staged) -> str:
-    """The place of a published file within OUTPUT."""
+    """Return the path of a published file within OUTPUT."""
     return f"{one.directory}/{one.published_name}"
 
 
 def files(output: Path) -> Iterator[tuple[str, PublishedName]]:
-    """The places of all files in OUTPUT that look as published, those of the control group included."""
+    """Yield the paths within OUTPUT of all files with published names, those of the control group included."""
     places = [*_names(output), *(place_of(name, True) for name in _names(output / CONTROL))]
     for place in places:
         for name in _names(output / place) if place != OWN_DIRECTORY else ():
@@ -99,7 +99,7 @@ def files(output: Path) -> Iterator[tuple[str, PublishedName]]:
 
 
 def _names(place: Path) -> list[str]:
-    """The names in a directory; none where there is no directory that can be listed."""
+    """Return the names in a directory; none when it is missing or cannot be listed."""
     try:
         with directory(place) as fd:
             return list_names(fd)

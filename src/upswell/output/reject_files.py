@@ -1,7 +1,7 @@
-"""The reject files of a state: the lines of a batch that were refused, with their reasons, raw.
+"""The reject files of a state: the rejected lines of a batch, raw, with their reasons.
 
-Owns STATE/rejects. A file there belongs to one batch and is durable before the batch is committed; one whose batch
-never was is removed by recovery, and old ones by their age. They hold personal data, so only the owner may read them.
+Owns STATE/rejects. A file there belongs to one batch and is durable before the batch is committed; recovery removes
+one whose batch was not, and old ones expire by age. They hold personal data, so only the owner may read them.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from upswell.storage.files import (
     translate_os_errors,
 )
 
-LOOKED_AT_MAX = 500  # reject files of one turn: some milliseconds, however many there are
-_LOOK_S = 3600.0  # between the beginnings of two looks for old ones: their age is counted in days
+CHECKED_MAX = 500  # reject files of one turn: some milliseconds, however many there are
+_EXPIRY_S = 3600.0  # between the starts of two scans for old files: their age is counted in days
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 REWRITTEN = ".rewritten"
-"""Suffix of what is to take a reject file's place."""
+"""Suffix of a file that is to replace a reject file."""
 
 
 class Rejects:
@@ -39,7 +39,10 @@ class Rejects:
         self.path = state_dir / "rejects"
 
     def write(self, batch: int, content: bytes) -> None:
-        """Write a batch's rejects before it is committed; durable then. A crash leaves a file that recovery removes."""
+        """Write a batch's rejects, before it is committed; durable when this returns. No file is made for none.
+
+        A crash leaves a file that recovery removes. Raises StorageError.
+        """
         if not content:
             return
         with translate_os_errors(self.path, StorageError, RECOVERS):
@@ -51,7 +54,7 @@ class Rejects:
                 syscalls.fsync(fd)
 
     def contents(self) -> Iterator[tuple[int, bytes]]:
-        """Every reject file that is there: its batch and what it holds."""
+        """Yield (batch, content) of every reject file that is there. Raises StorageError."""
         with (
             translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
@@ -62,10 +65,11 @@ class Rejects:
                     yield batch, read_file(name, fd)
 
     def rewrite(self, batch: int, content: bytes, *, at_once: bool) -> None:
-        """Write what a reject file is to hold instead, beside it; durable then. ``finish``, or this, puts it in place.
+        """Write a replacement of a reject file beside it; durable when this returns.
 
-        It is as old as the file was, so that it expires when that would have. A crash leaves a file
-        that ``finish`` removes, or moves once the state vouches for it.
+        With ``at_once`` it also takes the file's place, otherwise ``finish`` does that. It gets the times of the file,
+        so that it expires when that would have. A crash leaves a replacement that ``finish`` puts in place or removes.
+        Raises StorageError.
         """
         with translate_os_errors(self.path, StorageError, RECOVERS), directory(self.path) as fd:
             name = rejects_name(batch) + REWRITTEN
@@ -78,7 +82,10 @@ class Rejects:
             syscalls.fsync(fd)
 
     def finish(self, is_committed: Callable[[int, bytes], bool]) -> None:
-        """Put in place what ``rewrite`` wrote, where the state vouches for it by batch and content, or remove it."""
+        """Put each replacement that ``rewrite`` wrote in place if it is committed, and remove it if not.
+
+        ``is_committed`` is asked with the batch and the content. Raises StorageError.
+        """
         with (
             translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
@@ -93,7 +100,7 @@ class Rejects:
                 syscalls.fsync(fd)
 
     def remove_after(self, last_batch: int) -> int:
-        """Remove the rejects of batches after the last committed one; how many there were."""
+        """Remove the reject files of batches after the last committed one; return how many there were."""
         with (
             translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
@@ -104,7 +111,7 @@ class Rejects:
         return 0
 
     def names(self) -> Iterator[str]:
-        """The reject files that are there, in no order; the directory is read as far as they are asked for."""
+        """Yield the names of the reject files, in no order, reading the directory only as far as they are consumed."""
         with (
             translate_os_errors(self.path, StorageError, RECOVERS),
             contextlib.suppress(FileNotFoundError),
@@ -114,9 +121,9 @@ class Rejects:
             yield from (entry.name for entry in entries if parse_rejects(entry.name))
 
     def remove_old(self, names: Iterable[str], before_s: float) -> int:
-        """Remove those of these files that were written before this moment; how many there were.
+        """Remove those of these files that were written before a time (epoch seconds); return how many there were.
 
-        Their lines stay counted. A crash leaves those that were not removed yet, which a later look removes.
+        Their lines stay counted. A crash leaves the rest, which a later scan removes.
         """
         with (
             translate_os_errors(self.path, StorageError, RECOVERS),
@@ -129,36 +136,39 @@ class Rejects:
 
 
 class Expiry:
-    """Removes reject files once they are older than some days, a few at a time."""
+    """Removes reject files that are older than some days, a few at a time."""
 
     def __init__(self, rejects: Rejects, keep_days: int | None) -> None:
-        """``keep_days``: None keeps them all."""
+        """``keep_days``: None keeps all files."""
         self._rejects = rejects
         self._keep_s = None if keep_days is None else keep_days * 86_400
         self._next_at = 0.0
         self._names: Iterator[str] | None = None
-        """What is left to look at; None between two looks."""
+        """The rest of a scan; None between two scans."""
 
     def turn(self, now: float) -> int:
-        """Look at some files, if it is time to, and remove those that are too old; how many those were."""
+        """Check some files, if it is time to, and remove those that are too old; return how many were removed.
+
+        ``now``: epoch seconds.
+        """
         if self._names is None:
-            if self._keep_s is None or self._next_at - _LOOK_S <= now < self._next_at:
+            if self._keep_s is None or self._next_at - _EXPIRY_S <= now < self._next_at:
                 return 0
-            self._next_at = now + _LOOK_S
+            self._next_at = now + _EXPIRY_S
             self._names = self._rejects.names()
-        some = list(islice(self._names, LOOKED_AT_MAX))
-        if len(some) < LOOKED_AT_MAX:
+        some = list(islice(self._names, CHECKED_MAX))
+        if len(some) < CHECKED_MAX:
             self._names = None
         return self._rejects.remove_old(some, now - (self._keep_s or 0)) if some else 0
 
     @property
     def is_due(self) -> bool:
-        """Whether another turn would look at more files."""
+        """True while a scan is unfinished, so that another turn checks more files."""
         return self._names is not None
 
 
 def _is_older(fd: int, before_s: float, name: str) -> bool:
-    """Whether a file is that old. One that somebody has deleted since it was listed is not."""
+    """Return whether a file was written before then; False for one that was deleted since it was listed."""
     try:
         return syscalls.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < before_s
     except FileNotFoundError:
@@ -166,15 +176,15 @@ def _is_older(fd: int, before_s: float, name: str) -> bool:
 
 
 def unescape(text: bytes) -> bytes:
-    r"""The bytes that a reject file shows: ``\xNN`` is that byte, two backslashes are one."""
+    r"""Return the bytes that a reject file shows as text: ``\xNN`` is that byte, two backslashes are one."""
     return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"\\", text)
 
 
 def digest_of(content: bytes) -> str:
-    """What a state keeps of a reject file beside its length: SHA-256, hex; "" when there is no file."""
+    """Return the digest of a reject file that a state keeps: SHA-256, hex; "" for no content, which has no file."""
     return hashlib.sha256(content).hexdigest() if content else ""
 
 
 def is_as_written(content: bytes, length: int, digest: str) -> bool:
-    """Return whether a reject file is the one that its batch wrote, of this length and ``digest_of``."""
+    """Return whether a reject file has the length and the ``digest_of`` that its batch committed."""
     return len(content) == length and digest == digest_of(content)

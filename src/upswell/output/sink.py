@@ -1,33 +1,38 @@
-"""OUTPUT: files are staged, then moved to their application's directory in one step, and never touched again.
+"""Writes OUTPUT: files are staged, then moved to their application's directory in one step, and never touched again.
 
-Owns everything inside OUTPUT but the state. It never decides what is committed.
-A staged file that is still there has not been published; one that is gone has, even if a consumer took it at once. So
-a name appears in an application's directory once, complete, and nothing that is there is ever replaced.
+Owns everything inside OUTPUT but the state. It never decides what is committed. A staged file that is still there has
+not been published; one that is gone has, even if a consumer took it at once. So a name appears in an application's
+directory once, complete, and nothing that is there is ever replaced.
 """
 
 import contextlib
 import errno
-import grp
 import hashlib
-import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from upswell.errors import OutputUnwritable, StorageError
+from upswell.output.directories import (
+    DIRECTORY_MODE,
+    NEW_DIRECTORY,
+    OWN_MODE,
+    Published,
+    check_directories_in,
+    group_id,
+    list_published,
+    open_directory,
+)
 from upswell.output.names import (
-    CONTROL,
     IDENTITY,
     OWN_DIRECTORY,
     STAGING,
     Staged,
     begun_name,
     parse_begun,
-    parse_published,
     place_of,
 )
 from upswell.privacy import escape
@@ -47,28 +52,16 @@ from upswell.storage.files import (
     umask,
 )
 from upswell.storage.lock import lock
-from upswell.storage.mounts import list_mounts, refuse_network
+from upswell.storage.mounts import refuse_network
 
 _LOCK = "output.lock"
-_NEW_DIRECTORY = "directory.new"  # an application's directory before it has its mode and its place
-_REBUILT = ".rebuilt"  # suffix of a staged file that is being made again
+_REBUILT = ".rebuilt"  # suffix of a staged file that is being rebuilt
 _PROBES = ("probe.1", "probe.2")
-_OWN_MODE, _DIRECTORY_MODE = 0o700, 0o750
-_OPEN_MAX = 64  # descriptors held at once
-
-
-class Published(NamedTuple):
-    """A notification file that OUTPUT holds."""
-
-    directory: str
-    """Inside OUTPUT, as that of ``Staged``."""
-    name: str
-    batch: int
-    stamp: str
+_OPEN_MAX = 64  # directories whose descriptors are held at once
 
 
 class Sink:
-    """An OUTPUT that this process alone writes, by descriptors of its directories: no link is ever followed."""
+    """An OUTPUT that this process alone writes, through descriptors of its directories: no link is ever followed."""
 
     def __init__(self, output: Path, mode: int, gid: int) -> None:
         self.output = output
@@ -78,7 +71,7 @@ class Sink:
 
     @classmethod
     def open(cls, output: Path, *, mode: int = 0o640, group: str | None = None) -> Self:
-        """Lock and try out OUTPUT, made when missing (its parent must exist).
+        """Lock OUTPUT, made when missing (its parent must exist), and check that files can be published in it.
 
         Args:
             output: the directory of the applications' directories.
@@ -86,10 +79,11 @@ class Sink:
             group: name or number of the group of directories and files; None leaves it.
 
         Raises:
-            OutputUnwritable: it cannot be made, written or renamed in, or is on a network. Locked: another run has it.
+            OutputUnwritable: it cannot be made, written or renamed in, or is on a network file system.
+            Locked: another run has it.
             StorageError: its disk is full.
         """
-        sink = cls(output, mode, _group_id(group))
+        sink = cls(output, mode, group_id(group))
         try:
             with translate_os_errors(
                 output, OutputUnwritable, "OUTPUT must be a directory that can be written"
@@ -98,7 +92,7 @@ class Sink:
             with translate_os_errors(
                 sink._own_path,
                 OutputUnwritable,
-                "make it writable, free space, or move what is in its place away",
+                "make it writable, free space, or move away what stands in its place",
             ):
                 sink._open_own()
         except BaseException:
@@ -107,7 +101,7 @@ class Sink:
         return sink
 
     def close(self) -> None:
-        """Give up the lock and the descriptors."""
+        """Release the lock and close the descriptors."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -118,9 +112,10 @@ class Sink:
 
     def _open(self) -> None:
         with contextlib.suppress(FileExistsError), umask(0):
-            # Killed before it has its mode by itself, it would stay closed to its consumers: who made it is not known.
-            syscalls.mkdir(self.output, _DIRECTORY_MODE)
-            set_mode_and_group(self.output, _DIRECTORY_MODE, self._gid)
+            # A run that is killed before it sets the mode must not leave a directory that its consumers cannot enter:
+            # a later start does not know who made it, and leaves its mode alone.
+            syscalls.mkdir(self.output, DIRECTORY_MODE)
+            set_mode_and_group(self.output, DIRECTORY_MODE, self._gid)
         refuse_network(self.output, "OUTPUT", OutputUnwritable)
         self._output_fd = self._enter(syscalls.realpath(self.output))
         self._own_fd = self._enter_own(OWN_DIRECTORY, self._output_fd)
@@ -141,16 +136,16 @@ class Sink:
 
     def _enter_own(self, name: str, parent_fd: int) -> int:
         with contextlib.suppress(FileExistsError):
-            syscalls.mkdir(name, _OWN_MODE, dir_fd=parent_fd)
+            syscalls.mkdir(name, OWN_MODE, dir_fd=parent_fd)
         syscalls.fsync(parent_fd)  # also what a crash kept the last run from syncing
         fd = self._enter(name, parent_fd)
-        syscalls.chmod(fd, _OWN_MODE)
+        syscalls.chmod(fd, OWN_MODE)
         if syscalls.stat(fd).st_dev != syscalls.stat(parent_fd).st_dev:
             raise OSError(errno.EXDEV, "is on another file system", name)
         return fd
 
     def _probe(self) -> None:
-        """Find out now, not at the first notification, whether files can be made and moved without overwriting."""
+        """Fail now, not at the first notification, if files cannot be made or moved without overwriting."""
         remove_files([*_PROBES], self._staging_fd)
         for name in _PROBES:
             create_file(name, self._staging_fd, b"", self._mode, self._gid)
@@ -167,7 +162,7 @@ class Sink:
         remove_files([*_PROBES], self._staging_fd)
 
     def _identify(self) -> str:
-        """The identity of this OUTPUT, made at the first start."""
+        """Return the identity of this OUTPUT, made at the first start."""
         with contextlib.suppress(FileNotFoundError):
             return self._read_identity()
         remove_files([IDENTITY + ".new"], self._own_fd)
@@ -176,7 +171,7 @@ class Sink:
         create_file(IDENTITY + ".new", self._own_fd, f"{uuid.uuid4()}\n".encode(), 0o600)
         syscalls.rename_new(IDENTITY + ".new", self._own_fd, IDENTITY, self._own_fd)
         syscalls.fsync(self._own_fd)
-        # Read back: a state that is bound to an identity which is not on disk could never start again.
+        # Read back: a state bound to an identity that is not on disk could never start again.
         return self._read_identity()
 
     def _read_identity(self) -> str:
@@ -184,11 +179,13 @@ class Sink:
         try:
             return str(uuid.UUID(text))
         except ValueError:
-            raise OSError(errno.EINVAL, "does not hold an identity: restore it", IDENTITY) from None
+            raise OSError(
+                errno.EINVAL, "does not hold an identity; restore the file", IDENTITY
+            ) from None
 
     def check_directories(self, applications: Iterable[str], *, control: bool = False) -> None:
-        """As the function ``check_directories``, of this OUTPUT; ``control``: and of its control group."""
-        _check_directories(self.output, self._output_fd, applications, control=control)
+        """Refuse applications whose directory cannot take files, as ``directories.check_directories`` does."""
+        check_directories_in(self.output, self._output_fd, applications, control=control)
 
     def stage(
         self,
@@ -197,9 +194,10 @@ class Sink:
         outputs: Iterable[tuple[int, str, bytes]],
         control_outputs: Iterable[tuple[int, str, bytes]] = (),
     ) -> list[Staged]:
-        """Write a batch's outputs, (application's id, its name, content), to the staging directory; durable then.
+        """Write a batch's outputs to the staging directory; durable when this returns.
 
-        A crash leaves staged files of a batch that was never committed, whole or not: recovery removes them.
+        Each output is (application's id, its name, content). A crash leaves staged files of a batch that was never
+        committed, complete or not: recovery removes them. Raises StorageError.
         """
         staged = []
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
@@ -218,10 +216,10 @@ class Sink:
         return staged
 
     def publish(self, staged: Sequence[Staged]) -> None:
-        """Move a committed batch's staged files to their places; durable then.
+        """Move a committed batch's staged files to their directories; durable when this returns.
 
-        A crash leaves each file either staged or published: publish again what is still staged. A published file of
-        the same name and content means that it was published; with another content nothing is moved (StorageError).
+        A crash leaves each file either staged or published: publish again what is still staged. A file of the same
+        name and content was published before; one of another content is not overwritten (StorageError).
         """
         if not staged:
             return
@@ -238,14 +236,14 @@ class Sink:
 
     @property
     def begun(self) -> int:
-        """The highest batch that was ever begun to be published here, even if all its files are gone; 0: none."""
+        """The highest batch whose publication ever began here, even if all its files are gone; 0 if none did."""
         return self._begun
 
     def _begin(self, batch: int) -> None:
-        """Mark that this batch is being published, so that a state that lost it is recognised.
+        """Mark that this batch is being published, so that a state that lost the batch is recognised.
 
-        One rename before the first move. It needs no fsync of its own: a file system that keeps the order of renames
-        has the mark wherever it has the move.
+        The mark is one rename before the first move. It needs no fsync of its own: a file system that keeps the order
+        of renames has the mark wherever it has the move.
         """
         if batch <= self._begun:
             return
@@ -262,18 +260,20 @@ class Sink:
         self._begun = batch
 
     def _place(self, place: str, fds: dict[str, int], opened: contextlib.ExitStack) -> int:
-        """The descriptor of a directory of OUTPUT, made when missing; all on the way to it are to be fsynced, too.
+        """Return the descriptor of a directory of OUTPUT, made when missing; it and its parents are added to ``fds``.
 
-        Whoever made one may have been killed before it was durable.
+        The caller fsyncs all of ``fds``: the run that made one may have been killed before it was durable.
         """
         if place not in fds:
             parent, _, name = place.rpartition("/")
             parent_fd = self._place(parent, fds, opened) if parent else self._output_fd
-            fds[place] = opened.enter_context(self._directory(name, parent_fd))
+            fds[place] = opened.enter_context(
+                open_directory(name, parent_fd, self._staging_fd, self._gid)
+            )
         return fds[place]
 
     def _move(self, one: Staged, fd: int) -> None:
-        """Move one file to its directory."""
+        """Move one staged file to its directory, unless it is there already with the same content."""
         try:
             syscalls.rename_new(one.staged_name, self._staging_fd, one.published_name, fd)
         except FileExistsError:
@@ -281,28 +281,11 @@ class Sink:
             if hashlib.sha256(there).digest() != one.digest:
                 place = self.output / one.directory / one.published_name
                 raise StorageError(
-                    f"{escape(str(place))} is there already with another content, and is not overwritten",
-                    "was this state restored from an older backup, or the file put there by hand? Move the file"
-                    " away if its notifications may be sent again; else begin with a new OUTPUT",
+                    f"{escape(str(place))} already exists with another content, and is not overwritten",
+                    "either the state was restored from an older backup, or the file was put there by hand: move the"
+                    " file away if its notifications may be sent again, otherwise begin with a new OUTPUT",
                 ) from None
             syscalls.unlink(one.staged_name, dir_fd=self._staging_fd)
-
-    @contextmanager
-    def _directory(self, name: str, parent_fd: int) -> Iterator[int]:
-        """A directory of OUTPUT, made when missing: it appears with its mode and group, or not at all."""
-        try:
-            syscalls.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):
-                syscalls.mkdir(_NEW_DIRECTORY, _OWN_MODE, dir_fd=self._staging_fd)
-            with directory(_NEW_DIRECTORY, self._staging_fd) as fd:
-                set_mode_and_group(fd, _DIRECTORY_MODE, self._gid)
-                syscalls.fsync(fd)
-            with contextlib.suppress(FileExistsError):
-                syscalls.rename_new(_NEW_DIRECTORY, self._staging_fd, name, parent_fd)
-            syscalls.fsync(parent_fd)
-        with directory(name, parent_fd) as fd:
-            yield fd
 
     @property
     def _own_path(self) -> Path:
@@ -313,12 +296,12 @@ class Sink:
         return self._own_path / STAGING
 
     def staged_names(self) -> list[str]:
-        """What the staging directory holds, in name order."""
+        """Return the names in the staging directory, sorted."""
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             return list_names(self._staging_fd)
 
     def is_whole(self, one: Staged) -> bool:
-        """Whether a staged file that is there has the content that was committed."""
+        """Return whether a staged file, which must exist, has the content that was committed."""
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             found = syscalls.stat(one.staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or found.st_size != one.length:
@@ -327,9 +310,9 @@ class Sink:
         return hashlib.sha256(content).digest() == one.digest
 
     def rebuild(self, one: Staged, content: bytes) -> None:
-        """Put the content in the place of a damaged staged file; durable then.
+        """Replace a damaged staged file by one with this content; durable when this returns.
 
-        It replaces in one step: at no moment is the staged file missing, which would mean that it was published.
+        It replaces in one step: a staged file that is missing at any moment would count as published.
         """
         name = one.staged_name + _REBUILT
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
@@ -340,96 +323,28 @@ class Sink:
             syscalls.fsync(self._staging_fd)
 
     def remove_staged(self, names: Iterable[str]) -> int:
-        """Remove staged files that belong to no commit; how many there were."""
+        """Remove staged files that belong to no commit; return how many there were."""
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             return remove_files(names, self._staging_fd)
 
     def remove_unfinished(self) -> None:
-        """Remove what a crash in the middle of ``rebuild`` or of making a directory left in the staging directory."""
+        """Remove what a crash while rebuilding a file or making a directory left in the staging directory."""
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             names = list_names(self._staging_fd)
             remove_files([name for name in names if name.endswith(_REBUILT)], self._staging_fd)
-            if _NEW_DIRECTORY in names:
-                syscalls.rmdir(_NEW_DIRECTORY, dir_fd=self._staging_fd)
+            if NEW_DIRECTORY in names:
+                syscalls.rmdir(NEW_DIRECTORY, dir_fd=self._staging_fd)
 
     def published(self) -> list[Published]:
-        """The notification files that are here, by directory and name: for adopting an OUTPUT."""
+        """Return the notification files in OUTPUT by directory and name, those of the control group last."""
         with translate_os_errors(self.output, StorageError, RECOVERS):
-            found = list(_published(self._output_fd, control=False))
-            with (
-                contextlib.suppress(FileNotFoundError, NotADirectoryError),
-                directory(CONTROL, self._output_fd) as fd,
-            ):
-                found += _published(fd, control=True)
-        return found
+            return list_published(self._output_fd)
 
     def read(self, published: Published) -> bytes:
-        """The content of a notification file."""
+        """Return the content of a notification file. Raises StorageError."""
         place = self.output / published.directory
         with (
             translate_os_errors(place, StorageError, RECOVERS),
             directory_inside(published.directory, self._output_fd) as fd,
         ):
             return read_file(published.name, fd)
-
-
-def _published(parent_fd: int, *, control: bool) -> Iterator[Published]:
-    for place in list_names(parent_fd):
-        # A directory that this user may not even list, such as lost+found, holds nothing of ours.
-        with (
-            contextlib.suppress(NotADirectoryError, PermissionError),
-            directory(place, parent_fd) as fd,
-        ):
-            for name in list_names(fd):
-                if (parsed := parse_published(name)) is not None:
-                    yield Published(place_of(place, control), name, *parsed)
-
-
-def _group_id(group: str | None) -> int:
-    if group is None:
-        return -1
-    return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-
-
-def _refused(path: Path, reason: str) -> OutputUnwritable:
-    return OutputUnwritable(
-        f"the application's directory {escape(str(path))} cannot be used: {reason}",
-        "make it a directory of OUTPUT's own file system that this user may write to, or remove it: it is made"
-        " when needed",
-    )
-
-
-def check_directories(output: Path, applications: Iterable[str], *, control: bool = False) -> None:
-    """Refuse (OutputUnwritable) applications whose directory is a link, no directory, on another file system or closed.
-
-    Without opening an OUTPUT for writing: for a look before a run.
-    """
-    with directory(syscalls.realpath(output)) as fd:
-        _check_directories(output, fd, applications, control=control)
-
-
-def _check_directories(
-    output: Path, output_fd: int, applications: Iterable[str], *, control: bool
-) -> None:
-    device = syscalls.stat(output_fd).st_dev
-    mounted = {mount.point for mount in list_mounts()}
-    root = Path(syscalls.realpath(output))
-    names = [directory_name(application) for application in applications]
-    # Of a link in the place of CONTROL nothing inside is looked at: it is refused first.
-    for name in [*names, CONTROL, *(place_of(name, True) for name in names)] if control else names:
-        try:
-            found = syscalls.stat(name, dir_fd=output_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise _refused(root / name, str(error.strerror)) from error
-        if stat.S_ISLNK(found.st_mode):
-            raise _refused(root / name, "it is a link, and links are not followed")
-        if not stat.S_ISDIR(found.st_mode):
-            raise _refused(root / name, "it is not a directory")
-        if found.st_dev != device or str(root / name) in mounted:
-            raise _refused(
-                root / name, "it is on another file system, so files cannot be moved there"
-            )
-        if not syscalls.access(name, os.W_OK | os.X_OK, dir_fd=output_fd, effective_ids=True):
-            raise _refused(root / name, "this user may not write to it")

@@ -339,7 +339,7 @@ def test_what_stands_in_the_place_of_a_published_file_is_told(place: Place, kind
 
     told = found(place)
     assert (
-        f"Twitter/{path.name}: a link or something that is no file stands in its place"
+        f"Twitter/{path.name}: replaced by a link or something else that is not a regular file"
         == told.differences[0]
     )
     assert 2 == told.days[20200417].notifications

@@ -14,8 +14,8 @@ from upswell.engine import archive
 from upswell.engine.spark import jvm
 from upswell.errors import ConfigError, OutputUnwritable, UpswellError
 from upswell.kernel import Segment
+from upswell.output.directories import check_directories
 from upswell.output.names import CONTROL, OWN_DIRECTORY, parse_begun, parse_published
-from upswell.output.sink import check_directories
 from upswell.reference import suppression
 from upswell.reference.application import directory_name
 from upswell.reference.files import Contents

@@ -38,8 +38,8 @@ class DayFile(NamedTuple):
     outcomes: dict[str, int]
 
 
-class Backlog(NamedTuple):
-    """What the last saved scan showed and no batch consumed."""
+class WaitingFiles(NamedTuple):
+    """Files, and parts of files, that the last saved scan showed and no batch consumed."""
 
     files: int
     bytes: int
@@ -137,7 +137,7 @@ def gone_since(reader: StateReader, stamp: str) -> list[str]:
     return [decode_name(name) for (name,) in rows]
 
 
-def backlog(reader: StateReader) -> Backlog:
+def waiting_files(reader: StateReader) -> WaitingFiles:
     """Return the files, and parts of files, that wait to be consumed."""
     # Of a compressed file the bytes on disk and the offset are of two kinds: its own size is known once it was checked.
     left = """max(CASE WHEN content_bytes > 0 THEN content_bytes ELSE size END - "offset", 0)"""
@@ -145,7 +145,7 @@ def backlog(reader: StateReader) -> Backlog:
         f"SELECT count(*), coalesce(sum({left}), 0), coalesce(min(mtime_ns), 0) FROM file"
         f" WHERE state IN ('waiting', 'reading') AND {left} > 0"
     )
-    return Backlog(*rows[0])
+    return WaitingFiles(*rows[0])
 
 
 def names_with_rejects(reader: StateReader, day: int | None = None) -> Iterator[str]:
