@@ -199,7 +199,7 @@ def append_taken(checkpoint: Checkpoint, numbers: range) -> None:
     checkpoint.append(
         Batch(
             number=batch, ranges=ranges, files=files, outputs=(), applications=(), notifications=(), rejects=b"",
-            dropped=(), delta=b"", folds=(), day_open=last.day_open, lines=len(files),
+            dropped=(), delta=b"", compactions=(), day_open=last.day_open, lines=len(files),
             outcomes=outcomes, reasons=dict.fromkeys(REASONS, 0),
         ),
         (),

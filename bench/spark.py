@@ -86,7 +86,7 @@ def play_case(records: int, rounds: int) -> None:
             data=inputs.data, segment=inputs.segment, rules=inputs.rules, output=Path(place, "out"),
             once=True, settle_s=0,
         )  # fmt: skip
-        compute = partial(runner.spread, runner=counted)
+        compute = partial(runner.compute_on, runner=counted)
         run.run(settings, Quiet(), threading.Event(), compute)
     results.save(
         "spark",
@@ -149,7 +149,7 @@ def _ours(place: Path) -> tuple[list[float], list[float]]:
 
     def compute(settings: Settings, checkpoint: Checkpoint) -> Compute:
         jobs.runner = runner.SparkRunner(settings)
-        return runner.spread(settings, checkpoint, jobs)
+        return runner.compute_on(settings, checkpoint, jobs)
 
     run.run(settings, heard, threading.Event(), compute)
     ends = heard.ends_s

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from support import law
 from support.engine_runs import Place
 from upswell.engine.run import run
-from upswell.engine.spark.driver import Spread
+from upswell.engine.spark.driver import ClusterCompute
 from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
 from upswell.engine.summary import Summary
 from upswell.reference.loading import Reference
@@ -166,7 +166,7 @@ class Cluster(Place):
 
     def run(self, stop: threading.Event, **changes: object) -> Summary:
         """A run until it is stopped or done."""
-        compute = partial(Spread, runner=self.runner, **self.options)
+        compute = partial(ClusterCompute, runner=self.runner, **self.options)
         return run(replace(self.settings, **changes), self.heard, stop, compute)
 
     @property

@@ -92,7 +92,7 @@ def kill_after(owner, name, matters=lambda *_: True):
     "committed": lambda: kill_after(checkpoint.Checkpoint, "append"),
     "moved": lambda: kill_after(syscalls, "rename_new", lambda *given: given[2].startswith("NOTIFY_")),
     "published": lambda: kill_after(sink.Sink, "publish", lambda _, staged: len(staged)),
-    "swept": lambda: kill_after(driver.Spread, "committed"),
+    "swept": lambda: kill_after(driver.ClusterCompute, "committed"),
 }[place]()
 main()
 """

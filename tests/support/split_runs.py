@@ -26,7 +26,7 @@ class Way(NamedTuple):
     """How batches are computed in tasks: nothing of it may show."""
 
     shards: int = 8
-    fold_bytes_min: int = 0
+    compact_bytes_min: int = 0
     cut: Callable[[random.Random, int, int], list[int]] = lambda _, begin, end: [begin, end]
     """Where splits of [begin, end) begin and end, both included."""
 
@@ -109,7 +109,7 @@ class Batches:
             shifts=self.settings.zones.shifts(),
             day_open=day_open,
             ledger=str(self.ledger),
-            fold_bytes_min=self.way.fold_bytes_min,
+            compact_bytes_min=self.way.compact_bytes_min,
         )
 
     def run(

@@ -1,4 +1,4 @@
-"""Where a batch is computed: what the engine's loop knows of it, and the embedded engine's own way.
+"""Where a batch is computed: the interface that the engine's loop knows, and its implementation in this process.
 
 Owns the border between the loop and what turns ranges into a result and keeps the ledger. It commits nothing: what a
 read changed is true only once ``change`` went into a commit. After a read that was never committed the run must end,
@@ -19,70 +19,78 @@ from upswell.state.identity import engine_of
 from upswell.state.ledger import ledger_bases, ledger_deltas
 from upswell.state.reader import StateReader
 
-OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta a batch may hold in memory
+OUTPUT_BYTES_MAX = 16 << 20  # of outputs, rows, rejects and delta that a batch may hold in memory
 WORK_MS_MIN, WORK_MS_MAX = 200, 1000
-"""About as long as a batch may work before its results are worth showing; between the two as long as the commit before
-it took, so that neither waits long for the other."""
+"""How long a batch reads: as long as the last commit took, so that neither waits long for the other, but within these
+bounds. Below, a commit would cost more than the work; above, results would come late."""
 
 
 class Read(NamedTuple):
     """What was read and decided, to be committed as one batch."""
 
     ranges: Sequence[Range]
-    """What was asked for: the ranges that were given, or the first of them, the last one perhaps up to a nearer end."""
+    """The ranges that were asked for: all that were given, or the first of them, the last one perhaps shortened."""
     result: Result
 
 
 class Compute(Protocol):
-    """Computes batches, one after the other. Calls never overlap; ``read`` may be beside a commit of the one before."""
+    """Computes batches, one after the other.
+
+    Calls never overlap, with one exception: ``read`` may run while the batch before it is committed.
+    """
 
     @property
     def pinned(self) -> Mapping[str, str]:
-        """The entries of ``meta`` that say how it keeps the ledger: a state's for good."""
+        """The entries of ``meta`` that say how the ledger is kept; a state has them for good."""
 
     @property
-    def beside(self) -> bool:
-        """Whether reading beside a commit wins time, and preparing beside the start of the reference."""
+    def overlaps(self) -> bool:
+        """True when it saves time to read during a commit, and to prepare while the first reference is loaded."""
 
     def prepare(self) -> None:
-        """Do beforehand what can be done of ``begin``. Perhaps beside other use of the checkpoint, and of no effect.
+        """Do in advance what can be done of ``begin``; may be called while the checkpoint is used, or not at all.
 
-        Raises StorageError as ``begin`` does.
+        Raises:
+            StorageError: as ``begin``.
         """
 
     def begin(self) -> None:
-        """Take up the ledger where the last commit left it. Once, before the first read.
+        """Take up the ledger where the last commit left it. Called once, before the first read.
 
-        Raises StorageError when it is damaged.
+        Raises:
+            StorageError: the ledger is damaged.
         """
 
     def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
-        """As much of the ranges as one commit should cover, applied to the ledger.
+        """Read as much of the ranges as one commit should cover, and apply it to the ledger.
 
-        ``commit_s``: how long the last commit took.
+        Args:
+            ranges: what is ready, in arrival order; not empty.
+            reference: decides the batch.
+            commit_s: how long the last commit took.
         """
 
     def change(self, result: Result, day_open: int) -> LedgerChange:
-        """What the commit of the last read stores of the ledger. Records of days before ``day_open`` come no more."""
+        """Return what the commit of the last read stores of the ledger.
 
-    def committed(self) -> None:
-        """The batch of the last ``change`` is committed. Perhaps beside a read."""
-
-    def entries(self) -> tuple[int, int] | None:
-        """Live totals and caps of the ledger; None when it is not in this process."""
-
-    def check_alive(self) -> None:
-        """Whether another read could be made, asked again and again while there is nothing to read: cheap.
-
-        Raises UpswellError, as that read would.
+        ``day_open`` is the first day of which records may still come.
         """
 
+    def committed(self) -> None:
+        """Take note that the batch of the last ``change`` is committed. May be called during a read."""
+
+    def entries(self) -> tuple[int, int] | None:
+        """Return the live totals and caps of the ledger; None when it is not in this process."""
+
+    def check_alive(self) -> None:
+        """Raise the UpswellError that another read would raise, if that is known. Cheap: it is called while idle."""
+
     def close(self) -> None:
-        """Give up what is held. Again is nothing."""
+        """Give up what is held. A second call does nothing."""
 
 
 def damaged_ledger(place: Path, error: Exception) -> StorageError:
-    """What ends a run whose ledger cannot be taken up, wherever it lies."""
+    """Return the error that ends a run whose ledger, in a database or in files, cannot be taken up."""
     return StorageError(
         f"the ledger in {place} is damaged: {error}",
         "run: upswell state verify; then restore a backup, or begin anew with --adopt",
@@ -90,7 +98,7 @@ def damaged_ledger(place: Path, error: Exception) -> StorageError:
 
 
 class Embedded:
-    """In this process, on its threads, with the ledger in its memory."""
+    """Computes in this process, on its threads, with the ledger in its memory. Implements ``Compute``."""
 
     def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
         self._settings = settings
@@ -100,15 +108,15 @@ class Embedded:
         self._is_loaded = False
         self._day_open = 0
         self.pinned = engine_of(None)
-        self.beside = settings.threads > 1
+        self.overlaps = settings.threads > 1
 
     def prepare(self) -> None:
-        """As Compute says: a load of the whole ledger, over a connection of its own."""
+        """Load the whole ledger, over a connection of its own."""
         with StateReader.open(self._checkpoint.state_dir) as reader:
             self._load(reader)
 
     def begin(self) -> None:
-        """As Compute says: the same load, unless it was done."""
+        """Load the whole ledger, unless ``prepare`` did."""
         if not self._is_loaded:
             self._load(self._checkpoint)
 
@@ -127,7 +135,7 @@ class Embedded:
         self._is_loaded = True
 
     def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
-        """As Compute says: about a second of work, or less when commits are quick."""
+        """Read for about a second, or for as long as the last commit took when that is less."""
         result = self._scanner.process(
             ranges,
             reference.segment,
@@ -140,7 +148,7 @@ class Embedded:
         return Read(ranges, result)
 
     def change(self, result: Result, day_open: int) -> LedgerChange:
-        """As Compute says: the read's delta, and the shards that are written anew with it."""
+        """Return the last read's delta, and the shards to compact with it, after dropping closed days."""
         if day_open > self._day_open:
             self._day_open = day_open
             self._ledger.drop_before(day_open)
@@ -150,14 +158,14 @@ class Embedded:
         )
 
     def committed(self) -> None:
-        """Nothing: the commit holds all of the ledger's change."""
+        """Do nothing: the commit holds all of the ledger's change."""
 
     def entries(self) -> tuple[int, int]:
-        """As Compute says."""
+        """Return the live totals and caps of the ledger."""
         return self._ledger.entries()
 
     def check_alive(self) -> None:
-        """This process can."""
+        """Do nothing: this process can always read."""
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """Do nothing: only memory is held."""

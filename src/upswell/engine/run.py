@@ -114,7 +114,7 @@ class _Run:
         if self.settings.once:
             self.source.freeze()
         # The segment and the ledger are the most that a start has to load: both at once.
-        with in_background(self.compute.prepare) if self.compute.beside else nullcontext():
+        with in_background(self.compute.prepare) if self.compute.overlaps else nullcontext():
             if not self.active.start(self.stop):
                 return self._finish()
         identity.claim(self.settings, self.checkpoint, self.compute.pinned)
@@ -276,7 +276,7 @@ class _Run:
             self.commit_s = time.monotonic() - began
             self.reporter.committed(self.commit_s)
 
-        if not ahead or not self.compute.beside:
+        if not ahead or not self.compute.overlaps:
             commit()
             return self._read(ahead) if ahead else None
         with in_background(commit):

@@ -341,7 +341,7 @@ def test_a_file_that_only_executors_miss_is_not_taken_for_lost(tmp_path: Path) -
     """The run ends and says what is not shared; the next one, where it is, reads the file."""
     cluster = Cluster(tmp_path, Elsewhere())
     cluster.file("202004171000", record(1, 1, 200, "100000"))
-    with refused(StorageError, "an executor says that it is gone"):
+    with refused(StorageError, "an executor reports that it is gone"):
         cluster.once()
     cluster.runner = InProcess()
     cluster.once()

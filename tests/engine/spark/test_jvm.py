@@ -60,7 +60,7 @@ def test_a_missing_java_is_told(tmp_path: Path) -> None:
 def test_a_program_that_is_no_java_is_refused(tmp_path: Path) -> None:
     """It does not tell a version."""
     other = program(tmp_path / "java", "true")
-    with refused(ConfigError, "does not tell its version"):
+    with refused(ConfigError, "reports no version"):
         find_java({"PATH": str(other.parent)})
 
 
@@ -80,7 +80,7 @@ def test_a_java_that_does_not_answer_is_refused(
     other = program(tmp_path / "java", text)
     if text == "not a program":
         other.write_bytes(b"\x7fELF")
-    with refused(ConfigError, "does not tell its version"):
+    with refused(ConfigError, "reports no version"):
         find_java({"PATH": str(other.parent)})
 
 
@@ -107,7 +107,7 @@ def test_another_spark_is_refused(tmp_path: Path) -> None:
     """What was not tested is not guessed to work, and what is no Spark is told."""
     with refused(ConfigError, "is Spark 3.5.1, and only 4.3 was tested"):
         find_spark({"SPARK_HOME": str(spark(tmp_path / "old", "3.5.1"))})
-    with refused(ConfigError, "is no installation of Spark"):
+    with refused(ConfigError, "is not a Spark installation"):
         find_spark({"SPARK_HOME": str(tmp_path)})
 
 
@@ -159,4 +159,4 @@ def test_a_master_that_does_not_answer_is_told(
     upswell = inside(tmp_path, monkeypatch)
     words = ("--once", "--engine", "spark", "--master", f"spark://{place}")
     told = upswell(*write_inputs(tmp_path), *words, code=74).stderr
-    assert f"no master of Spark answers: {place}" in told
+    assert f"no Spark master answers: {place}" in told

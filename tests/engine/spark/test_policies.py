@@ -19,7 +19,7 @@ from support.replays import state
 from upswell import kernel
 from upswell.audit import sent
 from upswell.audit.replay.explain import explain
-from upswell.engine.spark.executor import Reference
+from upswell.engine.spark.executor import SentReference
 from upswell.errors import StorageError
 from upswell.kernel import Ledger
 from upswell.reference.policy import Policy
@@ -49,7 +49,7 @@ def test_the_reference_of_a_batch_travels_whole() -> None:
     segment, _ = kernel.Segment.parse(["\n".join(DIALS).encode()])
     rules = [(1, "Twitter", 0, 1440, 100)]
     for policy in (kernel.Policy(), asked.kernel_policy()):
-        arrived = pickle.loads(pickle.dumps(Reference(segment, rules, policy)))
+        arrived = pickle.loads(pickle.dumps(SentReference(segment, rules, policy)))
         assert segment.dump() == arrived.segment.dump()
         assert ["Twitter"] == arrived.rules.applications
         (sent_list, *expected), (came_list, *actual) = policy.parts(), arrived.policy.parts()

@@ -32,8 +32,9 @@ from support.faults.limits import own_namespace
 from support.in_process import Cluster, kept
 from support.kernel_runs import random_file
 from support.spark_runs import MASTER, Lent, needs_java, session
-from upswell.engine.spark import executor, jvm, runner
-from upswell.engine.spark.runner import packed, reason
+from upswell.engine.spark import executor, jvm
+from upswell.engine.spark.runner import packed
+from upswell.engine.spark.session import reason, translate_errors
 from upswell.engine.spark.tasks import Job, Split
 from upswell.errors import SparkFailed, StorageError
 from upswell.kernel import SOURCE_DIGEST, Range
@@ -46,10 +47,10 @@ PEX_IS_SENT = """
 import os, signal, sys
 from contextlib import suppress
 from dataclasses import replace
-from upswell.engine.spark import runner
+from upswell.engine.spark import session
 from upswell.cli.main import main
 
-happens, send = sys.argv.pop(1), runner._python
+happens, send = sys.argv.pop(1), session._python
 
 def python(context, settings):
     if happens == "a stop":
@@ -64,7 +65,7 @@ def python(context, settings):
             with suppress(Exception):
                 context._jvm.java.lang.Runtime.getRuntime().halt(1)
 
-runner._python = python
+session._python = python
 main()
 """
 """A run on this machine that sends a PEX as to a cluster, while something happens."""
@@ -249,7 +250,7 @@ def no_file_grows(lent: Lent) -> Iterator[None]:
 
     def limit(*, closed: bool) -> None:
         found = list(processes())
-        daemons = [pid for pid, parent, _ in found if parent == lent.runner._jvm.process.pid]
+        daemons = [pid for pid, parent, _ in found if parent == lent.runner.session.jvm.process.pid]
         workers = [pid for pid, parent, _ in found if parent in daemons]
         assert daemons
         for pid in (*daemons, *workers):
@@ -305,12 +306,12 @@ def test_what_all_nodes_would_meet_or_nobody_may_try_again_ends_the_job_at_once(
         raise error
 
     monkeypatch.setattr(executor, "step", fail)
-    monkeypatch.setattr(executor, "_settle", lambda: None)
+    monkeypatch.setattr(executor, "_freeze_loaded", lambda: None)
     job = Job(1, "aa", 1, "total", [], 20200417, str(tmp_path), 1)
-    sent = executor.Sent(job, executor.Place.of(tmp_path), SOURCE_DIGEST)
+    stage = executor.Stage(job, executor.SharedDirectory.of(tmp_path), SOURCE_DIGEST)
     shared: Any = SimpleNamespace(value=SimpleNamespace(rules=None, policy=None))
     told = f"{error.strerror} (on {socket.gethostname()})"
-    steps = executor.step_shards(sent, {}, shared, [(0, b"blob")])
+    steps = executor.step_shards(stage, {}, shared, [(0, b"blob")])
     if again:
         place = tmp_path / (error.filename or "")
         with pytest.raises(executor.NodeFault, match=f"^{re.escape(f'{place}: {told}')}$"):
@@ -493,11 +494,11 @@ def test_a_failed_job_is_told_by_what_its_task_raised(message: str, words: str) 
 def test_whatever_sparks_python_makes_of_a_jvm_that_goes_is_told_as_that(tmp_path: Path) -> None:
     """It stumbles in the middle of its own work, by errors that are no faults of ours; of a live JVM they are told."""
     one = jvm.Jvm(subprocess.Popen(["sleep", "60"], start_new_session=True), tmp_path, tmp_path)
-    with pytest.raises(UnboundLocalError), runner._failing(one, "start"):
+    with pytest.raises(UnboundLocalError), translate_errors(one, "start"):
         raise UnboundLocalError
     one.kill()
     with (
         pytest.raises(SparkFailed, match="the JVM of Spark has gone"),
-        runner._failing(one, "start"),
+        translate_errors(one, "start"),
     ):
         raise UnboundLocalError

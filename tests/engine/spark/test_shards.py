@@ -64,8 +64,8 @@ def some(generator: random.Random) -> list[bytes]:
 
 
 def test_a_shard_is_written_anew_once_its_deltas_outgrow_half_of_its_base(tmp_path: Path) -> None:
-    """Deltas pile up to fold_bytes_min, then to half of the base; a base stands for all before it."""
-    shards = Shards(tmp_path, Way(shards=1, fold_bytes_min=2_000))
+    """Deltas pile up to compact_bytes_min, then to half of the base; a base stands for all before it."""
+    shards = Shards(tmp_path, Way(shards=1, compact_bytes_min=2_000))
     generator = random.Random(2)
     for _ in range(40):
         before = shards.committed.get(0, ())
@@ -84,10 +84,10 @@ def test_a_shard_is_written_anew_once_its_deltas_outgrow_half_of_its_base(tmp_pa
 
 def test_a_base_leaves_out_what_closed_days_alone_can_ask_for(tmp_path: Path) -> None:
     """A total of a closed day is in the deltas before, and gone from the file that is written anew."""
-    shards = Shards(tmp_path, Way(shards=1, fold_bytes_min=NEVER))
+    shards = Shards(tmp_path, Way(shards=1, compact_bytes_min=NEVER))
     shards.add([record(DIALS[0], 200, 20200416)])
     assert [(DIALS[0], 20200416)] == [(each.msisdn, each.day) for each in shards.load(0).totals()]
-    shards.way = Way(shards=1, fold_bytes_min=0)
+    shards.way = Way(shards=1, compact_bytes_min=0)
     shards.add([record(DIALS[1], 1)], day_open=20200417)
 
     assert ["base"] == shards.kinds()
@@ -96,9 +96,9 @@ def test_a_base_leaves_out_what_closed_days_alone_can_ask_for(tmp_path: Path) ->
 
 def test_records_of_a_day_that_the_batch_closes_meet_its_totals(tmp_path: Path) -> None:
     """The first range of a batch may still be open for a day that a later one closes: its totals are there."""
-    shards = Shards(tmp_path, Way(shards=1, fold_bytes_min=NEVER))
+    shards = Shards(tmp_path, Way(shards=1, compact_bytes_min=NEVER))
     shards.add([record(DIALS[0], 300, 20200416)])
-    shards.way = Way(shards=1, fold_bytes_min=0)
+    shards.way = Way(shards=1, compact_bytes_min=0)
     asked = []
     for number, day_open in enumerate((20200416, 20200417)):
         path = tmp_path / f"DATA_2020041{7 + number}1100.csv"
@@ -205,7 +205,7 @@ def test_candidates_for_another_shard_are_refused(tmp_path: Path) -> None:
 
 def stepped(place: Path) -> int:
     """A step of a shard that has a base and a delta."""
-    shards = Shards(place, Way(shards=1, fold_bytes_min=NEVER))
+    shards = Shards(place, Way(shards=1, compact_bytes_min=NEVER))
     job = shards.job(0)
     path = place / "DATA_202004171000.csv"
     path.write_bytes(record(DIALS[0], 1) + b"\n")

@@ -25,7 +25,7 @@ from upswell.zones import day_open_of
 ways = st.builds(
     Way,
     shards=st.sampled_from((1, 2, 8, 256)),
-    fold_bytes_min=st.sampled_from((0, 300, 1 << 20)),
+    compact_bytes_min=st.sampled_from((0, 300, 1 << 20)),
     cut=st.sampled_from((bytewise, anywhere, anywhere, Way().cut)),
 )
 

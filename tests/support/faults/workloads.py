@@ -23,7 +23,7 @@ from support.in_process import InProcess
 from upswell.config.settings import Settings
 from upswell.engine import run
 from upswell.engine.compute import Compute, Embedded
-from upswell.engine.spark.driver import Spread
+from upswell.engine.spark.driver import ClusterCompute
 from upswell.engine.summary import Summary
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import DATABASE
@@ -230,7 +230,9 @@ LONG = traffic(10, 24)
 
 def on_a_cluster(settings: Settings, checkpoint: Checkpoint) -> Compute:
     """Jobs of a few small splits, three batches or more a run, whose tasks run in this process."""
-    return Spread(settings, checkpoint, InProcess(), shards=2, split_bytes=150, batch_bytes=500)
+    return ClusterCompute(
+        settings, checkpoint, InProcess(), shards=2, split_bytes=150, batch_bytes=500
+    )
 
 
 class Moves:

@@ -1,8 +1,8 @@
-"""What Python starts with on an executor, ``python -m upswell.engine.spark.daemon``, in place of Spark's own daemon.
+"""The entry point of Python on an executor, ``python -m upswell.engine.spark.daemon``, in place of Spark's own daemon.
 
-Owns the way in which Spark's Python files are found there: they are the node's own, named by PYTHONPATH, which an
-isolated interpreter such as that of upswell.pex does not read. What follows is Spark's daemon, which forks a worker for
-each core. The kernel is loaded before, once for all of them. It knows nothing of jobs.
+Owns how Spark's Python files are found there: they are the node's own, named by PYTHONPATH, which an isolated
+interpreter such as that of upswell.pex does not read. Then Spark's daemon takes over, and forks a worker for each core.
+The kernel is loaded before that, once for all of them. It knows nothing of jobs.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import sys
 
 
 def find_spark() -> None:
-    """Put what PYTHONPATH names behind everything else that is on the path, as far as it is not there."""
+    """Append to ``sys.path`` what PYTHONPATH names and it lacks."""
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path += [place for place in named if place and place not in sys.path]
 

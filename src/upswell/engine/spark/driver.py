@@ -1,11 +1,11 @@
 """A batch as one job of many tasks: the driver's half of a run on a cluster.
 
-Owns how ranges are cut into splits, the attempts at a batch, and which files hold the ledger. What a task does is
-``tasks``'s, where it runs the runner's. The loop, the source and the commit are those of every run.
+Owns how ranges are cut into splits, the attempts at a batch, and which files hold the ledger. ``tasks`` has what a task
+does, the runner where it runs. The loop, the source and the commit are those of every run.
 
 The invariant: whatever a task writes is named by its attempt and counts only once a commit names it. So a task that
-runs twice, late or for a driver that is dead changes nothing; and what a batch gives is a function of its ranges, its
-reference and the files that the commit before named.
+runs twice, late or for a driver that is dead changes nothing; and the result of a batch is a function of its ranges,
+its reference and the files that the commit before named.
 """
 
 import os
@@ -36,20 +36,26 @@ BATCH_BYTES = (
     1 << 30
 )  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
 REPORT_BYTES_MAX = 128 << 20
-"""About how much the tasks of a batch may report: the driver holds it some times over, of two batches. Of normal data a
-gigabyte reports some megabytes; only rejects and notifications can be more."""
-IN_VAIN_MAX = 8  # jobs in a row over the same ranges: a file that changes between two tasks is no reason for more
+"""About how much the tasks of a batch may report. The driver holds several copies of it, for two batches. A gigabyte of
+normal data reports some megabytes; only rejects and notifications can be more."""
+FRUITLESS_MAX = (
+    8  # jobs in a row over the same ranges; a file that changes between two tasks needs fewer
+)
 COMPACT_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
 
 
 class Runner(Protocol):
-    """Runs the tasks of a job somewhere: ``tasks.scan`` of each split, and ``tasks.step`` of each shard over its blobs.
+    """Runs the tasks of a job: ``tasks.scan`` of each split, and ``tasks.step`` of each shard over its blobs.
 
     A task may run again, or twice at once.
     """
 
     def check(self, data: Path, ledger: Path) -> None:
-        """Whether both directories are seen, and the second written, from wherever tasks run. UpswellError if not."""
+        """Check that wherever tasks run both directories are seen, and the second can be written.
+
+        Raises:
+            UpswellError: they are not, or cannot.
+        """
 
     def run(
         self,
@@ -58,23 +64,23 @@ class Runner(Protocol):
         shards: Mapping[int, ShardTask],
         reference: Reference,
     ) -> list[SplitReport | ShardReport]:
-        """What the tasks reported, in any order: one report a split, and one of each shard that got blobs.
+        """Run a job, and return the reports in any order: one of each split, and one of each shard that got blobs.
 
         A shard that is not among ``shards`` has no files yet.
 
         Raises:
-            DamagedShard, OSError: a task did. UpswellError: the job cannot be run.
+            DamagedShard, OSError: a task raised it. UpswellError: the job cannot be run.
         """
 
     def check_alive(self) -> None:
-        """Whether jobs can still be run, as far as that is known without one. UpswellError if not; cheap."""
+        """Raise UpswellError when jobs can no longer be run, as far as that is known without one. Cheap."""
 
     def close(self) -> None:
-        """Give up what is held. Again is nothing."""
+        """Give up what is held. A second call does nothing."""
 
 
-class Spread:
-    """Computes batches as jobs of a runner, over a ledger in files."""
+class ClusterCompute:
+    """Computes batches as jobs of a runner, over a ledger in files. Implements ``Compute``."""
 
     def __init__(
         self,
@@ -86,7 +92,7 @@ class Spread:
         split_bytes: int = SPLIT_BYTES,
         batch_bytes: int = BATCH_BYTES,
     ) -> None:
-        """Take nothing up yet.
+        """Take note of what there is; nothing is loaded yet.
 
         Args:
             settings: of the run.
@@ -98,7 +104,7 @@ class Spread:
         """
         self.pinned = engine_of(shards)
         # A job leaves the driver idle; but with one thread every call of a run comes in one order.
-        self.beside = settings.threads > 1
+        self.overlaps = settings.threads > 1
         self._settings = settings
         self._checkpoint = checkpoint
         self._runner = runner
@@ -106,23 +112,27 @@ class Spread:
         self._split_bytes = split_bytes
         self._batch_bytes_max = batch_bytes
         self._batch_bytes = min(batch_bytes, REPORT_BYTES_MAX)
-        """Of the next batch: what it will report is known from those before alone, so it begins small."""
+        """Of the next batch. How much it will report is only known from those before, so the first ones are small."""
         self._ledger_dir = checkpoint.ledger_dir.absolute()
         self._files: dict[int, tuple[ShardFile, ...]] = {}
-        """By shard: its newest base and the deltas after it, of all that was read, committed or about to be."""
+        """By shard: its newest base and the deltas after it, of every batch that was read, committed or not."""
         self._written: tuple[ShardFile, ...] = ()
-        """By the last read."""
+        """The files that the last read wrote."""
         self._number = 0
         """Of the next batch."""
         self._day_open = 0
 
     def prepare(self) -> None:
-        """As Compute says: nothing, as what is there stays where it is."""
+        """Do nothing: the ledger stays in its files."""
 
     def begin(self) -> None:
-        """As Compute says. A ledger that lies in the database, as of adopted caps, is written to files first.
+        """Check the runner, sweep files that no commit names, and take up those that one does.
 
-        A crash leaves files that no commit names: swept here, at the next start.
+        A ledger that lies in the database, such as adopted caps, is written to files first. A crash leaves files that
+        no commit names; the next start sweeps them.
+
+        Raises:
+            UpswellError: as ``Runner.check``. StorageError: the ledger's directory cannot be read or written.
         """
         ledger_directory.make(self._ledger_dir)
         self._runner.check(self._settings.data.absolute(), self._ledger_dir)
@@ -135,62 +145,66 @@ class Spread:
         self._take(files)
 
     def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
-        """As Compute says: as many ranges as make a batch, in as many attempts as it takes.
+        """Read and decide as many ranges as make a batch, in as many attempts as it takes.
 
-        A crash leaves files of an attempt that no commit names.
+        ``commit_s`` is not needed: the length of a batch follows from bytes. A crash leaves files of an attempt that no
+        commit names.
+
+        Raises:
+            StorageError: the ledger is damaged, or a directory is not shared. UpswellError: the job cannot be run.
         """
-        del commit_s  # a batch is as long as its bytes say
-        ranges = [anywhere(wanted) for wanted in ranges]
-        times, in_vain = 1, 0
+        del commit_s
+        ranges = [absolute(wanted) for wanted in ranges]
+        times, fruitless = 1, 0
         asked = first_bytes(ranges, self._batch_bytes)
         while True:
             found = self._attempt(asked, self._split_bytes * times, reference)
             if isinstance(found, Cut):
                 shorter = shortened(asked, found)
-                in_vain = in_vain + 1 if shorter == asked else 0
-                if in_vain == IN_VAIN_MAX:
+                fruitless = fruitless + 1 if shorter == asked else 0
+                if fruitless == FRUITLESS_MAX:
                     raise UpswellError(
-                        f"{in_vain} jobs over the same ranges did not decide what they had scanned",
+                        f"{fruitless} jobs over the same ranges did not decide what they had scanned",
                         "nothing of their batch was committed; please report this",
                     )
                 asked = shorter
             elif is_line_longer(ranges, asked, found):
-                # Splits grow, too: when what fails lies within the line, one of them meets it and says so at last.
+                # Splits grow, too: when a part of the line cannot be read, one of them reaches it and reports that.
                 times *= 2
                 asked = first_bytes(ranges, self._batch_bytes * times)
             else:
                 return Read(asked, found)
 
     def change(self, result: Result, day_open: int) -> LedgerChange:
-        """As Compute says: the names of the files that the last read wrote."""
+        """Return the files that the last read wrote, for its commit to name."""
         del result
         self._number += 1
         self._day_open = day_open
         return LedgerChange(shard_files=self._written)
 
     def committed(self) -> None:
-        """As Compute says: what the batch replaced goes, and what attempts at it left.
+        """Remove the files that the committed batch replaced, and those that other attempts at it left.
 
-        A later batch may be in the making: its files are not looked at.
+        Files of later batches stay: one may be in the making.
         """
         names = {file.name for file in committed_shard_files(self._checkpoint)}
         ledger_directory.sweep(self._ledger_dir, names, self._checkpoint.last_batch())
 
     def entries(self) -> None:
-        """As Compute says: no task sees all of it."""
+        """Return None: no process holds all of the ledger."""
 
     def check_alive(self) -> None:
-        """As Compute says: the runner is asked."""
+        """Raise UpswellError when the runner can no longer run jobs, as far as that is known without one."""
         self._runner.check_alive()
 
     def close(self) -> None:
-        """As Compute says: the runner is closed."""
+        """Close the runner."""
         self._runner.close()
 
     def _attempt(
         self, asked: Sequence[Range], split_bytes: int, reference: Reference
     ) -> Result | Cut:
-        """Run the job of a batch once. What it wrote is taken up, or removed when it is of no use."""
+        """Run the job of a batch once; take up the files that it wrote, or remove them when it was cut."""
         splits = splits_of(asked, split_bytes)
         job = Job(
             batch=self._number,
@@ -200,7 +214,7 @@ class Spread:
             shifts=self._settings.zones.shifts(),
             day_open=self._day_open,
             ledger=str(self._ledger_dir),
-            fold_bytes_min=COMPACT_BYTES_MIN,
+            compact_bytes_min=COMPACT_BYTES_MIN,
         )
         tasks = {shard: ShardTask(shard, files) for shard, files in self._files.items()}
         try:
@@ -220,44 +234,45 @@ class Spread:
             ledger_directory.discard(self._ledger_dir, job.attempt)
         else:
             check_gone(asked, found)
-            told_bytes = sum(len(report.report) for report in of_splits) + sum(map(len, decided))
-            self._pace(sum(wanted.end - wanted.start for wanted in asked), told_bytes)
+            report_bytes = sum(len(report.report) for report in of_splits) + sum(map(len, decided))
+            self._pace(sum(wanted.end - wanted.start for wanted in asked), report_bytes)
             self._written = tuple(report.written for report in of_shards if report.written)
             ledger_directory.check_seen(self._ledger_dir, self._written)
             self._take(self._written)
         return found
 
-    def _pace(self, read_bytes: int, told_bytes: int) -> None:
+    def _pace(self, read_bytes: int, report_bytes: int) -> None:
         """Halve the next batches when one reported too much, double them when a full one reported little."""
-        if told_bytes > REPORT_BYTES_MAX:
-            # The least may be more than a run begins with, and no batch is to grow by reporting too much.
+        if report_bytes > REPORT_BYTES_MAX:
+            # The lower bound may be more than a run begins with, and no batch must grow by reporting too much.
             least = min(self._batch_bytes_max // 256, self._batch_bytes)
             self._batch_bytes = max(self._batch_bytes // 2, least, 1)
-        elif read_bytes >= self._batch_bytes and told_bytes <= REPORT_BYTES_MAX // 2:
+        elif read_bytes >= self._batch_bytes and report_bytes <= REPORT_BYTES_MAX // 2:
             self._batch_bytes = min(self._batch_bytes * 2, self._batch_bytes_max)
 
     def _take(self, files: Sequence[ShardFile]) -> None:
-        """Take up newer files: a base stands for all that its shard had."""
+        """Add newer files; a base replaces all that its shard had."""
         for file in files:
             before = () if file.kind == "base" else self._files.get(file.shard, ())
             self._files[file.shard] = (*before, file)
 
 
 def check_gone(asked: Sequence[Range], found: Result) -> None:
-    """Whether the driver, too, misses what tasks say is gone: what is not shared with them must not be taken for lost.
+    """Check that the driver, too, misses what tasks report as gone: DATA may not be shared, and no file be lost.
 
-    Raises StorageError.
+    Raises:
+        StorageError: a file is there that a task missed.
     """
     for wanted, scanned in zip(asked, found.ranges, strict=False):
         if scanned.problem == "gone" and Path(os.fsdecode(wanted.path)).exists():
             raise StorageError(
-                f"{escape(wanted.name)} is there, and an executor says that it is gone",
+                f"{escape(wanted.name)} exists, but an executor reports that it is gone",
                 "DATA must be one file system, shared by the driver and all executors; then start again",
             )
 
 
 def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:
-    """The ranges in pieces for one task each, in order. A compressed range is one: it is read from its start."""
+    """Cut the ranges into splits for one task each, in order. A compressed range is one split: it has one start."""
     found = []
     for sequence, wanted in enumerate(ranges):
         step = max(wanted.end - wanted.start, 1) if wanted.compressed else split_bytes
@@ -267,13 +282,13 @@ def splits_of(ranges: Sequence[Range], split_bytes: int) -> list[Split]:
     return found
 
 
-def anywhere(wanted: Range) -> Range:
-    """The same range for a task that runs in another directory."""
+def absolute(wanted: Range) -> Range:
+    """Return the same range for a task that runs in another working directory."""
     return wanted._replace(path=bytes(Path(os.fsdecode(wanted.path)).absolute()))
 
 
 def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:
-    """The first of the ranges, as many as hold so many bytes, the last one up to a nearer end unless compressed."""
+    """Return the first ranges, until they hold so many bytes; the last one ends earlier for it, unless compressed."""
     found = []
     left = batch_bytes
     for wanted in ranges:
@@ -287,14 +302,14 @@ def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:
 
 
 def shortened(asked: Sequence[Range], cut: Cut) -> list[Range]:
-    """What to ask for when the splits of a range do not join: what is before the cut, and nothing after it."""
+    """Return what to ask for when the splits of a range do not join: what is before the cut, and nothing after it."""
     failed = asked[cut.sequence]
     final = failed.final and cut.end == failed.end
     return [*asked[: cut.sequence], failed._replace(end=cut.end, final=final)]
 
 
 def is_line_longer(ranges: Sequence[Range], asked: Sequence[Range], result: Result) -> bool:
-    """Whether nothing was taken because the end of a line is beyond the nearer end that was asked for."""
+    """Return whether nothing was consumed because a line ends beyond the nearer end that was asked for."""
     last = len(asked) - 1
     if asked[last].end == ranges[last].end or len(result.ranges) <= last:
         return False
@@ -307,7 +322,7 @@ def is_line_longer(ranges: Sequence[Range], asked: Sequence[Range], result: Resu
 def _check(
     splits: Sequence[Split], of_splits: Sequence[SplitReport], of_shards: Sequence[ShardReport]
 ) -> None:
-    """A job that lost or doubled a task is not to be believed in anything."""
+    """Raise UpswellError when the job lost or doubled a task: nothing that it reports can be trusted then."""
     wanted = [(split.sequence, split.part) for split in splits]
     found = [(report.sequence, report.part) for report in of_splits]
     numbers = [report.shard for report in of_shards]

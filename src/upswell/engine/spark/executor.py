@@ -1,10 +1,10 @@
-"""What Spark runs on its executors: the tasks of a job, each behind a look at whether this node sees what it must.
+"""What Spark runs on its executors: the tasks of a job, each after a check that this node sees what the driver sees.
 
 Owns the form in which a reference travels, and the proof that DATA and the ledger's directory are the driver's. A file
-that is missing on a node whose DATA is not the driver's must never be taken for one that is gone: so every task looks
-first, and raises NotShared. What a task means is ``tasks``'; nothing here touches a byte of it. Whatever is raised is
-tried again by Spark, on another executor if there is one, and ends the job after some times; what is no better anywhere
-is told as a value, since Spark would hand on no more than words: Damage and Fault.
+that is missing on a node whose DATA is not the driver's must never be taken for one that is gone: so every task checks
+first, and raises NotShared. ``tasks`` has what a task does; nothing here touches a byte of it. Whatever is raised is
+tried again by Spark, on another executor if there is one, and ends the job after some tries. What no other try would
+mend is returned as a value, Damage or Fault: of an exception Spark would hand on no more than its words.
 """
 
 import errno
@@ -21,10 +21,10 @@ from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, Split
 from upswell.kernel import SOURCE_DIGEST, Policy, Rules, Segment
 from upswell.state.shard_files import DamagedShard, Unsynced
 
-_ALIKE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST)
-"""What a shared file system says to every node."""
+_SAME_EVERYWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST)
+"""What a shared file system reports to every node."""
 _LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What file systems without hard links say of one."""
+"""What file systems without hard links report when one is made."""
 
 
 class NotShared(Exception):
@@ -32,7 +32,7 @@ class NotShared(Exception):
 
 
 class OtherBuild(Exception):
-    """This node has another kernel than the driver; the message names it."""
+    """This node has another kernel than the driver; the message names the node."""
 
 
 class NodeFault(Exception):
@@ -40,15 +40,16 @@ class NodeFault(Exception):
 
 
 class Damage(NamedTuple):
-    """A shard's file is missing or damaged: told and not raised, since no other executor would find it whole."""
+    """A shard's file is missing or damaged: returned and not raised, since no other executor would find it whole."""
 
     words: str
 
 
 class Fault(NamedTuple):
-    """What the system said of the ledger's directory.
+    """What the system reported of the ledger's directory.
 
-    Told and not raised where another try is no better, as for a full disk, or must not be made, as after a failed sync.
+    Returned and not raised where another try is no better, as for a full disk, or must not be made, as after a failed
+    sync.
     """
 
     number: int
@@ -60,17 +61,17 @@ class Fault(NamedTuple):
 
     @classmethod
     def of(cls, error: OSError) -> "Fault":
-        """The error, as it happened on this node."""
+        """Make it of an error on this node."""
         words = f"{error.strerror or error} (on {socket.gethostname()})"
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
         return cls(error.errno or 0, words, name)
 
     def error(self) -> OSError:
-        """The same for whoever hears of it."""
+        """Return the same as an error, to be raised on the driver."""
         return OSError(self.number, self.words, self.name)
 
 
-class Place(NamedTuple):
+class SharedDirectory(NamedTuple):
     """A directory as the driver sees it."""
 
     path: str
@@ -78,11 +79,11 @@ class Place(NamedTuple):
     """The same on every node of a shared file system."""
 
     @classmethod
-    def of(cls, path: Path) -> "Place":
-        """The directory as it is here and now. OSError when it cannot be seen."""
+    def of(cls, path: Path) -> "SharedDirectory":
+        """Describe the directory as it is here and now. Raises OSError when it cannot be seen."""
         return cls(str(path.absolute()), path.stat().st_ino)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Raise NotShared when this node sees another directory there, or none."""
         try:
             inode = Path(self.path).stat().st_ino
@@ -94,8 +95,8 @@ class Place(NamedTuple):
             )
 
 
-class Reference:
-    """Segment, rules and policy of one batch, as they are sent to executors: each worker makes them once."""
+class SentReference:
+    """Segment, rules and policy of one batch as they are sent to executors. Each worker process loads them once."""
 
     def __init__(
         self,
@@ -119,58 +120,70 @@ def _received(
     rules: Sequence[tuple[int, str, int, int, int]],
     listed: bytes | None,
     rest: tuple[Any, ...],
-) -> Reference:
+) -> SentReference:
     suppressed = None if listed is None else Segment.load(listed)
-    return Reference(Segment.load(segment), rules, Policy(suppressed, *rest))
+    return SentReference(Segment.load(segment), rules, Policy(suppressed, *rest))
 
 
-class Sent(NamedTuple):
-    """What all tasks of a stage are given."""
+class Stage(NamedTuple):
+    """What all tasks of one stage of a job are given."""
 
     job: Job
-    place: Place
-    """DATA, or the ledger's directory."""
+    directory: SharedDirectory
+    """What the stage reads: DATA when it scans, the ledger's directory when it steps."""
     build: str
     """The driver's kernel.SOURCE_DIGEST."""
 
-    def look(self) -> None:
-        """Raise OtherBuild or NotShared when this executor is not fit for the job: it may have come after its start."""
+    def check(self) -> None:
+        """Raise OtherBuild or NotShared when this executor, which may have come after the start, cannot run tasks."""
         if self.build != SOURCE_DIGEST:
             raise OtherBuild(f"{socket.gethostname()}: its Upswell is not the driver's")
-        self.place.look()
+        self.directory.check()
 
 
-class Shared(Protocol):
+class Broadcast(Protocol):
     """What Spark broadcasts: the reference comes to a worker once, and stays until another is asked for."""
 
     @property
-    def value(self) -> Reference:
-        """The reference, fetched and made at the first call."""
+    def value(self) -> SentReference:
+        """The reference, fetched and loaded at the first call."""
 
 
 def scan_splits(
-    sent: Sent, shared: Shared, splits: Sequence[Split]
+    stage: Stage, broadcast: Broadcast, splits: Sequence[Split]
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
-    """``tasks.scan`` of each, one after the other, where DATA is the driver's."""
-    _settle()
-    sent.look()
-    reference = shared.value
+    """Yield what ``tasks.scan`` gives for each split, one split after the other.
+
+    Raises:
+        OtherBuild, NotShared: this executor cannot run tasks of this job.
+    """
+    _freeze_loaded()
+    stage.check()
+    reference = broadcast.value
     for split in splits:
-        yield from scan(sent.job, split, reference.segment, reference.rules, reference.policy)
+        yield from scan(stage.job, split, reference.segment, reference.rules, reference.policy)
 
 
 def step_shards(
-    sent: Sent,
+    stage: Stage,
     shards: Mapping[int, ShardTask],
-    shared: Shared,
+    broadcast: Broadcast,
     rows: Iterable[tuple[int, bytes | SplitReport]],
 ) -> Iterator[SplitReport | ShardReport | Damage | Fault]:
-    """``tasks.step`` for each shard among the rows, one after the other; reports of splits are passed on.
+    """Yield the reports of splits among the rows, then what ``tasks.step`` gives for each shard with candidates.
 
-    ``shards``: those that have files. Nothing is stepped after Damage or a Fault. Raises NodeFault for what another
-    node may be spared.
+    Nothing is stepped after Damage or a Fault.
+
+    Args:
+        stage: of the job.
+        shards: those that have files; one that is not among them has none yet.
+        broadcast: the reference.
+        rows: (shard, blob of candidates) or (anything, report of a split).
+
+    Raises:
+        OtherBuild, NotShared: this executor cannot run tasks of this job. NodeFault: what another node may be spared.
     """
-    _settle()
+    _freeze_loaded()
     blobs: dict[int, list[bytes]] = {}
     for shard, row in rows:
         if isinstance(row, bytes):
@@ -178,61 +191,63 @@ def step_shards(
         else:
             yield row
     if blobs:
-        sent.look()
+        stage.check()
     for shard in sorted(blobs):
         task = shards.get(shard, ShardTask(shard, ()))
-        reference = shared.value
+        reference = broadcast.value
         try:
-            report = step(sent.job, task, blobs.pop(shard), reference.rules, reference.policy)
+            report = step(stage.job, task, blobs.pop(shard), reference.rules, reference.policy)
         except DamagedShard as damaged:
             yield Damage(str(damaged))
             return
         except OSError as error:
             fault = Fault.of(error)
-            if error.errno not in _ALIKE and not isinstance(error, Unsynced):
-                place = Path(sent.job.ledger, fault.name)
-                raise NodeFault(f"{place}: {fault.words}") from error
+            if error.errno not in _SAME_EVERYWHERE and not isinstance(error, Unsynced):
+                path = Path(stage.job.ledger, fault.name)
+                raise NodeFault(f"{path}: {fault.words}") from error
             yield fault
             return
         if report is not None:
             yield report
 
 
-def _settle() -> None:
-    """Take what is loaded by now out of the garbage collection that Spark's worker does after every task.
+def _freeze_loaded() -> None:
+    """Exempt what is loaded by now from the garbage collection that Spark's worker does after every task.
 
-    It would look through all modules each time, for as long as a task of a small batch takes.
+    It would go through all modules each time, for as long as a task of a small batch takes.
     """
     if not gc.get_freeze_count():
         gc.freeze()
 
 
-class Answer(NamedTuple):
-    """What one executor says of itself and of the places."""
+class ProbeResult(NamedTuple):
+    """What one executor reports of itself and of the directories."""
 
     executor: str
     build: str
-    """Of its kernel, which must be the driver's."""
+    """Its kernel's SOURCE_DIGEST, which must be the driver's."""
     reply: str
     """The name of the file that it wrote into the ledger's directory."""
     fault: str
     """Why it does not share the driver's directories; empty when it does."""
     linkless: bool = False
-    """Whether the fault is that the ledger's file system has no hard links."""
+    """True when the fault is that the ledger's file system has no hard links."""
 
 
-def try_places(data: Place, ledger: Place, token: str, pause_s: float) -> Answer:
-    """Whether this node reads what the driver wrote, and writes what the driver can read.
+def probe(
+    data: SharedDirectory, ledger: SharedDirectory, pause_s: float, token: str
+) -> ProbeResult:
+    """Try whether this node reads what the driver wrote, and writes what the driver can read.
 
     The driver's file ``token`` must be seen in the ledger's directory, and an empty file of two names is left beside
-    it. The pause leaves to other executors what else is to be tried.
+    it. The pause, in seconds, leaves the other probes to other executors.
     """
     host = socket.gethostname()
     executor = f"{host}, process {os.getppid()}"
     time.sleep(pause_s)
     try:
-        data.look()
-        ledger.look()
+        data.check()
+        ledger.check()
         os.scandir(data.path).close()
         Path(ledger.path, token).stat()
         unready = Path(ledger.path, f"{token}-{secrets.token_hex(4)}")
@@ -241,10 +256,10 @@ def try_places(data: Place, ledger: Place, token: str, pause_s: float) -> Answer
         reply = unready.with_name(f"{unready.name}-linked")
         reply.hardlink_to(unready)
     except NotShared as error:
-        return Answer(executor, SOURCE_DIGEST, "", str(error))
+        return ProbeResult(executor, SOURCE_DIGEST, "", str(error))
     except OSError as error:
         words = f"{host}: {error.filename}: {error.strerror}"
         # Of these calls a link alone has two names.
         linkless = error.filename2 is not None and error.errno in _LINKLESS
-        return Answer(executor, SOURCE_DIGEST, "", words, linkless)
-    return Answer(executor, SOURCE_DIGEST, reply.name, "")
+        return ProbeResult(executor, SOURCE_DIGEST, "", words, linkless)
+    return ProbeResult(executor, SOURCE_DIGEST, reply.name, "")

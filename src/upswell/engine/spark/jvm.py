@@ -1,9 +1,9 @@
-"""Java and Spark on this machine: found, held against what was tested, and one JVM for the life of a run.
+"""Java and Spark on this machine: found, checked against the tested versions, and one JVM for the life of a run.
 
-Owns how the JVM is started, so that it lives exactly as long as this process needs it: in a session of its own and deaf
-to the signals that ask a run to stop, since the batch in hand needs it until it is committed; and with a pipe to its
-stdin, at whose end it ends, so that a driver that is killed leaves none behind. What it says goes into a file of the
-state. It knows nothing of jobs.
+Owns how the JVM is started, so that it lives exactly as long as this process needs it. It is in a process session of
+its own and ignores the signals that ask a run to stop, since the batch in hand needs it until it is committed; and it
+ends when the pipe to its stdin is closed, so that a driver that is killed leaves none behind. Its output goes into a
+file of the state. It knows nothing of jobs.
 """
 
 import importlib
@@ -33,23 +33,27 @@ _INSTALL_SPARK = (
     "pip install 'upswell[spark]', or set SPARK_HOME to an installation of Spark " + SPARK_TESTED
 )
 DRIVER_MEMORY = "2g"
-"""Of the JVM beside the driver, where Spark's own settings say nothing: it passes on what a batch reports."""
-_VERSION_S = 20  # in which Java says which it is, on a machine that is busy starting everything
-_START_S = 120  # of a JVM, which takes three on an idle machine
-_GOING_S = 1.0  # between the end of its connections and its own
-_STOP_S = 10  # in which it may tell its executors to end
-_DEAF = """trap '' INT TERM HUP; exec "$@\""""
+"""Of the driver's JVM, unless Spark's own settings say otherwise: the reports of a batch go through it."""
+_VERSION_S = 20  # for Java to report its version, on a machine that is busy starting everything
+_START_S = 120  # for the JVM to start, which takes three seconds on an idle machine
+_GOING_S = 1.0  # between the end of the JVM's connections and that of its process
+_STOP_S = 10  # for the JVM to tell its executors to end
+_IGNORE_SIGNALS = """trap '' INT TERM HUP; exec "$@\""""
 
 
 def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
-    """The program that Spark's scripts would start, and its version. Raises ConfigError."""
+    """Return the program that Spark's scripts would start, and its major version.
+
+    Raises:
+        ConfigError: there is no Java, or one that is too old.
+    """
     home = environ.get("JAVA_HOME")
     found = shutil.which("java", path=str(Path(home, "bin")) if home else environ.get("PATH"))
     if found is None:
         where = f"JAVA_HOME={home} has no bin/java" if home else "there is no java on PATH"
         raise ConfigError(f"Spark needs Java, and {where}", _INSTALL_JAVA)
     try:
-        told = subprocess.run(
+        answer = subprocess.run(
             [found, "-version"],
             capture_output=True,
             text=True,
@@ -58,10 +62,10 @@ def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
             timeout=_VERSION_S,
         ).stderr
     except (OSError, subprocess.TimeoutExpired):
-        told = ""
-    version = re.search(r'version "(?:1\.)?(\d+)', told)
+        answer = ""
+    version = re.search(r'version "(?:1\.)?(\d+)', answer)
     if version is None or int(version[1]) < JAVA_MIN:
-        words = f"is version {version[1]}" if version else "does not tell its version"
+        words = f"is version {version[1]}" if version else "reports no version"
         raise ConfigError(
             f"Spark needs Java {JAVA_MIN} or later, and {found} {words}", _INSTALL_JAVA
         )
@@ -69,9 +73,12 @@ def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
 
 
 def find_spark(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
-    """Spark's home, and its version. Raises ConfigError.
+    """Return Spark's home, and its version.
 
-    SPARK_HOME, or else the package pyspark of this Python, or else what holds the spark-submit that is on PATH.
+    The home is SPARK_HOME, or else the package pyspark of this Python, or else what holds the spark-submit on PATH.
+
+    Raises:
+        ConfigError: there is no Spark, or one of a version that was not tested.
     """
     home = _home(environ)
     if home is None:
@@ -79,7 +86,7 @@ def find_spark(environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
     jar = next(Path(home, "jars").glob("spark-core_*.jar"), None)
     if jar is None:
         raise ConfigError(
-            f"{home} is no installation of Spark: it has no jars/spark-core", _INSTALL_SPARK
+            f"{home} is not a Spark installation: it has no jars/spark-core", _INSTALL_SPARK
         )
     version = jar.stem.rpartition("-")[2]
     if not version.startswith(f"{SPARK_TESTED}."):
@@ -103,7 +110,7 @@ def _home(environ: Mapping[str, str]) -> Path | None:
 
 
 def import_pyspark(home: Path) -> Any:
-    """The module pyspark that belongs to this Spark."""
+    """Import and return the module pyspark that belongs to this Spark."""
     if importlib.util.find_spec("pyspark") is None:
         library = home / "python" / "lib"
         sys.path += [str(found) for found in sorted(library.glob("*.zip"))]
@@ -114,17 +121,17 @@ class Jvm(NamedTuple):
     """A JVM with Spark that was started."""
 
     process: "subprocess.Popen[bytes]"
-    told: Path
-    """Where it writes the way to it, once there is one."""
+    gateway: Path
+    """Where it writes its port and secret once it can be connected to."""
     log: Path
-    """What it says is appended here."""
+    """Its output is appended here."""
 
     def is_alive(self) -> bool:
-        """Whether the process is there; asking costs a system call."""
+        """Return whether the process is there; costs one system call."""
         return self.process.poll() is None
 
     def is_going(self) -> bool:
-        """Whether it has gone, or goes within a moment: its connections end before the process does."""
+        """Return whether it has gone, or goes within a second: its connections end before the process does."""
         try:
             self.process.wait(_GOING_S)
         except subprocess.TimeoutExpired:
@@ -132,17 +139,17 @@ class Jvm(NamedTuple):
         return True
 
     def kill(self) -> None:
-        """End it at once; whoever waits for it fails."""
+        """End it at once; whatever waits for it fails."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
 @contextmanager
 def started(home: Path, log: Path, address: str) -> Iterator[Jvm]:
-    """A JVM with Spark at this address, which need not be ready yet; ended with the block."""
+    """Start a JVM with Spark at this address, which need not be ready yet; end it with the block."""
     with tempfile.TemporaryDirectory(prefix="upswell-") as place:
-        told = Path(place, "gateway")
-        one = Jvm(_start(home, log, told, address), told, log)
+        gateway = Path(place, "gateway")
+        one = Jvm(_start(home, log, gateway, address), gateway, log)
         try:
             yield one
         finally:
@@ -151,7 +158,7 @@ def started(home: Path, log: Path, address: str) -> Iterator[Jvm]:
 
 @contextmanager
 def connected(one: Jvm) -> Iterator[Any]:
-    """The way to the JVM once it is ready: what ``SparkContext(gateway=…)`` takes. Raises SparkFailed."""
+    """Connect to the JVM once it is ready, and give what ``SparkContext(gateway=…)`` takes. Raises SparkFailed."""
     gateway = _connect(one)
     try:
         yield gateway
@@ -159,7 +166,7 @@ def connected(one: Jvm) -> Iterator[Any]:
         _disconnect(gateway)
 
 
-def _start(home: Path, log: Path, told: Path, address: str) -> "subprocess.Popen[bytes]":
+def _start(home: Path, log: Path, gateway: Path, address: str) -> "subprocess.Popen[bytes]":
     defaults = {"SPARK_DRIVER_MEMORY": DRIVER_MEMORY, "SPARK_LOCAL_IP": address}
     environ = (
         defaults
@@ -167,34 +174,34 @@ def _start(home: Path, log: Path, told: Path, address: str) -> "subprocess.Popen
         | {
             "SPARK_HOME": str(home),
             "SPARK_CONNECT_MODE": "0",
-            "_PYSPARK_DRIVER_CONN_INFO_PATH": str(told),
+            "_PYSPARK_DRIVER_CONN_INFO_PATH": str(gateway),
             "LOG4J_CONFIGURATION_FILE": Path(__file__).with_name("log4j2.properties").as_uri(),
             "SPARK_LOG": str(log.absolute()),
-            # What lies in the directory that it is started in is no module.
+            # A file in the working directory must not be imported as a module.
             "PYTHONSAFEPATH": "1",
         }
     )
-    words = ["sh", "-c", _DEAF, "sh", str(home / "bin" / "spark-submit"), "pyspark-shell"]
-    with log.open("ab") as said:
+    words = ["sh", "-c", _IGNORE_SIGNALS, "sh", str(home / "bin" / "spark-submit"), "pyspark-shell"]
+    with log.open("ab") as output:
         return subprocess.Popen(
             words,
             env=environ,
             stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
 
 
 def _connect(one: Jvm) -> Any:
-    """Wait until the JVM has told its port, and connect as Spark's Python does."""
+    """Wait until the JVM has written its port, and connect as Spark's Python does."""
     late = time.monotonic() + _START_S
-    while not one.told.exists():
+    while not one.gateway.exists():
         if not one.is_alive() or time.monotonic() > late:
             raise SparkFailed("the JVM of Spark did not start", f"see the end of {one.log}")
         time.sleep(0.02)
-    port, secret = _read_told(one.told.read_bytes())
-    # Spark's own door for a JVM that was started before. The secret is no one's but ours.
+    port, secret = _parse_gateway(one.gateway.read_bytes())
+    # How Spark connects to a JVM that was started before. The secret must not reach other children.
     os.environ.update(PYSPARK_GATEWAY_PORT=str(port), PYSPARK_GATEWAY_SECRET=secret)
     try:
         return importlib.import_module("pyspark.java_gateway").launch_gateway()
@@ -204,8 +211,8 @@ def _connect(one: Jvm) -> Any:
         del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
 
 
-def _read_told(content: bytes) -> tuple[int, str]:
-    """(port, secret) out of the file that a gateway writes: two whole numbers of four bytes, the second a length."""
+def _parse_gateway(content: bytes) -> tuple[int, str]:
+    """Return (port, secret) out of the file that a gateway writes: two integers of four bytes, the second a length."""
     port, length = struct.unpack_from(">ii", content)
     return port, content[8 : 8 + length].decode("utf-8")
 
@@ -218,7 +225,7 @@ def _disconnect(gateway: Any) -> None:
 
 
 def _end(one: Jvm) -> None:
-    """Close its stdin, at whose end it ends; kill what does not."""
+    """Close the JVM's stdin, at which it ends; kill it when it does not."""
     process = one.process
     assert process.stdin is not None, "it was made with a pipe"
     with suppress(BrokenPipeError):

@@ -1,10 +1,10 @@
-"""What runs on an executor: one split of a file is scanned, one shard of the ledger is stepped.
+"""The tasks of a job: one scans a split of a file, the other steps a shard of the ledger.
 
-Owns the values that pass between a driver and its executors, and the files of shards: their names, their content, when
-one is written anew. It never decides what a line is: that is the kernel's, whose blobs pass through here unread. It
-knows no engine, so that whatever moves bytes can run it, and imports no more than the kernel and durable files. What a
-task writes is named by its attempt, and means nothing until a commit names it: a task that is run twice, too late or
-not to its end harms nobody.
+Owns the values that pass between a driver and its executors, and when a shard is compacted into a new base. It never
+decides what a line is: the kernel does, whose blobs pass through here unread. It knows no engine, so that whatever
+moves bytes can run it, and imports no more than the kernel and durable files. The invariant: what a task writes is
+named by its attempt, and means nothing until a commit names it. So a task that runs twice, too late or not to its end
+changes nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from upswell.state.shard_files import (
     write_shard_file,
 )
 
-FILES_MAX = 32  # of a shard, however small: each batch opens all of them
+FILES_MAX = 32  # of a shard, however small they are: each batch opens all of them
 
 
 class Job(NamedTuple):
@@ -37,26 +37,26 @@ class Job(NamedTuple):
     measure: str
     """"total" or "session"."""
     shifts: Sequence[tuple[int, int]]
-    """What ``kernel.Clock`` takes."""
+    """The conversion between the zones, as ``kernel.Clock`` takes it."""
     day_open: int
-    """First open day after this batch: what earlier days alone can ask for is left out when a base is written."""
+    """First open day after this batch: a new base leaves out what only records of earlier days could ask for."""
     ledger: str
     """The directory of shard files, shared by all nodes."""
-    fold_bytes_min: int
-    """A shard whose deltas, the new one among them, outgrow this and half of its base is written anew as a base."""
+    compact_bytes_min: int
+    """A shard is compacted into a new base once its deltas, the new one among them, outgrow this and half its base."""
 
 
 class Split(NamedTuple):
-    """A part of a range: it owns the lines that start in [begin, end)."""
+    """A part of a range, which owns the lines that start in [begin, end)."""
 
     sequence: int
     """Index of its range in the batch."""
     part: int
     """Index of the split in its range, from 0."""
     range: Range
-    """The whole range that was asked for."""
+    """The whole range that it is a part of."""
     begin: int
-    """Of part 0 the start of the range, of others where the split before ends."""
+    """Of part 0 the start of the range, of the others the end of the split before."""
     end: int
     """Of the last part the end of the range."""
 
@@ -70,31 +70,31 @@ class ShardTask(NamedTuple):
 
 
 class ShardReport(NamedTuple):
-    """What the ledger decided in one shard."""
+    """The decisions of the ledger in one shard."""
 
     shard: int
     decided: bytes
-    """The kernel's report: to be given to ``kernel.gather``."""
+    """The kernel's report, for ``kernel.gather``."""
     written: ShardFile | None
-    """None when nothing changed."""
+    """The new file of the shard; None when nothing changed."""
 
 
 class SplitReport(NamedTuple):
-    """What one split was, but for the records that the ledger decides."""
+    """The lines of one split, but for the records that the ledger decides."""
 
     sequence: int
     part: int
     report: bytes
-    """The kernel's report: to be given to ``kernel.gather``."""
+    """The kernel's report, for ``kernel.gather``."""
 
 
 def scan(
     job: Job, split: Split, segment: Segment, rules: Rules, policy: Policy | None = None
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
-    """Scan the lines of a split: (shard, blob of candidates) in rounds, and (job.shards, SplitReport) in the end.
+    """Scan the lines of a split: yield (shard, blob of candidates) in rounds, and (job.shards, SplitReport) at the end.
 
-    Whom the policy suppresses is found here, what else it keeps back in ``step``: both must be given the same.
-    Never raises on data: that the file has vanished or cannot be read is in the report. Reads, and writes nothing.
+    Records of suppressed customers are found here, what else the policy keeps back in ``step``: both must be given the
+    same policy. Never raises on data: that the file has vanished or cannot be read is in the report. Writes nothing.
     """
     place = split.sequence, split.part
     splitting = Splitting(
@@ -118,15 +118,15 @@ def step(
     rules: Rules,
     policy: Policy | None = None,
 ) -> ShardReport | None:
-    """Apply the candidates of a batch, in any order of blobs, to a shard; None without any: nothing is done then.
+    """Apply a batch's blobs of candidates, in any order, to a shard. Without any, do nothing and return None.
 
     The file that is written is durable under its name when this returns. A crash before leaves a file of a name that
-    no one asks for, or the whole file; twice the same attempt writes the same content.
+    nothing refers to, or the whole file; the same attempt, run again, writes the same content.
 
     Raises:
         DamagedShard: a file of the shard is missing or damaged.
-        OSError: the ledger's directory cannot be read or written. FileExistsError: somebody else has the name.
-        Unsynced: as it says.
+        OSError: the ledger's directory cannot be read or written. FileExistsError: the name is taken by other content.
+        Unsynced: the file could not be synced; it must not be tried again.
     """
     candidates = list(blobs)
     if not candidates:
@@ -138,7 +138,7 @@ def step(
         return ShardReport(task.shard, decided, None)
     kind, content = "delta", [delta]
     sizes = {kind: sum(file.bytes for file in task.files if file.kind == kind) for kind in KINDS}
-    outgrown = sizes["delta"] + len(delta) > max(job.fold_bytes_min, sizes["base"] // 2)
+    outgrown = sizes["delta"] + len(delta) > max(job.compact_bytes_min, sizes["base"] // 2)
     if outgrown or len(task.files) >= FILES_MAX:
         ledger.drop_before(job.day_open)
         kind, content = (
@@ -150,7 +150,7 @@ def step(
 
 
 def _load(job: Job, task: ShardTask) -> Ledger:
-    """The ledger of a shard before the batch, closed days and all: a record of this batch may still be of one."""
+    """Load a shard as it was before the batch, closed days included: a record of this batch may still be of one."""
     blobs = [
         (file.kind, file.batch, blob)
         for file in task.files
