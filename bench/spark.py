@@ -26,7 +26,7 @@ from upswell.engine import run
 from upswell.engine.compute import Compute
 from upswell.engine.spark import runner, tasks
 from upswell.engine.summary import Summary
-from upswell.reference.reload import Reference
+from upswell.reference.loading import LoadedReference
 from upswell.state.checkpoint import Checkpoint
 
 SIZES = [20_000_000]
@@ -216,7 +216,7 @@ class Counting:
         job: tasks.Job,
         splits: Sequence[tasks.Split],
         shards: Mapping[int, tasks.ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[tasks.SplitReport | tasks.ShardReport]:
         """Every task once."""
         blobs: dict[int, list[bytes]] = {}

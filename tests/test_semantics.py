@@ -4,7 +4,15 @@ import pytest
 
 from upswell.reference.policy import OFF, SHARE_ALL, Policy
 from upswell.reference.rules import Rule, parse_rules
-from upswell.semantics import OUTCOMES, REASONS, TOTAL_MAX, Line, Reference, Taken, parse_record
+from upswell.semantics import (
+    OUTCOMES,
+    REASONS,
+    TOTAL_MAX,
+    CommittedRange,
+    Line,
+    Specification,
+    parse_record,
+)
 from upswell.zones import Zones
 
 STAMP = "202004171937"
@@ -24,18 +32,18 @@ def record(service: int, volume: int, time: str, dial: bytes = DIAL) -> bytes:
 
 def outcomes(
     data: bytes,
-    reference: Reference | None = None,
+    specification: Specification | None = None,
     rules: tuple[Rule, ...] = RULES,
     policy: Policy = OFF,
     **place: str,
 ) -> list[str]:
     """What becomes of each line of data, taken as one file."""
-    return [line.outcome for line in take(data, reference, rules, policy=policy, **place)]
+    return [line.outcome for line in take(data, specification, rules, policy=policy, **place)]
 
 
 def take(
     data: bytes,
-    reference: Reference | None = None,
+    specification: Specification | None = None,
     rules: tuple[Rule, ...] = RULES,
     *,
     start: int = 0,
@@ -45,14 +53,14 @@ def take(
     policy: Policy = OFF,
 ) -> list[Line]:
     """Each line of data with its outcome."""
-    reference = reference or Reference()
-    taken = Taken(file, start, data, stamp, newest or stamp)
-    return reference.take(taken, SEGMENT, rules, SUPPRESSED, policy)
+    specification = specification or Specification()
+    taken = CommittedRange(file, start, data, stamp, newest or stamp)
+    return specification.apply(taken, SEGMENT, rules, SUPPRESSED, policy)
 
 
-def outcomes_at(start: int, data: bytes, reference: Reference) -> list[str]:
+def outcomes_at(start: int, data: bytes, specification: Specification) -> list[str]:
     """What becomes of each line of a later range of the same file."""
-    return [line.outcome for line in take(data, reference, start=start)]
+    return [line.outcome for line in take(data, specification, start=start)]
 
 
 REASON_EXAMPLES = {
@@ -200,31 +208,31 @@ def test_a_window_over_midnight_is_one_occurrence() -> None:
 
 def test_a_lowered_threshold_fires_at_the_next_record() -> None:
     """A total survives a change of threshold; the change alone notifies nobody."""
-    reference = Reference()
+    specification = Specification()
     lowered = tuple(rule._replace(threshold=50) for rule in RULES)
 
-    assert ["counted"] == outcomes(record(1, 100, "0417100000"), reference)
-    assert ["notified"] == outcomes(record(1, 0, "0417100001"), reference, lowered, file="g")
+    assert ["counted"] == outcomes(record(1, 100, "0417100000"), specification)
+    assert ["notified"] == outcomes(record(1, 0, "0417100001"), specification, lowered, file="g")
 
 
 def test_a_new_window_starts_at_zero() -> None:
     """Totals belong to service and window: another window does not inherit them."""
-    reference = Reference()
+    specification = Specification()
     moved = tuple(rule._replace(end_min=1140) for rule in RULES)
 
-    assert ["counted"] == outcomes(record(1, 140, "0417100000"), reference)
-    assert ["counted"] == outcomes(record(1, 140, "0417100001"), reference, moved, file="g")
+    assert ["counted"] == outcomes(record(1, 140, "0417100000"), specification)
+    assert ["counted"] == outcomes(record(1, 140, "0417100001"), specification, moved, file="g")
 
 
 def test_usage_before_a_dial_joined_is_not_counted() -> None:
     """A total begins when the dial is in the segment, and survives its absence."""
-    reference = Reference()
-    taken = Taken("f", 0, record(1, 100, "0417100000"), STAMP, STAMP)
-    reference.take(taken, set(), RULES)
+    specification = Specification()
+    taken = CommittedRange("f", 0, record(1, 100, "0417100000"), STAMP, STAMP)
+    specification.apply(taken, set(), RULES)
 
-    assert ["counted"] == outcomes(record(1, 100, "0417100001"), reference, file="g")
-    reference.take(taken._replace(file="h"), set(), RULES)
-    assert ["notified"] == outcomes(record(1, 48, "0417100002"), reference, file="i")
+    assert ["counted"] == outcomes(record(1, 100, "0417100001"), specification, file="g")
+    specification.apply(taken._replace(file="h"), set(), RULES)
+    assert ["notified"] == outcomes(record(1, 48, "0417100002"), specification, file="i")
 
 
 def test_the_day_before_the_newest_stamps_is_open_and_no_earlier_one() -> None:
@@ -241,31 +249,31 @@ def test_the_horizon_is_the_newest_stamp_taken_before() -> None:
 
 def test_measure_session_adds_nothing() -> None:
     """Each session stands for itself, and the cap holds."""
-    reference = Reference(measure="session")
+    specification = Specification(measure="session")
     data = b"".join(record(1, volume, "0417100000") for volume in (147, 147, 148, 500))
 
-    assert ["counted", "counted", "notified", "capped"] == outcomes(data, reference)
-    assert {} == reference.totals
+    assert ["counted", "counted", "notified", "capped"] == outcomes(data, specification)
+    assert {} == specification.totals
 
 
 def test_totals_saturate() -> None:
     """A total cannot overflow: it stays at the largest value."""
-    reference = Reference()
+    specification = Specification()
     rules = (Rule(1, "Twitter", 0, 1440, 10**15 - 1),)
     occurrence = ("0126545098", 1, 0, 1440, 20200417)
-    reference.totals[occurrence] = TOTAL_MAX - 1
+    specification.totals[occurrence] = TOTAL_MAX - 1
 
-    assert ["notified"] == outcomes(record(1, 5, "0417100000"), reference, rules)
-    assert reference.totals[occurrence] == TOTAL_MAX
+    assert ["notified"] == outcomes(record(1, 5, "0417100000"), specification, rules)
+    assert specification.totals[occurrence] == TOTAL_MAX
 
 
 def test_the_rules_zone_decides_day_and_window() -> None:
     """19:37 in Cairo is 17:37 UTC, inside 9 to 18; 00:30 in Cairo belongs to the day before."""
-    reference = Reference(zones=Zones("Africa/Cairo", "UTC"))
+    specification = Specification(zones=Zones("Africa/Cairo", "UTC"))
     late_evening = record(4, 200, "0417003000") + record(4, 200, "0416235959")
 
-    assert ["notified"] == outcomes(record(2, 222, "0417193744"), reference)
-    assert ["notified", "capped"] == outcomes(late_evening, reference, file="g")
+    assert ["notified"] == outcomes(record(2, 222, "0417193744"), specification)
+    assert ["notified", "capped"] == outcomes(late_evening, specification, file="g")
 
 
 def test_a_byte_order_mark_belongs_to_no_line() -> None:
@@ -280,10 +288,10 @@ def test_a_byte_order_mark_belongs_to_no_line() -> None:
 def test_the_first_line_may_come_after_a_byte_order_mark_was_taken_alone() -> None:
     """A file of a mark alone has no line; what follows later is its first line, header or record."""
     for line, outcome in ((b"msisdn,service\n", "header"), (record(1, 1, "0417100000"), "counted")):
-        reference = Reference()
+        specification = Specification()
 
-        assert [] == take(b"\xef\xbb\xbf", reference)
-        assert outcomes_at(3, line, reference) == [outcome]
+        assert [] == take(b"\xef\xbb\xbf", specification)
+        assert outcomes_at(3, line, specification) == [outcome]
 
 
 def test_only_the_first_line_can_be_a_header() -> None:
@@ -319,21 +327,21 @@ def test_what_follows_a_line_taken_unterminated(
     taken: bytes, rest: bytes, expected: list[str]
 ) -> None:
     """Its own line end is skipped; any other continuation is one reject, as columns."""
-    reference = Reference()
+    specification = Specification()
     head = record(1, 1, "0417100000")[:-1] + taken
 
-    assert ["counted"] == outcomes(head, reference)
-    lines = take(rest, reference, start=len(head))
+    assert ["counted"] == outcomes(head, specification)
+    lines = take(rest, specification, start=len(head))
     assert [line.outcome for line in lines] == expected
     assert {line.reason for line in lines if line.outcome == "rejected"} <= {"columns"}
 
 
 def test_the_counts_add_up_to_the_lines_read() -> None:
     """Over every example at once, each line has exactly one outcome and the output holds the notified ones."""
-    reference = Reference()
+    specification = Specification()
     data = b"".join(OUTCOME_EXAMPLES.values()) + b"\n".join(REASON_EXAMPLES.values())
-    lines = take(data, reference)
+    lines = take(data, specification)
 
-    assert reference.lines == len(lines) == sum(reference.counts.values())
-    assert reference.counts["rejected"] == sum(reference.reasons.values())
-    assert b"".join(reference.outputs["Twitter"]) == record(1, 148, "0417100000")
+    assert specification.lines == len(lines) == sum(specification.counts.values())
+    assert specification.counts["rejected"] == sum(specification.reasons.values())
+    assert b"".join(specification.outputs["Twitter"]) == record(1, 148, "0417100000")

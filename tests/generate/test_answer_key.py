@@ -20,7 +20,7 @@ from upswell.generate.generator import DataOptions, MadeFile, write_data, write_
 from upswell.reference.application import directory_name
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.segment import parse_segment
-from upswell.semantics import Reference
+from upswell.semantics import Specification
 
 Upswell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -120,7 +120,7 @@ def test_the_settings_of_the_reference_count(tmp_path: Path) -> None:
     dials = {dial for path in tmp_path.iterdir() for dial in path.read_text().split(",")}
 
     total = compute_answer(tmp_path, report.files, ruleset, dials)
-    session = compute_answer(tmp_path, report.files, ruleset, dials, Reference("session"))
+    session = compute_answer(tmp_path, report.files, ruleset, dials, Specification("session"))
 
     assert session.outcomes["notified"] < total.outcomes["notified"]
 

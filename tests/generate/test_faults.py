@@ -16,7 +16,7 @@ from upswell.generate.generator import FAULT_PERIOD_FILES, DataOptions, DataRepo
 from upswell.generate.line_faults import LINE_FAULTS, Scene
 from upswell.generate.population import choose_segment, make_msisdns, make_rules
 from upswell.reference.rules import Rule, Ruleset
-from upswell.semantics import OUTCOMES, REASONS, Reference, Taken
+from upswell.semantics import OUTCOMES, REASONS, CommittedRange, Specification
 
 HOUR = DataOptions(files=60, records_per_file=200, customers=300, faults=0.03)
 RULESET = Ruleset(tuple(make_rules(HOUR.seed, 7)), ())
@@ -141,9 +141,9 @@ def test_an_odd_line_meets_the_outcome_it_was_made_for(
     moment = datetime(2026, 1, 5, 8)  # noqa: DTZ001 - a local time of the data's zone
     scene = Scene(Random(1), b"01234567890", 4, 4, 100, moment, {4: 1000})
     content = LINE_FAULTS[kind].make(scene)
-    taken = Taken("f", 0, b"01,1,1,1\n" + content, "202601050800", "202601050800")
+    taken = CommittedRange("f", 0, b"01,1,1,1\n" + content, "202601050800", "202601050800")
 
-    line = Reference().take(taken, {"01234567890"}, [Rule(4, "Facebook", 0, 1440, 1000)])[-1]
+    line = Specification().apply(taken, {"01234567890"}, [Rule(4, "Facebook", 0, 1440, 1000)])[-1]
 
     assert (outcome, reason) == (line.outcome, line.reason)
 

@@ -15,7 +15,7 @@ from support.kernel_runs import (
     files_and_calls,
     random_file,
     run_kernel,
-    run_reference,
+    run_specification,
     same,
     settings_strategy,
     totals_of,
@@ -32,7 +32,7 @@ def test_the_kernel_agrees_with_the_reference(
     with tempfile.TemporaryDirectory() as directory:
         run = run_kernel(Path(directory), files, calls, settings)
 
-    same(run_reference(run.taken, settings), run)
+    same(run_specification(run.taken, settings), run)
     for number, content in enumerate(files):
         assert len(content) == run.places.get(number, (0,))[0]
 
@@ -66,7 +66,7 @@ def test_a_long_file_agrees_too(tmp_path: Path, path: str) -> None:
     for piece_bytes in (0, 999, 20_000):
         settings = Settings(2, path, piece_bytes)
         run = run_kernel(tmp_path, files, calls, settings)
-        same(run_reference(run.taken, settings), run)
+        same(run_specification(run.taken, settings), run)
 
 
 @given(files_and_calls(), settings_strategy, st.data())

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from upswell.reference.keyed_hash import keyed_hash
 from upswell.reference.policy import OFF, SHARE_ALL, Policy
 from upswell.reference.rules import parse_rules
-from upswell.semantics import Reference, Taken
+from upswell.semantics import CommittedRange, Specification
 
 RULES = parse_rules(
     [("R", b"1,Twitter,0,24,100\n2,WhatsApp,0,24,100\n3,Night,22,6,100\n4,Youtube,0,24,100\n")]
@@ -19,7 +19,7 @@ class _Customer:
     """One customer, whose records are taken one by one."""
 
     def __init__(self) -> None:
-        self.reference = Reference()
+        self.specification = Specification()
         self.taken = 0
 
     def uses(
@@ -29,8 +29,8 @@ class _Customer:
         self.taken += 1
         data = f"{DIAL},{service},{volume},2020{time}00\n".encode()
         stamp = f"2020{newest}1000"
-        taken = Taken(f"f{self.taken}", 0, data, stamp, stamp)
-        (line,) = self.reference.take(taken, {DIAL}, RULES, (), policy)
+        taken = CommittedRange(f"f{self.taken}", 0, data, stamp, stamp)
+        (line,) = self.specification.apply(taken, {DIAL}, RULES, (), policy)
         return line.outcome
 
 
@@ -57,7 +57,7 @@ def test_what_is_kept_back_is_added_and_fires_nothing() -> None:
     customer.uses(1, 101, "04171000", ONE_A_DAY)
     customer.uses(2, 101, "04171001", ONE_A_DAY)
 
-    assert 101 == customer.reference.totals[DIAL, 2, 0, 1440, 20200417]
+    assert 101 == customer.specification.totals[DIAL, 2, 0, 1440, 20200417]
     assert "notified" == customer.uses(2, 0, "04171002", Policy(max_per_customer_per_day=2))
     assert "capped" == customer.uses(2, 0, "04171003", Policy(max_per_customer_per_day=2))
 
@@ -87,8 +87,8 @@ def test_control_customers_are_kept_from_output_and_count_as_notified() -> None:
     assert "control" == customer.uses(1, 101, "04171000", everyone)
     assert "capped" == customer.uses(1, 101, "04171001", everyone)
     assert "capped_customer" == customer.uses(2, 101, "04171002", everyone)
-    assert {} == customer.reference.outputs
-    assert {"Twitter"} == customer.reference.control_outputs.keys()
+    assert {} == customer.specification.outputs
+    assert {"Twitter"} == customer.specification.control_outputs.keys()
 
 
 def test_a_group_is_drawn_by_its_key_and_only_grows_with_its_share() -> None:

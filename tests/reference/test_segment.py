@@ -2,7 +2,7 @@
 
 import pytest
 
-from upswell.reference.segment import BadDial, parse_msisdn, parse_segment
+from upswell.reference.segment import BadLine, parse_msisdn, parse_segment
 
 
 def test_the_briefs_segment_is_read() -> None:
@@ -50,7 +50,7 @@ def test_lines_count_once_whatever_they_are() -> None:
     assert 1 == parsed.duplicates
     assert 7 == parsed.lines
     assert parsed.bad == [
-        BadDial(1, 1, "columns"),
-        BadDial(1, 3, "msisdn"),
-        BadDial(1, 4, "too_long"),
+        BadLine(1, 1, "columns"),
+        BadLine(1, 3, "msisdn"),
+        BadLine(1, 4, "too_long"),
     ]

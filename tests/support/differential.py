@@ -24,7 +24,7 @@ from support.kernel_runs import (
     random_content,
     random_file,
     run_kernel,
-    run_reference,
+    run_specification,
     same,
 )
 from upswell import kernel
@@ -100,7 +100,7 @@ def difference(seed: int) -> str:
     files = [random_file(generator, LINES // parts, dirty, DIALS) for _ in range(parts)]
     with tempfile.TemporaryDirectory() as directory:
         run = run_kernel(Path(directory), files, calls_of(generator, files), settings)
-    return complaint(seed, settings, run_reference(run.taken, settings), run)
+    return complaint(seed, settings, run_specification(run.taken, settings), run)
 
 
 def complaint(seed: int, settings: Settings, expected: Run, actual: Run) -> str:
@@ -151,7 +151,7 @@ def disagreement(seed: int) -> str:
             if wrong := complaint(seed, settings, expected, run):
                 return wrong
     if seed % REFERENCE_EVERY == 0:
-        return complaint(seed, plain, run_reference(expected.taken, plain), expected)
+        return complaint(seed, plain, run_specification(expected.taken, plain), expected)
     return ""
 
 

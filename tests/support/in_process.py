@@ -19,7 +19,7 @@ from upswell.engine.run import run
 from upswell.engine.spark.driver import ClusterCompute
 from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport, scan, step
 from upswell.engine.summary import Summary
-from upswell.reference.loading import Reference
+from upswell.reference.loading import LoadedReference
 from upswell.state.reader import StateReader
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class InProcess:
         job: Job,
         splits: Sequence[Split],
         shards: Mapping[int, ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[SplitReport | ShardReport]:
         """The reports of all tasks."""
         self.jobs.append(job)
@@ -58,7 +58,7 @@ class InProcess:
         job: Job,
         splits: Sequence[Split],
         shards: Mapping[int, ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[SplitReport | ShardReport]:
         """Scan all splits, then step all shards that got something."""
         blobs: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -84,13 +84,13 @@ class InProcess:
         return items
 
     def scanned(
-        self, job: Job, split: Split, reference: Reference
+        self, job: Job, split: Split, reference: LoadedReference
     ) -> list[tuple[int, bytes | SplitReport]]:
         """What came of a split."""
         return list(scan(job, split, reference.segment, reference.rules, reference.policy))
 
     def stepped(
-        self, job: Job, task: ShardTask, blobs: Sequence[bytes], reference: Reference
+        self, job: Job, task: ShardTask, blobs: Sequence[bytes], reference: LoadedReference
     ) -> ShardReport | None:
         """What came of a shard."""
         return step(job, task, blobs, reference.rules, reference.policy)
@@ -115,7 +115,7 @@ class Disorderly(InProcess):
         job: Job,
         splits: Sequence[Split],
         shards: Mapping[int, ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[SplitReport | ShardReport]:
         """The reports of all tasks, after what is left of other attempts."""
         if self.chance.random() < 0.3:
@@ -129,7 +129,7 @@ class Disorderly(InProcess):
         return self.chance.sample(items, len(items))
 
     def scanned(
-        self, job: Job, split: Split, reference: Reference
+        self, job: Job, split: Split, reference: LoadedReference
     ) -> list[tuple[int, bytes | SplitReport]]:
         """The same, whether a task ran once or was run again after it had half ended."""
         if self.chance.random() < 0.3:
@@ -137,7 +137,7 @@ class Disorderly(InProcess):
         return super().scanned(job, split, reference)
 
     def stepped(
-        self, job: Job, task: ShardTask, blobs: Sequence[bytes], reference: Reference
+        self, job: Job, task: ShardTask, blobs: Sequence[bytes], reference: LoadedReference
     ) -> ShardReport | None:
         """The same, whether a task ran once or had a twin."""
         if self.chance.random() < 0.3:

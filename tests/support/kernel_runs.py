@@ -15,7 +15,7 @@ from upswell import kernel
 from upswell.reference.keyed_hash import keyed_hash
 from upswell.reference.policy import Policy
 from upswell.reference.rules import Rule
-from upswell.semantics import Line, Measure, Reference, Taken
+from upswell.semantics import CommittedRange, Line, Measure, Specification
 from upswell.zones import Zones, day_max_of, day_open_of
 
 DIALS = ("0126545098", "126545098", "00000", "999999999999999", "12345")
@@ -72,7 +72,7 @@ class Asked(NamedTuple):
 class Run(NamedTuple):
     """All that a run of the kernel says."""
 
-    taken: list[Taken]
+    taken: list[CommittedRange]
     lines: int
     outcomes: list[int]
     reasons: list[int]
@@ -189,7 +189,7 @@ class Driver:
         if scanned.end > wanted.start:  # only what was taken enters the log
             taken = data[wanted.start : scanned.end]
             self.run.taken.append(
-                Taken(wanted.name, wanted.start, taken, wanted.stamp, wanted.newest_stamp)
+                CommittedRange(wanted.name, wanted.start, taken, wanted.stamp, wanted.newest_stamp)
             )
         self.newest = max(self.newest, wanted.stamp)
         assert kernel.crc64(data[: scanned.end]) == scanned.digest
@@ -238,35 +238,35 @@ def run_kernel(
     return driver.run._replace(totals=totals_of(ledger), caps=ledger.caps())
 
 
-def run_reference(taken: Sequence[Taken], settings: Settings) -> Run:
+def run_specification(taken: Sequence[CommittedRange], settings: Settings) -> Run:
     """What the reference says about the ranges that were taken."""
-    reference = Reference(settings.measure, settings.keep_days, settings.zones)
+    specification = Specification(settings.measure, settings.keep_days, settings.zones)
     segment = frozenset(settings.dials)
     suppressed = settings.suppressed | settings.forgotten
     rejects = []
     notified: dict[str, set[tuple[int, str, str, str, int, bytes]]] = defaultdict(set)
     for part in taken:
-        for line in reference.take(part, segment, RULES, suppressed, settings.policy):
+        for line in specification.apply(part, segment, RULES, suppressed, settings.policy):
             if line.outcome in ("rejected", "late"):
                 rejects.append(encoded(line))
             if line.outcome in ("notified", "control") and line.record and line.rule:
                 place = (line.file, line.byte, line.content)
                 row = (line.day, line.rule.application, line.record.msisdn, *place)
                 notified[line.outcome].add(row)
-    keys = sorted(reference.totals.keys() | reference.fired)
-    totals = [(*key, reference.totals.get(key, 0), key in reference.fired) for key in keys]
+    keys = sorted(specification.totals.keys() | specification.fired)
+    totals = [(*key, specification.totals.get(key, 0), key in specification.fired) for key in keys]
     return Run(
         list(taken),
-        reference.lines,
-        [reference.counts[name] for name in kernel.OUTCOMES],
-        [reference.reasons[name] for name in kernel.REASONS],
+        specification.lines,
+        [specification.counts[name] for name in kernel.OUTCOMES],
+        [specification.reasons[name] for name in kernel.REASONS],
         b"".join(rejects),
-        {name: b"".join(lines) for name, lines in reference.outputs.items()},
+        {name: b"".join(lines) for name, lines in specification.outputs.items()},
         notified["notified"],
-        {name: b"".join(lines) for name, lines in reference.control_outputs.items()},
+        {name: b"".join(lines) for name, lines in specification.control_outputs.items()},
         notified["control"],
         totals,
-        sorted(reference.caps),
+        sorted(specification.caps),
         {},
         [],
         kernel.Ledger(),

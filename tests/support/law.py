@@ -12,10 +12,10 @@ from pathlib import Path
 
 from upswell.kernel import Ledger, Segment
 from upswell.reference.application import directory_name
-from upswell.reference.loading import unpack_rules
+from upswell.reference.compiled import unpack_rules
 from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import parse_rules
-from upswell.semantics import Record, Reference, Taken, parse_record
+from upswell.semantics import CommittedRange, Record, Specification, parse_record
 from upswell.state.batch import LogRange
 from upswell.state.ledger import read_ledger
 from upswell.state.reader import StateReader
@@ -45,7 +45,7 @@ def replay(
     state: Path,
     adopted: dict[str, bytes] | None = None,
     remembered: Callable[[LogRange], bytes] | None = None,
-) -> Reference:
+) -> Specification:
     """The reference after the log of ranges, over the files in ``data`` or what is remembered of them.
 
     The caps of what was adopted come first.
@@ -57,7 +57,7 @@ def replay(
     read = remembered or in_data
     with StateReader.open(state) as reader:
         meta = reader.meta()
-        reference = Reference(
+        specification = Specification(
             "session" if meta["measure"] == "session" else "total",
             int(meta["keep_days"]),
             Zones(meta["data_timezone"], meta["rules_timezone"]),
@@ -65,8 +65,8 @@ def replay(
         for application, lines in (adopted or {}).items():
             for record in (parse_record(line, DAY_MAX) for line in lines.splitlines()):
                 assert isinstance(record, Record)
-                day = reference.zones.convert(record.moment).day
-                reference.caps.add((record.msisdn, application, day))
+                day = specification.zones.convert(record.moment).day
+                specification.caps.add((record.msisdn, application, day))
         kept: dict[str, object] = {}
         for taken in reader.log():
             rules, segment, suppress, policy = taken.versions
@@ -81,8 +81,8 @@ def replay(
                 kept[suppress] = frozenset(dials.sample(len(dials)))
             if policy and policy not in kept:
                 kept[policy] = Policy.parse(reader.reference("policy", policy))
-            reference.take(
-                Taken(
+            specification.apply(
+                CommittedRange(
                     taken.file,
                     taken.start,
                     read(taken),
@@ -94,7 +94,7 @@ def replay(
                 kept.get(suppress, ()),
                 kept.get(policy, OFF),
             )
-    return reference
+    return specification
 
 
 def check(
@@ -105,7 +105,7 @@ def check(
     taken_away: dict[str, bytes] | None = None,
     adopted: dict[str, bytes] | None = None,
     remembered: Callable[[LogRange], bytes] | None = None,
-) -> Reference:
+) -> Specification:
     """Assert the law; the reference's replay, for more questions.
 
     Args:
@@ -117,11 +117,11 @@ def check(
         remembered: the bytes of a range, for DATA that its writers have changed since.
     """
     state = state or output / ".upswell"
-    reference = replay(data, state, adopted, remembered)
+    specification = replay(data, state, adopted, remembered)
     wanted: defaultdict[str, bytes] = defaultdict(bytes)
     for application, lines in (adopted or {}).items():
         wanted[directory_name(application)] += lines
-    for application, lines in reference.outputs.items():
+    for application, lines in specification.outputs.items():
         wanted[directory_name(application)] += b"".join(lines)
     expected = {directory: lines for directory, lines in wanted.items() if lines}
     actual: defaultdict[str, bytes] = defaultdict(bytes, taken_away or {})
@@ -131,34 +131,34 @@ def check(
     assert {name: lines for name, lines in actual.items() if lines} == expected
     assert published(output / ".control") == {
         directory_name(application): b"".join(lines)
-        for application, lines in sorted(reference.control_outputs.items())
+        for application, lines in sorted(specification.control_outputs.items())
     }
     with StateReader.open(state) as reader:
         totals = reader.totals()
-        assert totals.lines == reference.lines
-        assert {k: n for k, n in totals.outcomes.items() if n} == dict(reference.counts)
-        assert {k: n for k, n in totals.reasons.items() if n} == dict(reference.reasons)
+        assert totals.lines == specification.lines
+        assert {k: n for k, n in totals.outcomes.items() if n} == dict(specification.counts)
+        assert {k: n for k, n in totals.reasons.items() if n} == dict(specification.reasons)
         assert sum(totals.outcomes.values()) == totals.lines
         files: Counter[str] = Counter()
         for file in reader.files_in():
             files.update(file.outcomes)
-        assert {k: n for k, n in files.items() if n} == dict(reference.counts)
-        same_ledger(reference, reader)
+        assert {k: n for k, n in files.items() if n} == dict(specification.counts)
+        same_ledger(specification, reader)
     assert [] == list((output / ".upswell" / "staging").iterdir())
-    return reference
+    return specification
 
 
-def same_ledger(reference: Reference, reader: StateReader) -> None:
+def same_ledger(specification: Specification, reader: StateReader) -> None:
     """Assert that totals, fired occurrences and caps are the reference's, of all that a record may still ask for."""
     day_open = reader.day_open()
     ledger = Ledger.load(*read_ledger(reader), day_open, 1)
     expected = [
-        (*key, reference.totals.get(key, 0), key in reference.fired)
-        for key in sorted(reference.totals.keys() | reference.fired)
+        (*key, specification.totals.get(key, 0), key in specification.fired)
+        for key in sorted(specification.totals.keys() | specification.fired)
         if last_day(*key) >= day_open
     ]
     assert [(*each.key, each.total, each.fired) for each in ledger.totals()] == expected
-    assert ledger.caps() == sorted(cap for cap in reference.caps if cap[2] >= day_open)
+    assert ledger.caps() == sorted(cap for cap in specification.caps if cap[2] >= day_open)
 
 
 def last_day(_msisdn: str, _service: int, start_min: int, end_min: int, day: int) -> int:

@@ -18,7 +18,7 @@ from upswell.engine import compute
 from upswell.kernel import Segment
 from upswell.reference.policy import Policy
 from upswell.reference.versions import Versions
-from upswell.semantics import Reference
+from upswell.semantics import Specification
 from upswell.state.codec import row_checksum
 from upswell.state.reader import StateReader
 from upswell.zones import Zones
@@ -115,10 +115,10 @@ def _policies(place: Place, generator: random.Random, number: int) -> dict[str, 
     }
 
 
-def untaught(reader: StateReader) -> Reference:
+def untaught(reader: StateReader) -> Specification:
     """The reference with the state's settings, before it was fed anything."""
     meta = reader.meta()
-    return Reference(
+    return Specification(
         "session" if meta["measure"] == "session" else "total",
         int(meta["keep_days"]),
         Zones(meta["data_timezone"], meta["rules_timezone"]),

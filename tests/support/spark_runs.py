@@ -10,7 +10,7 @@ import pytest
 from upswell.config.settings import Settings
 from upswell.engine.spark.runner import SparkRunner
 from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport
-from upswell.reference.reload import Reference
+from upswell.reference.loading import LoadedReference
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17")
 MASTER = "local[2]"
@@ -32,7 +32,7 @@ class Lent:
         job: Job,
         splits: Sequence[Split],
         shards: Mapping[int, ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[SplitReport | ShardReport]:
         """The session's."""
         self.jobs.append(job)

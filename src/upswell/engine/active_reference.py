@@ -12,7 +12,8 @@ from functools import partial
 from upswell.config.settings import Settings
 from upswell.engine.reporter import Reporter
 from upswell.output.sink import Sink
-from upswell.reference.loading import Change, Reference, kernel_policy
+from upswell.reference.compiled import compile_policy
+from upswell.reference.loading import Change, LoadedReference
 from upswell.reference.reload import Reload
 from upswell.reference.suppression import Forgetting
 from upswell.state.checkpoint import Checkpoint
@@ -26,7 +27,7 @@ class ActiveReference:
     def __init__(
         self, settings: Settings, checkpoint: Checkpoint, sink: Sink, reporter: Reporter
     ) -> None:
-        self.current: Reference | None = None
+        self.current: LoadedReference | None = None
         """None until ``start`` has put the first one in."""
         self._settings = settings
         self._checkpoint = checkpoint
@@ -44,7 +45,7 @@ class ActiveReference:
             policy=settings.policy,
         )
 
-    def require(self) -> Reference:
+    def require(self) -> LoadedReference:
         """Return the active reference, which a start must have put in."""
         assert self.current is not None, "start comes first"
         return self.current
@@ -58,7 +59,7 @@ class ActiveReference:
             UpswellError: as ``Reload.start`` does: nothing usable is there, or too much of it would be lost.
         """
         is_reported = False
-        while not self._reload.still():
+        while not self._reload.is_quiet():
             if not is_reported:
                 self._reporter.event(
                     "waiting for SEGMENT and RULES to be still", settle_s=self._settings.settle_s
@@ -106,7 +107,7 @@ class ActiveReference:
             self._checkpoint.end_forgetting(day_open)
             self._set(self.require())
 
-    def _activate(self, reference: Reference) -> None:
+    def _activate(self, reference: LoadedReference) -> None:
         self._set(reference)
         self._reporter.event(
             "reference in force",
@@ -117,10 +118,10 @@ class ActiveReference:
             **self._settings.policy.words(len(reference.suppressed or ())),
         )
 
-    def _set(self, reference: Reference) -> None:
+    def _set(self, reference: LoadedReference) -> None:
         """Make this the reference of the next batch, with the policy that goes with it now."""
         self._forgettings = [one for one in self._checkpoint.forgettings() if one.key is not None]
-        policy = kernel_policy(self._settings.policy, reference.suppressed, self._forgettings)
+        policy = compile_policy(self._settings.policy, reference.suppressed, self._forgettings)
         self.current = reference._replace(policy=policy)
 
     def _warn_left_out(self, change: Change) -> None:

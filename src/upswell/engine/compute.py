@@ -13,7 +13,7 @@ from upswell.config.settings import Settings
 from upswell.engine.assembly import LedgerChange, compactions
 from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
-from upswell.reference.loading import Reference
+from upswell.reference.loading import LoadedReference
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
 from upswell.state.ledger import ledger_bases, ledger_deltas
@@ -61,7 +61,7 @@ class Compute(Protocol):
             StorageError: the ledger is damaged.
         """
 
-    def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
+    def read(self, ranges: Sequence[Range], reference: LoadedReference, commit_s: float) -> Read:
         """Read as much of the ranges as one commit should cover, and apply it to the ledger.
 
         Args:
@@ -134,7 +134,7 @@ class Embedded:
             raise damaged_ledger(self._settings.state_dir, error) from error
         self._is_loaded = True
 
-    def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
+    def read(self, ranges: Sequence[Range], reference: LoadedReference, commit_s: float) -> Read:
         """Read for about a second, or for as long as the last commit took when that is less."""
         result = self._scanner.process(
             ranges,

@@ -16,7 +16,7 @@ from upswell.engine.arrivals import Cadence
 from upswell.engine.summary import Observations, Standing, Summary
 from upswell.errors import InputMissing
 from upswell.kernel import Range, Result
-from upswell.reference.loading import Reference
+from upswell.reference.loading import LoadedReference
 from upswell.source.file import STATES, File, State
 from upswell.source.planner import Source
 from upswell.state.batch import Batch
@@ -102,7 +102,7 @@ class Reporter:
         self.summary.commit_s, self.summary.committed_at_s = commit_s, time.time()
 
     def count(
-        self, batch: Batch, ranges: Sequence[Range], result: Result, reference: Reference
+        self, batch: Batch, ranges: Sequence[Range], result: Result, reference: LoadedReference
     ) -> None:
         """Add a committed batch, and what its result shows about the lines, to the summary."""
         summary = self.summary
@@ -117,7 +117,7 @@ class Reporter:
             summary.control[output.application] += output.content.count(b"\n")
         self._observations.add(result, [wanted.name for wanted in ranges], reference.ruleset)
 
-    def report_news(self, held: Sequence[File], reference: Reference | None) -> None:
+    def report_news(self, held: Sequence[File], reference: LoadedReference | None) -> None:
         """Report what is new since the last call: held files, observations of the lines, files out of step.
 
         Call it when the rows of all changed files are saved.
@@ -132,7 +132,7 @@ class Reporter:
         for event, fields in self._cadence.news(time.time()):
             self.event(event, **fields)
 
-    def _report_observations(self, reference: Reference) -> None:
+    def _report_observations(self, reference: LoadedReference) -> None:
         sentences = self._observations.sentences(self.summary, lambda: reference.segment)
         for kind, sentence in sentences.items():
             if kind not in self._observed:
@@ -142,7 +142,7 @@ class Reporter:
     def progress(
         self,
         source: Source,
-        reference: Reference | None,
+        reference: LoadedReference | None,
         ledger_entries: tuple[int, int] | None,
         archive_held: int,
     ) -> None:
@@ -170,7 +170,7 @@ class Reporter:
 
 def _standing(
     source: Source,
-    reference: Reference | None,
+    reference: LoadedReference | None,
     ledger_entries: tuple[int, int] | None,
     archive_held: int,
 ) -> Standing:

@@ -20,7 +20,7 @@ from upswell.generate.generator import MadeFile
 from upswell.privacy import escape
 from upswell.reference.application import directory_name
 from upswell.reference.rules import Ruleset
-from upswell.semantics import OUTCOMES, REASONS, Reference, Taken
+from upswell.semantics import OUTCOMES, REASONS, CommittedRange, Specification
 from upswell.source.file import STATES, State
 from upswell.storage.new_file import make_directory, write_file
 from upswell.zones import stamp_time
@@ -50,7 +50,7 @@ def compute_answer(
     made: Iterable[MadeFile],
     ruleset: Ruleset,
     dials: Collection[str],
-    reference: Reference | None = None,
+    specification: Specification | None = None,
 ) -> AnswerKey:
     """Compute the answer key to the files made in ``data``.
 
@@ -59,14 +59,14 @@ def compute_answer(
         made: all of its files, as the generator reported them.
         ruleset: RULES of the run.
         dials: the msisdns in its SEGMENT.
-        reference: a fresh one, for settings other than the defaults.
+        specification: a fresh one, for settings other than the defaults.
 
     Raises:
         ConfigError: ``data`` contains more than was made.
     """
     made = list(made)
     check_nothing_else(data, {file.name for file in made})
-    reference = reference or Reference()
+    specification = specification or Specification()
     states: Counter[State] = Counter()
     newest = ""
     seen: set[bytes] = set()
@@ -81,17 +81,17 @@ def compute_answer(
                 state = "duplicate"
             elif content:
                 newest = max(newest, file.stamp)
-                taken = Taken(file.name, 0, content, file.stamp, newest)
-                if any(line.record for line in reference.take(taken, dials, ruleset.rules)):
+                taken = CommittedRange(file.name, 0, content, file.stamp, newest)
+                if any(line.record for line in specification.apply(taken, dials, ruleset.rules)):
                     seen.add(digest)
         states[state] += 1
     applications = ruleset.applications()
     return AnswerKey(
-        {name: b"".join(lines) for name, lines in reference.outputs.items()},
-        reference.lines,
-        {outcome: reference.counts[outcome] for outcome in OUTCOMES},
-        {reason: reference.reasons[reason] for reason in REASONS},
-        {name: len(reference.outputs.get(name, ())) for name in applications},
+        {name: b"".join(lines) for name, lines in specification.outputs.items()},
+        specification.lines,
+        {outcome: specification.counts[outcome] for outcome in OUTCOMES},
+        {reason: specification.reasons[reason] for reason in REASONS},
+        {name: len(specification.outputs.get(name, ())) for name in applications},
         {state: states[state] for state in STATES},
     )
 

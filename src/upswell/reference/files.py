@@ -60,7 +60,7 @@ def list_files(path: Path) -> list[Path]:
 
     Raises InputMissing when the path is missing, unreadable, or a directory without a ``*.csv``.
     """
-    with missing(path):
+    with translate_missing(path):
         if not stat.S_ISDIR(path.stat().st_mode):
             return [path]
         names = sorted(
@@ -90,7 +90,10 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
     left = bytes_max
     for file in list_files(path):
         # Not to be held up by a pipe that somebody puts there under this name.
-        with missing(file), os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        with (
+            translate_missing(file),
+            os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream,
+        ):
             found = os.fstat(stream.fileno())
             check_regular(file, found)
             _check_inside(path, file, stream.fileno())
@@ -107,7 +110,7 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
 
 
 @contextmanager
-def missing(path: Path) -> Iterator[None]:
+def translate_missing(path: Path) -> Iterator[None]:
     """Turn what the system reports into InputMissing."""
     try:
         yield

@@ -1,11 +1,9 @@
-"""What SEGMENT, RULES and SUPPRESS as they are on disk would be as the next reference, or why they may not be.
+"""Loading of SEGMENT, RULES and SUPPRESS: makes the files as they are a candidate, or says why it is refused.
 
-Owns loading and validating them, saying in words what would change, and the forms in which a state keeps them and the
-kernel takes them. It puts nothing in force: ``reload`` does. The invariant: what it accepts was good when it was read.
+Owns the limits within which a change is accepted, and the sentences that describe the change. It activates nothing:
+``reload`` does. The invariant: what it accepts was valid when it was read.
 """
 
-import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,21 +13,19 @@ from upswell.errors import ConfigError
 from upswell.kernel import Rules, Segment, SegmentReport
 from upswell.privacy import escape, mask_digits
 from upswell.reference import suppression
+from upswell.reference.compiled import compile_rules, pack_rules
 from upswell.reference.files import Contents, read_rules, read_segment
-from upswell.reference.policy import Policy
 from upswell.reference.rules import Problem, Ruleset, describe_change, parse_rules
-from upswell.reference.segment import bad_lines
-from upswell.reference.suppression import Forgetting
+from upswell.reference.segment import describe_bad_lines
 from upswell.reference.versions import Kind, Versions
 
 BAD_LINES_MAX_RATIO = 0.01
-LOST_DIALS_MAX_RATIO = 0.5
+LOST_MSISDNS_MAX_RATIO = 0.5
 SENTENCES_MAX = 10  # about one change: the log and the checkpoint keep them in one line
-_FRAME = struct.Struct("<I")
 
 
-class Reference(NamedTuple):
-    """What is in force in one moment."""
+class LoadedReference(NamedTuple):
+    """A version of each part of the reference, ready for the kernel."""
 
     ruleset: Ruleset
     rules: Rules
@@ -38,87 +34,54 @@ class Reference(NamedTuple):
     suppressed: Segment | None = None
     """The suppression list, if any."""
     policy: kernel.Policy | None = None
-    """All that keeps records back, this list and those who were forgotten included; None before a run has put it in."""
+    """Everything that keeps records back, also this list and forgotten customers; None until a run has set it."""
 
 
-class Taken(NamedTuple):
-    """A version that is new."""
+class NewVersion(NamedTuple):
+    """A version that the state does not have yet."""
 
     kind: Kind
     version: str
     content: bytes
     note: str
-    """What it changed and what of it was left out."""
+    """What it changed, and what of it was left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What came of loading: a reference to go on with, or the refusal of what is on disk."""
+    """The result of loading: a reference to continue with, or a refusal."""
 
-    reference: Reference
-    """The new one or, when it was refused, the one that stays."""
+    reference: LoadedReference
+    """The new one or, after a refusal, the one that stays active."""
     accepted: bool
     words: list[str] = field(default_factory=list)
-    """The diff of what was taken, or the reasons of what was refused."""
+    """What changed or, after a refusal, its reasons."""
     left_out: list[str] = field(default_factory=list)
-    """Lines that are not part of what was taken, in words."""
-    taken: list[Taken] = field(default_factory=list)
-    """For the checkpoint: what of it is new."""
+    """Lines that are not part of what was accepted, in sentences."""
+    new_versions: list[NewVersion] = field(default_factory=list)
+    """What of it is new to the checkpoint."""
 
 
 class Paths(NamedTuple):
-    """The three arguments; None: there is no suppression list."""
+    """The arguments RULES and SEGMENT, and the suppression list, if any."""
 
     rules: Path
     segment: Path
     suppress: Path | None
 
 
-def pack_rules(files: list[tuple[str, bytes]]) -> bytes:
-    """The content of a version of RULES as one value, for the checkpoint."""
-    parts = (
-        part
-        for name, content in files
-        for part in (name.encode("utf-8", "surrogateescape"), content)
-    )
-    return b"".join(_FRAME.pack(len(part)) + part for part in parts)
+def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
+    """Load the files as a candidate, or refuse them when ``before`` can stay active.
 
+    Args:
+        paths: the arguments.
+        before: the reference that is active; None at the first start.
+        accept: accept whatever ``before`` would lose (``--accept-reference``).
 
-def unpack_rules(packed: bytes) -> list[tuple[str, bytes]]:
-    """What pack_rules packed."""
-    parts = []
-    at = 0
-    while at < len(packed):
-        (length,) = _FRAME.unpack_from(packed, at)
-        at += _FRAME.size
-        parts.append(packed[at : at + length])
-        at += length
-    return [
-        (name.decode("utf-8", "surrogateescape"), content)
-        for name, content in zip(parts[::2], parts[1::2], strict=True)
-    ]
-
-
-def compile_rules(ruleset: Ruleset) -> Rules:
-    """The kernel's form of the rules."""
-    return Rules(list(ruleset.rules))
-
-
-def kernel_policy(
-    policy: Policy, suppressed: Segment | None, forgettings: Iterable[Forgetting] = ()
-) -> kernel.Policy:
-    """The kernel's form of what keeps records back."""
-    return kernel.Policy(
-        suppressed,
-        [(one.key, sorted(one.hashes)) for one in forgettings if one.key is not None],
-        max_per_customer_per_day=policy.max_per_customer_per_day,
-        control_share=policy.control_share,
-        control_key=policy.hash_key or None,
-    )
-
-
-def load(paths: Paths, before: Reference | None, accept: bool) -> Change:
-    """The reference on disk as a candidate, or the refusal of it when a last good version can go on."""
+    Raises:
+        InputMissing: a path is missing or unreadable.
+        ConfigError: the files are too large, or they are refused and there is no ``before``.
+    """
     rules_source, segment_source = read_rules(paths.rules), read_segment(paths.segment)
     suppress_source = read_segment(paths.suppress) if paths.suppress else None
     versions = Versions(
@@ -129,58 +92,58 @@ def load(paths: Paths, before: Reference | None, accept: bool) -> Change:
     )
     if before is not None and before.versions == versions:
         return Change(before, accepted=True, words=[])
-    loaded = _Loaded(before, accept)
-    ruleset, rules = loaded.rules(rules_source)
-    segment = loaded.segment(segment_source)
-    suppressed = loaded.suppressed(suppress_source)
-    if loaded.refusals:
+    candidate = _Candidate(before, accept)
+    ruleset, rules = candidate.rules(rules_source)
+    segment = candidate.segment(segment_source)
+    suppressed = candidate.suppressed(suppress_source)
+    if candidate.refusals:
         if before is None:
             raise ConfigError(
-                "; ".join(loaded.refusals),
+                "; ".join(candidate.refusals),
                 "correct it: `upswell check`, with the arguments and options of the run, names every line",
             )
-        return Change(before, accepted=False, words=loaded.refusals)
-    reference = Reference(ruleset, rules, segment, versions, suppressed)
-    return Change(reference, True, loaded.words, loaded.left_out, loaded.taken)
+        return Change(before, accepted=False, words=candidate.refusals)
+    reference = LoadedReference(ruleset, rules, segment, versions, suppressed)
+    return Change(reference, True, candidate.words, candidate.left_out, candidate.new_versions)
 
 
-class _Loaded:
-    """What the files of a candidate hold, compared with what was in force before."""
+class _Candidate:
+    """The contents of the files, compared with the reference that is active."""
 
-    def __init__(self, before: Reference | None, accept: bool) -> None:
+    def __init__(self, before: LoadedReference | None, accept: bool) -> None:
         self.words: list[str] = []
         self.left_out: list[str] = []
         self.refusals: list[str] = []
-        self.taken: list[Taken] = []
+        self.new_versions: list[NewVersion] = []
         self._before = before
         self._accept = accept
-        self._first = before is None or accept
+        self._is_first = before is None or accept
 
     def rules(self, source: Contents) -> tuple[Ruleset, Rules]:
         before = self._before
         if before is not None and before.versions.rules == source.version:
             return before.ruleset, before.rules
         ruleset = parse_rules(source.files)
-        self.refusals += _rules_refusals(ruleset, first=self._first)
+        self.refusals += _rules_refusals(ruleset, first=self._is_first)
         change = []
         if before is not None:
-            change = _first(describe_change(before.ruleset, ruleset), "changes")
+            change = _first_sentences(describe_change(before.ruleset, ruleset), "changes")
         problems = _describe_problems(ruleset)
-        self._take("rules", source.version, pack_rules(source.files), change, problems)
+        self._add("rules", source.version, pack_rules(source.files), change, problems)
         return ruleset, compile_rules(ruleset)
 
     def segment(self, source: Contents) -> Segment:
         before = self._before
         if before is not None and before.versions.segment == source.version:
             return before.segment
-        # The first version is parsed while it is still summed up.
+        # The first version is parsed while its hash is still being computed.
         segment, report = Segment.parse([content for _, content in source.files])
         old = before.segment if before is not None else None
-        self.refusals += _segment_refusals(old, segment, report, first=self._first)
+        self.refusals += _segment_refusals(old, segment, report, first=self._is_first)
         names = [name for name, _ in source.files]
-        problems = bad_lines("SEGMENT", report.bad, report.errors, names)
+        problems = describe_bad_lines("SEGMENT", report.bad, report.errors, names)
         change = _segment_change(old, segment)
-        self._take("segment", source.version, segment.dump(), change, problems)
+        self._add("segment", source.version, segment.dump(), change, problems)
         return segment
 
     def suppressed(self, source: Contents | None) -> Segment | None:
@@ -193,35 +156,36 @@ class _Loaded:
         if source is not None:
             new, report = Segment.parse([content for _, content in source.files])
             names = [name for name, _ in source.files]
-            problems = bad_lines("SUPPRESS", report.bad, report.errors, names)
+            problems = describe_bad_lines("SUPPRESS", report.bad, report.errors, names)
             self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
         if version or old is not None:
             change = suppression.describe_change(old, new)
-            self._take("suppress", version, new.dump() if new else b"", change, problems)
+            self._add("suppress", version, new.dump() if new else b"", change, problems)
         return new
 
-    def _take(
+    def _add(
         self, kind: Kind, version: str, content: bytes, change: list[str], problems: list[str]
     ) -> None:
-        self.taken.append(Taken(kind, version, content, "; ".join(change + problems)))
+        note = "; ".join(change + problems)
+        self.new_versions.append(NewVersion(kind, version, content, note))
         self.words += change
         self.left_out += problems
 
 
 def describe_problem(problem: Problem) -> str:
-    """A refused line of RULES in words, safe for a terminal."""
+    """Describe a refused line of RULES, safe for a terminal."""
     return f"{mask_digits(problem.file)} line {problem.line}: {escape(problem.message)}"
 
 
 def _describe_problems(ruleset: Ruleset) -> list[str]:
-    return _first(
+    return _first_sentences(
         [describe_problem(problem) for problem in ruleset.problems],
         "lines of RULES: run upswell check",
     )
 
 
-def _first(sentences: list[str], noun: str) -> list[str]:
-    """The first sentences, and how many more there are."""
+def _first_sentences(sentences: list[str], noun: str) -> list[str]:
+    """Return the first sentences, and one that says how many more there are."""
     more = len(sentences) - SENTENCES_MAX
     return [*sentences[:SENTENCES_MAX], f"{more:,} more {noun}"] if more > 0 else sentences
 
@@ -247,7 +211,7 @@ def _segment_refusals(
         refusals.append(f"{report.bad:,} of {report.lines:,} SEGMENT lines are no dial (over 1 %)")
     if old is not None and not first:
         _, removed = old.diff(new)
-        if removed > len(old) * LOST_DIALS_MAX_RATIO:
+        if removed > len(old) * LOST_MSISDNS_MAX_RATIO:
             refusals.append(f"SEGMENT lost {removed:,} of {len(old):,} dials (over half)")
     return refusals
 

@@ -19,7 +19,7 @@ _NUMBER = re.compile(rb"[0-9]+")
 _WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "not 5 to 15 digits"}
 
 
-class BadDial(NamedTuple):
+class BadLine(NamedTuple):
     """A line of SEGMENT that is no dial."""
 
     file: int
@@ -36,7 +36,7 @@ class ParsedSegment(NamedTuple):
     lines: int
     """Lines that should be a dial: all but blank and header lines."""
     duplicates: int
-    bad: list[BadDial]
+    bad: list[BadLine]
 
 
 def is_digits(field: bytes, shortest: int, longest: int) -> bool:
@@ -83,7 +83,7 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
     """Parse the contents of SEGMENT's files, in order. Spaces and tabs around a dial are trimmed."""
     dials: set[str] = set()
     lines = duplicates = 0
-    bad: list[BadDial] = []
+    bad: list[BadLine] = []
     for index, data in enumerate(files):
         # Only "\n" ends a line here: bytes.splitlines would also split at a lone "\r".
         pieces = data.removeprefix(BYTE_ORDER_MARK).split(b"\n")
@@ -101,11 +101,11 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
                 dials.add(msisdn)
             else:
                 reason = "too_long" if too_long else "columns" if b"," in content else "msisdn"
-                bad.append(BadDial(index, number, reason))
+                bad.append(BadLine(index, number, reason))
     return ParsedSegment(frozenset(dials), lines, duplicates, bad)
 
 
-def bad_lines(
+def describe_bad_lines(
     what: str, bad: int, errors: Sequence[tuple[int, int, str, bytes]], names: Sequence[str]
 ) -> list[str]:
     """The lines of a list that are no dial, in a sentence, if there are any; it holds no whole msisdn.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from upswell.kernel import Segment, SegmentReport
 from upswell.privacy import mask_digits
 from upswell.reference.keyed_hash import keyed_hash
-from upswell.reference.segment import bad_lines
+from upswell.reference.segment import describe_bad_lines
 
 LOST_MAX_RATIO = 0.1
 """A list that lost more of its dials is refused: people come off it one by one."""
@@ -28,7 +28,7 @@ def refusals(
 
     An empty list is never taken: it looks like a failed export, and leaving the option out says the same on purpose.
     """
-    bad = bad_lines("SUPPRESS", report.bad, report.errors, names)
+    bad = describe_bad_lines("SUPPRESS", report.bad, report.errors, names)
     if not len(new):
         files = ", ".join(map(mask_digits, names[:_NAMED_MAX])) + " …" * (len(names) > _NAMED_MAX)
         none = f"SUPPRESS has no dial ({files}): leave the option out to suppress nobody"

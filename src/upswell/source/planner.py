@@ -11,13 +11,14 @@ something of it was consumed before, unchanged.
 
 A turn of the engine is a scan or a rescan and then, while there is something: ``ready``, the kernel, ``advance`` and a
 commit of the rows that ``changed`` returns.
+
+One file because it is the source's face: the engine makes every call of a turn here, and sees no part behind it.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from upswell import kernel
 from upswell.errors import UpswellError
@@ -41,14 +42,6 @@ FINISHED_MAX = (
 )
 RANGES_AHEAD = 64  # offered beside a batch in hand, or twice what the last one took of more files
 PLAN_S = 1.0  # how long ready() goes on opening files once it has something to offer
-
-
-class Backlog(NamedTuple):
-    """What is in DATA and not consumed yet."""
-
-    files: int
-    bytes: int
-    """Of compressed files that were not opened yet, compressed bytes."""
 
 
 class Source:
@@ -174,15 +167,18 @@ class Source:
         """Count the files of the last scan by state, every state; `gone` counts those that went since the start."""
         return self._inventory.counts()
 
-    def backlog(self) -> Backlog:
-        """Return what the last scan showed and is not consumed yet, without held files."""
+    def backlog(self) -> tuple[int, int]:
+        """Return (files, bytes) that the last scan showed and that are not consumed yet, without held files.
+
+        Of a compressed file that was not opened yet, compressed bytes count.
+        """
         lengths = [
             (tracked.end or tracked.size) - tracked.file.offset
             for tracked in self._inventory.active.values()
             if tracked.state in ("waiting", "reading")
         ]
         left = [length for length in lengths if length > 0]
-        return Backlog(len(left), sum(left))
+        return len(left), sum(left)
 
     def oldest_at_s(self) -> float:
         """Return the oldest mtime of a file in the backlog, in seconds since the epoch; 0 when the backlog is empty."""

@@ -26,9 +26,9 @@ from upswell.cli.main import commands
 from upswell.errors import UsageError
 from upswell.kernel import Segment
 from upswell.reference.application import directory_name
-from upswell.reference.loading import unpack_rules
+from upswell.reference.compiled import unpack_rules
 from upswell.reference.rules import parse_rules
-from upswell.semantics import Line, Taken
+from upswell.semantics import CommittedRange, Line
 from upswell.source.listing import Stat, stat_regular
 from upswell.state.ledger import read_ledger
 from upswell.state.reader import StateReader
@@ -52,14 +52,14 @@ def lines_of_all(place: Place) -> dict[str, list[Line]]:
     """
     found = defaultdict(list)
     with StateReader.open(state(place)) as reader:
-        reference = untaught(reader)
+        specification = untaught(reader)
         for taken in reader.log():
             rules = parse_rules(unpack_rules(reader.reference("rules", taken.versions.rules))).rules
             dials = Segment.load(reader.reference("segment", taken.versions.segment))
             data = law.content(place.data / taken.file)[taken.start : taken.end]
-            some = Taken(taken.file, taken.start, data, taken.stamp, taken.newest_stamp)
+            some = CommittedRange(taken.file, taken.start, data, taken.stamp, taken.newest_stamp)
             segment, policy = frozenset(dials.sample(len(dials))), kept_back(reader, taken.versions)
-            for line in reference.take(some, segment, rules, *policy):
+            for line in specification.apply(some, segment, rules, *policy):
                 if line.record is not None:
                     found[line.record.msisdn].append(line)
                     continue

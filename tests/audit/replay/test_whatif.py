@@ -27,9 +27,9 @@ from upswell.cli.main import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
 from upswell.reference.application import directory_name
-from upswell.reference.loading import unpack_rules
+from upswell.reference.compiled import unpack_rules
 from upswell.reference.rules import Ruleset, parse_rules
-from upswell.semantics import Record, Taken, parse_record
+from upswell.semantics import CommittedRange, Record, parse_record
 from upswell.state.reader import StateReader
 from upswell.zones import Zones
 
@@ -68,18 +68,18 @@ def replayed(
 ) -> dict[str, set[tuple[int, str]]]:
     """What the reference sends when it is fed the log under other rules, or another segment."""
     with StateReader.open(state(place)) as reader:
-        reference = untaught(reader)
+        specification = untaught(reader)
         for taken in reader.log():
             kept = unpack_rules(reader.reference("rules", taken.versions.rules))
             segment = Segment.load(reader.reference("segment", taken.versions.segment))
             data = law.content(place.data / taken.file)[taken.start : taken.end]
-            reference.take(
-                Taken(taken.file, taken.start, data, taken.stamp, taken.newest_stamp),
+            specification.apply(
+                CommittedRange(taken.file, taken.start, data, taken.stamp, taken.newest_stamp),
                 dials or segment.sample(len(segment)),
                 (rules or parse_rules(kept)).rules,
                 *kept_back(reader, taken.versions),
             )
-    return sent(reference.outputs, reference.zones)
+    return sent(specification.outputs, specification.zones)
 
 
 def by_application(scenario: Scenario) -> dict[str, set[tuple[int, str]]]:

@@ -5,7 +5,7 @@ An attempt takes any bytes, never fails on what is bad about them, and raises As
 
 from upswell.kernel import Segment
 from upswell.reference.application import directory_name
-from upswell.reference.loading import compile_rules, pack_rules, unpack_rules
+from upswell.reference.compiled import compile_rules, pack_rules, unpack_rules
 from upswell.reference.rules import DIRECTORY_BYTES_MAX, REASONS, describe_change, parse_rules
 from upswell.reference.segment import parse_segment
 

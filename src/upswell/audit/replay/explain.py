@@ -326,7 +326,7 @@ class _Explaining:
                 f"{_KEY_GONE}: {blind:,} of these records may have been suppressed"
             )
         last = self.past.last_batch
-        if self.forgotten.is_blind(last) and self.lines.reference.totals:
+        if self.forgotten.is_blind(last) and self.lines.specification.totals:
             self.found.unproven.append(f"{_KEY_GONE}: totals are not compared")
         for name, why in sorted(self.lines.lost.items()):
             self.found.unproven.append(f"{show_name(name)} {why}: its lines are not told")
@@ -349,7 +349,7 @@ class _Explaining:
         day_open = self.past.last.day_open if self.past.last else 0
         ledger = self.past.ledger()
         kept = {each.key: (each.total, each.fired) for each in ledger.totals(self.found.msisdn)}
-        reference = self.lines.reference
+        reference = self.lines.specification
         again: dict[Key, tuple[int, bool]] = {
             key: (reference.totals.get(key, 0), key in reference.fired)
             for key in reference.totals.keys() | reference.fired

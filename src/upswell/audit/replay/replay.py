@@ -27,7 +27,7 @@ from upswell.kernel import (
 )
 from upswell.output.names import STAGING
 from upswell.privacy import escape
-from upswell.reference.loading import compile_rules, kernel_policy, unpack_rules
+from upswell.reference.compiled import compile_policy, compile_rules, unpack_rules
 from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.suppression import Forgetting
@@ -349,7 +349,7 @@ class Replay:
             policy = policy._replace(max_per_customer_per_day=self._most)
         suppressed = self._suppressed or references.suppressed(versions.suppress)
         segment = self._segment or references.segment(versions.segment)
-        return rules, segment, kernel_policy(policy, suppressed, forgotten)
+        return rules, segment, compile_policy(policy, suppressed, forgotten)
 
     def _open_days(self, taken: LogRange) -> OpenDays:
         return open_days(taken.stamp, taken.newest_stamp, self._past.keep_days, self._past.zones)

@@ -18,7 +18,7 @@ from upswell.config.settings import threads_default
 from upswell.kernel import Hit, Ledger
 from upswell.reference.policy import Policy
 from upswell.reference.rules import Rule
-from upswell.semantics import Line, Reference, Taken
+from upswell.semantics import CommittedRange, Line, Specification
 from upswell.source.file import File
 from upswell.state.batch import LogRange
 from upswell.state.reader import StateReader
@@ -52,10 +52,10 @@ class Lines:
         self.reader = reader
         self.past = past
         self.msisdn = msisdn
-        self.reference = Reference(past.measure, past.keep_days, past.zones)
+        self.specification = Specification(past.measure, past.keep_days, past.zones)
         self.adopted = frozenset(Ledger.load(*past.adopted, 0, 1).caps(msisdn))
         """The caps that the state was begun with."""
-        self.reference.caps.update(self.adopted)
+        self.specification.caps.update(self.adopted)
         self.lost: dict[str, str] = {}
         """By file: why its bytes are not those that the run took."""
         self.member: dict[str, bool] = {}
@@ -89,7 +89,11 @@ class Lines:
     def _forget_before(self, batch: int) -> None:
         if self._forgotten_from is not None and self._forgotten_from <= batch:
             self._forgotten_from = None
-            for kept in (self.reference.totals, self.reference.fired, self.reference.caps):
+            for kept in (
+                self.specification.totals,
+                self.specification.fired,
+                self.specification.caps,
+            ):
                 kept.clear()
 
     def _log(self) -> Iterator[LogRange]:
@@ -140,9 +144,9 @@ class Lines:
         segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
         suppressed = {self.msisdn} if self.is_suppressed(taken) else set[str]()
         policy = self.policy(taken)
-        self.reference.resume(taken.file, hit.newlines, hit.continues)
-        again = Taken(taken.file, hit.byte, hit.line, taken.stamp, taken.newest_stamp)
-        for line in self.reference.take(again, segment, rules, suppressed, policy):
+        self.specification.resume(taken.file, hit.newlines, hit.continues)
+        again = CommittedRange(taken.file, hit.byte, hit.line, taken.stamp, taken.newest_stamp)
+        for line in self.specification.apply(again, segment, rules, suppressed, policy):
             if self._is_mine(line):
                 service = line.record.service if line.record else None
                 of_service = tuple(rule for rule in rules if rule.service == service)

@@ -16,10 +16,11 @@ from upswell.audit.replay.replay import Days, Past, References, Replay, Step, ba
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Ledger, LedgerTotal, Segment
 from upswell.privacy import escape
+from upswell.reference.compiled import compile_rules
 from upswell.reference.files import read_rules, read_segment
-from upswell.reference.loading import compile_rules, describe_problem
+from upswell.reference.loading import describe_problem
 from upswell.reference.rules import Rule, Ruleset, parse_rules
-from upswell.reference.segment import bad_lines
+from upswell.reference.segment import describe_bad_lines
 from upswell.semantics import Record, parse_record
 from upswell.source.listing import show_name
 from upswell.state.reader import StateReader
@@ -283,7 +284,7 @@ def _load_dials(path: Path, found: WhatIf) -> Segment:
         )
     found.notes += [
         f"left out: {sentence}"
-        for sentence in bad_lines(
+        for sentence in describe_bad_lines(
             escape(str(path)), report.bad, report.errors, [name for name, _ in files]
         )
     ]

@@ -20,7 +20,7 @@ from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, Split
 from upswell.errors import StorageError, UpswellError
 from upswell.kernel import Cut, Range, Result, gather
 from upswell.privacy import escape
-from upswell.reference.loading import Reference
+from upswell.reference.loading import LoadedReference
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import engine_of
@@ -62,7 +62,7 @@ class Runner(Protocol):
         job: Job,
         splits: Sequence[Split],
         shards: Mapping[int, ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[SplitReport | ShardReport]:
         """Run a job, and return the reports in any order: one of each split, and one of each shard that got blobs.
 
@@ -144,7 +144,7 @@ class ClusterCompute:
             self._checkpoint.move_ledger_to_files(files)
         self._take(files)
 
-    def read(self, ranges: Sequence[Range], reference: Reference, commit_s: float) -> Read:
+    def read(self, ranges: Sequence[Range], reference: LoadedReference, commit_s: float) -> Read:
         """Read and decide as many ranges as make a batch, in as many attempts as it takes.
 
         ``commit_s`` is not needed: the length of a batch follows from bytes. A crash leaves files of an attempt that no
@@ -202,7 +202,7 @@ class ClusterCompute:
         self._runner.close()
 
     def _attempt(
-        self, asked: Sequence[Range], split_bytes: int, reference: Reference
+        self, asked: Sequence[Range], split_bytes: int, reference: LoadedReference
     ) -> Result | Cut:
         """Run the job of a batch once; take up the files that it wrote, or remove them when it was cut."""
         splits = splits_of(asked, split_bytes)

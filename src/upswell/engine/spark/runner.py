@@ -22,7 +22,7 @@ from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, Split
 from upswell.errors import ConfigError, StorageError
 from upswell.kernel import SOURCE_DIGEST, Policy
 from upswell.privacy import escape
-from upswell.reference.loading import Reference
+from upswell.reference.loading import LoadedReference
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import shards
 from upswell.state.shard_files import DamagedShard
@@ -130,7 +130,7 @@ class SparkRunner:
         job: Job,
         splits: Sequence[Split],
         shards: Mapping[int, ShardTask],
-        reference: Reference,
+        reference: LoadedReference,
     ) -> list[SplitReport | ShardReport]:
         """Scan the splits, step the shards that they have candidates for, and return the reports of both.
 
@@ -172,7 +172,7 @@ class SparkRunner:
         """Give the executors back and end the JVM. A second call does nothing."""
         self.session.close()
 
-    def _send(self, reference: Reference) -> Any:
+    def _send(self, reference: LoadedReference) -> Any:
         """Return the reference as executors get it, and take the one before from them."""
         # Forgotten customers come into the policy, and leave it, without a new version.
         if reference.versions != self._versions or reference.policy is not self._policy:

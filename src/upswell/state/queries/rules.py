@@ -5,7 +5,7 @@ Owns no SQL of its own: the reader checks each version's content against its dig
 
 from collections.abc import Iterator
 
-from upswell.reference.loading import unpack_rules
+from upswell.reference.compiled import unpack_rules
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.state.reader import StateReader
 
