@@ -24,7 +24,6 @@ LONG_FILES = {
     "engine/run.py",
     "engine/spark/runner.py",
     "state/checkpoint.py",
-    "state/reader.py",
 }
 DUPLICATE_CLASSES = {
     "Lines",

@@ -37,6 +37,7 @@ from upswell.state.queries.files import (
     fetch_consumed_files,
     repeated_files,
 )
+from upswell.state.queries.notifications import count_notified, notified_days, staged_content
 from upswell.state.reader import StateReader
 
 
@@ -106,10 +107,10 @@ def test_batch_is_true_in_every_table(tmp_path):
         assert [one for batch in batches for one in batch.ranges] == list(state.log())
         assert [one for batch in batches[1:] for one in batch.ranges] == list(state.log(1))
         assert [batches[0].files[0]] == state.find_first_record(2**64 - 1)
-        assert ["Twitter", "WhatsApp"] == list(state.notified())
-        assert {"Twitter": 12, "WhatsApp": 8} == state.notified(DAY)
-        assert {} == state.notified(DAY + 1)
-        assert [DAY] == state.notified_days()
+        assert ["Twitter", "WhatsApp"] == list(count_notified(state))
+        assert {"Twitter": 12, "WhatsApp": 8} == count_notified(state, DAY)
+        assert {} == count_notified(state, DAY + 1)
+        assert [DAY] == notified_days(state)
         totals = state.totals()
         assert (3, 3 * LINES) == (totals.batches, totals.lines)
         assert {"rejected": 3, "counted": 10, "notified": 20} == totals.outcomes
@@ -454,10 +455,10 @@ def test_bulk_of_notifications_is_committed_quickly(tmp_path):
             files=[replace(batch.files[0], outcomes=outcomes, reasons={}, lines=count)],
         )
         world.committer.commit(batch)
-        assert count == sum(world.checkpoint.notified().values())
+        assert count == sum(count_notified(world.checkpoint).values())
         number = world.checkpoint.applications()["B"]
         (one,) = (one for one in world.checkpoint.staged(1).values() if one.application == number)
-        assert contents[1] == world.checkpoint.notified_lines(one)
+        assert contents[1] == staged_content(world.checkpoint, one)
         assert [] == verify(world.state)
 
 

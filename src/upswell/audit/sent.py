@@ -16,6 +16,7 @@ from upswell.errors import UsageError
 from upswell.output.names import place_of, published_name
 from upswell.privacy import escape, mask_digits
 from upswell.reference.segment import parse_msisdn, unquote
+from upswell.state.queries.forgotten import forgotten_lines
 from upswell.state.queries.notifications import (
     NotificationGroup,
     notification_groups,
@@ -111,7 +112,7 @@ def forgotten(state_dir: Path, wanted: SentFilter) -> int:
         }
         return sum(
             one.lines
-            for one in reader.forgotten_lines()
+            for one in forgotten_lines(reader)
             if (one.day, one.application) in groups and one.control == wanted.control
         )
 

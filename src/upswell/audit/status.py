@@ -33,6 +33,8 @@ from upswell.state.queries.files import (
     count_repeats,
     repeated_files,
 )
+from upswell.state.queries.forgotten import forgettings
+from upswell.state.queries.notifications import count_notified, notified_days
 from upswell.state.reader import StateReader
 from upswell.state.rows import ARCHIVE, CommittedBatch, ReferenceVersion, archives
 from upswell.storage.lock import holder, started_at
@@ -185,10 +187,10 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
             versions, known = reader.current_versions(), reader.references()
             counts, late_files = count_by_state(reader), count_late_files(reader)
             repeats, repeated = count_repeats(reader), repeated_files(reader, NAMED_FILES_MAX)
-            days, notified = reader.notified_days(), reader.notified()
-            control = reader.notified(control=True)
-            forgettings = [one for one in reader.forgettings() if one.key is not None]
-            today = Today(days[-1], reader.notified(days[-1])) if days else None
+            days, notified = notified_days(reader), count_notified(reader)
+            control = count_notified(reader, control=True)
+            suppressed = [one for one in forgettings(reader) if one.key is not None]
+            today = Today(days[-1], count_notified(reader, days[-1])) if days else None
             refused = refused_edit(reader)
             archived_files, archive_held = count_archived(reader), archive.held(reader)
             notable = {state: found for state in NOTABLE if (found := _some(reader, state))}
@@ -231,7 +233,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         arrivals=seen,
         runs=runs(state_dir, held)[-RUNS_MAX:],
         refused=refused.words if refused else "",
-        forgettings=forgettings,
+        forgettings=suppressed,
         looked_at=datetime.now(UTC),
     )
 

@@ -17,6 +17,7 @@ from upswell.reference.loading import Change, LoadedReference
 from upswell.reference.reload import Reload
 from upswell.reference.suppression import Forgetting
 from upswell.state.checkpoint import Checkpoint
+from upswell.state.queries.forgotten import forgettings
 
 STILL_CHECK_S = 0.05  # between two looks at SEGMENT and RULES while a start waits for them
 
@@ -120,7 +121,7 @@ class ActiveReference:
 
     def _set(self, reference: LoadedReference) -> None:
         """Make this the reference of the next batch, with the policy that goes with it now."""
-        self._forgettings = [one for one in self._checkpoint.forgettings() if one.key is not None]
+        self._forgettings = [one for one in forgettings(self._checkpoint) if one.key is not None]
         policy = compile_policy(self._settings.policy, reference.suppressed, self._forgettings)
         self.current = reference._replace(policy=policy)
 

@@ -15,6 +15,7 @@ from upswell.output.sink import Sink
 from upswell.privacy import escape
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
+from upswell.state.queries.notifications import staged_content
 
 
 class Recovered(NamedTuple):
@@ -140,7 +141,7 @@ class Committer:
         """Make a damaged staged file again from the notifications; whether it was damaged."""
         if self.sink.is_whole(one):
             return False
-        content = self.checkpoint.notified_lines(one)
+        content = staged_content(self.checkpoint, one)
         self.sink.rebuild(one, content)
         if not self.sink.is_whole(one):
             raise StorageError(

@@ -21,6 +21,7 @@ from upswell.source.file import STATES, File, State
 from upswell.source.planner import Source
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
+from upswell.state.queries.notifications import count_notified
 
 WARNINGS_KEPT = 100  # in the summary; each one is also an event
 
@@ -56,7 +57,7 @@ class Reporter:
     def begin(self) -> None:
         """Take over what earlier runs of the state counted, so that counters go on where the last run's ended."""
         self.summary.before = self._checkpoint.totals()
-        self.summary.notified_before = self._checkpoint.notified()
+        self.summary.notified_before = count_notified(self._checkpoint)
         if last := self._checkpoint.last():
             self.summary.committed_at_s = datetime.fromisoformat(last.committed_at).timestamp()
 

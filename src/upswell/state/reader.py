@@ -1,14 +1,14 @@
-"""What a state says: every read of the checkpoint's database, for the engine and for all who look on.
+"""Reads a state, during a run or after it, for the engine and for every observer.
 
-Owns the way from rows to values. It never writes, and keeps no transaction open between two calls (except inside
-``snapshot``), so a look at a running state does not hold it up. A row whose checksum does not match raises
-StorageError: a damaged state is never taken for a true one.
+Owns the way from rows to values, and the reads that many callers share; ``queries`` and ``ledger`` hold the others. It
+never writes, and keeps no transaction open between two calls (except inside ``snapshot``), so reading the state of a
+run does not hold it up. A row whose checksum does not match raises StorageError: a damaged state is never taken for a
+sound one.
 """
 
 import hashlib
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,6 @@ from upswell.errors import StorageError, UsageError
 from upswell.output.names import Staged, place_of
 from upswell.output.reject_files import is_as_written
 from upswell.reference.application import directory_name
-from upswell.reference.suppression import Forgetting
 from upswell.reference.versions import Versions
 from upswell.source.file import File, State
 from upswell.source.listing import show_name
@@ -29,7 +28,6 @@ from upswell.state.connection import DATABASE, damaged, open_reader, storage_err
 from upswell.state.migrations import STATE_ID
 from upswell.state.rows import (
     CommittedBatch,
-    ForgottenLines,
     ReferenceVersion,
     Totals,
 )
@@ -57,7 +55,10 @@ def has_state(state_dir: Path) -> bool:
 
 
 class StateReader:
-    """The reads of a state, over any connection to it."""
+    """Reads a state over any connection to it.
+
+    Methods and queries raise StorageError when the database cannot be read or is damaged.
+    """
 
     def __init__(self, state_dir: Path, db: sqlite3.Connection) -> None:
         self.state_dir = state_dir
@@ -68,7 +69,7 @@ class StateReader:
 
     @classmethod
     def open(cls, state_dir: Path) -> Self:
-        """A read-only look at a state, while a run writes it or not. StorageError when there is none."""
+        """Open a state read-only, whether a run writes it or not. Raises StorageError when there is none."""
         return cls(state_dir, open_reader(state_dir))
 
     def __enter__(self) -> Self:
@@ -83,7 +84,10 @@ class StateReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All reads inside see one moment of the state. Keep it brief while a run may be writing."""
+        """Make all reads inside the block see one moment of the state.
+
+        Keep it brief while a run may be writing: its write-ahead log cannot be folded meanwhile.
+        """
         with storage_errors(self.path):
             self._db.execute("BEGIN")
         try:
@@ -113,29 +117,29 @@ class StateReader:
         return int(self.meta().get("pruned_before", "0"))
 
     def last(self) -> CommittedBatch | None:
-        """The last batch; None before the first commit."""
+        """Return the last batch; None before the first commit."""
         rows = self._rows(
             f"SELECT {BATCH_COLUMNS}, row_checksum FROM batch ORDER BY number DESC LIMIT 1"
         )
         return self._batch(rows[0]) if rows else None
 
     def last_batch(self) -> int:
-        """The number of the last batch; before the first commit, the number before the first."""
+        """Return the number of the last batch; before the first commit, the number before the first."""
         last = self.last()
         return last.number if last else self.first_batch() - 1
 
     def newest_stamp(self) -> str:
-        """The newest stamp of the log; "" before the first commit."""
+        """Return the newest stamp of the log; "" before the first commit."""
         last = self.last()
         return last.newest_stamp if last else ""
 
     def day_open(self) -> int:
-        """The first open day after the last batch; 0 before the first commit."""
+        """Return the first day that is open after the last batch; 0 before the first commit."""
         last = self.last()
         return last.day_open if last else 0
 
     def batches(self, after: int = 0) -> Iterator[CommittedBatch]:
-        """The batches numbered above ``after``, in order."""
+        """Yield the batches numbered above ``after``, in order."""
         sql = f"SELECT {BATCH_COLUMNS}, row_checksum FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"
         while rows := self._rows(sql, (after,)):
             for row in rows:
@@ -143,7 +147,7 @@ class StateReader:
             after = rows[-1][0]
 
     def has_rejects(self, number: int, content: bytes) -> bool:
-        """Whether this is the reject file of a committed batch."""
+        """Return whether ``content`` is the reject file of this batch, and the batch is committed."""
         batch = next(self.batches(number - 1), None)
         return (
             batch is not None
@@ -152,7 +156,7 @@ class StateReader:
         )
 
     def log(self, after_batch: int = 0) -> Iterator[LogRange]:
-        """The log of ranges in commit order, of batches above ``after_batch``."""
+        """Yield the ranges of the log in commit order, those of batches above ``after_batch``."""
         sql = (
             "SELECT log.batch, log.sequence, file.name, log.stamp, log.from_byte, log.to_byte, log.newest_stamp,"
             " batch.rules_version, batch.segment_version, batch.suppress_version, batch.policy_version"
@@ -176,7 +180,7 @@ class StateReader:
             place = (rows[-1][0], rows[-1][1])
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
-        """What is known of these names; unknown ones are absent."""
+        """Return the files of these names by name; unknown names are absent."""
         files = map(self._file, self._named(f"{FILE_COLUMNS}, row_checksum", names))
         return {file.name: file for file in files}
 
@@ -184,7 +188,7 @@ class StateReader:
         return {decode_name(name): number for name, number in self._named("name, id", names)}
 
     def _named(self, columns: str, names: Iterable[str]) -> Iterator[Any]:
-        """These columns of the rows of these names."""
+        """Yield these columns of the rows of these names."""
         wanted = [encode_name(name) for name in names]
         for at in range(0, len(wanted), _NAMES_PER_QUERY):
             some = wanted[at : at + _NAMES_PER_QUERY]
@@ -192,7 +196,7 @@ class StateReader:
             yield from self._rows(f"SELECT {columns} FROM file WHERE name IN ({marks})", some)
 
     def file(self, name: str) -> File:
-        """What is known of one name. Raises UsageError when this state never saw it."""
+        """Return the file of this name. Raises UsageError when this state never saw it."""
         found = self.files([name]).get(name)
         if found is None:
             raise UsageError(
@@ -202,7 +206,7 @@ class StateReader:
         return found
 
     def files_in(self, state: State | None = None) -> Iterator[File]:
-        """The files in this state, or all, in no promised order."""
+        """Yield the files in this state, or all files, in no particular order."""
         sql = f"SELECT {FILE_COLUMNS}, row_checksum, id FROM file WHERE id > ?"
         if state is not None:
             sql += " AND state = ?"
@@ -214,13 +218,13 @@ class StateReader:
             after = rows[-1][-1]
 
     def find_first_record(self, crc: int) -> list[File]:
-        """The files of which something was taken and whose first record has this CRC."""
+        """Return the files whose first record has this CRC and of which something was consumed."""
         sql = f"SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE first_record = ?"
         files = [self._file(row) for row in self._rows(sql, (to_signed(crc),))]
         return [file for file in files if file.offset > 0]
 
     def totals(self) -> Totals:
-        """Sums over all batches, kept by each commit, so they cost nothing to read."""
+        """Return the sums over all batches; each commit keeps them, so reading them costs nothing."""
         kinds: dict[str, dict[str, int]] = {"": {}, "outcome": {}, "reason": {}}
         for kind, name, value in self._rows("SELECT kind, name, value FROM total"):
             kinds.setdefault(kind, {})[name] = value
@@ -229,26 +233,8 @@ class StateReader:
             sums.get("batches", 0), sums.get("lines", 0), sums.get("bytes", 0), kinds["outcome"], kinds["reason"]
         )  # fmt: skip
 
-    def notified(self, day: int | None = None, *, control: bool = False) -> dict[str, int]:
-        """Notifications by application, of one day or of all; applications without any are absent.
-
-        ``control``: those of the control group instead.
-        """
-        totals = "control_total" if control else "notified_total"
-        sql = (
-            f"SELECT name, sum(lines) FROM {totals} JOIN application ON id = application"
-            " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
-        )
-        return dict(self._rows(sql, (day,)))
-
-    def notified_days(self) -> list[int]:
-        """The days that have notifications, ascending."""
-        return [
-            day for (day,) in self._rows("SELECT DISTINCT day FROM notified_total ORDER BY day")
-        ]
-
     def applications(self) -> dict[str, int]:
-        """The id of every application that was ever in force."""
+        """Return the ids of all applications that were ever active, by name."""
         found = {}
         for name, number, place in self._rows("SELECT name, id, directory FROM application"):
             self._check(place == directory_name(name), "an application's name")
@@ -256,7 +242,7 @@ class StateReader:
         return found
 
     def staged(self, batch: int) -> dict[str, Staged]:
-        """What the batch staged, by its name in the staging directory."""
+        """Return the files that a batch staged, by name in the staging directory."""
         sql = (
             "SELECT staged.batch, staged.application, batch.stamp, directory, length, digest, control FROM staged"
             " JOIN batch ON batch.number = staged.batch JOIN application ON application.id = staged.application"
@@ -269,12 +255,6 @@ class StateReader:
             found[one.staged_name] = one
         return found
 
-    def notified_lines(self, one: Staged) -> bytes:
-        """The content of a staged file, made again from the notifications. A scan of them all, for repairs."""
-        sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? AND control = ? ORDER BY sequence, byte"
-        rows = self._rows(sql, (one.batch, one.application, int(one.control)))
-        return b"".join(raw + b"\n" for (raw,) in rows)
-
     def current_versions(self) -> Versions | None:
         """The reference versions accepted last; None until both have one."""
         meta = self.meta()
@@ -283,7 +263,7 @@ class StateReader:
         return None
 
     def reference(self, kind: str, version: str) -> bytes:
-        """The content of a version, as given to ``add_reference``."""
+        """Return the content of a version, as given to ``add_reference``. Raises StorageError when it is missing."""
         rows = self._rows(
             "SELECT content, digest FROM reference WHERE kind = ? AND version = ?", (kind, version)
         )
@@ -295,32 +275,13 @@ class StateReader:
         return cast("bytes", content)
 
     def references(self) -> list[ReferenceVersion]:
-        """Every version kept, in the order they were first taken."""
+        """Return every kept version, in the order in which they were first active."""
         sql = "SELECT kind, version, note, taken_at, first_batch, length(content) FROM reference ORDER BY id"
         return [ReferenceVersion(*row) for row in self._rows(sql)]
 
-    def forgettings(self) -> list[Forgetting]:
-        """Who was forgotten, as far as it is known, in order."""
-        hashes: defaultdict[int, set[int]] = defaultdict(set)
-        for number, value in self._rows("SELECT forgetting, hash FROM forgotten"):
-            hashes[number].add(to_unsigned(value))
-        sql = "SELECT id, hash_key, people, first_batch, until_day, until_batch FROM forgetting ORDER BY id"
-        return [
-            Forgetting(number, key, frozenset(hashes[number]), *rest)
-            for number, key, *rest in self._rows(sql)
-        ]
-
-    def forgotten_lines(self) -> list[ForgottenLines]:
-        """The notifications that were forgotten, counted."""
-        sql = "SELECT batch, application, control, day, lines, bytes FROM forgotten_lines"
-        return [
-            ForgottenLines(batch, application, bool(control), *rest)
-            for batch, application, control, *rest in self._rows(sql)
-        ]
-
     @property
     def ledger_dir(self) -> Path:
-        """The directory of the shard files."""
+        """The directory of the shard files; it need not exist."""
         return self.state_dir / ledger_directory.DIRECTORY
 
     def batch_checksum(self, values: Sequence[object]) -> int:
@@ -336,7 +297,7 @@ class StateReader:
         return row_checksum(*values, self._state_id)
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
-        """The rows of a query."""
+        """Return the rows of a query. For the modules of ``state`` alone."""
         with storage_errors(self.path):
             return self._db.execute(sql, parameters).fetchall()
 

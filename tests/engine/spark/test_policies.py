@@ -29,6 +29,7 @@ from upswell.state.maintenance.backup import back_up
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.forgotten import forgettings
 from upswell.state.reader import StateReader
 
 POLICY = Policy(1, 4_000, "a key that is long enough")
@@ -165,8 +166,8 @@ def test_policies_and_the_forgotten_move_with_a_state(cluster: Cluster, target: 
     assert [] == traces(cluster.root / "new", WHO)
     assert [] == verify(cluster.root / "new")
     with StateReader.open(state(cluster)) as old, StateReader.open(cluster.root / "new") as new:
-        assert (old.forgettings(), old.current_versions()) == (
-            new.forgettings(),
+        assert (forgettings(old), old.current_versions()) == (
+            forgettings(new),
             new.current_versions(),
         )
     lines = [record(dial, service, 500, "110000") for dial in (1, 5, 7) for service in (1, 2, 3)]

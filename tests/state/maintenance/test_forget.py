@@ -32,6 +32,7 @@ from upswell.state.ledger import read_ledger
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.forgotten import forgettings
 from upswell.state.reader import StateReader
 from upswell.storage.lock import lock
 
@@ -208,7 +209,7 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
 
 def _forgettings(place: Place):
     with StateReader.open(state(place)) as reader:
-        return reader.forgettings()
+        return forgettings(reader)
 
 
 def test_a_run_for_ever_lets_go_of_the_forgotten(place: Place) -> None:
@@ -388,7 +389,7 @@ def test_a_reader_keeps_it_from_being_called_complete(
         assert "the same again" in raised.value.hint
         assert [] != traces(state(place), WHO)
         with StateReader.open(state(place)) as state_reader:
-            assert [1] == [one.people for one in state_reader.forgettings()]
+            assert [1] == [one.people for one in forgettings(state_reader)]
             assert WHO not in {row.msisdn for row in sent.rows(state(place), sent.SentFilter())}
     forget(state(place), [WHO])
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from upswell.audit.replay.replay import Past
 from upswell.reference.suppression import Forgetting
+from upswell.state.queries.forgotten import forgotten_lines
 from upswell.state.queries.notifications import Row
 from upswell.state.reader import StateReader
 from upswell.state.rows import ForgottenLines
@@ -22,7 +23,7 @@ class Forgotten:
     def __init__(self, reader: StateReader, past: Past) -> None:
         self._names = past.applications
         self._lines: defaultdict[int, list[ForgottenLines]] = defaultdict(list)
-        for one in reader.forgotten_lines():
+        for one in forgotten_lines(reader):
             if one.day >= past.pruned_before:
                 self._lines[one.batch].append(one)
         self.blind = [

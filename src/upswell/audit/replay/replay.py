@@ -38,6 +38,7 @@ from upswell.source.listing import archived_in, counterpart_of, stat_regular
 from upswell.state.batch import LogRange
 from upswell.state.ledger import decode_ledger, fetch_ledger
 from upswell.state.queries.files import decode_files, fetch_consumed_files
+from upswell.state.queries.forgotten import forgettings
 from upswell.state.queries.notifications import notification_totals
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals, archives
@@ -139,7 +140,7 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
             rows = fetch_ledger(reader) if ledger else fetch_ledger(reader, first - 1)
             consumed_rows = fetch_consumed_files(reader)
             names = {number: name for name, number in reader.applications().items()}
-            forgettings = tuple(reader.forgettings())
+            people = tuple(forgettings(reader))
             counted = notification_totals(reader)
             control = notification_totals(reader, control=True)
         # Checked after the snapshot: a run must not wait for it to end before it can fold its log.
@@ -179,7 +180,7 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
         parts=parts,
         adopted=LedgerParts([], adopted),
         pruned_before=int(meta.get("pruned_before", "0")),
-        forgettings=forgettings,
+        forgettings=people,
     )
 
 

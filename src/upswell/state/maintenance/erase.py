@@ -22,6 +22,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum, to_signed
 from upswell.state.connection import damaged, storage_errors
 from upswell.state.ledger import committed_shard_files
+from upswell.state.queries.forgotten import forgettings
 from upswell.state.reader import BATCH_COLUMNS
 from upswell.state.shard_files import (
     DamagedShard,
@@ -73,7 +74,7 @@ class Eraser(Checkpoint):
         rejects = Rejects(self.state_dir)
         rejects.finish(self.has_rejects)
         rewritten = list(self._rewrite(rejects, msisdns))
-        known = self.forgettings()
+        known = forgettings(self)
         new = [msisdn for msisdn in msisdns if not any(one.has(msisdn) for one in known)]
         until_day = max([until_day, *self._adopted_days(new)])
         key = secrets.token_bytes(KEY_BYTES)
@@ -105,9 +106,7 @@ class Eraser(Checkpoint):
     def suppressed_until(self, msisdns: Collection[str]) -> int:
         """The day until whose end all of these are suppressed, who were forgotten; 0: there was nothing to suppress."""
         return min(
-            one.until_day
-            for one in self.forgettings()
-            if any(one.has(msisdn) for msisdn in msisdns)
+            one.until_day for one in forgettings(self) if any(one.has(msisdn) for msisdn in msisdns)
         )
 
     def _adopted_days(self, msisdns: Collection[str]) -> list[int]:

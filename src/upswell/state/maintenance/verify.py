@@ -28,6 +28,7 @@ from upswell.output.names import (
 from upswell.output.reject_files import REWRITTEN, is_as_written
 from upswell.privacy import escape
 from upswell.state.ledger import committed_shard_files, decode_ledger, fetch_ledger
+from upswell.state.queries.forgotten import forgotten_lines
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, read_shard_file
@@ -189,7 +190,7 @@ def _notifications(reader: StateReader) -> Iterator[str]:
     ((whole_from,),) = reader._rows(
         "SELECT coalesce(min(number), 0) FROM batch WHERE day_open >= ?", (pruned,)
     )
-    for gone in reader.forgotten_lines():
+    for gone in forgotten_lines(reader):
         lengths[gone.batch, gone.application, gone.control] += gone.bytes
         of_batch[gone.batch, gone.control] += gone.lines
         of_day[gone.day, gone.application, gone.control] += gone.lines

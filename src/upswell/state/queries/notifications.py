@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from upswell.output.names import Staged
 from upswell.state.codec import decode_name, encode_name
 from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX
@@ -90,6 +91,25 @@ def notifications(
         after = rows[-1][:3]
 
 
+def count_notified(
+    reader: StateReader, day: int | None = None, *, control: bool = False
+) -> dict[str, int]:
+    """Return the notifications by application, of one day or of all; applications without any are absent.
+
+    With ``control`` those of the control group instead.
+    """
+    sql = (
+        f"SELECT name, sum(lines) FROM {_totals(control)} JOIN application ON id = application"
+        " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
+    )
+    return dict(reader._rows(sql, (day,)))
+
+
+def notified_days(reader: StateReader) -> list[int]:
+    """Return the days that have notifications, ascending."""
+    return [day for (day,) in reader._rows("SELECT DISTINCT day FROM notified_total ORDER BY day")]
+
+
 def notification_totals(reader: StateReader, *, control: bool = False) -> list[NotificationTotal]:
     """Return the notifications counted by day and application; with ``control`` those of the control group."""
     rows = reader._rows(f"SELECT day, application, lines FROM {_totals(control)}")
@@ -162,6 +182,13 @@ def notifications_by_minute(reader: StateReader, group: NotificationGroup) -> Co
     for page in _pages(reader, group):
         found.update(dict(reader._rows(sql, page)))
     return found
+
+
+def staged_content(reader: StateReader, one: Staged) -> bytes:
+    """Return the content of a staged file, rebuilt from the notifications. It reads them all: for repairs."""
+    sql = "SELECT raw FROM notification WHERE batch = ? AND application = ? AND control = ? ORDER BY sequence, byte"
+    rows = reader._rows(sql, (one.batch, one.application, int(one.control)))
+    return b"".join(raw + b"\n" for (raw,) in rows)
 
 
 def notifications_of(
