@@ -67,7 +67,7 @@ def test_only_kernel_py_imports_the_compiled_module() -> None:
 
 
 SQL = re.compile(r"\b(?:SELECT|INSERT|PRAGMA|DELETE FROM|CREATE TABLE)\s")
-QUERY = re.compile(r"\._(?:rows|query|db)\b")
+QUERY = re.compile(r"\b(?:reader|checkpoint)\._\w+|\._rows\(")
 
 
 def test_sql_stands_in_state_alone() -> None:

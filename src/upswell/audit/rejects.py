@@ -96,7 +96,7 @@ class Counts:
 
     @property
     def lines(self) -> int:
-        """How many lines are selected."""
+        """The number of selected lines."""
         return self.reasons.total()
 
     def to_json(self) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""How values are kept in a row: names that are not UTF-8, unsigned numbers, and a checksum of each row.
+"""Encodings of values in a row: names that are not UTF-8, unsigned numbers, and the checksum of a row.
 
-Owns these encodings; runs no query. What was encoded decodes to the same value.
+Owns these encodings; it never runs a query. A value decodes to the value that was encoded.
 """
 
 import os
@@ -8,11 +8,11 @@ import zlib
 
 
 def row_checksum(*values: object) -> int:
-    """A checksum of a row's values: SQLite checks its pages' structure, but not the values in them."""
+    """Return a checksum of a row's values: SQLite checks the structure of its pages, but not the values in them."""
     crc, parts = 0, list[bytes]()
     for value in values:
         if isinstance(value, bytes):
-            # They can be many megabytes of the ledger: neither their repr nor a copy is made.
+            # Blobs of the ledger can have many megabytes: neither their repr nor a copy is made.
             crc = zlib.crc32(value, zlib.crc32(b"".join((*parts, b"%d," % len(value))), crc))
             parts.clear()
         else:
@@ -22,7 +22,7 @@ def row_checksum(*values: object) -> int:
 
 
 def encode_name(name: str) -> str | bytes:
-    """A file's name as stored: text, or bytes when it is no UTF-8."""
+    """Return a file's name as stored: text, or bytes when it is not UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -31,15 +31,15 @@ def encode_name(name: str) -> str | bytes:
 
 
 def decode_name(stored: str | bytes) -> str:
-    """The name that ``encode_name`` was given."""
+    """Return the name that ``encode_name`` was given."""
     return stored if isinstance(stored, str) else os.fsdecode(stored)
 
 
 def to_signed(value: int) -> int:
-    """An unsigned 64-bit number as SQLite's signed one."""
+    """Return an unsigned 64-bit number as the signed one that SQLite stores."""
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def to_unsigned(value: int) -> int:
-    """The number that ``to_signed`` was given."""
+    """Return the number that ``to_signed`` was given."""
     return value & (1 << 64) - 1

@@ -12,13 +12,17 @@ from typing import Literal, NamedTuple
 from upswell.reference.versions import Versions
 
 Archived = Literal["moving", "moved", "grew", "taken"]
-"""How far a finished file is on its way into the archive: begun, there, there with more in it, or its name is taken."""
+"""How far a finished file is on its way to the archive.
+
+``moving``: the move began. ``moved``: it is there. ``grew``: it is there, with more than was consumed. ``taken``: it
+stays in DATA, as the archive has a file of its name.
+"""
 ARCHIVE, ARCHIVES_BEFORE = "archive", "archives_before"
 """The keys of ``meta`` with the archive that a run had last, and with a JSON list of those that it had before."""
 
 
 class CommittedBatch(NamedTuple):
-    """What one commit made true, in numbers."""
+    """A batch as committed, in numbers."""
 
     number: int
     stamp: str
@@ -28,7 +32,7 @@ class CommittedBatch(NamedTuple):
     versions: Versions
     lines: int
     bytes: int
-    """Uncompressed bytes of DATA that it took."""
+    """Bytes of DATA that it consumed, uncompressed."""
     rejects_bytes: int
     """Length of its reject file; 0 when it has none."""
     rejects_digest: str
@@ -50,14 +54,14 @@ class Totals(NamedTuple):
 
 
 class LedgerParts(NamedTuple):
-    """The ledger as stored: what ``Ledger.load`` takes."""
+    """The ledger as stored, each blob with its batch: the first arguments of ``Ledger.load``."""
 
     bases: list[tuple[int, bytes]]
     deltas: list[tuple[int, bytes]]
 
 
 class ForgottenLines(NamedTuple):
-    """Notifications that were sent, and are forgotten, of one application in one batch."""
+    """Notifications of one application, day and batch that were sent or held back, and are forgotten since."""
 
     batch: int
     application: int
@@ -65,20 +69,20 @@ class ForgottenLines(NamedTuple):
     day: int
     lines: int
     bytes: int
-    """Their records with line ends."""
+    """Of their records, with line ends."""
 
 
 class ReferenceVersion(NamedTuple):
-    """One version of the rules or the segment that was in force."""
+    """A version of rules, segment, suppression list or policy that was active."""
 
     kind: str
     version: str
     note: str
     taken_at: str
     first_batch: int | None
-    """The first batch scanned with it; None when no batch was yet."""
+    """The first batch scanned with it; None when none was yet."""
     length: int
-    """Bytes of its content."""
+    """Of its content, in bytes."""
 
 
 def archives(meta: Mapping[str, str]) -> list[Path]:

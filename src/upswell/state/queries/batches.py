@@ -27,7 +27,7 @@ class BatchSums(NamedTuple):
 
 
 class CommittedCounts(NamedTuple):
-    """What a batch added, and the minute in which it was committed."""
+    """The counts of a batch, and the minute in which it was committed."""
 
     minute: str
     """UTC, yyyy-mm-ddThh:mm."""

@@ -63,7 +63,7 @@ class CustomerNotification(NamedTuple):
 
 
 class NotificationTotal(NamedTuple):
-    """How many notifications a day and an application have, as each commit adds them up."""
+    """The number of notifications of a day and an application, as each commit adds them up."""
 
     day: int
     application: int
