@@ -1,7 +1,7 @@
-"""docs/trust.md out of what the suite has counted: which promise was tried how often, in which run, and what broke.
+"""Writes docs/trust.md from what the suite has counted: how often each promise was tried, in which run, and what broke.
 
-``python tools/trust_report.py`` takes what runs left in ``.trust/`` into docs/trust.jsonl, where one line is what one
-run covered of one test, and writes the page anew. No figure stands on the page that a run did not count.
+``PYTHONPATH=tests python -m tools.trust_report`` takes what runs left in ``.trust/`` into docs/trust.jsonl, where one
+line is what one run covered of one test, and writes the page. No figure stands on the page that a run did not count.
 """
 
 import json
@@ -46,23 +46,24 @@ PROMISES = {
 HEAD = """\
 # How far the promises were tried
 
-Written by `python tools/trust_report.py` out of what the runs counted ([trust.jsonl](trust.jsonl)); nothing on it is written by hand but the headings.
-`make test` tries a seeded sample of every campaign, `make trust` all cases of it, for hours, and goes on where it was cut off.
+Written by `PYTHONPATH=tests python -m tools.trust_report` from what the runs counted ([trust.jsonl](trust.jsonl)); only the headings are written by hand.
+`make test` tries a seeded sample of every campaign; `make trust` tries all of its cases, for hours, and continues where it was interrupted.
 
-After a fault in a run comes a restart without faults, and then the law is checked, by code that shares nothing with the run but the reading of the checkpoint:
+Each fault in a run is followed by a restart without faults.
+Then the law is checked, by code that shares nothing with the run but the reading of the checkpoint:
 
 1. every line read has exactly one outcome, by file and in total;
-2. what is visible in OUTPUT, and what a consumer took out of it, is what the plain-Python reference makes of the log, byte for byte, each record once;
+2. what is visible in OUTPUT, with what a consumer took out of it, is what the specification in plain Python makes of the log, byte for byte, each record once;
 3. a customer has at most one notification a day and application;
-4. the totals in the ledger are the reference's;
+4. the totals in the ledger are the specification's;
 5. the state is sound, nothing is left staged, no file is half visible;
-6. no human was needed.
+6. nobody had to intervene.
 
-The first and the third are also checked by the program itself at every commit; it stops rather than go on.
-Power loss (T9) is tried on commit and recovery over a model of a disk and a stand-in for the checkpoint: points 2, 5 and 6 are asked there, and that all that was committed is durable.
-What tries the kernel or the suite itself says in its claim what it asks.
+The program itself also checks the first and the third at every commit, and stops rather than go on.
+Power loss (T9) is tried on commit and recovery over a model of a disk and a stand-in for the checkpoint: it checks points 2, 5 and 6, and that everything that was committed is durable.
+A campaign that tries the kernel or the suite itself says in its claim what it checks.
 
-"In the suite" is what one run of `make test` covers, "release run" what `make trust` covered; beside each stands the run it is from: commit (with a + when the tree had other changes), date, seconds.
+"In the suite" is what one run of `make test` covers, "release run" what `make trust` covered; beside each stands the run it is from: commit (with a + if the tree had other changes), date, seconds.
 """  # noqa: E501
 
 
