@@ -22,7 +22,6 @@ LONG_FILES = {
     "config/settings.py",
     "engine/archive.py",
     "engine/run.py",
-    "engine/spark/runner.py",
     "state/checkpoint.py",
 }
 DUPLICATE_CLASSES = {

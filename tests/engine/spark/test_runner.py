@@ -308,7 +308,7 @@ def test_what_all_nodes_would_meet_or_nobody_may_try_again_ends_the_job_at_once(
     monkeypatch.setattr(executor, "step", fail)
     monkeypatch.setattr(executor, "_freeze_loaded", lambda: None)
     job = Job(1, "aa", 1, "total", [], 20200417, str(tmp_path), 1)
-    stage = executor.Stage(job, executor.SharedDirectory.of(tmp_path), SOURCE_DIGEST)
+    stage = executor.StageInput(job, executor.SharedDirectory.of(tmp_path), SOURCE_DIGEST)
     shared: Any = SimpleNamespace(value=SimpleNamespace(rules=None, policy=None))
     told = f"{error.strerror} (on {socket.gethostname()})"
     steps = executor.step_shards(stage, {}, shared, [(0, b"blob")])

@@ -125,7 +125,7 @@ def _received(
     return SentReference(Segment.load(segment), rules, Policy(suppressed, *rest))
 
 
-class Stage(NamedTuple):
+class StageInput(NamedTuple):
     """What all tasks of one stage of a job are given."""
 
     job: Job
@@ -150,7 +150,7 @@ class Broadcast(Protocol):
 
 
 def scan_splits(
-    stage: Stage, broadcast: Broadcast, splits: Sequence[Split]
+    stage: StageInput, broadcast: Broadcast, splits: Sequence[Split]
 ) -> Iterator[tuple[int, bytes | SplitReport]]:
     """Yield what ``tasks.scan`` gives for each split, one split after the other.
 
@@ -165,7 +165,7 @@ def scan_splits(
 
 
 def step_shards(
-    stage: Stage,
+    stage: StageInput,
     shards: Mapping[int, ShardTask],
     broadcast: Broadcast,
     rows: Iterable[tuple[int, bytes | SplitReport]],

@@ -138,7 +138,7 @@ class SparkRunner:
             DamagedShard, OSError: a task met what no other try or executor would mend. SparkFailed: the job failed.
         """
         scanning, stepping = (
-            executor.Stage(job, directory, SOURCE_DIGEST)
+            executor.StageInput(job, directory, SOURCE_DIGEST)
             for directory in (self._data, self._ledger)
         )
         broadcast = self._send(reference)
