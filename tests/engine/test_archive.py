@@ -27,7 +27,8 @@ from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
 from upswell.audit.status import look
 from upswell.engine import archive, run
-from upswell.engine.archive import Archive, check_place
+from upswell.engine.archive import Archive
+from upswell.engine.archive_directory import check_place
 from upswell.errors import ConfigError, OutputUnwritable, StorageError
 from upswell.source import planner
 from upswell.source.listing import Stat, stat_regular
@@ -413,9 +414,9 @@ def test_error_after_a_move_is_put_right_by_the_next_start(
             with refused(StorageError, "Input/output error"):
                 kept.once()
         else:
-            seen = archive._look_in
+            seen = archive._stat_in
             calls = iter(range(9))
-            patch.setattr(archive, "_look_in", lambda *all_: fail() if next(calls) else seen(*all_))
+            patch.setattr(archive, "_stat_in", lambda *all_: fail() if next(calls) else seen(*all_))
             kept.once()
     assert "moving" in rows(kept).values()
     kept.once()
@@ -559,7 +560,7 @@ def test_growth_in_the_archive_is_told_while_it_runs_and_at_a_start(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that kept its file open and goes on in the archive is told of, once, and nothing is read there."""
-    monkeypatch.setattr(archive, "AGAIN_S", 0.2)
+    monkeypatch.setattr(archive, "RECHECK_S", 0.2)
     day = kept.root / "archive" / "20200417"
     kept.once(archive=None)
     with kept.running():
@@ -586,7 +587,7 @@ def test_file_moves_as_soon_as_its_name_is_free(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever removes what stood in its place in the archive need not start the run again; others move meanwhile."""
-    monkeypatch.setattr(archive, "AGAIN_S", 0.2)
+    monkeypatch.setattr(archive, "RECHECK_S", 0.2)
     monkeypatch.setattr(planner, "FINISHED_MAX", 1)
     other = kept.root / "archive" / "20200417" / FIRST
     other.parent.mkdir(parents=True)
@@ -809,23 +810,23 @@ def test_file_that_is_held_while_a_look_goes_on_stays_held(
         assert ours is not None
 
         def again(*_: object) -> list[tuple[str, Stat]]:
-            (name,) = ours._again
+            (name,) = ours._recheck
             seen = stat_regular(os.fsencode(kept.data / name))
             assert seen is not None
             return [(name, seen)]
 
         ours.turn(again, 1, 1000.0)
-        assert (1, 1) == (ours.held_files, len(ours._again))
+        assert (1, 1) == (ours.held_files, len(ours._recheck))
         ours.turn(again, 1, 1001.0)
-        assert (1, 0) == (ours.held_files, len(ours._again))
+        assert (1, 0) == (ours.held_files, len(ours._recheck))
 
 
 def test_files_beyond_what_one_look_takes_are_looked_at_by_the_next(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many wait for a hand, each is seen to once somebody has put it right."""
-    monkeypatch.setattr(archive, "AGAIN_S", 0.1)
-    monkeypatch.setattr(archive, "AGAIN_MAX", 1)
+    monkeypatch.setattr(archive, "RECHECK_S", 0.1)
+    monkeypatch.setattr(archive, "RECHECK_MAX", 1)
     kept.once(archive=None)
     day = kept.root / "archive" / "20200417"
     day.mkdir(parents=True)

@@ -20,7 +20,6 @@ LONG_FILES = {
     "audit/replay/replay.py",
     "audit/replay/whatif.py",
     "config/settings.py",
-    "engine/archive.py",
     "engine/run.py",
     "state/checkpoint.py",
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from upswell.audit.preflight.report import Level, Report
 from upswell.config.settings import Settings
-from upswell.engine import archive
+from upswell.engine.archive_directory import check_place
 from upswell.engine.spark import jvm
 from upswell.errors import ConfigError, OutputUnwritable, UpswellError
 from upswell.kernel import Segment
@@ -83,7 +83,7 @@ def _existing(path: Path) -> Path:
 def check_archive(report: Report, settings: Settings) -> None:
     """Report whether finished files can be moved to the archive."""
     try:
-        archive.check_place(settings)
+        check_place(settings)
     except UpswellError as error:
         report.add_error(settings.archive, error)
 
