@@ -1,4 +1,4 @@
-r"""The commands in the documentation do what it says: each ``console`` block is run and compared.
+r"""The commands in the documentation do what it says: each ``console`` block is run, and its output compared.
 
 In a block fenced ``console``, a line that starts with ``$ `` is a command (a ``\\`` at its end joins the next line) and
 the lines below it are what it prints on stdout; ``...`` stands for any text. A command without lines below may print
@@ -25,15 +25,15 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 class Step(NamedTuple):
-    """A command of a page and what it is said to print."""
+    """A command of a page, and the output that the page shows."""
 
     command: str
     expected: str
-    """Empty when the page does not say."""
+    """Empty when the page shows none."""
 
 
 def steps(text: str) -> Iterator[Step]:
-    """The commands of a page's console blocks, in order."""
+    """Yield the commands of a page's console blocks, in order."""
     for block in BLOCK.findall(text):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             lines = part.splitlines(keepends=True)
@@ -44,7 +44,7 @@ def steps(text: str) -> Iterator[Step]:
 
 
 def same(expected: str, printed: str) -> bool:
-    """Whether the page tells what was printed; ``...`` matches anything, spaces at line ends do not count."""
+    """Tell if the page shows what was printed; ``...`` matches anything, spaces at line ends do not count."""
     printed = re.sub(r"[ \t]+$", "", printed, flags=re.MULTILINE)
     return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
 
@@ -55,7 +55,7 @@ WITH_STEPS = [page for page in PAGES if any(steps(page.read_text("utf-8")))]
 @pytest.mark.timeout(180)  # a page is a session of many commands, each a process that starts anew
 @pytest.mark.parametrize("page", WITH_STEPS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
-    """Every command ends well and, where the page shows what it prints, prints that."""
+    """Every command ends with 0 and, where the page shows its output, prints that."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")
@@ -79,7 +79,7 @@ def test_the_commands_of_a_page_run_and_print_what_it_says(page: Path, tmp_path:
 
 
 def test_the_readme_has_commands_to_run() -> None:
-    """A change of the convention must not pass for an empty page."""
+    """A change of the convention must not make the page look empty."""
     assert ROOT / "README.md" in WITH_STEPS
 
 

@@ -1,4 +1,4 @@
-"""The repository keeps its shape: one version, one importer of the kernel, exit codes told, no strangers in it."""
+"""The repository keeps its shape: one version, one importer of the kernel, every exit code in the manual."""
 
 import ast
 import importlib.metadata
@@ -18,7 +18,7 @@ SOURCES = sorted((ROOT / "src" / "upswell").rglob("*.py"))
 
 
 def tracked() -> list[Path]:
-    """The files of the repository, those not yet added included."""
+    """Return the files of the repository, including those not yet added."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -30,13 +30,13 @@ def tracked() -> list[Path]:
 
 
 def cargo_version() -> str:
-    """The one place that the version is written in."""
+    """Return the version from the one place where it is written."""
     manifest = tomllib.loads((ROOT / "kernel" / "Cargo.toml").read_text("utf-8"))
     return str(manifest["package"]["version"])
 
 
 def error_types(kind: type[errors.UpswellError]) -> list[type[errors.UpswellError]]:
-    """The type and all below it."""
+    """Return the type and all its subclasses."""
     return [kind, *(each for below in kind.__subclasses__() for each in error_types(below))]
 
 
@@ -86,7 +86,7 @@ def test_sql_stands_in_state_alone() -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    """The top-level modules, and ours, that a fresh interpreter holds after the statement."""
+    """Return the top-level modules, and ours, that a fresh interpreter has loaded after the statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
