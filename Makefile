@@ -1,5 +1,5 @@
-# Everything a contributor does, one target each. Needs Python >= 3.11, Rust and make; what else is
-# needed is installed into .venv/. Stamps in .make/ keep a recipe from doing again what is done.
+# Everything a contributor does, one target each. Needs Python >= 3.11, Rust and make; everything else
+# is installed into .venv/. Stamps in .make/ keep a recipe from repeating what is done.
 
 PYTHON ?= python3
 VENV := .venv
@@ -122,20 +122,20 @@ test-branches:
 	@$(PIP) install --group browser
 	@touch $@
 
-screenshots: .make/build .make/browser ## docs/images/ anew, of the page over generated data (needs chromium; two minutes)
+screenshots: .make/build .make/browser ## take the pictures in docs/images/ again, of the page over generated data (needs chromium; two minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tools.screenshots docs/images
-test-spark: .make/build .make/spark dist/upswell.pex ## runs on a cluster of Spark on loopback, and kills of all that takes part
+test-spark: .make/build .make/spark dist/upswell.pex ## runs on a cluster of Spark on loopback, with kills of everything that takes part
 	@TESTS=spark $(BIN)/python -m pytest --quiet -m spark
 
 spark-cluster: .make/build .make/spark ## a master of Spark at spark://127.0.0.1:7077 with two workers, until Ctrl-C
 	@PYTHONPATH=src $(BIN)/python tests/support/cluster.py .make/spark-cluster
 
 # The test measures and fails below all branches; the table shows where.
-coverage: .make/build ## the branches of commit, checkpoint, sink, source and recovery that tests go through: all
+coverage: .make/build ## branch coverage of commit, checkpoint, sink, source and recovery: must be 100 %
 	@$(BIN)/python -m pytest --quiet tests/campaigns/suite/test_branches.py; code=$$?; $(BIN)/python -m coverage report && exit $$code
 
 # It goes on where it was cut off; MUTANTS="upswell.commit*" tries those alone.
-mutation: .make/mutation ## mutants of the same parts that tests kill, for hours; make MUTANTS=... for some
+mutation: .make/mutation ## how many mutants of the same parts the tests kill, for hours; MUTANTS=... for some
 	@$(BIN)/mutmut run $(MUTANTS)
 	@PYTHONPATH=tests $(BIN)/python -m tools.mutants
 
@@ -145,7 +145,7 @@ mutation: .make/mutation ## mutants of the same parts that tests kill, for hours
 	@touch $@
 
 # What it has covered is kept in .trust/ and not tried again while the sources are the same.
-trust: .make/build ## every campaign over all of its cases, for hours; goes on where it was cut off
+trust: .make/build ## every campaign over all of its cases, for hours; continues where it was interrupted
 	@TESTS=slow $(BIN)/python -m pytest --quiet -m "trust or slow"
 	@PYTHONPATH=tests $(BIN)/python -m tools.trust_report
 
@@ -234,7 +234,7 @@ dist/upswell.pex: .make/wheel constraints.txt
 		--interpreter-constraint 'CPython>=3.11' --python-shebang '/usr/bin/env python3' \
 		--venv prepend --sh-boot --script upswell --output-file $@
 
-smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as a stranger's machine would run it
+smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as on a machine without this repository
 	@$(BIN)/python tools/smoke.py dist/upswell.pex
 
 # A question's program keeps its figures in bench/results/; the page is made of all that are there.
@@ -245,7 +245,7 @@ bench: ## how fast, how soon, how much memory, how it grows: bench/RESULTS.md (h
 	@$(MAKE) --no-print-directory $(addprefix measure-,throughput latency sustained memory growth $(if $(SPARK),spark))
 	@$(BENCH) bench.report
 
-bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark: bench-%: measure-% ## one of them
+bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark: bench-%: measure-% ## one of these
 	@$(BENCH) bench.report
 
 measure-throughput: $(BENCH_SPARK)
@@ -268,7 +268,7 @@ bench-short: .make/build .make/bench $(BENCH_SPARK) ## every program's answer eq
 	@touch $@
 
 # Asks PyPI, so it is no part of `make test`. A package that the database does not know is told, and is no failure.
-audit: .make/audit ## known vulnerabilities of what is shipped, as far as their databases can be reached
+audit: .make/audit ## known vulnerabilities of what is shipped, if the databases can be reached
 	@.make/audit-venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 	@if command -v cargo-audit >/dev/null; then cargo audit --file kernel/Cargo.lock; \
 		else echo "crates: not asked, because cargo-audit is not installed (cargo install cargo-audit)"; fi
