@@ -42,7 +42,7 @@ STAGES = (
 """What is left of the lines after this outcome was taken off, and all that are decided before it."""
 
 
-class Stage(NamedTuple):
+class FunnelStage(NamedTuple):
     """A stage of the funnel."""
 
     name: str
@@ -82,18 +82,18 @@ class Row(NamedTuple):
     """From its last change to that commit."""
 
 
-def funnel(outcomes: Mapping[str, int]) -> list[Stage]:
+def funnel(outcomes: Mapping[str, int]) -> list[FunnelStage]:
     """How many lines came how far; each line is lost once, or notified."""
     order = [name for name in kernel.OUTCOMES if name in outcomes]
     left = sum(outcomes.values())
-    stages, at = [Stage("lines", left, {})], 0
+    stages, at = [FunnelStage("lines", left, {})], 0
     for name, last in STAGES:
         end = order.index(last) + 1
         lost = {each: outcomes[each] for each in order[at:end]}
         left, at = left - sum(lost.values()), end
-        stages.append(Stage(name, left, lost))
+        stages.append(FunnelStage(name, left, lost))
     lost = {each: outcomes[each] for each in order[at:] if each != "notified"}
-    return [*stages, Stage("notified", outcomes["notified"], lost)]
+    return [*stages, FunnelStage("notified", outcomes["notified"], lost)]
 
 
 def days(state_dir: Path) -> list[int]:
