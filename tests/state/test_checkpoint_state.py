@@ -370,7 +370,7 @@ def test_database_that_was_never_begun_is_begun(tmp_path):
         ("UPDATE meta SET value = 'x' WHERE key = 'output_id'", "entry of meta"),
         ("UPDATE ledger_base SET batch = 9 WHERE shard = 1", "shard 1 of the ledger"),
         ("UPDATE ledger_delta SET content = x'00' WHERE batch = 3", "change of batch 3"),
-        ("UPDATE reference SET content = x'00' WHERE kind = 'rules'", "rules of version"),
+        ("UPDATE reference SET content = x'00' WHERE kind = 'rules'", "of the rules does not match its digest"),
         ("UPDATE application SET name = 'Twitte' WHERE id = 1", "application's name"),
         ("DELETE FROM batch WHERE number = 2", "batch 2 is missing"),
         ("UPDATE total SET value = value + 1 WHERE name = 'lines'", "running totals"),
@@ -381,7 +381,7 @@ def test_database_that_was_never_begun_is_begun(tmp_path):
         ("DELETE FROM notification WHERE batch = 1 AND byte = 0", "in batch 1 are not those"),
         ("DELETE FROM notification WHERE batch = 1 AND byte = 0", "batch 1 counts other"),
         ("UPDATE notified_total SET lines = 1", "totals by day"),
-        ("DELETE FROM reference WHERE kind = 'segment'", "are missing"),
+        ("DELETE FROM reference WHERE kind = 'segment'", "of the segment is missing"),
         ("UPDATE log SET file = 77 WHERE batch = 1", "refer to others"),
     ],
 )  # fmt: skip

@@ -85,17 +85,19 @@ def committed_shard_files(reader: StateReader) -> list[ShardFile]:
 
 def _base(reader: StateReader, row: tuple[int, int, bytes, int]) -> tuple[int, bytes]:
     shard, batch, content, checksum = row
-    reader._check(checksum == row_checksum(shard, batch, content), f"shard {shard} of the ledger")
+    reader._verify(checksum == row_checksum(shard, batch, content), f"shard {shard} of the ledger")
     return batch, content
 
 
 def _delta(reader: StateReader, row: tuple[int, bytes, int]) -> tuple[int, bytes]:
     batch, content, checksum = row
-    reader._check(checksum == row_checksum(batch, content), f"the ledger's change of batch {batch}")
+    reader._verify(
+        checksum == row_checksum(batch, content), f"the ledger's change of batch {batch}"
+    )
     return batch, content
 
 
 def _shard_file(reader: StateReader, row: tuple[Any, ...]) -> ShardFile:
     *values, checksum = row
-    reader._check(checksum == row_checksum(*values), f"a row of shard {values[0]} of the ledger")
+    reader._verify(checksum == row_checksum(*values), f"a row of shard {values[0]} of the ledger")
     return ShardFile._make([*values[:-1], to_unsigned(values[-1])])

@@ -237,7 +237,10 @@ class StateReader:
         """Return the ids of all applications that were ever active, by name."""
         found = {}
         for name, number, place in self._rows("SELECT name, id, directory FROM application"):
-            self._check(place == directory_name(name), "an application's name")
+            self._check(
+                place == directory_name(name),
+                "an application's name does not match its directory",
+            )
             found[name] = number
         return found
 
@@ -267,10 +270,11 @@ class StateReader:
         rows = self._rows(
             "SELECT content, digest FROM reference WHERE kind = ? AND version = ?", (kind, version)
         )
-        self._check(bool(rows), f"the {kind} of version {version[:12]} are missing")
+        self._check(bool(rows), f"version {version[:12]} of the {kind} is missing")
         content, digest = rows[0]
         self._check(
-            hashlib.sha256(content).digest() == digest, f"the {kind} of version {version[:12]}"
+            hashlib.sha256(content).digest() == digest,
+            f"version {version[:12]} of the {kind} does not match its digest",
         )
         return cast("bytes", content)
 
@@ -310,13 +314,16 @@ class StateReader:
         """Return the error for a state in which ``what`` cannot be true."""
         return damaged(self.path, what)
 
+    def _verify(self, matches: bool, row: str) -> None:
+        self._check(matches, f"{row} does not match its checksum")
+
     def _check(self, true: bool, what: str) -> None:
         if not true:
             raise self.damaged(what)
 
     def _batch(self, row: tuple[Any, ...]) -> CommittedBatch:
         *values, checksum = row
-        self._check(checksum == self.batch_checksum(values), f"the row of batch {values[0]}")
+        self._verify(checksum == self.batch_checksum(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, *rest = values
         versions = Versions(*rest[:_KINDS])
         lines, taken, rejects, digest, outcomes, reasons, at = rest[_KINDS:]
@@ -328,7 +335,7 @@ class StateReader:
     def _file(self, row: tuple[Any, ...]) -> File:
         *values, checksum = row
         name = decode_name(values[0])
-        self._check(checksum == row_checksum(*values), "the row of a file")
+        self._verify(checksum == row_checksum(*values), "the row of a file")
         values[0] = name
         for at in _UNSIGNED:
             values[at] = None if values[at] is None else to_unsigned(values[at])

@@ -70,5 +70,5 @@ def _checked(reader: StateReader, stamp: str) -> str:
     try:
         stamp_time(stamp)
     except ValueError:
-        raise reader.damaged("the row of a file") from None
+        raise reader.damaged("the row of a file has a stamp that is not a time") from None
     return stamp
