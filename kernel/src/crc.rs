@@ -1,6 +1,6 @@
 //! CRC-64/NVME: of bytes, and of the concatenation of two byte strings from their two sums.
 //!
-//! Pieces are summed in parallel and combined in order, so the digest of a file does not depend on how it was cut.
+//! Chunks are summed in parallel and combined in order, so the digest of a file does not depend on how it was cut.
 
 use crc_fast::{CrcAlgorithm, Digest};
 

@@ -5,9 +5,9 @@
 //! ```text
 //! reader    ranges of files, plain or gzip, into buffers
 //! scan      bytes -> records: the plain code, which defines the grammar;  fast: the same by wide registers;  path: which
-//! piece     some bytes of a range, scanned by one thread;  finder: decides what needs no ledger, into findings
-//! progress  lines put together from pieces, in order: where a range stands;  line: one that crosses pieces
-//! process   rounds of pieces: call scans in parallel and merges in order, apply decides per shard in parallel
+//! chunk     some bytes of a range, scanned by one thread;  finder: decides what needs no ledger, into findings
+//! progress  lines put together from chunks, in order: where a range stands;  line: one that crosses chunks
+//! process   passes of chunks: call scans in parallel and merges in order, apply decides per shard in parallel
 //! segment   who is targeted;  dials: the lines that say so;  filter, table: its two layers;  parts: many keys for many
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
@@ -23,9 +23,9 @@
 //!
 //! # Invariants
 //!
-//! - A result, the delta's bytes included, depends on the bytes, the reference and the ledger alone: never on threads, on where pieces are cut, on
+//! - A result, the delta's bytes included, depends on the bytes, the reference and the ledger alone: never on threads, on where chunks are cut, on
 //!   where a call stops, or on the CPU. Nor does what is gathered depend on where splits are cut, or on when their tasks run.
-//! - Memory is bounded by the round, the segment and the live totals, whatever the input holds.
+//! - Memory is bounded by the pass, the segment and the live totals, whatever the input holds.
 //! - Bad data is a value. An `Err` means that the caller broke the contract of `_kernel.pyi`.
 //!
 //! # If you change …

@@ -56,18 +56,18 @@ pub fn search(path: &[u8], compressed: bool, cuts: &[u64], digits: &[u8]) -> io:
     };
     let mut cuts = cuts.iter().copied().peekable();
     let end = cuts.clone().last().unwrap_or_default();
-    read_through(path, compressed, (0, end), |mut chunk| {
-        search.found.digest = crc64(chunk, search.found.digest);
+    read_through(path, compressed, (0, end), |mut bytes| {
+        search.found.digest = crc64(bytes, search.found.digest);
         while let Some(&cut) = cuts.peek()
-            && cut <= search.found.bytes + chunk.len() as u64
+            && cut <= search.found.bytes + bytes.len() as u64
         {
-            let (before, after) = chunk.split_at((cut - search.found.bytes) as usize);
+            let (before, after) = bytes.split_at((cut - search.found.bytes) as usize);
             search.take(before);
             search.cut();
-            chunk = after;
+            bytes = after;
             cuts.next();
         }
-        search.take(chunk);
+        search.take(bytes);
         true
     })?;
     search.cut();
@@ -85,8 +85,8 @@ pub fn count_lines<S: BuildHasher>(
     let is_one = |value: u64, digits: usize| {
         (DIGITS_MIN..=DIGITS_MAX).contains(&digits) && keys.contains(&(POW10[digits] + value))
     };
-    read_through(path, compressed, (0, u64::MAX), |chunk| {
-        for &byte in chunk {
+    read_through(path, compressed, (0, u64::MAX), |bytes| {
+        for &byte in bytes {
             if byte.is_ascii_digit() {
                 if digits < DIGITS_MAX {
                     value = value * 10 + u64::from(byte - b'0');

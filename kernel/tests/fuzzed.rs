@@ -26,7 +26,7 @@ fn try_all(target: &str, attempt: fn(&[u8])) -> usize {
 }
 
 #[test]
-fn every_path_and_every_piece_says_the_same_of_the_corpus() {
+fn every_path_and_every_chunk_says_the_same_of_the_corpus() {
     assert!(try_all("scan", fuzzed::scan::attempt) > 20);
 }
 

@@ -37,7 +37,7 @@ fn files(test: &str) -> Vec<PathBuf> {
 }
 
 /// One call over all of them.
-fn call(files: &[PathBuf], path: Path, threads: usize, piece_bytes: usize) -> (Processed, Ledger) {
+fn call(files: &[PathBuf], path: Path, threads: usize, chunk_bytes: usize) -> (Processed, Ledger) {
     let dials: Vec<String> = (0..5000)
         .step_by(3)
         .map(|dial| format!("01{dial:08}"))
@@ -71,7 +71,7 @@ fn call(files: &[PathBuf], path: Path, threads: usize, piece_bytes: usize) -> (P
         output_bytes_max: u64::MAX,
         work_max: Duration::MAX,
     };
-    let done = Scanner::new(threads, true, Clock::default(), path, piece_bytes)
+    let done = Scanner::new(threads, true, Clock::default(), path, chunk_bytes)
         .process(&job, &mut ledger)
         .expect("a sound contract");
     (done, ledger)

@@ -128,7 +128,7 @@ def test_any_split_over_runs_obeys_the_law(
             place.file(stamp, traffic(generator, generator.randrange(60), day))
         with pytest.MonkeyPatch.context() as limits:
             if small:
-                limits.setenv("UPSWELL_KERNEL_PIECE_BYTES", "40")
+                limits.setenv("UPSWELL_KERNEL_CHUNK_BYTES", "40")
                 limits.setattr("upswell.engine.compute.WORK_MS_MAX", 0)
             place.once(threads=threads)
 
@@ -461,7 +461,7 @@ def test_a_commit_that_fails_drops_what_was_read_meanwhile(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next batch is read before the commit has ended; when it fails nothing of the next one is true."""
-    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "500")
+    monkeypatch.setenv("UPSWELL_KERNEL_CHUNK_BYTES", "500")
     monkeypatch.setattr("upswell.engine.compute.WORK_MS_MAX", 0)
     generator = random.Random(12)
     for minute in range(8):

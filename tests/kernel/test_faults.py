@@ -33,7 +33,7 @@ def test_a_failed_read_of_gzip_data_leaves_no_hole(tmp_path: Path) -> None:
         done = subprocess.run(
             ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-e", "trace=read",
              "-e", f"inject=read:error=EIO:when={failed}", sys.executable, SCRIPT, path, str(len(content))],
-            env=clean_environment() | {"UPSWELL_KERNEL_PIECE_BYTES": "5000"},
+            env=clean_environment() | {"UPSWELL_KERNEL_CHUNK_BYTES": "5000"},
             capture_output=True,
             check=True,
             timeout=50,

@@ -15,9 +15,9 @@ DAY_MAX = 20200418
 LINE = b"0126545098,1,315,20200417193743\n"
 
 
-def scanner(threads: int = 1, piece_bytes: int = 0) -> kernel.Scanner:
-    """A scanner with pieces of that size."""
-    with environment(Settings(piece_bytes=piece_bytes)):
+def scanner(threads: int = 1, chunk_bytes: int = 0) -> kernel.Scanner:
+    """A scanner with chunks of that size."""
+    with environment(Settings(chunk_bytes=chunk_bytes)):
         return kernel.Scanner(threads, "total", kernel.Clock([]))
 
 
@@ -62,8 +62,8 @@ def said(results: list[kernel.Result]) -> tuple[object, ...]:
     return outcomes, rejects, last.end, last.newlines, last.digest, last.tail
 
 
-@pytest.mark.parametrize("piece_bytes", [0, 100, 4096])
-def test_compressed_is_as_plain(tmp_path: Path, piece_bytes: int) -> None:
+@pytest.mark.parametrize("chunk_bytes", [0, 100, 4096])
+def test_compressed_is_as_plain(tmp_path: Path, chunk_bytes: int) -> None:
     """A compressed file of several members, read in any number of calls, gives what its content gives."""
     content = random_file(random.Random(3), 3000)
     plain, packed = tmp_path / "DATA.csv", tmp_path / "DATA.csv.gz"
@@ -74,7 +74,7 @@ def test_compressed_is_as_plain(tmp_path: Path, piece_bytes: int) -> None:
 
     assert expected == said([process([range_of(packed, len(content), name="DATA.csv")])])
 
-    by = scanner(2, piece_bytes)
+    by = scanner(2, chunk_bytes)
     results, start, newlines, digest = [], 0, 0, 0
     while start < len(content):
         wanted = range_of(
@@ -84,7 +84,7 @@ def test_compressed_is_as_plain(tmp_path: Path, piece_bytes: int) -> None:
         (scanned,) = results[-1].ranges
         assert scanned.problem is None
         start, newlines, digest = scanned.end, scanned.newlines, scanned.digest
-    assert len(results) > 3 or 0 == piece_bytes
+    assert len(results) > 3 or 0 == chunk_bytes
     # Each call has a ledger of its own here, so only what needs none is compared.
     by_calls = said(results)
     assert expected[1:] == by_calls[1:]
@@ -164,7 +164,7 @@ def test_a_compressed_file_that_changes_is_broken(tmp_path: Path) -> None:
 
 
 def test_a_very_long_line_is_one_reject(tmp_path: Path) -> None:
-    """A line of many pieces is one too_long reject with its first bytes and its whole length."""
+    """A line of many chunks is one too_long reject with its first bytes and its whole length."""
     path = tmp_path / "DATA.csv"
     length = 3_000_000
     path.write_bytes(LINE + b"7" * length + b"\r\n" + LINE)
@@ -183,9 +183,9 @@ def test_rejects_beyond_the_limit_are_counted(tmp_path: Path) -> None:
     everything = process([range_of(path, 400)]).rejects.splitlines(keepends=True)
     ten = b"".join(everything[:10])
 
-    for piece_bytes, spare in ((0, 0), (10, 0), (10, len(everything[10]) - 1)):
+    for chunk_bytes, spare in ((0, 0), (10, 0), (10, len(everything[10]) - 1)):
         wanted = range_of(path, 400, rejects_left_bytes=len(ten) + spare)
-        result = process([wanted], scanner(1, piece_bytes))
+        result = process([wanted], scanner(1, chunk_bytes))
         (scanned,) = result.ranges
         assert ten == result.rejects
         assert 100 == scanned.outcomes[0]

@@ -41,7 +41,7 @@ def test_the_kernel_agrees_with_the_reference(
 def test_threads_pieces_and_stops_never_show(
     asked: tuple[list[bytes], list[list[Asked]]], path: str, output_bytes_max: int
 ) -> None:
-    """The same calls give the same bytes, deltas included, with any threads, pieces and scanner path."""
+    """The same calls give the same bytes, deltas included, with any threads, chunks and scanner path."""
     files, calls = asked
     with tempfile.TemporaryDirectory() as directory:
         plain = run_kernel(Path(directory), files, calls, Settings(path="scalar"))
@@ -56,15 +56,15 @@ def test_threads_pieces_and_stops_never_show(
 
 @pytest.mark.parametrize("path", kernel.PATHS)
 def test_a_long_file_agrees_too(tmp_path: Path, path: str) -> None:
-    """Thousands of lines over many pieces and threads are decided as the reference does."""
+    """Thousands of lines over many chunks and threads are decided as the reference does."""
     generator = random.Random(7)
     files = [random_file(generator, 6_000, 0.1), random_file(generator, 4_000, 0.01)]
     calls = [
         [Asked(0, len(files[0]), False), Asked(1, 90_000, False)],
         [Asked(1, len(files[1]), True)],
     ]
-    for piece_bytes in (0, 999, 20_000):
-        settings = Settings(2, path, piece_bytes)
+    for chunk_bytes in (0, 999, 20_000):
+        settings = Settings(2, path, chunk_bytes)
         run = run_kernel(tmp_path, files, calls, settings)
         same(run_specification(run.taken, settings), run)
 

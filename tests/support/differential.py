@@ -65,11 +65,11 @@ def by_all_cores(attempt: Callable[[C], str], cases: Sequence[C]) -> list[str]:
 
 
 def settings_of(generator: random.Random, path: str) -> Settings:
-    """Threads, pieces, stops, measure, zones and days of a seed; the path is given."""
+    """Threads, chunks, stops, measure, zones and days of a seed; the path is given."""
     return Settings(
         threads=generator.randint(1, 3),
         path=path,
-        piece_bytes=generator.choice((0, generator.randint(64, 3000), generator.randint(3000, 99_999))),
+        chunk_bytes=generator.choice((0, generator.randint(64, 3000), generator.randint(3000, 99_999))),
         output_bytes_max=generator.choice((REJECTS_ALL, 20_000)),
         measure=generator.choice(("total", "total", "session")),
         zones=generator.choice(ZONES),
@@ -167,14 +167,14 @@ def cut_file(ends: str) -> bytes:
 
 @cache
 def uncut(ends: str) -> Run:
-    """What the whole file gives, by the plain path in one piece."""
+    """What the whole file gives, by the plain path in one chunk."""
     with tempfile.TemporaryDirectory() as directory:
         whole = [[Asked(0, CUT_FILE_BYTES, True)]]
         return run_kernel(Path(directory), [cut_file(ends)], whole, Settings(path="scalar"))
 
 
 def cut_difference(cut: Cut) -> str:
-    """What a cut between two reads, or between pieces, changes; empty when it is nothing."""
+    """What a cut between two reads, or between chunks, changes; empty when it is nothing."""
     path = kernel.PATHS[cut.at % len(kernel.PATHS)]
     end = Asked(0, CUT_FILE_BYTES, True)
     reads = [[Asked(0, cut.at, False)], [end]]

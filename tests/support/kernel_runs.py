@@ -38,7 +38,7 @@ class Settings(NamedTuple):
 
     threads: int = 1
     path: str = ""
-    piece_bytes: int = 0
+    chunk_bytes: int = 0
     output_bytes_max: int = REJECTS_ALL
     measure: Measure = "total"
     zones: Zones = Zones()
@@ -90,10 +90,10 @@ class Run(NamedTuple):
 
 @contextmanager
 def environment(settings: Settings) -> Iterator[None]:
-    """The variables that force a path and a piece size."""
+    """The variables that force a path and a chunk size."""
     names = {
         "UPSWELL_KERNEL_PATH": settings.path,
-        "UPSWELL_KERNEL_PIECE_BYTES": str(settings.piece_bytes or ""),
+        "UPSWELL_KERNEL_CHUNK_BYTES": str(settings.chunk_bytes or ""),
     }
     before = {name: environ.get(name) for name in names}
     environ.update(names)
@@ -415,7 +415,7 @@ settings_strategy = st.builds(
     Settings,
     threads=st.integers(1, 3),
     path=st.sampled_from(kernel.PATHS),
-    piece_bytes=st.sampled_from((0, 1, 2, 3, 7, 33, 64, 100, 1000)),
+    chunk_bytes=st.sampled_from((0, 1, 2, 3, 7, 33, 64, 100, 1000)),
     output_bytes_max=st.sampled_from((0, 100, REJECTS_ALL)),
     measure=st.sampled_from(("total", "session")),
     zones=st.sampled_from((Zones(), CAIRO, Zones("Asia/Kathmandu", "America/New_York"))),

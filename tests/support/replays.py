@@ -73,7 +73,7 @@ def past(place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             rules_timezone=generator.choice(["UTC", "Asia/Tokyo"]),
             keep_days=generator.choice([1, 2, 3]),
         )
-    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", str(generator.choice([64, 500, 4000])))
+    monkeypatch.setenv("UPSWELL_KERNEL_CHUNK_BYTES", str(generator.choice([64, 500, 4000])))
     monkeypatch.setattr(compute, "OUTPUT_BYTES_MAX", generator.choice([200, 1 << 20]))
     grown: dict[str, bytes] = {}
     policies = random.Random(f"policies of {seed}")

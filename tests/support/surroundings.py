@@ -33,8 +33,8 @@ from upswell.cli.main import main
 compute.WORK_MS_MAX = 0
 main()
 """
-"""A run whose batches are a round of pieces each, so that most are read while another is committed."""
-PIECE_BYTES = "200"  # of those
+"""A run whose batches are a pass over chunks each, so that most are read while another is committed."""
+CHUNK_BYTES = "200"  # of those
 QUICK = ("--settle-s", "0.1", "--poll-s", "0.05")
 LONG_AGO_S = 1_600_000_000
 WAIT_S = 60.0  # for what takes a fraction of a second on an idle machine
@@ -66,10 +66,10 @@ class Surroundings:
         """A run for ever, or with ``--once`` one over what is there; ``small``: with batches of few lines."""
         paths = map(str, (self.data, self.segment, self.rules, self.output))
         program = ("-c", SMALL_BATCHES) if small else ("-m", "upswell")
-        pieces = {"UPSWELL_KERNEL_PIECE_BYTES": PIECE_BYTES} if small else {}
+        chunks = {"UPSWELL_KERNEL_CHUNK_BYTES": CHUNK_BYTES} if small else {}
         return subprocess.Popen(
             [sys.executable, *program, *paths, *QUICK, *options],
-            env=clean_environment() | pieces, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=clean_environment() | chunks, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def wait_until_locked(self, process: subprocess.Popen[str]) -> None:

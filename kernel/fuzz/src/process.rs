@@ -24,7 +24,7 @@ type Counts = (u64, Vec<u64>, Vec<u64>);
 struct Way {
     path: Path,
     threads: usize,
-    piece_bytes: usize,
+    chunk_bytes: usize,
     compressed: bool,
     /// The first call ends here.
     cut: usize,
@@ -43,7 +43,7 @@ struct Said {
     caps: Vec<(String, String, u32)>,
 }
 
-/// Six control bytes (threads and compression, size of pieces, cut, where two files part, limit of output, of rejects),
+/// Six control bytes (threads and compression, size of chunks, cut, where two files part, limit of output, of rejects),
 /// then two files.
 pub fn attempt(input: &[u8]) {
     let ([how, size, cut, part, output, rejects], data) = controls(input);
@@ -57,7 +57,7 @@ pub fn attempt(input: &[u8]) {
     let plain = Way {
         path: Path::Scalar,
         threads: 1,
-        piece_bytes: 256 << 10,
+        chunk_bytes: 256 << 10,
         compressed: false,
         cut: usize::MAX,
         output_bytes_max: u64::MAX,
@@ -67,7 +67,7 @@ pub fn attempt(input: &[u8]) {
         let way = Way {
             path,
             threads: usize::from(how) % 3 + 1,
-            piece_bytes: usize::from(size) * 8 + 16,
+            chunk_bytes: usize::from(size) * 8 + 16,
             compressed: how & 128 != 0,
             cut: usize::from(cut) * 8,
             output_bytes_max: u64::from(output) * 64 + 64,
@@ -84,7 +84,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
             true,
             Clock::default(),
             way.path,
-            way.piece_bytes,
+            way.chunk_bytes,
         ),
         Ledger::default(),
     );

@@ -1,8 +1,8 @@
-//! Lines by every path, and lines in pieces: all must say what the plain path says of the whole.
+//! Lines by every path, and lines in chunks: all must say what the plain path says of the whole.
 
 use super::controls;
 use std::sync::Mutex;
-use upswell_kernel::batch::chunk::Piece;
+use upswell_kernel::batch::chunk::Chunk;
 use upswell_kernel::batch::classify::Context;
 use upswell_kernel::batch::progress::Progress;
 use upswell_kernel::batch::range::{Days, RangeSpec};
@@ -19,7 +19,7 @@ pub const DAY_MAX: u32 = 20_200_418;
 /// The first day that is not `late`.
 pub const DAY_OPEN: u32 = 20_200_416;
 
-/// Two control bytes (the size of pieces, what fills the pads), then the bytes of a file.
+/// Two control bytes (the size of chunks, what fills the pads), then the bytes of a file.
 pub fn attempt(input: &[u8]) {
     let ([size, filler], data) = controls(input);
     let expected = collect(Path::Scalar, data, DAY_MAX, filler);
@@ -30,7 +30,7 @@ pub fn attempt(input: &[u8]) {
         assert_eq!(
             whole,
             merged(path, data, usize::from(size) + 1),
-            "{path:?} in pieces"
+            "{path:?} in chunks"
         );
     }
 }
@@ -50,7 +50,7 @@ pub fn rules() -> Rules {
     .expect("sound rules")
 }
 
-/// What pieces say together: nothing of it may depend on where they are cut.
+/// What chunks say together: nothing of it may depend on where they are cut.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Merged {
     /// Taken, digest, line ends, tail, lines, bytes of kept rejects.
@@ -63,7 +63,7 @@ struct Merged {
     candidates: Vec<(u64, u32, u64, u64, u32)>,
 }
 
-fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
+fn merged(path: Path, data: &[u8], chunk_bytes: usize) -> Merged {
     let (segment, rules, clock, mut columns) =
         (segment(), rules(), Clock::default(), Columns::default());
     let policy = Policy::default();
@@ -89,19 +89,19 @@ fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
     };
     let mut progress = Progress::new(&spec);
     let mut said = Merged::default();
-    let mut piece = Piece::default();
-    for (index, chunk) in data.chunks(piece_bytes).enumerate() {
-        piece.reset(0, (index * piece_bytes) as u64, chunk.len());
-        piece.buffer().copy_from_slice(chunk);
-        piece.len = chunk.len();
-        piece.scan(&context, days);
-        progress.merge(&spec, &context, &mut piece);
-        said.hear(&piece);
+    let mut chunk = Chunk::default();
+    for (index, bytes) in data.chunks(chunk_bytes).enumerate() {
+        chunk.reset(0, (index * chunk_bytes) as u64, bytes.len());
+        chunk.buffer().copy_from_slice(bytes);
+        chunk.len = bytes.len();
+        chunk.scan(&context, days);
+        progress.merge(&spec, &context, &mut chunk);
+        said.hear(&chunk);
     }
     if progress.has_last_line(&spec) {
-        piece.reset(0, data.len() as u64, 0);
-        progress.merge_last_line(&spec, &context, &mut piece);
-        said.hear(&piece);
+        chunk.reset(0, data.len() as u64, 0);
+        progress.merge_last_line(&spec, &context, &mut chunk);
+        said.hear(&chunk);
     }
     // What the ledger would decide is counted apart.
     let decided: u64 = progress.outcomes.iter().sum();
@@ -121,15 +121,15 @@ fn merged(path: Path, data: &[u8], piece_bytes: usize) -> Merged {
 }
 
 impl Merged {
-    fn hear(&mut self, piece: &Piece) {
+    fn hear(&mut self, chunk: &Chunk) {
         for (findings, newlines) in [
-            (&piece.front, piece.front_newlines),
-            (&piece.body, piece.body_newlines),
+            (&chunk.front, chunk.front_newlines),
+            (&chunk.body, chunk.body_newlines),
         ] {
             self.rejects.extend(findings.rejects.iter().map(|reject| {
                 let line = newlines + u64::from(reject.line);
                 (
-                    piece.position_of(reject.start),
+                    chunk.position_of(reject.start),
                     line,
                     reject.length,
                     reject.reason,
@@ -138,7 +138,7 @@ impl Merged {
             self.candidates
                 .extend(findings.candidates.iter().map(|one| {
                     (
-                        piece.position_of(one.start),
+                        chunk.position_of(one.start),
                         one.length,
                         one.mixed,
                         one.volume,

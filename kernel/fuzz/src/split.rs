@@ -19,9 +19,9 @@ use upswell_kernel::types::clock::Clock;
 /// What a split reports that has no lines.
 const NOTHING: [u8; 54] = [0; 54];
 
-/// Four control bytes (what it is, size of pieces, of splits, limit of rejects), then a blob, a report or a file.
+/// Four control bytes (what it is, size of chunks, of splits, limit of rejects), then a blob, a report or a file.
 pub fn attempt(input: &[u8]) {
-    let ([kind, pieces, splits, rejects], data) = controls(input);
+    let ([kind, chunks, splits, rejects], data) = controls(input);
     match kind % 4 {
         0 => blob(data),
         1 => {
@@ -31,7 +31,7 @@ pub fn attempt(input: &[u8]) {
         2 => reports(&NOTHING, data),
         _ => file(
             data,
-            usize::from(pieces) + 1,
+            usize::from(chunks) + 1,
             // Thousands of splits of one file would tell no more.
             (u64::from(splits) + 1).max(data.len() as u64 / 256),
             match rejects {
@@ -71,7 +71,7 @@ fn reports(split: &[u8], shard: &[u8]) {
     assert!(gathered.is_ok() || !shard.is_empty() || split != NOTHING);
 }
 
-fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
+fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
     let file = Temporary::new(data);
     let range = RangeSpec {
         name: "DATA.csv".into(),
@@ -108,13 +108,13 @@ fn file(data: &[u8], piece_bytes: usize, split_bytes: u64, left: u64) {
             end: range.end.min(begin + split_bytes),
         };
         let path = Path::available()[0];
-        let mut splitting = Splitting::new(&range, split, 1, Clock::default(), path, piece_bytes)
+        let mut splitting = Splitting::new(&range, split, 1, Clock::default(), path, chunk_bytes)
             .expect("a sound split");
-        while let Some(round) = splitting
-            .round(&segment, &rules, &policy)
+        while let Some(pass) = splitting
+            .next_pass(&segment, &rules, &policy)
             .expect("few columns")
         {
-            blobs.extend(round.into_iter().map(|(_, blob)| blob));
+            blobs.extend(pass.into_iter().map(|(_, blob)| blob));
         }
         reports.push((split, splitting.report()));
         begin = split.end;

@@ -1,6 +1,6 @@
 //! What the ledger decides, group of shards by group, and how that is put back into input order.
 
-use crate::batch::chunk::Piece;
+use crate::batch::chunk::Chunk;
 use crate::batch::findings::GROUPS;
 use crate::batch::pass::Call;
 use crate::ledger::Ledger;
@@ -19,7 +19,7 @@ impl Call<'_> {
     pub(crate) fn apply(
         &mut self,
         ledger: &mut Ledger,
-        pieces: &[Piece],
+        chunks: &[Chunk],
         threads: usize,
         adds: bool,
     ) {
@@ -39,24 +39,24 @@ impl Call<'_> {
                 })
             })
             .collect();
-        let with_rejects: Vec<usize> = (0..pieces.len())
+        let with_rejects: Vec<usize> = (0..chunks.len())
             .filter(|index| {
-                !pieces[*index].front.rejects.is_empty() || !pieces[*index].body.rejects.is_empty()
+                !chunks[*index].front.rejects.is_empty() || !chunks[*index].body.rejects.is_empty()
             })
             .collect();
         let encoded: Vec<Mutex<Vec<u8>>> = with_rejects.iter().map(|_| Mutex::default()).collect();
-        let lines: usize = pieces
+        let lines: usize = chunks
             .iter()
-            .map(|piece| piece.body.candidates.len() + piece.body.rejects.len())
+            .map(|chunk| chunk.body.candidates.len() + chunk.body.rejects.len())
             .sum();
         let threads = if lines < INLINE_LINES { 1 } else { threads };
         threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
             if let Some(group) = groups.get(task) {
-                lock(group).apply(task, columns, terms, pieces);
+                lock(group).apply(task, columns, terms, chunks);
             } else {
-                let piece = &pieces[with_rejects[task - GROUPS]];
+                let chunk = &chunks[with_rejects[task - GROUPS]];
                 *lock(&encoded[task - GROUPS]) =
-                    encode_rejects(&self.job.ranges[piece.range].name, piece);
+                    encode_rejects(&self.job.ranges[chunk.range].name, chunk);
             }
         });
         for encoded in encoded {
@@ -72,15 +72,15 @@ impl Call<'_> {
             }
             notified.extend(group.notified);
         }
-        notified.sort_unstable_by_key(|(piece, candidate, _)| (*piece, candidate.start));
-        for (piece, candidate, control) in notified {
-            self.emit(&pieces[piece], &candidate, control);
+        notified.sort_unstable_by_key(|(chunk, candidate, _)| (*chunk, candidate.start));
+        for (chunk, candidate, control) in notified {
+            self.emit(&chunks[chunk], &candidate, control);
         }
     }
 
-    fn emit(&mut self, piece: &Piece, candidate: &Candidate, control: bool) {
-        let place = (piece.range, piece.position_of(candidate.start));
-        let content = piece.content(candidate.start, candidate.length);
+    fn emit(&mut self, chunk: &Chunk, candidate: &Candidate, control: bool) {
+        let place = (chunk.range, chunk.position_of(candidate.start));
+        let content = chunk.content(candidate.start, candidate.length);
         self.done
             .emit(self.job.rules, candidate, control, place, content);
     }
@@ -90,29 +90,29 @@ impl Call<'_> {
 #[derive(Default)]
 struct Group<'a> {
     shards: &'a mut [Shard],
-    /// (piece, candidate, whether it is of the control group), in input order.
+    /// (chunk, candidate, whether it is of the control group), in input order.
     notified: Vec<(usize, Candidate, bool)>,
     /// Range: lines by outcome, as `DECIDED` has them.
     counts: Vec<(usize, [u64; DECIDED.len()])>,
 }
 
 impl Group<'_> {
-    fn apply(&mut self, group: usize, columns: &Columns, terms: Terms, pieces: &[Piece]) {
+    fn apply(&mut self, group: usize, columns: &Columns, terms: Terms, chunks: &[Chunk]) {
         let first = group * self.shards.len();
-        for (index, piece) in pieces.iter().enumerate() {
+        for (index, chunk) in chunks.iter().enumerate() {
             if self
                 .counts
                 .last()
-                .is_none_or(|(range, _)| *range != piece.range)
+                .is_none_or(|(range, _)| *range != chunk.range)
             {
-                self.counts.push((piece.range, [0; DECIDED.len()]));
+                self.counts.push((chunk.range, [0; DECIDED.len()]));
             }
-            if let Some(next) = pieces.get(index + 1) {
+            if let Some(next) = chunks.get(index + 1) {
                 for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
                     self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
                 }
             }
-            for findings in [&piece.front, &piece.body] {
+            for findings in [&chunk.front, &chunk.body] {
                 let candidates = findings.of_group(group);
                 let (counts, notified) = (&mut self.counts, &mut self.notified);
                 decide(
@@ -138,9 +138,9 @@ impl Group<'_> {
     }
 }
 
-fn encode_rejects(name: &str, piece: &Piece) -> Vec<u8> {
+fn encode_rejects(name: &str, chunk: &Chunk) -> Vec<u8> {
     let mut out = Vec::new();
-    for (newlines, byte, reject, raw) in piece.kept_rejects() {
+    for (newlines, byte, reject, raw) in chunk.kept_rejects() {
         encode_into(
             &mut out,
             name,

@@ -1,9 +1,9 @@
-//! A piece: some bytes of a range, scanned by one thread as far as that goes without the ledger.
+//! A chunk: some bytes of a range, scanned by one thread as far as that goes without the ledger.
 //!
-//! A piece does not know where its first line began, nor how its last one ends: it decides the whole lines after its
+//! A chunk does not know where its first line began, nor how its last one ends: it decides the whole lines after its
 //! first `\n` alone. Its head (up to that `\n`) and its rest are put together with those of its neighbours by `process`,
-//! in order, and the line made of them is decided as the *front* of the piece in which it ended. So every byte is read
-//! once, a line may be longer than any buffer, and where pieces are cut never shows.
+//! in order, and the line made of them is decided as the *front* of the chunk in which it ended. So every byte is read
+//! once, a line may be longer than any buffer, and where chunks are cut never shows.
 //!
 //! Layout of the buffer: pad | front content | data | pad. An offset below `DATA` is one of the front.
 
@@ -19,9 +19,9 @@ use crate::scan::path::{PAD_AFTER, PAD_BEFORE};
 pub const FRONT: usize = PAD_BEFORE;
 /// Where the data begins: a cache line's start, with room for a front (which may be one byte too long) before it.
 pub const DATA: usize = (FRONT + LINE_BYTES_MAX + 1).next_multiple_of(64);
-/// One piece and its buffer, used again for others.
+/// One chunk and its buffer, used again for others.
 #[derive(Debug, Default)]
-pub struct Piece {
+pub struct Chunk {
     /// The buffer.
     pub bytes: Vec<u8>,
     /// Index of its range.
@@ -55,8 +55,8 @@ pub struct Piece {
     remembered: Vec<Remembered>,
 }
 
-impl Piece {
-    /// Make it a piece of that range and place.
+impl Chunk {
+    /// Make it a chunk of that range and place.
     pub fn reset(&mut self, range: usize, position: u64, wanted: usize) {
         let size = DATA + wanted + PAD_AFTER;
         if self.bytes.len() < size {
@@ -133,7 +133,7 @@ impl Piece {
         }
     }
 
-    /// Decide a line that did not lie within one piece, as the front of this one. `length`: of its content.
+    /// Decide a line that did not lie within one chunk, as the front of this one. `length`: of its content.
     pub fn scan_front(
         &mut self,
         context: &Context,

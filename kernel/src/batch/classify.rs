@@ -1,4 +1,4 @@
-//! Decides what becomes of lines as far as that needs no ledger: the visitor that a piece scans with.
+//! Decides what becomes of lines as far as that needs no ledger: the visitor that a chunk scans with.
 
 use crate::batch::findings::{Findings, LINE_UNKNOWN, Reject};
 use crate::batch::range::Days;
@@ -27,7 +27,7 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// The zones.
     pub clock: &'a Clock,
-    /// The columns of the ledger; asked rarely, as pieces remember them.
+    /// The columns of the ledger; asked rarely, as chunks remember them.
     pub columns: Mutex<&'a mut Columns>,
 }
 
@@ -39,7 +39,7 @@ pub struct Remembered {
     cap: u32,
 }
 
-/// Decides what needs no ledger: the visitor of a piece.
+/// Decides what needs no ledger: the visitor of a chunk.
 pub struct Finder<'a, 'b> {
     context: &'a Context<'b>,
     days: Days,

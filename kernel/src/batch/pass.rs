@@ -1,6 +1,6 @@
-//! One call of `process`: what scans the pieces of a round, and what puts them together in order.
+//! One call of `process`: what scans the chunks of a pass, and what puts them together in order.
 
-use crate::batch::chunk::Piece;
+use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
 use crate::batch::job::{Job, Processed};
 use crate::batch::progress::Progress;
@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Below this much data in a round, threads cost more than they give.
+/// Below this much data in a pass, threads cost more than they give.
 const INLINE_BYTES: u64 = 96 << 10;
 
 /// A file in use by a call.
@@ -34,7 +34,7 @@ pub(crate) struct Call<'a> {
     pub(crate) progress: Vec<Progress>,
     /// Something was taken.
     moved: bool,
-    /// Pieces were left out because there is enough output.
+    /// Chunks were left out because there is enough output.
     cut: bool,
     pub(crate) done: Processed,
 }
@@ -89,40 +89,40 @@ impl<'a> Call<'a> {
         all || self.cut || (self.moved && enough)
     }
 
-    /// Read and scan the pieces.
-    pub(crate) fn scan(&self, context: &Context, pieces: Vec<Piece>, threads: usize) -> Vec<Piece> {
+    /// Read and scan the chunks.
+    pub(crate) fn scan(&self, context: &Context, chunks: Vec<Chunk>, threads: usize) -> Vec<Chunk> {
         let mut tasks: Vec<Range<usize>> = Vec::new();
-        for (index, piece) in pieces.iter().enumerate() {
+        for (index, chunk) in chunks.iter().enumerate() {
             match tasks.last_mut() {
                 Some(task)
-                    if self.job.ranges[piece.range].compressed
-                        && pieces[task.start].range == piece.range =>
+                    if self.job.ranges[chunk.range].compressed
+                        && chunks[task.start].range == chunk.range =>
                 {
                     task.end += 1;
                 }
                 _ => tasks.push(index..index + 1),
             }
         }
-        let bytes: u64 = pieces.iter().map(|piece| piece.wanted as u64).sum();
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.wanted as u64).sum();
         let threads = if bytes < INLINE_BYTES { 1 } else { threads };
-        let pieces: Vec<Mutex<Piece>> = pieces.into_iter().map(Mutex::new).collect();
+        let chunks: Vec<Mutex<Chunk>> = chunks.into_iter().map(Mutex::new).collect();
         threads::for_each(threads, tasks.len(), |task| {
-            for piece in &pieces[tasks[task].clone()] {
-                let piece = &mut *lock(piece);
-                self.read(piece);
-                let spec = &self.job.ranges[piece.range];
-                piece.scan(context, spec.days());
+            for chunk in &chunks[tasks[task].clone()] {
+                let chunk = &mut *lock(chunk);
+                self.read(chunk);
+                let spec = &self.job.ranges[chunk.range];
+                chunk.scan(context, spec.days());
             }
         });
-        pieces
+        chunks
             .into_iter()
-            .map(|piece| piece.into_inner().unwrap_or_default())
+            .map(|chunk| chunk.into_inner().unwrap_or_default())
             .collect()
     }
 
-    fn read(&self, piece: &mut Piece) {
-        let spec = &self.job.ranges[piece.range];
-        let mut opened = lock(&self.files[piece.range]);
+    fn read(&self, chunk: &mut Chunk) {
+        let spec = &self.job.ranges[chunk.range];
+        let mut opened = lock(&self.files[chunk.range]);
         if !opened.tried {
             let kept = match opened.source.take() {
                 Some(Ok(Source::Gzip(gzip))) => Some(gzip),
@@ -135,52 +135,52 @@ impl<'a> Call<'a> {
                 source: Some(source),
             };
         }
-        let position = piece.position;
+        let position = chunk.position;
         let read = match &mut opened.source {
             Some(Ok(Source::Plain(file))) => {
                 let mut file = Source::Plain(file.clone());
                 drop(opened);
-                file.read(position, piece.buffer())
+                file.read(position, chunk.buffer())
             }
-            Some(Ok(source)) => source.read(position, piece.buffer()),
+            Some(Ok(source)) => source.read(position, chunk.buffer()),
             Some(Err(problem)) => Err(problem.clone()),
             None => Err(Problem::new(UNREADABLE, "")),
         };
         match read {
-            Ok(len) => piece.len = len,
-            Err(problem) => piece.problem = Some(problem),
+            Ok(len) => chunk.len = len,
+            Err(problem) => chunk.problem = Some(problem),
         }
     }
 
-    /// Put the pieces together. Gives those that count, with last lines added, and those that do not.
+    /// Put the chunks together. Gives those that count, with last lines added, and those that do not.
     pub(crate) fn merge(
         &mut self,
         context: &Context,
-        pieces: Vec<Piece>,
-        pool: &mut Vec<Piece>,
-    ) -> (Vec<Piece>, Vec<Piece>) {
+        chunks: Vec<Chunk>,
+        pool: &mut Vec<Chunk>,
+    ) -> (Vec<Chunk>, Vec<Chunk>) {
         let mut bytes = self.done.bytes();
-        let (mut merged, mut rest) = (Vec::with_capacity(pieces.len() + 1), Vec::new());
-        let mut pieces = pieces.into_iter();
-        for mut piece in pieces.by_ref() {
-            let index = piece.range;
+        let (mut merged, mut rest) = (Vec::with_capacity(chunks.len() + 1), Vec::new());
+        let mut chunks = chunks.into_iter();
+        for mut chunk in chunks.by_ref() {
+            let index = chunk.range;
             let (spec, progress) = (&self.job.ranges[index], &mut self.progress[index]);
             if progress.complete {
-                // The file ended before this piece.
-                rest.push(piece);
+                // The file ended before this chunk.
+                rest.push(chunk);
                 continue;
             }
             let kept_before = progress.kept_bytes;
-            progress.merge(spec, context, &mut piece);
-            self.note(index, &piece);
-            merged.push(piece);
+            progress.merge(spec, context, &mut chunk);
+            self.note(index, &chunk);
+            merged.push(chunk);
             let progress = &mut self.progress[index];
             if progress.has_last_line(spec) {
-                let mut piece = pool.pop().unwrap_or_default();
-                piece.reset(index, progress.next, 0);
-                progress.merge_last_line(spec, context, &mut piece);
-                self.note(index, &piece);
-                merged.push(piece);
+                let mut chunk = pool.pop().unwrap_or_default();
+                chunk.reset(index, progress.next, 0);
+                progress.merge_last_line(spec, context, &mut chunk);
+                self.note(index, &chunk);
+                merged.push(chunk);
             }
             let progress = &self.progress[index];
             bytes += progress.kept_bytes - kept_before;
@@ -194,7 +194,7 @@ impl<'a> Call<'a> {
                 break;
             }
         }
-        rest.extend(pieces);
+        rest.extend(chunks);
         if let (true, Some(last)) = (self.cut, merged.last()) {
             // Ranges after the cut were not begun.
             self.progress.truncate(last.range + 1);
@@ -203,14 +203,14 @@ impl<'a> Call<'a> {
     }
 
     /// Note examples.
-    fn note(&mut self, range: usize, piece: &Piece) {
-        for findings in [&piece.front, &piece.body] {
+    fn note(&mut self, range: usize, chunk: &Chunk) {
+        for findings in [&chunk.front, &chunk.body] {
             self.done.outside_over += findings.outside_over;
             if let (None, Some((start, length))) =
                 (&self.done.outside_over_example, findings.outside_over_first)
             {
-                let content = piece.content(start, length).to_vec();
-                self.done.outside_over_example = Some((range, piece.position_of(start), content));
+                let content = chunk.content(start, length).to_vec();
+                self.done.outside_over_example = Some((range, chunk.position_of(start), content));
             }
             if let (None, Some((_, mixed))) = (&self.done.unmatched_example, findings.unmatched) {
                 self.done.unmatched_example = Some(msisdn::digits_of(msisdn::unmix(mixed)));
@@ -219,7 +219,7 @@ impl<'a> Call<'a> {
     }
 
     /// Give back to the decompressor what was read and not taken, so that the next call can go on.
-    pub(crate) fn give_back(&mut self, rest: &[Piece]) {
+    pub(crate) fn give_back(&mut self, rest: &[Chunk]) {
         let Some((index, progress)) = self.progress.iter().enumerate().next_back() else {
             return;
         };
@@ -227,8 +227,8 @@ impl<'a> Call<'a> {
             && let Some(fragment) = progress.fragment.whole()
         {
             let mut bytes = fragment.to_vec();
-            for piece in rest.iter().filter(|piece| piece.range == index) {
-                bytes.extend_from_slice(piece.data());
+            for chunk in rest.iter().filter(|chunk| chunk.range == index) {
+                bytes.extend_from_slice(chunk.data());
             }
             gzip.give_back(&bytes);
         }

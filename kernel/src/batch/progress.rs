@@ -1,6 +1,6 @@
-//! Where the reading of one range stands: lines are put together from pieces here, in order.
+//! Where the reading of one range stands: lines are put together from chunks here, in order.
 
-use crate::batch::chunk::{DATA, Piece};
+use crate::batch::chunk::{Chunk, DATA};
 use crate::batch::classify::Context;
 use crate::batch::findings::Findings;
 use crate::batch::range::RangeSpec;
@@ -15,7 +15,7 @@ use crate::scan::outcome::{OUTCOMES, REASONS, Reason, encoded_bytes, escaped_byt
 pub struct Progress {
     /// Bytes [start, taken) are lines that were decided.
     pub taken: u64,
-    /// Position of the next piece to plan.
+    /// Position of the next chunk to plan.
     pub next: u64,
     /// Line ends before `taken`.
     pub newlines: u64,
@@ -82,32 +82,32 @@ impl Progress {
         self.complete || self.taken > spec.start
     }
 
-    /// Add the next piece of the range. A line that ends in its head becomes its front.
-    pub fn merge(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
-        if piece.head == 0 {
-            self.fragment.extend(piece.data());
+    /// Add the next chunk of the range. A line that ends in its head becomes its front.
+    pub fn merge(&mut self, spec: &RangeSpec, context: &Context, chunk: &mut Chunk) {
+        if chunk.head == 0 {
+            self.fragment.extend(chunk.data());
         } else {
-            self.fragment.extend(&piece.data()[..piece.head]);
-            self.decide(spec, context, piece);
+            self.fragment.extend(&chunk.data()[..chunk.head]);
+            self.decide(spec, context, chunk);
             self.newlines += 1;
-            piece.body_newlines = self.newlines;
-            self.newlines += piece.body.lines;
-            self.taken = piece.position + piece.body_end as u64;
+            chunk.body_newlines = self.newlines;
+            self.newlines += chunk.body.lines;
+            self.taken = chunk.position + chunk.body_end as u64;
             self.tail = 0;
-            self.fragment.extend(&piece.data()[piece.body_end..]);
+            self.fragment.extend(&chunk.data()[chunk.body_end..]);
             self.digest = Digest {
                 before: self.crc,
-                after: piece.body_crc,
-                after_bytes: piece.body_end as u64,
+                after: chunk.body_crc,
+                after_bytes: chunk.body_end as u64,
             };
         }
-        self.crc = combine(self.crc, piece.crc, piece.len as u64);
-        self.count(spec, piece);
-        if piece.problem.is_some() || piece.len < piece.wanted {
+        self.crc = combine(self.crc, chunk.crc, chunk.len as u64);
+        self.count(spec, chunk);
+        if chunk.problem.is_some() || chunk.len < chunk.wanted {
             let short = || Problem::short(spec.end);
-            self.problem = Some(piece.problem.take().unwrap_or_else(short));
+            self.problem = Some(chunk.problem.take().unwrap_or_else(short));
             self.complete = true;
-        } else if piece.position + piece.len as u64 >= spec.end {
+        } else if chunk.position + chunk.len as u64 >= spec.end {
             self.complete = true;
         }
     }
@@ -117,23 +117,23 @@ impl Progress {
         spec.last && self.complete && self.problem.is_none() && !self.fragment.is_empty()
     }
 
-    /// Take the unterminated last line, as the front of an empty piece.
-    pub fn merge_last_line(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) {
+    /// Take the unterminated last line, as the front of an empty chunk.
+    pub fn merge_last_line(&mut self, spec: &RangeSpec, context: &Context, chunk: &mut Chunk) {
         let bytes = self.fragment.len();
         let tail = if self.fragment.last() == b'\r' { 2 } else { 1 };
         // After a byte-order mark alone the first line has yet to begin.
-        let begun = self.decide(spec, context, piece);
+        let begun = self.decide(spec, context, chunk);
         self.taken += bytes;
         self.tail = if begun { tail } else { 0 };
         self.digest = Digest {
             before: self.crc,
             ..Digest::default()
         };
-        self.count(spec, piece);
+        self.count(spec, chunk);
     }
 
     /// Decide the line in the fragment and forget it; false when there was no more than a byte-order mark.
-    fn decide(&mut self, spec: &RangeSpec, context: &Context, piece: &mut Piece) -> bool {
+    fn decide(&mut self, spec: &RangeSpec, context: &Context, chunk: &mut Chunk) -> bool {
         let first = self.newlines == 0 && self.tail == 0;
         let mark = if self.taken == 0 {
             self.fragment.byte_order_mark()
@@ -144,8 +144,8 @@ impl Progress {
             self.fragment.content(mark),
             self.fragment.content_bytes(mark),
         );
-        piece.front_position = self.taken + mark as u64;
-        piece.front_newlines = self.newlines;
+        chunk.front_position = self.taken + mark as u64;
+        chunk.front_newlines = self.newlines;
         let kind = match (self.tail, self.fragment.short()) {
             (0, _) if mark as u64 == self.fragment.len() => {
                 self.fragment.clear();
@@ -157,17 +157,17 @@ impl Progress {
             _ => Some(Line::Reject(Reason::Columns)),
         };
         if let Some(kind) = kind {
-            piece.scan_front(context, spec.days(), content, length, kind);
+            chunk.scan_front(context, spec.days(), content, length, kind);
         }
         self.fragment.clear();
         true
     }
 
-    fn count(&mut self, spec: &RangeSpec, piece: &mut Piece) {
-        let (position, front_position) = (piece.position, piece.front_position);
+    fn count(&mut self, spec: &RangeSpec, chunk: &mut Chunk) {
+        let (position, front_position) = (chunk.position, chunk.front_position);
         for (in_front, newlines, findings) in [
-            (true, piece.front_newlines, &mut piece.front),
-            (false, piece.body_newlines, &mut piece.body),
+            (true, chunk.front_newlines, &mut chunk.front),
+            (false, chunk.body_newlines, &mut chunk.body),
         ] {
             self.lines += findings.lines;
             for (sum, count) in self.outcomes.iter_mut().zip(findings.outcomes) {

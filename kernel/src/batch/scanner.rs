@@ -1,13 +1,13 @@
-//! From ranges to outcomes: rounds of pieces, scanned in parallel, merged in order, applied per shard.
+//! From ranges to outcomes: passes of chunks, scanned in parallel, merged in order, applied per shard.
 //!
-//! A round has three steps. *Scan*: threads take pieces (a compressed range is one task, as it can only be read in
-//! order) and decide what needs no ledger. *Merge*, on this thread: lines that cross pieces are put together, counts are
-//! added, and the round is cut where output would grow too large. *Apply*: threads take groups of shards, each with its
-//! candidates in input order, and pieces whose rejects are to be written down. Then what was notified is put back into
-//! input order. So threads, pieces and stops never show in a result, and memory is bounded by the round. This file plans
-//! the rounds; `call` scans and merges, `apply` applies.
+//! A pass has three steps. *Scan*: threads take chunks (a compressed range is one task, as it can only be read in
+//! order) and decide what needs no ledger. *Merge*, on this thread: lines that cross chunks are put together, counts are
+//! added, and the pass is cut where output would grow too large. *Apply*: threads take groups of shards, each with its
+//! candidates in input order, and chunks whose rejects are to be written down. Then what was notified is put back into
+//! input order. So threads, chunks and stops never show in a result, and memory is bounded by the pass. This file plans
+//! the passes; `call` scans and merges, `apply` applies.
 
-use crate::batch::chunk::Piece;
+use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
 use crate::batch::job::{Begun, Job, Processed};
 use crate::batch::pass::{Call, Opened};
@@ -24,10 +24,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Bytes of a piece: with what scanning touches it stays within a second-level cache.
-pub const PIECE_BYTES: usize = 256 << 10;
-/// Pieces per thread and round: enough to level out, few enough to stay within a last-level cache.
-const ROUND_PIECES: usize = 8;
+/// Bytes of a chunk: with what scanning touches it stays within a second-level cache.
+pub const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks per thread and pass: enough to level out, few enough to stay within a last-level cache.
+const PASS_CHUNKS: usize = 8;
 /// Open decompressors kept between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 
@@ -38,8 +38,8 @@ pub struct Scanner {
     adds: bool,
     clock: Clock,
     path: Path,
-    piece_bytes: usize,
-    pool: Vec<Piece>,
+    chunk_bytes: usize,
+    pool: Vec<Chunk>,
     gzips: HashMap<Vec<u8>, Box<Gzip>>,
 }
 
@@ -50,15 +50,15 @@ impl Scanner {
         adds: bool,
         clock: Clock,
         path: Path,
-        piece_bytes: usize,
+        chunk_bytes: usize,
     ) -> Scanner {
-        let (threads, piece_bytes) = (threads.max(1), piece_bytes.max(1));
+        let (threads, chunk_bytes) = (threads.max(1), chunk_bytes.max(1));
         Scanner {
             threads,
             adds,
             clock,
             path,
-            piece_bytes,
+            chunk_bytes,
             pool: Vec::new(),
             gzips: HashMap::new(),
         }
@@ -70,13 +70,13 @@ impl Scanner {
         if job.policy.max_per_customer_per_day > 0 {
             ledger.count_customers(self.threads).ok_or(COLUMNS_FULL)?;
         }
-        for piece in &mut self.pool {
-            piece.forget_columns();
+        for chunk in &mut self.pool {
+            chunk.forget_columns();
         }
         let clock = std::mem::take(&mut self.clock);
         let mut call = Call::new(job, &clock);
         let result = loop {
-            match self.round(&mut call, ledger) {
+            match self.next_pass(&mut call, ledger) {
                 Ok(rest) if call.is_over(begun, ledger.changed()) => {
                     call.give_back(&rest);
                     self.pool.extend(rest);
@@ -129,12 +129,12 @@ impl Scanner {
         }
     }
 
-    /// Pieces for the next round, from where the last range stands.
-    fn plan(&mut self, call: &mut Call) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let most = self.threads * ROUND_PIECES;
+    /// Chunks for the next pass, from where the last range stands.
+    fn plan(&mut self, call: &mut Call) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        let most = self.threads * PASS_CHUNKS;
         let mut index = call.progress.len().saturating_sub(1);
-        while pieces.len() < most && index < call.job.ranges.len() {
+        while chunks.len() < most && index < call.job.ranges.len() {
             let spec = &call.job.ranges[index];
             let begins = index == call.progress.len();
             if begins {
@@ -145,29 +145,29 @@ impl Scanner {
             }
             let progress = &mut call.progress[index];
             let mut once = begins;
-            while !progress.complete && pieces.len() < most && (progress.next < spec.end || once) {
+            while !progress.complete && chunks.len() < most && (progress.next < spec.end || once) {
                 let bytes = spec
                     .end
                     .saturating_sub(progress.next)
-                    .min(self.piece_bytes as u64);
-                let mut piece = self.pool.pop().unwrap_or_default();
-                piece.reset(index, progress.next, bytes as usize);
+                    .min(self.chunk_bytes as u64);
+                let mut chunk = self.pool.pop().unwrap_or_default();
+                chunk.reset(index, progress.next, bytes as usize);
                 progress.next += bytes;
-                pieces.push(piece);
+                chunks.push(chunk);
                 once = false;
             }
             index += 1;
         }
-        pieces
+        chunks
     }
 
-    /// Read, scan and merge the pieces of the next round: those that count, and those that do not.
+    /// Read, scan and merge the chunks of the next pass: those that count, and those that do not.
     pub(crate) fn read(
         &mut self,
         call: &mut Call,
         columns: &mut Columns,
-    ) -> Result<(Vec<Piece>, Vec<Piece>), String> {
-        let pieces = self.plan(call);
+    ) -> Result<(Vec<Chunk>, Vec<Chunk>), String> {
+        let chunks = self.plan(call);
         let context = Context {
             path: self.path,
             segment: call.job.segment,
@@ -176,27 +176,27 @@ impl Scanner {
             clock: call.clock,
             columns: Mutex::new(columns),
         };
-        let pieces = call.scan(&context, pieces, self.threads);
-        let (pieces, rest) = call.merge(&context, pieces, &mut self.pool);
-        if pieces
+        let chunks = call.scan(&context, chunks, self.threads);
+        let (chunks, rest) = call.merge(&context, chunks, &mut self.pool);
+        if chunks
             .iter()
-            .any(|piece| piece.front.columns_full || piece.body.columns_full)
+            .any(|chunk| chunk.front.columns_full || chunk.body.columns_full)
         {
             return Err(COLUMNS_FULL.into());
         }
-        Ok((pieces, rest))
+        Ok((chunks, rest))
     }
 
-    /// Keep the buffers of pieces for others.
-    pub(crate) fn recycle(&mut self, pieces: Vec<Piece>) {
-        self.pool.extend(pieces);
+    /// Keep the buffers of chunks for others.
+    pub(crate) fn recycle(&mut self, chunks: Vec<Chunk>) {
+        self.pool.extend(chunks);
     }
 
-    /// One round. Gives the pieces that were read and do not count.
-    fn round(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Piece>, String> {
-        let (pieces, rest) = self.read(call, &mut ledger.columns)?;
-        call.apply(ledger, &pieces, self.threads, self.adds);
-        self.recycle(pieces);
+    /// One pass. Gives the chunks that were read and do not count.
+    fn next_pass(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Chunk>, String> {
+        let (chunks, rest) = self.read(call, &mut ledger.columns)?;
+        call.apply(ledger, &chunks, self.threads, self.adds);
+        self.recycle(chunks);
         Ok(rest)
     }
 }

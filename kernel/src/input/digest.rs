@@ -22,20 +22,20 @@ pub(crate) fn read_through(
     } else {
         (Source::Plain(Arc::new(file)), start)
     };
-    let mut chunk = vec![0; READ_BYTES];
+    let mut buffer = vec![0; READ_BYTES];
     while position < end {
         // Compressed bytes before the start are read too, and dropped.
         let upto = if position < start { start } else { end };
-        let wanted = chunk.len().min((upto - position) as usize);
+        let wanted = buffer.len().min((upto - position) as usize);
         let bytes = match &mut source {
-            Source::Gzip(gzip) => gzip.read(&mut chunk[..wanted])?,
-            Source::Plain(file) => read_at(file, position, &mut chunk[..wanted])?,
+            Source::Gzip(gzip) => gzip.read(&mut buffer[..wanted])?,
+            Source::Plain(file) => read_at(file, position, &mut buffer[..wanted])?,
         };
         position += bytes as u64;
         if upto == start && bytes > 0 {
             continue;
         }
-        if bytes == 0 || !visit(&chunk[..bytes]) {
+        if bytes == 0 || !visit(&buffer[..bytes]) {
             break;
         }
     }
@@ -52,9 +52,9 @@ pub fn digest(
     initial: u64,
 ) -> io::Result<(u64, u64)> {
     let (mut crc, mut bytes) = (initial, 0);
-    read_through(path, compressed, (start, end), |chunk| {
-        crc = crc64(chunk, crc);
-        bytes += chunk.len() as u64;
+    read_through(path, compressed, (start, end), |buffer| {
+        crc = crc64(buffer, crc);
+        bytes += buffer.len() as u64;
         true
     })?;
     Ok((crc, bytes))
@@ -83,11 +83,11 @@ pub fn first_record(
         found.is_some()
     };
     let mut done = false;
-    read_through(path, compressed, (0, end), |mut chunk| {
-        while let Some(newline) = memchr::memchr(b'\n', chunk) {
-            let (line, rest) = chunk.split_at(newline + 1);
+    read_through(path, compressed, (0, end), |mut buffer| {
+        while let Some(newline) = memchr::memchr(b'\n', buffer) {
+            let (line, rest) = buffer.split_at(newline + 1);
             fragment.extend(line);
-            chunk = rest;
+            buffer = rest;
             if check(&fragment, start) {
                 done = true;
                 return false;
@@ -95,7 +95,7 @@ pub fn first_record(
             start += fragment.len();
             fragment.clear();
         }
-        fragment.extend(chunk);
+        fragment.extend(buffer);
         true
     })?;
     if !done && !fragment.is_empty() {

@@ -73,10 +73,10 @@ impl Gzip {
 
     /// Move on to a position.
     pub(super) fn skip_to(&mut self, position: u64) -> io::Result<()> {
-        let mut chunk = vec![0; READ_BYTES];
+        let mut buffer = vec![0; READ_BYTES];
         while self.position < position {
-            let wanted = chunk.len().min((position - self.position) as usize);
-            if self.read(&mut chunk[..wanted])? == 0 {
+            let wanted = buffer.len().min((position - self.position) as usize);
+            if self.read(&mut buffer[..wanted])? == 0 {
                 return Err(io::Error::new(
                     ErrorKind::UnexpectedEof,
                     "the compressed data ends before this position",
@@ -127,13 +127,13 @@ pub fn check_gzip(path: &[u8], bytes_max: u64) -> io::Result<CheckedGzip> {
         });
     }
     let mut gzip = Gzip::new(file, identity);
-    let mut chunk = vec![0; READ_BYTES];
+    let mut buffer = vec![0; READ_BYTES];
     loop {
-        // The decompressor may fail after some good bytes of a chunk; those do not matter any more.
-        match gzip.read(&mut chunk) {
+        // The decompressor may fail after some good bytes of a buffer; those do not matter any more.
+        match gzip.read(&mut buffer) {
             Ok(0) => return Ok(checked),
             Ok(bytes) => {
-                checked.digest = crc64(&chunk[..bytes], checked.digest);
+                checked.digest = crc64(&buffer[..bytes], checked.digest);
                 checked.bytes += bytes as u64;
             }
             Err(error) if error.raw_os_error().is_some() => return Err(error),

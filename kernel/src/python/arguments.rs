@@ -15,7 +15,7 @@ pub(super) fn path_of(name: &str) -> PyResult<Path> {
 }
 
 const PATH_VARIABLE: &str = "UPSWELL_KERNEL_PATH";
-const PIECE_BYTES_VARIABLE: &str = "UPSWELL_KERNEL_PIECE_BYTES";
+const CHUNK_BYTES_VARIABLE: &str = "UPSWELL_KERNEL_CHUNK_BYTES";
 
 fn variable<T>(name: &str, default: T, parse: impl Fn(&str) -> PyResult<T>) -> PyResult<T> {
     match std::env::var(name) {
@@ -28,10 +28,10 @@ pub(super) fn path_in_force() -> PyResult<Path> {
     variable(PATH_VARIABLE, Path::available()[0], path_of)
 }
 
-pub(super) fn piece_bytes_in_force() -> PyResult<usize> {
-    variable(PIECE_BYTES_VARIABLE, process::PIECE_BYTES, |text| {
+pub(super) fn chunk_bytes_in_force() -> PyResult<usize> {
+    variable(CHUNK_BYTES_VARIABLE, process::CHUNK_BYTES, |text| {
         text.parse()
-            .map_err(|_| broken(format!("{PIECE_BYTES_VARIABLE}={text:?} is no number")))
+            .map_err(|_| broken(format!("{CHUNK_BYTES_VARIABLE}={text:?} is no number")))
     })
 }
 

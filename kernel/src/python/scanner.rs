@@ -1,6 +1,6 @@
 //! The scanner and its results.
 
-use super::arguments::{PyRange, adds_of, broken, path_in_force, piece_bytes_in_force};
+use super::arguments::{PyRange, adds_of, broken, chunk_bytes_in_force, path_in_force};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use crate::batch::job::{Job, Notification, Processed};
@@ -209,7 +209,7 @@ impl PyScanner {
             adds_of(measure)?,
             clock.clock()?,
             path_in_force()?,
-            piece_bytes_in_force()?,
+            chunk_bytes_in_force()?,
         )))
     }
 

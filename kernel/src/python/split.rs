@@ -1,6 +1,6 @@
 //! Splits of a range, the ledger's decisions about what they send, and the result made of both.
 
-use super::arguments::{PyRange, adds_of, broken, path_in_force, piece_bytes_in_force};
+use super::arguments::{PyRange, adds_of, broken, chunk_bytes_in_force, path_in_force};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use super::scanner::PyResultOf;
@@ -19,7 +19,7 @@ pub(super) struct PySplitting {
     segment: Py<PySegment>,
     rules: Py<PyRules>,
     policy: Option<Py<PyPolicy>>,
-    /// Of the last round, those that are still to be given.
+    /// Of the last pass, those that are still to be given.
     blobs: std::vec::IntoIter<Sent>,
 }
 
@@ -41,10 +41,10 @@ impl PySplitting {
     ) -> PyResult<PySplitting> {
         let (begin, end) = bounds;
         let split = Split { place, begin, end };
-        let (clock, path, piece_bytes) =
-            (clock.clock()?, path_in_force()?, piece_bytes_in_force()?);
+        let (clock, path, chunk_bytes) =
+            (clock.clock()?, path_in_force()?, chunk_bytes_in_force()?);
         let splitting = py
-            .detach(|| Splitting::new(&range.0, split, shards, clock, path, piece_bytes))
+            .detach(|| Splitting::new(&range.0, split, shards, clock, path, chunk_bytes))
             .map_err(broken)?;
         Ok(PySplitting {
             splitting,
@@ -68,7 +68,7 @@ impl PySplitting {
                 return Ok(Some((shard, PyBytes::new(py, &blob))));
             }
             let splitting = &mut self.splitting;
-            let blobs = py.detach(|| splitting.round(segment, rules, policy));
+            let blobs = py.detach(|| splitting.next_pass(segment, rules, policy));
             match blobs.map_err(broken)? {
                 Some(blobs) => self.blobs = blobs.into_iter(),
                 None => return Ok(None),

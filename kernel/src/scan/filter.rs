@@ -2,16 +2,16 @@
 //!
 //! 8 to 20 bits a dial, one word and two bits per key, so that it is small enough to stay in a near cache.
 
-use crate::partition::Chunk;
+use crate::partition::Partitioned;
 use crate::prefetch::prefetch;
 use crate::threads::{self, lock};
 use std::sync::Mutex;
 
 /// Low bits of a spread key that say which bits of its word are its own.
 const BITS: u32 = 12;
-/// Highest bits of a spread key that say which part of the filter its word is in.
-const PARTS_BITS: u32 = 6;
-/// Bits behind these that say which word of its part, at most.
+/// Highest bits of a spread key that say which partition of the filter its word is in.
+const PARTITION_BITS: u32 = 6;
+/// Bits behind these that say which word of its partition, at most.
 const WORD_BITS: u32 = 20;
 /// Filters up to this many words (512 KiB) get twice the bits per dial: they still stay in a second-level cache.
 const WORDS_NEAR: usize = 1 << 16;
@@ -55,40 +55,40 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// What a filter must know of each of these keys, by part of the filter: its word within the part, and its bits.
-pub(crate) fn marks(keys: &[u64]) -> Chunk<u32> {
-    let part_of = |key| (Filter::spread(key) >> (u64::BITS - PARTS_BITS)) as usize;
+/// What a filter must know of each of these keys, by partition of the filter: its word within the partition, and its bits.
+pub(crate) fn marks(keys: &[u64]) -> Partitioned<u32> {
+    let partition_of = |key| (Filter::spread(key) >> (u64::BITS - PARTITION_BITS)) as usize;
     let mark_of = |key| {
         let spread = Filter::spread(key);
-        let word = spread << PARTS_BITS >> (u64::BITS - WORD_BITS);
+        let word = spread << PARTITION_BITS >> (u64::BITS - WORD_BITS);
         (word << BITS | spread & ((1 << BITS) - 1)) as u32
     };
-    Chunk::new(keys, 1 << PARTS_BITS, part_of, mark_of)
+    Partitioned::new(keys, 1 << PARTITION_BITS, partition_of, mark_of)
 }
 
 /// The words of a filter for so many keys that lets all pass of which these are the marks.
-pub(crate) fn fill(keys: usize, marks: &[&Chunk<u32>]) -> Vec<u64> {
+pub(crate) fn fill(keys: usize, marks: &[&Partitioned<u32>]) -> Vec<u64> {
     let words = if keys / 4 <= WORDS_NEAR {
         keys / 4
     } else {
         keys / 8
     };
     let words = words.next_power_of_two();
-    let mut words = vec![0; words.clamp(1 << PARTS_BITS, 1 << (PARTS_BITS + WORD_BITS))];
-    let part_words = words.len() >> PARTS_BITS;
-    let shift = BITS + WORD_BITS - part_words.trailing_zeros();
-    let parts: Vec<_> = words.chunks_mut(part_words).map(Mutex::new).collect();
-    threads::for_each(threads::worth(marks.len()), parts.len(), |part| {
-        let words = &mut **lock(&parts[part]);
+    let mut words = vec![0; words.clamp(1 << PARTITION_BITS, 1 << (PARTITION_BITS + WORD_BITS))];
+    let partition_words = words.len() >> PARTITION_BITS;
+    let shift = BITS + WORD_BITS - partition_words.trailing_zeros();
+    let partitions: Vec<_> = words.chunks_mut(partition_words).map(Mutex::new).collect();
+    threads::for_each(threads::worth(marks.len()), partitions.len(), |partition| {
+        let words = &mut **lock(&partitions[partition]);
         // Memory that is written before it is read is asked of the system once, and then near.
         words.fill(0);
-        for chunk in marks {
-            for mark in chunk.run(part) {
+        for block in marks {
+            for mark in block.run(partition) {
                 words[(u64::from(*mark) >> shift) as usize] |=
                     1 << (mark & 63) | 1 << (mark >> 6 & 63);
             }
         }
     });
-    drop(parts);
+    drop(partitions);
     words
 }

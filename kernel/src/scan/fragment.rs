@@ -1,4 +1,4 @@
-//! A line put together from fragments, in bounded memory: what begins in one piece and ends in a later one.
+//! A line put together from fragments, in bounded memory: what begins in one chunk and ends in a later one.
 
 use crate::scan::grammar::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
 

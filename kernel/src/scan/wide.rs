@@ -42,7 +42,7 @@ use std::arch::x86_64::{
 /// Bytes that a word marks.
 const WORD_BYTES: usize = 64;
 /// Words that are marked before their lines are looked at: they stay in the nearest cache, as do their bytes.
-const CHUNK_WORDS: usize = 64;
+const MARKED_WORDS: usize = 64;
 /// Plain lines set aside before they are sifted: what is asked of memory at the first has come at the last.
 const BLOCK: usize = 64;
 const TIMESTAMP_DIGITS: u32 = 14;
@@ -91,7 +91,7 @@ impl Wide for Avx2 {
 
 /// Marks of a chunk, and some more so that any of its lines has a whole word of them.
 #[repr(align(64))]
-struct Marks([u64; CHUNK_WORDS + 1]);
+struct Marks([u64; MARKED_WORDS + 1]);
 
 impl Marks {
     /// Those of 57 bytes or more from a place of the chunk on. A plain line has no more.
@@ -192,8 +192,8 @@ unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
     let mut at = from;
     while at < to {
         let begin = at;
-        let mut marks = Marks([0; CHUNK_WORDS + 1]);
-        let words = CHUNK_WORDS.min((to - begin).div_ceil(WORD_BYTES));
+        let mut marks = Marks([0; MARKED_WORDS + 1]);
+        let words = MARKED_WORDS.min((to - begin).div_ceil(WORD_BYTES));
         for (word, marks) in marks.0[..=words].iter_mut().enumerate() {
             // SAFETY: the last of these words ends at most 127 bytes behind `to`.
             *marks = unsafe { W::marks(bytes.as_ptr().add(begin + word * WORD_BYTES)) };

@@ -3,7 +3,7 @@
 //! A set has one form, whatever it was made from. Dials are given out densely, so most take a byte.
 
 use crate::crc::crc64;
-use crate::partition::{self as parts, Chunk};
+use crate::partition::{self, Partitioned};
 use crate::segment::Segment;
 use crate::segment::table::keys_of;
 use crate::threads;
@@ -15,9 +15,9 @@ const HEAD_BYTES: usize = MAGIC.len() + size_of::<u64>();
 /// Seven bits of a key each.
 const DIFFERENCE_BYTES_MAX: usize = msisdn::KEY_BITS.div_ceil(7) as usize;
 /// Keys that are laid out at a time when they are loaded.
-const CHUNK_KEYS: usize = 1 << 16;
-/// Keys of a part, about: they are put in order within a second-level cache.
-const PART_KEYS: usize = 1 << 14;
+const BLOCK_KEYS: usize = 1 << 16;
+/// Keys of a partition, about: they are put in order within a second-level cache.
+const PARTITION_KEYS: usize = 1 << 14;
 /// Keys of each such stretch that say how keys lie.
 const SAMPLE_KEYS: usize = 128;
 /// Keys as dense as this (values for each) are put in order as bits, sooner than by comparing them.
@@ -27,34 +27,34 @@ impl Segment {
     /// A compact form that `load` reads.
     pub fn dump(&self) -> Vec<u8> {
         let stretches = self.table().stretches();
-        let count = parts::count_for(self.len(), PART_KEYS);
-        // Places follow mixed keys, so a few of each stretch are keys by chance: they say where parts should begin.
+        let count = partition::count_for(self.len(), PARTITION_KEYS);
+        // Places follow mixed keys, so a few of each stretch are keys by chance: they say where partitions should begin.
         let some = stretches
             .iter()
             .flat_map(|places| keys_of(places).take(SAMPLE_KEYS));
         let mut some: Vec<u64> = some.collect();
         some.sort_unstable();
         let begins: Vec<u64> = (1..count)
-            .map(|part| some[part * some.len() / count])
+            .map(|partition| some[partition * some.len() / count])
             .collect();
-        let part_of = |key: u64| begins.partition_point(|begin| *begin <= key);
+        let partition_of = |key: u64| begins.partition_point(|begin| *begin <= key);
         let threads = threads::worth(stretches.len());
-        let chunks = threads::map(threads, stretches.len(), |at| {
+        let blocks = threads::map(threads, stretches.len(), |at| {
             let keys: Vec<u64> = keys_of(stretches[at]).collect();
-            Chunk::new(&keys, count, part_of, |key| key)
+            Partitioned::new(&keys, count, partition_of, |key| key)
         });
-        let written = threads::map(threads, count, |part| {
-            Part::new(chunks.iter().map(|chunk| chunk.run(part)))
+        let written = threads::map(threads, count, |partition| {
+            EncodedPartition::new(blocks.iter().map(|block| block.run(partition)))
         });
-        let bytes: usize = written.iter().map(|part| part.rest.len()).sum();
+        let bytes: usize = written.iter().map(|partition| partition.rest.len()).sum();
         let mut out = Vec::with_capacity(HEAD_BYTES + bytes + count * DIFFERENCE_BYTES_MAX + 8);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&(self.len() as u64).to_le_bytes());
         let mut last = 0;
-        for part in written.iter().filter(|part| part.first != 0) {
-            put_number(&mut out, part.first - last);
-            out.extend_from_slice(&part.rest);
-            last = part.last;
+        for partition in written.iter().filter(|partition| partition.first != 0) {
+            put_number(&mut out, partition.first - last);
+            out.extend_from_slice(&partition.rest);
+            last = partition.last;
         }
         let crc = crc64(&out, 0);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -68,7 +68,7 @@ impl Segment {
             return None;
         }
         let (count, mut rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
-        let mut chunks = vec![Vec::new()];
+        let mut blocks = vec![Vec::new()];
         let (mut key, mut keys) = (0, 0u64);
         while !rest.is_empty() {
             let (difference, after) = number_of(rest)?;
@@ -77,21 +77,21 @@ impl Segment {
             if difference == 0 || !msisdn::is_key(key) {
                 return None;
             }
-            if keys % CHUNK_KEYS as u64 == 0 {
-                chunks.push(Vec::with_capacity(rest.len().min(CHUNK_KEYS)));
+            if keys % BLOCK_KEYS as u64 == 0 {
+                blocks.push(Vec::with_capacity(rest.len().min(BLOCK_KEYS)));
             }
-            if let Some(chunk) = chunks.last_mut() {
-                chunk.push(key);
+            if let Some(block) = blocks.last_mut() {
+                block.push(key);
             }
             keys += 1;
         }
-        (keys == u64::from_le_bytes(*count)).then(|| Segment::of(&chunks))
+        (keys == u64::from_le_bytes(*count)).then(|| Segment::of(&blocks))
     }
 }
 
-/// The keys of a part, written down.
+/// The keys of a partition, written down.
 #[derive(Default)]
-struct Part {
+struct EncodedPartition {
     /// The least; 0 when there is none.
     first: u64,
     /// The greatest.
@@ -100,19 +100,19 @@ struct Part {
     rest: Vec<u8>,
 }
 
-impl Part {
-    fn new<'a>(runs: impl Iterator<Item = &'a [u64]>) -> Part {
+impl EncodedPartition {
+    fn new<'a>(runs: impl Iterator<Item = &'a [u64]>) -> EncodedPartition {
         let mut keys = Vec::new();
         runs.for_each(|run| keys.extend_from_slice(run));
         order(&mut keys);
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
-            return Part::default();
+            return EncodedPartition::default();
         };
         let mut rest = Vec::with_capacity(keys.len() * 2);
         for pair in keys.windows(2) {
             put_number(&mut rest, pair[1] - pair[0]);
         }
-        Part {
+        EncodedPartition {
             first: *first,
             last: *last,
             rest,
@@ -157,7 +157,7 @@ mod tests {
         let sparse = (0..200_000).map(|i| msisdn::POW10[12] + 4_999_999 * i);
         let last = [2 * msisdn::POW10[15] - 1];
         let keys: Vec<u64> = dense.chain(sparse).chain(last).collect();
-        assert!(parts::count_for(keys.len(), PART_KEYS) > 2);
+        assert!(partition::count_for(keys.len(), PARTITION_KEYS) > 2);
         let mut expected = MAGIC.to_vec();
         expected.extend_from_slice(&(keys.len() as u64).to_le_bytes());
         put_number(&mut expected, keys[0]);
@@ -167,8 +167,8 @@ mod tests {
         let crc = crc64(&expected, 0);
         expected.extend_from_slice(&crc.to_le_bytes());
         let backwards: Vec<u64> = keys.iter().rev().copied().collect();
-        let chunks: Vec<Vec<u64>> = backwards.chunks(99_999).map(<[u64]>::to_vec).collect();
-        assert_eq!(expected, Segment::of(&chunks).dump());
+        let blocks: Vec<Vec<u64>> = backwards.chunks(99_999).map(<[u64]>::to_vec).collect();
+        assert_eq!(expected, Segment::of(&blocks).dump());
         let again = Segment::load(&expected).expect("undamaged");
         assert_eq!(expected, again.dump());
     }

@@ -1,13 +1,13 @@
 //! The set of targeted msisdns, laid out for a stream of which most records are not in it.
 //!
 //! Two layers: a `filter` that says "surely not" for nearly all strangers, and a `table` that knows exactly. About 15
-//! bytes a dial together. Both are filled in `parts`, by as many threads as there are cores.
+//! bytes a dial together. Both are filled in `partitions`, by as many threads as there are cores.
 
 mod codec;
 pub mod parse;
 mod table;
 
-use crate::partition::Chunk;
+use crate::partition::Partitioned;
 use crate::scan::filter::{self, Filter};
 use crate::segment::parse::{self as dials, Report};
 use crate::segment::table::Table;
@@ -23,15 +23,15 @@ const LINE_BYTES: usize = 12;
 /// Some keys as both layers take them.
 #[derive(Default)]
 struct Laid {
-    marks: Chunk<u32>,
-    mixed: Chunk<u64>,
+    marks: Partitioned<u32>,
+    mixed: Partitioned<u64>,
 }
 
 impl Laid {
-    fn new(keys: &[u64], parts: usize) -> Laid {
+    fn new(keys: &[u64], partitions: usize) -> Laid {
         Laid {
             marks: filter::marks(keys),
-            mixed: table::mixed(keys, parts),
+            mixed: table::mixed(keys, partitions),
         }
     }
 }
@@ -47,29 +47,32 @@ impl Segment {
     /// Parse the contents of SEGMENT's files.
     pub fn parse(files: &[&[u8]], errors_max: usize) -> (Segment, Report) {
         let bytes: usize = files.iter().map(|file| file.len()).sum();
-        let parts = table::parts_for(bytes / LINE_BYTES);
-        let (laid, mut report) = dials::parse(files, errors_max, |keys| Laid::new(keys, parts));
-        let segment = Segment::of_laid(&laid, parts);
+        let partitions = table::partitions_for(bytes / LINE_BYTES);
+        let (laid, mut report) =
+            dials::parse(files, errors_max, |keys| Laid::new(keys, partitions));
+        let segment = Segment::of_laid(&laid, partitions);
         let given: usize = laid.iter().map(|laid| laid.mixed.len()).sum();
         report.duplicates = (given - segment.len()) as u64;
         (segment, report)
     }
 
     /// The set of these keys.
-    pub(crate) fn of(chunks: &[Vec<u64>]) -> Segment {
-        let parts = table::parts_for(chunks.iter().map(Vec::len).sum());
-        let threads = threads::worth(chunks.len());
-        let laid = threads::map(threads, chunks.len(), |at| Laid::new(&chunks[at], parts));
-        Segment::of_laid(&laid, parts)
+    pub(crate) fn of(blocks: &[Vec<u64>]) -> Segment {
+        let partitions = table::partitions_for(blocks.iter().map(Vec::len).sum());
+        let threads = threads::worth(blocks.len());
+        let laid = threads::map(threads, blocks.len(), |at| {
+            Laid::new(&blocks[at], partitions)
+        });
+        Segment::of_laid(&laid, partitions)
     }
 
-    fn of_laid(laid: &[Laid], parts: usize) -> Segment {
+    fn of_laid(laid: &[Laid], partitions: usize) -> Segment {
         let mixed: Vec<_> = laid.iter().map(|laid| &laid.mixed).collect();
         let marks: Vec<_> = laid.iter().map(|laid| &laid.marks).collect();
-        let given = mixed.iter().map(|chunk| chunk.len()).sum();
+        let given = mixed.iter().map(|block| block.len()).sum();
         let segment = Segment {
             filter: filter::fill(given, &marks),
-            table: Table::new(&mixed, parts),
+            table: Table::new(&mixed, partitions),
         };
         if segment.len() < given && segment.memory_bytes() > DIAL_BYTES_MAX * segment.len() {
             return Segment::of(&[segment.keys().collect()]);

@@ -1,6 +1,6 @@
 //! From the bytes of SEGMENT to dials: the grammar of its lines, and their parsing in parallel.
 //!
-//! A file is cut into pieces of whole lines, so that what is found, the numbers of bad lines included, does not depend on
+//! A file is cut into chunks of whole lines, so that what is found, the numbers of bad lines included, does not depend on
 //! how many threads took them.
 
 use crate::scan::grammar as scan;
@@ -8,7 +8,7 @@ use crate::threads;
 use crate::types::msisdn;
 
 /// Bytes of SEGMENT that one thread parses at a time.
-const PIECE_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 /// A dial with its line end has at least as many.
 const LINE_BYTES_MIN: usize = msisdn::DIGITS_MIN + 1;
 const ERROR_RAW_BYTES_MAX: usize = 64;
@@ -33,24 +33,24 @@ pub(crate) fn parse<T: Default + Send>(
     errors_max: usize,
     take: impl Fn(&[u64]) -> T + Sync,
 ) -> (Vec<T>, Report) {
-    let pieces: Vec<_> = (0..).zip(files).flat_map(cut).collect();
-    let threads = threads::worth(pieces.len());
-    let parsed = threads::map(threads, pieces.len(), |at| {
-        let mut dials = Vec::with_capacity(pieces[at].lines.len() / LINE_BYTES_MIN + 1);
-        let parsed = parse_piece(&pieces[at], errors_max, &mut dials);
+    let chunks: Vec<_> = (0..).zip(files).flat_map(cut).collect();
+    let threads = threads::worth(chunks.len());
+    let parsed = threads::map(threads, chunks.len(), |at| {
+        let mut dials = Vec::with_capacity(chunks[at].lines.len() / LINE_BYTES_MIN + 1);
+        let parsed = parse_chunk(&chunks[at], errors_max, &mut dials);
         (parsed, take(&dials))
     });
-    let (mut report, mut taken) = (Report::default(), Vec::with_capacity(pieces.len()));
+    let (mut report, mut taken) = (Report::default(), Vec::with_capacity(chunks.len()));
     let mut before = 0;
-    for (piece, (parsed, dials)) in pieces.iter().zip(parsed) {
-        before = if piece.first { 0 } else { before };
+    for (chunk, (parsed, dials)) in chunks.iter().zip(parsed) {
+        before = if chunk.first { 0 } else { before };
         report.lines += parsed.dials + parsed.bad;
         report.bad += parsed.bad;
         let room = errors_max - report.errors.len();
         let errors = parsed.errors.into_iter().take(room);
         report
             .errors
-            .extend(errors.map(|(line, reason, raw)| (piece.file, before + line + 1, reason, raw)));
+            .extend(errors.map(|(line, reason, raw)| (chunk.file, before + line + 1, reason, raw)));
         before += parsed.lines;
         taken.push(dials);
     }
@@ -58,14 +58,14 @@ pub(crate) fn parse<T: Default + Send>(
 }
 
 /// Some whole lines of a file of SEGMENT.
-struct Piece<'a> {
+struct FileChunk<'a> {
     file: usize,
     /// It begins the file.
     first: bool,
     lines: &'a [u8],
 }
 
-/// What the lines of a piece are.
+/// What the lines of a chunk are.
 #[derive(Default)]
 struct Parsed {
     /// All of them.
@@ -77,33 +77,33 @@ struct Parsed {
     errors: Vec<(u64, &'static str, Vec<u8>)>,
 }
 
-/// Cut a file into pieces, none when it holds nothing.
-fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<Piece<'a>> {
+/// Cut a file into chunks, none when it holds nothing.
+fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<FileChunk<'a>> {
     let data = data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data);
     let mut rest = data.strip_suffix(b"\n").unwrap_or(data);
-    let mut pieces = Vec::new();
+    let mut chunks = Vec::new();
     while !rest.is_empty() {
-        let after = rest.get(PIECE_BYTES..).unwrap_or_default();
-        let end = memchr::memchr(b'\n', after).map_or(rest.len(), |at| PIECE_BYTES + at);
-        pieces.push(Piece {
+        let after = rest.get(CHUNK_BYTES..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', after).map_or(rest.len(), |at| CHUNK_BYTES + at);
+        chunks.push(FileChunk {
             file,
-            first: pieces.is_empty(),
+            first: chunks.is_empty(),
             lines: &rest[..end],
         });
         rest = rest.get(end + 1..).unwrap_or_default();
     }
-    pieces
+    chunks
 }
 
-/// What the lines of a piece are; the keys of its dials go to `dials`.
-fn parse_piece(piece: &Piece, errors_max: usize, dials: &mut Vec<u64>) -> Parsed {
+/// What the lines of a chunk are; the keys of its dials go to `dials`.
+fn parse_chunk(chunk: &FileChunk, errors_max: usize, dials: &mut Vec<u64>) -> Parsed {
     let mut parsed = Parsed::default();
     let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', piece.lines).chain([piece.lines.len()]) {
-        let content = scan::content_of(&piece.lines[start..end]);
+    for end in memchr::memchr_iter(b'\n', chunk.lines).chain([chunk.lines.len()]) {
+        let content = scan::content_of(&chunk.lines[start..end]);
         let line = parsed.lines;
         (start, parsed.lines) = (end + 1, line + 1);
-        match dial_of(content, piece.first && line == 0) {
+        match dial_of(content, chunk.first && line == 0) {
             Dial::None => {}
             Dial::Key(key) => dials.push(key),
             Dial::Bad(reason) => {
@@ -167,7 +167,7 @@ mod tests {
             };
             file.extend_from_slice(text.as_bytes());
         }
-        assert!(file.len() > 3 * PIECE_BYTES);
+        assert!(file.len() > 3 * CHUNK_BYTES);
         let (segment, report) = Segment::parse(&[b"12345\n", &file], LINES);
         let bad: Vec<u64> = (1..LINES)
             .filter(|line| line % BAD_EVERY == 0)

@@ -1,17 +1,17 @@
 //! The second layer of a segment: the set itself.
 //!
 //! Buckets of eight mixed keys (see `msisdn`), each of which is a line of the cache, two thirds full. Places follow the
-//! order of mixed keys, so the highest bits of these say which stretch of buckets is a part's own. A full bucket spills
+//! order of mixed keys, so the highest bits of these say which stretch of buckets is a partition's own. A full bucket spills
 //! into the next one; zero marks a free place (no key mixes to zero).
 
-use crate::partition::{self as parts, Chunk};
+use crate::partition::{self, Partitioned};
 use crate::prefetch::prefetch;
 use crate::threads::{self, lock};
 use crate::types::msisdn;
 use std::sync::Mutex;
 
-/// Keys of a part, about: their places stay within a second-level cache.
-const PART_KEYS: usize = 1 << 14;
+/// Keys of a partition, about: their places stay within a second-level cache.
+const PARTITION_KEYS: usize = 1 << 14;
 /// Places that a thread looks through at a time.
 const STRETCH_PLACES: usize = 1 << 16;
 const BUCKET_KEYS: usize = 8;
@@ -19,16 +19,16 @@ const BUCKET_BYTES: usize = BUCKET_KEYS * size_of::<u64>();
 
 type Bucket = [u64; BUCKET_KEYS];
 
-/// How many parts a table for about so many keys is filled in.
-pub(crate) fn parts_for(keys: usize) -> usize {
-    parts::count_for(keys, PART_KEYS)
+/// How many partitions a table for about so many keys is filled in.
+pub(crate) fn partitions_for(keys: usize) -> usize {
+    partition::count_for(keys, PARTITION_KEYS)
 }
 
-/// The mixed forms of these keys, by part of the table.
-pub(crate) fn mixed(keys: &[u64], count: usize) -> Chunk<u64> {
+/// The mixed forms of these keys, by partition of the table.
+pub(crate) fn mixed(keys: &[u64], count: usize) -> Partitioned<u64> {
     let shift = msisdn::KEY_BITS - count.trailing_zeros();
-    let part_of = |key| (msisdn::mix(key) >> shift) as usize;
-    Chunk::new(keys, count, part_of, msisdn::mix)
+    let partition_of = |key| (msisdn::mix(key) >> shift) as usize;
+    Partitioned::new(keys, count, partition_of, msisdn::mix)
 }
 
 /// An immutable set of mixed keys.
@@ -44,28 +44,28 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table with room for as many mixed keys as these, that holds them.
-    pub(crate) fn new(chunks: &[&Chunk<u64>], count: usize) -> Table {
-        let room: usize = chunks.iter().map(|chunk| chunk.len()).sum();
-        // Each part has as many buckets of its own.
-        let part_buckets = (room * 3 / 2).div_ceil(BUCKET_KEYS * count).max(1);
-        let places = vec![0; (part_buckets * count + 1) * BUCKET_KEYS];
+    pub(crate) fn new(blocks: &[&Partitioned<u64>], count: usize) -> Table {
+        let room: usize = blocks.iter().map(|block| block.len()).sum();
+        // Each partition has as many buckets of its own.
+        let partition_buckets = (room * 3 / 2).div_ceil(BUCKET_KEYS * count).max(1);
+        let places = vec![0; (partition_buckets * count + 1) * BUCKET_KEYS];
         let unaligned = places.as_ptr().align_offset(BUCKET_BYTES) % BUCKET_KEYS;
         let mut table = Table {
             places,
             unaligned,
             len: 0,
         };
-        let stretches = table.buckets_mut().chunks_mut(part_buckets);
+        let stretches = table.buckets_mut().chunks_mut(partition_buckets);
         let stretches: Vec<_> = stretches.map(Mutex::new).collect();
-        let filled = threads::map(threads::worth(chunks.len()), count, |part| {
-            let buckets = &mut **lock(&stretches[part]);
+        let filled = threads::map(threads::worth(blocks.len()), count, |partition| {
+            let buckets = &mut **lock(&stretches[partition]);
             // Memory that is written before it is read is asked of the system once, and then near.
             buckets.fill([0; BUCKET_KEYS]);
-            let first = part * part_buckets;
+            let first = partition * partition_buckets;
             let mut filled = Filled::default();
-            for chunk in chunks {
-                for key in chunk.run(part) {
-                    let at = bucket_of(part_buckets * count, *key) - first;
+            for block in blocks {
+                for key in block.run(partition) {
+                    let at = bucket_of(partition_buckets * count, *key) - first;
                     match insert(&mut buckets[at..], *key) {
                         Some(is_new) => filled.len += usize::from(is_new),
                         None => filled.spilled.push(*key),
@@ -77,7 +77,7 @@ impl Table {
         drop(stretches);
         for stretch in filled {
             table.len += stretch.len;
-            // What found no place in the stretch of its part goes on behind it, now that all of them are filled.
+            // What found no place in the stretch of its partition goes on behind it, now that all of them are filled.
             for key in stretch.spilled {
                 table.len += usize::from(table.insert_anywhere(key));
             }
@@ -153,7 +153,7 @@ pub(crate) fn keys_of(places: &[u64]) -> impl Iterator<Item = u64> + '_ {
     taken.map(|mixed| msisdn::unmix(*mixed))
 }
 
-/// What became of the keys of a part.
+/// What became of the keys of a partition.
 #[derive(Default)]
 struct Filled {
     /// Keys that were placed.
@@ -197,12 +197,13 @@ mod tests {
     fn what_does_not_fit_goes_on_behind_its_part_and_behind_the_last_in_the_first() {
         const COUNT: usize = 4;
         const EACH: u64 = 100;
-        let part = 1 << (msisdn::KEY_BITS - 2);
-        // The last places of the second and of the last part are asked for by far more keys than they take.
-        let crowd = [2 * part, 4 * part].map(|end: u64| (end - EACH..end).map(msisdn::unmix));
+        let partition = 1 << (msisdn::KEY_BITS - 2);
+        // The last places of the second and of the last partition are asked for by far more keys than they take.
+        let crowd =
+            [2 * partition, 4 * partition].map(|end: u64| (end - EACH..end).map(msisdn::unmix));
         let keys: Vec<u64> = crowd.into_iter().flatten().collect();
-        let chunks = [mixed(&keys, COUNT), mixed(&keys, COUNT)];
-        let table = Table::new(&[&chunks[0], &chunks[1]], COUNT);
+        let blocks = [mixed(&keys, COUNT), mixed(&keys, COUNT)];
+        let table = Table::new(&[&blocks[0], &blocks[1]], COUNT);
         assert_eq!(keys.len(), table.len());
         assert_eq!(
             keys.len(),
@@ -211,7 +212,7 @@ mod tests {
         for key in &keys {
             assert!(table.contains(msisdn::mix(*key)));
         }
-        for stranger in [1, 2 * part - EACH - 1, 2 * part, 3 * part] {
+        for stranger in [1, 2 * partition - EACH - 1, 2 * partition, 3 * partition] {
             assert!(!table.contains(stranger));
         }
     }

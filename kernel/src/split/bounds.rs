@@ -16,7 +16,7 @@ pub(crate) fn find(
     range: &RangeSpec,
     begin: u64,
     end: u64,
-    piece_bytes: usize,
+    chunk_bytes: usize,
 ) -> (Opened, Result<Option<(u64, u64)>, Problem>) {
     if (begin, end) == (range.start, range.end) {
         return (Opened::default(), Ok(Some((begin, end))));
@@ -27,7 +27,7 @@ pub(crate) fn find(
             let mut lines = Lines {
                 source,
                 range,
-                buffer: vec![0; LOOK_BYTES.min(piece_bytes.max(1))],
+                buffer: vec![0; LOOK_BYTES.min(chunk_bytes.max(1))],
             };
             let bounds = lines.bounds(begin, end);
             (Some(Ok(lines.source)), bounds)

@@ -4,7 +4,7 @@
 //! however it is cut, and no task needs to know of another one. Once `lines` has found where its lines lie, they are a
 //! range as any other, read and decided by the same code.
 //!
-//! Memory is bounded by a round of pieces, and by what may be kept of rejects.
+//! Memory is bounded by a pass of chunks, and by what may be kept of rejects.
 
 mod bounds;
 pub mod candidates;
@@ -12,7 +12,7 @@ pub mod gather;
 mod report;
 pub mod step;
 
-use crate::batch::chunk::Piece;
+use crate::batch::chunk::Chunk;
 use crate::batch::job::Job;
 use crate::batch::pass::{Call, Paused};
 use crate::batch::range::RangeSpec;
@@ -33,9 +33,9 @@ use crate::types::clock::Clock;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Candidates leave once they take as many bytes as so many pieces: often enough for memory, seldom enough that each of
+/// Candidates leave once they take as many bytes as so many chunks: often enough for memory, seldom enough that each of
 /// many shards gets more than a few at a time.
-const ROUND_PIECES: usize = 16;
+const PASS_CHUNKS: usize = 16;
 
 /// A blob of candidates, with the shard that it is for.
 pub type Sent = (usize, Vec<u8>);
@@ -51,7 +51,7 @@ pub struct Split {
     pub end: u64,
 }
 
-/// Scans a split, round by round.
+/// Scans a split, pass by pass.
 pub struct Splitting {
     scanner: Scanner,
     clock: Clock,
@@ -64,7 +64,7 @@ pub struct Splitting {
     paused: Paused,
     /// By shard of the engine.
     writers: Vec<Writer>,
-    round_bytes: usize,
+    pass_bytes: usize,
     report: Report,
 }
 
@@ -76,7 +76,7 @@ impl Splitting {
         shards: usize,
         clock: Clock,
         path: Path,
-        piece_bytes: usize,
+        chunk_bytes: usize,
     ) -> Result<Splitting, String> {
         let Split { place, begin, end } = split;
         if begin < range.start
@@ -95,7 +95,7 @@ impl Splitting {
         }
         let mut splitting = Splitting {
             // What the ledger adds up is none of its business.
-            scanner: Scanner::new(1, true, Clock::default(), path, piece_bytes),
+            scanner: Scanner::new(1, true, Clock::default(), path, chunk_bytes),
             clock,
             columns: Columns::default(),
             place,
@@ -103,11 +103,11 @@ impl Splitting {
             spec: None,
             paused: Paused::default(),
             writers: Vec::new(),
-            round_bytes: piece_bytes.saturating_mul(ROUND_PIECES),
+            pass_bytes: chunk_bytes.saturating_mul(PASS_CHUNKS),
             report: Report::default(),
         };
         splitting.writers.resize_with(shards, Writer::default);
-        let (opened, bounds) = lines::find(range, begin, end, piece_bytes);
+        let (opened, bounds) = lines::find(range, begin, end, chunk_bytes);
         splitting.report.inode = opened.inode;
         match bounds {
             Ok(Some(bounds)) => splitting.spec = Some(spec_of(range, bounds)),
@@ -119,7 +119,7 @@ impl Splitting {
     }
 
     /// Scan on: the next blobs of candidates. None at the end. Err: there are more open columns than a ledger can number.
-    pub fn round(
+    pub fn next_pass(
         &mut self,
         segment: &Segment,
         rules: &Rules,
@@ -139,10 +139,10 @@ impl Splitting {
         let mut call = Call::resumed(&job, &self.clock, std::mem::take(&mut self.paused));
         let begun = Instant::now();
         let over = loop {
-            let (pieces, rest) = self.scanner.read(&mut call, &mut self.columns)?;
-            for piece in &pieces {
-                send(piece, &self.columns, &mut self.writers);
-                for (newlines, byte, reject, raw) in piece.kept_rejects() {
+            let (chunks, rest) = self.scanner.read(&mut call, &mut self.columns)?;
+            for chunk in &chunks {
+                send(chunk, &self.columns, &mut self.writers);
+                for (newlines, byte, reject, raw) in chunk.kept_rejects() {
                     self.report.put(&SplitReject {
                         newlines: newlines - spec.newlines,
                         byte,
@@ -152,11 +152,11 @@ impl Splitting {
                     });
                 }
             }
-            self.scanner.recycle(pieces);
+            self.scanner.recycle(chunks);
             self.scanner.recycle(rest);
             let bytes = self.writers.iter().map(Writer::bytes).sum::<usize>();
             let over = call.is_over(begun, 0);
-            if over || bytes >= self.round_bytes {
+            if over || bytes >= self.pass_bytes {
                 break over;
             }
         };
@@ -220,7 +220,7 @@ impl Splitting {
         };
     }
 
-    /// What the split was, after the last round.
+    /// What the split was, after the last pass.
     pub fn report(&self) -> Vec<u8> {
         self.report.encode()
     }
@@ -242,12 +242,12 @@ fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
     }
 }
 
-/// Add the candidates of a piece to what leaves.
-fn send(piece: &Piece, columns: &Columns, writers: &mut [Writer]) {
+/// Add the candidates of a chunk to what leaves.
+fn send(chunk: &Chunk, columns: &Columns, writers: &mut [Writer]) {
     let of_one = SHARDS / writers.len();
-    for candidate in piece.front.candidates.iter().chain(&piece.body.candidates) {
-        let position = piece.position_of(candidate.start);
-        let content = piece.content(candidate.start, candidate.length);
+    for candidate in chunk.front.candidates.iter().chain(&chunk.body.candidates) {
+        let position = chunk.position_of(candidate.start);
+        let content = chunk.content(candidate.start, candidate.length);
         writers[shard_of(candidate.mixed) / of_one].put(columns, candidate, position, content);
     }
 }

@@ -222,7 +222,7 @@ class LedgerTotal:
 class Scanner:
     """Reads ranges and turns them into outcomes; owns buffers and open decompressors between calls.
 
-    UPSWELL_KERNEL_PIECE_BYTES sets the size of the pieces that are scanned at once: for tests, as no result
+    UPSWELL_KERNEL_CHUNK_BYTES sets the size of the chunks that are scanned at once: for tests, as no result
     depends on it.
     """
 
@@ -242,15 +242,15 @@ class Scanner:
 
         A range is read by its attributes, as Range documents them. Whole lines only, and when `final` also an
         unterminated last line. Rejects are kept until one, encoded, does not fit into rejects_left_bytes.
-        Stops early, between two pieces, when output, rejects, rows of notifications and delta together exceed
-        output_bytes_max, or the work lasted work_ms_max (always after at least one piece with progress).
+        Stops early, between two chunks, when output, rejects, rows of notifications and delta together exceed
+        output_bytes_max, or the work lasted work_ms_max (always after at least one chunk with progress).
         """
 
 @final
 class Splitting:
     """Scans one split of a range, in rounds: what needs no ledger is decided, the rest leaves as candidates.
 
-    Its blobs and its report are for step and gather alone. UPSWELL_KERNEL_PIECE_BYTES sets the size of its pieces, too.
+    Its blobs and its report are for step and gather alone. UPSWELL_KERNEL_CHUNK_BYTES sets the size of its chunks, too.
     """
 
     def __new__(

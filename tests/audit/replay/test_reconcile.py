@@ -82,7 +82,7 @@ def test_a_compressed_file_of_many_batches_is_proven(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read on over batches, members added to it with an unterminated line between, or unpacked since."""
-    monkeypatch.setenv("UPSWELL_KERNEL_PIECE_BYTES", "5")
+    monkeypatch.setenv("UPSWELL_KERNEL_CHUNK_BYTES", "5")
     monkeypatch.setattr(compute, "OUTPUT_BYTES_MAX", 1)
     first = b"".join(record(dial, 1, 200, "100000") for dial in range(20))[:-1]
     second = b"\n" + b"".join(record(dial, 2, 200, "100000") for dial in range(20))

@@ -20,7 +20,7 @@ def test_the_kernel_says_what_the_reference_says(trust: Trust) -> None:
 
 @pytest.mark.trust("T13")
 def test_every_path_says_the_same_of_mutated_lines(trust: Trust) -> None:
-    """Whatever bytes are changed, lost or put in: all scanner paths, threads and pieces say the same, and add up."""
+    """Whatever bytes are changed, lost or put in: all scanner paths, threads and chunks say the same, and add up."""
     trust(
         range(100_000),
         lambda seeds: differential.by_all_cores(differential.disagreement, seeds),
@@ -32,7 +32,7 @@ def test_every_path_says_the_same_of_mutated_lines(trust: Trust) -> None:
 
 @pytest.mark.trust("T13")
 def test_a_file_may_be_cut_at_any_byte(trust: Trust) -> None:
-    """A file that is cut at any byte, between two reads or between two pieces, gives what it gives as a whole."""
+    """A file that is cut at any byte, between two reads or between two chunks, gives what it gives as a whole."""
     trust(
         differential.CUTS,
         lambda cuts: differential.by_all_cores(differential.cut_difference, cuts),

@@ -21,7 +21,7 @@ GROWN_BYTES_MAX = 256 * MIB
 """Two threads' round, its findings, and what they are written down as; a run of small files has about as much."""
 WRITTEN_BYTES_MAX = 64 * MIB
 CALL_BYTES_MAX = 64 * MIB
-"""Twice the output that a batch may hold: a call ends with the piece that goes beyond it."""
+"""Twice the output that a batch may hold: a call ends with the chunk that goes beyond it."""
 
 
 class Bomb(NamedTuple):

@@ -107,7 +107,7 @@ def test_any_job_gives_what_the_embedded_engine_and_the_reference_give(
                     "upswell.engine.spark.driver.COMPACT_BYTES_MIN", 0 if compacts else 1 << 20
                 )
                 if generator.random() < 0.5:
-                    patched.setenv("UPSWELL_KERNEL_PIECE_BYTES", "64")
+                    patched.setenv("UPSWELL_KERNEL_CHUNK_BYTES", "64")
                 threads = generator.randrange(1, 3)
                 cluster.once(threads=threads, **limits)
             embedded.once(**limits)

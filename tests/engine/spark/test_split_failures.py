@@ -60,7 +60,7 @@ class Reader:
         self.rules = kernel.Rules([tuple(rule) for rule in RULES])
         ledger = directory / "ledger"
         ledger.mkdir()
-        settings = Settings(piece_bytes=generator.choice((1, 7, 33, 1000)))
+        settings = Settings(chunk_bytes=generator.choice((1, 7, 33, 1000)))
         self.tasks = Batches(ledger, settings, way, self.segment, self.rules, generator)
 
     def run_to_its_end(

@@ -36,7 +36,7 @@ DIALS = [f"01000000{index:02}" for index in range(6)]
 SEGMENT = "".join(f"{dial}\n" for dial in DIALS[:-1]).encode()
 RULES = b"1,Twitter,8,20,147\n2,WhatsApp,9,24,68\n"
 MANY_RULES = b"".join(b"%d,Application %d,0,24,9\n" % (number, number) for number in range(10))
-PIECE_BYTES = "48"  # a batch is at least eight pieces, so a few lines make several batches
+CHUNK_BYTES = "48"  # a batch is at least eight chunks, so a few lines make several batches
 ARRIVALS = "arrivals"
 """DATA within a world."""
 LAST = 3
@@ -155,7 +155,7 @@ class Run:
             **self.settings,
         )
         with contextlib.ExitStack() as limits:
-            limits.enter_context(patch.dict(os.environ, UPSWELL_KERNEL_PIECE_BYTES=PIECE_BYTES))
+            limits.enter_context(patch.dict(os.environ, UPSWELL_KERNEL_CHUNK_BYTES=CHUNK_BYTES))
             for name, value in {"engine.compute.WORK_MS_MAX": 0, **self.limits}.items():
                 limits.enter_context(patch(f"upswell.{name}", value))
             return run.run(settings, Silence(), threading.Event(), self.compute)
