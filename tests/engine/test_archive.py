@@ -36,7 +36,6 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
-from upswell.state.rows import archives
 
 KILLS = 200
 FIRST, SECOND = "DATA_202004171000.csv", "DATA_202004171001.csv"
@@ -538,7 +537,7 @@ def test_older_archive_is_not_lost_from_sight(kept: Place) -> None:
         assert ([], [], 4) == (found.unproven, found.differences, found.lines)
         assert [] == explain(state, "01000000000").unproven
     with StateReader.open(state) as reader:
-        assert [first, second] == archives(reader.meta())
+        assert (first, second) == reader.identity().archives
     stands = forget(state, ["01000000000", "01000000002"]).stands
     assert [
         f"{first}/20200417/{FIRST}",
@@ -714,7 +713,7 @@ def test_archive_behind_a_link_is_found_when_that_leads_elsewhere(kept: Place) -
         kept.once()
     state = kept.output / ".upswell"
     with StateReader.open(state) as reader:
-        assert [second, first] == archives(reader.meta())
+        assert (second, first) == reader.identity().archives
     assert ([], 3) == (reconcile(state).unproven, reconcile(state).lines)
 
 

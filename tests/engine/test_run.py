@@ -258,7 +258,7 @@ def test_zones_measure_and_days_belong_to_a_state(place: Place, changes: dict[st
     """Starting with others is refused, with the value to go back to."""
     place.once()
 
-    with pytest.raises(ConfigError, match="begun with"):
+    with pytest.raises(ConfigError, match="created with"):
         place.once(**changes)
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from support.batches import SHARDS, World, made, refused
 from upswell.errors import ConfigError, Locked, StorageError
 from upswell.state import connection, migrations
 from upswell.state.checkpoint import Checkpoint
+from upswell.state.identity import StateIdentity
 from upswell.state.ledger import read_ledger
 from upswell.state.maintenance.verify import verify
 from upswell.state.migrations import Migration
@@ -28,16 +30,21 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
     """Another program inside a write ends the run with 75; after it nothing more is written, and a restart goes on."""
     monkeypatch.setattr(connection, "BUSY_S", 0.05)
     with World(tmp_path / "out") as world:
+        known = world.checkpoint.identity()
+
+        def noted(since: str) -> StateIdentity:
+            return replace(known, since=since)
+
         with sqlite3.connect(world.state / "checkpoint.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             with refused(Locked, "locked by another program"):
-                world.checkpoint.set_meta({"a": "1"})
+                world.checkpoint.set_identity(noted("1"))
         other.close()
         with refused(StorageError, "failed before"):
-            world.checkpoint.set_meta({"a": "2"})
+            world.checkpoint.set_identity(noted("2"))
     with World(tmp_path / "out") as world:
-        world.checkpoint.set_meta({"a": "3"})
-        assert "3" == world.checkpoint.meta()["a"]
+        world.checkpoint.set_identity(noted("3"))
+        assert "3" == world.checkpoint.identity().since
 
 
 def test_lock_that_is_no_file_is_told(tmp_path):

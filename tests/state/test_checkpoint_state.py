@@ -138,7 +138,7 @@ def test_second_notification_of_a_day_aborts_everything(tmp_path):
         assert made(1).notifications[0][2] not in str(caught.value)
         assert before == published(world.output)
         with refused(StorageError, "failed before"):
-            world.checkpoint.set_meta({"a": "b"})
+            world.checkpoint.set_identity(replace(world.checkpoint.identity(), since="b"))
     with World(tmp_path / "out") as world:
         assert {"removed": 2, "rejects_removed": 1} == world.committer.recover().words()
         assert 1 == world.checkpoint.last_batch()
@@ -244,7 +244,7 @@ def test_adopted_caps_stay_for_good(tmp_path):
         assert [3, 7, 8, 9] == [batch for batch, _ in read_ledger(world.checkpoint).deltas]
     with World(tmp_path / "out") as world:
         assert sizes == world.checkpoint.ledger_sizes()
-        assert (3 * 7, "4") == (sizes.deltas, world.checkpoint.meta()["adopted_bytes"])
+        assert (3 * 7, 4) == (sizes.deltas, world.checkpoint.identity().adopted_bytes)
 
 
 def test_files_are_private_whatever_the_umask(tmp_path):
@@ -470,10 +470,10 @@ def replace_content(output, content):
 def test_reader_does_not_hold_up_the_writer(tmp_path: Path) -> None:
     """Folding the log beside an open snapshot gives up at once: a stop or the next batch is not kept waiting."""
     with Checkpoint.open(tmp_path / "state", 4) as checkpoint:
-        checkpoint.set_meta({"a": "1"})
+        checkpoint.set_identity(replace(checkpoint.identity(), since="1"))
         with StateReader.open(tmp_path / "state") as reader, reader.snapshot():
-            reader.meta()
-            checkpoint.set_meta({"a": "2"})
+            reader.identity()
+            checkpoint.set_identity(replace(checkpoint.identity(), since="2"))
             began = time.monotonic()
             checkpoint.release(idle=True)
 

@@ -11,8 +11,9 @@ from upswell.errors import ConfigError, StorageError, UpswellError
 from upswell.output.names import ShardName, parse_shard
 from upswell.output.sink import Sink
 from upswell.state import ledger_directory
+from upswell.state.binding import bind, check_binding
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.identity import check, claim, engine_of
+from upswell.state.identity import ledger_form
 from upswell.state.ledger import committed_shard_files, read_ledger
 from upswell.state.maintenance.verify import verify
 from upswell.state.shard_files import ShardFile, write_shard_file
@@ -164,28 +165,15 @@ def test_engine_and_shards_belong_to_a_state(
         Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint,
         Sink.open(tmp_path / "out") as sink,
     ):
-        assert check(settings, checkpoint, sink, engine_of(begun))
-        claim(settings, checkpoint, engine_of(begun))
+        assert check_binding(settings, checkpoint, sink, ledger_form(begun))
+        bind(settings, checkpoint, ledger_form(begun))
         if begun == now:
-            assert not check(settings, checkpoint, sink, engine_of(now))
+            assert not check_binding(settings, checkpoint, sink, ledger_form(now))
             return
-        with refused(ConfigError, "was begun with") as caught:
-            check(settings, checkpoint, sink, engine_of(now))
+        with refused(ConfigError, "was created with") as caught:
+            check_binding(settings, checkpoint, sink, ledger_form(now))
     assert "upswell state export" in caught.value.hint
     assert "upswell state import" in caught.value.hint
-
-
-def test_a_state_that_names_no_engine_is_the_embedded_one(tmp_path: Path) -> None:
-    """States of before there was a choice go on as they were."""
-    settings = Settings(data=Path("d"), segment=Path("s"), rules=Path("r"), output=tmp_path / "out")
-    with (
-        Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint,
-        Sink.open(tmp_path / "out") as sink,
-    ):
-        claim(settings, checkpoint, {})
-        assert not check(settings, checkpoint, sink, engine_of(None))
-        with refused(ConfigError, "engine is spark but the state .* was begun with embedded"):
-            check(settings, checkpoint, sink, engine_of(8))
 
 
 def names(place: Path) -> set[str]:

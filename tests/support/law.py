@@ -19,7 +19,6 @@ from upswell.semantics import CommittedRange, Record, Specification, parse_recor
 from upswell.state.batch import LogRange
 from upswell.state.ledger import read_ledger
 from upswell.state.reader import StateReader
-from upswell.zones import Zones
 
 DAY_MAX = 99991231
 
@@ -56,11 +55,11 @@ def replay(
 
     read = remembered or in_data
     with StateReader.open(state) as reader:
-        meta = reader.meta()
+        identity = reader.identity()
         specification = Specification(
-            "session" if meta["measure"] == "session" else "total",
-            int(meta["keep_days"]),
-            Zones(meta["data_timezone"], meta["rules_timezone"]),
+            identity.measure,
+            identity.keep_days,
+            identity.zones,
         )
         for application, lines in (adopted or {}).items():
             for record in (parse_record(line, DAY_MAX) for line in lines.splitlines()):

@@ -21,7 +21,6 @@ from upswell.reference.versions import Versions
 from upswell.semantics import Specification
 from upswell.state.codec import row_checksum
 from upswell.state.reader import StateReader
-from upswell.zones import Zones
 
 DAYS = ("20200417", "20200418")
 ODD = (
@@ -117,11 +116,11 @@ def _policies(place: Place, generator: random.Random, number: int) -> dict[str, 
 
 def untaught(reader: StateReader) -> Specification:
     """The reference with the state's settings, before it was fed anything."""
-    meta = reader.meta()
+    identity = reader.identity()
     return Specification(
-        "session" if meta["measure"] == "session" else "total",
-        int(meta["keep_days"]),
-        Zones(meta["data_timezone"], meta["rules_timezone"]),
+        identity.measure,
+        identity.keep_days,
+        identity.zones,
     )
 
 

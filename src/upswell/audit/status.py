@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.config.settings import CADENCE_S
 from upswell.engine import archive, arrivals
 from upswell.engine.arrivals import Arrivals
 from upswell.engine.run_log import Run, runs
@@ -25,6 +24,7 @@ from upswell.reference.suppression import Forgetting
 from upswell.source.file import File, State
 from upswell.source.listing import show_name
 from upswell.state.batch import LogRange
+from upswell.state.identity import StateIdentity
 from upswell.state.queries.archived import count_archived
 from upswell.state.queries.edits import refused_edit
 from upswell.state.queries.files import (
@@ -36,7 +36,7 @@ from upswell.state.queries.files import (
 from upswell.state.queries.forgotten import forgettings
 from upswell.state.queries.notifications import count_notified, notified_days
 from upswell.state.reader import StateReader
-from upswell.state.rows import ARCHIVE, CommittedBatch, ReferenceVersion, archives
+from upswell.state.rows import CommittedBatch, ReferenceVersion
 from upswell.storage.lock import holder, started_at
 
 NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
@@ -58,8 +58,7 @@ class Status:
     """Where a run stands, as of its last commit."""
 
     state_dir: Path
-    meta: dict[str, str]
-    """The state's identity: its paths, zones and measure."""
+    identity: StateIdentity
     holder: str | None
     """Who runs it now ("process 12, since …"), or None when nobody does."""
     summary: Summary
@@ -114,7 +113,7 @@ class Status:
         last = self.last
         return self.summary.to_json() | {
             "state": str(self.state_dir),
-            "output": self.meta.get("output", ""),
+            "output": str(self.identity.output or ""),
             "running": self.holder is not None,
             "holder": self.holder or "",
             "today": {"day": self.today.day, "notifications": self.today.notifications}
@@ -147,8 +146,8 @@ class Status:
             },
             "late_files": self.late_files,
             "archive": {
-                "path": self.meta.get(ARCHIVE, ""),
-                "before": [str(path) for path in archives(self.meta)[1:]],
+                "path": str(self.identity.archives[0]) if self.identity.archives else "",
+                "before": [str(path) for path in self.identity.archives[1:]],
                 "files": self.archived_files,
                 "held": [
                     {"name": show_name(name), "why": why} for name, why in self.archive_held.items()
@@ -167,7 +166,7 @@ class Status:
                 {"people": one.people, "first_batch": one.first_batch, "until_day": one.until_day}
                 for one in self.forgettings
             ],
-            "settings": self.meta,
+            "settings": self.identity.entries(),
         }
 
 
@@ -178,12 +177,12 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
     """
     with StateReader.open(state_dir) as reader:
         # Before the moment that all else is of: page by page it holds nobody up.
-        settings = reader.meta()
+        begun = reader.identity()
         if cadence_s is None:
-            cadence_s = int(settings.get("cadence_s", CADENCE_S))
-        seen = arrivals.look(reader, cadence_s, settings.get("data_timezone", "UTC"))
+            cadence_s = begun.cadence_s
+        seen = arrivals.look(reader, cadence_s, begun.zones.data)
         with reader.snapshot():
-            meta, last, totals = reader.meta(), reader.last(), reader.totals()
+            identity, last, totals = reader.identity(), reader.last(), reader.totals()
             versions, known = reader.current_versions(), reader.references()
             counts, late_files = count_by_state(reader), count_late_files(reader)
             repeats, repeated = count_repeats(reader), repeated_files(reader, NAMED_FILES_MAX)
@@ -211,7 +210,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
         )
     return Status(
         state_dir=state_dir,
-        meta=meta,
+        identity=identity,
         holder=(held := holder(state_dir)),
         summary=summary,
         today=today,

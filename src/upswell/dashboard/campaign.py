@@ -33,7 +33,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     Those of the control group, which were sent to nobody, are counted by themselves.
     """
     with StateReader.open(state_dir) as reader:
-        zones, ruleset = _zones(reader), active_ruleset(reader)
+        zones, ruleset = reader.identity().zones, active_ruleset(reader)
         pruned_before, newest = reader.pruned_before(), reader.newest_stamp()
     counts = sent.counts(state_dir, sent.SentFilter())
     control = sent.counts(state_dir, sent.SentFilter(control=True))
@@ -110,12 +110,6 @@ def read_report(place: Path | None, name: str) -> bytes | None:
         return None
     content = path.read_bytes()
     return content if REPORT_MARK in content[:_MARK_BYTES] else None
-
-
-def _zones(reader: StateReader) -> Zones:
-    meta = reader.meta()
-    data = meta.get("data_timezone", "UTC")
-    return Zones(data, meta.get("rules_timezone", data))
 
 
 def _rule_json(rule: Rule) -> dict[str, object]:

@@ -130,7 +130,7 @@ def minutes(found: Status, day: int) -> dict[str, object]:
     return {
         "day": day,
         "cadence_s": found.cadence_s,
-        "timezone": found.meta.get("data_timezone", "UTC"),
+        "timezone": found.identity.zones.data,
         "cells": [cells[stamp]._asdict() for stamp in sorted(cells)],
         "counts": Counter(cell.state for cell in cells.values()),
         "files": {state: states[state] for state in STATES},

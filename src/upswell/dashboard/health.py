@@ -111,7 +111,7 @@ def _recent(reader: StateReader, found: Status) -> _Recent:
 
 def _hour_before(stamp: str, found: Status) -> str:
     # A stamp that lies ahead must not make what happens now a thing of the past.
-    now = found.looked_at.astimezone(load_zone(found.meta.get("data_timezone", "UTC")))
+    now = found.looked_at.astimezone(load_zone(found.identity.zones.data))
     try:
         at = min(stamp_time(stamp), now.replace(tzinfo=None)) - timedelta(minutes=RECENT_MINUTES)
     except OverflowError:  # in the first hour of the year 1
@@ -133,8 +133,8 @@ def _memory(holder: str) -> dict[str, int] | None:
 
 
 def _places(found: Status) -> dict[str, Path]:
-    output = Path(found.meta.get("output", ""))
-    return {"state": found.state_dir} | ({"output": output} if output.is_dir() else {})
+    output = found.identity.output
+    return {"state": found.state_dir} | ({"output": output} if output and output.is_dir() else {})
 
 
 def _free(place: Path) -> int:

@@ -25,7 +25,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.archived import archive_states, newest_archived, pending_archive
 from upswell.state.queries.files import file_standings
 from upswell.state.reader import StateReader
-from upswell.state.rows import Archived, archives
+from upswell.state.rows import Archived
 from upswell.storage import syscalls
 from upswell.storage.files import (
     RECOVERS,
@@ -54,7 +54,7 @@ class Archive:
     def __init__(self, data: Path, archive: Path, still_s: float, checkpoint: Checkpoint) -> None:
         self.data = Path(syscalls.realpath(data))
         self.path = Path(syscalls.realpath(archive))
-        self._paths = list(dict.fromkeys([self.path, *archives(checkpoint.meta())]))
+        self._paths = list(dict.fromkeys([self.path, *checkpoint.identity().archives]))
         """This run's archive, then those of earlier runs."""
         self.still_s = still_s
         """How long a file must have been unchanged."""

@@ -6,6 +6,7 @@ not been published, one that is gone has: there is no other note of it that coul
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from upswell.errors import DAMAGED_HINT, RESTORE_HINT, ConfigError, StorageError, UpswellError
@@ -118,9 +119,10 @@ class Committer:
         self.sink.publish(staged)
 
     def _check_identity(self) -> None:
-        known = self.checkpoint.meta().get("output_id")
+        identity = self.checkpoint.identity()
+        known = identity.output_id
         if known is None:
-            self.checkpoint.set_meta({"output_id": self.sink.identity})
+            self.checkpoint.set_identity(replace(identity, output_id=self.sink.identity))
         elif known != self.sink.identity:
             raise ConfigError(
                 f"the state {escape(str(self.checkpoint.state_dir))} belongs to another OUTPUT than"

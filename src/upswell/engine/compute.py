@@ -5,7 +5,7 @@ read changed is true only once ``change`` went into a commit. After a read that 
 and a restart begins from what the checkpoint holds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ from upswell.errors import StorageError
 from upswell.kernel import Clock, Ledger, Range, Result, Scanner
 from upswell.reference.loading import LoadedReference
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.identity import engine_of
+from upswell.state.identity import LedgerForm, ledger_form
 from upswell.state.ledger import ledger_bases, ledger_deltas
 from upswell.state.reader import StateReader
 
@@ -40,8 +40,8 @@ class Compute(Protocol):
     """
 
     @property
-    def pinned(self) -> Mapping[str, str]:
-        """The entries of ``meta`` that say how the ledger is kept; a state has them for good."""
+    def ledger_form(self) -> LedgerForm:
+        """The form in which the ledger is kept; a state has it for good."""
 
     @property
     def overlaps(self) -> bool:
@@ -107,7 +107,7 @@ class Embedded:
         self._ledger = Ledger()
         self._is_loaded = False
         self._day_open = 0
-        self.pinned = engine_of(None)
+        self.ledger_form = ledger_form(None)
         self.overlaps = settings.threads > 1
 
     def prepare(self) -> None:

@@ -34,8 +34,8 @@ from upswell.output.sink import Sink
 from upswell.privacy import escape
 from upswell.source.planner import Source
 from upswell.source.watcher import Watcher, watch
-from upswell.state import identity
 from upswell.state.batch import Batch
+from upswell.state.binding import bind, check_binding, since_stamp
 from upswell.state.checkpoint import Checkpoint
 from upswell.zones import day_open_of
 
@@ -83,7 +83,7 @@ class _Run:
         checkpoint: Checkpoint,
         compute: Compute,
     ) -> None:
-        self.is_new = identity.check(settings, checkpoint, sink, compute.pinned)
+        self.is_new = check_binding(settings, checkpoint, sink, compute.ledger_form)
         self.settings = settings
         self.stop = stop
         self.sink = sink
@@ -104,7 +104,7 @@ class _Run:
             keep_days=settings.keep_days,
             zones=settings.zones,
             max_stamp_ahead_days=settings.max_stamp_ahead_days,
-            since=identity.since(settings, checkpoint),
+            since=since_stamp(settings, checkpoint),
             rejects_max_bytes_per_file=settings.rejects_max_bytes_per_file,
             stopping=stop.is_set,
         )
@@ -117,7 +117,7 @@ class _Run:
         with in_background(self.compute.prepare) if self.compute.overlaps else nullcontext():
             if not self.active.start(self.stop):
                 return self._finish()
-        identity.claim(self.settings, self.checkpoint, self.compute.pinned)
+        bind(self.settings, self.checkpoint, self.compute.ledger_form)
         self.day_open = self.checkpoint.day_open()
         self.active.end_forgetting(self.day_open)
         self.compute.begin()

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, groupby
 from operator import itemgetter
@@ -25,8 +26,9 @@ from upswell.reference.application import directory_name
 from upswell.reference.versions import Kind
 from upswell.source.file import File
 from upswell.state.batch import Batch
-from upswell.state.codec import encode_name, row_checksum, to_signed
+from upswell.state.codec import encode_name, row_checksum, storable_text, to_signed
 from upswell.state.connection import BUSY_S, DATABASE, open_writer, storage_errors
+from upswell.state.identity import StateIdentity, write_identity
 from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, StateReader
 from upswell.state.rows import Archived
 from upswell.state.shard_files import ShardFile
@@ -112,13 +114,10 @@ class Checkpoint(StateReader):
             self._db.close()
             syscalls.close(self._lock_fd)
 
-    def set_meta(self, values: Mapping[str, str]) -> None:
-        """Set these entries of ``meta``, in a small transaction.
-
-        ``first_batch``, ``adopted_bytes`` and ``*_version`` are ours.
-        """
+    def set_identity(self, identity: StateIdentity) -> None:
+        """Record this about the state, in a small transaction."""
         with self._transaction():
-            self._put_meta(values)
+            self._put_identity(identity)
 
     def adopt(self, last_batch: int, delta: bytes) -> None:
         """Begin after the batches of an OUTPUT that another state wrote; ``delta`` holds the caps read out of it.
@@ -129,7 +128,8 @@ class Checkpoint(StateReader):
         if self.last() is not None:
             raise UpswellError("a state that has batches cannot adopt others")
         with self._transaction():
-            self._put_meta({"first_batch": str(last_batch + 1), "adopted_bytes": str(len(delta))})
+            adopted = replace(self.identity(), first_batch=last_batch + 1, adopted_bytes=len(delta))
+            self._put_identity(adopted)
             self._db.execute("DELETE FROM ledger_delta")
             if delta:
                 self._db.execute(
@@ -184,10 +184,19 @@ class Checkpoint(StateReader):
                 self._db.execute(
                     "INSERT INTO reference(kind, version, content, digest, note, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT(kind, version) DO UPDATE SET note = excluded.note, taken_at = excluded.taken_at",
-                    (kind, version, content, hashlib.sha256(content).digest(), _text(note), _now()),
+                    (
+                        kind,
+                        version,
+                        content,
+                        hashlib.sha256(content).digest(),
+                        storable_text(note),
+                        _now(),
+                    ),
                 )
             self._put_edit(kind, version, note)
-            self._put_meta({f"{kind}_version": version})
+            identity = self.identity()
+            versions = {**identity.versions, kind: version}
+            self._put_identity(replace(identity, versions=versions))
             self._db.execute(
                 "DELETE FROM reference WHERE kind = ? AND version <> ? AND first_batch IS NULL",
                 (kind, version),
@@ -199,7 +208,7 @@ class Checkpoint(StateReader):
         In a small transaction, unless that is known already.
         """
         known = self._rows("SELECT words FROM edit WHERE kind = 'refused'")
-        if known == ([(_text(words),)] if words else []):
+        if known == ([(storable_text(words),)] if words else []):
             return
         with self._transaction():
             self._db.execute("DELETE FROM edit WHERE kind = 'refused'")
@@ -324,24 +333,20 @@ class Checkpoint(StateReader):
                         self._db.execute("ROLLBACK")
                 raise
 
-    def _put_meta(self, values: Mapping[str, str]) -> None:
-        self._db.executemany(
-            "INSERT INTO meta VALUES (?, ?, ?)"
-            " ON CONFLICT(key) DO UPDATE SET value = excluded.value, row_checksum = excluded.row_checksum",
-            [(key, _text(value), row_checksum(key, _text(value))) for key, value in values.items()],
-        )
+    def _put_identity(self, identity: StateIdentity) -> None:
+        write_identity(self._db, self.identity(), identity)
 
     def _put_edit(self, kind: str, version: str, words: str) -> None:
         self._db.execute(
             "INSERT INTO edit(kind, version, first_batch, words, at) VALUES (?, ?, ?, ?, ?)",
-            (kind, version, self.last_batch() + 1, _text(words), _now()),
+            (kind, version, self.last_batch() + 1, storable_text(words), _now()),
         )
 
     def _put_files(self, files: Iterable[File]) -> None:
         rows = []
         for file in files:
             values = (
-                encode_name(file.name), file.state, file.stamp, file.reason, _text(file.detail),
+                encode_name(file.name), file.state, file.stamp, file.reason, storable_text(file.detail),
                 to_signed(file.inode), file.size, file.mtime_ns, file.offset, file.newlines, to_signed(file.digest),
                 file.tail, file.content_bytes, to_signed(file.content_digest),
                 None if file.first_record is None else to_signed(file.first_record), int(file.late),
@@ -392,7 +397,7 @@ class Checkpoint(StateReader):
             "DELETE FROM notification WHERE (day, application, msisdn) < (?, ?, ?)", ends[0]
         )
         if gone.rowcount:
-            self._put_meta({"pruned_before": str(before)})
+            self._put_identity(replace(self.identity(), pruned_before=before))
 
     def _put_totals(self, batch: Batch, taken_bytes: int) -> None:
         rows: list[tuple[str, str, object]] = [
@@ -466,8 +471,3 @@ def _now() -> str:
 
 def _json(counts: Mapping[str, int]) -> str:
     return _ENCODER.encode(counts)
-
-
-def _text(text: str) -> str:
-    """Text that the database can hold, whatever file name is quoted in it."""
-    return text.encode("utf-8", "backslashreplace").decode()

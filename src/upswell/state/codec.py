@@ -21,6 +21,11 @@ def row_checksum(*values: object) -> int:
     return zlib.crc32(b"".join(parts), crc)
 
 
+def storable_text(text: str) -> str:
+    """Return the text in a form that the database can hold, whatever file name is quoted in it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def encode_name(name: str) -> str | bytes:
     """Return a file's name as stored: text, or bytes when it is not UTF-8."""
     try:

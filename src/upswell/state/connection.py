@@ -20,8 +20,6 @@ from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse
 from upswell.storage.files import RECOVERS, next_step, sync_directory
 
 DATABASE = "checkpoint.db"
-EXPORTED = "exported"
-"""Of ``meta``: the files that the state was written to, or was made of; see ``transfer.exported``."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables
 _PAGE_BYTES = 8192
 _CACHE_KIB = 8192  # as fast as 64 MiB, which a long run fills: the system caches the file, too

@@ -1,121 +1,188 @@
-"""To what a state belongs: the settings that are its for good, and what a new state may begin over.
+"""What a state records about itself as a whole: its id, the settings that bind it, where its last run read and wrote.
 
-Owns the entries of the checkpoint's ``meta`` that say so. A state is never joined with totals or caps of other zones,
-of another measure or of other open days; and a new one never sends again what an OUTPUT holds already.
+Owns the table ``meta``: its keys, the text form of their values, and the value that holds while a key is not set. The
+table is read and written here alone, each row with its checksum.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
-from upswell.config.settings import PATHS, Settings
-from upswell.errors import ConfigError
-from upswell.output.sink import Sink
-from upswell.privacy import escape
-from upswell.state.checkpoint import Checkpoint
-from upswell.state.rows import ARCHIVE, ARCHIVES_BEFORE, archives
-from upswell.storage import syscalls
-from upswell.zones import load_zone
+from upswell.config.settings import CADENCE_S
+from upswell.output.names import OWN_DIRECTORY, STAGING
+from upswell.semantics import KEEP_DAYS, Measure
+from upswell.state.codec import row_checksum, storable_text
+from upswell.zones import Zones
 
-EMBEDDED, SPARK = "embedded", "spark"
-"""The engines. A state that does not say which has the first."""
-ENGINE_KEYS = ("engine", "spark_shards")
-
-
-def engine_of(shards: int | None) -> dict[str, str]:
-    """What ``meta`` says of the engine of a state: with so many shards of its ledger in files, or without any."""
-    if shards is None:
-        return {"engine": EMBEDDED}
-    return {"engine": SPARK, "spark_shards": str(shards)}
+Engine = Literal["embedded", "spark"]
+EMBEDDED: Engine = "embedded"
+SPARK: Engine = "spark"
 
 
-def shards(settings: Settings, meta: Mapping[str, str]) -> int:
-    """How many shards a run on a cluster has: the state's own number holds unless another was asked for."""
-    asked = settings.origins.get("shards", "default") != "default"
-    return settings.shards if asked else int(meta.get("spark_shards", settings.shards))
+class LedgerForm(NamedTuple):
+    """How a state keeps its ledger, for good: each engine needs a form of its own."""
+
+    engine: Engine
+    shards: int | None
+    """The number of shards that are in files; None: the ledger is in the database."""
 
 
-def other_engine(
-    meta: Mapping[str, str], pinned: Mapping[str, str]
-) -> Iterator[tuple[str, str, str]]:
-    """(key, value, the state's) of what is another engine's; nothing while nothing was ever kept in the state."""
-    if "measure" not in meta and "engine" not in meta:
-        return
-    for key, value in pinned.items():
-        if (known := meta.get(key, EMBEDDED)) != value:
-            yield key, value, known
+def ledger_form(shards: int | None) -> LedgerForm:
+    """Return the form of a ledger with so many shards in files; None: of one in the database."""
+    return LedgerForm(EMBEDDED if shards is None else SPARK, shards)
 
 
-def check(
-    settings: Settings, checkpoint: Checkpoint, sink: Sink, pinned: Mapping[str, str]
-) -> bool:
-    """Whether the state is new. Raises ConfigError when it belongs to other settings, or must not begin here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateIdentity:
+    """What a state records about itself. Change it with ``dataclasses.replace`` and ``Checkpoint.set_identity``."""
 
-    ``pinned``: the engine, and what else of it belongs to a state for good.
-    """
-    meta = checkpoint.meta()
-    for key, value, known in other_engine(meta, pinned):
-        place = escape(str(checkpoint.state_dir))
-        raise ConfigError(
-            f"{key} is {value} but the state {place} was begun with {known}: each keeps the ledger in its own form",
-            f"set {key} to {known}; or move the state: upswell state export --state {place} FILE, then"
-            " upswell state import FILE --state NEW with the engine and shards that you want",
-        )
-    for key, value in fixed(settings).items():
-        if meta.get(key, value) != value:
-            raise ConfigError(
-                f"{key} is {value} but this state was begun with {meta[key]}: totals and caps of the"
-                " two cannot be joined",
-                f"set {key} to {meta[key]}, or begin anew: another OUTPUT, and --since with the next"
-                " day's 0000",
-            )
-    new = "measure" not in meta
-    if new and not settings.adopt and (sink.begun or sink.published()):
-        raise ConfigError(
-            f"{escape(str(settings.output))} already holds notifications, or has held some, but the state"
-            f" {escape(str(settings.state_dir))} knows nothing of them",
-            "give --state with the state that wrote them, or --adopt to take over their caps",
-        )
-    return new
+    state_id: str = ""
+    """No other state has it: the checksums of batches cover it."""
+    begun: bool = False
+    """A first run has bound the state to its settings; those of the last run follow, up to ``cadence_s``."""
+    zones: Zones = field(default_factory=Zones)
+    measure: Measure = "total"
+    keep_days: int = KEEP_DAYS
+    data: Path | None = None
+    segment: Path | None = None
+    rules: Path | None = None
+    output: Path | None = None
+    suppress: Path | None = None
+    """None: the last run had no suppression list."""
+    cadence_s: int = CADENCE_S
+    archives: tuple[Path, ...] = ()
+    """Every directory that finished files were moved to, the last one first."""
+    ledger: LedgerForm | None = None
+    """None until the first run or an import decides it."""
+    since: str | None = None
+    """The moment of the first start with ``--since now``, a stamp yyyyMMddHHmm."""
+    output_id: str | None = None
+    """The id of the OUTPUT that the state belongs to; None until a run has opened one."""
+    first_batch: int = 1
+    """The number of the first batch: 1, or the one after those of an adopted OUTPUT."""
+    adopted_bytes: int | None = None
+    """Length of the delta with the caps of an adopted OUTPUT; None: none was adopted."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """By kind, the reference version accepted last; "": the kind is off. A kind that was never set is absent."""
+    pruned_before: int = 0
+    """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
+    exported: tuple[Path, ...] = ()
+    """The files that the state was exported to or imported from. Some may be gone, and the last may be half written."""
+
+    def output_of(self, state_dir: Path) -> Path | None:
+        """Return OUTPUT; None before the first run. A state inside its OUTPUT may have been moved with it since."""
+        return state_dir.absolute().parent if _is_inside(state_dir) else self.output
+
+    def own_directory(self, state_dir: Path) -> Path | None:
+        """Return OUTPUT's own directory, which holds its identity and staging; None and moves as in ``output_of``."""
+        if _is_inside(state_dir):
+            return state_dir
+        return self.output / OWN_DIRECTORY if self.output else None
+
+    def entries(self) -> dict[str, str]:
+        """Return what the table holds, by key in order; a key that is not set is absent."""
+        values: dict[str, object] = {name: getattr(self, name) for name in _ALWAYS}
+        values |= {f"{kind}{_VERSION}": version for kind, version in self.versions.items()}
+        if self.begun:
+            values |= {name: getattr(self, name) for name in _WHEN_BEGUN}
+            values |= {
+                "data_timezone": self.zones.data,
+                "rules_timezone": self.zones.rules,
+                "suppress": self.suppress or "",
+            }
+        if self.archives:
+            last, *before = self.archives
+            values |= {"archive": last, "archives_before": _list_text(before)}
+        if self.ledger is not None:
+            values |= {"engine": self.ledger.engine, "spark_shards": self.ledger.shards}
+        if self.adopted_bytes is not None:
+            values["first_batch"] = self.first_batch
+        if self.pruned_before:
+            values["pruned_before"] = self.pruned_before
+        if self.exported:
+            values["exported"] = _list_text(self.exported)
+        return {
+            key: storable_text(str(value))
+            for key, value in sorted(values.items())
+            if value is not None
+        }
+
+    @classmethod
+    def of_entries(cls, entries: Mapping[str, str]) -> Self:
+        """Return what these entries say. Raises ValueError for a value that ``entries`` does not give."""
+        values: dict[str, Any] = {
+            name: parse(entries[name]) for name, parse in _PARSERS.items() if name in entries
+        }
+        if begun := "measure" in entries:
+            values["keep_days"] = int(entries["keep_days"])
+            values["zones"] = Zones(entries["data_timezone"], entries["rules_timezone"])
+        if "archive" in entries:
+            before = json.loads(entries["archives_before"])
+            values["archives"] = tuple(map(Path, (entries["archive"], *before)))
+        if "engine" in entries:
+            shards = entries.get("spark_shards")
+            values["ledger"] = ledger_form(None if shards is None else int(shards))
+        values["versions"] = {
+            key.removesuffix(_VERSION): version
+            for key, version in entries.items()
+            if key.endswith(_VERSION)
+        }
+        return cls(begun=begun, **values)
 
 
-def claim(settings: Settings, checkpoint: Checkpoint, pinned: Mapping[str, str]) -> None:
-    """Write down what the state belongs to, and where its run reads and writes. Again at each start."""
-    paths = {name: str(getattr(settings, name).absolute()) for name in PATHS}
-    # Those who look on must expect the same files, and find the suppression list.
-    told = {
-        "cadence_s": str(settings.cadence_s),
-        "suppress": str(settings.suppress.absolute()) if settings.suppress else "",
-    }
-    # Neither a run without one nor one with another makes what was archived before forgotten.
-    # Where a link leads, since that is where files go: it may lead elsewhere tomorrow.
-    if settings.archive is not None:
-        archive = syscalls.realpath(settings.archive)
-        known = archives(checkpoint.meta())
-        before = [str(path) for path in known if syscalls.realpath(path) != archive]
-        told |= {ARCHIVE: archive, ARCHIVES_BEFORE: json.dumps(before)}
-    checkpoint.set_meta({**fixed(settings), **paths, **told, **pinned})
+def read_identity(db: sqlite3.Connection) -> StateIdentity:
+    """Return what the database records about its state. Raises ValueError when an entry is damaged."""
+    entries = {}
+    for key, value, checksum in db.execute("SELECT key, value, row_checksum FROM meta"):
+        if checksum != row_checksum(key, value):
+            raise ValueError(key)
+        entries[key] = value
+    try:
+        return StateIdentity.of_entries(entries)
+    except KeyError as error:
+        raise ValueError(str(error)) from None
 
 
-def since(settings: Settings, checkpoint: Checkpoint) -> str | None:
-    """The stamp before which files are skipped.
+def write_identity(db: sqlite3.Connection, before: StateIdentity, after: StateIdentity) -> None:
+    """Write the entries in which the two differ. The caller has read ``before``, in the transaction that it commits."""
+    known, entries = before.entries(), after.entries()
+    db.executemany(
+        "DELETE FROM meta WHERE key = ?", [(key,) for key in known.keys() - entries.keys()]
+    )
+    db.executemany(
+        "INSERT INTO meta VALUES (?, ?, ?)"
+        " ON CONFLICT(key) DO UPDATE SET value = excluded.value, row_checksum = excluded.row_checksum",
+        [
+            (key, value, row_checksum(key, value))
+            for key, value in entries.items()
+            if known.get(key) != value
+        ],
+    )
 
-    ``now`` means the first start's now: a restart must not skip what came while it was down.
-    """
-    if settings.since != "now":
-        return settings.since
-    known = checkpoint.meta().get("since")
-    if known is None:
-        known = f"{datetime.now(load_zone(settings.zones.data)):%Y%m%d%H%M}"
-        checkpoint.set_meta({"since": known})
-    return known
+
+def _is_inside(state_dir: Path) -> bool:
+    return (state_dir / STAGING).is_dir()
 
 
-def fixed(settings: Settings) -> dict[str, str]:
-    """The settings that belong to a state for good, as ``meta`` holds them."""
-    return {
-        "data_timezone": settings.zones.data,
-        "rules_timezone": settings.zones.rules,
-        "measure": settings.measure,
-        "keep_days": str(settings.keep_days),
-    }
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(map(Path, json.loads(text)))
+
+
+def _list_text(paths: Iterable[Path]) -> str:
+    return json.dumps([str(path) for path in paths])
+
+
+_VERSION = "_version"
+_ALWAYS = ("state_id", "since", "output_id", "adopted_bytes")
+_WHEN_BEGUN = ("measure", "keep_days", "data", "segment", "rules", "output", "cadence_s")
+_PARSERS: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("state_id", "since", "output_id", "measure"), str),
+    **dict.fromkeys(("cadence_s", "first_batch", "adopted_bytes", "pruned_before"), int),
+    **dict.fromkeys(("data", "segment", "rules", "output"), Path),
+    "suppress": lambda text: Path(text) if text else None,
+    "exported": _paths,
+}
+"""How to read the fields that are one entry of the same name."""

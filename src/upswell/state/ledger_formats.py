@@ -34,7 +34,8 @@ def to_bases(reader: StateReader) -> Iterator[tuple[int, bytes]]:
     if not stored.files:
         ledger = _load(reader, *decode_ledger(reader, stored))
         yield from ((shard, ledger.shard(shard)) for shard in range(SHARDS))
-    shards = int(reader.meta().get("spark_shards", "1"))
+    form = reader.identity().ledger
+    shards = form.shards if form and form.shards else 1
     for number, rows in groupby(stored.files, key=lambda row: row[0]):
         ledger = _load(reader, *decode_ledger(reader, LedgerRows([], [], [*rows])))
         yield from ((shard, ledger.shard(shard)) for shard in kernel_shards(number, shards))

@@ -12,11 +12,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from upswell.errors import ConfigError
-from upswell.state.codec import row_checksum
+from upswell.state.identity import StateIdentity, write_identity
 
 APPLICATION_ID = 0x75707377  # "upsw"
-STATE_ID = "state_id"
-"""The entry of ``meta`` that no other state has: the checksums of its batches cover it."""
 
 
 class Migration(NamedTuple):
@@ -156,11 +154,7 @@ def migrate(db: sqlite3.Connection) -> None:
         for statement in migration.statements:
             db.execute(statement)
         if number == 1:
-            state_id = str(uuid.uuid4())
-            db.execute(
-                "INSERT INTO meta VALUES (?, ?, ?)",
-                (STATE_ID, state_id, row_checksum(STATE_ID, state_id)),
-            )
+            write_identity(db, StateIdentity(), StateIdentity(state_id=str(uuid.uuid4())))
         applied_at = datetime.now(UTC).isoformat(timespec="seconds")
         db.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, migration.name, applied_at))
         db.execute(f"PRAGMA user_version = {number}")

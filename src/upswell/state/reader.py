@@ -25,7 +25,7 @@ from upswell.state import ledger_directory
 from upswell.state.batch import LogRange
 from upswell.state.codec import decode_name, encode_name, row_checksum, to_signed, to_unsigned
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
-from upswell.state.migrations import STATE_ID
+from upswell.state.identity import StateIdentity, read_identity
 from upswell.state.rows import (
     CommittedBatch,
     ReferenceVersion,
@@ -100,21 +100,21 @@ class StateReader:
         """Return a number that changes with every commit of another connection, such as a run's."""
         return int(self._rows("PRAGMA data_version")[0][0])
 
-    def meta(self) -> dict[str, str]:
-        """What was set with ``set_meta``: the state's identity and settings."""
-        found = {}
-        for key, value, checksum in self._rows("SELECT key, value, row_checksum FROM meta"):
-            self._check(checksum == row_checksum(key, value), "an entry of meta")
-            found[key] = value
-        return found
+    def identity(self) -> StateIdentity:
+        """Return what the state records about itself."""
+        with storage_errors(self.path):
+            try:
+                return read_identity(self._db)
+            except ValueError:
+                raise self.damaged("an entry of meta") from None
 
     def first_batch(self) -> int:
         """The number of the first batch of this state: 1, or what follows an adopted OUTPUT."""
-        return int(self.meta().get("first_batch", "1"))
+        return self.identity().first_batch
 
     def pruned_before(self) -> int:
         """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
-        return int(self.meta().get("pruned_before", "0"))
+        return self.identity().pruned_before
 
     def last(self) -> CommittedBatch | None:
         """Return the last batch; None before the first commit."""
@@ -260,9 +260,9 @@ class StateReader:
 
     def current_versions(self) -> Versions | None:
         """The reference versions accepted last; None until both have one."""
-        meta = self.meta()
-        if "rules_version" in meta and "segment_version" in meta:
-            return Versions(*(meta.get(f"{kind}_version", "") for kind in Versions._fields))
+        versions = self.identity().versions
+        if "rules" in versions and "segment" in versions:
+            return Versions(*(versions.get(kind, "") for kind in Versions._fields))
         return None
 
     def reference(self, kind: str, version: str) -> bytes:
@@ -295,9 +295,8 @@ class StateReader:
         sound, but never published here.
         """
         if not self._state_id:
-            found = self.meta()
-            self._check(STATE_ID in found, "the identity of the state")
-            self._state_id = found[STATE_ID]
+            self._state_id = self.identity().state_id
+            self._check(bool(self._state_id), "the id of the state is missing")
         return row_checksum(*values, self._state_id)
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:

@@ -1,12 +1,9 @@
 """What a state's rows say, as values: a batch, the sums over all of them, the ledger, a reference version.
 
-Owns their shape, and the form of the list of archives; decides nothing. ``reader`` makes them out of rows whose
+Owns their shape; decides nothing. ``reader`` makes them out of rows whose
 checksums match. A file's row is ``batch.File``, a range of the log ``batch.LogRange``.
 """
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upswell.reference.versions import Versions
@@ -17,8 +14,6 @@ Archived = Literal["moving", "moved", "grew", "taken"]
 ``moving``: the move began. ``moved``: it is there. ``grew``: it is there, with more than was consumed. ``taken``: it
 stays in DATA, as the archive has a file of its name.
 """
-ARCHIVE, ARCHIVES_BEFORE = "archive", "archives_before"
-"""The keys of ``meta`` with the archive that a run had last, and with a JSON list of those that it had before."""
 
 
 class CommittedBatch(NamedTuple):
@@ -83,9 +78,3 @@ class ReferenceVersion(NamedTuple):
     """The first batch scanned with it; None when none was yet."""
     length: int
     """Of its content, in bytes."""
-
-
-def archives(meta: Mapping[str, str]) -> list[Path]:
-    """Every directory that finished files were moved to, the last one first."""
-    before = json.loads(meta.get(ARCHIVES_BEFORE, "[]"))
-    return [Path(path) for path in (meta.get(ARCHIVE), *before) if path]

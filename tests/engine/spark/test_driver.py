@@ -654,9 +654,9 @@ def test_a_state_of_other_shards_is_refused(cluster: Cluster) -> None:
     cluster.file("202004171000", record(0, 1, 200, "100000"))
     cluster.once()
     cluster.options["shards"] = 4
-    with refused(ConfigError, "spark_shards is 4 but the state .* was begun with 2"):
+    with refused(ConfigError, "spark_shards is 4 but the state .* was created with 2"):
         cluster.once()
-    with refused(ConfigError, "engine is embedded but the state .* was begun with spark"):
+    with refused(ConfigError, "engine is embedded but the state .* was created with spark"):
         super(Cluster, cluster).once()
 
 

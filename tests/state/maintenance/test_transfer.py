@@ -156,8 +156,8 @@ def test_a_state_knows_of_every_file_it_was_written_to(
         killing.setattr(transfer, "_name", killed)
         export_state(state_of(place), place.root / "file")
     with StateReader.open(state_of(place)) as reader:
-        known = transfer.exported(reader.meta())
-    there = [str(place.root / each) for each in ("first", "file") if (place.root / each).exists()]
+        known = reader.identity().exported
+    there = [place.root / each for each in ("first", "file") if (place.root / each).exists()]
     assert (cut_off == "after") + 1 == len(there)
     assert set(there) <= set(known)
 
@@ -174,7 +174,7 @@ def test_a_file_in_the_making_is_known_before_anything_is_in_it(
         killing.setattr(transfer, "_fill", killed)
         export_state(state_of(place), place.root / "file")
     with StateReader.open(state_of(place)) as reader:
-        assert [str(place.root / "file")] == transfer.exported(reader.meta())
+        assert (place.root / "file",) == reader.identity().exported
 
 
 def test_a_state_that_was_imported_knows_of_the_files_of_the_one_that_was_exported(
@@ -185,8 +185,8 @@ def test_a_state_that_was_imported_knows_of_the_files_of_the_one_that_was_export
     export_state(state_of(place), place.root / "second")
     import_state((place.root / "second").rename(place.root / "moved"), place.root / "new", None)
     with StateReader.open(place.root / "new") as reader:
-        known = transfer.exported(reader.meta())
-    assert [str(place.root / name) for name in ("first", "second", "moved")] == known
+        known = reader.identity().exported
+    assert tuple(place.root / name for name in ("first", "second", "moved")) == known
 
 
 def fail(*_: object) -> None:
@@ -271,11 +271,10 @@ def test_a_state_is_for_the_engine_that_it_was_made_for(place: Place) -> None:
     """A run of another one is refused before it changes anything, and told how to move the state."""
     export_state(state_of(place), place.root / "file")
     import_state(place.root / "file", place.root / "new", 8)
-    with refused(ConfigError, "engine is embedded but the state .* was begun with spark"):
+    with refused(ConfigError, "engine is embedded but the state .* was created with spark"):
         place.once(state=place.root / "new")
     with StateReader.open(place.root / "new") as reader:
-        meta = reader.meta()
-        assert ("spark", "8") == (meta["engine"], meta["spark_shards"])
+        assert ("spark", 8) == reader.identity().ledger
     law.check(place.data, place.output, state=place.root / "new")
 
 

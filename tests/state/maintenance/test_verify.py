@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A state that a run holds, with its OUTPUT known to it."""
     with World(tmp_path / "out") as world:
         world.committer.recover()
-        world.checkpoint.set_meta({"output": str(tmp_path / "out")})
+        bound = replace(world.checkpoint.identity(), begun=True, output=tmp_path / "out")
+        world.checkpoint.set_identity(bound)
         yield world
 
 

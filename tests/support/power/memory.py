@@ -4,7 +4,7 @@ Owns the truth about what was committed. Its directory and its lock are made as 
 a transaction leaves all of it or nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from upswell.output.names import Staged, place_of
 from upswell.reference.application import directory_name
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import make_directory
+from upswell.state.identity import StateIdentity
 from upswell.storage import syscalls
 from upswell.storage.files import RECOVERS, translate_os_errors
 from upswell.storage.lock import LOCK_NAME, lock
@@ -27,7 +28,7 @@ class Memory:
         self.state_dir = state_dir
         self._calls = calls
         self._rng = rng
-        self._meta: dict[str, str] = {}
+        self._identity = StateIdentity()
         self._ids: dict[str, int] = {}
         self._staged: list[dict[str, Staged]] = []
         self._lines: dict[tuple[int, int, bool], bytes] = {}
@@ -47,11 +48,14 @@ class Memory:
         finally:
             syscalls.close(fd)
 
-    def meta(self) -> dict[str, str]:
-        return self._meta
+    def identity(self) -> StateIdentity:
+        return self._identity
 
-    def set_meta(self, values: Mapping[str, str]) -> None:
-        self._commit("set_meta", lambda: self._meta.update(values))
+    def set_identity(self, identity: StateIdentity) -> None:
+        def apply() -> None:
+            self._identity = identity
+
+        self._commit("set_identity", apply)
 
     def first_batch(self) -> int:
         return 1

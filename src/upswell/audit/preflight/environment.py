@@ -5,7 +5,6 @@ look at a state that a run is using.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from upswell.audit.preflight.report import Level, Report
@@ -22,7 +21,8 @@ from upswell.reference.files import Contents
 from upswell.reference.policy import Policy
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.versions import Versions
-from upswell.state.identity import SPARK, engine_of, fixed, other_engine, shards
+from upswell.state.binding import ledger_mismatch, mismatches, run_shards
+from upswell.state.identity import SPARK, StateIdentity, ledger_form
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader, has_state
 from upswell.storage.lock import holder
@@ -107,7 +107,7 @@ def check_state(
         report.add("note", state_dir, f"in use by a run: {held_by}")
     try:
         with StateReader.open(state_dir) as reader:
-            meta, versions = reader.meta(), reader.current_versions()
+            identity, versions = reader.identity(), reader.current_versions()
             if versions:
                 _check_kept_back(report, settings, reader, versions, suppressed)
     except UpswellError as error:
@@ -116,17 +116,16 @@ def check_state(
     for sentence in verify(state_dir):
         report.add("error", state_dir, sentence)
     # Created, but its first run ended before it wrote down what the state belongs to.
-    if "measure" not in meta:
+    if not identity.begun:
         _check_new(report, settings)
-    for key, value in fixed(settings).items():
-        if meta.get(key, value) != value:
-            report.add(
-                "error",
-                state_dir,
-                f"{key} is {value}, but this state was created with {meta[key]}",
-                "set it back, or begin a new state: another OUTPUT, and --since with the next day's 0000",
-            )
-    _check_engine(report, settings, meta)
+    for key, asked, bound in mismatches(settings, identity):
+        report.add(
+            "error",
+            state_dir,
+            f"{key} is {asked}, but this state was created with {bound}",
+            "set it back, or begin a new state: another OUTPUT, and --since with the next day's 0000",
+        )
+    _check_engine(report, settings, identity)
     changed = rules is not None and versions is not None and rules.version != versions.rules
     if changed and rules and parse_rules(rules.files).problems and not settings.accept_reference:
         report.add(
@@ -159,15 +158,15 @@ def _check_kept_back(
         report.add(level, settings.state_dir, message, hint)
 
 
-def _check_engine(report: Report, settings: Settings, meta: Mapping[str, str]) -> None:
+def _check_engine(report: Report, settings: Settings, identity: StateIdentity) -> None:
     """Report a state of another engine, or of another number of shards than was asked for."""
-    pinned = engine_of(shards(settings, meta) if settings.engine == SPARK else None)
-    for key, value, known in other_engine(meta, pinned):
+    shards = run_shards(settings, identity) if settings.engine == SPARK else None
+    if found := ledger_mismatch(ledger_form(shards), identity):
         report.add(
             "error",
             settings.state_dir,
-            f"{key} is {value}, but this state was created with {known}",
-            f"set {key} to {known}, or move the state: upswell state export, then import",
+            f"{found.key} is {found.asked}, but this state was created with {found.bound}",
+            f"set {found.key} to {found.bound}, or move the state: upswell state export, then import",
         )
 
 

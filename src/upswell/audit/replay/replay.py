@@ -25,7 +25,6 @@ from upswell.kernel import (
     Scanner,
     Segment,
 )
-from upswell.output.names import STAGING
 from upswell.privacy import escape
 from upswell.reference.compiled import compile_policy, compile_rules, unpack_rules
 from upswell.reference.policy import OFF, Policy
@@ -41,7 +40,7 @@ from upswell.state.queries.files import decode_files, fetch_consumed_files
 from upswell.state.queries.forgotten import forgettings
 from upswell.state.queries.notifications import notification_totals
 from upswell.state.reader import StateReader
-from upswell.state.rows import CommittedBatch, LedgerParts, Totals, archives
+from upswell.state.rows import CommittedBatch, LedgerParts, Totals
 from upswell.storage.files import RECOVERS
 from upswell.zones import OpenDays, Zones, open_days
 
@@ -55,7 +54,7 @@ class Past(NamedTuple):
 
     state_dir: Path
     data: Path
-    archives: list[Path]
+    archives: tuple[Path, ...]
     """Where finished files were moved to by the runs that had an archive, the last one first."""
     output: Path
     measure: Measure
@@ -135,8 +134,8 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
     """
     for looks_left in reversed(range(_LOOKS)):
         with reader.snapshot():
-            meta, last, totals = reader.meta(), reader.last(), reader.totals()
-            first = int(meta.get("first_batch", "1"))
+            identity, last, totals = reader.identity(), reader.last(), reader.totals()
+            first = identity.first_batch
             rows = fetch_ledger(reader) if ledger else fetch_ledger(reader, first - 1)
             consumed_rows = fetch_consumed_files(reader)
             names = {number: name for name, number in reader.applications().items()}
@@ -153,23 +152,21 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
             if not looks_left or reader.last() == last:
                 raise
     adopted = [(batch, delta) for batch, delta in parts.deltas if batch < first]
-    place = data or Path(meta.get("data", ""))
-    if not place.is_dir():
+    place = data or identity.data
+    if place is None or not place.is_dir():
         raise InputMissing(
-            f"{escape(str(place))}: there is no such directory",
+            f"{escape(str(place or 'DATA'))}: there is no such directory",
             "name where the files are with --data",
         )
     return Past(
         state_dir=reader.state_dir,
         data=place,
-        archives=archives(meta),
-        # It may have been moved together with the state since the last run.
-        output=reader.state_dir.absolute().parent
-        if (reader.state_dir / STAGING).is_dir()
-        else Path(meta.get("output", "")),
-        measure="session" if meta.get("measure") == "session" else "total",
-        keep_days=int(meta.get("keep_days", "2")),
-        zones=Zones(meta.get("data_timezone", "UTC"), meta.get("rules_timezone", "UTC")),
+        archives=identity.archives,
+        # Without a run there is no OUTPUT, and no published file beside the database.
+        output=identity.output_of(reader.state_dir) or reader.state_dir,
+        measure=identity.measure,
+        keep_days=identity.keep_days,
+        zones=identity.zones,
         first_batch=first,
         last=last,
         files=files,
@@ -179,7 +176,7 @@ def remember(reader: StateReader, data: Path | None = None, *, ledger: bool = Tr
         applications=names,
         parts=parts,
         adopted=LedgerParts([], adopted),
-        pruned_before=int(meta.get("pruned_before", "0")),
+        pruned_before=identity.pruned_before,
         forgettings=people,
     )
 

@@ -118,11 +118,16 @@ def show(as_json: bool, **given: Any) -> int:
 
     state_dir = options.state_dir(given)
     with StateReader.open(state_dir) as reader:
-        meta, last, references = reader.meta(), reader.last(), reader.references()
+        identity, last, references = reader.identity(), reader.last(), reader.references()
     on_disk = sizes(state_dir)
     held = holder(state_dir)
     if as_json:
-        values = {"state": str(state_dir), "meta": meta, "bytes": on_disk, "holder": held or ""}
+        values = {
+            "state": str(state_dir),
+            "meta": identity.entries(),
+            "bytes": on_disk,
+            "holder": held or "",
+        }
         batch = last._asdict() if last else None
         say_json(
             values | {"last_batch": batch, "references": [one._asdict() for one in references]}
@@ -130,7 +135,7 @@ def show(as_json: bool, **given: Any) -> int:
         return 0
     from upswell.cli.summary_text import size
 
-    facts = [("run by", held or "nobody"), *sorted(meta.items())]
+    facts = [("run by", held or "nobody"), *identity.entries().items()]
     facts.append(("last batch", str(last.number) if last else "none"))
     say(f"State {state_dir}", Table(facts))
     say("", "On disk", Table([(name, size(n)) for name, n in on_disk.items()]))

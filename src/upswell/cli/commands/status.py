@@ -170,7 +170,6 @@ def _title(found: "Status") -> str:
 def _notable(found: "Status") -> list[str]:
     from upswell.audit.status import NAMED_FILES_MAX
     from upswell.source.listing import show_name
-    from upswell.state.rows import archives
 
     lines = []
     for state, files in found.notable.items():
@@ -189,7 +188,7 @@ def _notable(found: "Status") -> list[str]:
     if (more := len(found.archive_held) - NAMED_FILES_MAX) > 0:
         lines.append(f"  held … and {more:,} more on the way to the archive: --json has all")
     if found.archived_files:
-        now, *before = map(str, archives(found.meta))
+        now, *before = map(str, found.identity.archives)
         others = f", or before to {', '.join(before)}" if before else ""
         lines.append(f"  {found.archived_files:,} were moved to the archive {now}{others}")
     if found.late_files:

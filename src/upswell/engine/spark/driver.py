@@ -23,7 +23,7 @@ from upswell.privacy import escape
 from upswell.reference.loading import LoadedReference
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.identity import engine_of
+from upswell.state.identity import ledger_form
 from upswell.state.ledger import committed_shard_files
 from upswell.state.ledger_formats import to_files
 from upswell.state.shard_files import DamagedShard, ShardFile, new_attempt
@@ -102,7 +102,7 @@ class ClusterCompute:
             split_bytes: about how much of a file one task reads.
             batch_bytes: about how much a batch reads at most. A compressed file is read whole.
         """
-        self.pinned = engine_of(shards)
+        self.ledger_form = ledger_form(shards)
         # A job leaves the driver idle; but with one thread every call of a run comes in one order.
         self.overlaps = settings.threads > 1
         self._settings = settings

@@ -23,8 +23,8 @@ from upswell.errors import ConfigError, StorageError
 from upswell.kernel import SOURCE_DIGEST, Policy
 from upswell.privacy import escape
 from upswell.reference.loading import LoadedReference
+from upswell.state.binding import run_shards
 from upswell.state.checkpoint import Checkpoint
-from upswell.state.identity import shards
 from upswell.state.shard_files import DamagedShard
 
 PROBE = "probe-"
@@ -54,7 +54,7 @@ def compute_on(settings: Settings, checkpoint: Checkpoint, runner: Runner) -> Co
         settings,
         checkpoint,
         runner,
-        shards=shards(settings, checkpoint.meta()),
+        shards=run_shards(settings, checkpoint.identity()),
         split_bytes=settings.split_bytes,
         batch_bytes=settings.batch_bytes,
     )

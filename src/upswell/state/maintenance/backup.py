@@ -17,6 +17,7 @@ from upswell.output.names import IDENTITY, STAGING, parse_rejects
 from upswell.privacy import escape
 from upswell.state import ledger_directory
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
+from upswell.state.identity import StateIdentity
 from upswell.state.ledger import committed_shard_files
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
@@ -72,11 +73,11 @@ def back_up(state_dir: Path, target: Path) -> Backup:
             syscalls.mkdir(partial, 0o700)
             with directory(partial) as fd:
                 create_file(DATABASE, fd, b"", 0o600)
-            meta, last, ledger_bytes = _copy_ledger(source, state_dir, partial)
+            identity, last, ledger_bytes = _copy_ledger(source, state_dir, partial)
             number = last.number if last else 0
             with directory(partial) as fd:
-                if "output_id" in meta:
-                    create_file(IDENTITY, fd, f"{meta['output_id']}\n".encode(), 0o600)
+                if identity.output_id is not None:
+                    create_file(IDENTITY, fd, f"{identity.output_id}\n".encode(), 0o600)
                 # As in OUTPUT: nothing that waits to be published is in it, since only OUTPUT knows of that.
                 syscalls.mkdir(STAGING, 0o700, dir_fd=fd)
                 copied = _copy_rejects(state_dir / REJECTS, fd, number)
@@ -90,7 +91,7 @@ def back_up(state_dir: Path, target: Path) -> Backup:
 
 def _copy_ledger(
     source: sqlite3.Connection, state_dir: Path, place: Path
-) -> tuple[dict[str, str], CommittedBatch | None, int]:
+) -> tuple[StateIdentity, CommittedBatch | None, int]:
     """Copy the database and the files that it names; what it says, its last batch, and the bytes of the files.
 
     A run may replace files before they are copied: the database is copied again then, and what is new since.
@@ -100,9 +101,9 @@ def _copy_ledger(
     while True:
         copies += 1
         with closing(_copy_database(source, place)) as reader:
-            meta, last, files = reader.meta(), reader.last(), committed_shard_files(reader)
+            identity, last, files = reader.identity(), reader.last(), committed_shard_files(reader)
         if not files:
-            return meta, last, 0
+            return identity, last, 0
         try:
             _copy_shard_files(state_dir / ledger_directory.DIRECTORY, ledger_dir, files)
         except FileNotFoundError as error:
@@ -116,7 +117,7 @@ def _copy_ledger(
         except DamagedShard as error:
             raise damaged(state_dir / DATABASE, f"the ledger: {error}") from error
         ledger_directory.sweep(ledger_dir, {file.name for file in files})
-        return meta, last, sum(file.bytes for file in files)
+        return identity, last, sum(file.bytes for file in files)
 
 
 def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) -> None:

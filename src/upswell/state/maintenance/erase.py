@@ -9,6 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from upswell.errors import DAMAGED_HINT, Locked, StorageError
@@ -188,7 +189,7 @@ class Eraser(Checkpoint):
                     )
                     changed += 1
                     if batch < self.first_batch():
-                        self._put_meta({"adopted_bytes": str(len(rest))})
+                        self._put_identity(replace(self.identity(), adopted_bytes=len(rest)))
         except ValueError as error:
             raise StorageError(f"the ledger in {self.path} is damaged", DAMAGED_HINT) from error
         return changed, gone

@@ -18,7 +18,7 @@ from stat import S_ISREG
 from upswell.config.settings import threads_default
 from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
 from upswell.kernel import SHARDS, Segment, count_lines, forget_in
-from upswell.output.names import OWN_DIRECTORY, STAGING, parse_staged
+from upswell.output.names import STAGING, parse_staged
 from upswell.output.published import files
 from upswell.output.reject_files import unescape
 from upswell.privacy import escape
@@ -27,12 +27,12 @@ from upswell.reference.keyed_hash import KEY_BYTES, keyed_hash
 from upswell.reference.segment import numbers, parse_msisdn
 from upswell.source.listing import list_directory, read_name, show_name
 from upswell.state.connection import connect, storage_errors
+from upswell.state.identity import StateIdentity
 from upswell.state.maintenance.erase import Erased, Eraser
-from upswell.state.maintenance.transfer import exported, half_of
+from upswell.state.maintenance.transfer import half_of
 from upswell.state.reader import StateReader
-from upswell.state.rows import archives
 from upswell.storage.files import directory, directory_inside, read_file
-from upswell.zones import Zones, day_last_of
+from upswell.zones import day_last_of
 
 _DAY = re.compile(r"[0-9]{8}")  # a directory of the archive
 
@@ -79,30 +79,29 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         raise UsageError("whom?", "give a msisdn, or - and one a line on stdin")
     StateReader.open(state_dir).close()  # a state that is not there must not be made
     with Eraser.open(state_dir, SHARDS) as state:
-        meta, last = state.meta(), state.last()
-        own = state_dir if (state_dir / STAGING).is_dir() else None
-        output = own.absolute().parent if own else Path(meta.get("output", ""))
-        _refuse_waiting(state, output)
-        zones = Zones(meta.get("data_timezone", "UTC"), meta.get("rules_timezone", "UTC"))
-        until_day = day_last_of(last.newest_stamp, zones) if last else 0
+        identity, last = state.identity(), state.last()
+        _refuse_waiting(state, identity)
+        until_day = day_last_of(last.newest_stamp, identity.zones) if last else 0
         erased = state.erase(msisdns, until_day)
         found = Removal(len(msisdns), erased, state.suppressed_until(msisdns))
     # What follows may take long, and changes nothing: a run may go on meanwhile.
     looking = _Looking(found, msisdns)
-    looking.through_output(output)
-    looking.through_data(data or Path(meta.get("data", "")))
-    known = archives(meta)
+    if output := identity.output_of(state_dir):
+        looking.through_output(output)
+    if data := data or identity.data:
+        looking.through_data(data)
+    known = identity.archives
     for archive in known:
         # Of several the word alone would not say which.
         looking.through_archive("ARCHIVE" if len(known) == 1 else escape(str(archive)), archive)
-    for name in ("segment", "suppress"):
-        if path := meta.get(name):
-            looking.through_dials(name.upper(), Path(path))
+    for name, path in (("SEGMENT", identity.segment), ("SUPPRESS", identity.suppress)):
+        if path:
+            looking.through_dials(name, path)
     with StateReader.open(state_dir) as reader:
         looking.through_versions(reader)
-    for file in exported(meta):
-        looking.through_export(Path(file))
-        looking.through_export(half_of(Path(file)))
+    for file in identity.exported:
+        looking.through_export(file)
+        looking.through_export(half_of(file))
     return found
 
 
@@ -115,12 +114,15 @@ def _parse(text: str) -> str:
     return msisdn
 
 
-def _refuse_waiting(state: StateReader, output: Path) -> None:
+def _refuse_waiting(state: StateReader, identity: StateIdentity) -> None:
     """A staged file could not be made again without the notifications that are to go.
 
     One of a batch that was never committed holds records, too, and only recovery may say what becomes of it.
     """
-    staging = output / OWN_DIRECTORY / STAGING
+    own = identity.own_directory(state.state_dir)
+    if own is None:
+        return
+    staging = own / STAGING
     with storage_errors(staging):
         names = [path.name for path in staging.iterdir()] if staging.is_dir() else []
     batches = [parsed.batch for name in names if (parsed := parse_staged(name)) is not None]

@@ -5,11 +5,11 @@ a table of their own. OUTPUT is not in it, but its identity is. A file or a stat
 its name in the last step, and what a crash left before it is replaced by the next attempt.
 """
 
-import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +22,18 @@ from upswell.state.checkpoint import Checkpoint, make_directory
 from upswell.state.codec import row_checksum
 from upswell.state.connection import (
     DATABASE,
-    EXPORTED,
     connect,
     storage_errors,
 )
-from upswell.state.identity import EMBEDDED, ENGINE_KEYS, SPARK, engine_of
+from upswell.state.identity import (
+    EMBEDDED,
+    SPARK,
+    LedgerForm,
+    StateIdentity,
+    ledger_form,
+    read_identity,
+    write_identity,
+)
 from upswell.state.ledger_directory import DIRECTORY, SHARD_COUNTS
 from upswell.state.ledger_formats import to_bases
 from upswell.state.migrations import APPLICATION_ID, refuse_newer
@@ -101,7 +108,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
             os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         try:
             # Before anything is in it: a crash must not leave a copy of which the state knows nothing.
-            checkpoint.set_meta(_note([*exported(checkpoint.meta()), str(file.absolute())]))
+            checkpoint.set_identity(_with_export(checkpoint.identity(), file))
             with storage_errors(half), closing(connect(half, "rw")) as db:
                 checkpoint.copy_to(db)
                 rejects = _fill(db, checkpoint)
@@ -112,26 +119,15 @@ def export_state(state_dir: Path, file: Path) -> Moved:
         return Moved(checkpoint.last_batch(), length, rejects)
 
 
-def exported(meta: Mapping[str, str]) -> list[str]:
-    """The files that a state was written to, or was made of; some may be gone, and one may never have been made."""
-    return list(json.loads(meta.get(EXPORTED, "[]")))
-
-
 def half_of(file: Path) -> Path:
     """What a file of ``export_state`` is called until it is whole."""
     return file.with_name(file.name + _HALF)
 
 
-def _exported_by(db: sqlite3.Connection) -> list[str]:
-    """To which files the state in such a file was written: copies of the same persons, which may still be there."""
-    rows = db.execute("SELECT key, value, row_checksum FROM meta WHERE key = ?", (EXPORTED,))
-    return exported(
-        {key: value for key, value, checksum in rows if checksum == row_checksum(key, value)}
-    )
-
-
-def _note(files: Iterable[str]) -> dict[str, str]:
-    return {EXPORTED: json.dumps(list(dict.fromkeys(files)))}
+def _with_export(identity: StateIdentity, file: Path) -> StateIdentity:
+    """Return the identity with one more file that holds a copy of the same persons."""
+    files = dict.fromkeys((*identity.exported, file.absolute()))
+    return replace(identity, exported=tuple(files))
 
 
 def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
@@ -214,8 +210,7 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
         with translate_os_errors(state_dir, StorageError, RECOVERS):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
-            told = engine_of(shards) | _note([*_exported_by(source), str(file.absolute())])
-            return _import(source, state_dir, told)
+            return _import(source, state_dir, file, ledger_form(shards))
         finally:
             syscalls.close(lock_fd)
 
@@ -244,8 +239,17 @@ def _check_content(db: sqlite3.Connection, file: Path) -> None:
         )
 
 
-def _import(source: sqlite3.Connection, state_dir: Path, told: Mapping[str, str]) -> Moved:
-    """Under the state's lock: fill the directory, the database last. ``told``: of its ``meta``."""
+def _identity(db: sqlite3.Connection, file: Path) -> StateIdentity:
+    try:
+        return read_identity(db)
+    except ValueError as error:
+        raise StorageError(
+            f"{escape(str(file))} is damaged: what it says of its state", "export it again"
+        ) from error
+
+
+def _import(source: sqlite3.Connection, state_dir: Path, file: Path, ledger: LedgerForm) -> Moved:
+    """Under the state's lock: fill the directory, the database last. ``ledger``: the form that it will have."""
     half = state_dir / _IMPORTED
     with translate_os_errors(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
         _refuse_other(state_dir, set(list_names(fd)))
@@ -258,13 +262,8 @@ def _import(source: sqlite3.Connection, state_dir: Path, told: Mapping[str, str]
         batches = _put_rejects(db, Rejects(state_dir))
         db.execute("BEGIN")
         db.execute("DROP TABLE reject_file")
-        db.executemany(
-            "DELETE FROM meta WHERE key = ?", [(key,) for key in (*ENGINE_KEYS, EXPORTED)]
-        )
-        db.executemany(
-            "INSERT INTO meta VALUES (?, ?, ?)",
-            [(key, value, row_checksum(key, value)) for key, value in told.items()],
-        )
+        identity = _identity(db, file)
+        write_identity(db, identity, replace(_with_export(identity, file), ledger=ledger))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")
         if batches:

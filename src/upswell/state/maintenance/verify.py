@@ -18,7 +18,6 @@ from pathlib import Path
 from upswell.errors import DAMAGED_HINT, RESTORE_HINT, StorageError, UpswellError
 from upswell.output.names import (
     IDENTITY,
-    OWN_DIRECTORY,
     STAGING,
     parse_begun,
     parse_shard,
@@ -273,13 +272,11 @@ def _beside(reader: StateReader) -> Iterator[str]:
     """Reject files and OUTPUT's own directory hold what the state says, as far as operators let them be."""
     for batch in reader.batches():
         yield from _rejects(reader, batch)
-    meta = reader.meta()
-    # The state may have been moved together with its OUTPUT since the last run.
-    inside = (reader.state_dir / STAGING).is_dir()
-    own = reader.state_dir if inside else Path(meta.get("output", "")) / OWN_DIRECTORY
-    if not (own / STAGING).is_dir():
+    identity = reader.identity()
+    own = identity.own_directory(reader.state_dir)
+    if own is None or not (own / STAGING).is_dir():
         return
-    if "output_id" in meta and _read(own, IDENTITY).strip() != meta["output_id"].encode():
+    if identity.output_id and _read(own, IDENTITY).strip() != identity.output_id.encode():
         yield f"{escape(str(own.parent))} is not the OUTPUT that this state was begun with: give it back its own"
     begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
     paths = sorted((own / STAGING).iterdir())
