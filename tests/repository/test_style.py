@@ -14,20 +14,19 @@ LONG_FILE_REASON = "One file because "
 OPENINGS = {"Whether", "What", "Where", "Which", "Who", "How", "When", "As"}
 
 # Still to be mended; nothing may be added to these three.
-LONG_FILES = {
+LONG_FILES: set[str] = {
     "audit/replay/explain.py",
     "audit/replay/reconcile.py",
     "audit/replay/replay.py",
     "audit/replay/whatif.py",
-    "config/settings.py",
     "engine/run.py",
     "state/checkpoint.py",
 }
-DUPLICATE_CLASSES = {
+DUPLICATE_CLASSES: set[str] = {
     "Lines",
     "Place",
 }
-QUESTIONS_LEFT = 259
+QUESTIONS_LEFT = 131
 
 
 def trees(folder: Path) -> Iterator[tuple[str, ast.Module]]:
