@@ -238,7 +238,7 @@ def test_answers_find_archived_files(kept: Place, upswell: Upswell) -> None:
     found = reconcile(state)
     assert ([], [], 3) == (found.unproven, found.differences, found.lines)
     told = explain(state, "01000000000")
-    assert [FIRST, SECOND] == [entry.told.line.file for entry in told.entries]
+    assert [FIRST, SECOND] == [entry.decided.line.file for entry in told.entries]
     assert [] == told.unproven
     done = upswell("whatif", "--output", kept.output, "--rules", kept.root / "rules", "--json")
     assert [] == json.loads(done.stdout)["notes"]
@@ -265,12 +265,12 @@ def test_file_that_moves_while_it_is_replayed_is_found(
     kept.once(archive=None)
     day = kept.root / "archive" / "20200417"
     day.mkdir(parents=True)
-    from upswell.audit.replay.replay import Past
+    from upswell.audit.replay.snapshot import StateSnapshot
 
-    placed = Past.place
+    located = StateSnapshot.locate
 
-    def moves(past: Past, name: str, **wanted: bool) -> tuple[bytes, bool] | None:
-        found = placed(past, name, **wanted)
+    def moves(snapshot: StateSnapshot, name: str, **wanted: bool) -> tuple[bytes, bool] | None:
+        found = located(snapshot, name, **wanted)
         if found and found[0] == os.fsencode(kept.data / name):
             (kept.data / name).rename(day / name)
         return found
@@ -278,7 +278,7 @@ def test_file_that_moves_while_it_is_replayed_is_found(
     kept.once()  # the state knows the archive now
     for path in day.iterdir():
         path.rename(kept.data / path.name)
-    monkeypatch.setattr(Past, "place", moves)
+    monkeypatch.setattr(StateSnapshot, "locate", moves)
     assert [] == reconcile(kept.output / ".upswell").unproven
     for path in day.iterdir():
         path.rename(kept.data / path.name)

@@ -299,7 +299,7 @@ def test_the_limit_is_told_with_its_words(place: Place) -> None:
     story = explain(state(place), DIALS[1])
 
     assert (
-        "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17:"
+        "total 70 exceeds 68: but the customer already had 1 of 1 notifications on 2020-04-17:"
         " Twitter at 10:00 (DATA_202004171000.csv:1)" == story.entries[1].why
     )
     assert 70 == story.entries[1].to_json()["total"]
@@ -313,15 +313,15 @@ def test_who_is_in_the_control_group_is_never_said_to_be_notified(place: Place) 
     )
     place.once(max_per_customer_per_day=1, **ALL_CONTROL)
     story = explain(state(place), DIALS[1])
-    group = "kept from the customer, who is in the control group"
+    group = "withheld (control group)"
     at = "at 10:00 (DATA_202004171000.csv:1)"
 
     assert [
-        f"total 200 exceeds 147: {group}: written to .control/Twitter/NOTIFY_0000000001_202004171000.csv"
+        f"total 200 exceeds 147: {group}, written to .control/Twitter/NOTIFY_0000000001_202004171000.csv"
         " (still in OUTPUT)",
-        f"already {group}, {at}",
-        "total 70 exceeds 68: but the customer has had 1 of 1 notifications on 2020-04-17:"
-        f" Twitter {at}, of the control group",
+        f"already {group} {at}",
+        "total 70 exceeds 68: but the customer already had 1 of 1 notifications on 2020-04-17:"
+        f" Twitter {at}, control group",
     ] == [entry.why for entry in story.entries]
     assert [story.entries[0].why, story.entries[2].why] == [why for *_, why in story.verdicts()]
 
@@ -354,7 +354,7 @@ def test_whatif_tells_what_a_limit_and_a_list_would_have_sent(place: Place) -> N
     ]
     assert [{DIALS[1], DIALS[2]}, {DIALS[2]}] == [one.customers["Twitter"] for one in listed]
     assert [
-        "the same rules, with limit of 1 a customer and day",
+        "the same rules, with a limit of 1 per customer and day",
         f"the same rules, with suppression list {path}",
         f"the same rules, with segment {path} and suppression list {path} and no limit per customer",
     ] == [each[1].name for each in (limited, listed, both.scenarios)]
@@ -370,14 +370,9 @@ def test_lost_files_leave_the_states_word_about_the_control_group(place: Place) 
     (place.data / "DATA_202004171001.csv").unlink()
     ((*_, why),) = explain(state(place), DIALS[1]).verdicts()
 
-    assert why.startswith(
-        "by the state's word kept from the customer, who is in the control group:"
-    )
+    assert why.startswith("according to the state, withheld (control group): ")
     assert ["control"] == [entry.outcome for entry in story.entries]
-    assert (
-        "by the state's word kept from the customer, who is in the control group"
-        in story.entries[0].why
-    )
+    assert "according to the state, withheld (control group), written" in story.entries[0].why
 
 
 def test_random_traffic_is_the_same_on_one_thread_and_two(place: Place, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_story_says_what_is_pruned(place: Place) -> None:
 
     assert ["notified"] * 4 == [entry.outcome for entry in story.entries]
     assert [] == story.differences
-    assert ["notifications of before 2020-04-19 are pruned"] == [
+    assert ["notifications before 2020-04-19 are pruned"] == [
         sentence.split(":")[0] for sentence in story.unproven
     ]
     assert [] == explain(state(place), DIALS[1], day=20200420).unproven
@@ -121,8 +121,8 @@ def test_each_day_adds_up_whatever_is_no_longer_held(place: Place) -> None:
         "  2020-04-20  6 notifications (1 forgotten) = 6 in OUTPUT\n"
         "  2020-04-21  1 notification = 1 not proven\n"
     ) in shown
-    assert "Pruned: of 18 notifications the state has the count alone, since their days" in shown
-    assert "Forgotten: of 1 notification the state has the count alone, since it was told" in shown
+    assert "Pruned: of 18 notifications the state has only the count, as their days" in shown
+    assert "Forgotten: of 1 notification the state has only the count, as their customers" in shown
     (day,) = reconcile(state(place), day=20200420).days.values()
     assert (6, 1, 0, 0) == (day.notifications, day.forgotten, day.pruned, day.unproven)
 

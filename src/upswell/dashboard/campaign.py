@@ -9,8 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from upswell.audit import sent
-from upswell.audit.replay.replay import Days
-from upswell.audit.replay.whatif import nearest
+from upswell.audit.replay.scenarios import Days, nearest
 from upswell.config.settings import threads_default
 from upswell.kernel import Ledger
 from upswell.privacy import mask

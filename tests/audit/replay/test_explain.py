@@ -84,14 +84,14 @@ def test_a_story_is_what_the_run_decided(
     sent: defaultdict[str, bytes] = defaultdict(bytes)
     for dial in DIALS:
         told = explain(state(place), dial)
-        assert _cut(expected[dial]) == _cut([entry.told.line for entry in told.entries])
+        assert _cut(expected[dial]) == _cut([entry.decided.line for entry in told.entries])
         assert ([], [], []) == (told.differences, told.unproven, told.quoted)
         for entry in told.entries:
             if entry.output:
                 if entry.outcome == "notified":
-                    sent[directory_name(entry.application)] += entry.told.line.content + b"\n"
+                    sent[directory_name(entry.application)] += entry.decided.line.content + b"\n"
                 path = place.output / entry.output.removesuffix(" (still in OUTPUT)")
-                assert entry.told.line.content in path.read_bytes().splitlines()
+                assert entry.decided.line.content in path.read_bytes().splitlines()
 
     published = law.published(place.output)
     assert {name: sorted(lines.splitlines()) for name, lines in sent.items()} == {
@@ -192,9 +192,9 @@ def test_each_silence_has_its_reason(place: Place) -> None:
     assert told[5].startswith("total 279 exceeds 147: sent to Twitter/NOTIFY_0000000001_")
     assert [
         "already notified at 09:14 (DATA_202004171000.csv:6)",
-        "2020-04-15 was closed already: too late to be counted"
-        " (a file of 202004171000 had come, and 2 days stay open)",
-        "refused: volume, the third field is no whole number of up to 15 digits",
+        "arrived after 2020-04-15 was closed"
+        " (a file stamped 202004171000 had arrived, and 2 days stay open)",
+        "rejected (volume): the third field is not a whole number of 1 to 15 digits",
     ] == told[6:]
     (stranger,) = explain(state(place), "+019999999999").entries
     assert stranger.why.startswith("not in the segment (version ")
@@ -208,7 +208,7 @@ def test_a_story_may_be_about_one_application_or_day(place: Place) -> None:
 
     def volumes(**asked: str | int) -> list[int]:
         entries = story(place, 0, **asked).entries
-        return [entry.told.line.record.volume for entry in entries if entry.told.line.record]
+        return [entry.decided.line.record.volume for entry in entries if entry.decided.line.record]
 
     assert [1, 2, 3] == volumes()
     assert [2, 3] == volumes(about="WhatsApp") == volumes(about="02")
@@ -217,7 +217,7 @@ def test_a_story_may_be_about_one_application_or_day(place: Place) -> None:
     assert [] == volumes(day=20200421)
     with pytest.raises(UsageError, match="Watsapp"):
         story(place, 0, about="Watsapp")
-    with pytest.raises(UsageError, match="no msisdn"):
+    with pytest.raises(UsageError, match="not a valid MSISDN"):
         explain(state(place), "12")
 
 
@@ -233,17 +233,19 @@ def test_a_segment_that_changed_is_told(place: Place) -> None:
     assert [(1, True), (2, False), (3, True)] == [
         (batch, is_in) for batch, _, is_in in told.segment
     ]
-    assert ["counted", "not_in_segment", "counted"] == [e.told.line.outcome for e in told.entries]
+    assert ["counted", "not_in_segment", "counted"] == [
+        e.decided.line.outcome for e in told.entries
+    ]
     assert [(20200417, "Twitter", "total 22 of 147 in 8-20")] == list(told.verdicts())
 
 
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("DELETE FROM notification", "the replay says so, and the state does not"),
+        ("DELETE FROM notification", "only in the replay"),
         (
             "UPDATE notification SET raw = CAST(raw || '0' AS BLOB)",
-            "the state says so, and the replay does not",
+            "only in the state",
         ),
         ("DELETE FROM ledger_delta", "the total of 0100•••000, service 1, of 2020-04-17 is 0"),
     ],
@@ -273,15 +275,17 @@ def test_what_is_gone_is_quoted(place: Place) -> None:
     assert ([], []) == (told.entries, told.differences)
     assert [(20200417, "Twitter"), (20200417, "WhatsApp")] == [each[:2] for each in told.quoted]
     assert [
-        (20200417, "Twitter", f"by the state's word sent: {told.quoted[0].words}"),
-        (20200417, "WhatsApp", f"by the state's word sent: {told.quoted[1].words}"),
+        (20200417, "Twitter", f"according to the state, sent: {told.quoted[0].words}"),
+        (20200417, "WhatsApp", f"according to the state, sent: {told.quoted[1].words}"),
     ] == list(told.verdicts())
     assert told.quoted[0].words.startswith(
         f"{DIALS[0]},1,200,20200417100000 (DATA_202004171000.csv byte 0"
     )
     assert ["WhatsApp"] == [each.application for each in story(place, 0, about="WhatsApp").quoted]
-    assert "DATA_202004171000.csv is no longer in DATA: its lines are not told" == told.unproven[0]
-    assert "DATA_202004171001.csv holds other bytes" in told.unproven[1]
+    assert (
+        "DATA_202004171000.csv is no longer in DATA: its lines are missing here" == told.unproven[0]
+    )
+    assert "DATA_202004171001.csv differs from the bytes" in told.unproven[1]
 
 
 def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
@@ -298,7 +302,7 @@ def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
 
     assert ["not_proven", "no_rule"] == [entry.outcome for entry in first.entries]
     assert (
-        "not proven: what came before is lost; total 300 of 147 in 8-20 without the lost lines"
+        "not proven: earlier lines are lost; total 300 of 147 in 8-20 without the lost lines"
         == first.entries[0].why
     )
     assert ["not_proven", False] == [
@@ -306,12 +310,12 @@ def test_what_hangs_on_lost_lines_is_not_decided(place: Place) -> None:
     ]
     assert ["notified", "capped"] == [entry.outcome for entry in second.entries]
     assert re.fullmatch(
-        r"by the state's word sent to Twitter/NOTIFY_\S+ \(still in OUTPUT\);"
+        r"according to the state, sent to Twitter/NOTIFY_\S+ \(still in OUTPUT\);"
         r" total 100 of 147 in 8-20 without the lost lines",
         second.entries[0].why,
     )
     assert "already notified at 10:01 (DATA_202004171001.csv:2)" == second.entries[1].why
-    assert [(20200417, "Twitter", f"by the state's word sent: {first.quoted[0].words}")] == [
+    assert [(20200417, "Twitter", f"according to the state, sent: {first.quoted[0].words}")] == [
         verdict for verdict in first.verdicts() if verdict[1] == "Twitter"
     ]
     assert ([], [], []) == (second.quoted, first.differences, second.differences)
@@ -339,7 +343,7 @@ def test_what_is_told_behind_a_loss_is_true(
 def outcomes(place: Place, dial: str) -> dict[tuple[str, int], str]:
     """What is told of each line, by file and byte."""
     entries = explain(state(place), dial).entries
-    return {(entry.told.line.file, entry.told.line.byte): entry.outcome for entry in entries}
+    return {(entry.decided.line.file, entry.decided.line.byte): entry.outcome for entry in entries}
 
 
 def test_what_came_before_a_loss_is_held_against_the_state(place: Place) -> None:
@@ -352,7 +356,7 @@ def test_what_came_before_a_loss_is_held_against_the_state(place: Place) -> None
         db.execute("DELETE FROM notification")
 
     assert ["notified"] == [entry.outcome for entry in story(place, 0).entries]
-    assert "the replay says so, and the state does not" in story(place, 0).differences[0]
+    assert "only in the replay" in story(place, 0).differences[0]
 
 
 def test_a_cap_names_the_notification_that_it_comes_from(place: Place) -> None:
@@ -405,16 +409,20 @@ def test_lines_that_no_batch_took_are_told_with_the_reason(place: Place) -> None
     place.file("202004171006", other)
 
     assert [
-        ("0900.csv", 1, "not read: it is older than --since"),
-        ("1000.csv", 1, "came again under its name once, with the same content: taken once"),
-        ("1001.csv", 1, "not read: its content is that of DATA_202004171000.csv"),
-        ("1002.csv", 1, f"not read yet from byte {len(other)} on"),
-        ("1004.csv.gz", None, "not read: it is held, its gzip data is broken"),
-        ("1005.csv", 1, "not read yet"),
+        ("0900.csv", 1, "not processed: older than --since"),
+        (
+            "1000.csv",
+            1,
+            "delivered again once under its name with the same content: processed once",
+        ),
+        ("1001.csv", 1, "not processed: same content as DATA_202004171000.csv"),
+        ("1002.csv", 1, f"not processed yet from byte {len(other)} on"),
+        ("1004.csv.gz", None, "not processed: held, its gzip data is broken"),
+        ("1005.csv", 1, "not processed yet"),
         (
             "1003.csv",
             2,
-            "not read: it is held, its stamp is over a day ahead of this machine's clock",
+            "not processed: held, its stamp is over a day ahead of this machine's clock",
         ),
     ] == [
         (one.file[13:], one.lines, re.split(r" \(|: correct", one.why)[0])
@@ -423,8 +431,11 @@ def test_lines_that_no_batch_took_are_told_with_the_reason(place: Place) -> None
     shown = (
         CliRunner().invoke(commands, ["explain", DIALS[0], "--output", str(place.output)]).stdout
     )
-    assert "Not taken\n  DATA_202004170900.csv: 1 line with this number, not read: it is" in shown
-    assert "DATA_202004171004.csv.gz: not read: it is held" in shown
+    assert (
+        "Not processed\n  DATA_202004170900.csv: 1 line with this number, not processed: older"
+        in shown
+    )
+    assert "DATA_202004171004.csv.gz: not processed: held" in shown
 
 
 def test_a_copy_that_left_for_the_archive_is_told(place: Place) -> None:
@@ -471,7 +482,7 @@ def test_a_copy_that_leaves_for_the_archive_meanwhile_is_told(
             copy.rename(there)
         return found
 
-    monkeypatch.setattr("upswell.audit.replay.replay.stat_regular", look_beside_a_run)
+    monkeypatch.setattr("upswell.audit.replay.snapshot.stat_regular", look_beside_a_run)
     told = story(place, 0).not_taken
 
     assert there.exists()
@@ -493,8 +504,8 @@ def test_what_grew_in_the_archive_is_told(place: Place) -> None:
     place.once(**settings)
 
     assert [
-        ("DATA_202004171000.csv", 1, f"not read from byte {len(mine)} on"),
-        ("DATA_202004171001.csv", 2, "not read"),
+        ("DATA_202004171000.csv", 1, f"not processed from byte {len(mine)} on"),
+        ("DATA_202004171001.csv", 2, "not processed"),
     ] == [
         (one.file, one.lines, one.why.split(": it grew in the archive")[0])
         for one in story(place, 0).not_taken
@@ -532,7 +543,7 @@ def test_what_came_in_the_place_of_a_taken_file_is_told(place: Place) -> None:
         entry.why for entry in told.entries
     ]
     ((_, lines, why),) = told.not_taken
-    assert (1, "not read as it is now: it is held") == (lines, why.partition(",")[0])
+    assert (1, "not processed in its present form: held") == (lines, why.partition(",")[0])
 
 
 def test_times_are_told_in_the_zone_of_the_rules_too(place: Place) -> None:
@@ -558,7 +569,7 @@ def test_a_short_msisdn_is_not_found_within_other_numbers(place: Place) -> None:
     place.once()
 
     told = explain(state(place), "20041")
-    assert [4, 5] == [entry.told.line.line for entry in told.entries]
+    assert [4, 5] == [entry.decided.line.line for entry in told.entries]
 
 
 def test_a_day_of_a_chain_of_nights_is_decided_as_in_the_whole(place: Place) -> None:
@@ -581,7 +592,7 @@ def test_caps_that_were_taken_over_explain_a_silence(place: Place) -> None:
     place.once(state=place.root / "second", adopt=True)
 
     told = explain(place.root / "second", DIALS[0])
-    assert ["already notified, before this state began"] == [entry.why for entry in told.entries]
+    assert ["already notified before this state began"] == [entry.why for entry in told.entries]
     assert ([], []) == (told.differences, told.unproven)
 
 
@@ -600,14 +611,14 @@ def test_the_command_reads_the_msisdn_from_stdin(
     told = CliRunner().invoke(commands, words, input="0126545098\n")
     assert 0 == told.exit_code
     assert "Customer 0126545098" in told.stdout
-    assert "The state says the same." in told.stdout
+    assert "The state agrees." in told.stdout
     with closing(sqlite3.connect(tmp_path / "out" / ".upswell" / "checkpoint.db")) as db, db:
         db.execute("DELETE FROM notification")
     told = CliRunner().invoke(commands, [*words, "--json"], input="0126545098\n")
     assert 1 == told.exit_code
     assert not json.loads(told.stdout)["proven"]
     shown = CliRunner().invoke(commands, ["explain", "0126545098", "--output", "out"]).stdout
-    place = "(DATA_202004171937.csv byte 32, batch 1): the replay says so"
+    place = "(DATA_202004171937.csv byte 32, batch 1): only in the replay"
     assert f"  ! 2020-04-17 Twitter: 0126545098,1,315,20200417193743 {place}" in shown
     (tmp_path / "data" / "DATA_202004171937.csv").unlink()
     shown = CliRunner().invoke(commands, ["explain", "0126545098", "--output", "out"]).stdout

@@ -14,9 +14,13 @@ from click.testing import CliRunner
 
 from support.engine_runs import DIALS, LONG_AGO_S, Place, record, wait_for
 from support.replays import RULES, database, files, nights, past, state, traffic
-from upswell.audit.replay.output_check import strangers
-from upswell.audit.replay.reconcile import Reconciled, reconcile
-from upswell.audit.replay.replay import Days, References, Replay, batches, remember, unread
+from upswell.audit.replay.output_check import unknown_files
+from upswell.audit.replay.reconcile import reconcile
+from upswell.audit.replay.reconciliation import Reconciliation
+from upswell.audit.replay.replay import Replay, is_unread
+from upswell.audit.replay.scenarios import Days
+from upswell.audit.replay.snapshot import batches, take_snapshot
+from upswell.audit.replay.versions import VersionCache
 from upswell.audit.replay.whatif import whatif
 from upswell.cli.main import commands
 from upswell.engine import compute
@@ -29,7 +33,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def found(place: Place, day: int | None = None) -> Reconciled:
+def found(place: Place, day: int | None = None) -> Reconciliation:
     """What reconcile finds."""
     return reconcile(state(place), day=day)
 
@@ -74,7 +78,7 @@ def test_a_run_that_commits_meanwhile_is_no_difference(place: Place) -> None:
         for number in range(25):
             with (place.data / f"DATA_2020041710{number // 10:02}.csv").open("ab") as stream:
                 stream.write(traffic(generator, 40))
-            told = found(place) if place.heard.lines else Reconciled()
+            told = found(place) if place.heard.lines else Reconciliation()
             assert ([], []) == (told.differences, told.unproven)
 
 
@@ -151,19 +155,19 @@ def test_a_file_that_grew_later_is_compared_for_an_earlier_day(place: Place) -> 
     place.write(path, first.replace(b",200,", b",300,") + later, LONG_AGO_S + 1)
 
     told = found(place, 20200417)
-    assert ["DATA_202004171000.csv (bytes 0 to 66) holds other bytes than were taken of it"] == (
+    assert ["DATA_202004171000.csv (bytes 0 to 66) differs from the bytes that were consumed"] == (
         told.differences
     )
     rules = place.write(place.root / "other.csv", b"1,Twitter,8,20,60\n")
     asked = whatif(state(place), [rules], days=Days(20200417, 20200417), curve=False)
-    assert "DATA_202004171000.csv holds other bytes" in asked.notes[0]
+    assert "DATA_202004171000.csv differs from the bytes" in asked.notes[0]
 
 
 def test_a_state_without_a_batch_is_proven(place: Place) -> None:
     """There is nothing to compare before the first commit."""
     place.once()
 
-    assert Reconciled() == found(place)
+    assert Reconciliation() == found(place)
 
 
 def test_an_output_that_was_moved_with_its_state_is_found(place: Place) -> None:
@@ -204,7 +208,7 @@ def test_a_changed_byte_in_a_kept_file_is_found(place: Place) -> None:
 
     told = found(place)
 
-    assert ["DATA_202004171000.csv (bytes 0 to 64) holds other bytes than were taken of it"] == (
+    assert ["DATA_202004171000.csv (bytes 0 to 64) differs from the bytes that were consumed"] == (
         told.differences
     )
     assert "batch 1 on" in told.unproven[0]
@@ -248,14 +252,14 @@ def test_a_name_that_cannot_be_looked_at_is_no_difference(place: Place) -> None:
     """A loop of links in the place of DATA: nothing is known of its bytes."""
     small_past(place)
     with StateReader.open(state(place)) as reader:
-        known = remember(reader)
+        known = take_snapshot(reader)
         loop = place.root / "loop"
         loop.symlink_to(loop)
-        replay = Replay(known._replace(data=loop), References(reader))
+        replay = Replay(known._replace(data=loop), VersionCache(reader))
         for batch in batches(reader, known):
-            assert [] == list(replay.take(batch))
+            assert [] == list(replay.steps(batch))
 
-    assert {True} == {unread(why) for why in replay.lost.values()}
+    assert {True} == {is_unread(why) for why in replay.lost.values()}
     assert {"cannot be read: Too many levels of symbolic links"} == set(replay.lost.values())
 
 
@@ -282,7 +286,7 @@ def test_a_file_that_no_batch_published_is_found(place: Place) -> None:
     shutil.copy(published(place), place.output / "WhatsApp" / published(place).name)
 
     (told,) = found(place).differences
-    assert told.startswith("WhatsApp/NOTIFY_0000000001_") and "no batch published" in told
+    assert told.startswith("WhatsApp/NOTIFY_0000000001_") and "not published by any batch" in told
 
 
 @pytest.mark.parametrize(
@@ -302,7 +306,7 @@ def test_every_name_that_no_batch_published_is_found(
     small_past(place)
     shutil.copy(published(place), place.output / "Twitter" / name)
 
-    expected = [f"Twitter/{name}: no batch published this file"] if is_stranger else []
+    expected = [f"Twitter/{name}: not published by any batch"] if is_stranger else []
     assert expected == found(place).differences
 
 
@@ -311,9 +315,9 @@ def test_what_is_published_meanwhile_is_no_stranger(place: Place) -> None:
     small_past(place)
     with StateReader.open(state(place)) as reader:
         known = {f"Twitter/{path.name}" for path in (place.output / "Twitter").iterdir()}
-        assert [] == list(strangers(reader, place.output, set(), 1, 0))
-        assert [] == list(strangers(reader, place.output, set(), 3, 2))
-        assert sorted(known) == list(strangers(reader, place.output, set(), 1, 2))
+        assert [] == list(unknown_files(reader, place.output, set(), 1, 0))
+        assert [] == list(unknown_files(reader, place.output, set(), 3, 2))
+        assert sorted(known) == list(unknown_files(reader, place.output, set(), 1, 2))
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe", "linked directory", "no directory"])
@@ -351,11 +355,11 @@ def test_what_stands_in_the_place_of_a_published_file_is_told(place: Place, kind
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("UPDATE notification SET raw = CAST(raw || '0' AS BLOB)", "held by the state alone"),
+        ("UPDATE notification SET raw = CAST(raw || '0' AS BLOB)", "only in the state"),
         ("UPDATE notification SET msisdn = '01000000015' WHERE batch = 1", "missing in the state"),
-        ("DELETE FROM notification WHERE batch = 2", "holds 1"),
-        ("UPDATE notified_total SET lines = lines + 1", "counts 3 notifications and holds 2"),
-        ("UPDATE total SET value = value + 1 WHERE name = 'counted'", "counted 3 and 2"),
+        ("DELETE FROM notification WHERE batch = 2", "but has 1"),
+        ("UPDATE notified_total SET lines = lines + 1", "counts 3 notifications but has 2"),
+        ("UPDATE total SET value = value + 1 WHERE name = 'counted'", "counted 3, replayed 2"),
         ("UPDATE staged SET digest = x'00' WHERE batch = 2", "what batch 2 published"),
         ("DELETE FROM ledger_delta WHERE batch = 2", "service 1, of 2020-04-17 is 9 in the state"),
     ],
@@ -379,7 +383,7 @@ def test_a_tampered_file_row_is_found(place: Place) -> None:
         db.execute(f"UPDATE file SET row_checksum = row_checksum({FILE_COLUMNS}) WHERE id = 1")
 
     told = "\n".join(found(place).differences)
-    assert "DATA_202004171000.csv: counted otherwise than it is read again: counted 0 and 1" in told
+    assert "DATA_202004171000.csv: its counts differ from its replay: counted 0, replayed 1" in told
 
 
 def test_what_is_about_to_be_published_is_no_difference(place: Place) -> None:
@@ -403,8 +407,9 @@ def asked(place: Place, *words: str | Path, code: int = 0) -> str:
 def test_the_command_says_what_fits_and_what_does_not(place: Place) -> None:
     """Exit code 0 when everything fits or cannot be proven, and 1 with the place when something differs."""
     small_past(place)
-    assert "2020-04-17  2 notifications = 2 in OUTPUT\n\nEverything fits." in asked(
-        place, "--files"
+    assert (
+        "2020-04-17  2 notifications = 2 in OUTPUT\n\nDATA, state and OUTPUT are consistent."
+        in asked(place, "--files")
     )
     assert "no notifications" in asked(place, "--day", "2020-04-16")
     archive = place.data.rename(place.root / "archive")

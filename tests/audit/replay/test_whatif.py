@@ -21,8 +21,8 @@ from support.replays import (
     traffic,
     untaught,
 )
-from upswell.audit.replay.replay import Days
-from upswell.audit.replay.whatif import AS_IT_WAS, FACTORS, Scenario, WhatIf, whatif
+from upswell.audit.replay.scenarios import Days, Scenario, WhatIf
+from upswell.audit.replay.whatif import AS_IT_WAS, FACTORS, whatif
 from upswell.cli.main import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
@@ -233,7 +233,7 @@ def test_lines_that_are_left_out_are_counted(place: Place) -> None:
     told = whatif(state(place), [other(place, OTHER + b"x\n" * 30)], curve=False)
 
     assert 11 == len(told.notes)
-    assert told.notes[-1].startswith("left out: 20 more lines of ")
+    assert told.notes[-1].startswith("skipped: 20 more lines of ")
 
 
 def notes(place: Place, **asked: object) -> str:
@@ -249,14 +249,14 @@ def test_what_cannot_be_read_is_told(place: Place) -> None:
     assert "" == notes(place)
     (place.data / "DATA_202004171000.csv").unlink()
 
-    assert "DATA_202004171000.csv is no longer in DATA: counts of all scenarios lack" in notes(
+    assert "DATA_202004171000.csv is no longer in DATA: the counts of all scenarios lack" in notes(
         place
     )
     told = whatif(state(place), [other(place, OTHER + b"x\n")])
-    assert "left out: other.csv line 5" in told.notes[0]
+    assert "skipped: other.csv line 5" in told.notes[0]
     with pytest.raises(ConfigError, match="no usable rule"):
         whatif(state(place), [other(place, b"x\n")])
-    with pytest.raises(UsageError, match="another"):
+    with pytest.raises(UsageError, match="no scenario given"):
         whatif(state(place), [])
 
 
@@ -287,7 +287,7 @@ def test_the_command_shows_dials_only_when_they_are_asked_for(place: Place) -> N
     assert "Twitter  0 -> 1 notifications; customers: 1 gained, 0 lost" in shown
     assert "Twitter by hour: 10h 0->1" in shown
     assert "8-20: 0100•••001 with 90 of 99" in shown
-    assert "99           1  ####################<\n" in shown
+    assert "99  1  ####################<\n" in shown
     assert not {DIALS[0], DIALS[1]} & set(re.findall("[0-9]{5,}", shown))
     assert f"  Twitter + {DIALS[0]}\n" in asked(place, "--rules", rules, "--list", "--no-curve")
     assert "0 -> 0" not in asked(place, "--rules", rules, "--day", "20200416..20200416")
@@ -319,7 +319,7 @@ def test_the_report_is_one_file_that_asks_nobody(place: Place) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "&lt;script&gt;&#x27;&quot;&amp;.csv" in page
-    assert "Note: left out: &lt;script&gt;&#x27;&quot;&amp;.csv line 3: " in page
+    assert "Note: skipped: &lt;script&gt;&#x27;&quot;&amp;.csv line 3: " in page
     assert 3 == page.count("<svg ")
     assert "x 0.25" in page
     assert [] == re.findall("https?:|src=|href=", page)

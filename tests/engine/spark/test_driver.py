@@ -18,7 +18,7 @@ from support.in_process import MEMORY, Cluster, Disorderly, InProcess, kept
 from support.kernel_runs import random_file
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
-from upswell.audit.replay.replay import remember
+from upswell.audit.replay.snapshot import take_snapshot
 from upswell.engine.commit import Committer
 from upswell.engine.spark.driver import first_bytes, splits_of
 from upswell.engine.spark.tasks import Split, SplitReport
@@ -499,11 +499,11 @@ def test_a_ledger_that_is_replaced_while_it_is_read_is_read_again(
             cluster.once()
         return decode_files(reader, rows)
 
-    monkeypatch.setattr("upswell.audit.replay.replay.decode_files", with_a_run_beside)
+    monkeypatch.setattr("upswell.audit.replay.snapshot.decode_files", with_a_run_beside)
     with StateReader.open(cluster.state) as reader:
-        past = remember(reader)
-    assert 3 == past.last_batch
-    assert [140] == [each.total for each in past.ledger().totals()]
+        snapshot = take_snapshot(reader)
+    assert 3 == snapshot.last_batch
+    assert [140] == [each.total for each in snapshot.ledger().totals()]
 
 
 def test_batches_shrink_while_their_reports_are_large(

@@ -189,7 +189,7 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
         for name, n in status.look(state(place)).summary.outcomes.items()
         if name == "suppressed"
     }
-    assert ["the customer was forgotten: suppressed until 2020-04-19 is closed"] * 2 == [
+    assert ["suppressed until 2020-04-19 is closed: the customer was forgotten"] * 2 == [
         entry.why for entry in explain(state(place), WHO).entries if entry.outcome == "suppressed"
     ]
     assert [1] == [one.people for one in status.look(state(place)).forgettings]
@@ -298,14 +298,14 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
 
     assert [True] == ["customers were forgotten" in note for note in notes]
     assert [] == found.differences
-    assert ["what batches 2 to 3 decided", "for that these are not compared either"] == [
+    assert ["decisions of batches 2 to 3", "therefore not compared either"] == [
         each.split(":")[0] for each in found.unproven
     ]
     assert "running totals" in found.unproven[1] and "ledger" not in found.unproven[1]
     assert [] == story.differences
     assert [] != story.unproven
     assert {"capped", "not_proven"} == {
-        entry.outcome for entry in story.entries if entry.told.taken.batch in (2, 3)
+        entry.outcome for entry in story.entries if entry.decided.taken.batch in (2, 3)
     }
     assert not any(why.endswith("sent to ?") for *_, why in story.verdicts())
     assert any("of these records may have been suppressed" in each for each in story.unproven)

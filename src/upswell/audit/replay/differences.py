@@ -1,8 +1,8 @@
-"""How a state differs from its replay, in words: ledgers, notifications and counts.
+"""Describes how a state differs from its replay: ledgers, notifications and counts.
 
-Owns the comparison of what a state keeps with what was worked out anew. It knows of no files and no log, and no
-sentence holds a whole msisdn. Ledgers may be large: they are taken out of the kernel a shard at a time, and only where
-they differ.
+Owns the comparison of what a state keeps with what was computed again. It knows neither files nor log, and no sentence
+contains a whole msisdn. Ledgers may be large: they are taken out of the kernel a shard at a time, and only where they
+differ.
 """
 
 from collections import Counter
@@ -15,14 +15,19 @@ from upswell.state.queries.notifications import Row
 from upswell.zones import date_of
 
 Key = tuple[str, int, int, int, int]
-"""Msisdn, service, start_min, end_min and the day the occurrence opened."""
+"""A window instance: msisdn, service, start_min, end_min and the day on which it opened."""
 Cap = tuple[str, str, int]
 """Msisdn, application and day."""
-_ROWS_TOLD_MAX = 5  # of one batch
+_DECIDED = (
+    "suppressed", "no_rule", "outside_window", "late",
+    "capped", "capped_customer", "control", "counted", "notified",
+)  # fmt: skip
+"""Outcomes of segment members' records: which one it is may depend on what is lost."""
+_ROWS_SHOWN_MAX = 5  # of one batch
 
 
 def of_ledgers(kept: Ledger, again: Ledger) -> Iterator[str]:
-    """A sentence for each total, fired occurrence and cap that is not the same in both."""
+    """Yield a sentence for each total, fired window instance and cap that differs between the two."""
     for shard in range(SHARDS):
         blobs = kept.shard(shard), again.shard(shard)
         # Equal entries may stand in another order.
@@ -38,12 +43,12 @@ def of_ledgers(kept: Ledger, again: Ledger) -> Iterator[str]:
 def of_totals(
     kept: Mapping[Key, tuple[int, bool]], again: Mapping[Key, tuple[int, bool]]
 ) -> Iterator[str]:
-    """As ``of_ledgers``, of totals: (total, fired) by key."""
+    """Yield a sentence for each total that differs. Totals are (total, fired) by window instance."""
     for key in sorted(kept.keys() | again.keys()):
         one, other = kept.get(key, (0, False)), again.get(key, (0, False))
         if one != other:
             msisdn, service, _, _, day = key
-            fired = "" if one[1] == other[1] else "; only one of them has fired"
+            fired = "" if one[1] == other[1] else ", and only one of them has fired"
             yield (
                 f"the total of {mask(msisdn)}, service {service}, of {date_of(day)} is {one[0]:,} in the state and"
                 f" {other[0]:,} in the replay{fired}"
@@ -51,22 +56,22 @@ def of_totals(
 
 
 def of_caps(kept: Set[Cap], again: Set[Cap]) -> Iterator[str]:
-    """As ``of_ledgers``, of caps."""
+    """Yield a sentence for each cap that only one of the two has."""
     for cap in sorted(kept ^ again):
         msisdn, application, day = cap
         place = "state" if cap in kept else "replay"
-        yield f"the cap of {mask(msisdn)} for {escape(application)} on {date_of(day)} is in the {place} alone"
+        yield f"the cap of {mask(msisdn)} for {escape(application)} on {date_of(day)} exists only in the {place}"
 
 
 def of_notifications(
     batch: int, kept: Set[Row], again: Set[Row], files: Mapping[int, str]
 ) -> Iterator[str]:
-    """Where the notifications of a batch differ, the first few. ``files``: the batch's files by sequence."""
+    """Yield the first few notifications of a batch that only one side has. ``files``: the batch's, by sequence."""
     for rows, words in (
-        (kept - again, "held by the state alone"),
+        (kept - again, "only in the state"),
         (again - kept, "missing in the state"),
     ):
-        for day, application, msisdn, sequence, byte, *_ in sorted(rows)[:_ROWS_TOLD_MAX]:
+        for day, application, msisdn, sequence, byte, *_ in sorted(rows)[:_ROWS_SHOWN_MAX]:
             yield (
                 f"batch {batch}, {show_name(files.get(sequence, '?'))} byte {byte}: the notification of {mask(msisdn)}"
                 f" for {escape(application)} on {date_of(day)} is {words}"
@@ -74,6 +79,16 @@ def of_notifications(
 
 
 def of_counts(kept: Counter[str], again: Counter[str]) -> str:
-    """The outcomes and reasons that are counted otherwise: "notified 3 and 2"."""
+    """Return the outcomes and reasons whose counts differ: "notified 3, replayed 2"."""
     names = [name for name in (*OUTCOMES, *REASONS) if kept[name] != again[name]]
-    return ", ".join(f"{name} {kept[name]:,} and {again[name]:,}" for name in names) or "other sums"
+    return (
+        "; ".join(f"{name} {kept[name]:,}, replayed {again[name]:,}" for name in names)
+        or "other sums"
+    )
+
+
+def without_ledger(outcomes: Counter[str]) -> Counter[str]:
+    """Return the outcomes with those merged into one that may depend on lost files: their sum does not."""
+    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED})
+    merged["decided"] = sum(outcomes[name] for name in _DECIDED)
+    return merged

@@ -1,32 +1,30 @@
-"""Whether everything fits together: DATA, the log, the state and OUTPUT, held against a fresh replay.
+"""Reconciles DATA, the log, the state and OUTPUT: replays the log and compares what it gives with all of them.
 
-Owns the comparisons behind ``upswell reconcile``. It only reads, and may run beside a run: it speaks of the state as
-it was when it began. A difference names its place. What cannot be proven, because DATA no longer holds what the run
-took, is told apart from a difference. No sentence holds a whole msisdn.
+Owns the comparisons behind ``upswell reconcile``. It only reads, and may run beside a run: it is about the state as it
+was when it began. A difference names its place. What cannot be proven, because DATA no longer contains what the run
+consumed, is reported apart from differences. No sentence contains a whole msisdn.
 """
 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.audit.replay.differences import of_counts, of_ledgers, of_notifications
-from upswell.audit.replay.forgotten import Forgotten
-from upswell.audit.replay.output_check import strangers
-from upswell.audit.replay.replay import (
-    Past,
-    References,
-    Replay,
-    Step,
-    batches,
-    remember,
-    unread,
+from upswell.audit.replay.differences import (
+    of_counts,
+    of_ledgers,
+    of_notifications,
+    without_ledger,
 )
+from upswell.audit.replay.forgotten import Forgotten
+from upswell.audit.replay.output_check import OutputCheck
+from upswell.audit.replay.reconciliation import ReconciledDay, Reconciliation
+from upswell.audit.replay.replay import Replay, Step, is_unread
+from upswell.audit.replay.snapshot import StateSnapshot, batches, take_snapshot
+from upswell.audit.replay.versions import VersionCache
 from upswell.kernel import OUTCOMES, REASONS
-from upswell.output.names import Staged, place_of
-from upswell.output.published import Where, describe_change, published_place, where
+from upswell.output.names import place_of
 from upswell.privacy import escape
 from upswell.reference.application import directory_name
 from upswell.source.file import File
@@ -38,85 +36,10 @@ from upswell.zones import date_of
 
 DIFFERENCES_MAX = 20  # of one kind: a damaged state may differ in every row
 _HASH_MASK = (1 << 64) - 1
-_DECIDED = (
-    "suppressed", "no_rule", "outside_window", "late",
-    "capped", "capped_customer", "control", "counted", "notified",
-)  # fmt: skip
-"""Outcomes of targeted customers' records: which of them it is may hang on what is lost."""
-
-
-@dataclass(slots=True)
-class Day:
-    """The notifications of one day."""
-
-    notifications: int = 0
-    """All that were sent, as the state counts them."""
-    forgotten: int = 0
-    """Of them those of customers who were forgotten: counted, and no longer held."""
-    pruned: int = 0
-    """Of them those that the state no longer keeps, since their day is long ago."""
-    control: int = 0
-    """Notifications of the control group, which are not among the others."""
-    where: Counter[Where] = field(default_factory=Counter)
-    """The lines of files that are in OUTPUT, were changed there or taken away, or wait to be published."""
-
-    @property
-    def unproven(self) -> int:
-        """Notifications that no replay gives, as far as what it read goes."""
-        return max(self.notifications - self.where.total(), 0)
-
-
-@dataclass(slots=True)
-class Reconciled:
-    """What fits, and what does not."""
-
-    last_batch: int = 0
-    batches: int = 0
-    lines: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    files: dict[str, Counter[str]] = field(default_factory=dict)
-    """By file: the outcomes of its lines, of what was read again."""
-    days: dict[int, Day] = field(default_factory=dict)
-    differences: list[str] = field(default_factory=list)
-    forgotten: int = 0
-    """Notifications of customers who were forgotten: the replay makes them, and the state holds them no more."""
-    pruned: int = 0
-    """Notifications of days that the state no longer keeps: counted, and proven by what was published alone."""
-    unproven: list[str] = field(default_factory=list)
-    """What could not be looked at, a sentence each."""
-
-    def to_json(self) -> dict[str, object]:
-        """One object: counts, then the days and files, then what differs."""
-        return {
-            "last_batch": self.last_batch,
-            "batches": self.batches,
-            "lines": self.lines,
-            "outcomes": {name: self.outcomes[name] for name in OUTCOMES},
-            "days": [
-                {
-                    "day": day,
-                    "notifications": of_day.notifications,
-                    "forgotten": of_day.forgotten,
-                    "pruned": of_day.pruned,
-                    "control": of_day.control,
-                    **dict(of_day.where),
-                    "unproven": of_day.unproven,
-                }
-                for day, of_day in sorted(self.days.items())
-            ],
-            "files": [
-                {"file": name, "lines": outcomes.total(), "outcomes": +outcomes}
-                for name, outcomes in sorted(self.files.items())
-            ],
-            "forgotten": self.forgotten,
-            "pruned": self.pruned,
-            "unproven": self.unproven,
-            "differences": self.differences,
-        }
 
 
 class _Sum(NamedTuple):
-    """A set of notifications in two numbers, whatever their order."""
+    """A set of notifications as two numbers, independent of their order."""
 
     rows: int = 0
     hashes: int = 0
@@ -125,71 +48,74 @@ class _Sum(NamedTuple):
         return _Sum(self.rows + 1, (self.hashes + hash(row)) & _HASH_MASK)
 
 
-def reconcile(state_dir: Path, *, data: Path | None = None, day: int | None = None) -> Reconciled:
-    """Replay the log and compare. ``day``: tell only of the notifications of that day, and of all files of DATA.
+def reconcile(
+    state_dir: Path, *, data: Path | None = None, day: int | None = None
+) -> Reconciliation:
+    """Replay the log and compare.
 
-    Raises StorageError when there is no state or its rows are damaged, InputMissing without DATA.
+    Args:
+        state_dir: the state's directory.
+        data: where the files are, if they were moved.
+        day: compare only the notifications of this day, and all files of DATA.
+
+    Raises:
+        StorageError: there is no state, or its rows are damaged. InputMissing: DATA does not exist.
     """
     with StateReader.open(state_dir) as reader:
-        return _Reconciliation(reader, remember(reader, data, ledger=day is None), day).run()
+        snapshot = take_snapshot(reader, data, ledger=day is None)
+        return _Reconciler(reader, snapshot, day).run()
 
 
-class _Reconciliation:
+class _Reconciler:
     """One comparison, from the first batch to the last."""
 
-    def __init__(self, reader: StateReader, past: Past, day: int | None) -> None:
+    def __init__(self, reader: StateReader, snapshot: StateSnapshot, day: int | None) -> None:
         self.reader = reader
-        self.past = past
+        self.snapshot = snapshot
         self.day = day
-        self.references = References(reader)
+        self.versions = VersionCache(reader)
         self.rows = reader.batches()
-        self.replay = Replay(past, self.references)
-        self.found = Reconciled(last_batch=past.last_batch)
+        self.replay = Replay(snapshot, self.versions)
+        self.found = Reconciliation(last_batch=snapshot.last_batch)
         self.reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.first_ranges: dict[str, int] = {}
         """By file: the batch of its first range."""
         self.sums: defaultdict[int, _Sum] = defaultdict(_Sum)
-        self.hanging: list[tuple[int, str]] = []
-        """Differences that prove something only if all before their batch could be read."""
-        self.forgotten = Forgotten(reader, past)
-        self.staged: set[str] = set()
-        """Places of published files within OUTPUT."""
-        self.changed: list[str] = []
-        """How files of OUTPUT differ, as many as are told, and one more."""
+        """Of the replay's notifications, by batch."""
+        self.conditional: list[tuple[int, str]] = []
+        """(batch, difference): these prove something only if everything before their batch could be read."""
+        self.forgotten = Forgotten(reader, snapshot)
+        self.output = OutputCheck(reader, snapshot, changes_max=DIFFERENCES_MAX)
 
-    def run(self) -> Reconciled:
-        past = self.past
-        for batch in batches(self.reader, self.past):
-            self._take(batch)
+    def run(self) -> Reconciliation:
+        for batch in batches(self.reader, self.snapshot):
+            self._replay(batch)
         proven = self._lost()
-        self._keep(iter(self.changed))
+        for (day, where), lines in self.output.lines.items():
+            self.found.days.setdefault(day, ReconciledDay()).where[where] += lines
+        self._report(iter(self.output.changes))
         self._notifications(proven)
         self._files()
         if self.day is None:
-            self._keep(
-                f"{escape(name)}: no batch published this file"
-                for name in strangers(
-                    self.reader, past.output, self.staged, past.first_batch, past.last_batch
-                )
-            )
+            self._report(self.output.unknown())
             self._totals(proven)
             self._ledger(proven)
-        self._keep(sentence for number, sentence in self.hanging if number < proven)
+        self._report(sentence for number, sentence in self.conditional if number < proven)
         return self.found
 
     def _is_kept(self, day: int) -> bool:
-        """Whether the state should hold the notifications of a day, and they are asked for."""
-        return self.day in (None, day) and day >= self.past.pruned_before
+        """Return whether the state should have the notifications of a day, and they are asked for."""
+        return self.day in (None, day) and day >= self.snapshot.pruned_before
 
-    def _keep(self, sentences: Iterator[str]) -> None:
-        """Note differences, as many of one kind as one can read."""
+    def _report(self, sentences: Iterator[str]) -> None:
+        """Add differences of one kind, as many as one can read."""
         for number, sentence in enumerate(sentences):
             if number == DIFFERENCES_MAX:
-                self.found.differences.append("and more of this kind")
+                self.found.differences.append("and more differences of this kind")
                 break
             self.found.differences.append(sentence)
 
-    def _take(self, batch: list[LogRange]) -> None:
+    def _replay(self, batch: list[LogRange]) -> None:
         """Replay a batch, and compare it with its row and with what it published."""
         number = batch[0].batch
         outcomes, reasons, lines = Counter[str](), Counter[str](), 0
@@ -197,7 +123,7 @@ class _Reconciliation:
         by_day: Counter[tuple[str, int]] = Counter()
         for taken in batch:
             self.first_ranges.setdefault(taken.file, number)
-        for step in self.replay.take(batch):
+        for step in self.replay.steps(batch):
             for taken, scanned in step.pairs:
                 # Without the zeros: there may be a million files.
                 some = +Counter(dict(zip(OUTCOMES, scanned.outcomes, strict=True)))
@@ -207,14 +133,14 @@ class _Reconciliation:
                 outcomes, reasons, lines = outcomes + some, reasons + why, lines + scanned.lines
                 if sum(some.values()) != scanned.lines:
                     self.found.differences.append(
-                        f"{show_name(taken.file)}: its lines are not the sum of their outcomes"
+                        f"{show_name(taken.file)}: its line count is not the sum of its outcomes"
                     )
             self._note(step, number, outputs, by_day)
         self.found.batches += 1
         self.found.lines += lines
         self.found.outcomes.update(outcomes)
         if self.forgotten.is_blind(number):
-            self.staged.update(map(published_place, self.reader.staged(number).values()))
+            self.output.staged(number)
             return
         if self.day is None:
             self._batch_row(number, lines, outcomes, reasons)
@@ -227,7 +153,7 @@ class _Reconciliation:
         outputs: dict[str, list[bytes]],
         by_day: Counter[tuple[str, int]],
     ) -> None:
-        """Take note of what a step of a batch notified."""
+        """Add what a step of a batch notified."""
         names = step.rules.applications
         for made, control in (
             (step.result.outputs, False),
@@ -246,58 +172,50 @@ class _Reconciliation:
     def _batch_row(
         self, number: int, lines: int, outcomes: Counter[str], reasons: Counter[str]
     ) -> None:
+        """Compare the batch's own row with its replay."""
         row = next((row for row in self.rows if row.number >= number), None)
         if row is None or row.number != number:
-            self.hanging.append((number, f"batch {number} is in the log and nowhere else"))
+            self.conditional.append((number, f"batch {number} is in the log but has no row"))
         elif (row.lines, +Counter(row.outcomes), +Counter(row.reasons)) != (
             lines,
             +outcomes,
             +reasons,
         ):
-            told = of_counts(Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons)
-            self.hanging.append(
-                (number, f"batch {number} is counted otherwise than replayed: {told}")
+            counts = of_counts(Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons)
+            self.conditional.append(
+                (number, f"the counts of batch {number} differ from its replay: {counts}")
             )
 
     def _published(
         self, number: int, outputs: dict[str, list[bytes]], by_day: Counter[tuple[str, int]]
     ) -> None:
         """Compare what the batch published with the replay, and OUTPUT with what the batch published."""
-        staged = {one.directory: one for one in self.reader.staged(number).values()}
-        self.staged.update(map(published_place, staged.values()))
+        staged = self.output.staged(number)
         for place in sorted(staged.keys() | outputs.keys()):
-            of_place = {day: n for (name, day), n in by_day.items() if name == place}
-            if self.day is not None and self.day not in of_place:
+            of_place = {
+                day: lines
+                for (name, day), lines in by_day.items()
+                if name == place and self.day in (None, day)
+            }
+            if self.day is not None and not of_place:
                 continue
             content = b"".join(outputs.get(place, ()))
             one = staged.get(place)
             same = one is not None and one.digest == hashlib.sha256(content).digest()
             if not same:
                 what = f"what batch {number} published for {escape(place)}"
-                self.hanging.append((number, f"{what} is not what its replay gives"))
+                self.conditional.append((number, f"{what} differs from its replay"))
             if one is not None:
-                self._look(one, of_place, content if same else None)
-
-    def _look(self, one: Staged, by_day: dict[int, int], content: bytes | None) -> None:
-        """Look for a published file, which must hold what was committed, and count its lines by day.
-
-        ``content``: that, when the replay gives it.
-        """
-        found = where(self.past.output, one)
-        for day, lines in by_day.items():
-            if self.day in (None, day) and not one.control:
-                self.found.days.setdefault(day, Day()).where[found] += lines
-        if found == "changed" and len(self.changed) <= DIFFERENCES_MAX:
-            self.changed.append(describe_change(self.past.output, one, content))
+                self.output.compare(one, of_place, content if same else None)
 
     def _lost(self) -> int:
-        """Tell which files are no longer what was taken; the first batch that hangs on one of them."""
-        proven = self.past.last_batch + 1
+        """Report the files that are no longer what was consumed; return the first batch that depends on one of them."""
+        proven = self.snapshot.last_batch + 1
         for name, why in sorted(self.replay.lost.items()):
-            file = self.past.files[name]
+            file = self.snapshot.files[name]
             sentence = f"{show_name(name)} (bytes 0 to {file.offset:,}) {why}"
             self.found.files.pop(name, None)
-            if unread(why):
+            if is_unread(why):
                 self.found.unproven.append(sentence)
             else:
                 self.found.differences.append(sentence)
@@ -305,33 +223,34 @@ class _Reconciliation:
         blind = list(self.forgotten.sentences())
         self.found.unproven += blind
         if blind:
-            ledger = self.past.last is not None and self.forgotten.is_blind(self.past.last.number)
+            last = self.snapshot.last
+            ledger = last is not None and self.forgotten.is_blind(last.number)
             self.found.unproven.append(
-                "for that these are not compared either: the state's running totals, which of the outcomes that hang"
-                f" on totals and caps the lines of each file had{', and the ledger' if ledger else ''}"
+                "therefore not compared either: the state's running totals, the outcomes of each file that depend on"
+                f" totals and caps{', and the ledger' if ledger else ''}"
             )
-        if proven <= self.past.last_batch:
+        if proven <= self.snapshot.last_batch:
             self.found.unproven.append(
-                f"notifications and totals from batch {max(proven, self.past.first_batch)} on hang on that"
+                f"notifications and totals from batch {max(proven, self.snapshot.first_batch)} on depend on that"
             )
         return proven
 
     def _kept_rows(self) -> Iterator[tuple[int, Row]]:
-        """The notifications of the state with their batches, of the day or all."""
-        for batch, row in notifications(self.reader, self.past.applications, self.day):
-            if batch <= self.past.last_batch and row[0] >= self.past.pruned_before:
+        """Yield (batch, notification) of the state, of the day or all."""
+        for batch, row in notifications(self.reader, self.snapshot.applications, self.day):
+            if batch <= self.snapshot.last_batch and row[0] >= self.snapshot.pruned_before:
                 yield batch, row
 
     def _notifications(self, proven: int) -> None:
         """Compare the state's notifications with the replay's, and with its own count of them."""
         sums: defaultdict[int, _Sum] = defaultdict(_Sum)
-        held = Counter[tuple[int, str, bool]]()
+        kept = Counter[tuple[int, str, bool]]()
         for batch, row in self._kept_rows():
             day, application, *_, control = row
             sums[batch] = sums[batch].plus(row)
-            held[day, application, control] += 1
+            kept[day, application, control] += 1
             self.forgotten.kept(batch, row)
-        self._days(held)
+        self._days(kept)
         unlike = []
         for number in sorted(sums.keys() | self.sums.keys()):
             if number < proven and not self.forgotten.is_blind(number):
@@ -341,45 +260,45 @@ class _Reconciliation:
                 ):
                     unlike.append(number)
         if unlike:
-            self._keep(self._unlike_rows(unlike[0]))
+            self._report(self._unlike_rows(unlike[0]))
             self.found.differences += [
-                f"the notifications of batch {number} are not those of its replay"
+                f"the notifications of batch {number} differ from its replay"
                 for number in unlike[1:DIFFERENCES_MAX]
             ]
 
-    def _days(self, held: Counter[tuple[int, str, bool]]) -> None:
-        """Count the notifications of each day, and compare those that are held with the state's own count."""
+    def _days(self, kept: Counter[tuple[int, str, bool]]) -> None:
+        """Count the notifications of each day, and compare those that the state has with its own count."""
         forgotten = self.forgotten.counted(self.day)
-        known = {(*key, False): lines for key, lines in self.past.notified.items()}
-        known |= {(*key, True): lines for key, lines in self.past.control.items()}
-        for key in sorted(held.keys() | forgotten.keys() | known.keys()):
+        known = {(*key, False): lines for key, lines in self.snapshot.notified.items()}
+        known |= {(*key, True): lines for key, lines in self.snapshot.control.items()}
+        for key in sorted(kept.keys() | forgotten.keys() | known.keys()):
             day, application, control = key
             if self.day not in (None, day):
                 continue
-            told, rows = known.get(key, 0), held[key] + forgotten[key]
-            pruned = told if day < self.past.pruned_before else 0
+            counted, rows = known.get(key, 0), kept[key] + forgotten[key]
+            pruned = counted if day < self.snapshot.pruned_before else 0
             self.found.pruned += pruned
-            of_day = self.found.days.setdefault(day, Day())
+            of_day = self.found.days.setdefault(day, ReconciledDay())
             if control:
                 of_day.control += pruned or rows
             else:
                 of_day.notifications += pruned or rows
                 of_day.forgotten += forgotten[key]
                 of_day.pruned += pruned
-            if told != rows and not pruned:
+            if counted != rows and not pruned:
                 self.found.differences.append(
-                    f"{escape(application)} on {date_of(day)}: the state counts {told:,} notifications and holds"
+                    f"{escape(application)} on {date_of(day)}: the state counts {counted:,} notifications but has"
                     f" {rows:,}"
                 )
 
     def _unlike_rows(self, number: int) -> Iterator[str]:
-        """Where the notifications of a batch differ from its replay; it takes a second replay."""
+        """Yield where the notifications of a batch differ from its replay, which takes a second replay."""
         kept = {row for batch, row in self._kept_rows() if batch == number}
         again: set[Row] = set()
         sequences = {}
-        replay = Replay(self.past, self.references)
-        for batch in batches(self.reader, self.past):
-            for step in replay.take(batch):
+        replay = Replay(self.snapshot, self.versions)
+        for batch in batches(self.reader, self.snapshot):
+            for step in replay.steps(batch):
                 if batch[0].batch == number:
                     again.update(row for row in _rows(step) if self.day in (None, row[0]))
             if batch[0].batch == number:
@@ -390,50 +309,48 @@ class _Reconciliation:
     def _files(self) -> None:
         """Compare each file's row with its lines."""
         for name, again in sorted(self.found.files.items()):
-            file = self.past.files[name]
-            place = self.replay.place(name)
+            file = self.snapshot.files[name]
+            position = self.replay.position(name)
             known = (file.offset, file.newlines, file.tail, +Counter(file.reasons))
-            found = (place.byte, place.newlines, place.tail, +self.reasons[name])
+            found = (position.byte, position.newlines, position.tail, +self.reasons[name])
             if known != found or not self._same(file, again):
-                told = of_counts(Counter(file.outcomes), again)
+                counts = of_counts(Counter(file.outcomes), again)
                 self.found.differences.append(
-                    f"{show_name(name)}: counted otherwise than it is read again: {told}"
+                    f"{show_name(name)}: its counts differ from its replay: {counts}"
                 )
 
     def _same(self, file: File, again: Counter[str]) -> bool:
-        """Whether the outcomes are the same; with lost files before, those that hang on totals only in sum."""
+        """Return whether the outcomes agree; with lost files before, those that depend on totals only in sum."""
         known = Counter(file.outcomes)
         if sum(known.values()) != file.lines:
             return False
         if self.replay.lost or self.forgotten.blind:
-            known, again = _without_ledger(known), _without_ledger(again)
+            known, again = without_ledger(known), without_ledger(again)
         return +known == +again
 
     def _totals(self, proven: int) -> None:
         """Compare the running totals of the state with the replay."""
-        totals, found = self.past.totals, self.found
-        if proven <= self.past.last_batch or self.forgotten.blind:
+        totals, found = self.snapshot.totals, self.found
+        if proven <= self.snapshot.last_batch or self.forgotten.blind:
             return
         known = (totals.batches, totals.lines, +Counter(totals.outcomes))
         if known != (found.batches, found.lines, +found.outcomes):
-            told = of_counts(Counter(totals.outcomes), found.outcomes)
-            found.differences.append(
-                f"the state's running totals are not those of its replay: {told}"
-            )
+            counts = of_counts(Counter(totals.outcomes), found.outcomes)
+            found.differences.append(f"the state's running totals differ from the replay: {counts}")
 
     def _ledger(self, proven: int) -> None:
-        """Compare totals, fired occurrences and caps with those of the replay, a shard at a time."""
-        last = self.past.last
+        """Compare totals, fired window instances and caps with the replay's, a shard at a time."""
+        last = self.snapshot.last
         if last is None or proven <= last.number or self.forgotten.is_blind(last.number):
             return
-        ledger = self.past.ledger()
+        ledger = self.snapshot.ledger()
         self.replay.forget(last.number + 1)
         self.replay.ledger.drop_before(last.day_open)
-        self._keep(of_ledgers(ledger, self.replay.ledger))
+        self._report(of_ledgers(ledger, self.replay.ledger))
 
 
 def _rows(step: Step) -> Iterator[Row]:
-    """The notifications of a step, as the state would keep them."""
+    """Yield the notifications of a step as the state would keep them."""
     names = step.rules.applications
     for rows, control in (
         (step.result.notifications, False),
@@ -442,9 +359,3 @@ def _rows(step: Step) -> Iterator[Row]:
         for day, application, msisdn, index, byte, raw in rows:
             sequence = step.pairs[index][0].sequence
             yield day, names[application], msisdn, sequence, byte, raw, control
-
-
-def _without_ledger(outcomes: Counter[str]) -> Counter[str]:
-    merged = Counter({name: n for name, n in outcomes.items() if name not in _DECIDED})
-    merged["decided"] = sum(outcomes[name] for name in _DECIDED)
-    return merged

@@ -1,8 +1,8 @@
-"""The lines of one customer, found in the kept files and decided anew by the reference.
+"""One customer's timeline: their lines, found in the kept files and decided again by the specification.
 
-Owns the way from a msisdn to its lines with their outcomes, in log order. The kernel only finds the lines; what they
-mean is decided by ``reference.py`` alone, so what is told here was not told by the code that ran. Owns the values of a
-story as well, in which each line has words. It writes nothing.
+Owns the way from an msisdn to its lines with their outcomes, in log order, and the values of which an explanation is
+made. The kernel only finds the lines; their outcomes come from ``semantics`` alone, so that what is explained does not
+rest on the code that ran. It writes nothing.
 """
 
 import re
@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from upswell.audit.replay.replay import CHANGED, GONE, SHORT, Past, References, batches
+from upswell.audit.replay.replay import CHANGED, GONE, SHORT
+from upswell.audit.replay.snapshot import StateSnapshot, batches
+from upswell.audit.replay.versions import VersionCache
 from upswell.config.settings import threads_default
 from upswell.kernel import Hit, Ledger
 from upswell.reference.policy import Policy
@@ -24,51 +26,49 @@ from upswell.state.batch import LogRange
 from upswell.state.reader import StateReader
 from upswell.zones import date_of
 
-_FAR = ("counted", "capped", "capped_customer", "not_proven")
-"""Outcomes of records that came to a ledger and no file: the last of them tells where the day ended."""
-_NEARER = ("late", "outside_window", "no_rule", "suppressed", "not_in_segment")
-"""The others, in the order in which they explain a silence: the one that came furthest first."""
-
-
+_DECIDED_BY_LEDGER = ("counted", "capped", "capped_customer", "not_proven")
+"""Outcomes of records that reached the ledger but no file: the last of them tells where the day ended."""
+_BEFORE_LEDGER = ("late", "outside_window", "no_rule", "suppressed", "not_in_segment")
+"""The other outcomes, in the order in which they explain a missing notification: the one that came furthest first."""
 _MEASURED = ("capped_customer", "control", "counted", "notified")
 """Outcomes of lines that have a total."""
 
 
-class Told(NamedTuple):
-    """A line of the customer, and what became of it."""
+class DecidedLine(NamedTuple):
+    """A line of the customer and its outcome."""
 
     taken: LogRange
     line: Line
     rules: tuple[Rule, ...]
-    """Those of its service, as they were in force."""
+    """Those of its service that were active."""
     proven: bool
-    """False: bytes are lost that came before it, so what hangs on totals and caps may have been otherwise."""
+    """False: bytes before it are lost, so an outcome that depends on totals and caps may have been different."""
 
 
-class Lines:
+class CustomerLines:
     """The lines of one msisdn, decided in log order."""
 
-    def __init__(self, reader: StateReader, past: Past, msisdn: str) -> None:
+    def __init__(self, reader: StateReader, snapshot: StateSnapshot, msisdn: str) -> None:
         self.reader = reader
-        self.past = past
+        self.snapshot = snapshot
         self.msisdn = msisdn
-        self.specification = Specification(past.measure, past.keep_days, past.zones)
-        self.adopted = frozenset(Ledger.load(*past.adopted, 0, 1).caps(msisdn))
-        """The caps that the state was begun with."""
+        self.specification = Specification(snapshot.measure, snapshot.keep_days, snapshot.zones)
+        self.adopted = frozenset(Ledger.load(*snapshot.adopted, 0, 1).caps(msisdn))
+        """The caps that the state began with."""
         self.specification.caps.update(self.adopted)
         self.lost: dict[str, str] = {}
-        """By file: why its bytes are not those that the run took."""
+        """By file: why its bytes are not those that the run consumed."""
         self.member: dict[str, bool] = {}
-        """By version of the segment: whether the customer is in it."""
+        """By version of the segment: the customer is in it."""
         self.segments: list[tuple[int, str]] = []
-        """The versions of the segment as they came into force, each with the first batch of it."""
-        self.forgettings = [one for one in past.forgettings if one.has(msisdn)]
-        """When the customer was forgotten, as far as that can be told."""
+        """(first batch, version) of the segment, as versions became active."""
+        self.forgettings = [one for one in snapshot.forgettings if one.has(msisdn)]
+        """The forgettings of the customer whose keys still exist."""
         self._forgotten_from = min((one.first_batch for one in self.forgettings), default=None)
-        self._references = References(reader)
+        self._versions = VersionCache(reader)
 
-    def told(self) -> Iterator[Told]:
-        """Each line in log order. Lines of files that are lost are not among them."""
+    def decided(self) -> Iterator[DecidedLine]:
+        """Yield each line in log order, without those of lost files."""
         hits = self._search()
         proven = True
         for taken in self._log():
@@ -79,10 +79,10 @@ class Lines:
             self._forget_before(taken.batch)
             while mine and mine[-1].byte < taken.end:
                 yield from self._decide(taken, mine.pop(), proven)
-        self._forget_before(self.past.last_batch + 1)
+        self._forget_before(self.snapshot.last_batch + 1)
 
     def forgotten_until(self, batch: int) -> int | None:
-        """Until the end of which day the customer is suppressed in a batch, since they were forgotten; None: not so."""
+        """Return the last day on which a forgetting suppresses the customer in a batch; None when none does."""
         days = (one.until_day for one in self.forgettings if one.first_batch <= batch)
         return max(days, default=None)
 
@@ -97,36 +97,36 @@ class Lines:
                 kept.clear()
 
     def _log(self) -> Iterator[LogRange]:
-        return chain.from_iterable(batches(self.reader, self.past))
+        return chain.from_iterable(batches(self.reader, self.snapshot))
 
     def joins(self, version: str) -> bool:
-        """Whether the customer is in this version of the segment."""
+        """Return whether the customer is in this version of the segment."""
         if version not in self.member:
-            self.member[version] = self.msisdn in self._references.segment(version)
+            self.member[version] = self.msisdn in self._versions.segment(version)
         return self.member[version]
 
     def policy(self, taken: LogRange) -> Policy:
-        """The policy that was in force for a range."""
-        return self._references.policy(taken.versions.policy)
+        """Return the policy that was active for a range."""
+        return self._versions.policy(taken.versions.policy)
 
     def is_suppressed(self, taken: LogRange) -> bool:
-        """Whether the customer was on the suppression list, or was forgotten, when a range was taken."""
-        listed = self._references.suppressed(taken.versions.suppress) or ()
+        """Return whether the customer was on the suppression list, or was forgotten, when a range was consumed."""
+        listed = self._versions.suppressed(taken.versions.suppress) or ()
         return self.forgotten_until(taken.batch) is not None or self.msisdn in listed
 
     def _search(self) -> dict[str, list[Hit]]:
-        """The hits of each file, the first one last. All files are looked through at once, one a thread."""
+        """Return the hits of each file, the first one last. Files are searched in parallel, one per thread."""
         cuts: defaultdict[str, list[int]] = defaultdict(list)
         for taken in self._log():
             cuts[taken.file].append(taken.end)
-        files = [self.past.files[name] for name in cuts]
+        files = [self.snapshot.files[name] for name in cuts]
         with ThreadPoolExecutor(threads_default()) as pool:
             found = pool.map(lambda file: self._search_file(file, cuts[file.name]), files)
             return {file.name: hits for file, hits in zip(files, found, strict=True) if hits}
 
     def _search_file(self, file: File, cuts: list[int]) -> list[Hit]:
         try:
-            found = self.past.search(file.name, cuts, self.msisdn)
+            found = self.snapshot.search(file.name, cuts, self.msisdn)
         except (OSError, ValueError) as error:
             self.lost[file.name] = getattr(error, "strerror", None) or str(error)
             return []
@@ -139,8 +139,8 @@ class Lines:
             self.lost[file.name] = CHANGED
         return [] if file.name in self.lost else found.hits[::-1]
 
-    def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[Told]:
-        rules = self._references.rules(taken.versions.rules)[0].rules
+    def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[DecidedLine]:
+        rules = self._versions.rules(taken.versions.rules)[0].rules
         segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
         suppressed = {self.msisdn} if self.is_suppressed(taken) else set[str]()
         policy = self.policy(taken)
@@ -150,10 +150,10 @@ class Lines:
             if self._is_mine(line):
                 service = line.record.service if line.record else None
                 of_service = tuple(rule for rule in rules if rule.service == service)
-                yield Told(taken, line, of_service, proven)
+                yield DecidedLine(taken, line, of_service, proven)
 
     def _is_mine(self, line: Line) -> bool:
-        """Whether it is a record of the customer, or a refused line that may have been meant for one."""
+        """Return whether a line is a record of the customer, or a reject that may have been meant for them."""
         if line.record is not None:
             return line.record.msisdn == self.msisdn
         digits = self.msisdn.encode()
@@ -161,31 +161,31 @@ class Lines:
 
 
 @dataclass(slots=True)
-class Entry:
-    """A line of the customer with its meaning in words."""
+class TimelineEntry:
+    """A line of the customer, and its outcome in words."""
 
-    told: Told
+    decided: DecidedLine
     day: int
-    """In the rules' zone; 0 for a line that is no record."""
+    """In the rules' zone; 0 for a line that is not a record."""
     minute: int
     application: str
-    """Empty when its service has no rule, or there is no service."""
+    """Empty when its service has no rule, or the line is not a record."""
     outcome: str
-    """That of the line, or ``not_proven`` when it hangs on bytes that are lost."""
+    """That of the line, or ``not_proven`` when it depends on lost bytes."""
     why: str = ""
     rules_time: str = ""
-    """Of a record: day and minute in the rules' zone, when that is another than DATA's."""
+    """Of a record: day and minute in the rules' zone, if that differs from DATA's."""
     output: str = ""
-    """The file that its notification went to, within OUTPUT, and where that is now."""
+    """The file within OUTPUT that its notification was written to, and where that file is now."""
 
     def to_json(self) -> dict[str, object]:
-        """As one object."""
-        line, record = self.told.line, self.told.line.record
+        """Return one JSON object."""
+        line, record = self.decided.line, self.decided.line.record
         return {
             "file": line.file,
             "line": line.line,
             "byte": line.byte,
-            "batch": self.told.taken.batch,
+            "batch": self.decided.taken.batch,
             "raw": line.content.decode("ascii", "backslashreplace"),
             "at": record.moment.isoformat() if record else None,
             "service": record.service if record else None,
@@ -197,76 +197,76 @@ class Entry:
             "outcome": self.outcome,
             "reason": line.reason or None,
             "total": line.total if line.outcome in _MEASURED else None,
-            "proven": self.told.proven,
+            "proven": self.decided.proven,
             "threshold": line.rule.threshold if line.rule else None,
             "why": self.why,
             "output": self.output or None,
         }
 
 
-class Quoted(NamedTuple):
-    """A notification that the state tells of, and no kept file."""
+class QuotedNotification(NamedTuple):
+    """A notification that the state has, and no kept file can prove."""
 
     day: int
     application: str
     words: str
-    """Its record, and where that was."""
+    """Its record, and where that was read."""
     control: bool
 
     def sentence(self) -> str:
-        """All of it."""
+        """Return it as one sentence."""
         return f"{date_of(self.day)} {self.application}: {self.words}"
 
     def verdict(self) -> str:
-        """What came of it."""
-        control = "kept from the customer, who is in the control group"
-        return f"by the state's word {control if self.control else 'sent'}: {self.words}"
+        """Return what became of it."""
+        what = "withheld (control group)" if self.control else "sent"
+        return f"according to the state, {what}: {self.words}"
 
 
-class Untaken(NamedTuple):
-    """Lines with a customer's digits in one file that were not taken, or not once more."""
+class NotTaken(NamedTuple):
+    """Lines with a customer's digits in one file that were not processed, or not a second time."""
 
     file: str
     lines: int | None
-    """None: the file could not be looked through."""
+    """None: the file could not be searched."""
     why: str
 
 
 @dataclass(slots=True)
 class Explanation:
-    """The story, and whether it is the state's."""
+    """A customer's timeline, and how the state differs from it."""
 
     msisdn: str
     segment: list[tuple[int, str, bool]] = field(default_factory=list)
-    """(first batch, version, whether the customer is in it) wherever that changed."""
-    entries: list[Entry] = field(default_factory=list)
-    not_taken: list[Untaken] = field(default_factory=list)
-    quoted: list[Quoted] = field(default_factory=list)
+    """(first batch, version, whether the customer is in it), wherever that changed."""
+    entries: list[TimelineEntry] = field(default_factory=list)
+    not_taken: list[NotTaken] = field(default_factory=list)
+    quoted: list[QuotedNotification] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
     def verdicts(self) -> Iterator[tuple[int, str, str]]:
-        """(day, application or service, what came of it), by day: a notification, or the reason of the silence."""
-        grouped: defaultdict[tuple[int, str], list[Entry]] = defaultdict(list)
+        """Yield (day, application or service, verdict), by day: a notification, or the reason why there is none."""
+        grouped: defaultdict[tuple[int, str], list[TimelineEntry]] = defaultdict(list)
         for entry in self.entries:
-            if record := entry.told.line.record:
+            if record := entry.decided.line.record:
                 grouped[entry.day, entry.application or f"service {record.service}"].append(entry)
         quoted = {(one.day, one.application): one for one in self.quoted}
         for day, name in sorted(grouped.keys() | quoted.keys()):
             entries = grouped[day, name]
-            ranked: list[tuple[str, ...]] = [("notified",), ("control",), _FAR]
-            ranked += [(each,) for each in _NEARER]
+            ranked: list[tuple[str, ...]] = [("notified",), ("control",), _DECIDED_BY_LEDGER]
+            ranked += [(each,) for each in _BEFORE_LEDGER]
             best = next(
                 (some for some in ranked if any(entry.outcome in some for entry in entries)), ()
             )
-            # Who was told by the state's word was not kept waiting by what is left to prove.
+            # A notification that the state has outranks whatever is left to prove.
             if (day, name) in quoted and best not in ranked[:2]:
                 yield day, name, quoted[day, name].verdict()
             else:
                 yield day, name, [entry.why for entry in entries if entry.outcome in best][-1]
 
     def to_json(self) -> dict[str, object]:
-        """As one object."""
+        """Return one JSON object."""
         return {
             "msisdn": self.msisdn,
             "segment": [

@@ -1,16 +1,16 @@
-"""A page about scenarios, to be looked at in a browser and sent around: one file, without scripts and without dials.
+"""The HTML report of scenarios: one self-contained file, without scripts and without msisdns.
 
-Owns the HTML and the SVG. It computes nothing, writes nothing, and lets no text of RULES or of a path into the page
-unescaped; the page asks nobody for anything.
+Owns the HTML and the SVG. It computes nothing and writes nothing. No text of RULES or of a path enters the page
+unescaped, and the page loads nothing.
 """
 
 from collections.abc import Iterator, Sequence
 from html import escape as quote
 
-from upswell.audit.replay.whatif import Point, Scenario, WhatIf
+from upswell.audit.replay.scenarios import CurvePoint, Scenario, WhatIf
 from upswell.privacy import escape
 
-_WIDE, _HIGH, _MARGIN = 640, 220, 48  # pixels of a chart and of what is around it
+_WIDE, _HIGH, _MARGIN = 640, 220, 48  # pixels of a chart and its margins
 _COLORS = ("#5f6b7a", "#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933 }
@@ -21,7 +21,7 @@ svg { width: 100%; height: auto } svg text { font: 11px system-ui, sans-serif; f
 
 
 def render(found: WhatIf) -> str:
-    """The page."""
+    """Return the page."""
     names = [scenario.name for scenario in found.scenarios]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -73,7 +73,7 @@ def _table(found: WhatIf) -> str:
 
 
 def _hours(scenarios: Sequence[Scenario], name: str) -> str:
-    """Bars of each hour, those of the scenarios side by side."""
+    """Return bars for each hour, those of the scenarios side by side."""
     most = max(n for scenario in scenarios for (of, _), n in scenario.hours.items() if of == name)
     step = (_WIDE - 2 * _MARGIN) / 24
     wide = step * 0.8 / len(scenarios)
@@ -90,8 +90,8 @@ def _hours(scenarios: Sequence[Scenario], name: str) -> str:
     return _svg([*_axes(most), *bars, *labels])
 
 
-def _curve(points: Sequence[Point]) -> str:
-    """A line from the lowest threshold to the highest, at equal steps: thresholds may lie far apart."""
+def _curve(points: Sequence[CurvePoint]) -> str:
+    """Return a line from the lowest threshold to the highest, at equal steps: thresholds may lie far apart."""
     most = max(point.notifications for point in points) or 1
     step = (_WIDE - 2 * _MARGIN) / max(len(points) - 1, 1)
     places = [

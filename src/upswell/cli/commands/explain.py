@@ -1,4 +1,4 @@
-"""``upswell explain``: one customer's story, and whether the state says the same."""
+"""``upswell explain``: what became of each line of one customer, and why."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.audit.replay.timeline import Entry, Explanation, Untaken
+    from upswell.audit.replay.timeline import Explanation, NotTaken, TimelineEntry
 
 _LINE_BYTES_MAX = 1000  # of a msisdn on stdin, which may be anything
 
@@ -26,12 +26,12 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Tell the story of one customer: in the segment or not, each of their lines with file and"
-        " line, counted or not and why, the total against the threshold, the record that was sent"
-        " and the file that holds it, or the reason of the silence. It is worked out anew from the"
-        " kept files and held against the state: exit code 1 when they differ. ABOUT is an"
-        " application or a service. MSISDN may be - to read it from stdin, so that no list of"
-        " processes shows it."
+        "Explain one customer: in the segment or not, each of their lines with file and line,"
+        " counted or not and why, the total and the threshold, the record that was sent and the"
+        " file that contains it, or the reason why nothing was sent. Everything is computed again"
+        " from the kept files and compared with the state: exit code 1 when they differ. ABOUT is"
+        " an application or a service. MSISDN may be - to read it from stdin, so that no process"
+        " list shows it."
     ),
 )
 @click.argument("msisdn", metavar="MSISDN|-")
@@ -48,7 +48,7 @@ def command(
     data: str | None,
     **given: Any,
 ) -> int:
-    """Print the story."""
+    """Print the explanation."""
     from upswell.audit.replay.explain import explain
 
     found = explain(
@@ -69,7 +69,7 @@ def _from_stdin() -> str:
     from upswell.errors import UsageError
 
     if sys.stdin is None:
-        raise UsageError("stdin is closed", "give it a msisdn, or write one in the place of -")
+        raise UsageError("stdin is closed", "pass the MSISDN as an argument instead of -")
     return sys.stdin.buffer.readline(_LINE_BYTES_MAX).strip().decode("utf-8", "replace")
 
 
@@ -86,20 +86,20 @@ def _describe(found: "Explanation") -> list[str]:
     if not found.entries:
         lines.append("  none")
     if found.not_taken:
-        lines += ["", "Not taken", *(_not_taken(one) for one in found.not_taken)]
+        lines += ["", "Not processed", *(_not_taken(one) for one in found.not_taken)]
     if verdicts := list(found.verdicts()):
-        lines += ["", "In short"]
+        lines += ["", "Summary"]
         lines += [f"  {date_of(day)}  {name}: {why}" for day, name, why in verdicts]
     if found.quoted:
         lines += [
             "",
-            "The state says so, without proof",
+            "According to the state, not proven",
             *(f"  {one.sentence()}" for one in found.quoted),
         ]
-    return lines + describe_proof(found.unproven, found.differences, "The state says the same.")
+    return lines + describe_proof(found.unproven, found.differences, "The state agrees.")
 
 
-def _not_taken(one: "Untaken") -> str:
+def _not_taken(one: "NotTaken") -> str:
     from upswell.cli.summary_text import plural
     from upswell.source.listing import show_name
 
@@ -107,10 +107,10 @@ def _not_taken(one: "Untaken") -> str:
     return f"  {show_name(one.file)}: {lines}{one.why}"
 
 
-def _line(entry: "Entry") -> str:
+def _line(entry: "TimelineEntry") -> str:
     from upswell.source.listing import show_name
 
-    line, record = entry.told.line, entry.told.line.record
+    line, record = entry.decided.line, entry.decided.line.record
     place = f"  {show_name(line.file)}:{line.line}"
     if record is None:
         return f"{place}  {line.content[:120].decode('ascii', 'backslashreplace')}  {entry.why}"

@@ -1,4 +1,4 @@
-"""``upswell reconcile``: whether DATA, the state and OUTPUT fit together, by a fresh replay."""
+"""``upswell reconcile``: compares DATA, the state and OUTPUT, by a replay of the log."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from upswell.cli import options
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.audit.replay.reconcile import Reconciled
+    from upswell.audit.replay.reconciliation import Reconciliation
 
 EXAMPLES = (
     "upswell reconcile --output out/",
@@ -23,11 +23,11 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Replay the log over the files that are kept, and hold lines, outcomes, notifications,"
-        " totals and OUTPUT against it: for each file and day the lines are the sum of their"
+        "Replay the log over the files that are kept, and compare lines, outcomes, notifications,"
+        " totals and OUTPUT with it: for each file and day the lines are the sum of their"
         " outcomes, and the notifications are the lines of OUTPUT, as far as they are still there."
-        " Exit code 1 when something differs; each difference names its place. It may run beside"
-        " a run, and writes nothing."
+        " Exit code 1 when something differs; each difference names its place. It can be used"
+        " during a run, and writes nothing."
     ),
 )
 @options.existing_run
@@ -36,14 +36,14 @@ EXAMPLES = (
     "--day",
     metavar="DAY",
     callback=options.day,
-    help="Compare and show only what has to do with the notifications of a day.",
+    help="Compare and show only the notifications of a day.",
 )
 @click.option("--files", "with_files", is_flag=True, help="List every file.")
 @options.JSON
 def command(
     as_json: bool, with_files: bool, day: int | None, data: str | None, **given: Any
 ) -> int:
-    """Print what fits and what does not."""
+    """Print what agrees and what differs."""
     from upswell.audit.replay.reconcile import reconcile
 
     found = reconcile(
@@ -58,7 +58,7 @@ def command(
     return 1 if found.differences else 0
 
 
-def _describe(found: "Reconciled", with_files: bool) -> list[str]:
+def _describe(found: "Reconciliation", with_files: bool) -> list[str]:
     from upswell.cli.summary_text import describe_proof, plural
     from upswell.source.listing import show_name
     from upswell.zones import date_of
@@ -83,20 +83,22 @@ def _describe(found: "Reconciled", with_files: bool) -> list[str]:
             f"  {date_of(day)}  {plural(of_day.notifications, 'notification')}"
             + (f" ({', '.join(gone)})" if gone else "")
             + f" = {' + '.join(places) or 0}"
-            + (f"; {of_day.control:,} kept from the control group" if of_day.control else "")
+            + (f"; {of_day.control:,} withheld (control group)" if of_day.control else "")
         )
     if not found.days:
         lines.append("  no notifications")
     for many, word, why in (
         (found.pruned, "Pruned", "their days are no longer kept (keep_notifications_days)"),
-        (found.forgotten, "Forgotten", "it was told to forget whose they were"),
+        (found.forgotten, "Forgotten", "their customers were forgotten"),
     ):
         if many:
             lines += [
                 "",
-                f"{word}: of {plural(many, 'notification')} the state has the count alone, since {why}.",
+                f"{word}: of {plural(many, 'notification')} the state has only the count, as {why}.",
             ]
-    return lines + describe_proof(found.unproven, found.differences, "Everything fits.")
+    return lines + describe_proof(
+        found.unproven, found.differences, "DATA, state and OUTPUT are consistent."
+    )
 
 
 _WHERE = {

@@ -11,7 +11,7 @@ from upswell.cli.tables import Part, Table
 from upswell.cli.terminal import Command, say, say_json
 
 if TYPE_CHECKING:
-    from upswell.audit.replay.whatif import WhatIf
+    from upswell.audit.replay.scenarios import WhatIf
 
 _BAR_CHARS = 40
 
@@ -63,13 +63,18 @@ def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | N
     callback=options.days,
     help="Count only notifications of a day, or of some days.",
 )
-@click.option("--list", "listed", is_flag=True, help="List the dials gained and lost, whole.")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="List the MSISDNs of customers gained and lost, unmasked.",
+)
 @click.option("--curve/--no-curve", default=True, help="Try other thresholds, too [curve].")
 @click.option(
     "--report",
     metavar="FILE.html",
     callback=_report,
-    help="Also write a page with charts, without dials.",
+    help="Also write a page with charts, without MSISDNs.",
 )
 @options.existing_run
 @options.DATA
@@ -88,7 +93,7 @@ def command(
     **given: Any,
 ) -> int:
     """Print what would have been sent."""
-    from upswell.audit.replay.replay import Days
+    from upswell.audit.replay.scenarios import Days
     from upswell.audit.replay.whatif import whatif
     from upswell.storage.new_file import refuse_existing, write_file
 
@@ -118,13 +123,13 @@ def command(
 def _describe(found: "WhatIf", listed: bool) -> list[Part]:
     lines: list[Part] = []
     for number, scenario in enumerate(found.scenarios[1:], 1):
-        lines += [f"{scenario.name}, against as it was", _changes(found, number)]
+        lines += [f"{scenario.name} vs. the rules in force", _changes(found, number)]
         lines += [*_hours(found, number), *_nearest(found, number, listed), ""]
         if listed:
-            lines += _dials(found, number)
+            lines += _msisdns(found, number)
     for name, points in found.curves.items():
         most = max(point.notifications for point in points)
-        lines.append(f"{name}: notifications by threshold, of {found.scenarios[1].name}")
+        lines.append(f"{name}: notifications by threshold, {found.scenarios[1].name}")
         rows = [
             (
                 point.label(),
@@ -168,17 +173,17 @@ def _nearest(found: "WhatIf", number: int, listed: bool) -> list[str]:
     from upswell.zones import date_of
 
     nearest = found.scenarios[number].nearest
-    return ["", "  Nearest to the line, of the days still open"] * bool(nearest) + [
+    return ["", "  Closest to the threshold, on days still open"] * bool(nearest) + [
         f"    {near.application} {date_of(near.day)} {near.window}:"
         f" {near.msisdn if listed else mask(near.msisdn)} with {near.total:,} of {near.threshold:,}"
         for near in nearest
     ]
 
 
-def _dials(found: "WhatIf", number: int) -> list[str]:
+def _msisdns(found: "WhatIf", number: int) -> list[str]:
     was, scenario = found.scenarios[0], found.scenarios[number]
     lines = []
     for name in found.applications:
-        lines += [f"  {name} + {dial}" for dial in sorted(scenario.gained(name, was))]
-        lines += [f"  {name} - {dial}" for dial in sorted(was.gained(name, scenario))]
+        lines += [f"  {name} + {msisdn}" for msisdn in sorted(scenario.gained(name, was))]
+        lines += [f"  {name} - {msisdn}" for msisdn in sorted(was.gained(name, scenario))]
     return [*lines, ""]
