@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .DELETE_ON_ERROR:
 .PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rest test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
 	fuzz fuzz-short sanitize sanitize-address sanitize-thread bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
-	demo wheel pex smoke docs-check screenshots clean
+	demo wheel pex lock smoke docs-check screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -229,10 +229,24 @@ wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any 
 pex: dist/upswell.pex ## dist/upswell.pex: the one-file deliverable, wheel and dependencies in one
 
 # --venv and --sh-boot: from the second start on it is as quick as an installed command.
-dist/upswell.pex: .make/wheel constraints.txt
-	@$(BIN)/python -m pex "$$(echo dist/upswell-*.whl)[dashboard,metrics]" --constraints constraints.txt --no-build \
+# Of the dependencies only files with the digests of requirements.lock get in; the wheel is our own. Neither pip nor pex
+# takes one without a digest beside others with one, so the others are fetched first.
+dist/upswell.pex: .make/wheel requirements.lock
+	@rm -rf .make/locked
+	@PIP_CONSTRAINT= $(PIP) download --no-deps --only-binary :all: --require-hashes --requirement requirements.lock --dest .make/locked
+	@$(BIN)/python -m pex "$$(echo dist/upswell-*.whl)[dashboard,metrics]" --no-pypi --find-links .make/locked --no-build \
 		--interpreter-constraint 'CPython>=3.11' --python-shebang '/usr/bin/env python3' \
 		--venv prepend --sh-boot --script upswell --output-file $@
+
+lock: .make/lock ## requirements.lock: what constraints.txt pins, each with the digests of its files
+	@PIP_CONSTRAINT= .make/lock-venv/bin/pip-compile --quiet --generate-hashes --no-header --no-annotate --strip-extras \
+		--no-emit-index-url --no-emit-find-links --output-file requirements.lock constraints.txt
+
+.make/lock: .make/venv pyproject.toml
+	@$(PYTHON) -m venv .make/$(@F)-venv
+	@PIP_CONSTRAINT= .make/$(@F)-venv/bin/python -m pip --quiet --disable-pip-version-check install 'pip==26.3'
+	@PIP_CONSTRAINT= .make/$(@F)-venv/bin/python -m pip --quiet install --group $(@F)
+	@touch $@
 
 smoke: dist/upswell.pex ## the brief's sample with dist/upswell.pex, as on a machine without this repository
 	@$(BIN)/python tools/smoke.py dist/upswell.pex

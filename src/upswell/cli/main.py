@@ -146,10 +146,15 @@ class Commands(click.Group):
 
 def as_upswell_error(error: Exception) -> UpswellError:
     """The error as the operator should read it: what happened, and the next step."""
-    from upswell.errors import OutOfMemory, StorageError
+    from upswell.errors import ConfigError, OutOfMemory, StorageError
 
     if isinstance(error, UpswellError):
         return error
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return ConfigError(
+            f"{error.path or 'the compiled kernel'} cannot be loaded: it lies on a mount with the option noexec",
+            "unpack Upswell on another mount: set PEX_ROOT to a directory there that only this user may write to",
+        )
     if isinstance(error, MemoryError):
         return OutOfMemory(
             "not enough memory", "give it more, or fewer threads (--threads 1), and start again"
