@@ -134,6 +134,15 @@ def test_generated_data_with_faults_comes_out_alike(
     assert [] == verify(cluster.state)
 
 
+def test_session_on_this_machine_asks_for_a_secret(lent: Lent) -> None:
+    """Without a cluster Spark's ports are open to every user of the machine: they want a secret that it made itself."""
+    conf = lent.runner.session.context.getConf()
+
+    assert "true" == conf.get("spark.authenticate")
+    # A job whose results go over those ports still works.
+    assert 10 == lent.runner.session.context.parallelize(range(10), 2).count()
+
+
 def test_rules_change_between_two_batches(lent: Lent, tmp_path: Path) -> None:
     """What executors hold of the old rules is not used again: each batch is decided by the version in its record."""
     cluster = Cluster(tmp_path, lent, shards=4)

@@ -225,6 +225,8 @@ def _configure(conf: Any, settings: Settings, address: str) -> None:
     if not _is_cluster(master):
         cores = master.removeprefix("local").strip("[]") or "1"
         master = f"local[{cores},{_LOCAL_TRIES}]"
+        # Spark's ports are open to every user of this machine; it makes a secret of its own here.
+        conf.setIfMissing("spark.authenticate", "true")
     conf.setAll(
         {
             "spark.master": master,
