@@ -178,3 +178,27 @@ def test_a_state_that_is_one_of_the_paths_is_refused(tmp_path: Path, name: str) 
         resolve(PATHS, environ={"UPSWELL_STATE": PATHS[name]})
     assert Path("o/.upswell") == resolve(PATHS, environ={}).state_dir
     assert Path("d/st") == resolve(PATHS | {"state": "d/st"}, environ={}).state_dir
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("UPSWELL_KERNEL_PATH", "bogus", "not a scanner path of this CPU"),
+        ("UPSWELL_KERNEL_CHUNK_BYTES", "many", "not a number of bytes above 0"),
+        ("UPSWELL_KERNEL_CHUNK_BYTES", "0", "not a number of bytes above 0"),
+        ("UPSWELL_KERNEL_CHUNK_BYTES", "-5", "not a number of bytes above 0"),
+    ],
+)
+def test_kernel_variable_out_of_range_is_a_usage_error(name: str, value: str, words: str) -> None:
+    """A value that the kernel cannot take is told at the start, with the values that it can."""
+    with pytest.raises(UsageError, match=f"{name}={value}: {words}") as caught:
+        resolve(PATHS, environ={name: value})
+
+    assert "unset it" in caught.value.hint
+
+
+def test_kernel_variables_in_range_are_taken() -> None:
+    """The plain path is there on every CPU."""
+    assert resolve(
+        PATHS, environ={"UPSWELL_KERNEL_PATH": "scalar", "UPSWELL_KERNEL_CHUNK_BYTES": "64"}
+    )

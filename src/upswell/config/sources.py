@@ -146,6 +146,7 @@ def _flag_origin(name: str) -> str:
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    _check_kernel_variables(environ)
     found = {}
     for key, text in environ.items():
         if not key.startswith(ENVIRONMENT_PREFIX) or not text:
@@ -160,6 +161,26 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
                 f"did you mean {ENVIRONMENT_PREFIX}{near.upper()}? correct it or unset it",
             )
     return found
+
+
+def _check_kernel_variables(environ: Mapping[str, str]) -> None:
+    """Refuse values that the kernel would stumble over. Both variables are for tests and measurements."""
+    path, chunk_bytes = (
+        environ.get(f"{ENVIRONMENT_PREFIX}KERNEL_{name}") for name in ("PATH", "CHUNK_BYTES")
+    )
+    if chunk_bytes and not (chunk_bytes.isascii() and chunk_bytes.isdigit() and int(chunk_bytes)):
+        raise UsageError(
+            f"UPSWELL_KERNEL_CHUNK_BYTES={chunk_bytes}: not a number of bytes above 0",
+            "correct it or unset it",
+        )
+    if path:
+        from upswell.kernel import PATHS  # no start without the variable pays for it
+
+        if path not in PATHS:
+            raise UsageError(
+                f"UPSWELL_KERNEL_PATH={path}: not a scanner path of this CPU",
+                f"set it to one of {', '.join(PATHS)}, or unset it",
+            )
 
 
 def _is_file(path: Path) -> bool:
