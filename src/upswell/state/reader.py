@@ -109,11 +109,11 @@ class StateReader:
                 raise self.damaged("an entry of meta") from None
 
     def first_batch(self) -> int:
-        """The number of the first batch of this state: 1, or what follows an adopted OUTPUT."""
+        """Return the number of the first batch of this state: 1, or the one after those of an adopted OUTPUT."""
         return self.identity().first_batch
 
     def pruned_before(self) -> int:
-        """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
+        """Return the first day whose notifications are kept; 0 when all are. Earlier ones may not be deleted yet."""
         return self.identity().pruned_before
 
     def last(self) -> CommittedBatch | None:
@@ -259,7 +259,7 @@ class StateReader:
         return found
 
     def current_versions(self) -> Versions | None:
-        """The reference versions accepted last; None until both have one."""
+        """Return the versions accepted last; None until there are rules and a segment."""
         versions = self.identity().versions
         if "rules" in versions and "segment" in versions:
             return Versions(*(versions.get(kind, "") for kind in Versions._fields))
@@ -289,10 +289,10 @@ class StateReader:
         return self.state_dir / ledger_directory.DIRECTORY
 
     def batch_checksum(self, values: Sequence[object]) -> int:
-        """The checksum of a batch's row in this state.
+        """Return the checksum of a batch's row, which holds for this state alone.
 
-        The write-ahead log of another state, put beside the database, would bring its batches as if they were ours:
-        sound, but never published here.
+        The write-ahead log of another state, copied beside this database, would bring in its batches: sound rows, but
+        never published to this OUTPUT.
         """
         if not self._state_id:
             self._state_id = self.identity().state_id

@@ -1,7 +1,7 @@
-"""What a state's rows say, as values: a batch, the sums over all of them, the ledger, a reference version.
+"""Rows of a state as values: a batch, the sums over all batches, the ledger, a reference version.
 
-Owns their shape; decides nothing. ``reader`` makes them out of rows whose
-checksums match. A file's row is ``batch.File``, a range of the log ``batch.LogRange``.
+Owns their shape; it decides nothing. ``reader`` and ``ledger`` make them from rows whose checksums match. A file's row
+is ``source.file.File``, a range of the log ``batch.LogRange``.
 """
 
 from typing import Literal, NamedTuple
