@@ -13,8 +13,6 @@ takes lines of either end; only a carriage return by itself would cost it a byte
 reader with unnest, which takes many times as long.
 """
 
-import argparse
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,15 +21,14 @@ import duckdb
 from grammar import (
     BLANK,
     LINE_BYTES_MAX,
-    OUTCOMES,
     RECORD,
-    arrival,
     count_lines,
     day_max,
     day_open,
     headers,
     plain_record,
 )
+from job import Counts, Inputs, main
 
 THREADS = 2
 PARTS = 8
@@ -180,42 +177,31 @@ def notify(db: duckdb.DuckDBPyConnection, counts: dict[str, int]) -> None:
     counts["counted"] = inside - counts["late"] - counts["capped"] - counts["notified"]
 
 
-def write(db: duckdb.DuckDBPyConnection, output: Path) -> dict[str, int]:
-    """One file for each application; how many notifications it has."""
-    texts: dict[str, list[str]] = {}
+def notified(db: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Return the notified lines by application, in order."""
+    found: dict[str, list[str]] = {}
     rows = db.execute(
         r"""SELECT application, regexp_replace(regexp_replace(line, '^\x{FEFF}', ''), '\r$', '')
         FROM inside JOIN sent USING (place, application) ORDER BY place"""
     )
-    for application, raw in rows.fetchall():
-        texts.setdefault(application, []).append(raw)
-    for application, raws in texts.items():
-        directory = output / application
-        directory.mkdir(parents=True)
-        (directory / "NOTIFY.csv").write_text("\n".join(raws) + "\n", "utf-8", newline="\n")
-    return {application: len(raws) for application, raws in texts.items()}
+    for application, line in rows.fetchall():
+        found.setdefault(application, []).append(line)
+    return found
 
 
-def main() -> None:
-    """Run the job; prints the counts as JSON."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("data", "segment", "rules", "output"):
-        arguments.add_argument(name, type=Path)
-    given = arguments.parse_args()
-
-    files = arrival(given.data)
+def compute(inputs: Inputs, counts: Counts) -> tuple[int, dict[str, list[str]]]:
+    """Do the job in memory."""
+    files, segment, rules = inputs
     db = duckdb.connect(config={"threads": THREADS})
-    counts = dict.fromkeys(OUTCOMES, 0)
     counts["header"] = headers(files)
-    load(db, given.segment, given.rules, files)
+    load(db, segment, rules, files)
     select(db, files)
     look_closer(db, counts)
     notify(db, counts)
     lines = count_lines(files)
     counts["not_in_segment"] = lines - sum(counts.values())
-    sent = write(db, given.output)
-    print(json.dumps({"lines": lines, "outcomes": counts, "notifications": sent}))
+    return lines, notified(db)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, compute)

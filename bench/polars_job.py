@@ -13,8 +13,6 @@ is quick, but takes "+5" for a number and loses the zeros of "007". Lines that t
 what is newer than the oldest file allows among them, are looked at again, with quotes and headers understood.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import polars as pl
@@ -22,15 +20,14 @@ import polars as pl
 from grammar import (
     BLANK,
     LINE_BYTES_MAX,
-    OUTCOMES,
     RECORD,
-    arrival,
     count_lines,
     day_max,
     day_open,
     headers,
     plain_record,
 )
+from job import Counts, Inputs, main
 
 C = pl.col
 KEY = 10**15
@@ -147,32 +144,19 @@ def over_threshold(opened: pl.DataFrame) -> pl.DataFrame:
     return running.filter(C("running") - before > C("threshold"))
 
 
-def main() -> None:
-    """Run the job; prints the counts as JSON."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("data", "segment", "rules", "output"):
-        arguments.add_argument(name, type=Path)
-    given = arguments.parse_args()
-
-    files = arrival(given.data)
-    segment, rules = load_segment(given.segment), load_rules(given.rules)
-    counts = dict.fromkeys(OUTCOMES, 0)
+def compute(inputs: Inputs, counts: Counts) -> tuple[int, dict[str, pl.Series]]:
+    """Do the job in memory."""
+    files = inputs.files
+    segment, rules = load_segment(inputs.segment), load_rules(inputs.rules)
     rows = look_closer(select(files, segment), segment, files, counts)
     lines = count_lines(files)
     counts["not_in_segment"] = lines - rows.height - sum(counts.values())
     opens = {str(file): day_open(file) for file in files}
     rows = rows.with_columns(day_open=C("path").replace_strict(opens, return_dtype=pl.Int64))
     sent = notify(rows, rules, counts)
-
-    notifications = {}
-    for (application,), group in sent.group_by("application", maintain_order=True):
-        directory = given.output / str(application)
-        directory.mkdir(parents=True)
-        text = "\n".join(group["line"]) + "\n"
-        (directory / "NOTIFY.csv").write_text(text, "utf-8", newline="\n")
-        notifications[application] = group.height
-    print(json.dumps({"lines": lines, "outcomes": counts, "notifications": notifications}))
+    groups = sent.group_by("application", maintain_order=True)
+    return lines, {str(application): group["line"] for (application,), group in groups}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, compute)
