@@ -25,33 +25,40 @@ from upswell.state.reader import StateReader
 T = TypeVar("T")
 
 
-class InProcess:
-    """Every task once, in order."""
+class Recording:
+    """A runner that remembers its jobs; ``tasks`` runs those of one."""
 
-    def __init__(self, between: Callable[[Split], None] = lambda _: None) -> None:
-        self.between = between
-        """Called before each split is scanned."""
+    tasks: Callable[..., list[SplitReport | ShardReport]]
+
+    def __init__(self) -> None:
         self.jobs: list[Job] = []
         self.done: list[Job] = []
         self.closed = False
+
+    def run(self, job: Job, *given: Any) -> list[SplitReport | ShardReport]:
+        """The reports of all tasks."""
+        self.jobs.append(job)
+        reports = self.tasks(job, *given)
+        self.done.append(job)
+        return reports
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+
+class InProcess(Recording):
+    """Every task once, in order."""
+
+    def __init__(self, between: Callable[[Split], None] = lambda _: None) -> None:
+        super().__init__()
+        self.between = between
+        """Called before each split is scanned."""
 
     def check(self, data: Path, ledger: Path) -> None:
         """Both are there."""
         assert data.is_dir()
         assert ledger.is_dir()
-
-    def run(
-        self,
-        job: Job,
-        splits: Sequence[Split],
-        shards: Mapping[int, ShardTask],
-        reference: LoadedReference,
-    ) -> list[SplitReport | ShardReport]:
-        """The reports of all tasks."""
-        self.jobs.append(job)
-        reports = self.tasks(job, splits, shards, reference)
-        self.done.append(job)
-        return reports
 
     def tasks(
         self,
@@ -98,10 +105,6 @@ class InProcess:
     def check_alive(self) -> None:
         """This process is."""
 
-    def close(self) -> None:
-        """Remember it."""
-        self.closed = True
-
 
 class Disorderly(InProcess):
     """Tasks in any order, some of them twice, some jobs run before by somebody whose reports nobody hears."""
@@ -111,18 +114,14 @@ class Disorderly(InProcess):
         self.chance = random.Random(seed)
 
     def run(
-        self,
-        job: Job,
-        splits: Sequence[Split],
-        shards: Mapping[int, ShardTask],
-        reference: LoadedReference,
+        self, job: Job, splits: Sequence[Split], *given: Any
     ) -> list[SplitReport | ShardReport]:
         """The reports of all tasks, after what is left of other attempts."""
         if self.chance.random() < 0.3:
             stale = job._replace(attempt=f"{self.chance.getrandbits(32):08x}")
             some = self.chance.choice([splits, splits[: len(splits) // 2]])
-            self.tasks(stale, some, shards, reference)
-        return super().run(job, splits, shards, reference)
+            self.tasks(stale, some, *given)
+        return super().run(job, splits, *given)
 
     def order(self, items: Sequence[T]) -> Sequence[T]:
         """Any."""

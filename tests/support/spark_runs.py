@@ -1,49 +1,27 @@
 """Runs on Spark that tests share: one session for many runs, and the command as a process."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.in_process import Recording
 from upswell.config.settings import Settings
 from upswell.engine.spark.runner import SparkRunner
-from upswell.engine.spark.tasks import Job, ShardReport, ShardTask, Split, SplitReport
-from upswell.reference.loading import LoadedReference
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17")
 MASTER = "local[2]"
 
 
-class Lent:
-    """A session that outlives the runs it is lent to."""
+class Lent(Recording):
+    """A session that outlives the runs it is lent to: it remembers that it was closed, and goes on."""
 
     def __init__(self, runner: SparkRunner) -> None:
+        super().__init__()
         self.runner = runner
-        self.jobs: list[Job] = []
-
-    def check(self, data: Path, ledger: Path) -> None:
-        """The session's."""
-        self.runner.check(data, ledger)
-
-    def run(
-        self,
-        job: Job,
-        splits: Sequence[Split],
-        shards: Mapping[int, ShardTask],
-        reference: LoadedReference,
-    ) -> list[SplitReport | ShardReport]:
-        """The session's."""
-        self.jobs.append(job)
-        return self.runner.run(job, splits, shards, reference)
-
-    def check_alive(self) -> None:
-        """As the session is."""
-        self.runner.check_alive()
-
-    def close(self) -> None:
-        """It goes on."""
+        self.check, self.check_alive, self.tasks = runner.check, runner.check_alive, runner.run
 
 
 @contextmanager
