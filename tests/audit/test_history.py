@@ -74,7 +74,7 @@ def test_effects_add_up_to_the_state(upswell: Upswell, tmp_path: Path) -> None:
 
         assert status["lines"] == sum(edit["lines"] for edit in edits)
         assert status["outcomes"]["notified"] == sum(edit["notifications"] for edit in edits)
-    assert "+0 dials, -1" == found["edits"][-1]["words"]
+    assert "+0 MSISDNs, -1" == found["edits"][-1]["words"]
 
 
 def test_an_edit_of_both_files_is_told_apart(upswell: Upswell, tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_an_edit_of_both_files_is_told_apart(upswell: Upswell, tmp_path: Path) -
     assert rules.startswith("Twitter 147 -> 99")
     assert "line 4" in rules
     assert "dials" not in rules
-    assert segment.startswith("+1 dial, -1; 1 line of SEGMENT is no dial")
+    assert segment.startswith("+1 MSISDN, -1; 1 line of SEGMENT is not a valid MSISDN")
     assert "Twitter 147 -> 99" in told
-    assert "+1 dial, -1" in told
+    assert "+1 MSISDN, -1" in told
 
 
 def test_pages_hide_no_batch(

@@ -146,21 +146,23 @@ def test_suppressed_customers_are_told_nothing(place: Place) -> None:
     assert (1, 1) == (summary.outcomes["suppressed"], summary.outcomes["notified"])
     assert ["suppressed", "suppressed", "counted"] == outcomes(place, DIALS[1])
     assert "on the suppression list (version " in story.entries[0].why
-    assert ["1 dial is suppressed", "suppressed: +15 dials, -0", "suppressed: +0 dials, -1"] == [
-        edit.words for edit in history(state(place)).of("suppress")
-    ]
+    assert [
+        "suppressed: 1 MSISDN",
+        "suppressed: +15 MSISDNs, -0",
+        "suppressed: +0 MSISDNs, -1",
+    ] == [edit.words for edit in history(state(place)).of("suppress")]
     place.law()
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "SUPPRESS has no dial"),
+        (b"", "SUPPRESS holds no MSISDN"),
         (
             b"01000000001\nno dial 7\n",
-            "1 line of SUPPRESS is no dial: SUPPRESS.csv:2 (not 5 to 15 digits)",
+            "1 line of SUPPRESS is not a valid MSISDN: SUPPRESS.csv:2 (not 5 to 15 digits)",
         ),
-        (b"01000000001\n01000000002\n", "SUPPRESS lost 18 of 20 dials"),
+        (b"01000000001\n01000000002\n", "SUPPRESS lost 18 of 20 MSISDNs"),
     ],
 )
 def test_a_list_that_lost_someone_is_refused(place: Place, content: bytes, words: str) -> None:
@@ -183,12 +185,15 @@ def test_a_list_that_lost_someone_is_refused(place: Place, content: bytes, words
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", r"SUPPRESS has no dial \(SUPPRESS.csv\): leave the option out to suppress nobody"),
+        (
+            b"",
+            r"SUPPRESS holds no MSISDN \(SUPPRESS.csv\): leave the option out to suppress nobody",
+        ),
         (
             b"1,2\n1",
-            r"no dial \(SUPPRESS.csv\).*; 2 lines of SUPPRESS are no dials, the first is SUPPRESS.csv:1",
+            r"no MSISDN \(SUPPRESS.csv\).*; 2 lines of SUPPRESS are not valid MSISDNs, the first is SUPPRESS.csv:1",
         ),
-        (b"01000000001\nno dial 7\n", "1 line of SUPPRESS is no dial: SUPPRESS.csv:2"),
+        (b"01000000001\nno dial 7\n", "1 line of SUPPRESS is not a valid MSISDN: SUPPRESS.csv:2"),
     ],
 )
 def test_a_first_list_with_a_bad_line_starts_nothing(
@@ -208,9 +213,11 @@ def test_bad_lines_are_left_out_when_that_is_asked_for(place: Place) -> None:
     summary = place.once(suppress=path, accept_reference=True)
 
     assert 1 == summary.outcomes["suppressed"]
-    assert "left out: 1 line of SUPPRESS is no dial: SUPPRESS.csv:2" in " ".join(summary.warnings)
+    assert "left out: 1 line of SUPPRESS is not a valid MSISDN: SUPPRESS.csv:2" in " ".join(
+        summary.warnings
+    )
     place.write(path, b"", LONG_AGO_S + 1)
-    assert "SUPPRESS has no dial" in " ".join(
+    assert "SUPPRESS holds no MSISDN" in " ".join(
         place.once(suppress=path, accept_reference=True).warnings
     )
 

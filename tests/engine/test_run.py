@@ -200,8 +200,8 @@ def test_rules_change_between_two_batches(place: Place) -> None:
     [
         ("rules/RULES.csv", b"1,Twitter,8,20,1\n2,WhatsApp,9\n", "line 2"),
         ("rules/RULES.csv", b"", "no usable rule"),
-        ("segment/SEGMENT.csv", DIALS[0].encode() + b"\n", "over half"),
-        ("segment/SEGMENT.csv", "\n".join([*DIALS, "x1"]).encode(), "over 1 %"),
+        ("segment/SEGMENT.csv", DIALS[0].encode() + b"\n", "limit 50%"),
+        ("segment/SEGMENT.csv", "\n".join([*DIALS, "x1"]).encode(), "limit 1%"),
     ],
 )
 def test_a_bad_edit_keeps_the_last_good_version(
@@ -425,7 +425,7 @@ def test_a_pipe_in_the_place_of_rules_is_no_trap(place: Place) -> None:
     """A FIFO among the rules is named, not waited for."""
     os.mkfifo(place.root / "rules" / "extra.csv")
 
-    with pytest.raises(InputMissing, match="no regular file"):
+    with pytest.raises(InputMissing, match="not a regular file"):
         place.once()
 
 

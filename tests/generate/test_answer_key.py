@@ -30,7 +30,7 @@ RULES = b"1,Twitter,8,20,600\n2,WhatsApp,0,24,147\n3,Night Owls,22,6,1\n"
 
 def dials_of(path: Path) -> frozenset[str]:
     """The dials in a SEGMENT.csv."""
-    return parse_segment([path.read_bytes()]).dials
+    return parse_segment([path.read_bytes()]).msisdns
 
 
 def simple_answer(data: Path, dials: frozenset[str]) -> tuple[Counter[str], dict[str, bytes]]:

@@ -41,9 +41,9 @@ def test_a_segment_is_a_share_of_good_dials(tmp_path: Path) -> None:
     path = write_segment(tmp_path / "segment", customers=50_000)
     parsed = parse_segment([path.read_bytes()])
 
-    assert (5000, 0, []) == (len(parsed.dials), parsed.duplicates, parsed.bad)
-    assert {11} == {len(dial) for dial in parsed.dials}
-    assert {"010", "011", "012", "015"} == {dial[:3] for dial in parsed.dials}
+    assert (5000, 0, []) == (len(parsed.msisdns), parsed.duplicates, parsed.bad)
+    assert {11} == {len(dial) for dial in parsed.msisdns}
+    assert {"010", "011", "012", "015"} == {dial[:3] for dial in parsed.msisdns}
 
 
 def test_customers_are_never_the_same_dial() -> None:

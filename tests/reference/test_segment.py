@@ -9,7 +9,7 @@ def test_the_briefs_segment_is_read() -> None:
     """The three dials of the sample, leading zeros kept."""
     parsed = parse_segment([b"0123917827\n0126545098\n0128419091\n"])
 
-    assert {"0123917827", "0126545098", "0128419091"} == parsed.dials
+    assert {"0123917827", "0126545098", "0128419091"} == parsed.msisdns
     assert [] == parsed.bad
 
 
@@ -46,7 +46,7 @@ def test_lines_count_once_whatever_they_are() -> None:
         ]
     )
 
-    assert {"0124637855", "20124637856", "0126545098"} == parsed.dials
+    assert {"0124637855", "20124637856", "0126545098"} == parsed.msisdns
     assert 1 == parsed.duplicates
     assert 7 == parsed.lines
     assert parsed.bad == [

@@ -1,7 +1,7 @@
-"""How an application's name and its directory in OUTPUT become each other.
+"""Applications and their directories in OUTPUT: one name is made from the other.
 
-Owns that mapping alone; touches no disk. A directory's name is one safe path component whatever the rule says, and
-gives back the name that it was made of.
+Owns that mapping alone; touches no file. A directory's name is one safe path component, whatever the rule says, and
+the application's name can be restored from it.
 """
 
 import unicodedata
@@ -9,7 +9,7 @@ import urllib.parse
 
 
 def directory_name(application: str) -> str:
-    """The output directory of an application: safe on disk, and different for different names.
+    """Return the directory name of an application: safe in a path, and different for different applications.
 
     Letters, marks, digits, space and ``_ . -`` stay; every other byte and a leading dot are percent-encoded.
     """
@@ -25,7 +25,7 @@ def directory_name(application: str) -> str:
 
 
 def application_of(directory: str) -> str | None:
-    """The application's name that a directory's name was made from; None when it was made from none."""
+    """Return the application whose directory has this name; None when no application has it."""
     name = urllib.parse.unquote(directory, errors="surrogateescape")
     try:
         name.encode()

@@ -1,7 +1,7 @@
-"""The files of a SEGMENT or RULES argument: which they are, and what they hold.
+"""The files of a SEGMENT, RULES or SUPPRESS argument: their names, and their contents.
 
-Owns their listing and reading. It knows nothing of what stands in them, and remembers nothing. A pipe never holds it
-up, a directory's link leads to no other place, and what is too large for memory is not read.
+Owns listing and reading them; parses nothing and remembers nothing. A pipe never blocks it, no link out of the
+directory is followed, and files that are too large for memory are refused.
 """
 
 import hashlib
@@ -16,49 +16,49 @@ from pathlib import Path
 from upswell.errors import ConfigError, InputMissing
 from upswell.privacy import escape
 
-RULES_BYTES_MAX = (
-    64 << 20
-)  # of the argument's files together: over a million rules, which load in some seconds
-SEGMENT_BYTES_MAX = 4 << 30  # over 300 million dials; all is in memory while it is loaded
-THREAD_BYTES_MIN = 1 << 20  # less is summed up sooner than a thread starts
+# Of the argument's files together.
+RULES_BYTES_MAX = 64 << 20  # over a million rules, which load in some seconds
+SEGMENT_BYTES_MAX = 4 << 30  # over 300 million msisdns; all are in memory while they are loaded
+THREAD_BYTES_MIN = 1 << 20  # less is hashed sooner than a thread starts
 
 
 class Contents:
-    """The contents of one argument: its files by name, and the version that they make."""
+    """The contents of one argument: its files as (name, content), and the version that names them."""
 
     def __init__(self, files: list[tuple[str, bytes]]) -> None:
-        """The version of a large SEGMENT is summed up by a thread meanwhile, as that takes as long as reading it.
+        """Start hashing: large contents by a thread, since that takes as long as reading them.
 
-        Where the system gives no thread it is summed up here: for that no run has to end.
+        Where no thread can be started they are hashed here, so that the run goes on.
         """
         self.files = files
         self._digest = hashlib.sha256()
-        self._summing: threading.Thread | None = None
+        self._hashing: threading.Thread | None = None
         if sum(len(content) for _, content in files) >= THREAD_BYTES_MIN:
-            summing = threading.Thread(target=self._sum, name="upswell-version")
+            hashing = threading.Thread(target=self._hash, name="upswell-version")
             with suppress(RuntimeError):
-                summing.start()
-                self._summing = summing
-        if self._summing is None:
-            self._sum()
+                hashing.start()
+                self._hashing = hashing
+        if self._hashing is None:
+            self._hash()
 
     @property
     def version(self) -> str:
-        """Names the contents; waits until it is known."""
-        if self._summing is not None:
-            self._summing.join()
+        """The SHA-256 of the contents, in hex; waits for the thread that hashes them."""
+        if self._hashing is not None:
+            self._hashing.join()
         return self._digest.hexdigest()
 
-    def _sum(self) -> None:
+    def _hash(self) -> None:
         for _, content in self.files:
             self._digest.update(struct.pack("<Q", len(content)))
             self._digest.update(content)
 
 
 def list_files(path: Path) -> list[Path]:
-    """The files of a SEGMENT or RULES argument: itself, or its ``*.csv`` (none hidden) in order of name bytes.
+    """Return the files of an argument: itself, or its ``*.csv`` that are not hidden, in order of name bytes.
 
-    Raises InputMissing when the path is missing, unreadable, or a directory without a ``*.csv``.
+    Raises:
+        InputMissing: the path is missing, unreadable, or a directory without a ``*.csv``.
     """
     with translate_missing(path):
         if not stat.S_ISDIR(path.stat().st_mode):
@@ -70,18 +70,18 @@ def list_files(path: Path) -> list[Path]:
     if not names:
         raise InputMissing(
             f"{escape(str(path))}: holds no *.csv file",
-            "put the file there, or name the file itself",
+            "put the file into it, or name the file itself",
         )
     return names
 
 
 def read_rules(path: Path) -> Contents:
-    """The contents of the RULES argument, and the version they make. Raises InputMissing, ConfigError: too large."""
+    """Read the RULES argument. Raises InputMissing, and ConfigError when it is too large."""
     return _read_files(path, RULES_BYTES_MAX)
 
 
 def read_segment(path: Path) -> Contents:
-    """The contents of the SEGMENT argument, and the version they make. Raises InputMissing, ConfigError: too large."""
+    """Read the SEGMENT or SUPPRESS argument. Raises InputMissing, and ConfigError when it is too large."""
     return _read_files(path, SEGMENT_BYTES_MAX)
 
 
@@ -89,7 +89,7 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
     files = []
     left = bytes_max
     for file in list_files(path):
-        # Not to be held up by a pipe that somebody puts there under this name.
+        # Non-blocking, so that a pipe under this name does not block the run.
         with (
             translate_missing(file),
             os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream,
@@ -97,12 +97,12 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
             found = os.fstat(stream.fileno())
             check_regular(file, found)
             _check_inside(path, file, stream.fileno())
-            # It may have grown since: no more is read than was asked for.
+            # It may have grown since its stat: no more is read than was allowed.
             content = stream.read(found.st_size) if found.st_size <= left else None
         if content is None:
             raise ConfigError(
                 f"{escape(str(path))} holds more than {bytes_max >> 20:,} MiB",
-                "is it the right file? Leave out what is no rule and no dial",
+                "check that it is the right file, and remove everything but rules or MSISDNs",
             )
         left -= len(content)
         files.append((file.name, content))
@@ -111,7 +111,7 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
 
 @contextmanager
 def translate_missing(path: Path) -> Iterator[None]:
-    """Turn what the system reports into InputMissing."""
+    """Raise an OSError of the block as InputMissing."""
     try:
         yield
     except OSError as error:
@@ -121,22 +121,23 @@ def translate_missing(path: Path) -> Iterator[None]:
 
 
 def check_regular(file: Path, found: os.stat_result) -> None:
-    """Raise InputMissing when a file's stat is that of a pipe, a device or the like."""
+    """Raise InputMissing when a file's stat is not that of a regular file."""
     if not stat.S_ISREG(found.st_mode):
         raise InputMissing(
-            f"{escape(str(file))}: is no regular file", "put a file there, or take it away"
+            f"{escape(str(file))}: not a regular file",
+            "replace it with a regular file, or remove it",
         )
 
 
 def _check_inside(path: Path, file: Path, fd: int) -> None:
-    """Refuse a member of a directory that is a link to somewhere else.
+    """Refuse a file of a directory that is a link out of it.
 
-    A link within the directory is how a whole version is changed in one step. What it has led to is asked of the
-    opened file, which cannot be exchanged any more.
+    Links within the directory are allowed, since they let somebody switch a whole version in one step. The target is
+    that of the opened file, which cannot be exchanged any more.
     """
     place = path.resolve()
     if place.is_dir() and not Path(f"/proc/self/fd/{fd}").readlink().is_relative_to(place):
         raise InputMissing(
-            f"{escape(str(file))}: is a link to another directory",
-            "put the file itself there; only links within the directory are followed",
+            f"{escape(str(file))}: a link to another directory",
+            "replace it with the file itself; only links within the directory are followed",
         )

@@ -1,4 +1,4 @@
-"""A hash that only the holder of a key can work out: who is in a control group, and whom a state has forgotten.
+"""A hash that only the holder of a key can compute: it draws the control group and marks forgotten customers.
 
 Owns its definition in plain Python. The kernel has it from the crate ``siphasher``, which is tested against it. It
 keeps no key.
@@ -10,11 +10,11 @@ _MASK = (1 << 64) - 1
 
 
 def keyed_hash(key: bytes, data: bytes) -> int:
-    """SipHash-2-4 of the data under a key of 16 bytes: 64 bits that nobody can foretell without the key."""
+    """Return the SipHash-2-4 of the data under a key of 16 bytes: 64 bits that nobody can predict without the key."""
     words = [int.from_bytes(key[at : at + _WORD_BYTES], "little") for at in (0, _WORD_BYTES)]
     v0, v1 = words[0] ^ 0x736F6D6570736575, words[1] ^ 0x646F72616E646F6D
     v2, v3 = words[0] ^ 0x6C7967656E657261, words[1] ^ 0x7465646279746573
-    # The last word holds what is left of the data, and in its highest byte how long all of it was.
+    # The last word holds the rest of the data, and in its highest byte the length of all of it.
     left = len(data) % _WORD_BYTES
     padded = data + bytes(_WORD_BYTES - 1 - left) + bytes([len(data) & 0xFF])
     state = (v0, v1, v2, v3)

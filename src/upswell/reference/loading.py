@@ -205,14 +205,19 @@ def _segment_refusals(
     old: Segment | None, new: Segment, report: SegmentReport, *, first: bool
 ) -> list[str]:
     if not len(new):
-        return ["SEGMENT has no dial"]
+        return ["SEGMENT holds no MSISDN"]
     refusals = []
     if not first and report.bad > report.lines * BAD_LINES_MAX_RATIO:
-        refusals.append(f"{report.bad:,} of {report.lines:,} SEGMENT lines are no dial (over 1 %)")
+        refusals.append(
+            f"{report.bad:,} of {report.lines:,} SEGMENT lines are not valid MSISDNs"
+            f" (limit {BAD_LINES_MAX_RATIO:.0%})"
+        )
     if old is not None and not first:
         _, removed = old.diff(new)
         if removed > len(old) * LOST_MSISDNS_MAX_RATIO:
-            refusals.append(f"SEGMENT lost {removed:,} of {len(old):,} dials (over half)")
+            refusals.append(
+                f"SEGMENT lost {removed:,} of {len(old):,} MSISDNs (limit {LOST_MSISDNS_MAX_RATIO:.0%})"
+            )
     return refusals
 
 
@@ -220,4 +225,4 @@ def _segment_change(old: Segment | None, new: Segment) -> list[str]:
     if old is None:
         return []
     added, removed = old.diff(new)
-    return [f"+{added:,} dial{'s' * (added != 1)}, -{removed:,}"]
+    return [f"+{added:,} MSISDN{'s' * (added != 1)}, -{removed:,}"]

@@ -1,8 +1,8 @@
-"""What may keep a record back that would notify: a limit per customer and day, and a control group.
+"""The policy: a limit of notifications per customer and day, and a control group.
 
-Owns these settings as one value, the form in which a state keeps it, and who is in a control group. It knows no
-records and no state. The invariant: whether a customer is in a group follows from the key, the share and the digits
-alone, so it is the same on every machine and in every replay, and a larger share only adds customers.
+Owns these settings as one value, its form in the state, and who is in the control group. It knows no records and no
+state. The invariant: membership follows from the key, the share and the digits of the msisdn alone, so it is the same
+on every machine and in every replay, and a larger share only adds customers.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from upswell.reference.keyed_hash import KEY_BYTES, keyed_hash
 
 SHARE_ALL = 10_000
-"""A share of all customers: shares are whole hundredths of a percent."""
+"""The share that is all customers: shares are whole hundredths of a percent."""
 CONTROL_KEY_CHARACTERS_MIN = 16  # whoever can guess it knows who is in the group
 
 
 class Policy(NamedTuple):
-    """The settings of a moment; a new one has everything off."""
+    """The settings of one run; by default everything is off."""
 
     max_per_customer_per_day: int = 0
     """Notifications over all applications; 0: no limit."""
@@ -29,7 +29,7 @@ class Policy(NamedTuple):
 
     @property
     def hash_key(self) -> bytes:
-        """The key of ``keyed_hash``: the first bytes of the SHA-256 of ``control_key``; empty without a group."""
+        """The key for ``keyed_hash``: the first bytes of the SHA-256 of ``control_key``; empty without a group."""
         return (
             hashlib.sha256(self.control_key.encode()).digest()[:KEY_BYTES]
             if self.control_share
@@ -37,30 +37,30 @@ class Policy(NamedTuple):
         )
 
     def is_control(self, msisdn: str) -> bool:
-        """Whether the customer is in the control group."""
+        """Return whether the customer is in the control group."""
         if not self.control_share:
             return False
         return keyed_hash(self.hash_key, msisdn.encode()) % SHARE_ALL < self.control_share
 
     @property
     def content(self) -> bytes:
-        """What a state keeps; nothing when everything is off."""
+        """The form that a state keeps; empty when everything is off."""
         if self == Policy():
             return b""
         return json.dumps(self._asdict(), sort_keys=True).encode()
 
     @property
     def version(self) -> str:
-        """Names the content as the log does: SHA-256, hex; "" when everything is off."""
+        """The SHA-256 of the content in hex, as in the log; "" when everything is off."""
         return hashlib.sha256(self.content).hexdigest() if self.content else ""
 
     @classmethod
     def parse(cls, content: bytes) -> "Policy":
-        """The policy of a kept content."""
+        """Return the policy that a state kept."""
         return cls(**json.loads(content)) if content else cls()
 
     def words(self, suppressed: int) -> dict[str, object]:
-        """What is on, for the narration, beside a suppression list of so many dials."""
+        """Return the settings that are on, for the log output; ``suppressed``: msisdns on the suppression list."""
         words = {
             "suppressed": suppressed,
             "max_per_customer_per_day": self.max_per_customer_per_day,
@@ -69,9 +69,10 @@ class Policy(NamedTuple):
         return {name: value for name, value in words.items() if value}
 
     def losses(self, newer: "Policy") -> Iterator[tuple[str, str]]:
-        """What a start with another policy would lose, most likely by mistake, and the next step.
+        """Yield (message, hint) for each part that a start with a ``newer`` policy would lose, probably by mistake.
 
-        A message that was sent cannot be taken back. Another limit is one that somebody wrote down; none is not.
+        A message that was sent cannot be recalled. A changed limit was written by somebody; a missing one may have
+        been forgotten.
         """
         if self.max_per_customer_per_day and not newer.max_per_customer_per_day:
             yield (
@@ -88,7 +89,7 @@ class Policy(NamedTuple):
             )
 
     def describe_change(self, newer: "Policy") -> list[str]:
-        """What another policy changes, in words that do not give the key away."""
+        """Describe what a ``newer`` policy changes, without revealing the key."""
         words = []
         if self.max_per_customer_per_day != newer.max_per_customer_per_day:
             words.append(
@@ -113,7 +114,7 @@ def _limit(most: int) -> str:
 
 
 def _percent(share: int) -> str:
-    """A share in words."""
+    """Format a share as a percentage."""
     return f"{share / 100:g} %"
 
 

@@ -1,8 +1,8 @@
-"""RULES.csv: what a rule is, which lines are refused and why, and how two versions differ in words.
+"""The grammar of RULES.csv: parses rules, says why a line is refused, and describes how two versions differ.
 
-Owns the grammar of RULES and the directory name of an application. It reads no files; a line that is no rule is a
-Problem with its file, line, reason and what to write instead, never an exception. Among the rules of one Ruleset at
-most one fits a record: a service has one application, and its windows do not overlap.
+Owns that grammar; reads no files. A line that is not a rule is a Problem with its file, line, reason and what to write
+instead, never an exception. Among the rules of one Ruleset at most one covers a record: a service has one application,
+and its windows do not overlap.
 """
 
 import re
@@ -32,35 +32,35 @@ class Rule(NamedTuple):
     threshold: int
 
     def covers(self, minute: int) -> bool:
-        """Whether this minute of the day lies in the window."""
+        """Return whether this minute of the day lies in the window."""
         if self.start_min < self.end_min:
             return self.start_min <= minute < self.end_min
         return minute >= self.start_min or minute < self.end_min
 
     def window(self) -> str:
-        """The window as people write it: "9-18", "22:30-6"."""
+        """Return the window as people write it: "9-18", "22:30-6"."""
         return f"{_clock(self.start_min)}-{_clock(self.end_min)}"
 
 
 class Problem(NamedTuple):
-    """A line of RULES that is no rule."""
+    """A line of RULES that is not a rule."""
 
     file: str
     line: int
     reason: str
-    """A slug out of a closed list: see REASONS."""
+    """A slug, one of REASONS."""
     message: str
-    """What is wrong and what to write instead."""
+    """The fault, and what to write instead."""
 
 
 class Ruleset(NamedTuple):
-    """The rules of a version, and what was refused."""
+    """The rules of a version, and the lines that were refused."""
 
     rules: tuple[Rule, ...]
     problems: tuple[Problem, ...]
 
     def applications(self) -> list[str]:
-        """The applications' names, each once, in order of first appearance."""
+        """Return the names of the applications, each once, in order of first appearance."""
         return list(dict.fromkeys(rule.application for rule in self.rules))
 
 
@@ -81,7 +81,7 @@ REASONS = {
 
 
 def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
-    """Parse the contents of RULES' files, (name, content) in order; a later line never breaks an earlier one."""
+    """Parse the files of RULES, (name, content) in order. A later line never invalidates an earlier one."""
     accepted = _Accepted()
     problems: list[Problem] = []
     for name, data in files:
@@ -98,7 +98,7 @@ def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
 
 
 def describe_change(old: Ruleset, new: Ruleset) -> list[str]:
-    """What changed from one version to the next, a phrase each: "Youtube 99 -> 120", "Twitter (1) 8-20 added"."""
+    """Describe each change between two versions in a phrase: "Youtube 99 -> 120", "Twitter (1) 8-20 over 147 added"."""
     before = {(rule.service, rule.start_min, rule.end_min): rule for rule in old.rules}
     after = {(rule.service, rule.start_min, rule.end_min): rule for rule in new.rules}
     phrases = []
@@ -126,7 +126,7 @@ def _clock(minute: int) -> str:
 
 
 def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
-    """(line, its fields or the (reason, message) for which it has none), without blank and header lines."""
+    """Yield (line, fields) of a row, (line, (reason, message)) of a faulty one; blank and header lines are left out."""
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
     at, line = 0, 1
     while at < len(text):
@@ -146,10 +146,10 @@ def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
 
 
 def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
-    """The fields of the row that starts here, blanks around them trimmed, and where the next row starts.
+    """Return the fields of the row that starts here, with blanks around them trimmed, and the start of the next row.
 
-    The csv module has no word for blanks around a quoted field, and takes what follows an unpaired quote along.
-    None for the fields of a row that cannot be split, which then ends with its line.
+    The csv module cannot trim blanks around a quoted field, and swallows all that follows an unpaired quote. The fields
+    are None for a row that cannot be split; it ends with its line.
     """
     fields = []
     start = at
@@ -197,7 +197,7 @@ def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
 
 
 def _quote(text: str) -> str:
-    """What stands in RULES as a message shows it: short, safe, and without a dial that got there by mistake."""
+    """Quote text of RULES for a message: short, safe, and with any msisdn masked that got there by mistake."""
     shown = mask_digits(text)
     return f"'{shown if len(shown) <= _SHOWN_CHARS_MAX else shown[: _SHOWN_CHARS_MAX - 1] + '…'}'"
 
@@ -216,7 +216,7 @@ def _fold(name: str) -> str:
 
 
 class _Accepted:
-    """The rules taken so far, indexed so that a million lines stay quick to check."""
+    """The rules accepted so far, indexed so that a million lines stay quick to check."""
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
@@ -224,7 +224,7 @@ class _Accepted:
         self._by_name: dict[str, tuple[str, str]] = {}
 
     def add(self, rule: Rule, where: str) -> tuple[str, str] | None:
-        """Take the rule, or say (reason, message) why it cannot stand beside the earlier ones."""
+        """Add the rule, or return (reason, message) when it contradicts an earlier one."""
         same_service = self._by_service.setdefault(rule.service, [])
         for other, there in same_service:
             if other.application != rule.application:

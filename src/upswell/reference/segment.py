@@ -1,8 +1,8 @@
 """The grammar of SEGMENT.csv and of an msisdn, in plain Python.
 
-Owns what counts as a dial, and the words of what does not. It reads no files and keeps no state; the kernel loads real
-segments (ten million dials in seconds) and is tested to agree with this. An msisdn is a digit string: leading zeros
-count, it is never a number.
+Owns what counts as an msisdn, and the words for what does not. It reads no files and keeps no state; the kernel parses
+real segments (ten million msisdns in seconds) and is tested to agree with it. An msisdn is a digit string: leading
+zeros count, it is never a number.
 """
 
 import re
@@ -20,7 +20,7 @@ _WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "n
 
 
 class BadLine(NamedTuple):
-    """A line of SEGMENT that is no dial."""
+    """A line of SEGMENT that is not an msisdn."""
 
     file: int
     """Index of the file among those given."""
@@ -30,29 +30,29 @@ class BadLine(NamedTuple):
 
 
 class ParsedSegment(NamedTuple):
-    """What the lines of SEGMENT say."""
+    """The contents of SEGMENT."""
 
-    dials: frozenset[str]
+    msisdns: frozenset[str]
     lines: int
-    """Lines that should be a dial: all but blank and header lines."""
+    """Lines that should be an msisdn: all but blank and header lines."""
     duplicates: int
     bad: list[BadLine]
 
 
 def is_digits(field: bytes, shortest: int, longest: int) -> bool:
-    """Whether the field is made of that many ASCII digits."""
+    """Return whether the field consists of that many ASCII digits."""
     return shortest <= len(field) <= longest and field.isdigit()  # of bytes: ASCII digits alone
 
 
 def unquote(field: bytes) -> bytes:
-    """The field without the double quotes that wrap it, if any do."""
+    """Return the field without the double quotes around it, if any."""
     if len(field) >= 2 and field[:1] == field[-1:] == b'"':
         return field[1:-1]
     return field
 
 
 def parse_msisdn(field: bytes) -> str | None:
-    """The identity of a dial: its 5 to 15 digits without an optional leading ``+``; None when it is none."""
+    """Return the msisdn in a field: 5 to 15 digits, without an optional leading ``+``; None when it is not one."""
     digits = field[1:] if field[:1] == b"+" else field
     if is_digits(digits, MSISDN_DIGITS_MIN, MSISDN_DIGITS_MAX):
         return digits.decode("ascii")
@@ -60,66 +60,66 @@ def parse_msisdn(field: bytes) -> str | None:
 
 
 def numbers(content: bytes) -> Iterator[bytes]:
-    """The runs of digits in some bytes: where a dial is looked for, digits beside it make another number."""
+    """Yield the runs of digits in some bytes. Digits beside an msisdn make it another number."""
     return (found[0] for found in _NUMBER.finditer(content))
 
 
 def is_blank(content: bytes) -> bool:
-    """Whether a line is empty or made of spaces and tabs alone."""
+    """Return whether a line is empty, or spaces and tabs alone."""
     return not content.strip(b" \t")
 
 
 def has_digit(content: bytes) -> bool:
-    """Whether the line holds an ASCII digit; a file's first line without one is a header."""
+    """Return whether the line holds an ASCII digit; a file's first line without one is a header."""
     return any(0x30 <= byte <= 0x39 for byte in content)
 
 
 def without_line_end(line: bytes) -> bytes:
-    r"""The line without its ``\n``, ``\r\n`` or, on an unterminated line, its final ``\r``."""
+    r"""Return the line without its ``\n``, ``\r\n`` or, on an unterminated line, its final ``\r``."""
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
-    """Parse the contents of SEGMENT's files, in order. Spaces and tabs around a dial are trimmed."""
-    dials: set[str] = set()
+    """Parse the contents of SEGMENT's files, in order. Spaces and tabs around an msisdn are trimmed."""
+    msisdns: set[str] = set()
     lines = duplicates = 0
     bad: list[BadLine] = []
     for index, data in enumerate(files):
         # Only "\n" ends a line here: bytes.splitlines would also split at a lone "\r".
-        pieces = data.removeprefix(BYTE_ORDER_MARK).split(b"\n")
-        if not pieces[-1]:
-            pieces.pop()
-        for number, piece in enumerate(pieces, 1):
-            content = without_line_end(piece)
+        raw = data.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+        if not raw[-1]:
+            raw.pop()
+        for number, line in enumerate(raw, 1):
+            content = without_line_end(line)
             too_long = len(content) > LINE_BYTES_MAX
             if not too_long and (is_blank(content) or (number == 1 and not has_digit(content))):
                 continue
             lines += 1
             msisdn = None if too_long else parse_msisdn(unquote(content.strip(b" \t")))
             if msisdn is not None:
-                duplicates += msisdn in dials
-                dials.add(msisdn)
+                duplicates += msisdn in msisdns
+                msisdns.add(msisdn)
             else:
                 reason = "too_long" if too_long else "columns" if b"," in content else "msisdn"
                 bad.append(BadLine(index, number, reason))
-    return ParsedSegment(frozenset(dials), lines, duplicates, bad)
+    return ParsedSegment(frozenset(msisdns), lines, duplicates, bad)
 
 
 def describe_bad_lines(
     what: str, bad: int, errors: Sequence[tuple[int, int, str, bytes]], names: Sequence[str]
 ) -> list[str]:
-    """The lines of a list that are no dial, in a sentence, if there are any; it holds no whole msisdn.
+    """Return one sentence about the lines of a list that are not msisdns, if any; it holds no whole msisdn.
 
     Args:
-        what: the list, as SEGMENT.
-        bad: how many.
+        what: the name of the list: SEGMENT.
+        bad: the number of these lines.
         errors: the first of them, as ``kernel.SegmentReport`` has them.
-        names: of its files.
+        names: of the list's files.
     """
     if not bad:
         return []
     index, line, reason, _ = errors[0]
     place = f"{mask_digits(names[index])}:{line} ({_WHY[reason]})"
     if bad == 1:
-        return [f"1 line of {what} is no dial: {place}"]
-    return [f"{bad:,} lines of {what} are no dials, the first is {place}"]
+        return [f"1 line of {what} is not a valid MSISDN: {place}"]
+    return [f"{bad:,} lines of {what} are not valid MSISDNs, the first is {place}"]

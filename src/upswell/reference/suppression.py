@@ -1,7 +1,7 @@
-"""When a suppression list may be taken, and what taking it changes, in words.
+"""The suppression list: decides whether a new one is accepted, and describes what it changes.
 
-Owns the list's own rules, which err on the side of silence: a dial that is lost is a person who is told what they did
-not want to hear. It reads nothing and keeps nothing. No sentence holds a whole msisdn.
+Owns the list's own rules, which err on the side of silence: an msisdn that is lost from it is a person who gets
+messages they asked not to get. It reads nothing and keeps nothing. No sentence holds a whole msisdn.
 """
 
 from typing import NamedTuple
@@ -12,65 +12,70 @@ from upswell.reference.keyed_hash import keyed_hash
 from upswell.reference.segment import describe_bad_lines
 
 LOST_MAX_RATIO = 0.1
-"""A list that lost more of its dials is refused: people come off it one by one."""
+"""A list that lost more of its msisdns is refused: people leave it one by one."""
 LEFT_OUT = (
     "this state has a suppression list, and the start names none",
     "give --suppress again or, to lift all suppressions, --accept-reference once",
 )
-"""Message and next step of a start without the list that the state's last batch had, unless that is accepted."""
+"""(message, hint) of a start without the list that the state's last batch had, unless that is accepted."""
 _NAMED_MAX = 3  # files of a list
 
 
 def refusals(
     old: Segment | None, new: Segment, report: SegmentReport, names: list[str], *, accept: bool
 ) -> list[str]:
-    """Why the new list may not take the place of the old, if any. ``names``: of its files.
+    """Return the reasons why the new list may not replace the old one, if any. ``names``: of its files.
 
-    An empty list is never taken: it looks like a failed export, and leaving the option out says the same on purpose.
+    An empty list is never accepted: it looks like a failed export, and leaving the option out means the same on
+    purpose.
     """
     bad = describe_bad_lines("SUPPRESS", report.bad, report.errors, names)
     if not len(new):
         files = ", ".join(map(mask_digits, names[:_NAMED_MAX])) + " …" * (len(names) > _NAMED_MAX)
-        none = f"SUPPRESS has no dial ({files}): leave the option out to suppress nobody"
+        none = f"SUPPRESS holds no MSISDN ({files}): leave the option out to suppress nobody"
         return [none, *bad]
     return [] if accept else bad + lost(old, new)
 
 
 def lost(old: Segment | None, new: Segment) -> list[str]:
-    """That the new list has lost more than it may, in a sentence, if it has."""
+    """Return a sentence if the new list has lost more than it may."""
     _, removed = (0, 0) if old is None else old.diff(new)
     if old is None or removed <= len(old) * LOST_MAX_RATIO:
         return []
-    return [f"SUPPRESS lost {removed:,} of {len(old):,} dials (over a tenth)"]
+    return [f"SUPPRESS lost {removed:,} of {len(old):,} MSISDNs (limit {LOST_MAX_RATIO:.0%})"]
 
 
 def describe_change(old: Segment | None, new: Segment | None) -> list[str]:
-    """What the new list changes, in words; None: no list."""
+    """Describe what the new list changes; None stands for no list."""
     if old is None:
         if new is None:
             return []
-        return ["1 dial is suppressed" if len(new) == 1 else f"{len(new):,} dials are suppressed"]
+        return [f"suppressed: {_count(len(new))}"]
     if new is None:
         return ["the suppression list is off"]
     added, removed = old.diff(new)
-    return [f"suppressed: +{added:,} dials, -{removed:,}"]
+    return [f"suppressed: +{_count(added)}, -{removed:,}"]
+
+
+def _count(msisdns: int) -> str:
+    return f"{msisdns:,} MSISDN{'s' * (msisdns != 1)}"
 
 
 class Forgetting(NamedTuple):
-    """Some customers who were forgotten at once."""
+    """Customers who were forgotten with one command."""
 
     id: int
     key: bytes | None
-    """Of the hashes; None once their days are closed: then nobody can tell any more who it was."""
+    """The key of the hashes; None once their days are closed, from when on nobody can tell who they were."""
     hashes: frozenset[int]
     people: int
     first_batch: int
     """The first batch in which their records are suppressed."""
     until_day: int
-    """Their last day: while it is open they are suppressed."""
+    """The last day on which they are suppressed: they are while it is open."""
     until_batch: int | None
-    """The last batch in which they are; None while the key is there."""
+    """The last batch in which they are suppressed; None while the key is there."""
 
     def has(self, msisdn: str) -> bool:
-        """Whether it is about this customer, as long as that can be told."""
+        """Return whether the customer is among them; False once the key is gone."""
         return self.key is not None and keyed_hash(self.key, msisdn.encode()) in self.hashes

@@ -1,20 +1,20 @@
-"""Names of the versions of reference data and policy.
+"""Names of the versions of reference and policy.
 
-Owns the closed list of kinds; holds no content. A version is the content hash (SHA-256, hex) of what it names.
+Owns the closed list of kinds; holds no content. A version is the hash (SHA-256, hex) of the content that it names.
 """
 
 from typing import Literal, NamedTuple
 
 Kind = Literal["rules", "segment", "suppress", "policy"]
-"""What a version may be of: the fields of Versions."""
+"""The parts that have versions: the fields of Versions."""
 
 
 class Versions(NamedTuple):
-    """The versions of what is in force: content hashes (SHA-256, hex)."""
+    """The active version of each part: content hashes (SHA-256, hex)."""
 
     rules: str
     segment: str
     suppress: str = ""
-    """Of the suppression list; "" without one."""
+    """The suppression list; "" without one."""
     policy: str = ""
-    """Of the limit per customer and the control group; "" without both."""
+    """The limit per customer and the control group; "" without both."""

@@ -242,7 +242,7 @@ def test_what_would_be_lost_of_the_policies_is_an_error(upswell: Upswell, tmp_pa
     assert set(errors) < set(accepted)
     write(tmp_path / "SUPPRESS.csv", "01000000001\n")
     (error,) = messages(report(upswell, *paths, *policies, code=78, **key), "error")
-    assert "SUPPRESS lost 19 of 20 dials" in error
+    assert "SUPPRESS lost 19 of 20 MSISDNs" in error
 
 
 def test_a_damaged_state_is_an_error(upswell: Upswell, tmp_path: Path) -> None:
