@@ -88,7 +88,7 @@ def test_an_unfinished_line_of_a_file_that_grows_is_left(arrivals: Arrivals) -> 
     assert 0 == waited
     assert [(name(1), 0, LINE)] == took
     assert [
-        f"{LINE - 1} bytes of {name(1)} were left for the next run: it is being written"
+        f"{LINE - 1} bytes of {name(1)} were left for the next run: it is still being written"
     ] == warnings
     assert ("reading", "") == arrivals.state(name(1))
 
@@ -168,7 +168,7 @@ def test_a_compressed_file_that_still_grows_is_left(arrivals: Arrivals) -> None:
     took, warnings = arrivals.once()
 
     assert [] == took
-    assert [f"{one} was left for the next run: its gzip data has no end yet"] == warnings
+    assert [f"{one} was left for the next run: its gzip data is incomplete"] == warnings
     assert ("waiting", "incomplete") == arrivals.state(one)
 
 

@@ -16,9 +16,9 @@ from upswell.source.tracked_file import CONTENT_BYTES_MAX, TrackedFile
 from upswell.zones import load_zone
 
 UNDECIDED = {
-    "no_record": "it shows no record yet",
-    "suspect": "whether it is a duplicate cannot be said yet",
-    "incomplete": "its gzip data has no end yet",
+    "no_record": "it has no complete record yet",
+    "suspect": "it may be a duplicate",
+    "incomplete": "its gzip data is incomplete",
 }
 """Reasons of waiting files that time alone may decide."""
 
@@ -55,7 +55,7 @@ class Admission:
                     tracked, "skipped", "since", f"its stamp is before {self._since}"
                 )
             elif stamp > ahead:
-                detail = f"its stamp is over {days} ahead of this machine's clock: correct the clock or the name"
+                detail = f"its stamp is over {days} ahead of this machine's clock: correct the clock or the file's name"
                 self._inventory.hold(tracked, "ahead", detail)
             elif tracked.file.reason == "ahead":
                 self._inventory.set(tracked, "waiting")
@@ -91,22 +91,22 @@ class Admission:
         problem = tracked.verify(self._inventory.now)
         if problem == "shrank":
             self.hold_changed(
-                tracked, f"it is shorter than the {offset:,} bytes that were taken", "shrank"
+                tracked, f"it is shorter than the {offset:,} bytes already consumed", "shrank"
             )
         elif problem == "changed":
             self.hold_changed(
-                tracked, f"its first {offset:,} bytes, which were taken, have changed"
+                tracked, f"its first {offset:,} bytes, already consumed, have changed"
             )
         return not problem
 
     def hold_unreadable(self, tracked: TrackedFile, why: str) -> None:
         """Hold a file whose reading failed; it is tried again every minute."""
-        detail = f"it cannot be read ({escape(why)}): see to its permissions, its disk or its network mount"
+        detail = f"it cannot be read ({escape(why)}): check its permissions, the disk or the network mount"
         self._inventory.hold(tracked, "unreadable", detail)
 
     def hold_changed(self, tracked: TrackedFile, what: str, reason: str = "changed") -> None:
         """Hold a file that no longer matches what was consumed or checked, until its stat changes."""
-        way = "put its old content back, or deliver new records under a new name"
+        way = "restore its old content, or deliver new records under a new name"
         self._inventory.hold(tracked, reason, f"{what}: {way}")
 
     # When reading failed
@@ -156,14 +156,16 @@ class Admission:
             self._hold_too_large(tracked)
         elif tracked.verdict != "whole":
             tracked.verdict = "broken"  # without an end after the quiet period, it will get none
-            what = escape(tracked.verdict_detail) or "it has no end"
+            what = escape(tracked.verdict_detail) or "it is truncated"
             self._inventory.hold(
                 tracked, "broken", f"its gzip data is broken ({what}): deliver it again"
             )
         return tracked.verdict == "whole"
 
     def _hold_too_large(self, tracked: TrackedFile) -> None:
-        self._inventory.hold(tracked, "too_large", "it holds more than 64 GiB: deliver it in parts")
+        self._inventory.hold(
+            tracked, "too_large", "it holds more than 64 GiB uncompressed: deliver it in parts"
+        )
 
     def _is_new(self, tracked: TrackedFile) -> bool:
         """Return whether an unconsumed file is what its name says and, as far as can be known, no duplicate."""
@@ -175,7 +177,9 @@ class Admission:
             kind = tracked.compression()
             if kind:
                 way = (
-                    f"name it DATA_{file.stamp}.csv.gz" if kind == "gzip" else "deliver it unpacked"
+                    f"rename it to DATA_{file.stamp}.csv.gz"
+                    if kind == "gzip"
+                    else "deliver it uncompressed"
                 )
                 detail = f"its content is {kind}, but its name says plain text: {way}"
                 self._inventory.hold(tracked, "compressed", detail)

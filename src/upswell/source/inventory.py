@@ -29,8 +29,8 @@ UNFINISHED: tuple[State, ...] = ("waiting", "reading", "held")
 _NOT_NEWER: frozenset[State] = frozenset(("held", "skipped", "duplicate"))
 _IGNORED = {
     "name": "only DATA_yyyyMMddHHmm.csv and DATA_yyyyMMddHHmm.csv.gz are read",
-    "stamp": "its name holds no real date and time",
-    "not_regular": "it is a link, directory or special file: only regular files are read",
+    "stamp": "the date or time in its name does not exist",
+    "not_regular": "not a regular file (a link, a directory or a special file): only regular files are read",
 }
 
 
@@ -282,7 +282,7 @@ class Inventory:
 
     def _set_gone(self, file: File) -> None:
         file.state, file.reason = "gone", "deleted"
-        file.detail = f"deleted when {file.offset:,} bytes of it were taken"
+        file.detail = f"deleted after {file.offset:,} bytes of it were consumed"
         self._gone += 1
         self.departed[file.name] = file
         self.mark_changed(file)

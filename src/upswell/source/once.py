@@ -62,7 +62,7 @@ class OneListing:
                 warnings.append(f"{file.name} was left for the next run: {file.detail}")
             elif left:
                 warnings.append(
-                    f"{left:,} bytes of {file.name} were left for the next run: it is being written"
+                    f"{left:,} bytes of {file.name} were left for the next run: it is still being written"
                 )
             elif self._is_confirmed(tracked):
                 self._inventory.set(tracked, "done")

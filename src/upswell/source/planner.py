@@ -304,7 +304,7 @@ class Source:
             tracked = self._inventory.get(planned.name)
             if tracked is None or tracked.file.offset != planned.start:
                 raise UpswellError(
-                    f"{planned.name}: byte {planned.start} is not the next one to be taken"
+                    f"{planned.name}: byte {planned.start} is not the next one to consume"
                 )
             if scanned.end > planned.start:
                 _count(tracked.file, planned, scanned)
