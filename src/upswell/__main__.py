@@ -1,4 +1,4 @@
-"""Lets ``python -m upswell`` be the command ``upswell``."""
+"""Runs the command line for ``python -m upswell``."""
 
 from upswell.cli.main import main
 

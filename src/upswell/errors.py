@@ -1,11 +1,11 @@
 """Every error that stops a run, with its exit code and the operator's next step.
 
-Owns the tree below and nothing else; imports nothing of ours, so nothing can import in a circle. Bad data is never an
-error (it is a counted outcome); these are for bad set-up and for faults of the machine. The command line prints
-``message`` and ``hint``; it maps the type to the exit code.
+Owns the tree below, and imports nothing of the package. Bad data is never an error but a counted outcome: these are for
+bad set-up and for faults of the machine. The command line prints ``message`` and ``hint``, and exits with the type's
+code.
 
     UpswellError            70  internal error or broken invariant
-      UsageError             2
+      UsageError             2  unknown, missing or conflicting arguments
       TooManyRejects        65  --max-reject-ratio exceeded, after everything is committed and published
       InputMissing          66  an input path is missing or unreadable
       OutputUnwritable      73  OUTPUT cannot be created or written
@@ -25,7 +25,7 @@ DAMAGED_HINT = f"`upswell state verify` says what is wrong; {RESTORE_HINT}"
 
 
 class UpswellError(Exception):
-    """An error with what happened (``message``) and what to do next (``hint``)."""
+    """An error: what happened (``message``), and what to do next (``hint``)."""
 
     exit_code = 70
 
@@ -36,13 +36,13 @@ class UpswellError(Exception):
 
 
 class UsageError(UpswellError):
-    """The command line's words are off."""
+    """The command line has unknown, missing or conflicting arguments."""
 
     exit_code = 2
 
 
 class TooManyRejects(UpswellError):
-    """More lines were refused than ``--max-reject-ratio`` allows; all of them are committed and published."""
+    """More lines were rejected than ``--max-reject-ratio`` allows; everything is committed and published."""
 
     exit_code = 65
 
@@ -60,19 +60,19 @@ class OutputUnwritable(UpswellError):
 
 
 class StorageError(UpswellError):
-    """An I/O error, a full disk or a damaged state: the process stops, the restart recovers."""
+    """An I/O error, a full disk or a damaged state: the process stops, and the restart recovers."""
 
     exit_code = 74
 
 
 class OutOfMemory(UpswellError):
-    """There is not enough memory: nothing committed is lost, and a restart may find more."""
+    """There is not enough memory: nothing committed is lost, and a restart may have more."""
 
     exit_code = 74
 
 
 class SparkFailed(UpswellError):
-    """Spark could not compute a batch: nothing of it is committed, the restart reads it again."""
+    """Spark could not compute a batch: nothing of it is committed, and the restart reads it again."""
 
     exit_code = 74
 
@@ -84,6 +84,6 @@ class Locked(UpswellError):
 
 
 class ConfigError(UpswellError):
-    """Configuration, RULES or SEGMENT are unusable and there is no good version to go on with."""
+    """Configuration, RULES or SEGMENT are unusable, and there is no good version to continue with."""
 
     exit_code = 78

@@ -1,36 +1,36 @@
-"""What may be shown of untrusted or personal text: masked msisdns, and text without control bytes.
+"""Untrusted or personal text made safe to show: msisdns are masked, control characters escaped.
 
-Owns the functions through which such text passes on its way to a terminal, a log or a message, and
-keeps no state. OUTPUT, the checkpoint and the rejects hold the full text: nothing here is for them.
+Owns the functions through which such text passes on its way to a terminal, a log or a message. It keeps no state, and
+is not for OUTPUT, the checkpoint or the rejects, which hold the full text.
 """
 
 import re
 import unicodedata
 
-_SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell networks apart, not customers
+_SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell networks apart, but not customers
 _HIDDEN_DIGITS_MIN = 3
 _SHOWN_CHARS_MAX = 120
-_BETWEEN = "[ ()./-]{0,2}"  # what people write between a dial's digits
+_BETWEEN = "[ ()./-]{0,2}"  # what people write between the digits of an msisdn
 _FIRST_FIELD_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{4,}}")
-# A volume stays readable, and so does a timestamp, which names nobody.
+# A volume stays readable, and so does a timestamp, since it identifies nobody.
 _TIMESTAMP = "(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{6}(?![0-9])"
 _OTHER_FIELD_RUN = re.compile(rf"(?<!\d)(?!{_TIMESTAMP})\d(?:{_BETWEEN}\d){{8,}}")
 _LONG_RUN = re.compile("[0-9]{7,}")
-_STEERING = ("=", "+", "-", "@", '"')  # with these a spreadsheet begins a formula, or a quoted cell
+_STEERING = ("=", "+", "-", "@", '"')  # with these a spreadsheet begins a formula or a quoted cell
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
 def mask(msisdn: str) -> str:
-    """The msisdn as logs show it: 0126•••098."""
+    """Mask an msisdn for a log: 0126•••098."""
     shown = min(_SHOWN_DIGITS_MAX, max(len(msisdn) - _HIDDEN_DIGITS_MIN, 0))
     tail = shown // 2
     return f"{msisdn[: shown - tail]}•••{msisdn[len(msisdn) - tail :]}"
 
 
 def mask_line(raw: bytes) -> str:
-    """A line of DATA as messages show it: whatever could be an msisdn masked, cut when long."""
-    if b"\0" in raw:  # as UTF-16 has between its digits, so that no run of them would be seen
-        return f"{len(raw):,} bytes that are no plain text"
+    """Return a line of DATA for a message: whatever could be an msisdn masked, and cut when it is long."""
+    if b"\0" in raw:  # UTF-16 has them between its digits, so that no run of digits would be found
+        return f"{len(raw):,} bytes that are not plain text"
     first, comma, rest = raw.decode("utf-8", "surrogateescape").partition(",")
     first = _FIRST_FIELD_RUN.sub(_mask_run, first)
     rest = _OTHER_FIELD_RUN.sub(_mask_run, rest)
@@ -43,25 +43,25 @@ def _mask_run(match: re.Match[str]) -> str:
 
 
 def mask_digits(text: str) -> str:
-    """Text as messages show it, with every run of digits that could be an msisdn masked."""
+    """Return text for a message, with every run of digits masked that could be an msisdn."""
     return escape(_LONG_RUN.sub(lambda match: mask(match[0]), text))
 
 
 def show_format(msisdn: str) -> str:
-    """How an msisdn is written, without saying whose it is: "0124… (10 digits)"."""
+    """Show the format of an msisdn without revealing whose it is: "0124… (10 digits)"."""
     head = msisdn[: max(4, min(6, len(msisdn) - 7))]
     return f"{escape(head)}… ({len(msisdn.removeprefix('+'))} digits)"
 
 
 def escape(text: str) -> str:
-    r"""The text on one line, safe for a terminal and a log: an ESC becomes ``\x1b``."""
+    r"""Escape text to one line that is safe for a terminal and a log: an ESC becomes ``\x1b``."""
     if text.isprintable():
         return text
     return "".join(_escape_char(char) for char in text)
 
 
 def cell(text: str) -> str:
-    r"""The text as a cell of a table that somebody may open in a spreadsheet: a first ``=`` becomes ``\x3d``."""
+    r"""Escape text for a cell that somebody may open in a spreadsheet: a leading ``=`` becomes ``\x3d``."""
     text = escape(text)
     return f"\\x{ord(text[0]):02x}{text[1:]}" if text.startswith(_STEERING) else text
 

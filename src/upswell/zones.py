@@ -1,8 +1,8 @@
-"""Time zones and days: how a local time of the data's zone becomes a day and a minute of the rules' zone.
+"""Time zones, days and stamps: converts a local time of the data's zone into a day and a minute of the rules' zone.
 
 Owns the two zones of a state and the integer form of a day (``yyyymmdd``: 20200417, ordered and readable). Zones come
-from the ``tzdata`` package alone, so that two hosts give one answer. It never reads the clock. When both zones are the
-same nothing is converted; otherwise a local time that occurs twice is the first, and one that does not exist is
+from the package ``tzdata`` alone, so that two hosts give one answer; the clock is never read. When both zones are the
+same nothing is converted. Otherwise a local time that occurs twice is the first, and one that does not exist is
 converted with the offset before the change (``fold=0``).
 """
 
@@ -17,23 +17,25 @@ from zoneinfo import ZoneInfo
 from upswell.errors import ConfigError
 from upswell.privacy import mask_digits
 
-FIRST_TRANSITION_YEAR = 1800  # tz data knows no change of offset before it
-LAST_TRANSITION_YEAR = 2100  # a record this far ahead is `future` or in a held file long before
+FIRST_TRANSITION_YEAR = 1800  # tz data has no change of offset before it
+LAST_TRANSITION_YEAR = 2100  # a record so far ahead is `future`, or its file is held
 DAY_MAX = 99991231
-"""No date is after it."""
-STAMPS_KEPT = 4096  # of which the days are remembered: a file is planned more than once, and files share stamps
-_YEAR_CYCLE = 400  # after as many years the calendar repeats, weekdays too
+"""The last date there is."""
+STAMPS_KEPT = (
+    4096  # stamps whose days are cached: a file is planned more than once, and files share stamps
+)
+_YEAR_CYCLE = 400  # after so many years the calendar repeats, with its weekdays
 
 
 @cache
 def zone_names() -> frozenset[str]:
-    """Every zone name that ``data_timezone`` and ``rules_timezone`` may have."""
+    """Return every name that ``data_timezone`` and ``rules_timezone`` may have."""
     return frozenset(_tz_data("zones").decode().split())
 
 
 @cache
 def load_zone(name: str) -> ZoneInfo:
-    """The zone of that name. Raises ConfigError when tz data has none."""
+    """Return the zone of that name. Raises ConfigError when tz data has none."""
     if name not in zone_names():
         raise ConfigError(
             f"unknown time zone {mask_digits(repr(name))}",
@@ -43,30 +45,30 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def _tz_data(name: str) -> bytes:
-    # By pkgutil: importlib.resources takes as long to import as the rest of this package.
+    # With pkgutil, since importlib.resources takes as long to import as the rest of this package.
     content = pkgutil.get_data("tzdata", name)
-    assert content is not None, "a package that is installed has a loader of data"
+    assert content is not None, "an installed package has a loader that reads data"
     return content
 
 
 def day_of(moment: date) -> int:
-    """The day as an integer: date(2020, 4, 17) is 20200417."""
+    """Return the day as an integer: 20200417 for date(2020, 4, 17)."""
     return moment.year * 10000 + moment.month * 100 + moment.day
 
 
 def date_of(day: int) -> date:
-    """The date of an integer day. Raises ValueError when there is no such date."""
+    """Return the date of an integer day. Raises ValueError when there is no such date."""
     return date(day // 10000, day // 100 % 100, day % 100)
 
 
 def add_days(day: int, days: int) -> int:
-    """The day ``days`` later (earlier when negative), kept within the years 1 to 9999."""
+    """Return the day ``days`` later (earlier when negative), kept within the years 1 to 9999."""
     ordinal = date_of(day).toordinal() + days
     return day_of(date.fromordinal(min(max(ordinal, 1), date.max.toordinal())))
 
 
 class Moment(NamedTuple):
-    """A moment as the rules see it."""
+    """A moment in the rules' zone."""
 
     day: int
     minute: int
@@ -79,10 +81,10 @@ class Zones(NamedTuple):
     rules: str = "UTC"
 
     def convert(self, local: datetime) -> Moment:
-        """The day and minute in the rules' zone of a (naive) local time of the data's zone."""
+        """Convert a (naive) local time of the data's zone to a day and minute of the rules' zone."""
         if self.data == self.rules:
             return Moment(day_of(local), local.hour * 60 + local.minute)
-        # Near the ends of the calendar the conversion itself would overflow, so it is done one cycle away.
+        # Near the ends of the calendar the conversion would overflow, so it is done one cycle away.
         cycles = 1 if local.year < 2 else -1 if local.year > 9998 else 0
         if cycles:
             local = local.replace(year=local.year + cycles * _YEAR_CYCLE)
@@ -93,9 +95,9 @@ class Zones(NamedTuple):
         return Moment(day, converted.hour * 60 + converted.minute)
 
     def shifts(self) -> list[tuple[int, int]]:
-        """The conversion as a table for the kernel: (from this local second since year 1, seconds to add), ascending.
+        """Return the conversion as a table for the kernel: (from this local second since year 1, seconds to add).
 
-        Empty when nothing is converted. Right for every local time before LAST_TRANSITION_YEAR.
+        Ascending; empty when nothing is converted. Correct for every local time before LAST_TRANSITION_YEAR.
         """
         if self.data == self.rules:
             return []
@@ -114,7 +116,7 @@ class Zones(NamedTuple):
 
 
 def stamp_time(stamp: str) -> datetime:
-    """The local time that a file's stamp ``yyyyMMddHHmm`` names. Raises ValueError when there is none."""
+    """Return the local time of a stamp ``yyyyMMddHHmm``. Raises ValueError when there is none."""
     if len(stamp) != 12 or not (stamp.isascii() and stamp.isdigit()):
         raise ValueError(stamp)
     return datetime(
@@ -123,25 +125,25 @@ def stamp_time(stamp: str) -> datetime:
 
 
 def stamp_of(moment: datetime) -> str:
-    """The stamp of a local time's minute."""
-    # Not by strftime, which does not fill the year with zeros everywhere.
+    """Return the stamp of a local time."""
+    # Without strftime, which does not pad the year with zeros everywhere.
     return f"{day_of(moment):08}{moment.hour:02}{moment.minute:02}"
 
 
 def stamps_of(day: int) -> tuple[str, str]:
-    """The first and the last stamp of a day."""
+    """Return the first and the last stamp of a day."""
     return f"{day:08}0000", f"{day:08}2359"
 
 
 @lru_cache(STAMPS_KEPT)
 def day_max_of(stamp: str) -> int:
-    """The last day that a record of a file with this stamp may carry without being `future`."""
+    """Return the last day that is not `future` in a file with this stamp."""
     return add_days(day_of(stamp_time(stamp)), 1)
 
 
 @lru_cache(STAMPS_KEPT)
 def day_open_of(newest_stamp: str, keep_days: int, zones: Zones) -> int:
-    """The first open day, in the rules' zone, when ``newest_stamp`` is the newest stamp of the log so far."""
+    """Return the first open day, in the rules' zone, when the newest stamp of the log so far is this one."""
     midnight = stamp_time(newest_stamp).replace(hour=0, minute=0)
     return add_days(max(zones.convert(midnight).day, 10101), 1 - keep_days)
 
@@ -168,9 +170,9 @@ def open_days(stamp: str, newest_stamp: str, keep_days: int, zones: Zones) -> Op
 
 
 def day_last_of(newest_stamp: str, zones: Zones) -> int:
-    """The last day that totals and caps may belong to when this is the newest stamp.
+    """Return the last day that totals and caps may belong to when the newest stamp is this one.
 
-    That of the latest record which is not `future`, and the day after it, in which a window over midnight ends.
+    It is the day after that of the latest record which is not `future`: a window over midnight may end on it.
     """
     latest = datetime.combine(date_of(day_max_of(newest_stamp)), time.max.replace(microsecond=0))
     return add_days(zones.convert(latest).day, 1)
@@ -192,11 +194,11 @@ def _shift_at(local: datetime, zones: Zones) -> timedelta:
 
 @cache
 def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
-    """(UTC moment, offset before, offset after) of every change of offset, ascending."""
+    """Return (UTC moment, offset before, offset after) of every change of offset, ascending."""
     second = timedelta(seconds=1)
     moments = _listed_transitions(name)
     at = max([datetime(FIRST_TRANSITION_YEAR, 1, 1), *moments[-1:]])
-    # The file ends with a rule for all later years, of two changes a year at most: weeks apart, so that none is missed.
+    # The file ends with a rule for all later years, with at most two changes a year: steps of a week miss none.
     step, before = timedelta(days=7), _offset(at, name)
     while at.year < LAST_TRANSITION_YEAR:
         low, high = at, at + step
@@ -213,11 +215,11 @@ def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
 
 
 def _listed_transitions(name: str) -> list[datetime]:
-    """The UTC moments that a zone's TZif file (RFC 9636) lists: zoneinfo knows them, but does not tell."""
+    """Return the UTC moments listed in a zone's TZif file (RFC 9636), which zoneinfo reads but does not expose."""
     data = _tz_data(f"zoneinfo/{name}")
     header = struct.Struct(">4s16x6I")
     _, utc, std, leap, times, types, chars = header.unpack_from(data)
-    # The first block, with times of 32 bits, is for old readers; the second has the same shape and 64 bits.
+    # The first block, with times of 32 bits, is for old readers; the second has the same layout with 64 bits.
     second = header.size + times * 5 + types * 6 + chars + leap * 8 + std + utc
     _, _, _, _, times, _, _ = header.unpack_from(data, second)
     seconds = struct.unpack_from(f">{times}q", data, second + header.size)
@@ -227,12 +229,12 @@ def _listed_transitions(name: str) -> list[datetime]:
 
 
 def _local_of(utc: datetime, name: str) -> datetime:
-    """The first local time that maps to this UTC moment or, where none does with fold=0, to the next one that does."""
+    """Return the first local time that maps, with fold=0, to this UTC moment or else to the next possible one."""
     local = utc + _offset(utc, name)
     back = local.replace(tzinfo=load_zone(name), fold=0).astimezone(UTC).replace(tzinfo=None)
     if back == utc:
         return local
-    # The second pass of a repeated hour: with fold=0 the clock skips it, and goes on after the overlap.
+    # The second occurrence of a repeated hour: with fold=0 the clock skips it, and continues after the overlap.
     for at, before, after in _transitions(name):
         if at <= utc < at + (before - after):
             return at + before

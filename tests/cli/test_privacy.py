@@ -71,4 +71,4 @@ def test_a_dial_in_utf_16_is_not_shown() -> None:
     """Zeros between the digits do not carry it past the mask."""
     shown = mask_line("0126545098,1,315,20200417193743".encode("utf-16"))
 
-    assert "64 bytes that are no plain text" == shown
+    assert "64 bytes that are not plain text" == shown

@@ -44,7 +44,7 @@ class NewVersion(NamedTuple):
     version: str
     content: bytes
     note: str
-    """What it changed, and what of it was left out."""
+    """Its changes, and the lines left out of it, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Change:
     """The new one or, after a refusal, the one that stays active."""
     accepted: bool
     words: list[str] = field(default_factory=list)
-    """What changed or, after a refusal, its reasons."""
+    """The changes or, after a refusal, its reasons, in sentences."""
     left_out: list[str] = field(default_factory=list)
     """Lines that are not part of what was accepted, in sentences."""
     new_versions: list[NewVersion] = field(default_factory=list)
-    """What of it is new to the checkpoint."""
+    """The parts of it that are new to the checkpoint."""
 
 
 class Paths(NamedTuple):

@@ -68,7 +68,7 @@ class Reload:
         self._clock = clock
         self._seen: Stats = ()
         self._seen_at_ns = 0
-        """When these stats were first seen."""
+        """The time at which these stats were first seen."""
         self._decided: Stats | None = None
         """The stats of the files that were accepted or refused last; () when a path was missing."""
         self._loader: _Loader | None = None

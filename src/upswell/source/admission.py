@@ -24,7 +24,7 @@ UNDECIDED = {
 
 
 class Admission:
-    """The judgement on each file, as of the inventory's moment."""
+    """Judges the files of an inventory, at its moment."""
 
     def __init__(
         self,

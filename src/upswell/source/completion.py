@@ -15,7 +15,7 @@ from upswell.source.tracked_file import TrackedFile
 
 
 class Completion:
-    """The ends of the files of one inventory."""
+    """Brings the files of one inventory to their ends."""
 
     def __init__(self, inventory: Inventory, admission: Admission, newest_stamp: str) -> None:
         """``newest_stamp``: of the log so far; "" before the first commit."""

@@ -17,7 +17,7 @@ STEP_FILES = 500  # names between two steps of a scan: a few milliseconds
 
 @dataclass(slots=True)
 class _Found:
-    """What a scan has found so far."""
+    """The names that a scan has found so far."""
 
     moved: dict[str, Stat] = field(default_factory=dict)
     """Names that are new or whose stat differs."""

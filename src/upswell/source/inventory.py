@@ -35,7 +35,7 @@ _IGNORED = {
 
 
 class KnownFiles(Protocol):
-    """What the inventory asks of the checkpoint."""
+    """The rows of the checkpoint, as the inventory asks for them."""
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
         """Return the rows of these names; unknown ones are absent."""

@@ -19,7 +19,7 @@ _NAME = re.compile(r"DATA_([0-9]{12})\.csv(\.gz)?")
 
 
 class Stat(NamedTuple):
-    """What the file system says of one regular file."""
+    """Size, modification time and inode of one regular file."""
 
     size: int
     mtime_ns: int

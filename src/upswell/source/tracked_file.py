@@ -53,15 +53,15 @@ class TrackedFile:
     last_scan: int
     """Number of the scan that saw it last."""
     unchanged_since: float
-    """When a scan first showed the present size and mtime."""
+    """The time of the first scan that showed the present size and mtime."""
     recorded: bool = False
     """The checkpoint has a row of it, or was given one."""
     unverified: bool = False
     """Its stat changed since the consumed part was last compared."""
     verified_at: float = NEVER
-    """When the consumed part was last compared; NEVER when it must be compared before anything is consumed."""
+    """The time of the last comparison of the consumed part; NEVER: compare it before anything is consumed."""
     retry_at: float = NEVER
-    """Of a file held for its stamp or a read error: when it is tried again."""
+    """The time at which a file held for its stamp or a read error is tried again."""
     examined: bool = False
     """It was opened and judged at least once."""
     failed_scan: int = 0
@@ -151,8 +151,8 @@ class TrackedFile:
         """Return whether the consumed part must be compared before more is consumed.
 
         While a file only grows, its consumed part is read again at every growth if it is small, and every REVERIFY_S
-        if it is not. At a start, and after a change of inode or one that is no growth, it is read at once. Before a
-        file becomes done it is compared in any case.
+        if it is not. It is read at once after a start, and after any change that is not growth. Before a file becomes
+        done it is compared in any case.
         """
         if not self.unverified:
             return False

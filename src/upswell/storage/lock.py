@@ -1,7 +1,7 @@
-"""The lock of a state: taken by its one run, and looked at by everybody else without disturbing that run.
+"""The lock of a state, which its one run holds, and a check for everybody else that does not disturb that run.
 
-Owns the lock file. The lock ends with the process that holds it, however that process ends. A look takes no lock that
-lasts and writes nothing.
+Owns the lock file. The lock ends with the process that holds it, however that process ends. The check takes no lock
+that lasts, and writes nothing.
 """
 
 import errno
