@@ -107,7 +107,7 @@ def test_of_many_repeats_the_newest_are_named(tmp_path: Path) -> None:
             File(f"DATA_2020041719{at}.csv", "done", f"2020041719{at}", repeats=2)
             for at in range(10, 25)
         )
-        found = status.look(tmp_path / "state")
+        found = status.read_status(tmp_path / "state")
 
     assert (30, 10) == (found.repeats, len(found.repeated))
     assert "DATA_202004171924.csv" == found.repeated[-1].name
@@ -256,13 +256,13 @@ def test_a_file_released_during_a_look_does_no_harm(
             return counts
 
         monkeypatch.setattr(status, "count_by_state", release)
-        found = status.look(state)
+        found = status.read_status(state)
         monkeypatch.undo()
 
     assert 1 == found.summary.files["held"]
     assert [held.name] == [file.name for file in found.notable["held"]]
     assert f"1 file is held: {held.name}: its gzip data is broken" in found.summary.warnings[0]
-    assert "held" not in status.look(state).notable
+    assert "held" not in status.read_status(state).notable
 
 
 def test_the_rules_in_force_come_before_the_segment(upswell: Upswell, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_the_control_group_is_counted_by_itself(tmp_path: Path, upswell: Upswell
 
     assert (20200417, 1) == (found["day"], found["control"])
     assert 0 == sum(one["total"] for one in found["applications"])  # type: ignore[attr-defined]
-    last = flow.funnel(status.look(tmp_path / STATE).summary.outcomes)[-1]
+    last = flow.funnel(status.read_status(tmp_path / STATE).summary.outcomes)[-1]
     assert ("notified", 0, 1) == (last.name, last.lines, last.lost["control"])
 
 
@@ -328,7 +328,7 @@ def test_what_happened_is_an_alert_for_an_hour(
 
     # Had these stamps lain ahead of the clock, the missing file would be told still.
     then = replace(
-        status.look(tmp_path / STATE), looked_at=datetime(2020, 4, 17, 19, 45, tzinfo=UTC)
+        status.read_status(tmp_path / STATE), looked_at=datetime(2020, 4, 17, 19, 45, tzinfo=UTC)
     )
     assert "UpswellFilesMissing" in needs(health(then, {})["needs"])
 
@@ -343,7 +343,7 @@ def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) 
         until = time.monotonic() + 30
         while (
             not (tmp_path / STATE / DATABASE).exists()
-            or not (status.look(tmp_path / STATE).summary.files[state])
+            or not (status.read_status(tmp_path / STATE).summary.files[state])
         ):
             assert time.monotonic() < until, f"no file is {state}"
             time.sleep(0.05)

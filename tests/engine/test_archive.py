@@ -25,7 +25,7 @@ from support.trust import Trust
 from upswell import kernel
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
-from upswell.audit.status import look
+from upswell.audit.status import read_status
 from upswell.engine import archive, run
 from upswell.engine.archive import Archive
 from upswell.engine.archive_directory import check_place
@@ -78,7 +78,7 @@ def test_finished_files_move_to_the_day_of_their_stamp(kept: Place) -> None:
     assert [] == list(kept.data.iterdir())
     assert before == {p.name: p.read_bytes() for p in (kept.root / "archive").rglob("*.csv")}
     assert {FIRST: "moved", SECOND: "moved"} == rows(kept)
-    found = look(kept.output / ".upswell")
+    found = read_status(kept.output / ".upswell")
     assert (2, {}) == (found.archived_files, found.archive_held)
     law.check(kept.root / "archive" / "20200417", kept.output)
 
@@ -131,7 +131,7 @@ def test_archived_file_that_comes_again_is_a_repeat(kept: Place) -> None:
     assert [FIRST] == tree(kept.data)
     assert {FIRST: "taken", SECOND: "moved"} == rows(kept)
     assert "the archive has a file of that name" in kept.heard.text()
-    assert 1 == look(kept.output / ".upswell").repeats
+    assert 1 == read_status(kept.output / ".upswell").repeats
     kept.once()
     assert 2 == kept.heard.text().count("the archive has a file of that name"), "once a start"
     (kept.data / FIRST).unlink()
@@ -147,7 +147,7 @@ def test_nothing_in_the_archive_is_overwritten(kept: Place) -> None:
     kept.once()
     assert b"another's" == other.read_bytes()
     assert [FIRST] == tree(kept.data)
-    held = look(kept.output / ".upswell").archive_held
+    held = read_status(kept.output / ".upswell").archive_held
     assert [FIRST] == list(held)
     assert "compare the two" in held[FIRST]
     assert [] == reconcile(kept.output / ".upswell").differences
@@ -170,7 +170,7 @@ def test_growth_between_the_last_look_and_the_move_is_held(
         kept.once()
     assert {FIRST: "grew", SECOND: "moved"} == rows(kept)
     assert "it grew or changed" in kept.heard.text()
-    status = look(kept.output / ".upswell")
+    status = read_status(kept.output / ".upswell")
     assert [FIRST] == list(status.archive_held)
     assert any("on the way to the archive" in one for one in status.summary.warnings)
     moved = kept.root / "archive" / "20200417" / FIRST
@@ -253,7 +253,7 @@ def test_archived_file_is_read_although_another_has_its_name_in_data(kept: Place
     kept.write(kept.data / FIRST, b"01000000000,1,999,20200417100000\n", LONG_AGO_S + 9)
     kept.once()
     assert {"held": 1, "done": 1} == {
-        state: n for state, n in look(kept.output / ".upswell").summary.files.items() if n
+        state: n for state, n in read_status(kept.output / ".upswell").summary.files.items() if n
     }
     assert [] == reconcile(kept.output / ".upswell").differences
 
@@ -574,7 +574,7 @@ def test_growth_in_the_archive_is_told_while_it_runs_and_at_a_start(
         stream.write(record(3, 1, 300, "100102"))
     kept.once()
     assert {FIRST: "grew", SECOND: "grew"} == rows(kept)
-    assert [FIRST, SECOND] == sorted(look(kept.output / ".upswell").archive_held)
+    assert [FIRST, SECOND] == sorted(read_status(kept.output / ".upswell").archive_held)
     for name in (FIRST, SECOND):
         (day / name).rename(kept.data / name)
     assert 2 == kept.once(archive_after_s=0.0).lines
@@ -652,11 +652,12 @@ def test_row_of_an_archived_duplicate_may_be_forgotten(kept: Place) -> None:
     with kept.running(settle_s=5.0):
         (kept.data / "DATA_202004171003.csv").write_bytes(content[:-4])
         wait_for(
-            lambda: 1 == look(kept.output / ".upswell").summary.files["waiting"], "it was not seen"
+            lambda: 1 == read_status(kept.output / ".upswell").summary.files["waiting"],
+            "it was not seen",
         )
         (kept.data / "DATA_202004171003.csv").unlink()
         wait_for(
-            lambda: 2 == sum(look(kept.output / ".upswell").summary.files.values()),
+            lambda: 2 == sum(read_status(kept.output / ".upswell").summary.files.values()),
             "it is still known",
         )
     assert {FIRST: "moved", SECOND: "moved"} == rows(kept)

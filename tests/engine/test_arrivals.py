@@ -332,7 +332,7 @@ def test_status_tells_of_silence_only_while_somebody_runs_it(
 ) -> None:
     """From the last commit, the last change of a file or the start of the run, whichever was last."""
     upswell(*write_inputs(tmp_path), "--once")
-    found = status.look(tmp_path / "out" / ".upswell")
+    found = status.read_status(tmp_path / "out" / ".upswell")
     assert found.last
     committed = datetime.fromisoformat(found.last.committed_at)
     later = replace(found, looked_at=committed + timedelta(seconds=301))

@@ -59,7 +59,7 @@ def test_policies_are_all_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (tmp_path / str(seed)).mkdir()
         one = Place(tmp_path / str(seed))
         past(one, seed, monkeypatch)
-        met.update(status.look(state(one)).summary.outcomes)
+        met.update(status.read_status(state(one)).summary.outcomes)
 
     assert all(met[name] for name in ("suppressed", "capped_customer", "control", "notified"))
 
@@ -95,7 +95,7 @@ def test_the_control_group_is_kept_apart(place: Place) -> None:
     assert f".control/Twitter/{file.name}" == row.output
     assert {(DAY, "Twitter"): 1} == sent.counts(state(place), sent.SentFilter(control=True))
     assert "control group" in told and ".control/Twitter" in told and "still in OUTPUT" in told
-    assert {"Twitter": 1} == status.look(state(place)).summary.control
+    assert {"Twitter": 1} == status.read_status(state(place)).summary.control
 
 
 def test_control_and_notified_of_one_application_in_one_batch(place: Place) -> None:
@@ -177,7 +177,7 @@ def test_a_list_that_lost_someone_is_refused(place: Place, content: bytes, words
         wait_for(lambda: place.heard.lines == 2, "the second file was not read")
     summary = place.once(suppress=path)
 
-    assert {"suppressed": 2} == +status.look(state(place)).summary.outcomes
+    assert {"suppressed": 2} == +status.read_status(state(place)).summary.outcomes
     assert words in " ".join(summary.warnings)
     assert words in (history(state(place)).refused or ("", ""))[1]
 

@@ -1,8 +1,8 @@
-"""Where a run stands, read from its state while it runs and after.
+"""The status of a run, read from its state during the run or after it.
 
-Owns what is worth saying about a state: the counts over all of it, the files that need someone, what a restart would
-go on with. It opens the checkpoint read-only and briefly, never waits for the run and never holds it up, and changes
-nothing. The counts are those of the last commit.
+Owns what is worth saying about a state: the counts over all of it, the files that need attention, what a restart would
+resume. It opens the checkpoint read-only and briefly, neither waits for the run nor holds it up, and changes nothing.
+The counts are those of the last commit.
 """
 
 import os
@@ -40,10 +40,12 @@ from upswell.state.rows import CommittedBatch, ReferenceVersion
 from upswell.storage.lock import holder, started_at
 
 NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
-"""States whose files are named, those that need someone first."""
+"""States whose files are named, those that need attention first."""
 RUNS_MAX = 10  # the last ones
 NAMED_FILES_MAX = 10  # of each state: a page of names helps nobody
-_MATCHED_WORDS = "DATA and SEGMENT seem to write dials in two forms: `upswell check` shows both"
+_MATCHED_WORDS = (
+    "DATA and SEGMENT seem to write MSISDNs in different forms; `upswell check` shows both"
+)
 
 
 class Today(NamedTuple):
@@ -55,39 +57,39 @@ class Today(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a run stands, as of its last commit."""
+    """The status of a run, as of its last commit."""
 
     state_dir: Path
     identity: StateIdentity
     holder: str | None
-    """Who runs it now ("process 12, since …"), or None when nobody does."""
+    """The process that runs it now ("process 12, since …"); None when none does."""
     summary: Summary
-    """Over the whole state. Its elapsed_s is 0: runs are not timed together."""
+    """Over the whole state. Its ``elapsed_s`` is 0, as runs are not timed together."""
     today: Today | None
     last: CommittedBatch | None
     references: list[ReferenceVersion]
-    """The versions in force, in the order of ``Versions``; of a policy that is off there is none."""
+    """The active versions, in the order of ``Versions``; none of a policy that is off."""
     notable: dict[State, list[File]]
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
-    """Files that a restart goes on with, newest first, at most NAMED_FILES_MAX."""
+    """Files that a restart resumes, newest first, at most NAMED_FILES_MAX."""
     repeats: int
-    """How often files were delivered again under their names with the same content."""
+    """How often files were delivered again under their own names with the same content."""
     repeated: list[File]
     """The newest of these files, at most NAMED_FILES_MAX."""
     late_files: int
     archived_files: int
     archive_held: dict[str, str]
-    """Finished files that need somebody's hand on their way into the archive, with what to do, by name."""
+    """By name: finished files that need manual action before they can be archived, with what to do."""
     cadence_s: int
     arrivals: Arrivals
     """Of the last days."""
     runs: list[Run]
-    """The last RUNS_MAX, in order; the last one may be going on."""
+    """The last RUNS_MAX, in order; the last one may still be active."""
     refused: str
-    """Why the last edit of SEGMENT, RULES or SUPPRESS is not in force; empty when it is."""
+    """Why the last edit of SEGMENT, RULES or SUPPRESS was refused; empty when it is active."""
     forgettings: list[Forgetting]
-    """Who was forgotten and is suppressed still."""
+    """Forgettings whose customers are still suppressed."""
     looked_at: datetime
 
     @property
@@ -99,7 +101,7 @@ class Status:
 
     @property
     def silent_s(self) -> float | None:
-        """For how long nothing has come or grown, when somebody runs it and that is silence; None otherwise."""
+        """Seconds without a new or growing file, if a run is active and that counts as silence; None otherwise."""
         began = started_at(self.holder or "")
         if began is None:
             return None
@@ -109,7 +111,7 @@ class Status:
         return arrivals.silent_s(self.looked_at.timestamp(), moved_s, self.cadence_s)
 
     def to_json(self) -> dict[str, object]:
-        """The object of a run's summary, over the whole state, and what only a state knows."""
+        """Return one JSON object: a run's summary, over the whole state, and what only a state knows."""
         last = self.last
         return self.summary.to_json() | {
             "state": str(self.state_dir),
@@ -170,13 +172,13 @@ class Status:
         }
 
 
-def look(state_dir: Path, cadence_s: int | None = None) -> Status:
-    """Where the run of this state stands; with None, by the cadence that it was told.
+def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
+    """Return the status of the run of this state. ``cadence_s``: None for the cadence that the run was given.
 
-    Raises StorageError when there is no state, or a damaged one.
+    Raises StorageError when there is no state, or it is damaged.
     """
     with StateReader.open(state_dir) as reader:
-        # Before the moment that all else is of: page by page it holds nobody up.
+        # Before the transaction that reads all else: page by page, this holds nobody up.
         begun = reader.identity()
         if cadence_s is None:
             cadence_s = begun.cadence_s
@@ -203,7 +205,7 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
     summary.warnings = _warnings(summary, notable)
     if archive_held:
         word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
-        summary.warnings.append(f"{word} held on the way to the archive: see the files below")
+        summary.warnings.append(f"{word} held on the way to the archive (listed below)")
     if refused:
         summary.warnings.append(
             f"the last edit of SEGMENT, RULES or SUPPRESS is refused: {refused.words}"
@@ -238,20 +240,20 @@ def look(state_dir: Path, cadence_s: int | None = None) -> Status:
 
 
 def files(state_dir: Path) -> Iterator[File]:
-    """Every file that the state knows, in order of stamp and name."""
+    """Yield every file that the state knows, by stamp and name."""
     with StateReader.open(state_dir) as reader:
         found = list(reader.files_in())
     yield from sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
 
 
 def log(state_dir: Path) -> Iterator[LogRange]:
-    """The log of ranges in commit order."""
+    """Yield the log of ranges, in commit order."""
     with StateReader.open(state_dir) as reader:
         yield from reader.log()
 
 
 def sizes(state_dir: Path) -> dict[str, int]:
-    """Bytes on disk by what they are for."""
+    """Return the bytes on disk, by purpose."""
     places = {
         "database": state_dir.glob("checkpoint.db*"),
         "ledger": state_dir.glob("ledger/shard-*"),
@@ -263,12 +265,12 @@ def sizes(state_dir: Path) -> dict[str, int]:
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except FileNotFoundError:  # a run has removed it meanwhile
+    except FileNotFoundError:  # a run has removed it since
         return 0
 
 
 def file_json(file: File) -> dict[str, object]:
-    """A file as JSON: what its reader may want, digests in hex."""
+    """Return a file as a JSON object, with digests in hex."""
     values = asdict(file)
     for name in ("digest", "content_digest", "first_record"):
         values[name] = None if values[name] is None else f"{values[name]:016x}"
@@ -276,7 +278,7 @@ def file_json(file: File) -> dict[str, object]:
 
 
 def range_json(taken: LogRange) -> dict[str, object]:
-    """A range of the log as JSON."""
+    """Return a range of the log as a JSON object."""
     return {
         "batch": taken.batch,
         "sequence": taken.sequence,
@@ -302,16 +304,17 @@ def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
     if held := summary.files["held"]:
         word = "1 file is" if held == 1 else f"{held:,} files are"
         named = [f"{escape(file.name)}: {file.detail}" for file in notable.get("held", [])[:1]]
-        found.append(f"{word} held: {', '.join(named) or 'see the files below'}")
+        found.append(f"{word} held: {', '.join(named) or 'listed below'}")
     if gone := summary.files["gone"]:
-        word = "1 file was" if gone == 1 else f"{gone:,} files were"
         found.append(
-            f"{word} deleted before everything was read: the rest of them is lost to the campaign"
+            "1 file was deleted before it was fully read; its remaining records are lost"
+            if gone == 1
+            else f"{gone:,} files were deleted before they were fully read; their remaining records are lost"
         )
     if unmatched := describe_unmatched(summary):
         found.append(f"{unmatched}: {_MATCHED_WORDS}")
     if (known := summary.lines) != (added := sum(summary.outcomes.values())):
         found.append(
-            f"the outcomes add up to {added:,}, not to the {known:,} lines read: please report this"
+            f"the outcomes add up to {added:,}, but {known:,} lines were read; please report this"
         )
     return found

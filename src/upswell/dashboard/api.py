@@ -204,7 +204,7 @@ class Panels:
         self._making = {path: threading.Lock() for path in PANELS}
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._explaining = threading.Lock()
-        look = partial(status.look, place.state_dir, place.cadence_s)
+        look = partial(status.read_status, place.state_dir, place.cadence_s)
         self._status = _Kept(look, threading.Lock())
         sizes = partial(status.sizes, place.state_dir)
         self._sizes = _Kept(sizes, threading.Lock(), _SIZES_SHARE, math.inf)

@@ -186,13 +186,13 @@ def test_the_forgotten_are_suppressed_until_their_days_are_closed(place: Place) 
     place.once()
     assert {"suppressed": 2} == {
         name: n
-        for name, n in status.look(state(place)).summary.outcomes.items()
+        for name, n in status.read_status(state(place)).summary.outcomes.items()
         if name == "suppressed"
     }
     assert ["suppressed until 2020-04-19 is closed: the customer was forgotten"] * 2 == [
         entry.why for entry in explain(state(place), WHO).entries if entry.outcome == "suppressed"
     ]
-    assert [1] == [one.people for one in status.look(state(place)).forgettings]
+    assert [1] == [one.people for one in status.read_status(state(place)).forgettings]
     assert ([], []) == proof(place)
     for number, day in enumerate(("20200418", "20200420", "20200421")):
         place.file(f"{day}1000", record(1, 1, 500, "100000", day))
@@ -502,7 +502,7 @@ def test_an_adopted_cap_is_made_up_for_until_its_day_is_closed(place: Place) -> 
 
     assert [20200417, 20200417] == [first.until_day, again.until_day]
     assert [] == _rows(place, 20200417)
-    assert 1 == status.look(state(place)).summary.outcomes["suppressed"]
+    assert 1 == status.read_status(state(place)).summary.outcomes["suppressed"]
     assert ([], []) == proof(place)
 
 

@@ -80,7 +80,7 @@ def command(
                     f"{taken.batch:>10} {taken.sequence:>6}  {taken.file}  {taken.start}..{taken.end}"
                 )
         return 0
-    found = status.look(state_dir, options.told_cadence_s(given))
+    found = status.read_status(state_dir, options.told_cadence_s(given))
     listed = list(status.files(state_dir)) if with_files else []
     if as_json:
         extra = {"file_list": [status.file_json(file) for file in listed]} if with_files else {}
@@ -98,12 +98,12 @@ def _watch(state_dir: "Path", cadence_s: int | None, interval_s: float, as_json:
     try:
         if as_json:
             for _ in looks:
-                say_json(status.look(state_dir, cadence_s).to_json())
+                say_json(status.read_status(state_dir, cadence_s).to_json())
         elif sys.stdout.isatty():
             _redraw(state_dir, cadence_s, looks)
         else:
             for _ in looks:
-                say(*describe(status.look(state_dir, cadence_s)), "")
+                say(*describe(status.read_status(state_dir, cadence_s)), "")
     except KeyboardInterrupt:
         return
 
@@ -130,7 +130,7 @@ def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> 
     console = Console(highlight=False)
     with console.screen(hide_cursor=True) as screen:
         for _ in looks:
-            screen.update(*map(renderable, describe(status.look(state_dir, cadence_s))))
+            screen.update(*map(renderable, describe(status.read_status(state_dir, cadence_s))))
 
 
 def describe(found: "Status") -> list[Part]:
