@@ -120,9 +120,9 @@ def test_people_see_when_what_and_how_much(upswell: Upswell, tmp_path: Path) -> 
     text = upswell("history", "--output", "out").stdout
 
     assert "UTC" in text
-    assert "batches 1 to 1: 1 batch, 7 lines, 1 notification\n    the first\n" in text
-    assert "from batch 2, in force: 0 batches, 0 lines, 0 notifications\n    Twitter 147" in text
-    assert text.endswith("\nNo edit is refused.\n")
+    assert "batches 1 to 1: 1 batch, 7 lines, 1 notification\n    first version\n" in text
+    assert "from batch 2, active: 0 batches, 0 lines, 0 notifications\n    Twitter 147" in text
+    assert text.endswith("\nNo change is refused.\n")
 
 
 def test_an_edit_that_was_replaced_before_any_batch_is_shown(

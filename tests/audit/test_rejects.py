@@ -151,7 +151,7 @@ def test_a_line_that_is_not_whole_is_told(two_files: Upswell, tmp_path: Path) ->
     done = run("rejects", "--output", "out", "--raw", "--reason", "too_long", cwd=tmp_path)
 
     assert b"9" * 4096 + b"\n" == done.out
-    assert b"not whole: 1 line too long" in done.err
+    assert b"truncated: 1 line too long" in done.err
 
 
 def test_raw_bytes_do_not_reach_a_terminal(two_files: Upswell, tmp_path: Path) -> None:
@@ -159,8 +159,11 @@ def test_raw_bytes_do_not_reach_a_terminal(two_files: Upswell, tmp_path: Path) -
     done = run("rejects", "--output", "out", "--raw", cwd=tmp_path, terminal=True)
 
     assert 2 == done.code
-    assert b"send them to a file" in done.out
-    assert "alone" in two_files("rejects", "--output", "out", "--raw", "--csv", code=2).stderr
+    assert b"redirect it" in done.out
+    assert (
+        "cannot be combined"
+        in two_files("rejects", "--output", "out", "--raw", "--csv", code=2).stderr
+    )
 
 
 def test_what_was_corrected_comes_in_as_a_new_file(upswell: Upswell, tmp_path: Path) -> None:
@@ -191,10 +194,10 @@ def test_what_is_not_kept_is_told(upswell: Upswell, tmp_path: Path) -> None:
     assert 100 == found["lines"]
     assert {"DATA_202004171937.csv": 100 - len(rows)} == found["not_kept"]
     assert 0 < len(rows) < 100
-    assert "counted but not kept, of all reasons" in done.stderr
+    assert "counted but not kept, for all reasons" in done.stderr
     assert f"{100 - len(rows)} lines of 1 file" in done.stderr
     text = upswell("rejects", "--output", "out", "--reason", "msisdn").stdout
-    assert text.startswith("Nothing was refused.\n\nCounted but not kept, of all reasons")
+    assert text.startswith("No line was rejected.\n\nCounted but not kept, for all reasons")
     assert f"{100 - len(rows)} lines" in text
 
 
@@ -207,7 +210,7 @@ def test_a_reject_file_that_is_gone_or_changed_is_told(two_files: Upswell, tmp_p
 
     assert "" == done.stdout
     assert "1 reject file deleted since" in done.stderr
-    assert f"left out {second.name}: it was changed after it was written" in done.stderr
+    assert f"omitted {second.name}: it was changed after it was written" in done.stderr
     assert 5 == counted(two_files)["lines"]
 
 
@@ -220,9 +223,9 @@ def test_a_reject_file_altered_at_the_same_length_is_told(
     words = f"{first.name}: it was changed after it was written"
     listing = two_files("rejects", "--output", "out", "--list")
 
-    assert f"left out {words}" in listing.stderr
+    assert f"omitted {words}" in listing.stderr
     assert "MANY" not in listing.stdout
-    assert f"left out {words}" in two_files("rejects", "--output", "out", "--raw").stderr
+    assert f"omitted {words}" in two_files("rejects", "--output", "out", "--raw").stderr
     assert (
         f"{first.name} was changed after it was written"
         in two_files("state", "verify", "--output", "out", code=1).stdout
@@ -268,5 +271,5 @@ def test_nothing_refused_is_said(upswell: Upswell, tmp_path: Path) -> None:
     """A clean state answers, too."""
     upswell(*write_inputs(tmp_path, "0126545098,1,315,20200417193743\n"), "--once")
 
-    assert "Nothing was refused.\n" == upswell("rejects", "--output", "out").stdout
+    assert "No line was rejected.\n" == upswell("rejects", "--output", "out").stdout
     assert [] == listed(upswell)

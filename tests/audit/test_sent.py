@@ -126,7 +126,7 @@ def test_nothing_notified_is_said(upswell: Upswell, tmp_path: Path) -> None:
     """A state without a notification answers, too."""
     upswell(*write_inputs(tmp_path, "not a record\n"), "--once")
 
-    assert "Nothing was notified.\n" == upswell("sent", "--output", "out").stdout
+    assert "No notifications were sent.\n" == upswell("sent", "--output", "out").stdout
     assert "" == upswell("sent", "--output", "out", "--list").stdout
 
 
@@ -134,7 +134,7 @@ def test_an_application_that_has_rules_but_no_notification_is_known(two_days: Up
     """Its answer is that nothing was notified; a name out of no version of RULES is still a slip."""
     words = ("sent", "--output", "out", "--application")
 
-    assert "Nothing was notified.\n" == two_days(*words, "WhatsApp").stdout
+    assert "No notifications were sent.\n" == two_days(*words, "WhatsApp").stdout
     assert "" == two_days(*words, "WhatsApp", "--list").stdout
     assert "it knows Twitter, WhatsApp, Youtube" in two_days(*words, "B", code=2).stderr
 

@@ -69,7 +69,7 @@ def test_notable_files_are_named_with_reason_and_next_step(
     upswell(*paths, "--once", UPSWELL_SETTLE_S="0.1")
     text = upswell("status", "--output", "out").stdout
 
-    assert "duplicate DATA_202004171938.csv: the content of DATA_202004171937.csv" in text
+    assert "duplicate DATA_202004171938.csv: same content as DATA_202004171937.csv" in text
     assert "held DATA_202004171939.csv.gz: its gzip data is broken" in text
     assert "ignored notes.txt: only DATA_yyyyMMddHHmm.csv" in text
     assert "! 1 file is held: " in text
@@ -94,7 +94,7 @@ def test_duplicates_by_content_and_by_name_are_counted(upswell: Upswell, tmp_pat
         "repeated": [{"name": "DATA_202004171937.csv", "repeats": 2}],
     } == found["duplicates"]
     assert 7 == found["lines"]
-    assert "duplicate DATA_202004171939.csv: the content of DATA_202004171937.csv" in text
+    assert "duplicate DATA_202004171939.csv: same content as DATA_202004171937.csv" in text
     again = "delivered again 2 times, with the same content"
     assert f"repeated DATA_202004171937.csv: {again}" in text
     assert again in listed
@@ -111,7 +111,7 @@ def test_of_many_repeats_the_newest_are_named(tmp_path: Path) -> None:
 
     assert (30, 10) == (found.repeats, len(found.repeated))
     assert "DATA_202004171924.csv" == found.repeated[-1].name
-    assert any("10 times more, of other files" in line for line in describe(found))
+    assert any("10 more times, other files" in line for line in describe(found))
 
 
 def test_files_lists_every_file(upswell: Upswell, tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def test_a_day_that_is_none_is_a_slip_in_every_command(word: str) -> None:
     for words in (["explain", "0126545098"], ["reconcile"], ["sent"], ["rejects"], ["whatif"]):
         done = CliRunner().invoke(commands, [*words, "--day", word, "--output", "out"])
         assert 2 == done.exit_code, words
-        assert "'--day': write a day as 2020-04-17, with or without the dashes" in done.stderr
+        assert "'--day': write a day as 2020-04-17, with or without dashes" in done.stderr
 
 
 @pytest.mark.parametrize("asked", ["--log-format json", "--log-format=json", "variable", "file"])

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from upswell.audit.labels import OUTCOME_WORDS, REASON_WORDS, STATE_WORDS
-from upswell.cli.narration import Lines, Live, narrator
+from upswell.cli.log_output import LiveDisplay, LogLines, choose_log_output
 from upswell.cli.summary_text import count, plural, seconds, size
 from upswell.engine.summary import Standing, Summary
 from upswell.reference.versions import Versions
@@ -27,7 +27,7 @@ class Clock:
 def test_progress_is_one_line_per_interval(capsys: pytest.CaptureFixture[str]) -> None:
     """However many batches there are; the rate is that of the interval."""
     clock = Clock()
-    lines = Lines(10.0, clock=clock)
+    lines = LogLines(10.0, clock=clock)
     summary = Summary()
     for second in range(1, 26):
         clock.now = 100.0 + second
@@ -44,7 +44,7 @@ def test_progress_is_one_line_per_interval(capsys: pytest.CaptureFixture[str]) -
 
 def test_every_batch_is_said_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     """-v says one line a batch, and none when nothing happened."""
-    lines = Lines(10.0, verbose=True, clock=Clock())
+    lines = LogLines(10.0, verbose=True, clock=Clock())
     summary = Summary()
     for batches in (1, 1, 2):
         summary.batches = batches
@@ -55,7 +55,7 @@ def test_every_batch_is_said_when_asked_for(capsys: pytest.CaptureFixture[str]) 
 
 def test_no_value_can_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A file's name with a newline or a quote stays one value of one line."""
-    Lines(10.0).event("held", file='a\nat=2026 event="stopped"\x1b[31m')
+    LogLines(10.0).event("held", file='a\nat=2026 event="stopped"\x1b[31m')
     (line,) = capsys.readouterr().err.splitlines()
 
     assert "\x1b" not in line
@@ -64,7 +64,7 @@ def test_no_value_can_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_blank_ends_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     """A space of any script is put in quotes: who splits a line at blanks finds no field that we did not write."""
-    Lines(10.0).event("held", file="a\u00a0event=stopped", name="b\u3000c")
+    LogLines(10.0).event("held", file="a\u00a0event=stopped", name="b\u3000c")
 
     assert capsys.readouterr().err.endswith(' file="a\u00a0event=stopped" name="b\u3000c"\n')
 
@@ -75,7 +75,7 @@ def test_a_narration_that_cannot_be_written_is_dropped(monkeypatch: pytest.Monke
     closed.close()
     for stream in (closed, None):
         monkeypatch.setattr(sys, "stderr", stream)
-        Lines(10.0).event("said to nobody")
+        LogLines(10.0).event("said to nobody")
 
 
 def test_every_slug_of_the_contract_has_words() -> None:
@@ -103,7 +103,7 @@ def test_numbers_are_written_for_people() -> None:
 
 def test_json_lines_hold_what_text_lines_do(capsys: pytest.CaptureFixture[str]) -> None:
     """Each line is one object: numbers stay numbers, and nothing in a value ends the line."""
-    lines = narrator(10.0, "json")
+    lines = choose_log_output(10.0, "json")
     lines.event("held", file='a\n{"event": "stopped"}\x1b[31m', bytes=12)
     (line,) = capsys.readouterr().err.splitlines()
 
@@ -115,7 +115,7 @@ def test_json_lines_hold_what_text_lines_do(capsys: pytest.CaptureFixture[str]) 
 def test_the_live_lines_show_applications_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with the most notifications by name, the others summed up, and what is in force."""
     monkeypatch.setenv("COLUMNS", "200")
-    live = Live()
+    live = LiveDisplay()
     summary = Summary()
     summary.notifications.update({f"App {number}": number for number in range(1, 8)})
     summary.standing = Standing(Versions("a" * 64, "b" * 64), 7, 1_000_000)

@@ -17,7 +17,7 @@ from support import strace
 from support.command import ROOT, clean_environment
 from support.engine_runs import Heard, Place, record
 from upswell import errors
-from upswell.cli.sd_notify import Supervised
+from upswell.cli.sd_notify import ServiceNotifier
 from upswell.engine.summary import Summary
 
 UNIT = ROOT / "contrib" / "systemd" / "upswell.service"
@@ -108,7 +108,7 @@ def test_run_is_ready_after_its_first_look_alive_and_stopping(
 
 def test_run_whose_data_is_away_is_alive(place: Place, manager: Manager, address: str) -> None:
     """A share that is away for an hour is waited for: the watchdog must not end the run for it."""
-    heard = Supervised(Heard(), {"NOTIFY_SOCKET": address})
+    heard = ServiceNotifier(Heard(), {"NOTIFY_SOCKET": address})
     place.heard = heard  # type: ignore[assignment]  # it is a listener, too
     with place.running():
         assert "READY=1" == manager.hear()[0]
@@ -122,7 +122,7 @@ def test_nothing_is_told_without_a_manager_or_to_one_that_is_gone(address: str) 
     """Without NOTIFY_SOCKET there is no socket; one that nobody listens to ends no run."""
     listener = Heard()
     for environ in ({}, {"NOTIFY_SOCKET": address}):
-        told = Supervised(listener, environ)
+        told = ServiceNotifier(listener, environ)
         told.event("x")
         told.progress(Summary(lines=7))
         told.stopping()
@@ -132,7 +132,7 @@ def test_nothing_is_told_without_a_manager_or_to_one_that_is_gone(address: str) 
 def test_messages_are_at_least_a_second_apart(manager: Manager, address: str) -> None:
     """A run of a thousand small commits a second does not send a thousand messages."""
     now = 0.0
-    told = Supervised(Heard(), {"NOTIFY_SOCKET": address}, clock=lambda: now)
+    told = ServiceNotifier(Heard(), {"NOTIFY_SOCKET": address}, clock=lambda: now)
     for step in range(30):
         now = step / 10
         told.progress(Summary(lines=step, backlog_files=2))

@@ -227,7 +227,7 @@ def look_up(sight: Sight, msisdn: str = DIALS[1]) -> None:
     """Ask for a customer's story and wait for it."""
     sight.tab.get_by_label("Customer (msisdn)").fill(msisdn)
     sight.tab.get_by_role("button", name="Tell the story").click()
-    sight.tab.get_by_text("The state says the same.").wait_for()
+    sight.tab.get_by_text("The state agrees.").wait_for()
 
 
 def test_a_customer_is_looked_up(sight: Sight) -> None:

@@ -160,7 +160,7 @@ def test_status_shows_what_is_out_of_step(upswell: Upswell, tmp_path: Path) -> N
     """Missing stamps and late files, by name, for people and as JSON; nothing when all is well."""
     paths = write_inputs(tmp_path)
     upswell(*paths, "--once")
-    assert "Out of step" not in upswell("status", "--output", "out").stdout
+    assert "Missing, late and silent feeds" not in upswell("status", "--output", "out").stdout
 
     deliver(tmp_path, 41)
     upswell(*paths, "--once")
@@ -169,7 +169,7 @@ def test_status_shows_what_is_out_of_step(upswell: Upswell, tmp_path: Path) -> N
     text = upswell("status", "--output", "out").stdout
     found = json.loads(upswell("status", "--output", "out", "--json").stdout)["cadence"]
 
-    assert "Out of step (a file every 1 min 00 s, the last 7 days)\n" in text
+    assert "Missing, late and silent feeds (a file every 1 min 00 s; last 7 days)\n" in text
     assert f"  missing {stamp(38)}: 1 file\n  missing {stamp(40)}: 1 file\n" in text
     assert f"  late DATA_{stamp(39)}.csv: it came after" in text
     assert (2, 60, None, [f"DATA_{stamp(39)}.csv"]) == (
@@ -200,7 +200,7 @@ def test_the_cadence_is_a_setting(upswell: Upswell, tmp_path: Path, words: tuple
     done = upswell(*paths, "--once", *words)
 
     assert "event=gap" not in done.stderr
-    assert "Out of step" not in upswell("status", "--output", "out").stdout
+    assert "Missing, late and silent feeds" not in upswell("status", "--output", "out").stdout
 
 
 def test_a_look_with_another_cadence(upswell: Upswell, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The command line: what the words mean and what is printed."""
+"""The command line: what its arguments mean, and what is printed."""

@@ -1,8 +1,8 @@
-"""The command line: which command the words name, and what its end means to the caller.
+"""The command line: selects the command to run and turns its outcome into an exit code.
 
-Owns the list of commands, the exit codes and how an error is shown; every command lives in a module of its own,
-imported only when it is asked for, so that ``upswell --help`` starts as fast as Python does. It holds no logic: each
-command parses its words, calls one module below, and prints. Data goes to stdout, narration to stderr.
+Owns the list of commands, the exit codes and how an error is reported. Every command is a module of its own that is
+imported only when it is run, so that ``upswell --help`` starts as fast as Python does. It holds no logic: a command
+parses its arguments, calls one module below, and prints. Data goes to stdout, log output to stderr.
 """
 
 import importlib
@@ -14,27 +14,27 @@ from typing import Any, NoReturn
 
 import click
 
-from upswell.cli.terminal import HELP, Command, Complaints, color, finish, show_traceback
+from upswell.cli.terminal import HELP, Command, ErrorReporter, color, finish, show_traceback
 from upswell.errors import InputMissing, UpswellError
 from upswell.privacy import mask_digits
 
 COMMANDS = {
-    "run": "Turn DATA into notifications, for ever or once",
-    "check": "Lint rules, segment, configuration, directories, state and data before a run",
-    "generate": "Make rules, a segment or a stream of data to try things with",
-    "status": "Say where a run stands, while it runs and after",
-    "sent": "List and count what was notified",
-    "rejects": "List and count what was refused, and give its raw lines back",
-    "history": "Show every edit of the rules and the segment, and what came of it",
-    "explain": "Tell why a customer was notified or not, from the kept files",
-    "whatif": "Count what other rules, or another segment, would have sent",
-    "reconcile": "Prove DATA, state and OUTPUT against a fresh replay",
-    "state": "Verify, describe or move a state directory",
-    "submit": "The same as run on a cluster of Apache Spark, with the PEX as all that is shipped",
-    "dashboard": "A page with three views of a run, live and read-only",
-    "demo": "A full tour on generated data, in under a minute",
+    "run": "Turn DATA into notifications, continuously or once",
+    "check": "Check rules, segment, settings, directories, state and data before a run",
+    "generate": "Generate rules, a segment or data for tests and trials",
+    "status": "Show the progress of a run, while it is active or afterwards",
+    "sent": "Count or list the notifications sent",
+    "rejects": "Count or list rejected lines, or write them out for correction",
+    "history": "Show every change of rules, segment and policies, and its effect",
+    "explain": "Explain why a customer was or was not notified",
+    "whatif": "Count what other rules or another segment would have sent",
+    "reconcile": "Check DATA, state and OUTPUT against a fresh replay",
+    "state": "Verify, describe, back up or move a state, or remove a person from it",
+    "submit": "Run on an Apache Spark cluster, shipping only the PEX file",
+    "dashboard": "Serve a live, read-only web page about a run",
+    "demo": "Give a full tour on generated data, in under a minute",
 }
-"""Every command with its line in the help, in order. Command ``x`` is ``command`` in upswell.cli.commands.x."""
+"""Every command with its help line, in order. Command ``x`` is ``command`` in upswell.cli.commands.x."""
 
 _RUNS = ("run", "submit")
 _GROUP_OPTIONS = ("-h", "--help", "--version")
@@ -42,50 +42,50 @@ _SUGGESTION_CUTOFF = 0.6
 _INTERRUPTED = 130
 
 _EPILOG = """\
-The four paths alone are the command "run". A directory that is named like a command is written
-with its path: ./state. Every option of run is also a variable (UPSWELL_POLL_S) and a key of
-upswell.toml (poll_s)."""
+Without a command, the four paths start "run". Write a directory that has the name of a command as
+a path, such as ./state. Every option of run can also be set by an environment variable
+(UPSWELL_POLL_S) or a key in upswell.toml (poll_s)."""
 
 EXIT_CODES = {
-    0: "done, or stopped cleanly by a signal",
+    0: "success, or stopped cleanly by a signal",
     1: "a check found a difference",
-    2: "the words on the command line are off",
-    65: "more lines were rejected than --max-reject-ratio allows; all else is published",
+    2: "usage error: unknown, missing or conflicting arguments",
+    65: "more lines were rejected than --max-reject-ratio allows; everything else is published",
     66: "an input path is missing or unreadable",
     70: "internal error",
     73: "OUTPUT cannot be created or written",
-    74: "I/O error, full disk, not enough memory, damaged state, or Spark failed; a restart goes on where it stopped",
+    74: "I/O error, full disk, out of memory, damaged state or Spark failure; a restart resumes where it stopped",
     75: "another run holds the state",
-    78: "configuration, RULES or SEGMENT unusable",
-    129: "of run: at once, by a second SIGHUP",
-    130: "interrupted; of run: at once, by a second SIGINT",
-    143: "of run: at once, by a second SIGTERM",
+    78: "settings, RULES or SEGMENT are unusable",
+    129: "run stopped at once by a second SIGHUP",
+    130: "interrupted, or run stopped at once by a second SIGINT",
+    143: "run stopped at once by a second SIGTERM",
 }
-"""Every exit code with its meaning."""
+"""Every exit code and its meaning."""
 
 
 class Commands(click.Group):
-    """The commands, found by name and imported when used; anything else is the words of ``run``."""
+    """The commands, imported when they are run; arguments that do not start with a command belong to ``run``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order of the help."""
+        """Return the commands in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of that name, imported now; None when there is none."""
+        """Import and return the command of that name, or None if there is none."""
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"upswell.cli.commands.{name}").command
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the words as those of ``run`` unless they begin with a command."""
+        """Pass arguments that do not start with a command to ``run``."""
         if args and args[0] not in COMMANDS and args[0] not in _GROUP_OPTIONS:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write both forms."""
+        """Write both forms: the four paths, and a command."""
         formatter.write_usage("upswell", "DATA SEGMENT RULES OUTPUT [OPTIONS]")
         formatter.write_usage("upswell", "COMMAND [ARGS]...", prefix="       ")
 
@@ -95,7 +95,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write examples, the two rules of names, and the exit codes."""
+        """Write the examples, the rules about names, and the exit codes."""
         Command.write_examples(
             formatter,
             (
@@ -108,44 +108,44 @@ class Commands(click.Group):
         formatter.write_paragraph()
         formatter.write_text(_EPILOG)
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), words) for code, words in EXIT_CODES.items()])
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
-        """Run the command that the words name, and leave with its exit code."""
-        words = list(sys.argv[1:] if args is None else args)
-        debug = "--debug" in words or bool(os.environ.get("UPSWELL_DEBUG"))
-        sys.exit(finish(self._run(words, debug)))
+        """Run the command that the arguments select, and exit with its code."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in arguments or bool(os.environ.get("UPSWELL_DEBUG"))
+        sys.exit(finish(self._run(arguments, debug)))
 
-    def _run(self, words: list[str], debug: bool) -> int:
-        complaints = Complaints(as_json=_logs_json(words))
+    def _run(self, arguments: list[str], debug: bool) -> int:
+        reporter = ErrorReporter(as_json=_logs_json(arguments))
         try:
-            code = super().main(words, "upswell", standalone_mode=False, obj=complaints)
+            code = super().main(arguments, "upswell", standalone_mode=False, obj=reporter)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True, color=color(sys.stderr))
             return error.exit_code
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "upswell"
-            # Masked: a dial may stand among the words by mistake.
+            # Masked: an msisdn may be among the arguments by mistake.
             message, hint = mask_digits(error.format_message()), f"see: {where} --help"
-            complaints.tell(error.exit_code, message, _guess(words) or hint)
+            reporter.report(error.exit_code, message, _guess(arguments) or hint)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
-            complaints.tell(_INTERRUPTED, "interrupted")
+            reporter.report(_INTERRUPTED, "interrupted")
             return _INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - the one place where every error becomes an exit code
+        except Exception as error:  # noqa: BLE001 - the one place that turns every error into an exit code
             if debug:
                 show_traceback(error)
             known = as_upswell_error(error)
             hint = known.hint
             if isinstance(known, InputMissing) or known.exit_code == 2:
-                hint = _guess(words) or hint
-            complaints.tell(known.exit_code, known.message, hint)
+                hint = _guess(arguments) or hint
+            reporter.report(known.exit_code, known.message, hint)
             return known.exit_code
         return code if isinstance(code, int) else 0
 
 
 def as_upswell_error(error: Exception) -> UpswellError:
-    """The error as the operator should read it: what happened, and the next step."""
+    """Return the error as the operator should read it: what happened, and the next step."""
     from upswell.errors import ConfigError, OutOfMemory, StorageError
 
     if isinstance(error, UpswellError):
@@ -157,40 +157,40 @@ def as_upswell_error(error: Exception) -> UpswellError:
         )
     if isinstance(error, MemoryError):
         return OutOfMemory(
-            "not enough memory", "give it more, or fewer threads (--threads 1), and start again"
+            "not enough memory", "provide more, or use fewer threads (--threads 1), and start again"
         )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return StorageError(
             f"{where}{error.strerror or error}",
-            "nothing committed is lost: remove the cause (disk full, permissions) and start again",
+            "nothing committed is lost: fix the cause (disk full, permissions) and start again",
         )
     if type(error).__module__ == "sqlite3":
-        return StorageError(f"the state's database: {error}", "run: upswell state verify")
+        return StorageError(f"state database: {error}", "run: upswell state verify")
     return UpswellError(
         f"internal error: {type(error).__name__}: {mask_digits(str(error))}",
         "run again with --debug for the traceback",
     )
 
 
-def _logs_json(words: Sequence[str]) -> bool:
-    """Whether a run of these words logs JSON, as far as that shows before its settings are known."""
-    if words and words[0] in COMMANDS and words[0] not in _RUNS:
+def _logs_json(arguments: Sequence[str]) -> bool:
+    """Return True if a run with these arguments logs JSON, as far as can be told before its settings are known."""
+    if arguments and arguments[0] in COMMANDS and arguments[0] not in _RUNS:
         return False
     asked = os.environ.get("UPSWELL_LOG_FORMAT", "")
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        if word.startswith("--log-format"):
-            asked = word.partition("=")[2] or following
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if argument.startswith("--log-format"):
+            asked = argument.partition("=")[2] or following
     return asked == "json"
 
 
-def _guess(words: Sequence[str]) -> str:
-    """'did you mean "…"?' when the first word, taken for DATA, is nearly a command's name."""
-    plain = [word for word in words if not word.startswith("-")]
-    if not plain or words[0] in COMMANDS:
+def _guess(arguments: Sequence[str]) -> str:
+    """Return 'did you mean "…"?' if the first argument, taken for DATA, resembles a command; otherwise nothing."""
+    plain = [each for each in arguments if not each.startswith("-")]
+    if not plain or arguments[0] in COMMANDS:
         return ""
     if plain[0] in COMMANDS:
-        return f"the command comes first: upswell {plain[0]} …"
+        return f"put the command first: upswell {plain[0]} …"
     import difflib
 
     near = difflib.get_close_matches(plain[0], COMMANDS, 1, _SUGGESTION_CUTOFF)
@@ -207,9 +207,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 
 commands = Commands(
     help=(
-        "Turn a telecom's data-usage stream into campaign notifications: for each application the"
-        " records that should trigger a campaign, at most one a day per customer and application,"
-        " each exactly once."
+        "Turn a telecom's data-usage stream into campaign notifications: for each application, the"
+        " records that should trigger a campaign, at most one per customer, application and day,"
+        " each sent exactly once."
     ),
     no_args_is_help=True,
     context_settings=HELP,
@@ -227,7 +227,7 @@ commands = Commands(
 
 
 def main() -> NoReturn:
-    """The command ``upswell``."""
-    # A core file would hold the segment and the ledger, readable by whoever collects it.
+    """Run the command ``upswell``."""
+    # A core file would contain the segment and the ledger, readable by whoever collects it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     commands.main()

@@ -1,8 +1,8 @@
-"""What the service manager hears of a run: that it is ready, that its loop turns, that it stops (sd_notify).
+"""Notifications to the service manager (sd_notify): the run is ready, alive, or stopping.
 
-Owns the few words of that protocol and the socket that they go to, which systemd names in NOTIFY_SOCKET; without one it
-does nothing. They are sent by the engine's own loop, after a look or a commit, and by nothing else: a run that hangs
-falls silent, and its watchdog ends it. A message that cannot be sent is no reason to end a run.
+Owns the messages of that protocol and the socket they are sent to, which systemd names in NOTIFY_SOCKET; without it,
+nothing is sent. READY and WATCHDOG are sent only by the engine's own loop, after a scan or a commit: if the run hangs,
+they stop, and the watchdog ends it. A message that cannot be sent never ends a run.
 """
 
 import os
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from upswell.engine.reporter import Listener
     from upswell.engine.summary import Summary
 
-TELL_S = 1.0  # between two messages: a watchdog waits for minutes, and a status is for people
+INTERVAL_S = 1.0  # between messages: a watchdog waits for minutes, and a status is for people
 
 
-class Supervised:
-    """A listener that passes on what it hears, and lets the service manager know."""
+class ServiceNotifier:
+    """A listener that forwards every event, and notifies the service manager."""
 
     def __init__(
         self,
@@ -31,36 +31,36 @@ class Supervised:
         self._listener = listener
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._clock = clock
-        self._told_at: float | None = None
+        self._sent_at: float | None = None
 
     def event(self, event: str, /, **fields: object) -> None:
-        """One line of narration, for the listener alone."""
+        """Forward an event; the service manager is not notified of it."""
         self._listener.event(event, **fields)
 
     def progress(self, summary: "Summary") -> None:
-        """The loop has turned: the first time it is ready, each time it is alive."""
+        """Forward the progress. Notify that the run is ready (first call) and alive, at most every INTERVAL_S."""
         self._listener.progress(summary)
         now = self._clock()
-        if self._told_at is not None and now - self._told_at < TELL_S:
+        if self._sent_at is not None and now - self._sent_at < INTERVAL_S:
             return
-        words = ["WATCHDOG=1", f"STATUS={_status(summary)}"]
-        if self._told_at is None:
-            words.insert(0, "READY=1")
-        self._told_at = now
-        self._send(words)
+        messages = ["WATCHDOG=1", f"STATUS={_status(summary)}"]
+        if self._sent_at is None:
+            messages.insert(0, "READY=1")
+        self._sent_at = now
+        self._send(messages)
 
     def stopping(self) -> None:
-        """A signal asked the run to stop. May be called from another thread than the engine's."""
-        self._send(["STOPPING=1", "STATUS=finishing the batch in hand"])
+        """Notify that the run is stopping. May be called from any thread."""
+        self._send(["STOPPING=1", "STATUS=finishing the current batch"])
 
-    def _send(self, words: list[str]) -> None:
+    def _send(self, messages: list[str]) -> None:
         if not self._address:
             return
-        # An address that begins with @ is in the abstract namespace, where names begin with a zero byte.
+        # A leading @ stands for the zero byte that names in the abstract namespace begin with.
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
-            sender.sendto("\n".join(words).encode(), address)
+            sender.sendto("\n".join(messages).encode(), address)
 
 
 def _status(summary: "Summary") -> str:

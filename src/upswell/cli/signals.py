@@ -1,7 +1,7 @@
-"""What signals do to a command that goes on until it is stopped.
+"""Signal handling for commands that run until they are stopped.
 
-Owns SIGINT, SIGTERM and SIGHUP while such a command runs. The first asks it to stop; the second ends the process at
-once, which a run survives at any moment because its restart recovers.
+Owns SIGINT, SIGTERM and SIGHUP while such a command runs. The first signal asks it to stop; the second ends the process
+at once, which is safe at any moment because a restart of the run recovers.
 """
 
 import os
@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
-_WRITE_S = 0.2  # a terminal takes a line in far less
+_WRITE_S = 0.2  # writing a line to a terminal takes far less
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_HANGUP = signal.SIGHUP  # a terminal or an ssh session that went away
+_HANGUP = signal.SIGHUP  # sent when a terminal or an ssh session goes away
 
 
 @contextmanager
-def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[None]:
-    """Within the block the first signal sets ``stop``, and its name is told; the second ends the process."""
+def stopping(stop: threading.Event, on_stop: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, set ``stop`` and call ``on_stop`` with the name at the first signal, exit at the second."""
     # A thread waits for the signals: a handler would run only between two lines of the main thread's
     # Python, seconds late while the kernel works, and could meet it inside the event's own lock.
-    numbers = _heeded()
+    numbers = _awaited()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     over = threading.Event()
 
@@ -34,7 +34,7 @@ def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[Non
             if stop.is_set():
                 _leave(number)
             stop.set()
-            _aside(tell, signal.Signals(number).name)
+            _aside(on_stop, signal.Signals(number).name)
 
     waiter = threading.Thread(target=wait, name="upswell-signals", daemon=True)
     waiter.start()
@@ -48,21 +48,21 @@ def stopping(stop: threading.Event, tell: Callable[[str], None]) -> Iterator[Non
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _heeded() -> tuple[signal.Signals, ...]:
-    """The signals to wait for. Under nohup the hangup is ignored, but waiting for it would let it through."""
+def _awaited() -> tuple[signal.Signals, ...]:
+    """Return the signals to wait for. Leave out SIGHUP under nohup: waiting for it would undo that it is ignored."""
     ignored = signal.getsignal(_HANGUP) is signal.SIG_IGN
     return _SIGNALS if ignored else (*_SIGNALS, _HANGUP)
 
 
 def _leave(number: int) -> None:
-    """End the process at once, with the code that a shell reports for this signal."""
+    """End the process at once, with the exit code that a shell reports for this signal."""
     if sys.stderr is not None and sys.stderr.isatty():
         _aside(os.write, sys.stderr.fileno(), _SHOW_CURSOR)
     os._exit(128 + number)
 
 
 def _aside(write: Callable[..., object], *arguments: object) -> None:
-    """Write, but wait for it no longer than a moment: a terminal that is held (Ctrl-S) must not hold up signals."""
+    """Write in a thread and wait only briefly: a paused terminal (Ctrl-S) must not delay signals."""
     writer = threading.Thread(target=write, args=arguments, daemon=True)
     writer.start()
     writer.join(_WRITE_S)

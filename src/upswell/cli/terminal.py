@@ -1,7 +1,7 @@
-"""How the commands speak: words to stdout, complaints to stderr, help with examples.
+"""Output of the commands: results to stdout, errors and notes to stderr, and help with examples.
 
-Owns everything that is written to the two streams outside of narration: untrusted text is escaped
-here, colours obey NO_COLOR, and a reader that went away ends the printing, not the command.
+Owns everything that is written to the two streams except the log output of a run. Untrusted text is escaped here,
+colours obey NO_COLOR, and a reader that goes away ends the printing, not the command.
 """
 
 import io
@@ -18,17 +18,17 @@ from upswell.errors import StorageError
 from upswell.privacy import escape, mask_digits
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-"""Context settings of every command."""
+"""Click's context settings for every command."""
 _LINES_AT_ONCE = 500
 
 
 def color(stream: TextIO) -> bool:
-    """Whether the stream may carry colours."""
+    """Return True if colours may be written to the stream."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def say(*parts: Part) -> None:
-    """Write lines and tables to stdout, whatever they hold made safe for a terminal."""
+    """Write lines and tables to stdout, escaped so that they are safe for a terminal."""
     if sys.stdout is None:
         return
     lines: list[str] = []
@@ -38,13 +38,13 @@ def say(*parts: Part) -> None:
 
 
 def say_json(value: object) -> None:
-    """Write one JSON object on one line of stdout."""
-    # ASCII: an object must not depend on the locale, nor carry a control byte to a terminal.
+    """Write one JSON object to stdout, on one line."""
+    # ASCII: the output must not depend on the locale, nor carry a control byte to a terminal.
     _write(json.dumps(value, ensure_ascii=True, default=str) + "\n")
 
 
 def say_all(lines: Iterable[str]) -> None:
-    """Write many lines to stdout as they come, made safe for a terminal, until the reader goes away."""
+    """Write many lines to stdout as they are produced, escaped, until the reader goes away."""
     some: list[str] = []
     try:
         for line in lines:
@@ -54,20 +54,20 @@ def say_all(lines: Iterable[str]) -> None:
                 some = []
                 if is_abandoned():
                     return
-    finally:  # also what came before an error
+    finally:  # also the lines before an error
         say(*some)
 
 
 def is_abandoned() -> bool:
-    """Whether the reader of stdout has gone away."""
+    """Return True if the reader of stdout has gone away."""
     return isinstance(sys.stdout, _Abandoned)
 
 
 def say_bytes(pieces: Iterable[bytes]) -> None:
-    """Write bytes to stdout as they are, for a file or a program; never to a terminal."""
+    """Write bytes to stdout unchanged. Only for a file or a pipe: they are not safe for a terminal."""
     for piece in pieces:
         if sys.stdout is None:
-            continue  # what is found on the way is still noted on stderr
+            continue  # producing them may still lead to notes on stderr
         try:
             sys.stdout.buffer.write(piece)
         except BrokenPipeError:
@@ -78,52 +78,52 @@ def say_bytes(pieces: Iterable[bytes]) -> None:
 
 
 def note(*lines: str) -> None:
-    """Say on stderr what the reader of stdout must know, too."""
+    """Write notes to stderr that the reader of stdout should know about."""
     for line in lines:
-        _tell(f"note: {escape(line)}\n")
+        _write_stderr(f"note: {escape(line)}\n")
 
 
-def complain(message: str, hint: str = "") -> None:
-    """Say on stderr what went wrong and what to do next."""
+def report_error(message: str, hint: str = "") -> None:
+    """Write an error and its next step to stderr."""
     if sys.stderr is None:
         return
     mark = click.style("error:", fg="red") if color(sys.stderr) else "error:"
     text = f"{mark} {escape(message)}\n"
     if hint:
         text += f"  next: {escape(hint)}\n"
-    _tell(text)
+    _write_stderr(text)
 
 
-class Complaints:
-    """How the error that ends a command is told: in words, or as the last line of a log of JSON."""
+class ErrorReporter:
+    """Reports the error that ends a command: in words, or as the last line of log output in JSON."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        """Of a run, once its settings say so."""
+        """Set by a run once its settings are known."""
 
-    def tell(self, code: int, message: str, hint: str = "") -> None:
-        """Say on stderr what went wrong and what to do next. ``code``: that the command ends with."""
+    def report(self, code: int, message: str, hint: str = "") -> None:
+        """Write an error and its next step to stderr. ``code``: the exit code of the command."""
         if not self.as_json:
-            complain(message, hint)
+            report_error(message, hint)
             return
-        from upswell.cli.narration import narrator
+        from upswell.cli.log_output import choose_log_output
 
-        narrator(0.0, "json").event("error", code=code, message=message, hint=hint)
+        choose_log_output(0.0, "json").event("error", code=code, message=message, hint=hint)
 
 
 def show_traceback(error: BaseException) -> None:
-    """Say on stderr where in the code an error came from, its cause first, each text on one line and masked."""
-    import traceback  # every start would pay for what only --debug needs
+    """Write the traceback of an error to stderr, its cause first; each message is masked and on one line."""
+    import traceback  # needed for --debug alone, and every start would pay for it
 
     if error.__cause__ is not None:
         show_traceback(error.__cause__)
     places = "".join(traceback.format_tb(error.__traceback__))
     text = mask_digits(f"{type(error).__name__}: {error}")
-    _tell(f"Traceback (most recent call last):\n{places}{text}\n")
+    _write_stderr(f"Traceback (most recent call last):\n{places}{text}\n")
 
 
 def finish(code: int) -> int:
-    """Flush stdout, so that a failure shows in the exit code and not in the interpreter's shutdown."""
+    """Flush stdout and return the exit code: ``code``, or that of a failed flush if ``code`` is 0."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -131,7 +131,7 @@ def finish(code: int) -> int:
         _abandon_stdout()
     except OSError as error:
         failed = _stdout_failed(error)
-        complain(failed.message, failed.hint)
+        report_error(failed.message, failed.hint)
         return code or failed.exit_code
     return code
 
@@ -140,7 +140,7 @@ def _write(text: str) -> None:
     if sys.stdout is None:
         return
     try:
-        _write_to(sys.stdout, text)
+        _write_stream(sys.stdout, text)
     except BrokenPipeError:
         _abandon_stdout()
     except OSError as error:
@@ -148,35 +148,35 @@ def _write(text: str) -> None:
 
 
 def _stdout_failed(error: OSError) -> StorageError:
-    """The error for a stdout that takes nothing more; what is still written goes nowhere."""
+    """Return the error for a stdout that cannot be written to, and discard all further output."""
     _abandon_stdout()
     return StorageError(
         f"cannot write to standard output: {error.strerror}",
-        "make room where it is sent to, or send it elsewhere",
+        "free space where it is redirected to, or redirect it elsewhere",
     )
 
 
-def _tell(text: str) -> None:
-    """Write to stderr. One that cannot be written must not change the exit code, which says the same."""
+def _write_stderr(text: str) -> None:
+    """Write to stderr. Ignore a failure: the exit code, which says the same, must not change."""
     if sys.stderr is None:
         return
     try:
-        _write_to(sys.stderr, text)
+        _write_stream(sys.stderr, text)
     except (OSError, ValueError):
         sys.stderr = _nowhere()
 
 
-def _write_to(stream: TextIO, text: str) -> None:
+def _write_stream(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
-    except UnicodeEncodeError:  # a terminal or pipe of another encoding, such as LANG=C
+    except UnicodeEncodeError:  # a terminal or pipe with another encoding, such as under LANG=C
         encoding = stream.encoding or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 
 
 def _abandon_stdout() -> None:
-    """Let what is still written go nowhere."""
+    """Discard all further output."""
     sys.stdout = _nowhere()
 
 
@@ -185,7 +185,7 @@ def _nowhere() -> TextIO:
 
 
 class _Abandoned(io.TextIOWrapper):
-    """A stream whose reader has left."""
+    """A stream whose reader has gone away."""
 
 
 class _Nowhere(io.RawIOBase):
@@ -197,7 +197,7 @@ class _Nowhere(io.RawIOBase):
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, and which takes ``--debug``."""
+    """A command with ``--debug``, whose help ends with examples."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -210,13 +210,13 @@ class Command(click.Command):
         )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples last."""
+        """Write the epilog, then the examples."""
         super().format_epilog(ctx, formatter)
         self.write_examples(formatter, self.examples)
 
     @staticmethod
     def write_examples(formatter: click.HelpFormatter, examples: Iterable[str]) -> None:
-        """Add the section "Examples", its lines as they are."""
+        """Write the section "Examples", each line unchanged."""
         formatter.write_paragraph()
         formatter.write_heading("Examples")
         for example in examples:
@@ -224,7 +224,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands of one noun, with examples too."""
+    """A group of commands, whose help ends with examples."""
 
     command_class = Command
 
@@ -234,5 +234,5 @@ class Group(click.Group):
         self.context_settings = {**HELP, **self.context_settings}
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples last."""
+        """Write the epilog, then the examples."""
         Command.write_examples(formatter, self.examples)

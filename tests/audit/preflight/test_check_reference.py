@@ -187,5 +187,5 @@ def test_a_bad_settings_file_beside_the_rules_is_78(upswell: Upswell, tmp_path: 
     done = upswell("check", *paths[:3], "--json", code=78)
     (finding,) = json.loads(done.stdout)["findings"]
 
-    assert "rules/upswell.toml: the key 'threads'" in done.stderr
-    assert "rules/upswell.toml: the key 'threads'" in finding["message"]
+    assert "rules/upswell.toml: key 'threads'" in done.stderr
+    assert "rules/upswell.toml: key 'threads'" in finding["message"]

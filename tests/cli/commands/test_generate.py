@@ -79,7 +79,7 @@ def test_the_demo_gives_the_whole_tour(
         "NOTIFY_0000000001_",
     ):
         assert words in text
-    steps = re.findall(r"^  (\S.*)$", text.partition("What to try next\n")[2], re.MULTILINE)
+    steps = re.findall(r"^  (\S.*)$", text.partition("Next steps\n")[2], re.MULTILINE)
     steps = [step for step in steps if re.match("upswell (check|status|state|sent|rejects) ", step)]
     assert 5 == len(steps)
     for step in steps:

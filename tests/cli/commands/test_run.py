@@ -85,7 +85,7 @@ def test_the_next_steps_of_the_summary_work(upswell: Upswell, tmp_path: Path) ->
     """What is suggested can be copied, even when OUTPUT has a space in its name."""
     paths = write_inputs(tmp_path)
     text = upswell(*paths[:3], "my out", "--once").stdout
-    steps = re.findall(r"^  (\S.*?)  +\S", text.partition("\nNext\n")[2], re.MULTILINE)
+    steps = re.findall(r"^  (\S.*?)  +\S", text.partition("\nNext steps\n")[2], re.MULTILINE)
 
     assert 4 == len(steps)
     for step in steps:
@@ -237,7 +237,7 @@ def test_a_full_stdout_of_a_read_command_is_told_as_that(
         assert bool(code) == (
             "error: cannot write to standard output: No space left" in done.stderr
         )
-        assert bool(code) == ("make room where it is sent to" in done.stderr)
+        assert bool(code) == ("free space where it is redirected to" in done.stderr)
         assert "committed" not in done.stderr
         assert "rror" not in done.stderr.replace("error: cannot write", "", 1)
 

@@ -97,7 +97,7 @@ def test_the_sample_comes_out_alike_and_says_nothing_of_java(
         upswell(command, "--output", "out")
     upswell("state", "verify", "--output", "out")
     told = upswell("explain", "0126545098", "--output", "out").stdout
-    assert "The state says the same." in told
+    assert "The state agrees." in told
     refused = upswell(*paths, "out", "--once", code=78).stderr
     assert "engine is embedded" in refused
 

@@ -624,11 +624,11 @@ def test_the_command_reads_dials_from_stdin(place: Place) -> None:
 
     assert (0, "") == (done.returncode, done.stderr)
     assert done.stdout.startswith("Forgotten: 2 people.\n  removed  2 notifications, 4 rejects")
-    assert "Still standing in\n  OUTPUT/Twitter/" in done.stdout
+    assert "Still found in\n  OUTPUT/Twitter/" in done.stdout
     assert WHO not in done.stdout and OTHER not in done.stdout
     assert 2 == run("not a dial\n").returncode
     again = run(f"{WHO}\n")
-    assert (0, "Nothing stood of 1 dial in the state.") == (
+    assert (0, "Not found in the state: 1 MSISDN.") == (
         again.returncode,
         again.stdout.splitlines()[0],
     )

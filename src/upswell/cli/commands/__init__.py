@@ -1,1 +1,1 @@
-"""One file a command, imported only when the command is used."""
+"""The commands, one module each: a module parses arguments, calls one function below, and prints."""

@@ -1,4 +1,4 @@
-"""``upswell check``: the lint before a run, in words and as JSON."""
+"""``upswell check``: checks before a run, as text or JSON."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "upswell check data/ segment/ rules/",
-    "upswell check data/ segment/ rules/ out/           directories and state, too",
+    "upswell check data/ segment/ rules/ out/           also directories and state",
     "upswell check data/ segment/ rules/ out/ --show-config",
     "upswell check data/ segment/ rules/ --json | jq '.findings[].message'",
 )
@@ -26,21 +26,21 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Look at everything that a run depends on, and change nothing: RULES and SEGMENT line by"
-        " line, settings, time zones, a sample of DATA and, when OUTPUT is given, directories and"
-        " state. Says how each rule was read, what is wrong, and what to write instead.\n\nExit"
-        " code 0 when a run can start, 66 when a path is missing, 78 when something makes a run"
-        " impossible. Warnings and notes do not change it."
+        "Check everything a run depends on, without changing anything: RULES and SEGMENT line by"
+        " line, settings, time zones, a sample of DATA and, if OUTPUT is given, directories and"
+        " state. Reports how each rule was read, what is wrong, and what to write instead.\n\nExit"
+        " code: 0 if a run can start, 66 if a path is missing, 78 if a run could not start. Warnings"
+        " and notes do not change it."
     ),
 )
 @options.paths()
 @options.settings
 @click.option(
-    "--show-config", is_flag=True, help="List every setting with where its value comes from."
+    "--show-config", is_flag=True, help="List all settings with their values and sources."
 )
 @options.JSON
 def command(config: str | None, show_config: bool, as_json: bool, **given: Any) -> int:
-    """Check, print, and say by the exit code whether a run can start."""
+    """Check, print the findings, and return 0 if a run can start."""
     from upswell.audit.preflight import check
     from upswell.config.sources import gather, settings_from
     from upswell.errors import ConfigError
@@ -132,7 +132,7 @@ def _segment(report: "Report", settings: "Settings") -> list[str]:
     facts = report.segment
     lengths = ", ".join(f"{n:,} of {digits} digits" for digits, n in sorted(facts.lengths.items()))
     return [
-        f"SEGMENT  {settings.segment}: {plural(facts.dials, 'dial')}"
+        f"SEGMENT  {settings.segment}: {plural(facts.dials, 'MSISDN')}"
         + (f" ({lengths})" if lengths else "")
     ]
 

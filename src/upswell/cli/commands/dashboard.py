@@ -1,4 +1,4 @@
-"""``upswell dashboard``: the page about a run, served or printed."""
+"""``upswell dashboard``: a web page about a run, served or printed."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ _LOOPBACK = ("127.", "localhost:", "[::1]:")
 EXAMPLES = (
     "upswell dashboard --output out/                       then open http://127.0.0.1:8701/",
     "upswell dashboard --state /var/lib/upswell --listen 127.0.0.1:9000 --reports reports/",
-    "upswell dashboard --output out/ --token-file token    whole dials for those who have it",
+    "upswell dashboard --output out/ --token-file token    full MSISDNs for those who have it",
     "upswell dashboard --output out/ --get /api/health | jq .needs",
 )
 
@@ -34,34 +34,38 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Serve a page with three views of a run: Flow (are all files in, what became of the lines),"
-        " Campaign (what was notified, who is near the line, one customer's story) and Health (is it"
-        " well, and what to do). It reads the state alone, while the run goes on and after, and"
-        " changes nothing. It has no log-in: whoever reaches the address sees the page, with dials"
-        " masked unless they present the token."
+        "Serve a web page with three views of a run: Flow (are all files in, and what happened to"
+        " their lines), Campaign (what was sent, who is close to a threshold, the history of one"
+        " customer) and Health (does anything need attention, and what to do). It only reads the"
+        " state, during a run and afterwards. There is no login: anyone who can reach the address"
+        " sees the page. MSISDNs are masked unless the visitor has the token."
     ),
 )
 @options.existing_run
-@options.cadence("Look with another cadence than the run's, in seconds; 0: no file is expected.")
-@click.option("--listen", metavar="HOST:PORT", default=LISTEN, help=f"Where to listen [{LISTEN}].")
+@options.cadence(
+    "Expect files at another interval than the run does, in seconds; 0: no fixed interval."
+)
+@click.option(
+    "--listen", metavar="HOST:PORT", default=LISTEN, help=f"Address to listen on [{LISTEN}]."
+)
 @click.option(
     "--token-file",
     metavar="FILE",
-    help=f"Holds the token that shows dials whole; or the variable {_TOKEN_VARIABLE}.",
+    help=f"File with the token that unmasks MSISDNs; or set {_TOKEN_VARIABLE}.",
 )
 @click.option(
-    "--reports", metavar="DIR", help="Where the pages of whatif --report are, to be listed."
+    "--reports", metavar="DIR", help="Directory of the reports of whatif --report, to be listed."
 )
 @click.option(
-    "--get", metavar="PATH", help="Print the page or JSON of this path, and serve nothing."
+    "--get", metavar="PATH", help="Print the page or JSON at this path instead of serving."
 )
 def command(
     listen: str, token_file: str | None, reports: str | None, get: str | None, **given: Any
 ) -> int:
-    """Serve, or print one answer."""
+    """Serve the page, or print one response."""
     from upswell.dashboard.api import Place
 
-    place = Place(options.state_dir(given), options.told_cadence_s(given), _directory(reports))
+    place = Place(options.state_dir(given), options.cadence_override_s(given), _directory(reports))
     if get is not None:
         _print(place, get)
         return 0
@@ -70,23 +74,27 @@ def command(
         from upswell.errors import ConfigError
 
         raise ConfigError(
-            "the page needs starlette and uvicorn, which are not installed",
+            "the web page requires starlette and uvicorn, which are not installed",
             "run: pip install 'upswell[dashboard]'; --get PATH works without them",
         )
     from upswell.dashboard.server import serve
 
     if not address.startswith(_LOOPBACK):
-        note("whoever reaches this address sees the page: it has no log-in")
+        note("anyone who can reach this address sees the page: there is no login")
     stop = threading.Event()
     with stopping(stop, lambda _: None):
         serve(
-            place, address, token, lambda url: note(f"the page is at {url} (Ctrl-C ends it)"), stop
+            place,
+            address,
+            token,
+            lambda url: note(f"serving the page at {url} (stop with Ctrl-C)"),
+            stop,
         )
     return 0
 
 
 def _print(place: "Place", path: str) -> None:
-    """One answer, dials masked."""
+    """Print the response to one path, with msisdns masked."""
     from urllib.parse import parse_qsl
 
     from upswell.dashboard.api import PANELS, Panels
@@ -101,9 +109,7 @@ def _print(place: "Place", path: str) -> None:
     try:
         content, _ = static(name)
     except UsageError:
-        raise UsageError(
-            f"there is no path {path!r}", f"there are /, {', '.join(PANELS)}"
-        ) from None
+        raise UsageError(f"no such path: {path!r}", f"use one of /, {', '.join(PANELS)}") from None
     say_bytes([content])
     sys.stdout.flush()
 
@@ -112,7 +118,9 @@ def _directory(path: str | None) -> Path | None:
     from upswell.errors import InputMissing
 
     if path is not None and not Path(path).is_dir():
-        raise InputMissing(f"{path} is no directory", "name the one that reports are written to")
+        raise InputMissing(
+            f"{path} is not a directory", "pass the directory that reports are written to"
+        )
     return None if path is None else Path(path)
 
 
@@ -126,7 +134,7 @@ def _address(text: str) -> str:
 
 
 def _token(path: str | None) -> str | None:
-    """The token, never out of the words of a command, which every list of processes shows."""
+    """Return the token. It is never an argument, since every process list shows those."""
     from upswell.errors import ConfigError, InputMissing
 
     token = os.environ.get(_TOKEN_VARIABLE, "")
@@ -136,11 +144,11 @@ def _token(path: str | None) -> str | None:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not ASCII"
             raise InputMissing(
-                f"cannot read {path}: {why}", "name a file with the token"
+                f"cannot read {path}: {why}", "pass a file that contains the token"
             ) from error
     if token and len(token) < _TOKEN_CHARS_MIN:
         raise ConfigError(
-            f"the token has fewer than {_TOKEN_CHARS_MIN} characters, and could be guessed",
-            "make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
+            f"the token has fewer than {_TOKEN_CHARS_MIN} characters and could be guessed",
+            "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
         )
     return token or None

@@ -1,6 +1,6 @@
 """``upswell demo``: a full tour on generated data.
 
-Owns the script of the tour; every step is a command that the visitor can give again, and is shown as one.
+Owns the script of the tour. Every step is shown as a command that can be run again.
 """
 
 import tempfile
@@ -19,8 +19,8 @@ EXAMPLES = ("upswell demo", "upswell demo /tmp/tour")
 
 CUSTOMERS = 200_000
 FILES = 60
-START = "202601051100"  # inside the hours of all rules but one, which shows what that looks like
-RECORDS = 50_000  # a file: an hour of traffic that is read in a few seconds
+START = "202601051100"  # outside the hours of one rule, so that this is seen, too
+RECORDS = 50_000  # per file: an hour of traffic that is read in a few seconds
 _SHOWN_FILES = 2
 
 
@@ -29,16 +29,16 @@ _SHOWN_FILES = 2
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Generate rules, a segment and an hour of traffic with faults in it, run Upswell on them,"
-        " and show what came of it, in under a minute. DIR must be new or empty; without it a"
-        " temporary directory is made. What was made stays there to be looked at."
+        "Generate rules, a segment and an hour of traffic with faults, run Upswell on them and show"
+        " the results, in under a minute. DIR must be new or empty; without it a temporary directory"
+        " is created. All files are kept for inspection."
     ),
 )
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 def command(directory: Path | None) -> int:
-    """Give the tour."""
+    """Run the tour."""
     place = _make_place(directory)
-    say(f"The tour takes place in {place}", "")
+    say(f"The tour runs in {place}", "")
     _generate(place)
     summary = _run(place)
     _show(place, summary)
@@ -54,7 +54,7 @@ def _make_place(directory: Path | None) -> Path:
     make_directory(directory)
     if any(directory.iterdir()):
         raise UsageError(
-            f"{directory} is not empty", "name a new directory, or none for a temporary one"
+            f"{directory} is not empty", "pass a new directory, or none for a temporary one"
         )
     return directory
 
@@ -76,21 +76,21 @@ def _generate(place: Path) -> None:
 
     size_words = ("--customers", CUSTOMERS)
     _step(
-        "Rules: from when to when which application, and the volume to exceed",
+        "Rules: application, hours, and the volume to exceed",
         "generate",
         "rules",
         place / "rules",
     )
     say(*write_rules(place / "rules").read_text("utf-8").splitlines(), "")
     _step(
-        "The segment: the customers of the campaign",
+        "Segment: the customers of the campaign",
         "generate",
         "segment",
         place / "segment",
         *size_words,
     )
     segment = write_segment(place / "segment", customers=CUSTOMERS)
-    say(plural(segment.read_bytes().count(b"\n"), "dial"), "")
+    say(plural(segment.read_bytes().count(b"\n"), "MSISDN"), "")
     words = ("--start", START, "--files", FILES, "--records", RECORDS, *size_words, "--faults")
     _step(
         "An hour of traffic, with every fault that files and lines can have",
@@ -115,13 +115,13 @@ def _generate(place: Path) -> None:
 
 def _run(place: Path) -> "Summary":
     from upswell.cli.commands.run import run_engine
-    from upswell.cli.narration import narrator
+    from upswell.cli.log_output import choose_log_output
     from upswell.config.settings import Settings
 
     paths = [place / name for name in ("data", "segment", "rules", "output")]
-    _step("The main job, once over what is there", *paths, "--once")
+    _step("The main job: process what is there, then exit", *paths, "--once")
     settings = Settings(data=paths[0], segment=paths[1], rules=paths[2], output=paths[3], once=True)
-    return run_engine(settings, narrator(settings.log_interval_s))
+    return run_engine(settings, choose_log_output(settings.log_interval_s))
 
 
 def _show(place: Path, summary: "Summary") -> None:
@@ -137,7 +137,7 @@ def _show(place: Path, summary: "Summary") -> None:
 
 
 def _tree(output: Path) -> list[str]:
-    """OUTPUT as it is on disk, each application's first files with their lines."""
+    """List OUTPUT as it is on disk: the first files of each application, with their lines."""
     from upswell.cli.summary_text import plural
 
     lines = [f"The output tree: {output}/"]
@@ -158,20 +158,20 @@ def _next(place: Path) -> list[str]:
     steps = [
         (
             f"upswell {paths}",
-            "go on for ever: picks up new files and changed rules; stop with Ctrl-C",
+            "run continuously: picks up new files and changed rules; stop with Ctrl-C",
         ),
         (
             f"upswell generate data {at}/data --live --rate 5000 --customers {CUSTOMERS}",
-            "new traffic for it",
+            "generate new traffic for it",
         ),
-        (f"upswell check {paths}", "how rules, segment and data were understood"),
-        (f"upswell status --output {at}/output --files", "where it stands, file by file"),
-        (f"upswell state verify --output {at}/output", "whether the state is sound"),
-        (f"upswell sent --output {at}/output", "what was notified, by day and application"),
-        (f"upswell rejects --output {at}/output", "what was refused, by reason and by file"),
-        (f"rm -r {at}", "remove the tour"),
+        (f"upswell check {paths}", "see how rules, segment and data were read"),
+        (f"upswell status --output {at}/output --files", "see the progress, file by file"),
+        (f"upswell state verify --output {at}/output", "check the state for damage"),
+        (f"upswell sent --output {at}/output", "count notifications by day and application"),
+        (f"upswell rejects --output {at}/output", "count rejects by reason and by file"),
+        (f"rm -r {at}", "remove the files of the tour"),
     ]
     return [
-        "What to try next",
+        "Next steps",
         *(line for step, why in steps for line in (f"  {step}", f"      {why}")),
     ]

@@ -1,4 +1,4 @@
-"""``upswell explain``: what became of each line of one customer, and why."""
+"""``upswell explain``: why one customer was or was not notified, checked against the state."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from upswell.cli.terminal import Command, say, say_json
 if TYPE_CHECKING:
     from upswell.audit.replay.timeline import Explanation, NotTaken, TimelineEntry
 
-_LINE_BYTES_MAX = 1000  # of a msisdn on stdin, which may be anything
+_LINE_BYTES_MAX = 1000  # of an msisdn read from stdin, which may be anything
 
 EXAMPLES = (
     "upswell explain 0126545098 --output out/",
@@ -26,19 +26,19 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Explain one customer: in the segment or not, each of their lines with file and line,"
-        " counted or not and why, the total and the threshold, the record that was sent and the"
-        " file that contains it, or the reason why nothing was sent. Everything is computed again"
-        " from the kept files and compared with the state: exit code 1 when they differ. ABOUT is"
-        " an application or a service. MSISDN may be - to read it from stdin, so that no process"
-        " list shows it."
+        "Explain why one customer was or was not notified: segment membership, each of their lines"
+        " with file and line number, whether and why it was counted, the total compared with the"
+        " threshold, and the record that was sent with its output file, or why none was. The answer"
+        " is recomputed from the kept files and compared with the state: exit code 1 if they differ."
+        " ABOUT is an application or a service. Pass - as MSISDN to read it from stdin, so that it"
+        " does not show in process lists."
     ),
 )
 @click.argument("msisdn", metavar="MSISDN|-")
 @click.argument("about", required=False, metavar="[ABOUT]")
 @options.existing_run
 @options.DATA
-@click.option("--day", metavar="DAY", callback=options.day, help="Only records of a day.")
+@click.option("--day", metavar="DAY", callback=options.day, help="Only records of this day.")
 @options.JSON
 def command(
     msisdn: str,
@@ -48,7 +48,7 @@ def command(
     data: str | None,
     **given: Any,
 ) -> int:
-    """Print the explanation."""
+    """Print the explanation; return 1 if it differs from the state."""
     from upswell.audit.replay.explain import explain
 
     found = explain(
@@ -69,7 +69,9 @@ def _from_stdin() -> str:
     from upswell.errors import UsageError
 
     if sys.stdin is None:
-        raise UsageError("stdin is closed", "pass the MSISDN as an argument instead of -")
+        raise UsageError(
+            "stdin is closed", "pass the MSISDN on stdin, or as an argument instead of -"
+        )
     return sys.stdin.buffer.readline(_LINE_BYTES_MAX).strip().decode("utf-8", "replace")
 
 
@@ -81,7 +83,7 @@ def _describe(found: "Explanation") -> list[str]:
     lines += [
         f"  {'in' if joined else 'not in'} the segment since batch {batch} (version {version[:12]})"
         for batch, version, joined in found.segment
-    ] or ["  no version was used yet"]
+    ] or ["  no segment has been used yet"]
     lines += ["", "Lines", *(_line(entry) for entry in found.entries)]
     if not found.entries:
         lines.append("  none")

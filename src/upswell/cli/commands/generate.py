@@ -1,4 +1,4 @@
-"""``upswell generate``: the brief's three generators."""
+"""``upswell generate``: generates RULES, SEGMENT and DATA."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ import click
 
 from upswell.cli import options
 from upswell.cli.tables import count_table
-from upswell.cli.terminal import Command, Group, complain, say, say_json
+from upswell.cli.terminal import Command, Group, note, say, say_json
 
 if TYPE_CHECKING:
     from upswell.generate.generator import DataReport, MadeFile
@@ -23,12 +23,14 @@ EXAMPLES = (
     "upswell generate data data/ --files 60 --records 100000 --faults",
 )
 
-_SEED = click.option("--seed", type=int, help="Same seed, same bytes [1].")
+_SEED = click.option(
+    "--seed", type=int, help="Random seed: the same seed gives the same bytes [1]."
+)
 _CUSTOMERS = click.option(
-    "--customers", type=int, metavar="N", help="Customers there are [1000000]."
+    "--customers", type=int, metavar="N", help="Number of customers [1000000]."
 )
 _SHARE = click.option(
-    "--share", type=float, metavar="R", help="Share of them in the segment [0.1]."
+    "--share", type=float, metavar="R", help="Share of the customers in the segment [0.1]."
 )
 
 
@@ -37,26 +39,26 @@ _SHARE = click.option(
     cls=Group,
     examples=EXAMPLES,
     help=(
-        "Make RULES, SEGMENT or DATA to try things with: seeded, of any size. The three fit each"
-        " other when they are made with the same --seed, --customers and --share."
+        "Generate RULES, SEGMENT or DATA of any size for tests and trials. The three match each other"
+        " if they are generated with the same --seed, --customers and --share."
     ),
 )
 def command() -> None:
-    """The three generators."""
+    """Group the three generators."""
 
 
 @command.command(
     "rules",
     cls=Command,
     examples=("upswell generate rules rules/", "upswell generate rules my-rules.csv --services 50"),
-    help="Write RULES to PATH: a file that ends in .csv, or a directory, made when its parent exists.",
+    help="Write RULES to PATH: a file ending in .csv, or a directory, which is created if its parent exists.",
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @_SEED
-@click.option("--services", type=int, metavar="N", help="Services with a rule [7].")
+@click.option("--services", type=int, metavar="N", help="Number of services with a rule [7].")
 @options.JSON
 def rules(path: Path, as_json: bool, **given: Any) -> int:
-    """Write RULES and name the file."""
+    """Write RULES and print the file's name and size."""
     from upswell.generate.generator import write_rules
 
     return _report_file(write_rules(path, **_given(given)), as_json)
@@ -69,7 +71,7 @@ def rules(path: Path, as_json: bool, **given: Any) -> int:
         "upswell generate segment segment/",
         "upswell generate segment segment/ --customers 100000000 --share 0.1",
     ),
-    help="Write SEGMENT to PATH: a file that ends in .csv, or a directory, made when its parent exists.",
+    help="Write SEGMENT to PATH: a file ending in .csv, or a directory, which is created if its parent exists.",
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @_SEED
@@ -77,7 +79,7 @@ def rules(path: Path, as_json: bool, **given: Any) -> int:
 @_SHARE
 @options.JSON
 def segment(path: Path, as_json: bool, **given: Any) -> int:
-    """Write SEGMENT and name the file."""
+    """Write SEGMENT and print the file's name and size."""
     from upswell.generate.generator import write_segment
 
     return _report_file(write_segment(path, **_given(given)), as_json)
@@ -87,52 +89,63 @@ def segment(path: Path, as_json: bool, **given: Any) -> int:
     "data",
     cls=Command,
     examples=(
-        "upswell generate data data/                                   an hour at once",
-        "upswell generate data data/ --live --rate 20000 --grow        until it is stopped",
+        "upswell generate data data/                                   one hour, at once",
+        "upswell generate data data/ --live --rate 20000 --grow        until stopped",
         "upswell generate data data/ --faults --answer answer/ --rules rules/ --segment segment/",
     ),
     help=(
-        "Write DATA files to the directory PATH, made when its parent exists: at once or, with"
-        " --live, as time passes, each moved in whole or growing line by line. Files that are"
-        " there are never changed."
+        "Write DATA files to the directory PATH, which is created if its parent exists: all at once or,"
+        " with --live, as time passes, each moved in complete or growing line by line. Existing files"
+        " are never changed."
     ),
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @_SEED
-@click.option("--files", type=int, metavar="N", help="How many [60; with --live until stopped].")
 @click.option(
-    "--records", "records_per_file", type=int, metavar="N", help="Records in a file [100000]."
-)
-@click.option("--rate", type=float, metavar="R", help="Records a second, instead of --records.")
-@click.option(
-    "--start", metavar="STAMP", help="Stamp of the first file [202601050800; with --live now]."
+    "--files", type=int, metavar="N", help="Number of files [60; with --live: until stopped]."
 )
 @click.option(
-    "--minutes-between", type=int, metavar="N", help="From one file's stamp to the next [1]."
+    "--records", "records_per_file", type=int, metavar="N", help="Records per file [100000]."
+)
+@click.option("--rate", type=float, metavar="R", help="Records per second, instead of --records.")
+@click.option(
+    "--start", metavar="STAMP", help="Stamp of the first file [202601050800; with --live: now]."
+)
+@click.option(
+    "--minutes-between",
+    type=int,
+    metavar="N",
+    help="Minutes between the stamps of consecutive files [1].",
 )
 @_CUSTOMERS
 @_SHARE
 @click.option(
-    "--services", type=int, metavar="N", help="Services there are, with a rule or not [10]."
-)
-@click.option("--faults", is_flag=True, help="Mix in bad lines and odd files of every kind.")
-@click.option(
-    "--faults-ratio", type=float, metavar="R", help="Share of bad lines, implies --faults [0.01]."
+    "--services", type=int, metavar="N", help="Number of services, with or without a rule [10]."
 )
 @click.option(
-    "--gzip-share", type=float, metavar="R", help="Share of files that are compressed [0]."
-)
-@click.option("--live", is_flag=True, help="Write each file when its minute comes.")
-@click.option("--grow", is_flag=True, help="With --live: files grow line by line.")
-@click.option(
-    "--speed", type=float, metavar="X", help="With --live: X times faster than the clock [1]."
+    "--faults", is_flag=True, help="Include malformed lines and faulty files of every kind."
 )
 @click.option(
-    "--answer", type=click.Path(path_type=Path), metavar="DIR", help="Also write what run must say."
+    "--faults-ratio",
+    type=float,
+    metavar="R",
+    help="Share of malformed lines; implies --faults [0.01].",
 )
-@click.option("--rules", "rules_path", type=click.Path(path_type=Path), help="RULES of the answer.")
+@click.option("--gzip-share", type=float, metavar="R", help="Share of compressed files [0].")
+@click.option("--live", is_flag=True, help="Write each file when its time comes.")
+@click.option("--grow", is_flag=True, help="With --live: let files grow line by line.")
 @click.option(
-    "--segment", "segment_path", type=click.Path(path_type=Path), help="SEGMENT of the answer."
+    "--speed", type=float, metavar="X", help="With --live: run X times faster than the clock [1]."
+)
+@click.option(
+    "--answer",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write the results that run must give.",
+)
+@click.option("--rules", "rules_path", type=click.Path(path_type=Path), help="RULES for --answer.")
+@click.option(
+    "--segment", "segment_path", type=click.Path(path_type=Path), help="SEGMENT for --answer."
 )
 @options.JSON
 def data(
@@ -146,13 +159,13 @@ def data(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Write DATA files and say how many."""
+    """Write DATA files and print how many."""
     from upswell.errors import UsageError
     from upswell.generate.generator import FAULTS, DataOptions, write_data
 
     if answer is not None and (rules_path is None or segment_path is None):
         raise UsageError(
-            "an answer needs to know the rules and the segment", "add --rules PATH --segment PATH"
+            "--answer requires --rules and --segment", "add --rules PATH --segment PATH"
         )
     values = _given(given)
     if given["live"]:
@@ -163,7 +176,9 @@ def data(
     stop = threading.Event()
     began = time.monotonic()
     with _stoppable(stop) if data_options.live else nullcontext():
-        report = write_data(path, data_options, stop=stop, listener=_teller(live=data_options.live))
+        report = write_data(
+            path, data_options, stop=stop, listener=_progress(live=data_options.live)
+        )
     if answer is not None and rules_path is not None and segment_path is not None:
         _write_answer(answer, path, report, rules_path, segment_path)
     _report_data(report, path, time.monotonic() - began, as_json)
@@ -182,18 +197,18 @@ def _start(stamp: str | None) -> datetime | None:
         return stamp_time(stamp) if stamp else None
     except ValueError:
         raise UsageError(
-            f"--start: {stamp!r} is no stamp", "write yyyyMMddHHmm, such as 202601050800"
+            f"--start: {stamp!r} is not a stamp", "write yyyyMMddHHmm, such as 202601050800"
         ) from None
 
 
 def _stoppable(stop: threading.Event) -> Any:
     from upswell.cli.signals import stopping
 
-    return stopping(stop, lambda name: complain(f"{name}: finishing the file in hand"))
+    return stopping(stop, lambda name: note(f"{name}: finishing the current file"))
 
 
-def _teller(*, live: bool) -> "Any":
-    """Names each file on stderr while a person watches, or when they come slowly."""
+def _progress(*, live: bool) -> "Any":
+    """Return a listener that reports each file on stderr, if that is a terminal or files are written live."""
     if sys.stderr is None or not (live or sys.stderr.isatty()):
         return None
 
@@ -245,6 +260,6 @@ def _report_data(report: "DataReport", path: Path, elapsed_s: float, as_json: bo
     )
     if report.faults:
         say(
-            "Faults mixed in",
+            "Faults included",
             count_table((kind, n, "") for kind, n in sorted(report.faults.items())),
         )

@@ -1,4 +1,4 @@
-"""``upswell history``: every edit of the rules and the segment, and what came of it."""
+"""``upswell history``: every change of rules, segment and policies, and its effect."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Show every edit of the rules, the segment and the policies that was taken: when, what it changed, and"
-        " its effect so far in batches, lines and notifications. An edit that was refused is shown"
-        " with its reasons until what is on disk can be taken."
+        "Show every change of the rules, the segment and the policies that was accepted: when, what it"
+        " changed, and its effect so far in batches, lines and notifications. A change that was refused"
+        " is shown with its reasons until the files on disk can be accepted."
     ),
 )
 @options.existing_run
@@ -51,15 +51,15 @@ def _describe(found: "History") -> Iterator[str]:
         yield title
         for number, edit in enumerate(edits):
             yield f"  {moment(edit.at)}  {edit.version[:12] or 'off'}  {_effect(edit)}"
-            yield f"    {edit.words or ('no difference' if number else 'the first')}"
+            yield f"    {edit.words or ('no difference' if number else 'first version')}"
         if not edits:
             yield "  none yet"
         yield ""
     if found.refused:
-        yield f"Refused at {moment(found.refused.at)}: what is on disk is not in force"
+        yield f"Refused at {moment(found.refused.at)}: the files on disk are not active"
         yield f"  {found.refused.words}"
     else:
-        yield "No edit is refused."
+        yield "No change is refused."
 
 
 _TITLES = {
@@ -78,7 +78,7 @@ def _effect(edit: "Edit") -> str:
         f" {plural(edit.notifications, 'notification')}"
     )
     if edit.until_batch is None:
-        return f"from batch {edit.first_batch:,}, in force: {effect}"
+        return f"from batch {edit.first_batch:,}, active: {effect}"
     if edit.until_batch == edit.first_batch:
         return "before any batch"
     return f"batches {edit.first_batch:,} to {edit.until_batch - 1:,}: {effect}"

@@ -1,4 +1,4 @@
-"""``upswell reconcile``: compares DATA, the state and OUTPUT, by a replay of the log."""
+"""``upswell reconcile``: checks DATA, state and OUTPUT for consistency by a fresh replay."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,11 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Replay the log over the files that are kept, and compare lines, outcomes, notifications,"
-        " totals and OUTPUT with it: for each file and day the lines are the sum of their"
-        " outcomes, and the notifications are the lines of OUTPUT, as far as they are still there."
-        " Exit code 1 when something differs; each difference names its place. It can be used"
-        " during a run, and writes nothing."
+        "Replay the log over the kept files, and compare lines, outcomes, notifications, totals and"
+        " OUTPUT with it: for each file and day, the lines must be the sum of their outcomes and the"
+        " notifications must be the lines of OUTPUT, as far as those files still exist. Exit code 1 if"
+        " anything differs; each difference is reported with its place. Safe to use during a run;"
+        " writes nothing."
     ),
 )
 @options.existing_run
@@ -36,14 +36,14 @@ EXAMPLES = (
     "--day",
     metavar="DAY",
     callback=options.day,
-    help="Compare and show only the notifications of a day.",
+    help="Compare and show only what concerns the notifications of this day.",
 )
 @click.option("--files", "with_files", is_flag=True, help="List every file.")
 @options.JSON
 def command(
     as_json: bool, with_files: bool, day: int | None, data: str | None, **given: Any
 ) -> int:
-    """Print what agrees and what differs."""
+    """Print the result; return 1 if anything differs."""
     from upswell.audit.replay.reconcile import reconcile
 
     found = reconcile(
@@ -104,8 +104,8 @@ def _describe(found: "Reconciliation", with_files: bool) -> list[str]:
 _WHERE = {
     "in_output": "in OUTPUT",
     "changed": "in files that were changed",
-    "taken_away": "taken by the consumer",
-    "waiting": "about to be published",
+    "taken_away": "removed by the consumer",
+    "waiting": "waiting to be published",
 }
 
 

@@ -1,4 +1,4 @@
-"""``upswell rejects``: what was refused, listed, counted, or given back as raw lines."""
+"""``upswell rejects``: rejected lines, counted, listed, or written out unchanged for correction."""
 
 import sys
 from collections import Counter
@@ -18,13 +18,15 @@ EXAMPLES = (
     "upswell rejects --output out/                            counts by reason and by file",
     "upswell rejects --output out/ --file DATA_202004171937.csv --list",
     "upswell rejects --output out/ --reason late --list --csv > late.csv",
-    "upswell rejects --output out/ --reason volume --raw > fixed.csv     to be corrected",
+    "upswell rejects --output out/ --reason volume --raw > fixed.csv     for correction",
 )
 _COLUMNS = ("file", "line", "byte", "length", "reason", "raw", "batch")
-_FILES_SHOWN_MAX = 20  # with the most rejects: a page of names helps nobody, and --csv has all
-_BY_DAY = "Only of files whose stamp is of this day."
-_BY_REASON = "Only for this reason; late: the records that came too late."
-_RAW = "Write the raw lines alone, byte for byte, to be corrected and delivered again."
+_FILES_SHOWN_MAX = (
+    20  # those with the most rejects: a page of names helps nobody, and --csv lists all
+)
+_BY_DAY = "Only files whose stamp is on this day."
+_BY_REASON = "Only this reason; late: records that arrived after their day was closed."
+_RAW = "Write only the raw lines, byte for byte, to be corrected and delivered again."
 
 
 @click.command(
@@ -32,17 +34,18 @@ _RAW = "Write the raw lines alone, byte for byte, to be corrected and delivered 
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Say what was refused: how many lines by reason and by file or, with --list, each line"
-        " with its file, line number, byte, reason and content. With --raw the lines alone, so that"
-        " they can be corrected and delivered again as a new file of DATA. Late records are kept"
-        " with the rejects but are none: --reason late shows them. It works while a run goes on."
+        "Count the rejected lines by reason and by file or, with --list, list each line with its"
+        " file, line number, byte, reason and content. --raw writes only the lines themselves, so that"
+        " they can be corrected and delivered again as a new file of DATA. Late-arriving records are"
+        " stored with the rejects but are not rejects: --reason late shows them. Safe to use during a"
+        " run."
     ),
 )
 @options.existing_run
 @click.option("--day", metavar="DAY", callback=options.day, help=_BY_DAY)
-@click.option("--file", metavar="NAME", help="Only of this file of DATA.")
+@click.option("--file", metavar="NAME", help="Only this file of DATA.")
 @click.option("--reason", type=click.Choice([*REASON_WORDS, "late"]), help=_BY_REASON)
-@click.option("--list", "listed", is_flag=True, help="List the lines, msisdns whole.")
+@click.option("--list", "listed", is_flag=True, help="List the lines, with full MSISDNs.")
 @click.option("--raw", is_flag=True, help=_RAW)
 @tables.forms
 def command(listed: bool, raw: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
@@ -52,10 +55,10 @@ def command(listed: bool, raw: bool, as_csv: bool, as_json: bool, **given: Any) 
     wanted = rejects.RejectFilter(given["day"], given["file"], given["reason"])
     form = tables.form(as_csv, as_json)
     if raw and (listed or form != "text"):
-        raise click.UsageError("--raw writes the lines alone: leave --list, --csv and --json out")
+        raise click.UsageError("--raw cannot be combined with --list, --csv or --json")
     if raw and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError(
-            "--raw writes bytes that a terminal might obey: send them to a file, as in --raw > fixed.csv"
+            "--raw writes unescaped bytes and never to a terminal: redirect it, as in --raw > fixed.csv"
         )
     state_dir = options.state_dir(given)
     if not listed and not raw:
@@ -84,21 +87,21 @@ def _lines(kept: "KeptRejects", form: tables.Form) -> Iterator[str]:
 
 
 def _left_out(kept: "KeptRejects", dropped: Counter[str], *, raw: bool) -> Iterator[str]:
-    """What the reader of the lines does not see, in sentences."""
+    """Describe the rejects that the listed lines do not include, in sentences."""
     from upswell.cli.summary_text import plural
 
     if dropped:
         yield (
-            "counted but not kept, of all reasons (rejects_max_bytes_per_file):"
-            f" {plural(dropped.total(), 'line')} of {plural(len(dropped), 'file')}, to be found in DATA alone"
+            "counted but not kept, for all reasons (rejects_max_bytes_per_file):"
+            f" {plural(dropped.total(), 'line')} of {plural(len(dropped), 'file')}, only found in DATA"
         )
     if kept.removed:
-        yield f"left out what stood in {plural(kept.removed, 'reject file')} deleted since"
+        yield f"omitted the lines of {plural(kept.removed, 'reject file')} deleted since"
     for what in kept.changed:
-        yield f"left out {what}"
+        yield f"omitted {what}"
     if raw and kept.cut:
         yield (
-            f"not whole: {plural(kept.cut, 'line')} too long to be kept beyond the first 4096 bytes"
+            f"truncated: {plural(kept.cut, 'line')} too long to be kept beyond the first 4096 bytes"
         )
 
 
@@ -123,7 +126,7 @@ def _describe(found: "Counts", wanted: "RejectFilter") -> Iterator[tables.Part]:
     words = REASON_WORDS | {"late": OUTCOME_WORDS["late"]}
     if found.lines:
         by_reason = [(reason, n, words[reason]) for reason, n in found.reasons.items()]
-        yield "Late records" if wanted.reason == "late" else "Lines refused, by reason"
+        yield "Late records" if wanted.reason == "late" else "Rejected lines by reason"
         yield tables.count_table([*by_reason, ("= all", found.lines, "")])
         files = sorted(found.by_file.items(), key=lambda item: (-item[1].total(), item[0]))
         yield from ("", "By file")
@@ -132,17 +135,17 @@ def _describe(found: "Counts", wanted: "RejectFilter") -> Iterator[tables.Part]:
             for file, lines in files[:_FILES_SHOWN_MAX]
         )  # fmt: skip
         if len(files) > _FILES_SHOWN_MAX:
-            yield f"  … and {plural(len(files) - _FILES_SHOWN_MAX, 'more file')}: --csv has all"
+            yield f"  … and {plural(len(files) - _FILES_SHOWN_MAX, 'more file')}: --csv lists all"
     else:
-        yield "No record was late." if wanted.reason == "late" else "Nothing was refused."
+        yield "No record was late." if wanted.reason == "late" else "No line was rejected."
     if dropped := found.dropped.total():
         yield from (
             "",
-            f"Counted but not kept, of all reasons (rejects_max_bytes_per_file): {plural(dropped, 'line')}",
+            f"Counted but not kept, for all reasons (rejects_max_bytes_per_file): {plural(dropped, 'line')}",
         )
         yield tables.count_table((show_name(file), n, "") for file, n in found.dropped.items())
     if found.late and wanted.reason is None:
         yield from (
             "",
-            f"Late, which is no fault of the line: {plural(found.late, 'record')}; see --reason late",
+            f"Late-arriving, not malformed: {plural(found.late, 'record')}; see --reason late",
         )

@@ -1,6 +1,6 @@
-"""``upswell run``: the main job, from its words to its summary.
+"""``upswell run``: the main job, from its arguments to its summary.
 
-Owns the run's options and what is printed at its end. The engine does the work.
+Owns which listeners a run has and what is printed at its end. The engine does the work.
 """
 
 import importlib.util
@@ -15,12 +15,12 @@ import click
 
 from upswell.cli import options
 from upswell.cli.tables import Part, Table
-from upswell.cli.terminal import Command, Complaints, say, say_json
+from upswell.cli.terminal import Command, ErrorReporter, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upswell.cli.narration import Narrator
+    from upswell.cli.log_output import LogOutput
     from upswell.config.settings import Settings
     from upswell.engine.compute import Compute
     from upswell.engine.reporter import Listener
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from upswell.state.checkpoint import Checkpoint
 
 EXAMPLES = (
-    "upswell data/ segment/ rules/ out/ --once         take what is there, and end",
-    "upswell run data/ segment/ rules/ out/            go on for ever",
+    "upswell data/ segment/ rules/ out/ --once         process what is there, then exit",
+    "upswell run data/ segment/ rules/ out/            run continuously",
     "upswell run data/ segment/ rules/ out/ --once --json | jq .outcomes",
     "UPSWELL_POLL_S=0.2 upswell data/ segment/ rules/ out/ --no-watch",
     "upswell run --config /etc/upswell/upswell.toml",
@@ -42,29 +42,29 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Read DATA as it comes, and write to OUTPUT/APPLICATION/ the records that should trigger a"
-        " campaign. SEGMENT and RULES are a file or a directory of *.csv; they may change while it"
-        " runs. It goes on where the last run on the same OUTPUT stopped, however that one ended."
-        "\n\nSIGINT, SIGTERM or SIGHUP finishes the batch in hand and leaves with 0; a second one"
-        " leaves at once. Nothing is lost or sent twice either way."
+        "Read DATA as it arrives, and write the records that should trigger a campaign to"
+        " OUTPUT/APPLICATION/. SEGMENT and RULES are a file or a directory of *.csv; they may change"
+        " during the run. A run resumes where the last run on the same OUTPUT stopped, however that"
+        " one ended.\n\nSIGINT, SIGTERM or SIGHUP finishes the current batch and exits with 0; a"
+        " second one exits at once. Nothing is lost or sent twice either way."
     ),
 )
 @options.run
 def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
-    """Run until the end of what is there, or until a signal."""
+    """Run once or until a signal."""
     from upswell.config.sources import resolve
 
     return run(resolve(options.fields(given), Path(config) if config else None), as_json, verbose)
 
 
 def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
-    """The run of these settings, and what is said of it; the exit code."""
-    from upswell.cli.narration import narrator
+    """Run with these settings, print the summary, and return the exit code."""
+    from upswell.cli.log_output import choose_log_output
     from upswell.errors import TooManyRejects
 
-    complaints = click.get_current_context().ensure_object(Complaints)
-    complaints.as_json = settings.log_format == "json"
-    listener = narrator(settings.log_interval_s, settings.log_format, verbose=verbose)
+    reporter = click.get_current_context().ensure_object(ErrorReporter)
+    reporter.as_json = settings.log_format == "json"
+    listener = choose_log_output(settings.log_interval_s, settings.log_format, verbose=verbose)
     try:
         summary = run_engine(settings, listener)
     except TooManyRejects:
@@ -75,14 +75,14 @@ def run(settings: "Settings", as_json: bool, verbose: bool) -> int:
     return 0
 
 
-def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
-    """The engine's run under our signals, with all who listen to it."""
+def run_engine(settings: "Settings", listener: "LogOutput") -> "Summary":
+    """Run the engine with signal handling and all listeners, and return its summary."""
     from upswell import __version__
-    from upswell.cli.sd_notify import Supervised
+    from upswell.cli.sd_notify import ServiceNotifier
     from upswell.cli.signals import stopping
     from upswell.engine.run_log import Diary
 
-    def tell(name: str) -> None:
+    def on_stop(name: str) -> None:
         supervised.stopping()
         listener.event("stopping after the batch in hand", signal=name)
         signals.append(name)
@@ -90,13 +90,13 @@ def run_engine(settings: "Settings", listener: "Narrator") -> "Summary":
     signals: list[str] = []
     stop = threading.Event()
     diary = Diary(settings.state_dir, __version__)
-    listeners = _Several(listener, diary)
-    supervised = Supervised(listeners)
-    # The signals first: a thread that the listener starts would take them, and end the process.
-    with stopping(stop, tell), listener, ExitStack() as open_until_the_end:
+    listeners = _Listeners(listener, diary)
+    supervised = ServiceNotifier(listeners)
+    # The signals first: otherwise a thread that the listener starts would receive them, and end the process.
+    with stopping(stop, on_stop), listener, ExitStack() as open_until_the_end:
 
         def begin(settings: "Settings", checkpoint: "Checkpoint") -> "Compute":
-            """What a run does once the state is its own: a second start writes and listens nowhere."""
+            """Start the run log and the metrics once the state is locked: a second run must touch neither."""
             diary.begin()
             if settings.metrics is not None:
                 _check_metrics()
@@ -128,7 +128,7 @@ def _check_metrics() -> None:
 def _compute(
     settings: "Settings", stop: threading.Event
 ) -> "Callable[[Settings, Checkpoint], Compute]":
-    """Where batches are computed, imported only when it is used."""
+    """Return what makes the chosen engine; import only that one."""
     if settings.engine == "spark":
         from upswell.engine.spark import runner
 
@@ -150,7 +150,7 @@ def _run(
     from upswell.storage.files import umask
 
     try:
-        with umask(0o077):  # what is made is closed to others until it is given its mode
+        with umask(0o077):  # new files are closed to other users until they get their mode
             return run.run(settings, listener, stop, compute)
     except Exception as error:
         from upswell.cli.main import as_upswell_error
@@ -160,8 +160,8 @@ def _run(
         raise
 
 
-class _Several:
-    """A listener that hands on what it hears."""
+class _Listeners:
+    """A listener that forwards to several others."""
 
     def __init__(self, *listeners: "Listener") -> None:
         self._listeners = list(listeners)
@@ -188,24 +188,22 @@ def _report(summary: "Summary", settings: "Settings", as_json: bool) -> None:
 
 
 def _next(summary: "Summary", settings: "Settings") -> list[Part]:
-    """What to try next: commands that work as they stand."""
+    """List commands to run next, ready to be copied."""
     from shlex import quote
 
     output = quote(str(settings.output))
     where = f"--output {output}"
     if settings.state is not None:
         where = f"--state {quote(str(settings.state))}"
-    steps = [(f"upswell status {where} --files", "where the run stands, file by file")]
+    steps = [(f"upswell status {where} --files", "the progress of the run, file by file")]
     if summary.outcomes["rejected"] or summary.outcomes["late"]:
-        steps.append((f"upswell rejects {where}", "what was refused, by reason and by file"))
+        steps.append((f"upswell rejects {where}", "rejects by reason and by file"))
     if summary.notifications:
-        steps.append((f"upswell sent {where}", "what was notified, by day and application"))
-        steps.append((f"ls {output}", "the notifications, a directory per application"))
+        steps.append((f"upswell sent {where}", "notifications by day and application"))
+        steps.append((f"ls {output}", "the notifications, one directory per application"))
     if not summary.lines:
         words = " ".join(
             quote(str(path)) for path in (settings.data, settings.segment, settings.rules)
         )
-        steps.append(
-            (f"upswell check {words} {output}", "whether the paths and settings are right")
-        )
-    return ["", "Next", Table(steps)]
+        steps.append((f"upswell check {words} {output}", "checks the paths and settings"))
+    return ["", "Next steps", Table(steps)]

@@ -1,4 +1,4 @@
-"""``upswell sent``: what was notified, listed or counted."""
+"""``upswell sent``: the notifications sent, counted or listed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +27,23 @@ _COLUMNS = ("day", "application", "msisdn", "batch", "file", "byte", "output", "
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Say what was notified: how many by day and application or, with --list, each notification"
-        " with its record, the file and byte it came from and the file of OUTPUT it went to, in the"
-        " order of day, application and msisdn. It works while a run goes on, and shows what was"
-        " committed when it began."
+        "Count the notifications sent by day and application or, with --list, list each one with its"
+        " record, the file and byte it came from and the file of OUTPUT it went to, ordered by day,"
+        " application and MSISDN. Safe to use during a run: it shows what was committed when it"
+        " started."
     ),
 )
 @options.existing_run
-@click.option("--day", metavar="DAY", callback=options.day, help="Only of this day.")
-@click.option("--application", metavar="NAME", help="Only of this application.")
-@click.option("--file", metavar="NAME", help="Only out of this file of DATA.")
-@click.option("--batch", metavar="N", type=click.IntRange(1, BATCH_MAX), help="Only of this batch.")
+@click.option("--day", metavar="DAY", callback=options.day, help="Only this day.")
+@click.option("--application", metavar="NAME", help="Only this application.")
+@click.option("--file", metavar="NAME", help="Only from this file of DATA.")
+@click.option("--batch", metavar="N", type=click.IntRange(1, BATCH_MAX), help="Only this batch.")
 @click.option(
     "--control",
     is_flag=True,
-    help="Instead, what was kept from the control group, in OUTPUT/.control.",
+    help="Show what was withheld from the control group (OUTPUT/.control) instead.",
 )
-@click.option("--list", "listed", is_flag=True, help="List the notifications, msisdns whole.")
+@click.option("--list", "listed", is_flag=True, help="List the notifications, with full MSISDNs.")
 @tables.forms
 def command(listed: bool, as_csv: bool, as_json: bool, **given: Any) -> int:
     """Print the counts or the rows."""
@@ -94,14 +94,16 @@ def _count(state_dir: "Path", wanted: "SentFilter", form: tables.Form) -> None:
     if form == "csv":
         say_all(tables.as_csv(("day", "application", "notifications"), rows))
     elif not found:
-        say("Nothing was kept from it." if wanted.control else "Nothing was notified.")
+        say(
+            "Nothing was withheld from the control group."
+            if wanted.control
+            else "No notifications were sent."
+        )
     else:
         shown = [(f"{date_of(day)}  {application}", n, "") for day, application, n in rows]
-        title = "Kept from the control group" if wanted.control else "Notifications"
+        title = "Withheld from the control group" if wanted.control else "Notifications"
         say(f"{title} by day and application", tables.count_table([*shown, ("= all", total, "")]))
         if old:
-            say(
-                f"{old:,} of them are of days that the state no longer keeps: --list does not have them."
-            )
+            say(f"{old:,} of them are on days that the state no longer keeps: --list omits them.")
         if gone:
-            say(f"{gone:,} of them are of people who were forgotten: --list does not have them.")
+            say(f"{gone:,} of them went to customers who were forgotten: --list omits them.")

@@ -1,4 +1,4 @@
-"""``upswell state``: what a state directory is, whether it is sound, a copy of it, how it moves, and who is removed."""
+"""``upswell state``: commands that describe, verify, back up or move a state, or remove a person from it."""
 
 import sys
 from pathlib import Path
@@ -27,10 +27,10 @@ EXAMPLES = (
     "state",
     cls=Group,
     examples=EXAMPLES,
-    help="Verify, back up or describe a state; move it to another place or engine; or remove a person from it.",
+    help="Verify, describe or back up a state, move it to another place or engine, or remove a person from it.",
 )
 def command() -> None:
-    """The commands on a state."""
+    """Group the commands on a state."""
 
 
 @command.command(
@@ -38,23 +38,21 @@ def command() -> None:
     cls=Command,
     examples=("upswell state verify --output out/", "upswell state verify --state DIR --json"),
     help=(
-        "Say whether a state is sound: its pages, its sums, its log, its notifications and what"
-        " lies beside it. Exit code 0 when it is, 1 when something is wrong, 74 when it cannot be"
-        " read at all. It may run beside a run."
+        "Check a state for damage: database pages, checksums, log, notifications and the files"
+        " beside it. Exit code: 0 if it is sound, 1 if something is wrong, 74 if it cannot be read at"
+        " all. Safe to use during a run."
     ),
 )
 @options.existing_run
 @options.JSON
 def verify(as_json: bool, **given: Any) -> int:
-    """Print "sound", or what is wrong."""
+    """Print "sound" or the problems; return 1 if there are any."""
     from upswell.cli.summary_text import plural
     from upswell.state.maintenance.verify import verify as problems_of
     from upswell.state.reader import StateReader
 
     state_dir = options.state_dir(given)
-    StateReader.open(
-        state_dir
-    ).close()  # raises what makes the state unreadable, with its own exit code
+    StateReader.open(state_dir).close()  # an unreadable state has an exit code of its own
     problems = problems_of(state_dir)
     if as_json:
         say_json({"state": str(state_dir), "sound": not problems, "problems": problems})
@@ -76,17 +74,17 @@ def verify(as_json: bool, **given: Any) -> int:
         "upswell state backup copy --state /var/lib/upswell --json",
     ),
     help=(
-        "Copy a state to the new directory DIR, as of its last commit: database, rejects and the"
-        " identity of its OUTPUT. A run may go on meanwhile. The copy is verified, and can be put"
-        " in the state's place; docs/operations.md says when, and what happens then. Exit code 1"
-        " when the copy, and so the state, is not sound."
+        "Copy a state as of its last commit to the new directory DIR: database, reject files and the"
+        " identity of its OUTPUT. Safe to use during a run. The copy is verified and can replace the"
+        " state; docs/operations.md describes when, and what happens then. Exit code 1 if the copy,"
+        " and so the state, is damaged."
     ),
 )
 @click.argument("target", metavar="DIR")
 @options.existing_run
 @options.JSON
 def backup(target: str, as_json: bool, **given: Any) -> int:
-    """Make the copy, and say what it holds."""
+    """Make and verify the copy, and print what it contains."""
     from upswell.cli.summary_text import size
     from upswell.state.maintenance.backup import back_up
     from upswell.state.maintenance.verify import verify as problems_of
@@ -106,7 +104,7 @@ def backup(target: str, as_json: bool, **given: Any) -> int:
     "show",
     cls=Command,
     examples=("upswell state show --output out/",),
-    help="Describe a state: what it belongs to, its paths, time zones, sizes and reference versions.",
+    help="Show what a state belongs to: its paths, time zones, sizes and reference versions.",
 )
 @options.existing_run
 @options.JSON
@@ -158,20 +156,20 @@ def show(as_json: bool, **given: Any) -> int:
     cls=Command,
     examples=("upswell state export --output out/ state.upswell",),
     help=(
-        "Write a whole state to one new file: what was read and sent, every total and cap, the reference and the"
-        " rejects. No run may use the state meanwhile (75). OUTPUT stays where it is, and belongs to whoever imports"
-        " the file."
+        "Write a complete state to one new file: what was read and sent, all totals and caps, the"
+        " reference and the rejects. The run must be stopped (75 otherwise). OUTPUT is not copied: it"
+        " belongs to the state that the file is imported to."
     ),
 )
 @click.argument("file")
 @options.existing_run
 @options.JSON
 def export(file: str, as_json: bool, **given: Any) -> int:
-    """Print what was written."""
+    """Write the file, and print what it contains."""
     from upswell.state.maintenance.transfer import export_state
 
     state_dir = options.state_dir(given)
-    return _moved(export_state(state_dir, Path(file)), f"{state_dir} is in {file}", as_json)
+    return _moved(export_state(state_dir, Path(file)), f"exported {state_dir} to {file}", as_json)
 
 
 @command.command(
@@ -182,26 +180,32 @@ def export(file: str, as_json: bool, **given: Any) -> int:
         "upswell state import state.upswell --state /shared/upswell --engine spark --shards 64",
     ),
     help=(
-        "Make a new state out of a file that export wrote, for another place or engine. A run with --state DIR goes on"
-        " with it where the exported one stopped, on the same OUTPUT. The old state must not be used any more."
+        "Create a new state from a file written by export, in another place or for another engine. A"
+        " run with --state DIR resumes where the exported state stopped, on the same OUTPUT. The old"
+        " state must not be used again."
     ),
 )
 @click.argument("file")
-@click.option("--state", required=True, metavar="DIR", help="The new state's directory.")
+@click.option("--state", required=True, metavar="DIR", help="Directory of the new state.")
 @click.option(
     "--engine",
     type=click.Choice(["embedded", "spark"]),
     default="embedded",
-    help="The engine that will go on with it [embedded].",
+    help="Engine that will use the state [embedded].",
 )
-@click.option("--shards", type=int, metavar="N", help="With spark: 1 to 256, a power of two.")
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="With --engine spark: parts of the ledger, a power of two from 1 to 256.",
+)
 @options.JSON
 def import_(file: str, state: str, engine: str, shards: int | None, as_json: bool) -> int:
-    """Print what the state was made of."""
+    """Create the state, and print what it contains."""
     from upswell.state.maintenance.transfer import import_state, shards_of
 
     moved = import_state(Path(file), Path(state), shards_of(engine, shards))
-    return _moved(moved, f"{file} is the state {state}", as_json)
+    return _moved(moved, f"imported {file} to {state}", as_json)
 
 
 def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
@@ -224,10 +228,11 @@ def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
     ),
     help=(
         "Remove a person from a state: notifications, totals, caps and rejects, down to the bytes on"
-        " the disk. The run must be stopped (75 otherwise). Their records are suppressed until their"
-        " days are closed, known by a keyed hash alone, so nothing is sent twice. DATA, SEGMENT and"
-        " OUTPUT are not touched: where the dial still stands is listed. MSISDN may be - to read any"
-        " number of them from stdin, one a line, so that no list of processes shows them."
+        " disk. The run must be stopped (75 otherwise). Their records are suppressed until their days"
+        " are closed, recognised only by a keyed hash, so nothing is sent twice. DATA, SEGMENT and"
+        " OUTPUT are not changed: the places where the MSISDN still occurs are listed. Pass - as MSISDN"
+        " to read any number of them from stdin, one per line, so that they do not show in process"
+        " lists."
     ),
 )
 @click.argument("msisdn", metavar="MSISDN|-")
@@ -235,7 +240,7 @@ def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
 @options.DATA
 @options.JSON
 def forget(msisdn: str, as_json: bool, data: str | None, **given: Any) -> int:
-    """Remove, and print what was removed and where the dial still stands."""
+    """Remove the customers, and print what was removed and where their msisdns still occur."""
     from pathlib import Path
 
     from upswell.state.maintenance.forget import forget as forget_them
@@ -256,7 +261,9 @@ def _from_stdin() -> list[str]:
     from upswell.errors import UsageError
 
     if sys.stdin is None:
-        raise UsageError("stdin is closed", "give it msisdns, or write one in the place of -")
+        raise UsageError(
+            "stdin is closed", "pass MSISDNs on stdin, or one as an argument instead of -"
+        )
     text = sys.stdin.buffer.read().decode("utf-8", "replace")
     return [line for line in text.splitlines() if line.strip()]
 
@@ -275,17 +282,17 @@ def _describe_forgotten(found: "Removal") -> list[str]:
         ]
     if absent:
         lines += [
-            f"Nothing stood of {plural(absent, 'dial')} in the state.",
-            "  forgotten before, or never there: is it written as in DATA?",
+            f"Not found in the state: {plural(absent, 'MSISDN')}.",
+            "  Already forgotten, or never there. Is it written as in DATA?",
         ]
     if found.until_day:
         lines.append(
-            f"  until {date_of(found.until_day)} is closed their records are suppressed: take the dial out of SEGMENT"
-            " before, or usage of later days is counted again"
+            f"  suppressed until {date_of(found.until_day)} is closed; remove the MSISDN from SEGMENT before then, or"
+            " usage on later days is counted again"
         )
-    lines += ["", "Still standing in", *(f"  {each}" for each in found.stands)]
+    lines += ["", "Still found in", *(f"  {each}" for each in found.stands)]
     if not found.stands:
-        lines[-1] = "It stands nowhere else."
+        lines[-1] = "Not found anywhere else."
     if found.unknown:
-        lines += ["", "Not looked at", *(f"  ? {each}" for each in found.unknown)]
+        lines += ["", "Not searched", *(f"  ? {each}" for each in found.unknown)]
     return lines

@@ -1,4 +1,4 @@
-"""``upswell status``: where a run stands, while it runs and after."""
+"""``upswell status``: the progress of a run, while it is active or afterwards."""
 
 import sys
 import time
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from upswell.source.file import File
 
 _RUNS_SHOWN_MAX = 5  # --json has more
-_NOTE_CHARS_MAX = 150  # a change may name every rule; --json has all of it
+_NOTE_CHARS_MAX = 150  # a change may name every rule; --json has the full text
 
 EXAMPLES = (
     "upswell status --output out/",
-    "upswell status --output out/ --files          every file with its place and counts",
+    "upswell status --output out/ --files          every file with its offset and counts",
     "upswell status --output out/ --json | jq .last_commit.age_s",
-    "upswell status --output out/ --watch             again and again, until Ctrl-C",
+    "upswell status --output out/ --watch             repeatedly, until Ctrl-C",
     "upswell status --state /var/lib/upswell --log --json",
 )
 
@@ -36,27 +36,25 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Say where a run stands as of its last commit: whether it runs, its files by state, lines"
-        " by outcome, rejects by reason, notifications of the newest day and in all, the versions"
-        " of the rules and the segment, and where a restart would go on."
+        "Show the progress of a run as of its last commit: whether it is active, files by state, lines by"
+        " outcome, rejects by reason, notifications of the newest day and in total, the active versions"
+        " of rules and segment, and where a restart would resume."
     ),
 )
 @options.existing_run
 @options.cadence(
-    "Look with another cadence than the run's: seconds between the stamps of two files; 0: none is expected."
+    "Expect files at another interval than the run does, in seconds; 0: no fixed interval."
 )
 @options.JSON
 @click.option("--files", "with_files", is_flag=True, help="List every file.")
 @click.option("--log", "with_log", is_flag=True, help="Print the log of ranges in commit order.")
-@click.option(
-    "--watch", is_flag=True, help="Look again and again, until Ctrl-C; with --json a line each."
-)
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C; with --json, one line each time.")
 @click.option(
     "--interval-s",
     type=click.FloatRange(0.1, 3600),
     default=2.0,
     metavar="S",
-    help="With --watch: seconds between two looks [2].",
+    help="With --watch: seconds between updates [2].",
 )
 def command(
     as_json: bool, with_files: bool, with_log: bool, watch: bool, interval_s: float, **given: Any
@@ -67,8 +65,8 @@ def command(
     state_dir = options.state_dir(given)
     if watch:
         if with_files or with_log:
-            raise click.UsageError("--watch shows the status alone: leave --files and --log out")
-        _watch(state_dir, options.told_cadence_s(given), interval_s, as_json)
+            raise click.UsageError("--watch cannot be combined with --files or --log")
+        _watch(state_dir, options.cadence_override_s(given), interval_s, as_json)
         return 0
     if with_log:
         for taken in status.log(state_dir):
@@ -80,7 +78,7 @@ def command(
                     f"{taken.batch:>10} {taken.sequence:>6}  {taken.file}  {taken.start}..{taken.end}"
                 )
         return 0
-    found = status.read_status(state_dir, options.told_cadence_s(given))
+    found = status.read_status(state_dir, options.cadence_override_s(given))
     listed = list(status.files(state_dir)) if with_files else []
     if as_json:
         extra = {"file_list": [status.file_json(file) for file in listed]} if with_files else {}
@@ -91,7 +89,7 @@ def command(
 
 
 def _watch(state_dir: "Path", cadence_s: int | None, interval_s: float, as_json: bool) -> None:
-    """Show the status anew until Ctrl-C, or until nobody reads it any more."""
+    """Show the status repeatedly, until Ctrl-C or until the reader goes away."""
     from upswell.audit import status
 
     looks = _looks(interval_s)
@@ -115,7 +113,7 @@ def _looks(interval_s: float) -> Iterator[None]:
 
 
 def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> None:
-    """The status on a screen of its own, as much as fits; the terminal has its own again at the end."""
+    """Show as much of the status as fits on a separate screen; restore the terminal at the end."""
     from rich.console import Console
     from rich.text import Text
 
@@ -134,7 +132,7 @@ def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> 
 
 
 def describe(found: "Status") -> list[Part]:
-    """The status in words and columns."""
+    """Describe the status as text and tables."""
     from upswell.cli.summary_text import describe_summary, moment
     from upswell.zones import date_of
 
@@ -143,10 +141,10 @@ def describe(found: "Status") -> list[Part]:
         today = (f"{date_of(found.today.day)}, the newest day", found.today.notifications)
     lines = describe_summary(found.summary, title=_title(found), today=today)
     lines += _notable(found)
-    lines += _out_of_step(found)
+    lines += _feeds(found)
     lines += _resume(found)
     lines += _runs(found)
-    lines += ["", "Reference in force"]
+    lines += ["", "Active reference"]
     versions = [
         (one.kind, one.version[:12], f"since {moment(one.taken_at)}", one.note[:_NOTE_CHARS_MAX])
         for one in found.references
@@ -159,10 +157,10 @@ def _title(found: "Status") -> str:
 
     running = f"Running ({found.holder})." if found.holder else "Not running."
     if found.last is None or found.age_s is None:
-        return f"{running} Nothing is committed yet. State: {found.state_dir}"
+        return f"{running} Nothing committed yet. State: {found.state_dir}"
     return (
         f"{running} Last commit: batch {found.last.number:,}, {seconds(max(found.age_s, 0))} ago;"
-        f" in all {plural(found.summary.lines, 'line')} ({size(found.summary.bytes)}) in"
+        f" in total {plural(found.summary.lines, 'line')} ({size(found.summary.bytes)}) in"
         f" {plural(found.summary.batches, 'batch')}. State: {found.state_dir}"
     )
 
@@ -182,29 +180,29 @@ def _notable(found: "Status") -> list[str]:
     for file in found.repeated:
         lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
     if more := found.repeats - sum(file.repeats for file in found.repeated):
-        lines.append(f"  repeated … {more:,} times more, of other files: --files lists them")
+        lines.append(f"  repeated … {more:,} more times, other files: --files lists them")
     for name, why in list(found.archive_held.items())[:NAMED_FILES_MAX]:
         lines.append(f"  held {show_name(name)}: {why}")
     if (more := len(found.archive_held) - NAMED_FILES_MAX) > 0:
-        lines.append(f"  held … and {more:,} more on the way to the archive: --json has all")
+        lines.append(f"  held … and {more:,} more that could not be archived: --json lists all")
     if found.archived_files:
         now, *before = map(str, found.identity.archives)
-        others = f", or before to {', '.join(before)}" if before else ""
-        lines.append(f"  {found.archived_files:,} were moved to the archive {now}{others}")
+        others = f", earlier ones to {', '.join(before)}" if before else ""
+        lines.append(f"  {found.archived_files:,} moved to the archive {now}{others}")
     if found.late_files:
-        lines.append(f"  {found.late_files:,} came after a file with a higher stamp (late)")
-    return ["", "Files to know about", *lines] if lines else []
+        lines.append(f"  {found.late_files:,} arrived after a file with a higher stamp (late)")
+    return ["", "Files of note", *lines] if lines else []
 
 
-def _out_of_step(found: "Status") -> list[str]:
-    """What is not as the cadence has it: missing, silent, late and unusual files."""
+def _feeds(found: "Status") -> list[str]:
+    """Describe missing, late and silent feeds, and files of unusual size."""
     from upswell.audit.status import NAMED_FILES_MAX
     from upswell.cli.summary_text import count, plural, seconds
     from upswell.engine.arrivals import LOOK_BACK_DAYS
 
     arrivals, lines = found.arrivals, []
     if found.silent_s is not None:
-        lines.append(f"  silent: nothing has come or grown for {seconds(found.silent_s)}")
+        lines.append(f"  silent: no file arrived or grew for {seconds(found.silent_s)}")
     for sentences in (
         [
             f"missing {gap.first}: 1 file"
@@ -212,26 +210,28 @@ def _out_of_step(found: "Status") -> list[str]:
             else f"missing {gap.first} to {gap.last}: {plural(gap.files, 'file')}"
             for gap in arrivals.gaps
         ],
-        [f"late {name}: it came after a file with a higher stamp" for name in arrivals.late],
+        [f"late {name}: it arrived after a file with a higher stamp" for name in arrivals.late],
         [
-            f"unusual {one.name}: {count(one.bytes)} bytes, the usual size is {count(one.median_bytes)}"
+            f"unusual {one.name}: {count(one.bytes)} bytes; the usual size is {count(one.median_bytes)}"
             for one in arrivals.unusual
         ],
     ):
         if more := len(sentences[:-NAMED_FILES_MAX]):
-            lines.append(f"  {sentences[0].split()[0]} … {more:,} earlier ones: --json has all")
+            lines.append(f"  {sentences[0].split()[0]} … {more:,} earlier ones: --json lists all")
         lines += [f"  {sentence}" for sentence in sentences[-NAMED_FILES_MAX:]]
     if not lines:
         return []
-    expected = f"a file every {seconds(found.cadence_s)}" if found.cadence_s else "no cadence"
-    return ["", f"Out of step ({expected}, the last {LOOK_BACK_DAYS} days)", *lines]
+    expected = (
+        f"a file every {seconds(found.cadence_s)}" if found.cadence_s else "no fixed interval"
+    )
+    return ["", f"Missing, late and silent feeds ({expected}; last {LOOK_BACK_DAYS} days)", *lines]
 
 
 def _why(file: "File") -> str:
-    """Why the file is in its state, and what to do; empty when there is nothing to say."""
+    """Return why the file is in its state and what to do, or an empty text."""
     words = file.detail or file.reason
     if file.state == "duplicate":
-        return f"the content of {words}"
+        return f"same content as {words}"
     if file.state == "gone":
         return f"{words or 'deleted'}, read up to byte {file.offset:,}"
     return words
@@ -248,16 +248,16 @@ def _resume(found: "Status") -> list[str]:
     rows = [
         f"  {file.name}:{file.offset} (of {file.size:,} bytes on disk)" for file in found.reading
     ]
-    return ["", "A restart goes on at (file:byte)", *rows]
+    return ["", "A restart resumes at (file:byte)", *rows]
 
 
 def _runs(found: "Status") -> list[Part]:
-    """The last runs, when there was more than one: that it was started again is worth a look."""
+    """List the last runs if there was more than one, since a restart is worth attention."""
     from upswell.cli.summary_text import moment
 
     if len(found.runs) < 2:
         return []
-    shown = [(moment(run.began), run.why or "goes on") for run in found.runs[-_RUNS_SHOWN_MAX:]]
+    shown = [(moment(run.began), run.why or "active") for run in found.runs[-_RUNS_SHOWN_MAX:]]
     return ["", "Last runs", Table(shown)]
 
 

@@ -1,6 +1,6 @@
-"""``upswell submit``: the main job on a cluster of Apache Spark, with upswell.pex as all that is shipped.
+"""``upswell submit``: the main job on an Apache Spark cluster, shipping only upswell.pex.
 
-Owns which PEX that is. Everything else is ``run``'s.
+Owns which PEX that is. Everything else belongs to ``run``.
 """
 
 import os
@@ -26,17 +26,17 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "The command run with --engine spark, on a standalone cluster: the driver is this process,"
-        " and its executors are sent the upswell.pex that it runs from, which is their Python. The"
-        " nodes need Spark, Java, Python of the version that this is, and DATA and the state's"
-        " ledger/ at the same paths. SPARK_HOME names Spark here, unless the package pyspark is"
-        " installed; its spark-defaults.conf has the executors' memory and cores.\n\nExit code,"
-        " signals, restarts: as run has them."
+        "The same as run with --engine spark, on a standalone cluster. This process is the driver; it"
+        " ships the upswell.pex it runs from to the executors, as their Python. The nodes need Spark,"
+        " Java, the same version of Python, and DATA and the state's ledger/ at the same paths. Here,"
+        " SPARK_HOME names Spark unless the package pyspark is installed; memory and cores of the"
+        " executors are set in its spark-defaults.conf.\n\nExit codes, signals and restarts: the same as"
+        " for run."
     ),
 )
 @options.run
 def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> int:
-    """Run on Spark, with the PEX that was named or that this process comes from."""
+    """Run on Spark with the given PEX, or the one this process was started from."""
     from upswell.config.sources import resolve
     from upswell.errors import UsageError
 
@@ -44,20 +44,20 @@ def command(config: str | None, as_json: bool, verbose: bool, **given: Any) -> i
     engine = flags["engine"] or "spark"
     if engine != "spark":
         raise UsageError(
-            f"submit computes on Spark, and --engine {engine} does not",
-            "leave --engine out, or use upswell run",
+            f"submit requires Spark, but --engine is {engine}",
+            "omit --engine, or use upswell run",
         )
     settings = resolve(flags | {"engine": "spark"}, Path(config) if config else None)
     if not settings.master.startswith("spark://"):
         raise UsageError(
-            f"submit sends the job to a cluster, and --master {settings.master} is none",
-            "give --master spark://HOST:PORT; on this machine alone: upswell run --engine spark",
+            f"submit requires a cluster, but --master is {settings.master}",
+            "pass --master spark://HOST:PORT; to use only this machine: upswell run --engine spark",
         )
     if settings.pex is None:
         pex = os.environ.get("PEX")
         if not pex or not Path(pex).is_file():
             raise UsageError(
-                "there is nothing to ship: this is not upswell.pex, and --pex names none",
+                "no PEX to ship: this process was not started from upswell.pex, and --pex is not set",
                 "run ./upswell.pex submit, or add --pex upswell.pex",
             )
         settings = replace(settings, pex=Path(pex))

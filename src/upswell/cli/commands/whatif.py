@@ -1,4 +1,4 @@
-"""``upswell whatif``: what other rules, or another segment, would have sent."""
+"""``upswell whatif``: what other rules, another segment or another policy would have sent."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ EXAMPLES = (
 
 def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | None:
     if text == "":
-        raise click.BadParameter("write the name of a file")
+        raise click.BadParameter("the file name is empty")
     return None if text is None else Path(text)
 
 
@@ -35,33 +35,35 @@ def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | N
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Replay the kept files under other rules, another segment or another policy, without side effects,"
-        " beside what was in force: notifications by application and hour, customers gained and"
-        " lost, the totals that just missed their threshold, and the curve of notifications over"
-        " thresholds. It takes about a run's time for each set of rules and each of the seven"
-        " further points of the curve, and may be asked while a run goes on."
+        "Replay the kept files under other rules, another segment or another policy, without side"
+        " effects, and compare the result with what was active: notifications by application and hour,"
+        " customers gained and lost, the totals that just missed their threshold, and notifications by"
+        " threshold. It takes about as long as a run, for each set of rules and for each of the"
+        " seven further thresholds. Safe to use during a run."
     ),
 )
 @click.option(
-    "--rules", "new_rules", metavar="NEW", multiple=True, help="Other RULES; may be repeated."
+    "--rules", "new_rules", metavar="NEW", multiple=True, help="RULES to try; may be repeated."
 )
-@click.option("--segment", "new_segment", metavar="NEW", help="Another SEGMENT, for all of them.")
 @click.option(
-    "--suppress", "new_suppress", metavar="NEW", help="Another SUPPRESS, for all of them."
+    "--segment", "new_segment", metavar="NEW", help="SEGMENT to try, with each of the rules."
+)
+@click.option(
+    "--suppress", "new_suppress", metavar="NEW", help="SUPPRESS to try, with each of the rules."
 )
 @click.option(
     "--max-per-customer-per-day",
     "most",
     metavar="N",
     type=click.IntRange(0),
-    help="Another limit per customer, for all of them; 0: none.",
+    help="Limit per customer to try, with each of the rules; 0: no limit.",
 )
 @click.option(
     "--day",
     "days",
     metavar="D1[..D2]",
     callback=options.days,
-    help="Count only notifications of a day, or of some days.",
+    help="Count only notifications of a day or a range of days.",
 )
 @click.option(
     "--list",
@@ -155,7 +157,7 @@ def _changes(found: "WhatIf", number: int) -> Part:
             f" customers: {len(gained):,} gained, {len(lost):,} lost"
         )
         rows.append((name, change))
-    return Table(rows) if rows else "  no notifications in either"
+    return Table(rows) if rows else "  no notifications either way"
 
 
 def _hours(found: "WhatIf", number: int) -> list[str]:
@@ -163,8 +165,10 @@ def _hours(found: "WhatIf", number: int) -> list[str]:
     lines = [""]
     for name in found.applications:
         hours = sorted({hour for of, hour in (*was.hours, *scenario.hours) if of == name})
-        told = ", ".join(f"{h}h {was.hours[name, h]:,}->{scenario.hours[name, h]:,}" for h in hours)
-        lines += [f"  {name} by hour: {told}"] * bool(hours)
+        changes = ", ".join(
+            f"{h}h {was.hours[name, h]:,}->{scenario.hours[name, h]:,}" for h in hours
+        )
+        lines += [f"  {name} by hour: {changes}"] * bool(hours)
     return lines if len(lines) > 1 else []
 
 

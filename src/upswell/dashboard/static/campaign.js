@@ -171,11 +171,11 @@ function drawStory(found) {
   parts.push(...some(drawTotals(found.lines), TOTALS_SHOWN, "running total", (few) => h("div", { class: "totals" }, few)));
   if (found.lines.length) parts.push(h("h3", {}, "Every line"), lineTable(found.lines));
   if (found.not_taken.length) {
-    parts.push(h("h3", {}, "Not taken"), h("ul", {}, found.not_taken.map((each) =>
+    parts.push(h("h3", {}, "Not processed"), h("ul", {}, found.not_taken.map((each) =>
       h("li", {}, `${each.file}: ${each.lines === null ? "" : `${plural(each.lines, "line")} with this number, `}${each.why}`))));
   }
   const proof = [...found.differences.map((each) => `The state differs: ${each}`), ...found.unproven.map((each) => `Not proven: ${each}`)];
-  parts.push(h("p", { class: proof.length ? "fault" : "empty" }, proof.length ? proof.join(" ") : "The state says the same."));
+  parts.push(h("p", { class: proof.length ? "fault" : "empty" }, proof.length ? proof.join(" ") : "The state agrees."));
   return parts;
 }
 

@@ -1,8 +1,8 @@
-"""What a run says while it runs, on stderr: a few live lines on a terminal, structured lines elsewhere.
+"""The log output of a run on stderr: a live display on a terminal, structured lines elsewhere.
 
-Owns the two listeners of the engine. It decides nothing and must never end a run: when stderr goes
-away, the narration stops and the run goes on. Every value is escaped, so that a file's name cannot
-write to the terminal or forge a line of the log.
+Owns the two listeners of the engine that write it. It decides nothing and must never end a run: if stderr goes away,
+the output stops and the run continues. Every value is escaped, so that a file name can neither steer the terminal nor
+forge a log line.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from upswell.engine.summary import Summary
 
 _REFRESHES_PER_S = 8
-_APPLICATIONS_SHOWN_MAX = 5  # on one line of a terminal
-_RATE_WINDOW_S = 3.0  # a rate over less than this jumps with every batch
+_APPLICATIONS_SHOWN_MAX = 5  # they share one line of a terminal
+_RATE_WINDOW_S = 3.0  # over a shorter time, the rate would jump with every batch
 
 
-class Narrator(Protocol):
-    """A listener of the engine that is open while the run lasts."""
+class LogOutput(Protocol):
+    """A listener of the engine, entered for the duration of the run."""
 
     latest: "Summary | None"
-    """What progress heard last, for the summary of a run that ended with an error."""
+    """The summary last passed to ``progress``, for a run that ends with an error."""
 
     def event(self, event: str, /, **fields: object) -> None:
-        """One line of narration."""
+        """Write one event. Fields never hold a whole msisdn."""
 
     def progress(self, summary: "Summary") -> None:
-        """How far the run is."""
+        """Report the progress of the run."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -49,25 +49,27 @@ class Narrator(Protocol):
     ) -> None: ...
 
 
-def narrator(interval_s: float, log_format: str = "text", *, verbose: bool = False) -> Narrator:
-    """The narration that suits stderr: live on a terminal, a structured line per interval elsewhere.
+def choose_log_output(
+    interval_s: float, log_format: str = "text", *, verbose: bool = False
+) -> LogOutput:
+    """Return the log output that suits stderr: a live display on a terminal, a progress line per interval elsewhere.
 
-    ``log_format`` "json": lines of JSON, on a terminal too.
+    ``log_format`` "json": lines of JSON, on a terminal too. ``verbose``: also report every batch.
     """
     if log_format == "json":
-        return Lines(interval_s, verbose=verbose, write=_json)
+        return LogLines(interval_s, verbose=verbose, write=_json)
     if sys.stderr is not None and sys.stderr.isatty() and _moves_cursor():
-        return Live(verbose=verbose)
-    return Lines(interval_s, verbose=verbose)
+        return LiveDisplay(verbose=verbose)
+    return LogLines(interval_s, verbose=verbose)
 
 
 def _moves_cursor() -> bool:
-    """Whether the terminal can move its cursor; NO_COLOR only takes the colours away."""
+    """Return True if the terminal can move its cursor. NO_COLOR only turns colours off, not the live display."""
     return os.environ.get("TERM", "dumb") != "dumb"
 
 
-class Lines:
-    """One structured line per event, and one per interval for the progress."""
+class LogLines:
+    """Writes one structured line per event, and a progress line per interval."""
 
     def __init__(
         self,
@@ -77,14 +79,14 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[dict[str, object]], str] | None = None,
     ) -> None:
-        """``write``: makes a line of an event's fields; logfmt by default."""
+        """``write``: formats the fields of an event as a line; logfmt by default."""
         self.latest: Summary | None = None
         self._line = write or _logfmt
         self._interval_s = interval_s
         self._verbose = verbose
         self._clock = clock
-        self._said_at = clock()
-        self._said_lines = self._said_batches = 0
+        self._written_at = clock()
+        self._written_lines = self._written_batches = 0
 
     def __enter__(self) -> Self:
         return self
@@ -93,21 +95,25 @@ class Lines:
         pass
 
     def event(self, event: str, /, **fields: object) -> None:
-        """Write the event."""
+        """Write the event as one line."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         values = {"at": at, "event": event, **fields}
         self._write(self._line(values))
 
     def progress(self, summary: "Summary") -> None:
-        """Write one line when the interval is over or, when asked to be verbose, a batch is."""
+        """Write a progress line if the interval has passed or, when verbose, a batch was committed."""
         self.latest = summary
         now = self._clock()
-        passed_s = now - self._said_at
-        new_batch = self._verbose and summary.batches > self._said_batches
+        passed_s = now - self._written_at
+        new_batch = self._verbose and summary.batches > self._written_batches
         if passed_s < self._interval_s and not new_batch:
             return
-        lines = summary.lines - self._said_lines
-        self._said_at, self._said_lines, self._said_batches = now, summary.lines, summary.batches
+        lines = summary.lines - self._written_lines
+        self._written_at, self._written_lines, self._written_batches = (
+            now,
+            summary.lines,
+            summary.batches,
+        )
         self.event(
             "progress",
             lines=summary.lines,
@@ -124,15 +130,17 @@ class Lines:
         if stream is None:
             return
         try:
-            stream.write(line + "\n")  # what the locale lacks, stderr writes as \\u escapes
+            stream.write(
+                line + "\n"
+            )  # stderr writes characters that the locale lacks as \\u escapes
             stream.flush()
         except (OSError, ValueError):
-            # Whoever read the log is gone, or its disk is full: no reason to end the run.
+            # The reader of the log has gone, or its disk is full: no reason to end the run.
             return
 
 
 def _json(fields: dict[str, object]) -> str:
-    """The fields as one object, in ASCII: numbers stay numbers."""
+    """Format the fields as one JSON object in ASCII; numbers stay numbers."""
     kept = {
         key: value if isinstance(value, int | float) else escape(str(value))
         for key, value in fields.items()
@@ -141,11 +149,11 @@ def _json(fields: dict[str, object]) -> str:
 
 
 def _logfmt(fields: dict[str, object]) -> str:
-    return " ".join(f"{key}={_word(value)}" for key, value in fields.items())
+    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in fields.items())
 
 
-def _word(value: object) -> str:
-    """A value as logfmt writes it: in double quotes where it would not read as one word otherwise."""
+def _logfmt_value(value: object) -> str:
+    """Format a value for logfmt: in double quotes if it is empty or holds blanks, ``=`` or ``"``."""
     text = escape(str(value))
     if text and not any(char.isspace() or char in '="' for char in text):
         return text
@@ -153,7 +161,7 @@ def _word(value: object) -> str:
 
 
 class _Lossy:
-    """A stream that loses what cannot be written: a terminal that was closed is no reason to end a run."""
+    """A stream that drops what cannot be written: a closed terminal is no reason to end a run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -172,7 +180,7 @@ class _Lossy:
 
 
 def _by_application(summary: "Summary") -> str:
-    """Notifications of this run, those with the most first."""
+    """Format this run's notifications by application, the most notified first."""
     found = sorted(summary.notifications.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{escape(name)} {count(n)}" for name, n in found[:_APPLICATIONS_SHOWN_MAX]]
     if more := found[_APPLICATIONS_SHOWN_MAX:]:
@@ -190,8 +198,8 @@ def _reference(summary: "Summary") -> str:
     )
 
 
-class Live:
-    """A few lines that renew themselves at the bottom of a terminal; events scroll above them."""
+class LiveDisplay:
+    """A few lines at the bottom of a terminal that update themselves; events scroll above them."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         from rich.console import Console
@@ -199,7 +207,7 @@ class Live:
 
         self.latest: Summary | None = None
         self._verbose = verbose
-        self._said_batches = 0
+        self._written_batches = 0
         self._started_at = time.monotonic()
         self._marks = [(self._started_at, 0, 0)]
         stream = cast("TextIO", _Lossy(sys.stderr))
@@ -221,7 +229,7 @@ class Live:
         self._live.stop()
 
     def event(self, event: str, /, **fields: object) -> None:
-        """Write the event above the live lines."""
+        """Write the event above the live display."""
         from rich.text import Text
 
         line = Text()
@@ -236,14 +244,14 @@ class Live:
         self._console.print(line)
 
     def progress(self, summary: "Summary") -> None:
-        """Take in how far the run is; the next refresh shows it."""
+        """Record the progress; the next refresh shows it."""
         self.latest = summary
         now = time.monotonic()
         self._marks.append((now, summary.lines, summary.bytes))
         while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_WINDOW_S:
             self._marks.pop(0)
-        if self._verbose and summary.batches > self._said_batches:
-            self._said_batches = summary.batches
+        if self._verbose and summary.batches > self._written_batches:
+            self._written_batches = summary.batches
             self.event("batch", number=summary.batches, lines=summary.lines)
 
     def _picture(self) -> "RenderableType":
@@ -279,9 +287,9 @@ class Live:
         return grid
 
     def _rates(self) -> tuple[float, float]:
-        """Lines and bytes a second over the last few seconds."""
-        (then, lines, byte), (now, lines_now, byte_now) = self._marks[0], self._marks[-1]
+        """Return lines and bytes per second over the last few seconds."""
+        (then, lines, taken), (now, lines_now, taken_now) = self._marks[0], self._marks[-1]
         passed_s = now - then
         if passed_s <= 0:
             return 0.0, 0.0
-        return (lines_now - lines) / passed_s, (byte_now - byte) / passed_s
+        return (lines_now - lines) / passed_s, (taken_now - taken) / passed_s
