@@ -12,7 +12,7 @@
 //!           threads;  dump: how it is kept
 //! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
 //! policy    what keeps a record back;  keyed: a hash under a key
-//! ledger    totals, fired occurrences and caps;  shard: one table;  columns: what entries are about;  blob: how it is kept;  loading: and read again
+//! ledger    totals, fired occurrences and caps;  shard: one table;  counters: what entries are about;  blob: how it is kept;  loading: and read again
 //! split     a part of a range, scanned without a ledger;  lines: where its lines lie;  candidates: what leaves for a ledger
 //! step      what the ledger decides of them;  report: what else a split was;  gather: the result made of both
 //! search    lines that hold some digits, for questions about one msisdn
@@ -32,7 +32,7 @@
 //!
 //! - … the grammar: `scan::parse_line`, then `fast::wide::plain_bytes`, `segment.py`, `reference.py` and docs/semantics.md;
 //! - … an outcome or a reason: `reject`, then the reference;
-//! - … what a column or an entry is: `columns`, `shard` and `blob`, and the magic there.
+//! - … what a counter or an entry is: `counters`, `shard` and `blob`, and the magic there.
 
 pub mod batch;
 pub mod crc;

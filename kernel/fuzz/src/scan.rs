@@ -6,7 +6,7 @@ use upswell_kernel::batch::chunk::Chunk;
 use upswell_kernel::batch::classify::Context;
 use upswell_kernel::batch::progress::Progress;
 use upswell_kernel::batch::range::{Days, RangeSpec};
-use upswell_kernel::ledger::keys::Columns;
+use upswell_kernel::ledger::counters::Counters;
 use upswell_kernel::rules::Rules;
 use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::collect::collect;
@@ -64,8 +64,8 @@ struct Merged {
 }
 
 fn merged(path: Path, data: &[u8], chunk_bytes: usize) -> Merged {
-    let (segment, rules, clock, mut columns) =
-        (segment(), rules(), Clock::default(), Columns::default());
+    let (segment, rules, clock, mut counters) =
+        (segment(), rules(), Clock::default(), Counters::default());
     let policy = Policy::default();
     let context = Context {
         path,
@@ -73,7 +73,7 @@ fn merged(path: Path, data: &[u8], chunk_bytes: usize) -> Merged {
         rules: &rules,
         policy: &policy,
         clock: &clock,
-        columns: Mutex::new(&mut columns),
+        counters: Mutex::new(&mut counters),
     };
     let spec = RangeSpec {
         end: data.len() as u64,

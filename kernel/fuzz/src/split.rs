@@ -112,7 +112,7 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
             .expect("a sound split");
         while let Some(pass) = splitting
             .next_pass(&segment, &rules, &policy)
-            .expect("few columns")
+            .expect("few counters")
         {
             blobs.extend(pass.into_iter().map(|(_, blob)| blob));
         }

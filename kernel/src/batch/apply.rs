@@ -4,8 +4,8 @@ use crate::batch::chunk::Chunk;
 use crate::batch::findings::GROUPS;
 use crate::batch::pass::Call;
 use crate::ledger::Ledger;
+use crate::ledger::counters::Counters;
 use crate::ledger::decide::{APPLIED_AHEAD, Candidate, DECIDED, Terms, decide};
-use crate::ledger::keys::Columns;
 use crate::ledger::shard::{SHARDS, Shard, shard_of};
 use crate::scan::outcome::encode_into;
 use crate::threads::{self, lock};
@@ -23,7 +23,7 @@ impl Call<'_> {
         threads: usize,
         adds: bool,
     ) {
-        let columns = &ledger.columns;
+        let counters = &ledger.counters;
         let terms = Terms {
             rules: self.job.rules,
             policy: self.job.policy,
@@ -52,7 +52,7 @@ impl Call<'_> {
         let threads = if lines < INLINE_LINES { 1 } else { threads };
         threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
             if let Some(group) = groups.get(task) {
-                lock(group).apply(task, columns, terms, chunks);
+                lock(group).apply(task, counters, terms, chunks);
             } else {
                 let chunk = &chunks[with_rejects[task - GROUPS]];
                 *lock(&encoded[task - GROUPS]) =
@@ -97,7 +97,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn apply(&mut self, group: usize, columns: &Columns, terms: Terms, chunks: &[Chunk]) {
+    fn apply(&mut self, group: usize, counters: &Counters, terms: Terms, chunks: &[Chunk]) {
         let first = group * self.shards.len();
         for (index, chunk) in chunks.iter().enumerate() {
             if self
@@ -109,7 +109,7 @@ impl Group<'_> {
             }
             if let Some(next) = chunks.get(index + 1) {
                 for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
-                    self.shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+                    self.shards[shard_of(ahead.mixed) - first].prefetch(counters, ahead);
                 }
             }
             for findings in [&chunk.front, &chunk.body] {
@@ -118,7 +118,7 @@ impl Group<'_> {
                 decide(
                     self.shards,
                     first,
-                    columns,
+                    counters,
                     terms,
                     candidates,
                     |at, applied| {
@@ -133,7 +133,7 @@ impl Group<'_> {
             }
         }
         for shard in &mut *self.shards {
-            shard.set_caps(columns);
+            shard.set_caps(counters);
         }
     }
 }

@@ -69,8 +69,8 @@ impl Chunk {
         self.problem = None;
     }
 
-    /// Forget columns that were asked for in an earlier call: they may be others now.
-    pub fn forget_columns(&mut self) {
+    /// Forget counters that were asked for in an earlier call: they may be others now.
+    pub fn forget_counters(&mut self) {
         self.remembered.clear();
     }
 

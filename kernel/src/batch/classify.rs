@@ -2,8 +2,8 @@
 
 use crate::batch::findings::{Findings, LINE_UNKNOWN, Reject};
 use crate::batch::range::Days;
+use crate::ledger::counters::Counters;
 use crate::ledger::decide::Candidate;
-use crate::ledger::keys::Columns;
 use crate::rules::policy::Policy;
 use crate::rules::{Fit, Rules};
 use crate::scan::filter::Filter;
@@ -27,11 +27,11 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// The zones.
     pub clock: &'a Clock,
-    /// The columns of the ledger; asked rarely, as chunks remember them.
-    pub columns: Mutex<&'a mut Columns>,
+    /// The counters of the ledger; asked rarely, as chunks remember them.
+    pub counters: Mutex<&'a mut Counters>,
 }
 
-/// Columns as last asked for a rule: no lock while the day stays.
+/// Counters as last asked for a rule: no lock while the day stays.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Remembered {
     day: u32,
@@ -85,7 +85,7 @@ impl<'a, 'b> Finder<'a, 'b> {
         findings.group();
     }
 
-    fn columns_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<Remembered> {
+    fn counters_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<Remembered> {
         let rules = self.context.rules;
         if self.remembered.is_empty() {
             self.remembered
@@ -93,8 +93,8 @@ impl<'a, 'b> Finder<'a, 'b> {
         }
         let remembered = &mut self.remembered[rule as usize * 2 + usize::from(yesterday)];
         if remembered.day != day {
-            let mut columns = threads::lock(&self.context.columns);
-            let (total, cap) = columns.of_rule(rules, rule, yesterday, day)?;
+            let mut counters = threads::lock(&self.context.counters);
+            let (total, cap) = counters.of_rule(rules, rule, yesterday, day)?;
             *remembered = Remembered { day, total, cap };
         }
         Some(*remembered)
@@ -169,8 +169,8 @@ impl<'s> Visitor<'s> for Finder<'_, 's> {
             self.findings.rejects.push(late);
             return self.count(Outcome::Late);
         }
-        let Some(columns) = self.columns_of(span.rule, span.yesterday, day) else {
-            self.findings.columns_full = true;
+        let Some(counters) = self.counters_of(span.rule, span.yesterday, day) else {
+            self.findings.counters_full = true;
             return;
         };
         self.findings.candidates.push(Candidate {
@@ -178,8 +178,8 @@ impl<'s> Visitor<'s> for Finder<'_, 's> {
             volume: record.volume,
             start,
             length,
-            total: columns.total,
-            cap: columns.cap,
+            total: counters.total,
+            cap: counters.cap,
             rule: span.rule,
             day,
         });

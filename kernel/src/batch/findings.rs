@@ -58,8 +58,8 @@ pub struct Findings {
     pub outside_over_first: Option<(u32, u32)>,
     /// (start, mixed msisdn) of the first record that is not in the segment.
     pub unmatched: Option<(usize, u64)>,
-    /// There were more open columns than the ledger can number.
-    pub columns_full: bool,
+    /// There were more open counters than the ledger can number.
+    pub counters_full: bool,
 }
 
 impl Findings {

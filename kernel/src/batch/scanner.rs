@@ -16,7 +16,7 @@ use crate::batch::range::RangeSpec;
 use crate::input::gzip::Gzip;
 use crate::input::source::{Problem, Source};
 use crate::ledger::Ledger;
-use crate::ledger::keys::{COLUMNS_FULL, Columns};
+use crate::ledger::counters::{COUNTERS_FULL, Counters};
 use crate::scan::path::Path;
 use crate::threads::lock;
 use crate::types::clock::Clock;
@@ -68,10 +68,10 @@ impl Scanner {
     pub fn process(&mut self, job: &Job, ledger: &mut Ledger) -> Result<Processed, String> {
         let begun = Instant::now();
         if job.policy.max_per_customer_per_day > 0 {
-            ledger.count_customers(self.threads).ok_or(COLUMNS_FULL)?;
+            ledger.count_customers(self.threads).ok_or(COUNTERS_FULL)?;
         }
         for chunk in &mut self.pool {
-            chunk.forget_columns();
+            chunk.forget_counters();
         }
         let clock = std::mem::take(&mut self.clock);
         let mut call = Call::new(job, &clock);
@@ -165,7 +165,7 @@ impl Scanner {
     pub(crate) fn read(
         &mut self,
         call: &mut Call,
-        columns: &mut Columns,
+        counters: &mut Counters,
     ) -> Result<(Vec<Chunk>, Vec<Chunk>), String> {
         let chunks = self.plan(call);
         let context = Context {
@@ -174,15 +174,15 @@ impl Scanner {
             rules: call.job.rules,
             policy: call.job.policy,
             clock: call.clock,
-            columns: Mutex::new(columns),
+            counters: Mutex::new(counters),
         };
         let chunks = call.scan(&context, chunks, self.threads);
         let (chunks, rest) = call.merge(&context, chunks, &mut self.pool);
         if chunks
             .iter()
-            .any(|chunk| chunk.front.columns_full || chunk.body.columns_full)
+            .any(|chunk| chunk.front.counters_full || chunk.body.counters_full)
         {
-            return Err(COLUMNS_FULL.into());
+            return Err(COUNTERS_FULL.into());
         }
         Ok((chunks, rest))
     }
@@ -194,7 +194,7 @@ impl Scanner {
 
     /// One pass. Gives the chunks that were read and do not count.
     fn next_pass(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Chunk>, String> {
-        let (chunks, rest) = self.read(call, &mut ledger.columns)?;
+        let (chunks, rest) = self.read(call, &mut ledger.counters)?;
         call.apply(ledger, &chunks, self.threads, self.adds);
         self.recycle(chunks);
         Ok(rest)

@@ -3,16 +3,16 @@
 //! A blob is self-contained, little endian:
 //!
 //! ```text
-//! magic "UPSWLDG1" | kind u8 (B, D) | base: shard u8 | columns u32 | columns … | entries per shard u32 (B: 1, D: 256)
-//! | entries: key u64 (its column numbered within this blob, from 0), value u64 | CRC-64/NVME of all before
+//! magic "UPSWLDG1" | kind u8 (B, D) | base: shard u8 | counters u32 | counters … | entries per shard u32 (B: 1, D: 256)
+//! | entries: key u64 (its counter numbered within this blob, from 0), value u64 | CRC-64/NVME of all before
 //! ```
 //!
 //! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
 //! makes reading them back sequential in memory.
 
 use crate::crc::crc64;
-use crate::ledger::keys::{Column, Columns};
-use crate::ledger::shard::{SHARDS, column_of, with_column};
+use crate::ledger::counters::{Counter, Counters};
+use crate::ledger::shard::{SHARDS, counter_of, with_counter};
 use crate::ledger::{Ledger, key_in};
 use crate::rules::policy::Forgotten;
 use crate::threads;
@@ -25,7 +25,7 @@ pub(crate) const ENTRY_BYTES: usize = 16;
 /// Below so many changed entries, threads cost more than they give.
 const INLINE_ENTRIES: usize = 20_000;
 
-/// Makes one blob at its length, since blobs are large: its columns, numbered in the order of their first use, have to be
+/// Makes one blob at its length, since blobs are large: its counters, numbered in the order of their first use, have to be
 /// known before its entries come.
 struct Writer {
     numbers: Vec<u32>,
@@ -35,19 +35,19 @@ struct Writer {
 impl Writer {
     /// A blob of these entries per shard; `keys` are theirs, in order.
     fn new(
-        columns: &Columns,
+        counters: &Counters,
         kind: &[u8],
         counts: &[u32],
         keys: impl Iterator<Item = u64>,
     ) -> Writer {
-        let mut numbers = vec![u32::MAX; columns.defined.len()];
+        let mut numbers = vec![u32::MAX; counters.defined.len()];
         let (mut used, mut definitions) = (0u32, Vec::new());
         for key in keys {
-            let number = column_of(key) as usize;
+            let number = counter_of(key) as usize;
             if numbers[number] == u32::MAX
-                && let Some(column) = &columns.defined[number]
+                && let Some(counter) = &counters.defined[number]
             {
-                column.put(&mut definitions);
+                counter.put(&mut definitions);
                 numbers[number] = used;
                 used += 1;
             }
@@ -66,9 +66,9 @@ impl Writer {
     }
 
     fn put(&mut self, key: u64, value: u64) {
-        let number = self.numbers[column_of(key) as usize];
+        let number = self.numbers[counter_of(key) as usize];
         self.out
-            .extend_from_slice(&with_column(key, number).to_le_bytes());
+            .extend_from_slice(&with_counter(key, number).to_le_bytes());
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
@@ -81,7 +81,7 @@ impl Writer {
 
 /// What a blob holds, checked in its shape but not yet in its sum.
 pub(crate) struct Blob<'a> {
-    pub(crate) columns: Vec<Column>,
+    pub(crate) counters: Vec<Counter>,
     /// The entries of each shard; of a base, of its own alone.
     pub(crate) entries: Vec<&'a [u8]>,
     pub(crate) shard: Option<usize>,
@@ -99,9 +99,9 @@ impl<'a> Blob<'a> {
             b'D' => None,
             _ => return None,
         };
-        let mut columns = Vec::new();
+        let mut counters = Vec::new();
         for _ in 0..input.u32()? {
-            columns.push(Column::read(&mut input)?);
+            counters.push(Counter::read(&mut input)?);
         }
         let mut counts = Vec::new();
         for _ in 0..if shard.is_some() { 1 } else { SHARDS } {
@@ -112,7 +112,7 @@ impl<'a> Blob<'a> {
             entries.push(input.take(count.checked_mul(ENTRY_BYTES)?)?);
         }
         input.0.is_empty().then_some(Blob {
-            columns,
+            counters,
             entries,
             shard,
         })
@@ -146,7 +146,7 @@ pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Rest>, &'st
     if before == after {
         return Ok(None);
     }
-    // Columns that nothing uses any more do no harm.
+    // Counters that nothing uses any more do no harm.
     let head = bytes.len() - before - kept.len() * size_of::<u32>() - size_of::<u64>();
     let mut out = bytes[..head].to_vec();
     for entries in &kept {
@@ -169,14 +169,14 @@ impl Ledger {
     /// One shard as a base blob: all of its live entries.
     pub fn shard_blob(&self, index: usize) -> Vec<u8> {
         let shard = &self.shards[index];
-        let columns = &self.columns;
-        let count = shard.kept(columns) as u32;
+        let counters = &self.counters;
+        let count = shard.kept(counters) as u32;
         let entries = || {
-            let entries = shard.entries(columns);
-            entries.filter(|(key, _)| columns.is_kept(column_of(*key)))
+            let entries = shard.entries(counters);
+            entries.filter(|(key, _)| counters.is_kept(counter_of(*key)))
         };
         let keys = entries().map(|(key, _)| key);
-        let mut writer = Writer::new(columns, &[b'B', index as u8], &[count], keys);
+        let mut writer = Writer::new(counters, &[b'B', index as u8], &[count], keys);
         for (key, value) in entries() {
             writer.put(key, value);
         }
@@ -190,7 +190,7 @@ impl Ledger {
             return Vec::new();
         }
         let threads = if changed < INLINE_ENTRIES { 1 } else { threads };
-        let columns = &self.columns;
+        let counters = &self.counters;
         let shards: Vec<_> = self
             .shards
             .iter_mut()
@@ -198,7 +198,7 @@ impl Ledger {
             .collect();
         threads::for_each(threads, SHARDS, |index| {
             let (shard, entries) = &mut *threads::lock(&shards[index]);
-            *entries = shard.take_dirty(columns);
+            *entries = shard.take_dirty(counters);
         });
         let shards: Vec<Vec<(u64, u64)>> = shards
             .into_iter()
@@ -206,7 +206,7 @@ impl Ledger {
             .collect();
         let counts: Vec<u32> = shards.iter().map(|entries| entries.len() as u32).collect();
         let keys = shards.iter().flatten().map(|(key, _)| *key);
-        let mut writer = Writer::new(columns, b"D", &counts, keys);
+        let mut writer = Writer::new(counters, b"D", &counts, keys);
         for entries in shards {
             for (key, value) in entries {
                 writer.put(key, value);
@@ -226,8 +226,8 @@ mod tests {
     use crate::types::msisdn;
     use siphasher::sip::SipHasher24;
 
-    fn total(day: u32) -> Column {
-        Column::Total {
+    fn total(day: u32) -> Counter {
+        Counter::Total {
             service: 1,
             start_min: 0,
             end_min: 1440,
@@ -236,10 +236,10 @@ mod tests {
     }
 
     fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Applied {
-        let total = ledger.columns.number(&total(day)).expect("room");
+        let total = ledger.counters.intern(&total(day)).expect("room");
         let cap = ledger
-            .columns
-            .number(&Column::Cap {
+            .counters
+            .intern(&Counter::Cap {
                 application: "A".into(),
                 day,
             })
@@ -256,8 +256,8 @@ mod tests {
             day,
         };
         let shard = &mut ledger.shards[shard_of(mixed)];
-        let applied = shard.apply(&ledger.columns, &candidate, 100, true, &Policy::default());
-        shard.set_caps(&ledger.columns);
+        let applied = shard.apply(&ledger.counters, &candidate, 100, true, &Policy::default());
+        shard.set_caps(&ledger.counters);
         applied
     }
 
@@ -359,7 +359,7 @@ mod tests {
             }
             ledger.take_delta(1);
         }
-        assert!(ledger.columns.defined.len() <= 5);
+        assert!(ledger.counters.defined.len() <= 5);
         assert_eq!(300, ledger.totals().len());
     }
 }

@@ -1,6 +1,6 @@
 //! What the ledger decides of a candidate: whether it is counted, notified or kept back.
 
-use crate::ledger::keys::Columns;
+use crate::ledger::counters::Counters;
 use crate::ledger::shard::{FIRED, Shard, TOTAL_MAX, key_of, shard_of};
 use crate::rules::Rules;
 use crate::rules::policy::Policy;
@@ -39,9 +39,9 @@ pub struct Candidate {
     pub start: u32,
     /// Length of the content.
     pub length: u32,
-    /// Column of the total.
+    /// Counter of the total.
     pub total: u32,
-    /// Column of the cap.
+    /// Counter of the cap.
     pub cap: u32,
     /// Index of the rule.
     pub rule: u32,
@@ -78,10 +78,10 @@ impl Applied {
 impl Shard {
     /// Ask memory for what `apply` will look at.
     #[inline]
-    pub fn prefetch(&self, columns: &Columns, candidate: &Candidate) {
-        let ask = |column| self.prefetch_key(columns, key_of(candidate.mixed, column));
+    pub fn prefetch(&self, counters: &Counters, candidate: &Candidate) {
+        let ask = |counter| self.prefetch_key(counters, key_of(candidate.mixed, counter));
         ask(candidate.total);
-        if columns.partners[candidate.cap as usize] != candidate.total {
+        if counters.partners[candidate.cap as usize] != candidate.total {
             ask(candidate.cap);
         }
     }
@@ -90,18 +90,18 @@ impl Shard {
     #[inline]
     pub fn apply(
         &mut self,
-        columns: &Columns,
+        counters: &Counters,
         candidate: &Candidate,
         threshold: u64,
         adds: bool,
         policy: &Policy,
     ) -> Applied {
-        self.make_room(columns, 2);
+        self.make_room(counters, 2);
         let cap_key = key_of(candidate.mixed, candidate.cap);
-        let alone = columns.partners[candidate.cap as usize] == candidate.total;
-        let capped = !alone && self.find(cap_key, columns.salts[candidate.cap as usize]).0;
+        let alone = counters.partners[candidate.cap as usize] == candidate.total;
+        let capped = !alone && self.find(cap_key, counters.salts[candidate.cap as usize]).0;
         let key = key_of(candidate.mixed, candidate.total);
-        let (found, at) = self.find(key, columns.salts[candidate.total as usize]);
+        let (found, at) = self.find(key, counters.salts[candidate.total as usize]);
         let before = if found { self.slot(at)[1] } else { 0 };
         if capped || before & FIRED != 0 {
             return Applied::Capped;
@@ -118,8 +118,8 @@ impl Shard {
             }
             return Applied::Counted;
         }
-        let customer = columns.customers[candidate.cap as usize];
-        if self.has_enough(columns, candidate.mixed, customer, policy) {
+        let customer = counters.customers[candidate.cap as usize];
+        if self.has_enough(counters, candidate.mixed, customer, policy) {
             if adds {
                 self.write(at, found, key, total, true);
             }
@@ -127,12 +127,12 @@ impl Shard {
         }
         self.write(at, found, key, total | FIRED, true);
         if alone {
-            self.put_off_cap(columns, cap_key);
+            self.put_off_cap(counters, cap_key);
         } else {
-            self.set(columns, cap_key, FIRED, true);
+            self.set(counters, cap_key, FIRED, true);
         }
         if customer != 0 {
-            self.count(columns, key_of(candidate.mixed, customer));
+            self.count(counters, key_of(candidate.mixed, customer));
         }
         if policy.is_control(candidate.mixed) {
             Applied::Control
@@ -144,7 +144,7 @@ impl Shard {
     /// Whether an msisdn has had as many notifications as it may on the day that `customer` counts.
     fn has_enough(
         &mut self,
-        columns: &Columns,
+        counters: &Counters,
         mixed: u64,
         customer: u32,
         policy: &Policy,
@@ -153,29 +153,29 @@ impl Shard {
         if most == 0 {
             return false;
         }
-        let (found, at) = self.find(key_of(mixed, customer), columns.salts[customer as usize]);
+        let (found, at) = self.find(key_of(mixed, customer), counters.salts[customer as usize]);
         found && self.slot(at)[1] >= most
     }
 }
 
 /// Decide candidates, in order, in shards of which the first has this number; tell what became of each by its place.
-/// `Shard::set_caps` follows, before columns are asked for anew.
+/// `Shard::set_caps` follows, before counters are asked for anew.
 #[inline]
 pub(crate) fn decide(
     shards: &mut [Shard],
     first: usize,
-    columns: &Columns,
+    counters: &Counters,
     terms: Terms,
     candidates: &[Candidate],
     mut tell: impl FnMut(usize, Applied),
 ) {
     for (at, candidate) in candidates.iter().enumerate() {
         if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
-            shards[shard_of(ahead.mixed) - first].prefetch(columns, ahead);
+            shards[shard_of(ahead.mixed) - first].prefetch(counters, ahead);
         }
         let shard = &mut shards[shard_of(candidate.mixed) - first];
         let threshold = terms.rules.rules[candidate.rule as usize].threshold;
-        let applied = shard.apply(columns, candidate, threshold, terms.adds, terms.policy);
+        let applied = shard.apply(counters, candidate, threshold, terms.adds, terms.policy);
         tell(at, applied);
     }
 }

@@ -5,12 +5,12 @@
 
 use crate::ledger::Ledger;
 use crate::ledger::codec::{Blob, ENTRY_BYTES, is_whole};
-use crate::ledger::keys::{Column, Columns};
-use crate::ledger::shard::{LOOKED_AHEAD, SHARDS, Shard, column_of, with_column};
+use crate::ledger::counters::{Counter, Counters};
+use crate::ledger::shard::{LOOKED_AHEAD, SHARDS, Shard, counter_of, with_counter};
 use crate::threads;
 use std::sync::Mutex;
 
-/// Stands for a column that is closed, among the numbers of a blob's columns.
+/// Stands for a counter that is closed, among the numbers of a blob's counters.
 const CLOSED: u32 = 0;
 
 /// A batch and a blob of it.
@@ -54,13 +54,13 @@ impl Loading {
             }
         }
         let newer = self.newer;
-        self.fill(|index, shard, columns| {
+        self.fill(|index, shard, counters| {
             let Some(base) = &base_of[index] else {
                 return Some(());
             };
             *shard = Shard::default();
-            shard.reserve(columns, base.entries[0].len() / ENTRY_BYTES + newer);
-            base.apply(shard, columns, base.entries[0])
+            shard.reserve(counters, base.entries[0].len() / ENTRY_BYTES + newer);
+            base.apply(shard, counters, base.entries[0])
         })
     }
 
@@ -74,11 +74,11 @@ impl Loading {
             sources.push(source);
         }
         let filled = self.filled.clone();
-        self.fill(|index, shard, columns| {
+        self.fill(|index, shard, counters| {
             sources
                 .iter()
                 .filter(|delta| filled[index] < Some(delta.batch))
-                .try_for_each(|delta| delta.apply(shard, columns, delta.entries[index]))
+                .try_for_each(|delta| delta.apply(shard, counters, delta.entries[index]))
         })
     }
 
@@ -98,10 +98,10 @@ impl Loading {
         for ((batch, bytes), whole) in blobs.iter().zip(whole) {
             let blob = Blob::read(bytes).filter(|_| whole);
             let blob = blob.ok_or_else(|| damaged(kind, *batch))?;
-            let numbers = self.ledger.open_columns(&blob.columns, self.day_open);
+            let numbers = self.ledger.open_counters(&blob.counters, self.day_open);
             let source = Source {
                 batch: *batch,
-                numbers: numbers.ok_or("too many open columns")?,
+                numbers: numbers.ok_or("too many open counters")?,
                 entries: blob.entries,
             };
             found.push((blob.shard, source));
@@ -109,19 +109,19 @@ impl Loading {
         Ok(found)
     }
 
-    /// Do something with each shard; None of it: an entry's column is not there.
+    /// Do something with each shard; None of it: an entry's counter is not there.
     fn fill(
         &mut self,
-        each: impl Fn(usize, &mut Shard, &Columns) -> Option<()> + Sync,
+        each: impl Fn(usize, &mut Shard, &Counters) -> Option<()> + Sync,
     ) -> Result<(), String> {
-        let columns = &self.ledger.columns;
+        let counters = &self.ledger.counters;
         let shards: Vec<Mutex<&mut Shard>> =
             self.ledger.shards.iter_mut().map(Mutex::new).collect();
         let sound = threads::map(self.threads, SHARDS, |index| {
-            each(index, &mut threads::lock(&shards[index]), columns).is_some()
+            each(index, &mut threads::lock(&shards[index]), counters).is_some()
         });
         if sound.contains(&false) {
-            return Err("a ledger blob names an unknown column".into());
+            return Err("a ledger blob names an unknown counter".into());
         }
         Ok(())
     }
@@ -147,19 +147,19 @@ impl Ledger {
         Ok(loading.finish())
     }
 
-    /// The numbers of a blob's columns in this ledger, `CLOSED` for those that are over.
-    fn open_columns(&mut self, columns: &[Column], day_open: u32) -> Option<Vec<u32>> {
-        columns
+    /// The numbers of a blob's counters in this ledger, `CLOSED` for those that are over.
+    fn open_counters(&mut self, counters: &[Counter], day_open: u32) -> Option<Vec<u32>> {
+        counters
             .iter()
-            .map(|column| {
-                let open = column.last_day() >= day_open;
+            .map(|counter| {
+                let open = counter.last_day() >= day_open;
                 let number = if open {
-                    self.columns.number(column)?
+                    self.counters.intern(counter)?
                 } else {
                     CLOSED
                 };
-                if open && matches!(column, Column::Cap { .. }) {
-                    self.columns.share(number);
+                if open && matches!(counter, Counter::Cap { .. }) {
+                    self.counters.share(number);
                 }
                 Some(number)
             })
@@ -167,7 +167,7 @@ impl Ledger {
     }
 }
 
-/// The entries of a blob, with its columns in the numbers of the ledger.
+/// The entries of a blob, with its counters in the numbers of the ledger.
 struct Source<'a> {
     batch: u64,
     numbers: Vec<u32>,
@@ -175,29 +175,29 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn apply(&self, shard: &mut Shard, columns: &Columns, entries: &[u8]) -> Option<()> {
+    fn apply(&self, shard: &mut Shard, counters: &Counters, entries: &[u8]) -> Option<()> {
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
         for (at, entry) in entries.iter().enumerate() {
             // Those of a base follow each other in memory, those of a delta lie anywhere.
             if let Some(ahead) = entries.get(at + LOOKED_AHEAD) {
-                shard.prefetch_key(columns, self.read(ahead)?.0);
+                shard.prefetch_key(counters, self.read(ahead)?.0);
             }
             let (key, value) = self.read(entry)?;
-            if column_of(key) != CLOSED {
-                shard.set(columns, key, value, false);
+            if counter_of(key) != CLOSED {
+                shard.set(counters, key, value, false);
             }
         }
         Some(())
     }
 
-    /// Key, with its column's number in the ledger, and value of an entry.
+    /// Key, with its counter's number in the ledger, and value of an entry.
     #[inline]
     fn read(&self, entry: &[u8; ENTRY_BYTES]) -> Option<(u64, u64)> {
         let (key, value) = entry.split_first_chunk::<8>()?;
         let key = u64::from_le_bytes(*key);
-        let number = *self.numbers.get(column_of(key) as usize)?;
+        let number = *self.numbers.get(counter_of(key) as usize)?;
         Some((
-            with_column(key, number),
+            with_counter(key, number),
             u64::from_le_bytes(value.try_into().ok()?),
         ))
     }

@@ -1,18 +1,18 @@
 //! Totals, fired occurrences and caps of every msisdn, in shards that threads can own one at a time.
 //!
-//! Days are forgotten by column: `drop_before` marks columns dead, and their entries go when their shard is next
+//! Days are forgotten by counter: `drop_before` marks counters dead, and their entries go when their shard is next
 //! rebuilt or swept, so that no commit pays for a whole day at once. `shard` has the memory layout, `blob` the form in
 //! which a ledger is kept.
 
 pub mod codec;
+pub mod counters;
 pub mod decide;
-pub mod keys;
 pub mod loading;
 mod pages;
 pub mod shard;
 
-use crate::ledger::keys::{COLUMN_BITS, Column, Columns};
-use crate::ledger::shard::{FIRED, REST_BITS, SHARDS, Shard, column_of, key_of, shard_of};
+use crate::ledger::counters::{COUNTER_BITS, Counter, Counters};
+use crate::ledger::shard::{FIRED, REST_BITS, SHARDS, Shard, counter_of, key_of, shard_of};
 use crate::rules::policy::Forgotten;
 use crate::threads;
 use crate::types::msisdn;
@@ -42,11 +42,11 @@ pub struct Total {
     pub fired: bool,
 }
 
-/// The whole: columns and shards.
+/// The whole: counters and shards.
 #[derive(Debug)]
 pub struct Ledger {
     /// What entries are about.
-    pub columns: Columns,
+    pub counters: Counters,
     /// The tables, by `shard_of`.
     pub shards: Vec<Shard>,
     /// Next shard to clean of dead entries.
@@ -55,7 +55,7 @@ pub struct Ledger {
 
 /// The key of the msisdn of an entry in a shard.
 pub(crate) fn key_in(shard: usize, key: u64) -> u64 {
-    msisdn::unmix((shard as u64) << REST_BITS | key >> (COLUMN_BITS + 1))
+    msisdn::unmix((shard as u64) << REST_BITS | key >> (COUNTER_BITS + 1))
 }
 
 impl Default for Ledger {
@@ -63,7 +63,7 @@ impl Default for Ledger {
         let mut shards = Vec::new();
         shards.resize_with(SHARDS, Shard::default);
         Ledger {
-            columns: Columns::default(),
+            counters: Counters::default(),
             shards,
             swept: SHARDS,
         }
@@ -73,7 +73,7 @@ impl Default for Ledger {
 impl Ledger {
     /// Forget what can receive no record of `day_open` or later.
     pub fn drop_before(&mut self, day_open: u32) {
-        if self.columns.close(day_open) {
+        if self.counters.close(day_open) {
             self.swept = 0;
         }
     }
@@ -85,33 +85,33 @@ impl Ledger {
         }
         let to = (self.swept + SWEEP_SHARDS).min(SHARDS);
         for shard in &mut self.shards[self.swept..to] {
-            shard.sweep(&self.columns);
+            shard.sweep(&self.counters);
         }
         self.swept = to;
         if to == SHARDS {
-            self.columns.release();
+            self.counters.release();
         }
     }
 
-    /// Note that the application has notified this msisdn on this day. None when there are too many columns.
+    /// Note that the application has notified this msisdn on this day. None when there are too many counters.
     pub fn add_cap(&mut self, key: u64, application: &str, day: u32) -> Option<()> {
-        let column = self.columns.number(&Column::Cap {
+        let counter = self.counters.intern(&Counter::Cap {
             application: application.into(),
             day,
         })?;
-        self.columns.share(column);
+        self.counters.share(counter);
         let mixed = msisdn::mix(key);
-        self.shards[shard_of(mixed)].set(&self.columns, key_of(mixed, column), FIRED, true);
+        self.shards[shard_of(mixed)].set(&self.counters, key_of(mixed, counter), FIRED, true);
         Some(())
     }
 
-    /// Count, from now on, how many notifications each msisdn has had on a day. None when there are too many columns.
+    /// Count, from now on, how many notifications each msisdn has had on a day. None when there are too many counters.
     pub fn count_customers(&mut self, threads: usize) -> Option<()> {
-        if self.columns.count_customers()? {
-            let columns = &self.columns;
+        if self.counters.count_customers()? {
+            let counters = &self.counters;
             let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
             threads::for_each(threads, SHARDS, |index| {
-                threads::lock(&shards[index]).count_customers(columns);
+                threads::lock(&shards[index]).count_customers(counters);
             });
         }
         Some(())
@@ -120,8 +120,8 @@ impl Ledger {
     /// Take out all that is about some msisdns: nothing of it is in a blob that is made from now on.
     pub fn forget(&mut self, forgotten: &Forgotten) {
         for index in 0..SHARDS {
-            let columns = &self.columns;
-            self.shards[index].retain(columns, |key| !forgotten.has(key_in(index, key)));
+            let counters = &self.counters;
+            self.shards[index].retain(counters, |key| !forgotten.has(key_in(index, key)));
         }
     }
 
@@ -133,12 +133,12 @@ impl Ledger {
                 .counts
                 .iter()
                 .enumerate()
-                .filter(|(number, _)| !self.columns.dead[*number])
+                .filter(|(number, _)| !self.counters.dead[*number])
             {
-                match self.columns.defined[number] {
-                    Some(Column::Total { .. }) => counts.0 += u64::from(*count),
-                    Some(Column::Cap { .. }) => counts.1 += u64::from(*count),
-                    Some(Column::Customer { .. }) | None => {}
+                match self.counters.defined[number] {
+                    Some(Counter::Total { .. }) => counts.0 += u64::from(*count),
+                    Some(Counter::Cap { .. }) => counts.1 += u64::from(*count),
+                    Some(Counter::Customer { .. }) | None => {}
                 }
             }
         }
@@ -158,13 +158,13 @@ impl Ledger {
     /// The highest totals of a service and window that are not above the threshold and have not fired, highest first.
     pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Total> {
         let mut found = BinaryHeap::new();
-        for (key, column, value) in self.live(None) {
-            if let Column::Total {
+        for (key, counter, value) in self.live(None) {
+            if let Counter::Total {
                 service,
                 start_min,
                 end_min,
                 day,
-            } = *column
+            } = *counter
                 && (service, start_min, end_min) == window
                 && value <= threshold
             {
@@ -194,17 +194,17 @@ impl Ledger {
     }
 
     /// What lives, of all or of one msisdn by its key.
-    fn live(&self, only: Option<u64>) -> impl Iterator<Item = (u64, &Column, u64)> {
+    fn live(&self, only: Option<u64>) -> impl Iterator<Item = (u64, &Counter, u64)> {
         let shards = only.map_or(0..SHARDS, |key| {
             let shard = shard_of(msisdn::mix(key));
             shard..shard + 1
         });
         let of_shard = move |index: usize| {
             self.shards[index]
-                .entries(&self.columns)
+                .entries(&self.counters)
                 .filter_map(move |(key, value)| {
-                    let column = self.columns.defined[column_of(key) as usize].as_ref()?;
-                    Some((key_in(index, key), column, value))
+                    let counter = self.counters.defined[counter_of(key) as usize].as_ref()?;
+                    Some((key_in(index, key), counter, value))
                 })
         };
         shards
@@ -226,8 +226,8 @@ impl Ledger {
     pub fn totals_of(&self, only: Option<u64>) -> Vec<Total> {
         let mut totals: Vec<Total> = self
             .live(only)
-            .filter_map(|(key, column, value)| match *column {
-                Column::Total {
+            .filter_map(|(key, counter, value)| match *counter {
+                Counter::Total {
                     service,
                     start_min,
                     end_min,
@@ -241,7 +241,7 @@ impl Ledger {
                     total: value & !FIRED,
                     fired: value & FIRED != 0,
                 }),
-                Column::Cap { .. } | Column::Customer { .. } => None,
+                Counter::Cap { .. } | Counter::Customer { .. } => None,
             })
             .collect();
         totals.sort();
@@ -252,11 +252,11 @@ impl Ledger {
     pub fn caps_of(&self, only: Option<u64>) -> Vec<(String, String, u32)> {
         let mut caps: Vec<_> = self
             .live(only)
-            .filter_map(|(key, column, _)| match column {
-                Column::Cap { application, day } => {
+            .filter_map(|(key, counter, _)| match counter {
+                Counter::Cap { application, day } => {
                     Some((msisdn::digits_of(key), application.to_string(), *day))
                 }
-                Column::Total { .. } | Column::Customer { .. } => None,
+                Counter::Total { .. } | Counter::Customer { .. } => None,
             })
             .collect();
         caps.sort();

@@ -4,16 +4,16 @@
 //! table of cache lines, each of four `[key, value]` with
 //!
 //! ```text
-//! key   = lower 43 bits of the mixed msisdn << 21 | column << 1 | dirty
+//! key   = lower 43 bits of the mixed msisdn << 21 | counter << 1 | dirty
 //! value = fired << 63 | total (saturating at 2^63-1)
 //! ```
 //!
-//! A column says what the value is about: the total of a service, window and occurrence day, or the cap of an
-//! application and day. Columns are few and numbered as they appear; 0 is never given, so that no key is zero. An
-//! entry's place follows from its msisdn and from what its column says, never from the column's number: tables written
+//! A counter says what the value is about: the total of a service, window and occurrence day, or the cap of an
+//! application and day. Counters are few and numbered as they appear; 0 is never given, so that no key is zero. An
+//! entry's place follows from its msisdn and from what its counter says, never from the counter's number: tables written
 //! in order are read back in order, whatever the numbers.
 
-use crate::ledger::keys::{COLUMN_BITS, COLUMNS_MAX, Columns};
+use crate::ledger::counters::{COUNTER_BITS, COUNTERS_MAX, Counters};
 use crate::ledger::pages::{TableLine, TableLines};
 use crate::prefetch::prefetch;
 use crate::types::msisdn;
@@ -48,15 +48,15 @@ pub struct Shard {
     len: usize,
     /// Keys of changed entries, in the order of their first change.
     pub(crate) dirty: Vec<u64>,
-    /// Entries by column.
+    /// Entries by counter.
     pub(crate) counts: Vec<u32>,
     /// Caps still to be set.
     caps: Vec<u64>,
 }
 
 #[inline]
-pub(crate) fn key_of(mixed: u64, column: u32) -> u64 {
-    (mixed & ((1 << REST_BITS) - 1)) << (COLUMN_BITS + 1) | u64::from(column) << 1
+pub(crate) fn key_of(mixed: u64, counter: u32) -> u64 {
+    (mixed & ((1 << REST_BITS) - 1)) << (COUNTER_BITS + 1) | u64::from(counter) << 1
 }
 
 /// The shard of a mixed msisdn.
@@ -65,19 +65,19 @@ pub fn shard_of(mixed: u64) -> usize {
     (mixed >> REST_BITS) as usize
 }
 
-pub(crate) fn column_of(key: u64) -> u32 {
-    (key >> 1) as u32 & (COLUMNS_MAX as u32 - 1)
+pub(crate) fn counter_of(key: u64) -> u32 {
+    (key >> 1) as u32 & (COUNTERS_MAX as u32 - 1)
 }
 
-/// The key with another column, and clean.
-pub(crate) fn with_column(key: u64, column: u32) -> u64 {
-    key >> (COLUMN_BITS + 1) << (COLUMN_BITS + 1) | u64::from(column) << 1
+/// The key with another counter, and clean.
+pub(crate) fn with_counter(key: u64, counter: u32) -> u64 {
+    key >> (COUNTER_BITS + 1) << (COUNTER_BITS + 1) | u64::from(counter) << 1
 }
 
 impl Shard {
     #[inline]
     fn place(&self, key: u64, salt: u64) -> usize {
-        let spread = (key >> (COLUMN_BITS + 1) << (COLUMN_BITS + 1) ^ salt)
+        let spread = (key >> (COUNTER_BITS + 1) << (COUNTER_BITS + 1) ^ salt)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         ((u128::from(spread) * self.lines.len() as u128) >> 64) as usize
     }
@@ -113,16 +113,16 @@ impl Shard {
 
     /// Ask memory for the place of a key.
     #[inline]
-    pub(crate) fn prefetch_key(&self, columns: &Columns, key: u64) {
-        let place = self.place(key, columns.salts[column_of(key) as usize]);
+    pub(crate) fn prefetch_key(&self, counters: &Counters, key: u64) {
+        let place = self.place(key, counters.salts[counter_of(key) as usize]);
         prefetch(&self.lines, place);
     }
 
     /// Write an entry. `dirty`: it is part of the next delta.
-    pub(crate) fn set(&mut self, columns: &Columns, key: u64, value: u64, dirty: bool) {
-        self.make_room(columns, 1);
-        let column = column_of(key) as usize;
-        let (found, at) = self.find(key, columns.salts[column]);
+    pub(crate) fn set(&mut self, counters: &Counters, key: u64, value: u64, dirty: bool) {
+        self.make_room(counters, 1);
+        let counter = counter_of(key) as usize;
+        let (found, at) = self.find(key, counters.salts[counter]);
         self.write(at, found, key, value, dirty);
     }
 
@@ -130,11 +130,11 @@ impl Shard {
     pub(super) fn write(&mut self, at: Slot, found: bool, key: u64, value: u64, dirty: bool) {
         if !found {
             self.len += 1;
-            let column = column_of(key) as usize;
-            if self.counts.len() <= column {
-                self.counts.resize(column + 1, 0);
+            let counter = counter_of(key) as usize;
+            if self.counts.len() <= counter {
+                self.counts.resize(counter + 1, 0);
             }
-            self.counts[column] += 1;
+            self.counts[counter] += 1;
             self.slot(at)[0] = key;
         }
         let slot = self.slot(at);
@@ -147,115 +147,115 @@ impl Shard {
 
     /// Grow when so many more entries would take more than three in four places: longer runs cost more than the memory.
     #[inline]
-    pub(super) fn make_room(&mut self, columns: &Columns, entries: usize) {
+    pub(super) fn make_room(&mut self, counters: &Counters, entries: usize) {
         if (self.len + entries) * 4 > self.slots() * 3 {
-            self.grow(columns);
+            self.grow(counters);
         }
     }
 
-    fn grow(&mut self, columns: &Columns) {
-        let alive = self.alive(columns);
+    fn grow(&mut self, counters: &Counters) {
+        let alive = self.alive(counters);
         // What is dead may have left room enough.
         let slots = if alive * 2 > self.slots() {
             self.slots() * 3 / 2
         } else {
             self.slots()
         };
-        self.rebuild(columns, slots);
+        self.rebuild(counters, slots);
     }
 
     /// Make room for `entries` in all.
-    pub(crate) fn reserve(&mut self, columns: &Columns, entries: usize) {
+    pub(crate) fn reserve(&mut self, counters: &Counters, entries: usize) {
         if entries * 3 / 2 > self.slots() {
-            self.rebuild(columns, entries * 3 / 2);
+            self.rebuild(counters, entries * 3 / 2);
         }
     }
 
-    /// Entries of columns that are not dead.
-    pub(crate) fn alive(&self, columns: &Columns) -> usize {
+    /// Entries of counters that are not dead.
+    pub(crate) fn alive(&self, counters: &Counters) -> usize {
         self.counts
             .iter()
-            .zip(&columns.dead)
+            .zip(&counters.dead)
             .filter(|(_, dead)| !**dead)
             .map(|(count, _)| *count as usize)
             .sum()
     }
 
-    /// Entries of columns that are part of what is kept, and not dead.
-    pub(crate) fn kept(&self, columns: &Columns) -> usize {
+    /// Entries of counters that are part of what is kept, and not dead.
+    pub(crate) fn kept(&self, counters: &Counters) -> usize {
         (0..)
-            .zip(self.counts.iter().zip(&columns.dead))
-            .filter(|(number, (_, dead))| !**dead && columns.is_kept(*number))
+            .zip(self.counts.iter().zip(&counters.dead))
+            .filter(|(number, (_, dead))| !**dead && counters.is_kept(*number))
             .map(|(_, (count, _))| *count as usize)
             .sum()
     }
 
     /// Move what is alive to a table of about that many slots.
-    fn rebuild(&mut self, columns: &Columns, slots: usize) {
+    fn rebuild(&mut self, counters: &Counters, slots: usize) {
         let lines = slots.div_ceil(LINE_ENTRIES).max(LINES_MIN);
         let old = std::mem::replace(&mut self.lines, TableLines::zeroed(lines));
         for [key, value] in old.iter().flatten().copied() {
-            let column = column_of(key);
-            if key == 0 || columns.is_dead(column) {
+            let counter = counter_of(key);
+            if key == 0 || counters.is_dead(counter) {
                 continue;
             }
-            let (_, at) = self.find(key & !DIRTY, columns.salts[column as usize]);
+            let (_, at) = self.find(key & !DIRTY, counters.salts[counter as usize]);
             *self.slot(at) = [key, value];
         }
-        for (count, dead) in self.counts.iter_mut().zip(&columns.dead) {
+        for (count, dead) in self.counts.iter_mut().zip(&counters.dead) {
             if *dead {
                 *count = 0;
             }
         }
-        self.dirty.retain(|key| !columns.is_dead(column_of(*key)));
-        self.len = self.alive(columns);
+        self.dirty.retain(|key| !counters.is_dead(counter_of(*key)));
+        self.len = self.alive(counters);
     }
 
     /// Forget dead entries now.
-    pub(crate) fn sweep(&mut self, columns: &Columns) {
-        let alive = self.alive(columns);
+    pub(crate) fn sweep(&mut self, counters: &Counters) {
+        let alive = self.alive(counters);
         if alive != self.len {
-            self.rebuild(columns, alive * 3 / 2);
+            self.rebuild(counters, alive * 3 / 2);
         }
     }
 
     /// Count one more. It is no part of a delta: the cap that it stands for is.
-    pub(super) fn count(&mut self, columns: &Columns, key: u64) {
-        let (found, at) = self.find(key, columns.salts[column_of(key) as usize]);
+    pub(super) fn count(&mut self, counters: &Counters, key: u64) {
+        let (found, at) = self.find(key, counters.salts[counter_of(key) as usize]);
         let before = if found { self.slot(at)[1] } else { 0 };
-        self.set(columns, key, before + 1, false);
+        self.set(counters, key, before + 1, false);
     }
 
     /// Count all caps there are.
-    pub(crate) fn count_customers(&mut self, columns: &Columns) {
-        let counted = |key: u64| (key, columns.customers[column_of(key) as usize]);
+    pub(crate) fn count_customers(&mut self, counters: &Counters) {
+        let counted = |key: u64| (key, counters.customers[counter_of(key) as usize]);
         let caps: Vec<_> = self
-            .entries(columns)
+            .entries(counters)
             .map(|(key, _)| counted(key))
             .filter(|(_, customer)| *customer != 0)
             .collect();
         for (key, customer) in caps {
-            self.make_room(columns, 1);
-            self.count(columns, with_column(key, customer));
+            self.make_room(counters, 1);
+            self.count(counters, with_counter(key, customer));
         }
     }
 
     /// Take out the entries whose keys are not to stay.
-    pub(crate) fn retain(&mut self, columns: &Columns, stays: impl Fn(u64) -> bool) {
-        if self.entries(columns).all(|(key, _)| stays(key)) {
+    pub(crate) fn retain(&mut self, counters: &Counters, stays: impl Fn(u64) -> bool) {
+        if self.entries(counters).all(|(key, _)| stays(key)) {
             return;
         }
         let kept: Vec<_> = self
-            .entries(columns)
+            .entries(counters)
             .filter(|(key, _)| stays(*key))
             .collect();
         let mut dirty = std::mem::take(self).dirty;
         for (key, value) in kept {
-            self.set(columns, key, value, false);
+            self.set(counters, key, value, false);
         }
         dirty.retain(|key| stays(*key));
         for key in &dirty {
-            let (found, at) = self.find(*key, columns.salts[column_of(*key) as usize]);
+            let (found, at) = self.find(*key, counters.salts[counter_of(*key) as usize]);
             if found {
                 self.slot(at)[0] |= DIRTY;
             }
@@ -265,18 +265,18 @@ impl Shard {
 
     /// Set this cap later, with all that were put off. Nobody looks at it before; its place comes from memory meanwhile.
     #[inline]
-    pub(super) fn put_off_cap(&mut self, columns: &Columns, key: u64) {
-        self.prefetch_key(columns, key);
+    pub(super) fn put_off_cap(&mut self, counters: &Counters, key: u64) {
+        self.prefetch_key(counters, key);
         self.caps.push(key);
         self.dirty.push(key);
     }
 
     /// Set the caps that `apply` put off. To be called before anything else than `apply`.
-    pub fn set_caps(&mut self, columns: &Columns) {
+    pub fn set_caps(&mut self, counters: &Counters) {
         let mut caps = std::mem::take(&mut self.caps);
         for key in caps.drain(..) {
-            self.make_room(columns, 1);
-            let (found, at) = self.find(key, columns.salts[column_of(key) as usize]);
+            self.make_room(counters, 1);
+            let (found, at) = self.find(key, counters.salts[counter_of(key) as usize]);
             self.write(at, found, key, FIRED, false);
             // It is in the list of changed ones already, so that this follows the order of records.
             self.slot(at)[0] |= DIRTY;
@@ -289,32 +289,32 @@ impl Shard {
         size_of_val(&*self.lines) + self.dirty.capacity() * size_of::<u64>()
     }
 
-    /// All entries with a column that is not dead, in table order, keys clean.
+    /// All entries with a counter that is not dead, in table order, keys clean.
     pub(crate) fn entries<'a>(
         &'a self,
-        columns: &'a Columns,
+        counters: &'a Counters,
     ) -> impl Iterator<Item = (u64, u64)> + 'a {
         self.lines
             .iter()
             .flatten()
-            .filter(|slot| slot[0] != 0 && !columns.is_dead(column_of(slot[0])))
+            .filter(|slot| slot[0] != 0 && !counters.is_dead(counter_of(slot[0])))
             .map(|slot| (slot[0] & !DIRTY, slot[1]))
     }
 
     /// Changed keys since the last call, with their values; they are clean then.
-    pub(crate) fn take_dirty(&mut self, columns: &Columns) -> Vec<(u64, u64)> {
+    pub(crate) fn take_dirty(&mut self, counters: &Counters) -> Vec<(u64, u64)> {
         let keys = std::mem::take(&mut self.dirty);
         let mut taken = Vec::with_capacity(keys.len());
         for (at, &key) in keys.iter().enumerate() {
             if let Some(&ahead) = keys.get(at + LOOKED_AHEAD) {
-                self.prefetch_key(columns, ahead);
+                self.prefetch_key(counters, ahead);
             }
-            let column = column_of(key);
-            let (found, at) = self.find(key, columns.salts[column as usize]);
+            let counter = counter_of(key);
+            let (found, at) = self.find(key, counters.salts[counter as usize]);
             if found {
                 let slot = self.slot(at);
                 slot[0] = key;
-                if !columns.is_dead(column) {
+                if !counters.is_dead(counter) {
                     taken.push((key, slot[1]));
                 }
             }

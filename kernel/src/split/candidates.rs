@@ -7,11 +7,11 @@
 //! | candidates: bytes after the last position, kind, volume, mixed msisdn, content
 //! ```
 //!
-//! All of these are numbers as `wire` writes them. A kind is a pair of columns, which have other numbers elsewhere: what
+//! All of these are numbers as `wire` writes them. A kind is a pair of counters, which have other numbers elsewhere: what
 //! they are about is said once for all candidates of a blob.
 
+use crate::ledger::counters::{Counter, Counters};
 use crate::ledger::decide::Candidate;
-use crate::ledger::keys::{Column, Columns};
 use crate::rules::Rules;
 use crate::types::clock;
 use crate::wire::{Input, put_bytes, put_number};
@@ -25,7 +25,7 @@ const UNKNOWN: u32 = u32::MAX;
 /// Writes the blobs of a split for one shard, one after another.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    /// By column of the total and whether its window opened the day before: the number of the kind in this blob.
+    /// By counter of the total and whether its window opened the day before: the number of the kind in this blob.
     numbers: Vec<u32>,
     kinds: Vec<u8>,
     used: u32,
@@ -44,7 +44,7 @@ impl Writer {
     /// Add the next candidate, whose content is at this position of its file.
     pub(crate) fn put(
         &mut self,
-        columns: &Columns,
+        counters: &Counters,
         candidate: &Candidate,
         position: u64,
         content: &[u8],
@@ -52,7 +52,7 @@ impl Writer {
         if self.candidates.is_empty() {
             (self.first, self.last) = (position, position);
         }
-        let kind = self.kind_of(columns, candidate);
+        let kind = self.kind_of(counters, candidate);
         let out = &mut self.candidates;
         put_number(out, position - self.last);
         put_number(out, u64::from(kind));
@@ -62,11 +62,11 @@ impl Writer {
         self.last = position;
     }
 
-    fn kind_of(&mut self, columns: &Columns, candidate: &Candidate) -> u32 {
-        let yesterday = columns.defined[candidate.total as usize]
+    fn kind_of(&mut self, counters: &Counters, candidate: &Candidate) -> u32 {
+        let yesterday = counters.defined[candidate.total as usize]
             .as_ref()
             .is_some_and(
-                |column| matches!(*column, Column::Total { day, .. } if day != candidate.day),
+                |counter| matches!(*counter, Counter::Total { day, .. } if day != candidate.day),
             );
         let index = candidate.total as usize * 2 + usize::from(yesterday);
         if self.numbers.len() <= index {
@@ -123,16 +123,16 @@ struct Kind {
 #[derive(Clone, Copy)]
 pub(crate) enum Refused {
     Damaged,
-    /// There are more open columns than a ledger can number.
-    ColumnsFull,
+    /// There are more open counters than a ledger can number.
+    CountersFull,
 }
 
 impl<'a> Reader<'a> {
-    /// Read what comes before the candidates. Their columns are open then.
+    /// Read what comes before the candidates. Their counters are open then.
     pub(crate) fn new(
         blob: &'a [u8],
         rules: &Rules,
-        columns: &mut Columns,
+        counters: &mut Counters,
     ) -> Result<Reader<'a>, Refused> {
         let mut rest = Input(blob);
         let mut head = || {
@@ -152,9 +152,9 @@ impl<'a> Reader<'a> {
             if rule as usize >= rules.rules.len() || day == 0 || day > clock::DAY_MAX {
                 return Err(Refused::Damaged);
             }
-            let (total, cap) = columns
+            let (total, cap) = counters
                 .of_rule(rules, rule, number & 1 == 1, day)
-                .ok_or(Refused::ColumnsFull)?;
+                .ok_or(Refused::CountersFull)?;
             kinds.push(Kind {
                 rule,
                 day,

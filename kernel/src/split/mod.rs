@@ -19,7 +19,7 @@ use crate::batch::range::RangeSpec;
 use crate::batch::scanner::Scanner;
 use crate::crc::crc64;
 use crate::input::source::{Problem, SHORT};
-use crate::ledger::keys::Columns;
+use crate::ledger::counters::Counters;
 use crate::ledger::shard::{SHARDS, shard_of};
 use crate::rules::Rules;
 use crate::rules::policy::Policy;
@@ -55,7 +55,7 @@ pub struct Split {
 pub struct Splitting {
     scanner: Scanner,
     clock: Clock,
-    columns: Columns,
+    counters: Counters,
     place: Place,
     /// End of the whole range.
     end: u64,
@@ -97,7 +97,7 @@ impl Splitting {
             // What the ledger adds up is none of its business.
             scanner: Scanner::new(1, true, Clock::default(), path, chunk_bytes),
             clock,
-            columns: Columns::default(),
+            counters: Counters::default(),
             place,
             end: range.end,
             spec: None,
@@ -118,7 +118,7 @@ impl Splitting {
         Ok(splitting)
     }
 
-    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open columns than a ledger can number.
+    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open counters than a ledger can number.
     pub fn next_pass(
         &mut self,
         segment: &Segment,
@@ -139,9 +139,9 @@ impl Splitting {
         let mut call = Call::resumed(&job, &self.clock, std::mem::take(&mut self.paused));
         let begun = Instant::now();
         let over = loop {
-            let (chunks, rest) = self.scanner.read(&mut call, &mut self.columns)?;
+            let (chunks, rest) = self.scanner.read(&mut call, &mut self.counters)?;
             for chunk in &chunks {
-                send(chunk, &self.columns, &mut self.writers);
+                send(chunk, &self.counters, &mut self.writers);
                 for (newlines, byte, reject, raw) in chunk.kept_rejects() {
                     self.report.put(&SplitReject {
                         newlines: newlines - spec.newlines,
@@ -243,11 +243,11 @@ fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
 }
 
 /// Add the candidates of a chunk to what leaves.
-fn send(chunk: &Chunk, columns: &Columns, writers: &mut [Writer]) {
+fn send(chunk: &Chunk, counters: &Counters, writers: &mut [Writer]) {
     let of_one = SHARDS / writers.len();
     for candidate in chunk.front.candidates.iter().chain(&chunk.body.candidates) {
         let position = chunk.position_of(candidate.start);
         let content = chunk.content(candidate.start, candidate.length);
-        writers[shard_of(candidate.mixed) / of_one].put(columns, candidate, position, content);
+        writers[shard_of(candidate.mixed) / of_one].put(counters, candidate, position, content);
     }
 }

@@ -9,8 +9,8 @@
 
 use crate::crc::crc64;
 use crate::ledger::Ledger;
+use crate::ledger::counters::COUNTERS_FULL;
 use crate::ledger::decide::{Candidate, DECIDED, Terms, decide};
-use crate::ledger::keys::COLUMNS_FULL;
 use crate::ledger::shard::shard_of;
 use crate::rules::Rules;
 use crate::split::candidates::{Place, Reader, Refused};
@@ -26,12 +26,12 @@ pub fn step(
     blobs: &[&[u8]],
 ) -> Result<Vec<u8>, String> {
     if terms.policy.max_per_customer_per_day > 0 {
-        ledger.count_customers(1).ok_or(COLUMNS_FULL)?;
+        ledger.count_customers(1).ok_or(COUNTERS_FULL)?;
     }
     let mut readers = Vec::with_capacity(blobs.len());
     for blob in blobs {
-        // All columns are known before anything is applied: then only is it known which caps have one total alone.
-        let reader = Reader::new(blob, terms.rules, &mut ledger.columns).map_err(told)?;
+        // All counters are known before anything is applied: then only is it known which caps have one total alone.
+        let reader = Reader::new(blob, terms.rules, &mut ledger.counters).map_err(told)?;
         readers.push((reader, crc64(blob, 0)));
     }
     // Splits of a range do not overlap, and the blobs of a split follow each other.
@@ -52,11 +52,11 @@ pub fn step(
         let mut decided = [0u64; DECIDED.len()];
         let mut emitted = Vec::new();
         let shards = &mut ledger.shards[owned.clone()];
-        let columns = &ledger.columns;
+        let counters = &ledger.counters;
         decide(
             shards,
             owned.start,
-            columns,
+            counters,
             terms,
             &candidates,
             |at, applied| {
@@ -87,7 +87,7 @@ pub fn step(
         }
     }
     for shard in &mut ledger.shards[owned] {
-        shard.set_caps(&ledger.columns);
+        shard.set_caps(&ledger.counters);
     }
     Ok(out)
 }
@@ -95,7 +95,7 @@ pub fn step(
 fn told(refused: Refused) -> String {
     match refused {
         Refused::Damaged => "a blob of candidates is damaged".into(),
-        Refused::ColumnsFull => COLUMNS_FULL.into(),
+        Refused::CountersFull => COUNTERS_FULL.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What entries of the ledger are about, by number.
 //!
-//! There are few columns at a time: services and applications, times windows, times open days. Numbers are given as
-//! columns appear and given back when their days are over; nothing that is kept depends on them.
+//! There are few counters at a time: services and applications, times windows, times open days. Numbers are given as
+//! counters appear and given back when their days are over; nothing that is kept depends on them.
 
 use crate::crc::crc64;
 use crate::rules::Rules;
@@ -10,17 +10,17 @@ use crate::wire::Input;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Bits of a column's number.
-pub const COLUMN_BITS: u32 = 20;
+/// Bits of a counter's number.
+pub const COUNTER_BITS: u32 = 20;
 /// Numbers that there are; 0 is never given.
-pub const COLUMNS_MAX: usize = 1 << COLUMN_BITS;
+pub const COUNTERS_MAX: usize = 1 << COUNTER_BITS;
 
-/// What a caller is told when there are more open columns than a ledger can number.
-pub(crate) const COLUMNS_FULL: &str = "too many open windows and days for one ledger";
+/// What a caller is told when there are more open counters than a ledger can number.
+pub(crate) const COUNTERS_FULL: &str = "too many open windows and days for one ledger";
 
 /// What an entry is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Column {
+pub enum Counter {
     /// The total of a service within a window's occurrence.
     Total {
         /// The service.
@@ -47,17 +47,19 @@ pub enum Column {
     },
 }
 
-impl Column {
+impl Counter {
     /// The last day whose records may ask for it.
     pub(crate) fn last_day(&self) -> u32 {
         match *self {
-            Column::Total {
+            Counter::Total {
                 start_min,
                 end_min,
                 day,
                 ..
             } if end_min <= start_min => clock::day_after(day),
-            Column::Total { day, .. } | Column::Cap { day, .. } | Column::Customer { day } => day,
+            Counter::Total { day, .. } | Counter::Cap { day, .. } | Counter::Customer { day } => {
+                day
+            }
         }
     }
 
@@ -70,7 +72,7 @@ impl Column {
     /// Append its definition, as blobs have it.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Column::Total {
+            Counter::Total {
                 service,
                 start_min,
                 end_min,
@@ -82,14 +84,14 @@ impl Column {
                 out.extend_from_slice(&end_min.to_le_bytes());
                 out.extend_from_slice(&day.to_le_bytes());
             }
-            Column::Cap { application, day } => {
+            Counter::Cap { application, day } => {
                 out.push(b'C');
                 out.extend_from_slice(&day.to_le_bytes());
                 out.extend_from_slice(&(application.len() as u32).to_le_bytes());
                 out.extend_from_slice(application.as_bytes());
             }
             // No blob has it: for the place of its entries alone.
-            Column::Customer { day } => {
+            Counter::Customer { day } => {
                 out.push(b'N');
                 out.extend_from_slice(&day.to_le_bytes());
             }
@@ -97,9 +99,9 @@ impl Column {
     }
 
     /// Read a definition that `put` wrote; None when it is damaged.
-    pub(crate) fn read(input: &mut Input) -> Option<Column> {
+    pub(crate) fn read(input: &mut Input) -> Option<Counter> {
         match input.u8()? {
-            b'T' => Some(Column::Total {
+            b'T' => Some(Counter::Total {
                 service: input.u32()?,
                 start_min: input.u16()?,
                 end_min: input.u16()?,
@@ -109,26 +111,26 @@ impl Column {
                 let day = input.day()?;
                 let length = input.u32()? as usize;
                 let application = std::str::from_utf8(input.take(length)?).ok()?.into();
-                Some(Column::Cap { application, day })
+                Some(Counter::Cap { application, day })
             }
             _ => None,
         }
     }
 }
 
-/// The columns by number.
+/// The counters by number.
 #[derive(Debug, Default)]
-pub struct Columns {
+pub struct Counters {
     /// None: never given (number 0) or given back.
-    pub(crate) defined: Vec<Option<Column>>,
+    pub(crate) defined: Vec<Option<Counter>>,
     pub(crate) salts: Vec<u64>,
     pub(crate) dead: Vec<bool>,
-    numbers: HashMap<Column, u32>,
+    numbers: HashMap<Counter, u32>,
     free: Vec<u32>,
     /// Of a cap: the only total whose firing has set it, so that this total's fired bit says all; or 0 for none yet, or
     /// `SHARED`. It spares nearly every record a second look into the table.
     pub(crate) partners: Vec<u32>,
-    /// Of a cap: the column that counts it, once customers are counted; otherwise 0.
+    /// Of a cap: the counter that counts it, once customers are counted; otherwise 0.
     pub(crate) customers: Vec<u32>,
     /// Whether customers are counted.
     counting: bool,
@@ -137,37 +139,37 @@ pub struct Columns {
 /// The cap may have been set by several totals, or before this process.
 const SHARED: u32 = u32::MAX;
 
-impl Columns {
-    /// The number of a column; None when there are too many open ones (2^20).
-    pub fn number(&mut self, column: &Column) -> Option<u32> {
-        if let Some(number) = self.numbers.get(column) {
+impl Counters {
+    /// The number of a counter; None when there are too many open ones (2^20).
+    pub fn intern(&mut self, counter: &Counter) -> Option<u32> {
+        if let Some(number) = self.numbers.get(counter) {
             return Some(*number);
         }
         if self.defined.is_empty() {
             self.push(None);
         }
-        let customer = match *column {
-            Column::Cap { day, .. } if self.counting => self.number(&Column::Customer { day })?,
+        let customer = match *counter {
+            Counter::Cap { day, .. } if self.counting => self.intern(&Counter::Customer { day })?,
             _ => 0,
         };
         let number = self.free.pop().unwrap_or(self.defined.len() as u32);
-        if number as usize >= COLUMNS_MAX {
+        if number as usize >= COUNTERS_MAX {
             return None;
         }
         if number as usize == self.defined.len() {
             self.push(None);
         }
-        self.salts[number as usize] = column.salt();
-        self.defined[number as usize] = Some(column.clone());
+        self.salts[number as usize] = counter.salt();
+        self.defined[number as usize] = Some(counter.clone());
         self.dead[number as usize] = false;
         self.partners[number as usize] = 0;
         self.customers[number as usize] = customer;
-        self.numbers.insert(column.clone(), number);
+        self.numbers.insert(counter.clone(), number);
         Some(number)
     }
 
-    /// The columns of a rule's total and of its application's cap, for a record of that day whose window opened on it or
-    /// the day before; None when there are too many open columns.
+    /// The counters of a rule's total and of its application's cap, for a record of that day whose window opened on it or
+    /// the day before; None when there are too many open counters.
     pub(crate) fn of_rule(
         &mut self,
         rules: &Rules,
@@ -181,36 +183,36 @@ impl Columns {
         } else {
             day
         };
-        let total = self.number(&Column::Total {
+        let total = self.intern(&Counter::Total {
             service: of.service,
             start_min: of.start_min,
             end_min: of.end_min,
             day: opened,
         })?;
         let application = rules.applications[of.application as usize].clone();
-        let cap = self.number(&Column::Cap { application, day })?;
+        let cap = self.intern(&Counter::Cap { application, day })?;
         self.pair(total, cap);
         Some((total, cap))
     }
 
-    fn push(&mut self, column: Option<Column>) {
-        self.defined.push(column);
+    fn push(&mut self, counter: Option<Counter>) {
+        self.defined.push(counter);
         self.salts.push(0);
         self.dead.push(false);
         self.partners.push(0);
         self.customers.push(0);
     }
 
-    /// Have customers counted from now on; whether they were not before. None when there are too many columns.
+    /// Have customers counted from now on; whether they were not before. None when there are too many counters.
     pub(crate) fn count_customers(&mut self) -> Option<bool> {
         if self.counting {
             return Some(false);
         }
         for number in 1..self.defined.len() {
-            if let Some(Column::Cap { day, .. }) = self.defined[number]
+            if let Some(Counter::Cap { day, .. }) = self.defined[number]
                 && !self.dead[number]
             {
-                self.customers[number] = self.number(&Column::Customer { day })?;
+                self.customers[number] = self.intern(&Counter::Customer { day })?;
             }
         }
         self.counting = true;
@@ -232,11 +234,11 @@ impl Columns {
         self.partners[cap as usize] = SHARED;
     }
 
-    /// Whether entries of a column are part of what is kept.
+    /// Whether entries of a counter are part of what is kept.
     pub(crate) fn is_kept(&self, number: u32) -> bool {
         !matches!(
             self.defined[number as usize],
-            None | Some(Column::Customer { .. })
+            None | Some(Counter::Customer { .. })
         )
     }
 
@@ -248,11 +250,11 @@ impl Columns {
     pub(crate) fn close(&mut self, day_open: u32) -> bool {
         let mut any = false;
         for number in 1..self.defined.len() {
-            if let Some(column) = &self.defined[number]
+            if let Some(counter) = &self.defined[number]
                 && !self.dead[number]
-                && column.last_day() < day_open
+                && counter.last_day() < day_open
             {
-                self.numbers.remove(column);
+                self.numbers.remove(counter);
                 self.dead[number] = true;
                 any = true;
             }
@@ -260,7 +262,7 @@ impl Columns {
         any
     }
 
-    /// Give back the numbers of dead columns; no entry holds them any more.
+    /// Give back the numbers of dead counters; no entry holds them any more.
     pub(crate) fn release(&mut self) {
         for number in 1..self.defined.len() {
             if self.dead[number] && self.defined[number].take().is_some() {
