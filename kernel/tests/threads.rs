@@ -9,7 +9,7 @@ use upswell_kernel::batch::scanner::Scanner;
 use upswell_kernel::ledger::Ledger;
 use upswell_kernel::rules::Rules;
 use upswell_kernel::rules::policy::Policy;
-use upswell_kernel::scan::path::Path;
+use upswell_kernel::scan::path::ScanPath;
 use upswell_kernel::segment::Segment;
 use upswell_kernel::types::clock::Clock;
 
@@ -37,7 +37,12 @@ fn files(test: &str) -> Vec<PathBuf> {
 }
 
 /// One call over all of them.
-fn call(files: &[PathBuf], path: Path, threads: usize, chunk_bytes: usize) -> (Processed, Ledger) {
+fn call(
+    files: &[PathBuf],
+    path: ScanPath,
+    threads: usize,
+    chunk_bytes: usize,
+) -> (Processed, Ledger) {
     let dials: Vec<String> = (0..5000)
         .step_by(3)
         .map(|dial| format!("01{dial:08}"))
@@ -80,7 +85,7 @@ fn call(files: &[PathBuf], path: Path, threads: usize, chunk_bytes: usize) -> (P
 #[test]
 fn threads_give_the_same_bytes_as_one() {
     let files = files("threads");
-    for path in Path::available() {
+    for path in ScanPath::available() {
         let (expected, ledger) = call(&files, path, 1, 256 << 10);
         for threads in [2, 3] {
             let (actual, other) = call(&files, path, threads, 20_000);

@@ -13,7 +13,7 @@ use upswell_kernel::batch::scanner::Scanner;
 use upswell_kernel::ledger::{Ledger, Total};
 use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::outcome::{OUTCOMES, REASONS};
-use upswell_kernel::scan::path::Path;
+use upswell_kernel::scan::path::ScanPath;
 use upswell_kernel::types::clock::Clock;
 
 /// Every outcome is of a line, and every rejected line has a reason.
@@ -22,7 +22,7 @@ type Counts = (u64, Vec<u64>, Vec<u64>);
 /// How a file is read.
 #[derive(Clone, Copy)]
 struct Way {
-    path: Path,
+    path: ScanPath,
     threads: usize,
     chunk_bytes: usize,
     compressed: bool,
@@ -55,7 +55,7 @@ pub fn attempt(input: &[u8]) {
         u64::from(rejects) * 16
     };
     let plain = Way {
-        path: Path::Scalar,
+        path: ScanPath::Scalar,
         threads: 1,
         chunk_bytes: 256 << 10,
         compressed: false,
@@ -63,7 +63,7 @@ pub fn attempt(input: &[u8]) {
         output_bytes_max: u64::MAX,
     };
     let expected = run(files, plain, left);
-    for path in Path::available() {
+    for path in ScanPath::available() {
         let way = Way {
             path,
             threads: usize::from(how) % 3 + 1,

@@ -10,7 +10,7 @@ use upswell_kernel::ledger::counters::Counters;
 use upswell_kernel::rules::Rules;
 use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::collect::collect;
-use upswell_kernel::scan::path::Path;
+use upswell_kernel::scan::path::ScanPath;
 use upswell_kernel::segment::Segment;
 use upswell_kernel::types::clock::Clock;
 
@@ -22,9 +22,9 @@ pub const DAY_OPEN: u32 = 20_200_416;
 /// Two control bytes (the size of chunks, what fills the pads), then the bytes of a file.
 pub fn attempt(input: &[u8]) {
     let ([size, filler], data) = controls(input);
-    let expected = collect(Path::Scalar, data, DAY_MAX, filler);
-    let whole = merged(Path::Scalar, data, data.len().max(1));
-    for path in Path::available() {
+    let expected = collect(ScanPath::Scalar, data, DAY_MAX, filler);
+    let whole = merged(ScanPath::Scalar, data, data.len().max(1));
+    for path in ScanPath::available() {
         assert_eq!(expected, collect(path, data, DAY_MAX, filler), "{path:?}");
         assert_eq!(whole, merged(path, data, data.len().max(1)), "{path:?}");
         assert_eq!(
@@ -63,7 +63,7 @@ struct Merged {
     candidates: Vec<(u64, u32, u64, u64, u32)>,
 }
 
-fn merged(path: Path, data: &[u8], chunk_bytes: usize) -> Merged {
+fn merged(path: ScanPath, data: &[u8], chunk_bytes: usize) -> Merged {
     let (segment, rules, clock, mut counters) =
         (segment(), rules(), Clock::default(), Counters::default());
     let policy = Policy::default();

@@ -10,10 +10,10 @@ use upswell_kernel::ledger::decide::Terms;
 use upswell_kernel::ledger::shard::SHARDS;
 use upswell_kernel::ledger::{Ledger, Total};
 use upswell_kernel::rules::policy::Policy;
-use upswell_kernel::scan::path::Path;
-use upswell_kernel::split::gather::{Gathered, Part, gather};
+use upswell_kernel::scan::path::ScanPath;
+use upswell_kernel::split::gather::{Gathered, ReportedSplit, gather};
 use upswell_kernel::split::step::step;
-use upswell_kernel::split::{Split, Splitting};
+use upswell_kernel::split::{Split, SplitScanner};
 use upswell_kernel::types::clock::Clock;
 
 /// What a split reports that has no lines.
@@ -60,7 +60,7 @@ fn blob(data: &[u8]) {
 
 /// What is refused in the place of reports, or gathered.
 fn reports(split: &[u8], shard: &[u8]) {
-    let part = Part {
+    let part = ReportedSplit {
         place: (0, 0),
         begin: 0,
         end: 0,
@@ -93,7 +93,7 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
         work_max: Duration::MAX,
     };
     let mut ledger = Ledger::default();
-    let mut scanner = Scanner::new(1, true, Clock::default(), Path::Scalar, 256 << 10);
+    let mut scanner = Scanner::new(1, true, Clock::default(), ScanPath::Scalar, 256 << 10);
     let expected = scanner
         .process(&job, &mut ledger)
         .expect("a sound contract");
@@ -107,16 +107,16 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
             begin,
             end: range.end.min(begin + split_bytes),
         };
-        let path = Path::available()[0];
-        let mut splitting = Splitting::new(&range, split, 1, Clock::default(), path, chunk_bytes)
+        let path = ScanPath::available()[0];
+        let mut scanner = SplitScanner::new(&range, split, 1, Clock::default(), path, chunk_bytes)
             .expect("a sound split");
-        while let Some(pass) = splitting
+        while let Some(pass) = scanner
             .next_pass(&segment, &rules, &policy)
             .expect("few counters")
         {
             blobs.extend(pass.into_iter().map(|(_, blob)| blob));
         }
-        reports.push((split, splitting.report()));
+        reports.push((split, scanner.report()));
         begin = split.end;
     }
     let mut ledger = Ledger::default();
@@ -127,9 +127,9 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
         adds: true,
     };
     let decided = step(&mut ledger, 0..SHARDS, terms, &blobs).expect("sound blobs");
-    let parts: Vec<Part> = reports
+    let parts: Vec<ReportedSplit> = reports
         .iter()
-        .map(|(split, report)| Part {
+        .map(|(split, report)| ReportedSplit {
             place: split.place,
             begin: split.begin,
             end: split.end,

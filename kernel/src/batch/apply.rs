@@ -5,7 +5,7 @@ use crate::batch::findings::GROUPS;
 use crate::batch::pass::Call;
 use crate::ledger::Ledger;
 use crate::ledger::counters::Counters;
-use crate::ledger::decide::{APPLIED_AHEAD, Candidate, DECIDED, Terms, decide};
+use crate::ledger::decide::{Candidate, DECIDED_AHEAD, DECIDED_OUTCOMES, Terms, decide};
 use crate::ledger::shard::{SHARDS, Shard, shard_of};
 use crate::scan::outcome::encode_into;
 use crate::threads::{self, lock};
@@ -66,7 +66,7 @@ impl Call<'_> {
         for group in groups {
             let group = group.into_inner().unwrap_or_default();
             for (index, counts) in group.counts {
-                for (outcome, count) in DECIDED.into_iter().zip(counts) {
+                for (outcome, count) in DECIDED_OUTCOMES.into_iter().zip(counts) {
                     self.progress[index].outcomes[outcome as usize] += count;
                 }
             }
@@ -92,8 +92,8 @@ struct Group<'a> {
     shards: &'a mut [Shard],
     /// (chunk, candidate, whether it is of the control group), in input order.
     notified: Vec<(usize, Candidate, bool)>,
-    /// Range: lines by outcome, as `DECIDED` has them.
-    counts: Vec<(usize, [u64; DECIDED.len()])>,
+    /// Range: lines by outcome, as `DECIDED_OUTCOMES` has them.
+    counts: Vec<(usize, [u64; DECIDED_OUTCOMES.len()])>,
 }
 
 impl Group<'_> {
@@ -105,10 +105,10 @@ impl Group<'_> {
                 .last()
                 .is_none_or(|(range, _)| *range != chunk.range)
             {
-                self.counts.push((chunk.range, [0; DECIDED.len()]));
+                self.counts.push((chunk.range, [0; DECIDED_OUTCOMES.len()]));
             }
             if let Some(next) = chunks.get(index + 1) {
-                for ahead in next.body.of_group(group).iter().take(APPLIED_AHEAD) {
+                for ahead in next.body.of_group(group).iter().take(DECIDED_AHEAD) {
                     self.shards[shard_of(ahead.mixed) - first].prefetch(counters, ahead);
                 }
             }
@@ -121,11 +121,11 @@ impl Group<'_> {
                     counters,
                     terms,
                     candidates,
-                    |at, applied| {
+                    |at, decision| {
                         if let Some((_, counts)) = counts.last_mut() {
-                            counts[applied as usize] += 1;
+                            counts[decision as usize] += 1;
                         }
-                        if let Some(control) = applied.emits() {
+                        if let Some(control) = decision.emits() {
                             notified.push((index, candidates[at], control));
                         }
                     },

@@ -7,7 +7,7 @@
 //!
 //! Layout of the buffer: pad | front content | data | pad. An offset below `DATA` is one of the front.
 
-use crate::batch::classify::{Context, Finder, Remembered};
+use crate::batch::classify::{CachedCounters, Classifier, Context};
 use crate::batch::findings::{Findings, Reject};
 use crate::batch::range::Days;
 use crate::crc::crc64;
@@ -52,7 +52,7 @@ pub struct Chunk {
     pub body: Findings,
     /// Line ends in the file before the body.
     pub body_newlines: u64,
-    remembered: Vec<Remembered>,
+    cached: Vec<CachedCounters>,
 }
 
 impl Chunk {
@@ -70,8 +70,8 @@ impl Chunk {
     }
 
     /// Forget counters that were asked for in an earlier call: they may be others now.
-    pub fn forget_counters(&mut self) {
-        self.remembered.clear();
+    pub fn clear_cache(&mut self) {
+        self.cached.clear();
     }
 
     /// The buffer to read into.
@@ -124,11 +124,11 @@ impl Chunk {
         self.crc = crc64(&data[self.body_end..], self.body_crc);
         if self.body_end > self.head {
             let (from, to) = (DATA + self.head, DATA + self.body_end);
-            let mut finder = Finder::new(context, days, &mut self.body, &mut self.remembered);
+            let mut classifier = Classifier::new(context, days, &mut self.body, &mut self.cached);
             let scanned = context
                 .path
-                .scan_lines(&self.bytes, from, to, days.max, &mut finder);
-            finder.finish(scanned.lines, scanned.records);
+                .scan_lines(&self.bytes, from, to, days.max, &mut classifier);
+            classifier.finish(scanned.lines, scanned.records);
             self.body.measure_rejects(&self.bytes, from);
         }
     }
@@ -143,19 +143,19 @@ impl Chunk {
         kind: Line,
     ) {
         self.bytes[FRONT..FRONT + content.len()].copy_from_slice(content);
-        let mut finder = Finder::new(context, days, &mut self.front, &mut self.remembered);
+        let mut classifier = Classifier::new(context, days, &mut self.front, &mut self.cached);
         let mut records = 0;
         if let Line::Record(record) = &kind {
             records = 1;
-            if finder.contains(record.msisdn) {
-                finder.record(FRONT, content.len(), record);
+            if classifier.contains(record.msisdn) {
+                classifier.record(FRONT, content.len(), record);
             } else {
-                finder.stranger(record.msisdn, FRONT);
+                classifier.non_member(record.msisdn, FRONT);
             }
         } else {
-            finder.other(FRONT, content.len(), 0, kind);
+            classifier.other(FRONT, content.len(), 0, kind);
         }
-        finder.finish(1, records);
+        classifier.finish(1, records);
         if let [reject] = self.front.rejects.as_mut_slice() {
             reject.length = length;
         }

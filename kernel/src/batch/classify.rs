@@ -9,7 +9,7 @@ use crate::rules::{Fit, Rules};
 use crate::scan::filter::Filter;
 use crate::scan::grammar::{Line, Record, Visitor};
 use crate::scan::outcome::{LATE, Outcome};
-use crate::scan::path::Path;
+use crate::scan::path::ScanPath;
 use crate::segment::Segment;
 use crate::threads;
 use crate::types::clock::Clock;
@@ -18,7 +18,7 @@ use std::sync::Mutex;
 /// What scanning needs and does not change.
 pub struct Context<'a> {
     /// The scanner path.
-    pub path: Path,
+    pub path: ScanPath,
     /// The targeted msisdns.
     pub segment: &'a Segment,
     /// The rules.
@@ -33,37 +33,37 @@ pub struct Context<'a> {
 
 /// Counters as last asked for a rule: no lock while the day stays.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Remembered {
+pub struct CachedCounters {
     day: u32,
     total: u32,
     cap: u32,
 }
 
 /// Decides what needs no ledger: the visitor of a chunk.
-pub struct Finder<'a, 'b> {
+pub struct Classifier<'a, 'b> {
     context: &'a Context<'b>,
     days: Days,
     findings: &'a mut Findings,
-    remembered: &'a mut Vec<Remembered>,
+    cached: &'a mut Vec<CachedCounters>,
     /// Records that were found in the segment.
     matched: u64,
     /// Whether any msisdn is suppressed.
     suppresses: bool,
 }
 
-impl<'a, 'b> Finder<'a, 'b> {
+impl<'a, 'b> Classifier<'a, 'b> {
     /// Writes into `findings`.
     pub fn new(
         context: &'a Context<'b>,
         days: Days,
         findings: &'a mut Findings,
-        remembered: &'a mut Vec<Remembered>,
-    ) -> Finder<'a, 'b> {
-        Finder {
+        cached: &'a mut Vec<CachedCounters>,
+    ) -> Classifier<'a, 'b> {
+        Classifier {
             context,
             days,
             findings,
-            remembered,
+            cached,
             matched: 0,
             suppresses: context.policy.suppresses(),
         }
@@ -85,33 +85,33 @@ impl<'a, 'b> Finder<'a, 'b> {
         findings.group();
     }
 
-    fn counters_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<Remembered> {
+    fn counters_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<CachedCounters> {
         let rules = self.context.rules;
-        if self.remembered.is_empty() {
-            self.remembered
-                .resize(rules.rules.len() * 2, Remembered::default());
+        if self.cached.is_empty() {
+            self.cached
+                .resize(rules.rules.len() * 2, CachedCounters::default());
         }
-        let remembered = &mut self.remembered[rule as usize * 2 + usize::from(yesterday)];
-        if remembered.day != day {
+        let cached = &mut self.cached[rule as usize * 2 + usize::from(yesterday)];
+        if cached.day != day {
             let mut counters = threads::lock(&self.context.counters);
             let (total, cap) = counters.of_rule(rules, rule, yesterday, day)?;
-            *remembered = Remembered { day, total, cap };
+            *cached = CachedCounters { day, total, cap };
         }
-        Some(*remembered)
+        Some(*cached)
     }
 }
 
-impl<'s> Visitor<'s> for Finder<'_, 's> {
+impl<'s> Visitor<'s> for Classifier<'_, 's> {
     fn filter(&self) -> Filter<'s> {
         self.context.segment.filter()
     }
 
-    fn seeks_stranger(&self) -> bool {
+    fn wants_non_member(&self) -> bool {
         self.findings.unmatched.is_none()
     }
 
     #[cold]
-    fn stranger(&mut self, msisdn: u64, start: usize) {
+    fn non_member(&mut self, msisdn: u64, start: usize) {
         if self
             .findings
             .unmatched

@@ -36,7 +36,7 @@ pub struct Notification {
 
 /// A range that was begun.
 #[derive(Debug)]
-pub struct Begun {
+pub struct BegunRange {
     /// Where it stands.
     pub progress: Progress,
     /// Of the file.
@@ -47,7 +47,7 @@ pub struct Begun {
 #[derive(Debug, Default)]
 pub struct Processed {
     /// A prefix of the ranges asked for.
-    pub ranges: Vec<Begun>,
+    pub ranges: Vec<BegunRange>,
     /// Output by application.
     pub outputs: BTreeMap<u32, Vec<u8>>,
     /// Sorted by day, application and digits.

@@ -7,7 +7,7 @@ use crate::batch::range::RangeSpec;
 use crate::crc::combine;
 use crate::input::source::Problem;
 use crate::scan::fragment::Fragment;
-use crate::scan::grammar::{self as scan, Line};
+use crate::scan::grammar::{self, Line};
 use crate::scan::outcome::{OUTCOMES, REASONS, Reason, encoded_bytes, escaped_bytes};
 
 /// Where a range stands.
@@ -40,12 +40,12 @@ pub struct Progress {
     /// CRC of all merged bytes.
     crc: u64,
     /// CRC of the bytes before `taken`.
-    digest: Digest,
+    digest: PrefixCrc,
 }
 
 /// A CRC that is only put together when it is asked for: that costs about a microsecond.
 #[derive(Clone, Copy, Debug, Default)]
-struct Digest {
+struct PrefixCrc {
     before: u64,
     after: u64,
     after_bytes: u64,
@@ -60,9 +60,9 @@ impl Progress {
             newlines: spec.newlines,
             tail: spec.tail,
             crc: spec.digest,
-            digest: Digest {
+            digest: PrefixCrc {
                 before: spec.digest,
-                ..Digest::default()
+                ..PrefixCrc::default()
             },
             ..Progress::default()
         }
@@ -95,7 +95,7 @@ impl Progress {
             self.taken = chunk.position + chunk.body_end as u64;
             self.tail = 0;
             self.fragment.extend(&chunk.data()[chunk.body_end..]);
-            self.digest = Digest {
+            self.digest = PrefixCrc {
                 before: self.crc,
                 after: chunk.body_crc,
                 after_bytes: chunk.body_end as u64,
@@ -125,9 +125,9 @@ impl Progress {
         let begun = self.decide(spec, context, chunk);
         self.taken += bytes;
         self.tail = if begun { tail } else { 0 };
-        self.digest = Digest {
+        self.digest = PrefixCrc {
             before: self.crc,
-            ..Digest::default()
+            ..PrefixCrc::default()
         };
         self.count(spec, chunk);
     }
@@ -151,7 +151,7 @@ impl Progress {
                 self.fragment.clear();
                 return false;
             }
-            (0, _) => Some(scan::parse_line(content, first, spec.day_max)),
+            (0, _) => Some(grammar::parse_line(content, first, spec.day_max)),
             // It is the line end of a line that was taken without it.
             (_, Some(b"\n")) | (1, Some(b"\r\n" | b"\r")) => None,
             _ => Some(Line::Reject(Reason::Columns)),

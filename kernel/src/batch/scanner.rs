@@ -9,7 +9,7 @@
 
 use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
-use crate::batch::job::{Begun, Job, Processed};
+use crate::batch::job::{BegunRange, Job, Processed};
 use crate::batch::pass::{Call, Opened};
 use crate::batch::progress::Progress;
 use crate::batch::range::RangeSpec;
@@ -17,7 +17,7 @@ use crate::input::gzip::Gzip;
 use crate::input::source::{Problem, Source};
 use crate::ledger::Ledger;
 use crate::ledger::counters::{COUNTERS_FULL, Counters};
-use crate::scan::path::Path;
+use crate::scan::path::ScanPath;
 use crate::threads::lock;
 use crate::types::clock::Clock;
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ pub struct Scanner {
     /// Volumes are added up (measure "total").
     adds: bool,
     clock: Clock,
-    path: Path,
+    path: ScanPath,
     chunk_bytes: usize,
     pool: Vec<Chunk>,
     gzips: HashMap<Vec<u8>, Box<Gzip>>,
@@ -49,7 +49,7 @@ impl Scanner {
         threads: usize,
         adds: bool,
         clock: Clock,
-        path: Path,
+        path: ScanPath,
         chunk_bytes: usize,
     ) -> Scanner {
         let (threads, chunk_bytes) = (threads.max(1), chunk_bytes.max(1));
@@ -71,7 +71,7 @@ impl Scanner {
             ledger.count_customers(self.threads).ok_or(COUNTERS_FULL)?;
         }
         for chunk in &mut self.pool {
-            chunk.forget_counters();
+            chunk.clear_cache();
         }
         let clock = std::mem::take(&mut self.clock);
         let mut call = Call::new(job, &clock);
@@ -99,7 +99,7 @@ impl Scanner {
             let Opened { inode, source, .. } = file.into_inner().unwrap_or_default();
             self.keep_gzip(spec, &progress, source);
             if progress.has_moved(spec) {
-                done.ranges.push(Begun { progress, inode });
+                done.ranges.push(BegunRange { progress, inode });
             }
         }
         done.order();

@@ -5,7 +5,7 @@ use crate::input::file::{READ_BYTES, open, read_at};
 use crate::input::gzip::Gzip;
 use crate::input::source::Source;
 use crate::scan::fragment::Fragment;
-use crate::scan::grammar::{self as scan, Line};
+use crate::scan::grammar::{self, Line};
 use std::io;
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ pub fn first_record(
             0
         };
         let content = fragment.content(mark);
-        if let Line::Record(_) = scan::parse_line(content, start == 0, day_max) {
+        if let Line::Record(_) = grammar::parse_line(content, start == 0, day_max) {
             found = Some((crc64(content, 0), start + mark as u64));
         }
         found.is_some()

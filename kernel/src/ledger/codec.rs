@@ -27,19 +27,19 @@ const INLINE_ENTRIES: usize = 20_000;
 
 /// Makes one blob at its length, since blobs are large: its counters, numbered in the order of their first use, have to be
 /// known before its entries come.
-struct Writer {
+struct BlobWriter {
     numbers: Vec<u32>,
     out: Vec<u8>,
 }
 
-impl Writer {
+impl BlobWriter {
     /// A blob of these entries per shard; `keys` are theirs, in order.
     fn new(
         counters: &Counters,
         kind: &[u8],
         counts: &[u32],
         keys: impl Iterator<Item = u64>,
-    ) -> Writer {
+    ) -> BlobWriter {
         let mut numbers = vec![u32::MAX; counters.defined.len()];
         let (mut used, mut definitions) = (0u32, Vec::new());
         for key in keys {
@@ -62,7 +62,7 @@ impl Writer {
         for count in counts {
             out.extend_from_slice(&count.to_le_bytes());
         }
-        Writer { numbers, out }
+        BlobWriter { numbers, out }
     }
 
     fn put(&mut self, key: u64, value: u64) {
@@ -80,15 +80,15 @@ impl Writer {
 }
 
 /// What a blob holds, checked in its shape but not yet in its sum.
-pub(crate) struct Blob<'a> {
+pub(crate) struct LedgerBlob<'a> {
     pub(crate) counters: Vec<Counter>,
     /// The entries of each shard; of a base, of its own alone.
     pub(crate) entries: Vec<&'a [u8]>,
     pub(crate) shard: Option<usize>,
 }
 
-impl<'a> Blob<'a> {
-    pub(crate) fn read(bytes: &'a [u8]) -> Option<Blob<'a>> {
+impl<'a> LedgerBlob<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<LedgerBlob<'a>> {
         let (body, _) = bytes.split_last_chunk::<8>()?;
         let mut input = Input(body);
         if input.take(MAGIC.len())? != MAGIC {
@@ -111,7 +111,7 @@ impl<'a> Blob<'a> {
         for count in counts {
             entries.push(input.take(count.checked_mul(ENTRY_BYTES)?)?);
         }
-        input.0.is_empty().then_some(Blob {
+        input.0.is_empty().then_some(LedgerBlob {
             counters,
             entries,
             shard,
@@ -120,12 +120,12 @@ impl<'a> Blob<'a> {
 }
 
 /// A blob without the entries of some msisdns, and the hashes of those that had some.
-pub type Rest = (Vec<u8>, BTreeSet<u64>);
+pub type Remaining = (Vec<u8>, BTreeSet<u64>);
 
 /// The blob without the entries of some msisdns; None when it has none of them. Err: it is damaged.
-pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Rest>, &'static str> {
+pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Remaining>, &'static str> {
     const DAMAGED: &str = "the blob is damaged";
-    let blob = Blob::read(bytes)
+    let blob = LedgerBlob::read(bytes)
         .filter(|_| is_whole(bytes))
         .ok_or(DAMAGED)?;
     let mut gone = BTreeSet::new();
@@ -176,7 +176,7 @@ impl Ledger {
             entries.filter(|(key, _)| counters.is_kept(counter_of(*key)))
         };
         let keys = entries().map(|(key, _)| key);
-        let mut writer = Writer::new(counters, &[b'B', index as u8], &[count], keys);
+        let mut writer = BlobWriter::new(counters, &[b'B', index as u8], &[count], keys);
         for (key, value) in entries() {
             writer.put(key, value);
         }
@@ -206,7 +206,7 @@ impl Ledger {
             .collect();
         let counts: Vec<u32> = shards.iter().map(|entries| entries.len() as u32).collect();
         let keys = shards.iter().flatten().map(|(key, _)| *key);
-        let mut writer = Writer::new(counters, b"D", &counts, keys);
+        let mut writer = BlobWriter::new(counters, b"D", &counts, keys);
         for entries in shards {
             for (key, value) in entries {
                 writer.put(key, value);
@@ -219,7 +219,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::decide::{Applied, Candidate};
+    use crate::ledger::decide::{Candidate, Decision};
     use crate::ledger::loading::Loading;
     use crate::ledger::shard::shard_of;
     use crate::rules::policy::Policy;
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Applied {
+    fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Decision {
         let total = ledger.counters.intern(&total(day)).expect("room");
         let cap = ledger
             .counters
@@ -256,7 +256,7 @@ mod tests {
             day,
         };
         let shard = &mut ledger.shards[shard_of(mixed)];
-        let applied = shard.apply(&ledger.counters, &candidate, 100, true, &Policy::default());
+        let applied = shard.decide(&ledger.counters, &candidate, 100, true, &Policy::default());
         shard.set_caps(&ledger.counters);
         applied
     }
@@ -348,9 +348,9 @@ mod tests {
         let mut ledger = Ledger::default();
         for day in 20_200_401..20_200_431 {
             for dial in 0..300 {
-                assert_eq!(Applied::Counted, add(&mut ledger, dial, day, 100));
-                assert_eq!(Applied::Notified, add(&mut ledger, dial, day, 1));
-                assert_eq!(Applied::Capped, add(&mut ledger, dial, day, 1));
+                assert_eq!(Decision::Counted, add(&mut ledger, dial, day, 100));
+                assert_eq!(Decision::Notified, add(&mut ledger, dial, day, 1));
+                assert_eq!(Decision::Capped, add(&mut ledger, dial, day, 1));
             }
             ledger.drop_before(day);
             assert_eq!((300, 300), ledger.entries());

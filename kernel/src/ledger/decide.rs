@@ -6,10 +6,10 @@ use crate::rules::Rules;
 use crate::rules::policy::Policy;
 use crate::scan::outcome::Outcome;
 
-/// Candidates whose places are asked of memory before they are applied.
-pub(crate) const APPLIED_AHEAD: usize = 16;
-/// The outcomes that the ledger decides, in the order of `Applied`.
-pub(crate) const DECIDED: [Outcome; 5] = [
+/// Candidates whose places are asked of memory before they are decision.
+pub(crate) const DECIDED_AHEAD: usize = 16;
+/// The outcomes that the ledger decides, in the order of `Decision`.
+pub(crate) const DECIDED_OUTCOMES: [Outcome; 5] = [
     Outcome::Capped,
     Outcome::CappedCustomer,
     Outcome::Control,
@@ -51,7 +51,7 @@ pub struct Candidate {
 
 /// The outcomes that the ledger decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
+pub enum Decision {
     /// The application has notified this msisdn on this day, or the occurrence has fired.
     Capped,
     /// Above it, but the msisdn has had as many notifications on this day as it may.
@@ -64,13 +64,13 @@ pub enum Applied {
     Notified,
 }
 
-impl Applied {
+impl Decision {
     /// Whether a line is emitted: Some, and true when it is the control group's.
     pub(crate) fn emits(self) -> Option<bool> {
         match self {
-            Applied::Control => Some(true),
-            Applied::Notified => Some(false),
-            Applied::Capped | Applied::CappedCustomer | Applied::Counted => None,
+            Decision::Control => Some(true),
+            Decision::Notified => Some(false),
+            Decision::Capped | Decision::CappedCustomer | Decision::Counted => None,
         }
     }
 }
@@ -88,14 +88,14 @@ impl Shard {
 
     /// Decide one candidate and write down what follows. `adds`: volumes are added up (measure "total").
     #[inline]
-    pub fn apply(
+    pub fn decide(
         &mut self,
         counters: &Counters,
         candidate: &Candidate,
         threshold: u64,
         adds: bool,
         policy: &Policy,
-    ) -> Applied {
+    ) -> Decision {
         self.make_room(counters, 2);
         let cap_key = key_of(candidate.mixed, candidate.cap);
         let alone = counters.partners[candidate.cap as usize] == candidate.total;
@@ -104,7 +104,7 @@ impl Shard {
         let (found, at) = self.find(key, counters.salts[candidate.total as usize]);
         let before = if found { self.slot(at)[1] } else { 0 };
         if capped || before & FIRED != 0 {
-            return Applied::Capped;
+            return Decision::Capped;
         }
         let measured = if adds {
             (before + candidate.volume).min(TOTAL_MAX)
@@ -116,14 +116,14 @@ impl Shard {
             if adds {
                 self.write(at, found, key, total, true);
             }
-            return Applied::Counted;
+            return Decision::Counted;
         }
         let customer = counters.customers[candidate.cap as usize];
         if self.has_enough(counters, candidate.mixed, customer, policy) {
             if adds {
                 self.write(at, found, key, total, true);
             }
-            return Applied::CappedCustomer;
+            return Decision::CappedCustomer;
         }
         self.write(at, found, key, total | FIRED, true);
         if alone {
@@ -135,9 +135,9 @@ impl Shard {
             self.count(counters, key_of(candidate.mixed, customer));
         }
         if policy.is_control(candidate.mixed) {
-            Applied::Control
+            Decision::Control
         } else {
-            Applied::Notified
+            Decision::Notified
         }
     }
 
@@ -167,15 +167,15 @@ pub(crate) fn decide(
     counters: &Counters,
     terms: Terms,
     candidates: &[Candidate],
-    mut tell: impl FnMut(usize, Applied),
+    mut tell: impl FnMut(usize, Decision),
 ) {
     for (at, candidate) in candidates.iter().enumerate() {
-        if let Some(ahead) = candidates.get(at + APPLIED_AHEAD) {
+        if let Some(ahead) = candidates.get(at + DECIDED_AHEAD) {
             shards[shard_of(ahead.mixed) - first].prefetch(counters, ahead);
         }
         let shard = &mut shards[shard_of(candidate.mixed) - first];
         let threshold = terms.rules.rules[candidate.rule as usize].threshold;
-        let applied = shard.apply(counters, candidate, threshold, terms.adds, terms.policy);
-        tell(at, applied);
+        let decision = shard.decide(counters, candidate, threshold, terms.adds, terms.policy);
+        tell(at, decision);
     }
 }

@@ -4,7 +4,7 @@
 //! that few need be in memory at once. A delta says nothing about a shard whose base is of its batch or a later one.
 
 use crate::ledger::Ledger;
-use crate::ledger::codec::{Blob, ENTRY_BYTES, is_whole};
+use crate::ledger::codec::{ENTRY_BYTES, LedgerBlob, is_whole};
 use crate::ledger::counters::{Counter, Counters};
 use crate::ledger::shard::{LOOKED_AHEAD, SHARDS, Shard, counter_of, with_counter};
 use crate::threads;
@@ -14,7 +14,7 @@ use std::sync::Mutex;
 const CLOSED: u32 = 0;
 
 /// A batch and a blob of it.
-pub type Kept<'a> = (u64, &'a [u8]);
+pub type StoredBlob<'a> = (u64, &'a [u8]);
 
 /// A ledger of which blobs are still to come.
 pub struct Loading {
@@ -41,8 +41,8 @@ impl Loading {
     }
 
     /// Fill the shards of some bases. Of two bases of a shard the newer counts. Err says which is damaged.
-    pub fn add_bases(&mut self, bases: &[Kept]) -> Result<(), String> {
-        let mut base_of: Vec<Option<Source>> = Vec::new();
+    pub fn add_bases(&mut self, bases: &[StoredBlob]) -> Result<(), String> {
+        let mut base_of: Vec<Option<LoadedBlob>> = Vec::new();
         base_of.resize_with(SHARDS, || None);
         for (shard, source) in self.read(bases, "base")? {
             let Some(shard) = shard else {
@@ -65,7 +65,7 @@ impl Loading {
     }
 
     /// Add some deltas, in commit order, once all bases are there. Err says which is damaged.
-    pub fn add_deltas(&mut self, deltas: &[Kept]) -> Result<(), String> {
+    pub fn add_deltas(&mut self, deltas: &[StoredBlob]) -> Result<(), String> {
         let mut sources = Vec::new();
         for (shard, source) in self.read(deltas, "delta")? {
             if shard.is_some() {
@@ -90,16 +90,16 @@ impl Loading {
     /// What blobs hold, by shard if they are bases.
     fn read<'b>(
         &mut self,
-        blobs: &[Kept<'b>],
+        blobs: &[StoredBlob<'b>],
         kind: &str,
-    ) -> Result<Vec<(Option<usize>, Source<'b>)>, String> {
+    ) -> Result<Vec<(Option<usize>, LoadedBlob<'b>)>, String> {
         let whole = threads::map(self.threads, blobs.len(), |at| is_whole(blobs[at].1));
         let mut found = Vec::with_capacity(blobs.len());
         for ((batch, bytes), whole) in blobs.iter().zip(whole) {
-            let blob = Blob::read(bytes).filter(|_| whole);
+            let blob = LedgerBlob::read(bytes).filter(|_| whole);
             let blob = blob.ok_or_else(|| damaged(kind, *batch))?;
             let numbers = self.ledger.open_counters(&blob.counters, self.day_open);
-            let source = Source {
+            let source = LoadedBlob {
                 batch: *batch,
                 numbers: numbers.ok_or("too many open counters")?,
                 entries: blob.entries,
@@ -135,8 +135,8 @@ impl Ledger {
     /// The ledger of (batch, base blob) of any shards and (batch, delta blob) in commit order, without what can receive
     /// no record of `day_open` or later. Err says which blob is damaged.
     pub fn load(
-        bases: &[Kept],
-        deltas: &[Kept],
+        bases: &[StoredBlob],
+        deltas: &[StoredBlob],
         day_open: u32,
         threads: usize,
     ) -> Result<Ledger, String> {
@@ -168,13 +168,13 @@ impl Ledger {
 }
 
 /// The entries of a blob, with its counters in the numbers of the ledger.
-struct Source<'a> {
+struct LoadedBlob<'a> {
     batch: u64,
     numbers: Vec<u32>,
     entries: Vec<&'a [u8]>,
 }
 
-impl Source<'_> {
+impl LoadedBlob<'_> {
     fn apply(&self, shard: &mut Shard, counters: &Counters, entries: &[u8]) -> Option<()> {
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
         for (at, entry) in entries.iter().enumerate() {

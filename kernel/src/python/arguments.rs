@@ -1,17 +1,18 @@
 //! What Python passes, as the kernel takes it.
 
 use crate::batch::range::RangeSpec;
-use crate::batch::scanner as process;
-use crate::scan::path::Path;
+use crate::batch::scanner::CHUNK_BYTES;
+use crate::scan::path::ScanPath;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-pub(super) fn broken(message: impl Into<String>) -> PyErr {
+pub(super) fn contract_error(message: impl Into<String>) -> PyErr {
     PyValueError::new_err(message.into())
 }
 
-pub(super) fn path_of(name: &str) -> PyResult<Path> {
-    Path::named(name).ok_or_else(|| broken(format!("{name:?} is no scanner path of this CPU")))
+pub(super) fn named_path(name: &str) -> PyResult<ScanPath> {
+    ScanPath::named(name)
+        .ok_or_else(|| contract_error(format!("{name:?} is no scanner path of this CPU")))
 }
 
 const PATH_VARIABLE: &str = "UPSWELL_KERNEL_PATH";
@@ -24,23 +25,23 @@ fn variable<T>(name: &str, default: T, parse: impl Fn(&str) -> PyResult<T>) -> P
     }
 }
 
-pub(super) fn path_in_force() -> PyResult<Path> {
-    variable(PATH_VARIABLE, Path::available()[0], path_of)
+pub(super) fn active_path() -> PyResult<ScanPath> {
+    variable(PATH_VARIABLE, ScanPath::available()[0], named_path)
 }
 
-pub(super) fn chunk_bytes_in_force() -> PyResult<usize> {
-    variable(CHUNK_BYTES_VARIABLE, process::CHUNK_BYTES, |text| {
+pub(super) fn active_chunk_bytes() -> PyResult<usize> {
+    variable(CHUNK_BYTES_VARIABLE, CHUNK_BYTES, |text| {
         text.parse()
-            .map_err(|_| broken(format!("{CHUNK_BYTES_VARIABLE}={text:?} is no number")))
+            .map_err(|_| contract_error(format!("{CHUNK_BYTES_VARIABLE}={text:?} is no number")))
     })
 }
 
 /// Whether the measure adds volumes up.
-pub(super) fn adds_of(measure: &str) -> PyResult<bool> {
+pub(super) fn adds_volumes(measure: &str) -> PyResult<bool> {
     match measure {
         "total" => Ok(true),
         "session" => Ok(false),
-        _ => Err(broken(format!("{measure:?} is no measure"))),
+        _ => Err(contract_error(format!("{measure:?} is no measure"))),
     }
 }
 
@@ -52,7 +53,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyRange {
 
     fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<PyRange> {
         let range: RangeSpec = range.extract()?;
-        range.check().map_err(broken)?;
+        range.check().map_err(contract_error)?;
         Ok(PyRange(range))
     }
 }

@@ -1,14 +1,14 @@
 //! Functions over bytes and files.
 
-use super::arguments::{broken, path_of};
+use super::arguments::{contract_error, named_path};
 use super::reference::forgotten_of;
-use crate::input::{digest as input, gzip};
-use crate::ledger::codec as blob;
+use crate::crc;
+use crate::input::gzip;
+use crate::ledger::codec;
 use crate::scan::collect::collect;
-use crate::scan::grammar::{self as scan, Line};
+use crate::scan::grammar::{self, Line};
 use crate::scan::outcome::REASONS;
 use crate::types::msisdn;
-use crate::{crc, search as lines};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
@@ -18,7 +18,9 @@ use std::io::{self, ErrorKind};
 /// Damage of compressed data is a `ValueError`, anything else an `OSError`.
 fn read_error(error: io::Error) -> PyErr {
     match (error.kind(), error.raw_os_error()) {
-        (ErrorKind::InvalidData | ErrorKind::UnexpectedEof, None) => broken(error.to_string()),
+        (ErrorKind::InvalidData | ErrorKind::UnexpectedEof, None) => {
+            contract_error(error.to_string())
+        }
         _ => error.into(),
     }
 }
@@ -31,8 +33,8 @@ pub(super) fn forget_in(
     hashes: Vec<u64>,
 ) -> PyResult<Option<(Bound<'_, PyBytes>, BTreeSet<u64>)>> {
     let forgotten = forgotten_of(&key, hashes)?;
-    let rest = py.detach(|| blob::without(&blob, &forgotten));
-    let rest = rest.map_err(broken)?;
+    let rest = py.detach(|| codec::without(&blob, &forgotten));
+    let rest = rest.map_err(contract_error)?;
     Ok(rest.map(|(rest, gone)| (PyBytes::new(py, &rest), gone)))
 }
 
@@ -44,16 +46,16 @@ pub(super) fn parse_lines(
     path: &str,
     first: bool,
 ) -> PyResult<Vec<(String, String, u32, u64, String)>> {
-    let data = match data.strip_prefix(scan::BYTE_ORDER_MARK) {
+    let data = match data.strip_prefix(grammar::BYTE_ORDER_MARK) {
         Some(rest) if first => rest,
         _ => data,
     };
-    let (_, lines) = collect(path_of(path)?, data, day_max, b'7');
+    let (_, lines) = collect(named_path(path)?, data, day_max, b'7');
     let mut lines: BTreeMap<usize, Line> = lines
         .into_iter()
         .map(|(start, (_, line))| (start, line))
         .collect();
-    let parse = |line: &[u8], first| scan::parse_line(scan::content_of(line), first, day_max);
+    let parse = |line: &[u8], first| grammar::parse_line(grammar::content_of(line), first, day_max);
     let unterminated = memchr::memrchr(b'\n', data).map_or(0, |last| last + 1);
     if unterminated < data.len() {
         lines.insert(unterminated, parse(&data[unterminated..], false));
@@ -97,7 +99,7 @@ pub(super) fn digest(
     initial: u64,
     compressed: bool,
 ) -> PyResult<(u64, u64)> {
-    py.detach(|| input::digest(&path, compressed, start, end, initial))
+    py.detach(|| crate::input::digest::digest(&path, compressed, start, end, initial))
         .map_err(read_error)
 }
 
@@ -110,7 +112,7 @@ pub(super) fn first_record(
     day_max: u32,
     compressed: bool,
 ) -> PyResult<Option<(u64, u64)>> {
-    py.detach(|| input::first_record(&path, compressed, end, day_max))
+    py.detach(|| crate::input::digest::first_record(&path, compressed, end, day_max))
         .map_err(read_error)
 }
 
@@ -143,8 +145,8 @@ pub(super) fn count_lines(
         .iter()
         .map(|each| msisdn::key_of(each.as_bytes()))
         .collect();
-    let keys = keys.ok_or_else(|| broken("count_lines wants 5 to 15 digits each"))?;
-    py.detach(|| lines::count_lines(&path, compressed, &keys))
+    let keys = keys.ok_or_else(|| contract_error("count_lines wants 5 to 15 digits each"))?;
+    py.detach(|| crate::search::count_lines(&path, compressed, &keys))
         .map_err(read_error)
 }
 
@@ -158,10 +160,12 @@ pub(super) fn search<'py>(
     compressed: bool,
 ) -> PyResult<(Vec<(u64, u64, u8, Bound<'py, PyBytes>)>, u64, u64)> {
     if msisdn::key_of(msisdn.as_bytes()).is_none() || !cuts.is_sorted() {
-        return Err(broken("search wants 5 to 15 digits and ascending cuts"));
+        return Err(contract_error(
+            "search wants 5 to 15 digits and ascending cuts",
+        ));
     }
     let found = py
-        .detach(|| lines::search(&path, compressed, &cuts, msisdn.as_bytes()))
+        .detach(|| crate::search::search(&path, compressed, &cuts, msisdn.as_bytes()))
         .map_err(read_error)?;
     let hits = found.hits.into_iter().map(|hit| {
         (

@@ -1,8 +1,8 @@
 //! The ledger.
 
-use super::arguments::broken;
+use super::arguments::contract_error;
 use super::reference::forgotten_of;
-use crate::ledger::loading::{Kept, Loading};
+use crate::ledger::loading::{Loading, StoredBlob};
 use crate::ledger::shard::SHARDS;
 use crate::ledger::{Ledger, Total};
 use crate::threads::lock;
@@ -95,14 +95,14 @@ fn next_blobs(blobs: &mut Bound<'_, PyIterator>) -> PyResult<Blobs> {
 fn take_all(
     blobs: &Bound<'_, PyAny>,
     threads: usize,
-    take: impl FnMut(&[Kept]) -> Result<(), String> + Send,
+    take: impl FnMut(&[StoredBlob]) -> Result<(), String> + Send,
 ) -> PyResult<()> {
     let py = blobs.py();
     let take = Mutex::new(take);
     let mut blobs = blobs.try_iter()?;
     let mut some = next_blobs(&mut blobs)?;
     while !some.is_empty() {
-        let kept: Vec<Kept> = some.iter().map(|(batch, blob)| (*batch, &**blob)).collect();
+        let kept: Vec<StoredBlob> = some.iter().map(|(batch, blob)| (*batch, &**blob)).collect();
         let take_some = || lock(&take)(&kept);
         let (taken, next) = thread::scope(|scope| {
             let taking = (threads > 1)
@@ -116,7 +116,7 @@ fn take_all(
             let taken = py.detach(|| taking.join());
             (taken.unwrap_or_else(|panic| resume_unwind(panic)), next)
         });
-        taken.map_err(broken)?;
+        taken.map_err(contract_error)?;
         some = next?;
     }
     Ok(())
@@ -126,12 +126,13 @@ fn check_shard(index: usize) -> PyResult<()> {
     if index < SHARDS {
         Ok(())
     } else {
-        Err(broken(format!("there is no shard {index}")))
+        Err(contract_error(format!("there is no shard {index}")))
     }
 }
 
 fn key_of(msisdn: &str) -> PyResult<u64> {
-    msisdn::key_of(msisdn.as_bytes()).ok_or_else(|| broken("not an msisdn of 5 to 15 digits"))
+    msisdn::key_of(msisdn.as_bytes())
+        .ok_or_else(|| contract_error("not an msisdn of 5 to 15 digits"))
 }
 
 #[pymethods]
@@ -169,7 +170,7 @@ impl PyLedger {
     fn add_cap(&mut self, msisdn: &str, application: &str, day: u32) -> PyResult<()> {
         self.0
             .add_cap(key_of(msisdn)?, application, day)
-            .ok_or_else(|| broken("too many open applications and days"))
+            .ok_or_else(|| contract_error("too many open applications and days"))
     }
 
     fn take_delta<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {

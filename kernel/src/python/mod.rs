@@ -26,15 +26,15 @@ mod _kernel {
     #[pymodule_export]
     use super::ledger::{PyLedger, PyTotal};
     #[pymodule_export]
-    use super::reference::{PyClock, PyPolicy, PyRules, PySegment, SegmentReport};
+    use super::reference::{PyClock, PyPolicy, PyRules, PySegment, PySegmentReport};
     #[pymodule_export]
-    use super::scanner::{PyResultOf, PyScanner, Scanned};
+    use super::scanner::{PyProcessed, PyScanned, PyScanner};
     #[pymodule_export]
-    use super::split::{PySplitting, gather, step};
+    use super::split::{PySplitScanner, gather, step};
     use crate::ledger::shard::SHARDS;
     use crate::scan::grammar::LINE_BYTES_MAX;
     use crate::scan::outcome::{OUTCOMES, REASONS};
-    use crate::scan::path::Path;
+    use crate::scan::path::ScanPath;
     use pyo3::prelude::*;
     use pyo3::types::PyTuple;
 
@@ -49,7 +49,7 @@ mod _kernel {
         module.add("SHARDS", SHARDS)?;
         module.add(
             "PATHS",
-            PyTuple::new(py, Path::available().into_iter().map(Path::name))?,
+            PyTuple::new(py, ScanPath::available().into_iter().map(ScanPath::name))?,
         )
     }
 }

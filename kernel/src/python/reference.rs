@@ -1,6 +1,6 @@
 //! Segment, rules and clock: immutable values.
 
-use super::arguments::broken;
+use super::arguments::contract_error;
 use crate::rules::Rules;
 use crate::rules::policy::{Control, Forgotten, KEY_BYTES, Policy, SHARE_ALL};
 use crate::segment::Segment;
@@ -16,8 +16,13 @@ use std::sync::Arc;
 #[pyclass(frozen, name = "Segment", module = "upswell.kernel._kernel")]
 pub(super) struct PySegment(pub(super) Arc<Segment>);
 
-#[pyclass(frozen, get_all, module = "upswell.kernel._kernel")]
-pub(super) struct SegmentReport {
+#[pyclass(
+    frozen,
+    get_all,
+    name = "SegmentReport",
+    module = "upswell.kernel._kernel"
+)]
+pub(super) struct PySegmentReport {
     lines: u64,
     bad: u64,
     duplicates: u64,
@@ -32,7 +37,7 @@ impl PySegment {
         py: Python<'_>,
         files: Vec<PyBackedBytes>,
         errors_max: usize,
-    ) -> PyResult<(PySegment, SegmentReport)> {
+    ) -> PyResult<(PySegment, PySegmentReport)> {
         let (segment, report) = py.detach(|| {
             let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
             Segment::parse(&files, errors_max)
@@ -43,7 +48,7 @@ impl PySegment {
             .map(|(file, line, reason, raw)| (file, line, reason, PyBytes::new(py, raw)))
             .collect();
         let errors = errors.into_pyobject(py)?.unbind();
-        let report = SegmentReport {
+        let report = PySegmentReport {
             lines: report.lines,
             bad: report.bad,
             duplicates: report.duplicates,
@@ -57,7 +62,7 @@ impl PySegment {
         let segment = py.detach(|| Segment::load(&dump));
         segment
             .map(|segment| PySegment(Arc::new(segment)))
-            .ok_or_else(|| broken("the dump of the segment is damaged"))
+            .ok_or_else(|| contract_error("the dump of the segment is damaged"))
     }
 
     fn dump<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -105,7 +110,7 @@ impl PyRules {
             .iter()
             .map(|(a, name, c, d, e)| (*a, name.as_str(), *c, *d, *e))
             .collect();
-        Rules::new(&lines).map(PyRules).map_err(broken)
+        Rules::new(&lines).map(PyRules).map_err(contract_error)
     }
 
     #[getter]
@@ -123,14 +128,14 @@ impl PyClock {
     fn new(shifts: Vec<(i64, i64)>) -> PyResult<PyClock> {
         match Clock::new(shifts.clone()) {
             Some(_) => Ok(PyClock(shifts)),
-            None => Err(broken("the clock's shifts do not ascend")),
+            None => Err(contract_error("the clock's shifts do not ascend")),
         }
     }
 }
 
 impl PyClock {
     pub(super) fn clock(&self) -> PyResult<Clock> {
-        Clock::new(self.0.clone()).ok_or_else(|| broken("the clock's shifts do not ascend"))
+        Clock::new(self.0.clone()).ok_or_else(|| contract_error("the clock's shifts do not ascend"))
     }
 }
 
@@ -138,7 +143,7 @@ impl PyClock {
 pub(super) struct PyPolicy(pub(super) Policy);
 
 /// What `PyPolicy::new` takes.
-type Parts = (
+type PolicyParts = (
     Option<PySegment>,
     Vec<([u8; KEY_BYTES], Vec<u64>)>,
     u64,
@@ -149,7 +154,7 @@ type Parts = (
 fn hasher(key: &[u8]) -> PyResult<SipHasher24> {
     let key: [u8; KEY_BYTES] = key
         .try_into()
-        .map_err(|_| broken(format!("a key of {} bytes", key.len())))?;
+        .map_err(|_| contract_error(format!("a key of {} bytes", key.len())))?;
     Ok(SipHasher24::new_with_key(&key))
 }
 
@@ -172,7 +177,7 @@ impl PyPolicy {
         control_key: Option<PyBackedBytes>,
     ) -> PyResult<PyPolicy> {
         if control_share > SHARE_ALL || (control_share > 0) != control_key.is_some() {
-            return Err(broken("a control share without its key"));
+            return Err(contract_error("a control share without its key"));
         }
         let control = control_key.map(|key| {
             hasher(&key).map(|hasher| Control {
@@ -192,7 +197,7 @@ impl PyPolicy {
         }))
     }
 
-    fn parts(&self) -> Parts {
+    fn parts(&self) -> PolicyParts {
         let policy = &self.0;
         let forgotten = policy.forgotten.iter().map(|forgotten| {
             let mut hashes: Vec<u64> = forgotten.hashes.iter().copied().collect();

@@ -1,6 +1,6 @@
 //! The scanner and its results.
 
-use super::arguments::{PyRange, adds_of, broken, chunk_bytes_in_force, path_in_force};
+use super::arguments::{PyRange, active_chunk_bytes, active_path, adds_volumes, contract_error};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
 use crate::batch::job::{Job, Notification, Processed};
@@ -13,15 +13,15 @@ use pyo3::types::{PyBytes, PyTuple};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[pyclass(frozen, module = "upswell.kernel._kernel")]
-pub(super) struct Scanned {
+#[pyclass(frozen, name = "Scanned", module = "upswell.kernel._kernel")]
+pub(super) struct PyScanned {
     #[pyo3(get)]
     inode: u64,
     progress: Progress,
 }
 
 #[pymethods]
-impl Scanned {
+impl PyScanned {
     #[getter]
     fn end(&self) -> u64 {
         self.progress.taken
@@ -87,9 +87,9 @@ impl Scanned {
 }
 
 #[pyclass(frozen, name = "Result", module = "upswell.kernel._kernel")]
-pub(super) struct PyResultOf {
+pub(super) struct PyProcessed {
     #[pyo3(get)]
-    ranges: Vec<Py<Scanned>>,
+    ranges: Vec<Py<PyScanned>>,
     #[pyo3(get)]
     rejects: Py<PyBytes>,
     #[pyo3(get)]
@@ -97,14 +97,14 @@ pub(super) struct PyResultOf {
     done: Processed,
 }
 
-impl PyResultOf {
-    pub(super) fn new(py: Python<'_>, mut done: Processed) -> PyResult<PyResultOf> {
+impl PyProcessed {
+    pub(super) fn new(py: Python<'_>, mut done: Processed) -> PyResult<PyProcessed> {
         let ranges = std::mem::take(&mut done.ranges)
             .into_iter()
             .map(|begun| {
                 Py::new(
                     py,
-                    Scanned {
+                    PyScanned {
                         inode: begun.inode,
                         progress: begun.progress,
                     },
@@ -113,7 +113,7 @@ impl PyResultOf {
             .collect::<PyResult<_>>()?;
         // They are large: the kernel's own go at once.
         let bytes_of = |own: Vec<u8>| PyBytes::new(py, &own).unbind();
-        Ok(PyResultOf {
+        Ok(PyProcessed {
             ranges,
             rejects: bytes_of(std::mem::take(&mut done.rejects)),
             delta: bytes_of(std::mem::take(&mut done.delta)),
@@ -123,7 +123,7 @@ impl PyResultOf {
 }
 
 #[pymethods]
-impl PyResultOf {
+impl PyProcessed {
     #[getter]
     fn outputs<'py>(&self, py: Python<'py>) -> Vec<OutputTuple<'py>> {
         outputs(py, &self.done.outputs)
@@ -206,10 +206,10 @@ impl PyScanner {
     fn new(threads: usize, measure: &str, clock: &PyClock) -> PyResult<PyScanner> {
         Ok(PyScanner(Scanner::new(
             threads,
-            adds_of(measure)?,
+            adds_volumes(measure)?,
             clock.clock()?,
-            path_in_force()?,
-            chunk_bytes_in_force()?,
+            active_path()?,
+            active_chunk_bytes()?,
         )))
     }
 
@@ -225,7 +225,7 @@ impl PyScanner {
         output_bytes_max: u64,
         work_ms_max: u64,
         policy: Option<&PyPolicy>,
-    ) -> PyResult<PyResultOf> {
+    ) -> PyResult<PyProcessed> {
         let off = Policy::default();
         let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
         let job = Job {
@@ -239,7 +239,7 @@ impl PyScanner {
         let (scanner, ledger) = (&mut self.0, &mut ledger.0);
         let done = py
             .detach(|| scanner.process(&job, ledger))
-            .map_err(broken)?;
-        PyResultOf::new(py, done)
+            .map_err(contract_error)?;
+        PyProcessed::new(py, done)
     }
 }

@@ -1,30 +1,30 @@
 //! Splits of a range, the ledger's decisions about what they send, and the result made of both.
 
-use super::arguments::{PyRange, adds_of, broken, chunk_bytes_in_force, path_in_force};
+use super::arguments::{PyRange, active_chunk_bytes, active_path, adds_volumes, contract_error};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
-use super::scanner::PyResultOf;
+use super::scanner::PyProcessed;
 use crate::ledger::decide::Terms;
 use crate::ledger::shard::SHARDS;
 use crate::rules::policy::Policy;
-use crate::split::gather::{Gathered, Part};
-use crate::split::{Sent, Split, Splitting};
+use crate::split::gather::{Gathered, ReportedSplit};
+use crate::split::{ShardBlob, Split, SplitScanner};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-#[pyclass(name = "Splitting", module = "upswell.kernel._kernel")]
-pub(super) struct PySplitting {
-    splitting: Splitting,
+#[pyclass(name = "SplitScanner", module = "upswell.kernel._kernel")]
+pub(super) struct PySplitScanner {
+    scanner: SplitScanner,
     segment: Py<PySegment>,
     rules: Py<PyRules>,
     policy: Option<Py<PyPolicy>>,
     /// Of the last pass, those that are still to be given.
-    blobs: std::vec::IntoIter<Sent>,
+    blobs: std::vec::IntoIter<ShardBlob>,
 }
 
 #[pymethods]
-impl PySplitting {
+impl PySplitScanner {
     #[new]
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (range, place, bounds, shards, clock, segment, rules, policy = None))]
@@ -38,16 +38,15 @@ impl PySplitting {
         segment: Py<PySegment>,
         rules: Py<PyRules>,
         policy: Option<Py<PyPolicy>>,
-    ) -> PyResult<PySplitting> {
+    ) -> PyResult<PySplitScanner> {
         let (begin, end) = bounds;
         let split = Split { place, begin, end };
-        let (clock, path, chunk_bytes) =
-            (clock.clock()?, path_in_force()?, chunk_bytes_in_force()?);
-        let splitting = py
-            .detach(|| Splitting::new(&range.0, split, shards, clock, path, chunk_bytes))
-            .map_err(broken)?;
-        Ok(PySplitting {
-            splitting,
+        let (clock, path, chunk_bytes) = (clock.clock()?, active_path()?, active_chunk_bytes()?);
+        let scanner = py
+            .detach(|| SplitScanner::new(&range.0, split, shards, clock, path, chunk_bytes))
+            .map_err(contract_error)?;
+        Ok(PySplitScanner {
+            scanner,
             segment,
             rules,
             policy,
@@ -67,9 +66,9 @@ impl PySplitting {
             if let Some((shard, blob)) = self.blobs.next() {
                 return Ok(Some((shard, PyBytes::new(py, &blob))));
             }
-            let splitting = &mut self.splitting;
-            let blobs = py.detach(|| splitting.next_pass(segment, rules, policy));
-            match blobs.map_err(broken)? {
+            let scanner = &mut self.scanner;
+            let blobs = py.detach(|| scanner.next_pass(segment, rules, policy));
+            match blobs.map_err(contract_error)? {
                 Some(blobs) => self.blobs = blobs.into_iter(),
                 None => return Ok(None),
             }
@@ -77,7 +76,7 @@ impl PySplitting {
     }
 
     fn report<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.splitting.report())
+        PyBytes::new(py, &self.scanner.report())
     }
 }
 
@@ -95,7 +94,9 @@ pub(super) fn step<'py>(
     policy: Option<&PyPolicy>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     if !shards.is_power_of_two() || shards > SHARDS || shard >= shards {
-        return Err(broken(format!("there is no shard {shard} of {shards}")));
+        return Err(contract_error(format!(
+            "there is no shard {shard} of {shards}"
+        )));
     }
     let of_one = SHARDS / shards;
     let owned = shard * of_one..(shard + 1) * of_one;
@@ -103,40 +104,40 @@ pub(super) fn step<'py>(
     let terms = Terms {
         rules: &rules.0,
         policy: policy.map_or(&off, |policy| &policy.0),
-        adds: adds_of(measure)?,
+        adds: adds_volumes(measure)?,
     };
     let ledger = &mut ledger.0;
     let report = py.detach(|| {
         let blobs: Vec<&[u8]> = blobs.iter().map(|blob| &**blob).collect();
         crate::split::step::step(ledger, owned, terms, &blobs)
     });
-    Ok(PyBytes::new(py, &report.map_err(broken)?))
+    Ok(PyBytes::new(py, &report.map_err(contract_error)?))
 }
 
 /// What a gathered batch is for Python.
 #[derive(IntoPyObject)]
 #[allow(clippy::large_enum_variant)] // there is one of them at a time, and it goes at once
-pub(super) enum Answer {
-    Whole(Py<PyResultOf>),
+pub(super) enum PyGathered {
+    Whole(Py<PyProcessed>),
     Cut((usize, u64)),
 }
 
 /// A split with what it reports: range, part, begin, end, report.
-type PartTuple = (u32, u32, u64, u64, PyBackedBytes);
+type ReportedTuple = (u32, u32, u64, u64, PyBackedBytes);
 
 #[pyfunction]
 pub(super) fn gather(
     py: Python<'_>,
     ranges: Vec<PyRange>,
-    parts: Vec<PartTuple>,
+    parts: Vec<ReportedTuple>,
     decided: Vec<PyBackedBytes>,
     rules: &PyRules,
-) -> PyResult<Answer> {
+) -> PyResult<PyGathered> {
     let gathered = py.detach(|| {
         let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
         let parts: Vec<_> = parts
             .iter()
-            .map(|(range, number, begin, end, report)| Part {
+            .map(|(range, number, begin, end, report)| ReportedSplit {
                 place: (*range, *number),
                 begin: *begin,
                 end: *end,
@@ -146,8 +147,11 @@ pub(super) fn gather(
         let decided: Vec<&[u8]> = decided.iter().map(|report| &**report).collect();
         crate::split::gather::gather(&ranges, &parts, &decided, &rules.0)
     });
-    match gathered.map_err(broken)? {
-        Gathered::Whole(done) => Ok(Answer::Whole(Py::new(py, PyResultOf::new(py, *done)?)?)),
-        Gathered::Cut(cut) => Ok(Answer::Cut((cut.range, cut.end))),
+    match gathered.map_err(contract_error)? {
+        Gathered::Whole(done) => Ok(PyGathered::Whole(Py::new(
+            py,
+            PyProcessed::new(py, *done)?,
+        )?)),
+        Gathered::Cut(cut) => Ok(PyGathered::Cut((cut.range, cut.end))),
     }
 }

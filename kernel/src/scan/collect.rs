@@ -1,15 +1,15 @@
 //! Collect every line of some bytes, whatever it is: for `check`, and for comparing paths.
 
 use crate::scan::filter::Filter;
-use crate::scan::grammar::{Line, Record, Scanned, Visitor};
-use crate::scan::path::{PAD_AFTER, PAD_BEFORE, Path};
+use crate::scan::grammar::{Line, LineCounts, Record, Visitor};
+use crate::scan::path::{PAD_AFTER, PAD_BEFORE, ScanPath};
 use std::collections::BTreeMap;
 
 /// Lines by where they start: the length of the content, and what it is.
 pub type Lines = BTreeMap<usize, (usize, Line)>;
 
 /// Scan the lines of `data` that end with `\n`. `filler` is around them in the buffer: no result depends on it.
-pub fn collect(path: Path, data: &[u8], day_max: u32, filler: u8) -> (Scanned, Lines) {
+pub fn collect(path: ScanPath, data: &[u8], day_max: u32, filler: u8) -> (LineCounts, Lines) {
     let whole = memchr::memrchr(b'\n', data).map_or(0, |last| last + 1);
     let mut bytes = vec![filler; PAD_BEFORE + whole + PAD_AFTER];
     let (from, to) = (PAD_BEFORE, PAD_BEFORE + whole);
@@ -27,11 +27,11 @@ impl Visitor<'static> for Collector {
         Filter::OPEN
     }
 
-    fn seeks_stranger(&self) -> bool {
+    fn wants_non_member(&self) -> bool {
         false
     }
 
-    fn stranger(&mut self, _: u64, _: usize) {}
+    fn non_member(&mut self, _: u64, _: usize) {}
 
     fn prefetch(&self, _: u64) {}
 

@@ -1,12 +1,12 @@
 //! Scan lines by a path.
 
-use crate::scan::grammar::{self as scan, Scanned, Visitor};
-use crate::scan::path::Path;
+use crate::scan::grammar::{self, LineCounts, Visitor};
+use crate::scan::path::ScanPath;
 #[cfg(target_arch = "x86_64")]
 use crate::scan::wide;
 
-impl Path {
-    /// `scan::scan_lines` by this path.
+impl ScanPath {
+    /// `grammar::scan_lines` by this path.
     ///
     /// # Panics
     /// When the buffer lacks the pads around [from, to).
@@ -17,13 +17,13 @@ impl Path {
         to: usize,
         day_max: u32,
         visitor: &mut V,
-    ) -> Scanned {
+    ) -> LineCounts {
         match self {
-            Path::Scalar => scan::scan_lines(bytes, from, to, day_max, visitor),
+            ScanPath::Scalar => grammar::scan_lines(bytes, from, to, day_max, visitor),
             #[cfg(target_arch = "x86_64")]
             _ => wide::scan_lines(self, bytes, from, to, day_max, visitor),
             #[cfg(not(target_arch = "x86_64"))]
-            _ => scan::scan_lines(bytes, from, to, day_max, visitor),
+            _ => grammar::scan_lines(bytes, from, to, day_max, visitor),
         }
     }
 }

@@ -57,9 +57,9 @@ pub trait Visitor<'s> {
     /// Says "surely not" for most records of no interest: they are only counted.
     fn filter(&self) -> Filter<'s>;
     /// Whether it still wants to be told a `stranger`.
-    fn seeks_stranger(&self) -> bool;
+    fn wants_non_member(&self) -> bool;
     /// The first record, among some, that the filter or `contains` refused; others may lie before it.
-    fn stranger(&mut self, msisdn: u64, start: usize);
+    fn non_member(&mut self, msisdn: u64, start: usize);
     /// Ask memory for what `contains` will look at.
     fn prefetch(&self, msisdn: u64);
     /// The exact answer after the filter let it pass.
@@ -72,7 +72,7 @@ pub trait Visitor<'s> {
 
 /// What a scanner counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
+pub struct LineCounts {
     /// All lines.
     pub lines: u32,
     /// Lines that are records, wanted or not.
@@ -91,8 +91,8 @@ pub fn scan_lines<'s, V: Visitor<'s>>(
     to: usize,
     day_max: u32,
     visitor: &mut V,
-) -> Scanned {
-    let mut scanned = Scanned::default();
+) -> LineCounts {
+    let mut scanned = LineCounts::default();
     let mut start = from;
     for newline in memchr::memchr_iter(b'\n', &bytes[from..to]) {
         let content = content_of(&bytes[start..from + newline]);
@@ -117,7 +117,7 @@ pub fn tell<'s, V: Visitor<'s>>(
         Line::Record(record) if visitor.contains(record.msisdn) => {
             visitor.record(start, length, &record);
         }
-        Line::Record(record) => visitor.stranger(record.msisdn, start),
+        Line::Record(record) => visitor.non_member(record.msisdn, start),
         other => visitor.other(start, length, before, other),
     }
 }

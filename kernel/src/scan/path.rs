@@ -7,7 +7,7 @@ pub const PAD_AFTER: usize = 128;
 
 /// A way to scan lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
+pub enum ScanPath {
     /// 64-byte registers with mask results.
     Avx512,
     /// 32-byte registers.
@@ -16,10 +16,10 @@ pub enum Path {
     Scalar,
 }
 
-impl Path {
+impl ScanPath {
     /// Those that this CPU can run, fastest first.
-    pub fn available() -> Vec<Path> {
-        let mut paths = vec![Path::Avx512, Path::Avx2, Path::Scalar];
+    pub fn available() -> Vec<ScanPath> {
+        let mut paths = vec![ScanPath::Avx512, ScanPath::Avx2, ScanPath::Scalar];
         paths.retain(|path| path.is_available());
         paths
     }
@@ -38,24 +38,24 @@ impl Path {
         #[cfg(not(target_arch = "x86_64"))]
         let (avx512, avx2) = (false, false);
         match self {
-            Path::Avx512 => avx512 && avx2,
-            Path::Avx2 => avx2,
-            Path::Scalar => true,
+            ScanPath::Avx512 => avx512 && avx2,
+            ScanPath::Avx2 => avx2,
+            ScanPath::Scalar => true,
         }
     }
 
     /// Its name, as in the environment.
     pub fn name(self) -> &'static str {
         match self {
-            Path::Avx512 => "avx512",
-            Path::Avx2 => "avx2",
-            Path::Scalar => "scalar",
+            ScanPath::Avx512 => "avx512",
+            ScanPath::Avx2 => "avx2",
+            ScanPath::Scalar => "scalar",
         }
     }
 
     /// The path of this name, if this CPU can run it.
-    pub fn named(name: &str) -> Option<Path> {
-        Path::available()
+    pub fn named(name: &str) -> Option<ScanPath> {
+        ScanPath::available()
             .into_iter()
             .find(|path| path.name() == name)
     }

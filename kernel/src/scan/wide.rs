@@ -15,7 +15,7 @@
 //!    filter lets pass; ask memory for their places in the table. While that comes, those of the block before are looked
 //!    up. Only what the table contains gets its service, volume and time read.
 //!
-//! Any line that is not plain goes to `scan::parse_line`, so this file never decides that something is bad. If it is a
+//! Any line that is not plain goes to `grammar::parse_line`, so this file never decides that something is bad. If it is a
 //! record all the same, the plain ones before it are looked up first. If you change the grammar, look at steps 2 and 3.
 //! What is read beyond a line is never used: the buffer has `PAD_BEFORE` bytes before the first line and `PAD_AFTER`
 //! after the last one. Branches on what a line is like are there on purpose: clean input foresees them all, and they are
@@ -27,8 +27,8 @@
 )]
 
 use crate::scan::filter::Filter;
-use crate::scan::grammar::{self as scan, Line, Record, Scanned, Visitor};
-use crate::scan::path::{PAD_AFTER, PAD_BEFORE, Path};
+use crate::scan::grammar::{self, Line, LineCounts, Record, Visitor};
+use crate::scan::path::{PAD_AFTER, PAD_BEFORE, ScanPath};
 use crate::types::{clock, msisdn};
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_and_si128, _mm_blend_epi16, _mm_cvtsi128_si64, _mm_loadu_si128,
@@ -116,18 +116,18 @@ struct Plain {
     start: u32,
 }
 
-/// `scan::scan_lines` by this path.
+/// `grammar::scan_lines` by this path.
 ///
 /// # Panics
 /// When the buffer lacks the pads around [from, to).
 pub(super) fn scan_lines<'s, V: Visitor<'s>>(
-    path: Path,
+    path: ScanPath,
     bytes: &[u8],
     from: usize,
     to: usize,
     day_max: u32,
     visitor: &mut V,
-) -> Scanned {
+) -> LineCounts {
     assert!(path.is_available(), "this CPU lacks {}", path.name());
     assert!(
         from >= PAD_BEFORE && from <= to && to + PAD_AFTER <= bytes.len(),
@@ -140,7 +140,7 @@ pub(super) fn scan_lines<'s, V: Visitor<'s>>(
     // SAFETY: the assertions give the CPU's features, the pads and the last newline.
     unsafe {
         match path {
-            Path::Avx512 => scan_avx512(bytes, from, to, day_max, visitor),
+            ScanPath::Avx512 => scan_avx512(bytes, from, to, day_max, visitor),
             _ => scan_avx2(bytes, from, to, day_max, visitor),
         }
     }
@@ -155,7 +155,7 @@ unsafe fn scan_avx512<'s, V: Visitor<'s>>(
     to: usize,
     day_max: u32,
     visitor: &mut V,
-) -> Scanned {
+) -> LineCounts {
     // SAFETY: passed on.
     unsafe { scan_wide::<Avx512, V>(bytes, from, to, day_max, visitor) }
 }
@@ -169,7 +169,7 @@ unsafe fn scan_avx2<'s, V: Visitor<'s>>(
     to: usize,
     day_max: u32,
     visitor: &mut V,
-) -> Scanned {
+) -> LineCounts {
     // SAFETY: passed on.
     unsafe { scan_wide::<Avx2, V>(bytes, from, to, day_max, visitor) }
 }
@@ -183,7 +183,7 @@ unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
     to: usize,
     day_max: u32,
     visitor: &mut V,
-) -> Scanned {
+) -> LineCounts {
     // Lines by kind; the plain ones that the sieve holds are not among them.
     let (mut plain, mut others, mut other_records) = (0, 0, 0);
     let mut sieve = Sieve::default();
@@ -232,7 +232,7 @@ unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
     // SAFETY: the sieve holds plain lines of these bytes.
     unsafe { sieve.drain(held, bytes, visitor) };
     let records = plain + held + other_records;
-    Scanned {
+    LineCounts {
         lines: (plain + held + others) as u32,
         records: records as u32,
     }
@@ -251,9 +251,9 @@ impl Other {
     fn at(bytes: &[u8], at: usize, to: usize, day_max: u32) -> Other {
         let rest = &bytes[at..to];
         let whole = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let content = scan::content_of(&rest[..whole]);
+        let content = grammar::content_of(&rest[..whole]);
         Other {
-            line: scan::parse_line(content, false, day_max),
+            line: grammar::parse_line(content, false, day_max),
             length: content.len(),
             next: at + whole + 1,
         }
@@ -265,7 +265,7 @@ impl Other {
 
     #[inline(never)]
     fn tell<'s, V: Visitor<'s>>(&self, visitor: &mut V, at: usize, before: u32) {
-        scan::tell(visitor, self.line, at, self.length, before);
+        grammar::tell(visitor, self.line, at, self.length, before);
     }
 }
 
@@ -322,12 +322,12 @@ impl Sieve {
             passing[count % BLOCK] = at as u8;
             count += usize::from(filter.may_contain(*spread));
         }
-        if count < held && visitor.seeks_stranger() {
+        if count < held && visitor.wants_non_member() {
             let refused = (0..held).find(|at| !filter.may_contain(spreads[*at]));
             if let Some(at) = refused {
                 // SAFETY: passed on.
                 let key = unsafe { key_of(bytes, self.marks[at], self.starts[at]) };
-                visitor.stranger(msisdn::mix(key), self.starts[at] as usize);
+                visitor.non_member(msisdn::mix(key), self.starts[at] as usize);
             }
         }
         for (line, at) in passed.iter_mut().zip(&passing[..count]) {
@@ -474,7 +474,7 @@ unsafe fn look<'s, V: Visitor<'s>>(bytes: &[u8], lines: &[Plain], visitor: &mut 
     for plain in lines {
         let start = plain.start as usize;
         if !visitor.contains(plain.msisdn) {
-            visitor.stranger(plain.msisdn, start);
+            visitor.non_member(plain.msisdn, start);
             continue;
         }
         let first = plain.marks.trailing_zeros();

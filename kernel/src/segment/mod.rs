@@ -9,13 +9,13 @@ mod table;
 
 use crate::partition::Partitioned;
 use crate::scan::filter::{self, Filter};
-use crate::segment::parse::{self as dials, Report};
+use crate::segment::parse::SegmentReport;
 use crate::segment::table::Table;
 use crate::threads;
 use crate::types::msisdn;
 
 /// What takes more, because its dials were given again and again, is laid out anew.
-const DIAL_BYTES_MAX: usize = 16;
+const MSISDN_BYTES_MAX: usize = 16;
 
 /// Bytes of a line of SEGMENT, about: how large a segment will be is guessed from them.
 const LINE_BYTES: usize = 12;
@@ -45,11 +45,11 @@ pub struct Segment {
 
 impl Segment {
     /// Parse the contents of SEGMENT's files.
-    pub fn parse(files: &[&[u8]], errors_max: usize) -> (Segment, Report) {
+    pub fn parse(files: &[&[u8]], errors_max: usize) -> (Segment, SegmentReport) {
         let bytes: usize = files.iter().map(|file| file.len()).sum();
         let partitions = table::partitions_for(bytes / LINE_BYTES);
         let (laid, mut report) =
-            dials::parse(files, errors_max, |keys| Laid::new(keys, partitions));
+            parse::parse(files, errors_max, |keys| Laid::new(keys, partitions));
         let segment = Segment::of_laid(&laid, partitions);
         let given: usize = laid.iter().map(|laid| laid.mixed.len()).sum();
         report.duplicates = (given - segment.len()) as u64;
@@ -74,7 +74,7 @@ impl Segment {
             filter: filter::fill(given, &marks),
             table: Table::new(&mixed, partitions),
         };
-        if segment.len() < given && segment.memory_bytes() > DIAL_BYTES_MAX * segment.len() {
+        if segment.len() < given && segment.memory_bytes() > MSISDN_BYTES_MAX * segment.len() {
             return Segment::of(&[segment.keys().collect()]);
         }
         segment
@@ -234,7 +234,7 @@ mod tests {
         let (segment, report) = Segment::parse(&[lines.join("\n").as_bytes()], 0);
         assert_eq!((5 * DIALS, 4 * DIALS), (report.lines, report.duplicates));
         assert_eq!(DIALS as usize, segment.len());
-        assert!(segment.memory_bytes() <= DIAL_BYTES_MAX * segment.len());
+        assert!(segment.memory_bytes() <= MSISDN_BYTES_MAX * segment.len());
         let missed = (0..DIALS).filter(|i| {
             let key = msisdn::POW10[11] + i;
             let passes = segment.filter().may_contain(Filter::spread(key));

@@ -1,9 +1,9 @@
-//! From the bytes of SEGMENT to dials: the grammar of its lines, and their parsing in parallel.
+//! From the bytes of SEGMENT to keys: the grammar of its lines, and their parsing in parallel.
 //!
 //! A file is cut into chunks of whole lines, so that what is found, the numbers of bad lines included, does not depend on
 //! how many threads took them.
 
-use crate::scan::grammar as scan;
+use crate::scan::grammar;
 use crate::threads;
 use crate::types::msisdn;
 
@@ -15,7 +15,7 @@ const ERROR_RAW_BYTES_MAX: usize = 64;
 
 /// What the lines of SEGMENT were.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct SegmentReport {
     /// Lines that should be a dial: all but blank and header lines.
     pub lines: u64,
     /// Of those, the ones that are none.
@@ -26,25 +26,25 @@ pub struct Report {
     pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
 }
 
-/// What `take` makes of the keys of the dials in SEGMENT's files, some at a time and in order, and what the lines were
+/// What `take` makes of the keys of the keys in SEGMENT's files, some at a time and in order, and what the lines were
 /// but for `duplicates`.
 pub(crate) fn parse<T: Default + Send>(
     files: &[&[u8]],
     errors_max: usize,
     take: impl Fn(&[u64]) -> T + Sync,
-) -> (Vec<T>, Report) {
+) -> (Vec<T>, SegmentReport) {
     let chunks: Vec<_> = (0..).zip(files).flat_map(cut).collect();
     let threads = threads::worth(chunks.len());
     let parsed = threads::map(threads, chunks.len(), |at| {
-        let mut dials = Vec::with_capacity(chunks[at].lines.len() / LINE_BYTES_MIN + 1);
-        let parsed = parse_chunk(&chunks[at], errors_max, &mut dials);
-        (parsed, take(&dials))
+        let mut keys = Vec::with_capacity(chunks[at].lines.len() / LINE_BYTES_MIN + 1);
+        let parsed = parse_chunk(&chunks[at], errors_max, &mut keys);
+        (parsed, take(&keys))
     });
-    let (mut report, mut taken) = (Report::default(), Vec::with_capacity(chunks.len()));
+    let (mut report, mut taken) = (SegmentReport::default(), Vec::with_capacity(chunks.len()));
     let mut before = 0;
-    for (chunk, (parsed, dials)) in chunks.iter().zip(parsed) {
+    for (chunk, (parsed, keys)) in chunks.iter().zip(parsed) {
         before = if chunk.first { 0 } else { before };
-        report.lines += parsed.dials + parsed.bad;
+        report.lines += parsed.keys + parsed.bad;
         report.bad += parsed.bad;
         let room = errors_max - report.errors.len();
         let errors = parsed.errors.into_iter().take(room);
@@ -52,7 +52,7 @@ pub(crate) fn parse<T: Default + Send>(
             .errors
             .extend(errors.map(|(line, reason, raw)| (chunk.file, before + line + 1, reason, raw)));
         before += parsed.lines;
-        taken.push(dials);
+        taken.push(keys);
     }
     (taken, report)
 }
@@ -71,7 +71,7 @@ struct Parsed {
     /// All of them.
     lines: u64,
     /// Of those, the ones that are a dial.
-    dials: u64,
+    keys: u64,
     bad: u64,
     /// (line from 0, reason, first bytes).
     errors: Vec<(u64, &'static str, Vec<u8>)>,
@@ -79,7 +79,7 @@ struct Parsed {
 
 /// Cut a file into chunks, none when it holds nothing.
 fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<FileChunk<'a>> {
-    let data = data.strip_prefix(scan::BYTE_ORDER_MARK).unwrap_or(data);
+    let data = data.strip_prefix(grammar::BYTE_ORDER_MARK).unwrap_or(data);
     let mut rest = data.strip_suffix(b"\n").unwrap_or(data);
     let mut chunks = Vec::new();
     while !rest.is_empty() {
@@ -95,18 +95,18 @@ fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<FileChunk<'a>> {
     chunks
 }
 
-/// What the lines of a chunk are; the keys of its dials go to `dials`.
-fn parse_chunk(chunk: &FileChunk, errors_max: usize, dials: &mut Vec<u64>) -> Parsed {
+/// What the lines of a chunk are; the keys of its keys go to `keys`.
+fn parse_chunk(chunk: &FileChunk, errors_max: usize, keys: &mut Vec<u64>) -> Parsed {
     let mut parsed = Parsed::default();
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', chunk.lines).chain([chunk.lines.len()]) {
-        let content = scan::content_of(&chunk.lines[start..end]);
+        let content = grammar::content_of(&chunk.lines[start..end]);
         let line = parsed.lines;
         (start, parsed.lines) = (end + 1, line + 1);
-        match dial_of(content, chunk.first && line == 0) {
-            Dial::None => {}
-            Dial::Key(key) => dials.push(key),
-            Dial::Bad(reason) => {
+        match entry_of(content, chunk.first && line == 0) {
+            Entry::None => {}
+            Entry::Key(key) => keys.push(key),
+            Entry::Bad(reason) => {
                 parsed.bad += 1;
                 if parsed.errors.len() < errors_max {
                     let raw = &content[..content.len().min(ERROR_RAW_BYTES_MAX)];
@@ -115,38 +115,38 @@ fn parse_chunk(chunk: &FileChunk, errors_max: usize, dials: &mut Vec<u64>) -> Pa
             }
         }
     }
-    parsed.dials = dials.len() as u64;
+    parsed.keys = keys.len() as u64;
     parsed
 }
 
-enum Dial {
+enum Entry {
     None,
     Key(u64),
     Bad(&'static str),
 }
 
-fn dial_of(content: &[u8], first: bool) -> Dial {
+fn entry_of(content: &[u8], first: bool) -> Entry {
     // The plain case first; it gives what the general one would.
     if let Some(key) = msisdn::key_of(content) {
-        return Dial::Key(key);
+        return Entry::Key(key);
     }
-    if content.len() > scan::LINE_BYTES_MAX {
-        return Dial::Bad("too_long");
+    if content.len() > grammar::LINE_BYTES_MAX {
+        return Entry::Bad("too_long");
     }
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let (Some(from), Some(to)) = (
         content.iter().position(|b| !is_space(b)),
         content.iter().rposition(|b| !is_space(b)),
     ) else {
-        return Dial::None;
+        return Entry::None;
     };
     if first && !content.iter().any(u8::is_ascii_digit) {
-        return Dial::None;
+        return Entry::None;
     }
-    match scan::parse_msisdn(scan::unquoted(&content[from..=to])) {
-        Some(key) => Dial::Key(key),
-        None if content.contains(&b',') => Dial::Bad("columns"),
-        None => Dial::Bad("msisdn"),
+    match grammar::parse_msisdn(grammar::unquoted(&content[from..=to])) {
+        Some(key) => Entry::Key(key),
+        None if content.contains(&b',') => Entry::Bad("columns"),
+        None => Entry::Bad("msisdn"),
     }
 }
 

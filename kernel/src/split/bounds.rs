@@ -24,13 +24,13 @@ pub(crate) fn find(
     let (inode, opened) = Source::open(&range.path, range.compressed, begin, None);
     let (source, bounds) = match opened {
         Ok(source) => {
-            let mut lines = Lines {
+            let mut search = BoundsSearch {
                 source,
                 range,
                 buffer: vec![0; LOOK_BYTES.min(chunk_bytes.max(1))],
             };
-            let bounds = lines.bounds(begin, end);
-            (Some(Ok(lines.source)), bounds)
+            let bounds = search.bounds(begin, end);
+            (Some(Ok(search.source)), bounds)
         }
         Err(problem) => (None, Err(problem)),
     };
@@ -43,7 +43,7 @@ pub(crate) fn find(
 }
 
 /// Looks for the lines of splits.
-struct Lines<'a> {
+struct BoundsSearch<'a> {
     source: Source,
     range: &'a RangeSpec,
     buffer: Vec<u8>,
@@ -58,7 +58,7 @@ enum Start {
     Short,
 }
 
-impl Lines<'_> {
+impl BoundsSearch<'_> {
     /// The bytes of the lines that start in [begin, end); None when there are none.
     fn bounds(&mut self, begin: u64, end: u64) -> Result<Option<(u64, u64)>, Problem> {
         let mut from = begin;

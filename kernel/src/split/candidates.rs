@@ -24,7 +24,7 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// Writes the blobs of a split for one shard, one after another.
 #[derive(Debug, Default)]
-pub(crate) struct Writer {
+pub(crate) struct CandidateWriter {
     /// By counter of the total and whether its window opened the day before: the number of the kind in this blob.
     numbers: Vec<u32>,
     kinds: Vec<u8>,
@@ -35,7 +35,7 @@ pub(crate) struct Writer {
     candidates: Vec<u8>,
 }
 
-impl Writer {
+impl CandidateWriter {
     /// Bytes so far, but for a few.
     pub(crate) fn bytes(&self) -> usize {
         self.candidates.len()
@@ -102,17 +102,17 @@ impl Writer {
 }
 
 /// A blob whose candidates are still to be read.
-pub(crate) struct Reader<'a> {
+pub(crate) struct CandidateReader<'a> {
     pub(crate) place: Place,
     /// Position of the first candidate; of the next one once they are read.
     pub(crate) position: u64,
-    kinds: Vec<Kind>,
+    kinds: Vec<CandidateKind>,
     blob: &'a [u8],
     rest: Input<'a>,
 }
 
 #[derive(Clone, Copy)]
-struct Kind {
+struct CandidateKind {
     rule: u32,
     day: u32,
     total: u32,
@@ -121,19 +121,19 @@ struct Kind {
 
 /// Why a blob cannot be read.
 #[derive(Clone, Copy)]
-pub(crate) enum Refused {
+pub(crate) enum BlobError {
     Damaged,
     /// There are more open counters than a ledger can number.
     CountersFull,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> CandidateReader<'a> {
     /// Read what comes before the candidates. Their counters are open then.
     pub(crate) fn new(
         blob: &'a [u8],
         rules: &Rules,
         counters: &mut Counters,
-    ) -> Result<Reader<'a>, Refused> {
+    ) -> Result<CandidateReader<'a>, BlobError> {
         let mut rest = Input(blob);
         let mut head = || {
             Some((
@@ -142,27 +142,27 @@ impl<'a> Reader<'a> {
                 rest.small()?,
             ))
         };
-        let (place, position, count) = head().ok_or(Refused::Damaged)?;
+        let (place, position, count) = head().ok_or(BlobError::Damaged)?;
         let mut kinds = Vec::new();
         for _ in 0..count {
             let mut kind = || Some((rest.number()?, rest.small()?));
-            let (number, day) = kind().ok_or(Refused::Damaged)?;
-            let rule = u32::try_from(number >> 1).map_err(|_| Refused::Damaged)?;
+            let (number, day) = kind().ok_or(BlobError::Damaged)?;
+            let rule = u32::try_from(number >> 1).map_err(|_| BlobError::Damaged)?;
             // No day, and a day behind all others, could not have been written.
             if rule as usize >= rules.rules.len() || day == 0 || day > clock::DAY_MAX {
-                return Err(Refused::Damaged);
+                return Err(BlobError::Damaged);
             }
             let (total, cap) = counters
                 .of_rule(rules, rule, number & 1 == 1, day)
-                .ok_or(Refused::CountersFull)?;
-            kinds.push(Kind {
+                .ok_or(BlobError::CountersFull)?;
+            kinds.push(CandidateKind {
                 rule,
                 day,
                 total,
                 cap,
             });
         }
-        Ok(Reader {
+        Ok(CandidateReader {
             place,
             position,
             kinds,
@@ -172,11 +172,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The next candidate, with its content's place within the blob, and its position; None at the end of the blob.
-    pub(crate) fn next(&mut self) -> Option<Result<(Candidate, u64), Refused>> {
+    pub(crate) fn next(&mut self) -> Option<Result<(Candidate, u64), BlobError>> {
         if self.rest.0.is_empty() {
             return None;
         }
-        Some(self.read().ok_or(Refused::Damaged))
+        Some(self.read().ok_or(BlobError::Damaged))
     }
 
     fn read(&mut self) -> Option<(Candidate, u64)> {

@@ -4,26 +4,26 @@
 //! nothing is taken on trust: the splits of a range must join to the byte, be of one file, and have sent the very
 //! candidates that were decided. Where they do not, the batch is to be computed again, over less: see `Cut`.
 
-use crate::batch::job::{Begun, Processed};
+use crate::batch::job::{BegunRange, Processed};
 use crate::batch::progress::Progress;
 use crate::batch::range::RangeSpec;
-use crate::ledger::decide::DECIDED;
+use crate::ledger::decide::DECIDED_OUTCOMES;
 use crate::rules::Rules;
 use crate::scan::outcome::{encode_into, encoded_bytes, escaped_bytes};
 use crate::split::candidates::Place;
-use crate::split::report::Report;
+use crate::split::report::SplitReport;
 use crate::split::step::{Emitted, read_report};
 use std::collections::HashMap;
 
 /// A split with what it reports.
-pub struct Part<'a> {
+pub struct ReportedSplit<'a> {
     /// (range, part of the range).
     pub place: Place,
     /// It owns the lines that start in [begin, end).
     pub begin: u64,
     /// See `begin`.
     pub end: u64,
-    /// What `Splitting::report` gave.
+    /// What `SplitScanner::report` gave.
     pub report: &'a [u8],
 }
 
@@ -49,11 +49,11 @@ pub struct Cut {
 /// the contract, or a report is damaged.
 pub fn gather(
     ranges: &[RangeSpec],
-    parts: &[Part],
+    parts: &[ReportedSplit],
     decided: &[&[u8]],
     rules: &Rules,
 ) -> Result<Gathered, String> {
-    let mut shards = Decisions::read(decided, rules)?;
+    let mut shards = ShardReports::read(decided, rules)?;
     let mut done = Processed::default();
     let mut rest = parts;
     for (index, spec) in ranges.iter().enumerate() {
@@ -89,7 +89,7 @@ pub fn gather(
 }
 
 /// Whether splits are those of the range, in order and without a hole.
-fn check_parts(spec: &RangeSpec, parts: &[Part]) -> Result<(), String> {
+fn check_parts(spec: &RangeSpec, parts: &[ReportedSplit]) -> Result<(), String> {
     let mut at = spec.start;
     for (number, part) in parts.iter().enumerate() {
         if part.place.1 as usize != number || part.begin != at || part.end < at {
@@ -107,8 +107,8 @@ fn check_parts(spec: &RangeSpec, parts: &[Part]) -> Result<(), String> {
 fn gather_range(
     index: usize,
     spec: &RangeSpec,
-    parts: &[Part],
-    shards: &mut Decisions,
+    parts: &[ReportedSplit],
+    shards: &mut ShardReports,
     done: &mut Processed,
 ) -> Result<Option<u64>, String> {
     let mut progress = Progress::new(spec);
@@ -116,7 +116,7 @@ fn gather_range(
     // Where the split ends that could not be read to its end.
     let mut failed = None;
     for part in parts {
-        let report = Report::decode(part.report)
+        let report = SplitReport::decode(part.report)
             .ok_or_else(|| format!("the report of a split of {} is damaged", spec.name))?;
         let decided = shards.of.remove(&part.place).unwrap_or_default();
         if decided.candidates != report.candidates {
@@ -146,7 +146,7 @@ fn gather_range(
         progress.problem = report.problem;
     }
     progress.complete = true;
-    done.ranges.push(Begun { progress, inode });
+    done.ranges.push(BegunRange { progress, inode });
     Ok(None)
 }
 
@@ -154,8 +154,8 @@ fn gather_range(
 fn add(
     index: usize,
     spec: &RangeSpec,
-    report: &Report,
-    decided: &Decision,
+    report: &SplitReport,
+    decided: &DecidedSplit,
     progress: &mut Progress,
     done: &mut Processed,
 ) {
@@ -163,14 +163,14 @@ fn add(
     for (sum, count) in progress.outcomes.iter_mut().zip(report.outcomes) {
         *sum += count;
     }
-    for (outcome, count) in DECIDED.into_iter().zip(decided.counts) {
+    for (outcome, count) in DECIDED_OUTCOMES.into_iter().zip(decided.counts) {
         progress.outcomes[outcome as usize] += count;
     }
     for (sum, count) in progress.reasons.iter_mut().zip(report.reasons) {
         *sum += count;
     }
     let name_bytes = escaped_bytes(spec.name.as_bytes());
-    // They were all read once: see `Report::decode`.
+    // They were all read once: see `SplitReport::decode`.
     for reject in report.each_reject().flatten() {
         let line = progress.newlines + reject.newlines + 1;
         let bytes = encoded_bytes(
@@ -210,22 +210,22 @@ fn add(
 
 /// What was decided of the candidates of one split.
 #[derive(Default)]
-struct Decision {
+struct DecidedSplit {
     /// Sum of the CRCs of their blobs.
     candidates: u64,
-    counts: [u64; DECIDED.len()],
+    counts: [u64; DECIDED_OUTCOMES.len()],
 }
 
 /// What all shards decided.
-struct Decisions<'a> {
-    of: HashMap<Place, Decision>,
+struct ShardReports<'a> {
+    of: HashMap<Place, DecidedSplit>,
     /// (range, what is emitted), in no order.
     emitted: Vec<(u32, Emitted<'a>)>,
 }
 
-impl<'a> Decisions<'a> {
-    fn read(reports: &[&'a [u8]], rules: &Rules) -> Result<Decisions<'a>, String> {
-        let mut decisions = Decisions {
+impl<'a> ShardReports<'a> {
+    fn read(reports: &[&'a [u8]], rules: &Rules) -> Result<ShardReports<'a>, String> {
+        let mut decisions = ShardReports {
             of: HashMap::new(),
             emitted: Vec::new(),
         };

@@ -23,11 +23,10 @@ use crate::ledger::counters::Counters;
 use crate::ledger::shard::{SHARDS, shard_of};
 use crate::rules::Rules;
 use crate::rules::policy::Policy;
-use crate::scan::path::Path;
+use crate::scan::path::ScanPath;
 use crate::segment::Segment;
-use crate::split::bounds as lines;
-use crate::split::candidates::{Place, Writer};
-use crate::split::report::{Report, SplitReject};
+use crate::split::candidates::{CandidateWriter, Place};
+use crate::split::report::{SplitReject, SplitReport};
 use crate::threads::lock;
 use crate::types::clock::Clock;
 use std::sync::Mutex;
@@ -38,7 +37,7 @@ use std::time::{Duration, Instant};
 const PASS_CHUNKS: usize = 16;
 
 /// A blob of candidates, with the shard that it is for.
-pub type Sent = (usize, Vec<u8>);
+pub type ShardBlob = (usize, Vec<u8>);
 
 /// A part of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub struct Split {
 }
 
 /// Scans a split, pass by pass.
-pub struct Splitting {
+pub struct SplitScanner {
     scanner: Scanner,
     clock: Clock,
     counters: Counters,
@@ -63,21 +62,21 @@ pub struct Splitting {
     spec: Option<RangeSpec>,
     paused: Paused,
     /// By shard of the engine.
-    writers: Vec<Writer>,
+    writers: Vec<CandidateWriter>,
     pass_bytes: usize,
-    report: Report,
+    report: SplitReport,
 }
 
-impl Splitting {
+impl SplitScanner {
     /// Find the lines of a split. Candidates leave for so many shards, a power of two. Err: the caller broke the contract.
     pub fn new(
         range: &RangeSpec,
         split: Split,
         shards: usize,
         clock: Clock,
-        path: Path,
+        path: ScanPath,
         chunk_bytes: usize,
-    ) -> Result<Splitting, String> {
+    ) -> Result<SplitScanner, String> {
         let Split { place, begin, end } = split;
         if begin < range.start
             || end > range.end
@@ -93,7 +92,7 @@ impl Splitting {
         if !shards.is_power_of_two() || shards > SHARDS {
             return Err(format!("{shards} is no number of shards"));
         }
-        let mut splitting = Splitting {
+        let mut scanner = SplitScanner {
             // What the ledger adds up is none of its business.
             scanner: Scanner::new(1, true, Clock::default(), path, chunk_bytes),
             clock,
@@ -104,18 +103,20 @@ impl Splitting {
             paused: Paused::default(),
             writers: Vec::new(),
             pass_bytes: chunk_bytes.saturating_mul(PASS_CHUNKS),
-            report: Report::default(),
+            report: SplitReport::default(),
         };
-        splitting.writers.resize_with(shards, Writer::default);
-        let (opened, bounds) = lines::find(range, begin, end, chunk_bytes);
-        splitting.report.inode = opened.inode;
+        scanner
+            .writers
+            .resize_with(shards, CandidateWriter::default);
+        let (opened, bounds) = bounds::find(range, begin, end, chunk_bytes);
+        scanner.report.inode = opened.inode;
         match bounds {
-            Ok(Some(bounds)) => splitting.spec = Some(spec_of(range, bounds)),
+            Ok(Some(bounds)) => scanner.spec = Some(spec_of(range, bounds)),
             Ok(None) => {}
-            Err(problem) => splitting.report.problem = Some(problem),
+            Err(problem) => scanner.report.problem = Some(problem),
         }
-        splitting.paused.files.push(Mutex::new(opened));
-        Ok(splitting)
+        scanner.paused.files.push(Mutex::new(opened));
+        Ok(scanner)
     }
 
     /// Scan on: the next blobs of candidates. None at the end. Err: there are more open counters than a ledger can number.
@@ -124,7 +125,7 @@ impl Splitting {
         segment: &Segment,
         rules: &Rules,
         policy: &Policy,
-    ) -> Result<Option<Vec<Sent>>, String> {
+    ) -> Result<Option<Vec<ShardBlob>>, String> {
         let Some(spec) = self.spec.take() else {
             return Ok(None);
         };
@@ -154,7 +155,11 @@ impl Splitting {
             }
             self.scanner.recycle(chunks);
             self.scanner.recycle(rest);
-            let bytes = self.writers.iter().map(Writer::bytes).sum::<usize>();
+            let bytes = self
+                .writers
+                .iter()
+                .map(CandidateWriter::bytes)
+                .sum::<usize>();
             let over = call.is_over(begun, 0);
             if over || bytes >= self.pass_bytes {
                 break over;
@@ -169,7 +174,7 @@ impl Splitting {
         Ok(Some(self.take_blobs()))
     }
 
-    fn take_blobs(&mut self) -> Vec<Sent> {
+    fn take_blobs(&mut self) -> Vec<ShardBlob> {
         let mut blobs = Vec::new();
         for (shard, writer) in self.writers.iter_mut().enumerate() {
             if let Some(blob) = writer.take(self.place) {
@@ -192,7 +197,7 @@ impl Splitting {
             return;
         };
         let is_short = |problem: &Problem| problem.slug == SHORT && !spec.compressed;
-        self.report = Report {
+        self.report = SplitReport {
             inode: inode.unwrap_or_default(),
             from: spec.start,
             taken: progress.taken,
@@ -243,7 +248,7 @@ fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
 }
 
 /// Add the candidates of a chunk to what leaves.
-fn send(chunk: &Chunk, counters: &Counters, writers: &mut [Writer]) {
+fn send(chunk: &Chunk, counters: &Counters, writers: &mut [CandidateWriter]) {
     let of_one = SHARDS / writers.len();
     for candidate in chunk.front.candidates.iter().chain(&chunk.body.candidates) {
         let position = chunk.position_of(candidate.start);

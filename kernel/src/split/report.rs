@@ -10,7 +10,7 @@ use crate::wire::{Input, put_bytes, put_number};
 
 /// What a split was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct SplitReport {
     /// Of the file.
     pub(crate) inode: u64,
     /// The bytes [from, taken) are lines that were decided.
@@ -54,7 +54,7 @@ pub(crate) struct SplitReject<'a> {
     pub(crate) raw: &'a [u8],
 }
 
-impl Report {
+impl SplitReport {
     /// Add the next reject.
     pub(crate) fn put(&mut self, reject: &SplitReject) {
         let out = &mut self.rejects;
@@ -121,7 +121,7 @@ impl Report {
     }
 
     /// None when the bytes are damaged.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Report> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<SplitReport> {
         let mut input = Input(bytes);
         let [inode, crc, candidates] = [input.u64()?, input.u64()?, input.u64()?];
         let [from, taken, newlines, lines] = [
@@ -131,7 +131,7 @@ impl Report {
             input.number()?,
         ];
         let tail = input.u8().filter(|tail| *tail <= 2 && from <= taken)?;
-        let mut report = Report {
+        let mut report = SplitReport {
             inode,
             from,
             taken,
@@ -140,7 +140,7 @@ impl Report {
             tail,
             lines,
             candidates,
-            ..Report::default()
+            ..SplitReport::default()
         };
         for count in report.outcomes.iter_mut().chain(&mut report.reasons) {
             *count = input.number()?;
@@ -162,7 +162,7 @@ impl Report {
     }
 }
 
-impl Report {
+impl SplitReport {
     /// Whether no count is of more lines than there are bytes, and every reject can be read.
     fn is_sound(&self) -> bool {
         let dropped = self.dropped.map_or(0, |(lines, _, _)| lines);
@@ -213,8 +213,8 @@ fn option<'a, T>(
 mod tests {
     use super::*;
 
-    fn full() -> Report {
-        let mut report = Report {
+    fn full() -> SplitReport {
+        let mut report = SplitReport {
             inode: u64::MAX,
             from: 1 << 40,
             taken: 1 << 41,
@@ -246,8 +246,11 @@ mod tests {
 
     #[test]
     fn a_report_comes_back() {
-        for report in [Report::default(), full()] {
-            assert_eq!(Some(&report), Report::decode(&report.encode()).as_ref());
+        for report in [SplitReport::default(), full()] {
+            assert_eq!(
+                Some(&report),
+                SplitReport::decode(&report.encode()).as_ref()
+            );
         }
         assert_eq!(3, full().each_reject().count());
     }
@@ -256,11 +259,11 @@ mod tests {
     fn every_problem_comes_back_and_a_new_one_is_never_a_loss() {
         let told = |slug| {
             let problem = Some(Problem::new(slug, ""));
-            let report = Report {
+            let report = SplitReport {
                 problem,
-                ..Report::default()
+                ..SplitReport::default()
             };
-            let found = Report::decode(&report.encode()).and_then(|report| report.problem);
+            let found = SplitReport::decode(&report.encode()).and_then(|report| report.problem);
             found.map(|problem| problem.slug)
         };
         for slug in PROBLEMS {
@@ -273,7 +276,7 @@ mod tests {
     fn a_report_that_was_cut_or_changed_never_panics() {
         let bytes = full().encode();
         for end in 0..bytes.len() {
-            if let Some(cut) = Report::decode(&bytes[..end]) {
+            if let Some(cut) = SplitReport::decode(&bytes[..end]) {
                 // Only whole rejects may be missing from a cut one.
                 assert!(cut.each_reject().count() < 3);
             }
@@ -281,7 +284,7 @@ mod tests {
         for at in 0..200 {
             let mut changed = bytes.clone();
             changed[at] ^= 255;
-            let _ = Report::decode(&changed);
+            let _ = SplitReport::decode(&changed);
         }
     }
 }

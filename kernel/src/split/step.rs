@@ -10,10 +10,10 @@
 use crate::crc::crc64;
 use crate::ledger::Ledger;
 use crate::ledger::counters::COUNTERS_FULL;
-use crate::ledger::decide::{Candidate, DECIDED, Terms, decide};
+use crate::ledger::decide::{Candidate, DECIDED_OUTCOMES, Terms, decide};
 use crate::ledger::shard::shard_of;
 use crate::rules::Rules;
-use crate::split::candidates::{Place, Reader, Refused};
+use crate::split::candidates::{BlobError, CandidateReader, Place};
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub fn step(
     let mut readers = Vec::with_capacity(blobs.len());
     for blob in blobs {
         // All counters are known before anything is applied: then only is it known which caps have one total alone.
-        let reader = Reader::new(blob, terms.rules, &mut ledger.counters).map_err(told)?;
+        let reader = CandidateReader::new(blob, terms.rules, &mut ledger.counters).map_err(told)?;
         readers.push((reader, crc64(blob, 0)));
     }
     // Splits of a range do not overlap, and the blobs of a split follow each other.
@@ -49,7 +49,7 @@ pub fn step(
             candidates.push(candidate);
             positions.push(position);
         }
-        let mut decided = [0u64; DECIDED.len()];
+        let mut decided = [0u64; DECIDED_OUTCOMES.len()];
         let mut emitted = Vec::new();
         let shards = &mut ledger.shards[owned.clone()];
         let counters = &ledger.counters;
@@ -59,9 +59,9 @@ pub fn step(
             counters,
             terms,
             &candidates,
-            |at, applied| {
-                decided[applied as usize] += 1;
-                if let Some(control) = applied.emits() {
+            |at, decision| {
+                decided[decision as usize] += 1;
+                if let Some(control) = decision.emits() {
                     emitted.push((at, control));
                 }
             },
@@ -92,19 +92,19 @@ pub fn step(
     Ok(out)
 }
 
-fn told(refused: Refused) -> String {
+fn told(refused: BlobError) -> String {
     match refused {
-        Refused::Damaged => "a blob of candidates is damaged".into(),
-        Refused::CountersFull => COUNTERS_FULL.into(),
+        BlobError::Damaged => "a blob of candidates is damaged".into(),
+        BlobError::CountersFull => COUNTERS_FULL.into(),
     }
 }
 
 /// What was decided of the candidates of a blob.
-pub(crate) struct Decided<'a> {
+pub(crate) struct DecidedBlob<'a> {
     pub(crate) place: Place,
     /// CRC of the blob.
     pub(crate) crc: u64,
-    pub(crate) counts: [u64; DECIDED.len()],
+    pub(crate) counts: [u64; DECIDED_OUTCOMES.len()],
     pub(crate) emitted: Vec<Emitted<'a>>,
 }
 
@@ -119,13 +119,13 @@ pub(crate) struct Emitted<'a> {
 }
 
 /// Read a report; None when it is damaged.
-pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Decided<'a>>> {
+pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<DecidedBlob<'a>>> {
     let mut input = Input(report);
     let mut all = Vec::new();
     while !input.0.is_empty() {
         let place = (input.small()?, input.small()?);
         let crc = input.u64()?;
-        let mut counts = [0; DECIDED.len()];
+        let mut counts = [0; DECIDED_OUTCOMES.len()];
         for count in &mut counts {
             *count = input.number()?;
         }
@@ -151,7 +151,7 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
                 content,
             });
         }
-        all.push(Decided {
+        all.push(DecidedBlob {
             place,
             crc,
             counts,
