@@ -47,7 +47,7 @@ def test_segment_agrees_with_the_grammar(files: list[bytes]) -> None:
 def test_a_dump_gives_the_segment_back(dials: set[str]) -> None:
     """What was dumped is loaded; membership, order, lengths and differences are those of the set."""
     segment, _ = Segment.parse(["\n".join(dials).encode()])
-    again = Segment.load(segment.dump())
+    again = Segment.decode(segment.encode())
 
     assert len(dials) == len(again)
     assert sorted(dials) == again.sample(10**6)
@@ -64,11 +64,11 @@ def test_a_dump_gives_the_segment_back(dials: set[str]) -> None:
 
 
 def test_a_damaged_dump_is_refused() -> None:
-    """The checksum of a dump is looked at."""
-    dump = bytearray(Segment.parse([b"12345\n"])[0].dump())
-    dump[-3] ^= 1
+    """The checksum of an encoded segment is verified."""
+    encoded = bytearray(Segment.parse([b"12345\n"])[0].encode())
+    encoded[-3] ^= 1
     with pytest.raises(ValueError, match="damaged"):
-        Segment.load(bytes(dump))
+        Segment.decode(bytes(encoded))
 
 
 def test_a_dial_takes_at_most_sixteen_bytes() -> None:

@@ -73,10 +73,10 @@ def replay(
                 files = unpack_rules(reader.reference("rules", rules))
                 kept[rules] = parse_rules(files).rules
             if segment not in kept:
-                dials = Segment.load(reader.reference("segment", segment))
+                dials = Segment.decode(reader.reference("segment", segment))
                 kept[segment] = frozenset(dials.sample(len(dials)))
             if suppress and suppress not in kept:
-                dials = Segment.load(reader.reference("suppress", suppress))
+                dials = Segment.decode(reader.reference("suppress", suppress))
                 kept[suppress] = frozenset(dials.sample(len(dials)))
             if policy and policy not in kept:
                 kept[policy] = Policy.parse(reader.reference("policy", policy))

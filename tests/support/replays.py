@@ -128,7 +128,7 @@ def kept_back(reader: StateReader, versions: Versions) -> tuple[frozenset[str], 
     """The suppressed and the policy of a range, for the reference."""
     suppressed = frozenset[str]()
     if versions.suppress:
-        dials = Segment.load(reader.reference("suppress", versions.suppress))
+        dials = Segment.decode(reader.reference("suppress", versions.suppress))
         suppressed = frozenset(dials.sample(len(dials)))
     content = reader.reference("policy", versions.policy) if versions.policy else b""
     return suppressed, Policy.parse(content)

@@ -23,9 +23,9 @@ pub fn attempt(input: &[u8]) {
     }
 }
 
-fn segment(dump: &[u8]) {
-    if let Some(segment) = Segment::load(dump) {
-        assert_eq!(dump, segment.dump());
+fn segment(encoded: &[u8]) {
+    if let Some(segment) = Segment::decode(encoded) {
+        assert_eq!(encoded, segment.encode());
         assert_eq!(segment.len() as u64, segment.lengths().iter().sum::<u64>());
         assert_eq!(segment.len(), segment.sample(usize::MAX).len());
     }

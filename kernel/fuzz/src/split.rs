@@ -11,6 +11,7 @@ use upswell_kernel::ledger::shard::SHARDS;
 use upswell_kernel::ledger::{Ledger, Total};
 use upswell_kernel::rules::policy::Policy;
 use upswell_kernel::scan::path::ScanPath;
+use upswell_kernel::split::candidates::SplitId;
 use upswell_kernel::split::gather::{Gathered, ReportedSplit, gather};
 use upswell_kernel::split::step::step;
 use upswell_kernel::split::{Split, SplitScanner};
@@ -61,7 +62,7 @@ fn blob(data: &[u8]) {
 /// What is refused in the place of reports, or gathered.
 fn reports(split: &[u8], shard: &[u8]) {
     let part = ReportedSplit {
-        place: (0, 0),
+        id: SplitId::default(),
         begin: 0,
         end: 0,
         report: split,
@@ -103,7 +104,10 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
     let mut begin = 0;
     while begin < range.end || reports.is_empty() {
         let split = Split {
-            place: (0, reports.len() as u32),
+            id: SplitId {
+                range: 0,
+                number: reports.len() as u32,
+            },
             begin,
             end: range.end.min(begin + split_bytes),
         };
@@ -130,7 +134,7 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
     let parts: Vec<ReportedSplit> = reports
         .iter()
         .map(|(split, report)| ReportedSplit {
-            place: split.place,
+            id: split.id,
             begin: split.begin,
             end: split.end,
             report,

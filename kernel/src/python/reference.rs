@@ -58,15 +58,15 @@ impl PySegment {
     }
 
     #[staticmethod]
-    fn load(py: Python<'_>, dump: PyBackedBytes) -> PyResult<PySegment> {
-        let segment = py.detach(|| Segment::load(&dump));
+    fn decode(py: Python<'_>, encoded: PyBackedBytes) -> PyResult<PySegment> {
+        let segment = py.detach(|| Segment::decode(&encoded));
         segment
             .map(|segment| PySegment(Arc::new(segment)))
-            .ok_or_else(|| contract_error("the dump of the segment is damaged"))
+            .ok_or_else(|| contract_error("the encoded segment is damaged"))
     }
 
-    fn dump<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &py.detach(|| self.0.dump()))
+    fn encode<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| self.0.encode()))
     }
 
     fn __len__(&self) -> usize {

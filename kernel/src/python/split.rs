@@ -7,6 +7,7 @@ use super::scanner::PyProcessed;
 use crate::ledger::decide::Terms;
 use crate::ledger::shard::SHARDS;
 use crate::rules::policy::Policy;
+use crate::split::candidates::SplitId;
 use crate::split::gather::{Gathered, ReportedSplit};
 use crate::split::{ShardBlob, Split, SplitScanner};
 use pyo3::prelude::*;
@@ -27,11 +28,11 @@ pub(super) struct PySplitScanner {
 impl PySplitScanner {
     #[new]
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (range, place, bounds, shards, clock, segment, rules, policy = None))]
+    #[pyo3(signature = (range, split, bounds, shards, clock, segment, rules, policy = None))]
     fn new(
         py: Python<'_>,
         range: PyRange,
-        place: (u32, u32),
+        split: (u32, u32),
         bounds: (u64, u64),
         shards: usize,
         clock: &PyClock,
@@ -40,7 +41,8 @@ impl PySplitScanner {
         policy: Option<Py<PyPolicy>>,
     ) -> PyResult<PySplitScanner> {
         let (begin, end) = bounds;
-        let split = Split { place, begin, end };
+        let id = split_id(split);
+        let split = Split { id, begin, end };
         let (clock, path, chunk_bytes) = (clock.clock()?, active_path()?, active_chunk_bytes()?);
         let scanner = py
             .detach(|| SplitScanner::new(&range.0, split, shards, clock, path, chunk_bytes))
@@ -78,6 +80,10 @@ impl PySplitScanner {
     fn report<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.scanner.report())
     }
+}
+
+fn split_id((range, number): (u32, u32)) -> SplitId {
+    SplitId { range, number }
 }
 
 #[pyfunction]
@@ -129,23 +135,23 @@ type ReportedTuple = (u32, u32, u64, u64, PyBackedBytes);
 pub(super) fn gather(
     py: Python<'_>,
     ranges: Vec<PyRange>,
-    parts: Vec<ReportedTuple>,
+    splits: Vec<ReportedTuple>,
     decided: Vec<PyBackedBytes>,
     rules: &PyRules,
 ) -> PyResult<PyGathered> {
     let gathered = py.detach(|| {
         let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
-        let parts: Vec<_> = parts
+        let splits: Vec<_> = splits
             .iter()
             .map(|(range, number, begin, end, report)| ReportedSplit {
-                place: (*range, *number),
+                id: split_id((*range, *number)),
                 begin: *begin,
                 end: *end,
                 report,
             })
             .collect();
         let decided: Vec<&[u8]> = decided.iter().map(|report| &**report).collect();
-        crate::split::gather::gather(&ranges, &parts, &decided, &rules.0)
+        crate::split::gather::gather(&ranges, &splits, &decided, &rules.0)
     });
     match gathered.map_err(contract_error)? {
         Gathered::Whole(done) => Ok(PyGathered::Whole(Py::new(

@@ -25,7 +25,7 @@ const DENSE_VALUES: u64 = 256;
 
 impl Segment {
     /// A compact form that `load` reads.
-    pub fn dump(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let stretches = self.table().stretches();
         let count = partition::count_for(self.len(), PARTITION_KEYS);
         // Places follow mixed keys, so a few of each stretch are keys by chance: they say where partitions should begin.
@@ -61,9 +61,9 @@ impl Segment {
         out
     }
 
-    /// The segment that `dump` wrote; None when the bytes are damaged or no dump.
-    pub fn load(dump: &[u8]) -> Option<Segment> {
-        let (body, crc) = dump.split_last_chunk::<8>()?;
+    /// The segment that `encoded` wrote; None when the bytes are damaged or no encoded.
+    pub fn decode(encoded: &[u8]) -> Option<Segment> {
+        let (body, crc) = encoded.split_last_chunk::<8>()?;
         if crc64(body, 0) != u64::from_le_bytes(*crc) {
             return None;
         }
@@ -168,30 +168,30 @@ mod tests {
         expected.extend_from_slice(&crc.to_le_bytes());
         let backwards: Vec<u64> = keys.iter().rev().copied().collect();
         let blocks: Vec<Vec<u64>> = backwards.chunks(99_999).map(<[u64]>::to_vec).collect();
-        assert_eq!(expected, Segment::of(&blocks).dump());
-        let again = Segment::load(&expected).expect("undamaged");
-        assert_eq!(expected, again.dump());
+        assert_eq!(expected, Segment::of(&blocks).encode());
+        let again = Segment::decode(&expected).expect("undamaged");
+        assert_eq!(expected, again.encode());
     }
 
     #[test]
     fn damage_is_noticed() {
         let (segment, _) = Segment::parse(&[b"12345\n67890\n"], 0);
-        let dump = segment.dump();
-        for i in 0..dump.len() {
-            let mut damaged = dump.clone();
+        let encoded = segment.encode();
+        for i in 0..encoded.len() {
+            let mut damaged = encoded.clone();
             damaged[i] ^= 1;
-            assert!(Segment::load(&damaged).is_none());
-            assert!(Segment::load(&dump[..i]).is_none());
+            assert!(Segment::decode(&damaged).is_none());
+            assert!(Segment::decode(&encoded[..i]).is_none());
         }
     }
 
     #[test]
     fn a_dump_of_what_is_no_dial_is_refused_whatever_its_checksum() {
         let load = |keys: &[u8], count: u8| {
-            let mut dump = [MAGIC, [count, 0, 0, 0, 0, 0, 0, 0].as_slice(), keys].concat();
-            let crc = crc64(&dump, 0);
-            dump.extend_from_slice(&crc.to_le_bytes());
-            Segment::load(&dump).map(|segment| segment.len())
+            let mut encoded = [MAGIC, [count, 0, 0, 0, 0, 0, 0, 0].as_slice(), keys].concat();
+            let crc = crc64(&encoded, 0);
+            encoded.extend_from_slice(&crc.to_le_bytes());
+            Segment::decode(&encoded).map(|segment| segment.len())
         };
         assert_eq!(Some(0), load(b"", 0));
         assert_eq!(Some(1), load(b"\xa0\x8d\x06", 1)); // 10^5: the dial 00000

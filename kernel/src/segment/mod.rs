@@ -192,7 +192,7 @@ mod tests {
                     || i % 7 != 0
             );
         }
-        let again = Segment::load(&segment.dump()).expect("undamaged");
+        let again = Segment::decode(&segment.encode()).expect("undamaged");
         assert_eq!((0, 0), segment.diff(&again));
         assert!(segment.memory_bytes() <= 16 * segment.len());
     }

@@ -16,8 +16,14 @@ use crate::rules::Rules;
 use crate::types::clock;
 use crate::wire::{Input, put_bytes, put_number};
 
-/// Where a split stands in its batch: (range, part of the range).
-pub type Place = (u32, u32);
+/// Identifies a split within its batch. Splits are ordered as their lines are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SplitId {
+    /// Index of its range in the batch.
+    pub range: u32,
+    /// Index of the split in its range.
+    pub number: u32,
+}
 
 /// Stands for a kind that is not in the blob yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -83,12 +89,12 @@ impl CandidateWriter {
     }
 
     /// The blob of what was added since the last one; None when nothing was.
-    pub(crate) fn take(&mut self, place: Place) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self, id: SplitId) -> Option<Vec<u8>> {
         if self.candidates.is_empty() {
             return None;
         }
         let mut out = Vec::with_capacity(self.kinds.len() + self.candidates.len() + 32);
-        for number in [place.0, place.1] {
+        for number in [id.range, id.number] {
             put_number(&mut out, u64::from(number));
         }
         put_number(&mut out, self.first);
@@ -103,7 +109,7 @@ impl CandidateWriter {
 
 /// A blob whose candidates are still to be read.
 pub(crate) struct CandidateReader<'a> {
-    pub(crate) place: Place,
+    pub(crate) split: SplitId,
     /// Position of the first candidate; of the next one once they are read.
     pub(crate) position: u64,
     kinds: Vec<CandidateKind>,
@@ -137,12 +143,15 @@ impl<'a> CandidateReader<'a> {
         let mut rest = Input(blob);
         let mut head = || {
             Some((
-                (rest.small()?, rest.small()?),
+                SplitId {
+                    range: rest.small()?,
+                    number: rest.small()?,
+                },
                 rest.number()?,
                 rest.small()?,
             ))
         };
-        let (place, position, count) = head().ok_or(BlobError::Damaged)?;
+        let (split, position, count) = head().ok_or(BlobError::Damaged)?;
         let mut kinds = Vec::new();
         for _ in 0..count {
             let mut kind = || Some((rest.number()?, rest.small()?));
@@ -163,7 +172,7 @@ impl<'a> CandidateReader<'a> {
             });
         }
         Ok(CandidateReader {
-            place,
+            split,
             position,
             kinds,
             blob,

@@ -10,7 +10,7 @@ use crate::batch::range::RangeSpec;
 use crate::ledger::decide::DECIDED_OUTCOMES;
 use crate::rules::Rules;
 use crate::scan::outcome::{encode_into, encoded_bytes, escaped_bytes};
-use crate::split::candidates::Place;
+use crate::split::candidates::SplitId;
 use crate::split::report::SplitReport;
 use crate::split::step::{Emitted, read_report};
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 /// A split with what it reports.
 pub struct ReportedSplit<'a> {
     /// (range, part of the range).
-    pub place: Place,
+    pub id: SplitId,
     /// It owns the lines that start in [begin, end).
     pub begin: u64,
     /// See `begin`.
@@ -59,7 +59,7 @@ pub fn gather(
     for (index, spec) in ranges.iter().enumerate() {
         let count = rest
             .iter()
-            .take_while(|part| part.place.0 as usize == index)
+            .take_while(|part| part.id.range as usize == index)
             .count();
         let (own, others) = rest.split_at(count);
         rest = others;
@@ -92,7 +92,7 @@ pub fn gather(
 fn check_parts(spec: &RangeSpec, parts: &[ReportedSplit]) -> Result<(), String> {
     let mut at = spec.start;
     for (number, part) in parts.iter().enumerate() {
-        if part.place.1 as usize != number || part.begin != at || part.end < at {
+        if part.id.number as usize != number || part.begin != at || part.end < at {
             return Err(format!("the splits of {} have a hole", spec.name));
         }
         at = part.end;
@@ -118,11 +118,11 @@ fn gather_range(
     for part in parts {
         let report = SplitReport::decode(part.report)
             .ok_or_else(|| format!("the report of a split of {} is damaged", spec.name))?;
-        let decided = shards.of.remove(&part.place).unwrap_or_default();
+        let decided = shards.of.remove(&part.id).unwrap_or_default();
         if decided.candidates != report.candidates {
             return Ok(Some(spec.end));
         }
-        let (first, moved) = (part.place.1 == 0, report.taken > report.from);
+        let (first, moved) = (part.id.number == 0, report.taken > report.from);
         // A line that began before may have taken all of it, or the range ended before it.
         if !moved && (failed.is_some() || (!first && part.end <= progress.taken)) {
             continue;
@@ -218,7 +218,7 @@ struct DecidedSplit {
 
 /// What all shards decided.
 struct ShardReports<'a> {
-    of: HashMap<Place, DecidedSplit>,
+    of: HashMap<SplitId, DecidedSplit>,
     /// (range, what is emitted), in no order.
     emitted: Vec<(u32, Emitted<'a>)>,
 }
@@ -232,12 +232,12 @@ impl<'a> ShardReports<'a> {
         for report in reports {
             let blobs = read_report(report, rules).ok_or("the report of a shard is damaged")?;
             for decided in blobs {
-                let of = decisions.of.entry(decided.place).or_default();
+                let of = decisions.of.entry(decided.split).or_default();
                 of.candidates = of.candidates.wrapping_add(decided.crc);
                 for (sum, count) in of.counts.iter_mut().zip(decided.counts) {
                     *sum = sum.wrapping_add(count);
                 }
-                let range = decided.place.0;
+                let range = decided.split.range;
                 let emitted = decided.emitted.into_iter();
                 decisions
                     .emitted

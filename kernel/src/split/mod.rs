@@ -25,7 +25,7 @@ use crate::rules::Rules;
 use crate::rules::policy::Policy;
 use crate::scan::path::ScanPath;
 use crate::segment::Segment;
-use crate::split::candidates::{CandidateWriter, Place};
+use crate::split::candidates::{CandidateWriter, SplitId};
 use crate::split::report::{SplitReject, SplitReport};
 use crate::threads::lock;
 use crate::types::clock::Clock;
@@ -43,7 +43,7 @@ pub type ShardBlob = (usize, Vec<u8>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Where it stands.
-    pub place: Place,
+    pub id: SplitId,
     /// It owns the lines that start in [begin, end).
     pub begin: u64,
     /// See `begin`.
@@ -55,7 +55,7 @@ pub struct SplitScanner {
     scanner: Scanner,
     clock: Clock,
     counters: Counters,
-    place: Place,
+    id: SplitId,
     /// End of the whole range.
     end: u64,
     /// Its own lines, as a range; None when there are none.
@@ -77,11 +77,11 @@ impl SplitScanner {
         path: ScanPath,
         chunk_bytes: usize,
     ) -> Result<SplitScanner, String> {
-        let Split { place, begin, end } = split;
+        let Split { id, begin, end } = split;
         if begin < range.start
             || end > range.end
             || (end <= begin && range.start < range.end)
-            || (place.1 == 0) != (begin == range.start)
+            || (id.number == 0) != (begin == range.start)
             || (range.compressed && (begin, end) != (range.start, range.end))
         {
             return Err(format!(
@@ -97,7 +97,7 @@ impl SplitScanner {
             scanner: Scanner::new(1, true, Clock::default(), path, chunk_bytes),
             clock,
             counters: Counters::default(),
-            place,
+            id,
             end: range.end,
             spec: None,
             paused: Paused::default(),
@@ -177,7 +177,7 @@ impl SplitScanner {
     fn take_blobs(&mut self) -> Vec<ShardBlob> {
         let mut blobs = Vec::new();
         for (shard, writer) in self.writers.iter_mut().enumerate() {
-            if let Some(blob) = writer.take(self.place) {
+            if let Some(blob) = writer.take(self.id) {
                 self.report.candidates = self.report.candidates.wrapping_add(crc64(&blob, 0));
                 blobs.push((shard, blob));
             }

@@ -13,7 +13,7 @@ use crate::ledger::counters::COUNTERS_FULL;
 use crate::ledger::decide::{Candidate, DECIDED_OUTCOMES, Terms, decide};
 use crate::ledger::shard::shard_of;
 use crate::rules::Rules;
-use crate::split::candidates::{BlobError, CandidateReader, Place};
+use crate::split::candidates::{BlobError, CandidateReader, SplitId};
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ pub fn step(
         readers.push((reader, crc64(blob, 0)));
     }
     // Splits of a range do not overlap, and the blobs of a split follow each other.
-    readers.sort_by_key(|(reader, _)| (reader.place.0, reader.position));
+    readers.sort_by_key(|(reader, _)| (reader.split.range, reader.position));
     let mut out = Vec::new();
     let (mut candidates, mut positions) = (Vec::new(), Vec::new());
     for (mut reader, crc) in readers {
@@ -66,8 +66,8 @@ pub fn step(
                 }
             },
         );
-        put_number(&mut out, u64::from(reader.place.0));
-        put_number(&mut out, u64::from(reader.place.1));
+        put_number(&mut out, u64::from(reader.split.range));
+        put_number(&mut out, u64::from(reader.split.number));
         out.extend_from_slice(&crc.to_le_bytes());
         for count in decided.into_iter().chain([emitted.len() as u64]) {
             put_number(&mut out, count);
@@ -101,7 +101,7 @@ fn told(refused: BlobError) -> String {
 
 /// What was decided of the candidates of a blob.
 pub(crate) struct DecidedBlob<'a> {
-    pub(crate) place: Place,
+    pub(crate) split: SplitId,
     /// CRC of the blob.
     pub(crate) crc: u64,
     pub(crate) counts: [u64; DECIDED_OUTCOMES.len()],
@@ -123,7 +123,10 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
     let mut input = Input(report);
     let mut all = Vec::new();
     while !input.0.is_empty() {
-        let place = (input.small()?, input.small()?);
+        let split = SplitId {
+            range: input.small()?,
+            number: input.small()?,
+        };
         let crc = input.u64()?;
         let mut counts = [0; DECIDED_OUTCOMES.len()];
         for count in &mut counts {
@@ -152,7 +155,7 @@ pub(crate) fn read_report<'a>(report: &'a [u8], rules: &Rules) -> Option<Vec<Dec
             });
         }
         all.push(DecidedBlob {
-            place,
+            split,
             crc,
             counts,
             emitted,

@@ -1,8 +1,8 @@
 """The compiled kernel for the rest of the package: values in, values out.
 
-Owns the only import of ``_kernel``, whose stub documents each name that is passed on here. Adds names to what crosses
-the border as plain tuples, and nothing else: no state, no I/O of its own. An executor of another engine imports this
-module and nothing heavier.
+Owns the only import of ``_kernel``, whose stub documents each name that is passed on here, and gives names to the
+tuples that it returns. Holds no state and does no I/O of its own. An executor of another engine imports this module
+and nothing heavier.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ from upswell.kernel._kernel import (
     Scanner,
     Segment,
     SegmentReport,
-    Splitting,
+    SplitScanner,
     count_lines,
     crc64,
     forget_in,
@@ -61,7 +61,7 @@ __all__ = (
     "Scanner",
     "Segment",
     "SegmentReport",
-    "Splitting",
+    "SplitScanner",
     "check_gzip",
     "count_lines",
     "crc64",
@@ -76,40 +76,40 @@ __all__ = (
 
 
 class Range(NamedTuple):
-    """Bytes of one file to be read, and what its reading needs to know. Positions count uncompressed bytes.
+    """Bytes of one file to be read, and what reading them needs. Positions count uncompressed bytes.
 
-    The kernel reads these attributes by name (kernel/src/batch/range.rs), the stamps excepted.
+    The kernel reads these attributes by name (kernel/src/batch/range.rs), except for the stamps.
     """
 
     name: str
-    """What its rejects carry."""
+    """The file's name in encoded rejects."""
     path: bytes
     compressed: bool
     start: int
     end: int
     """[start, end) may be read; whole lines only."""
     final: bool
-    """An unterminated last line is taken, too."""
+    """An unterminated last line is consumed, too."""
     tail: int
-    """0: a line starts at start; 1: it continues a line that was taken unterminated; 2: that ended in a CR."""
+    """0: a line starts at start; 1: it continues a line that was consumed unterminated; 2: that ended in a CR."""
     newlines: int
     """Line ends before start."""
     digest: int
     """CRC-64/NVME of the bytes before start."""
     day_max: int
-    """A later date as written is `future`."""
+    """A later date, as written, is `future`."""
     day_open: int
     """An earlier day is `late`."""
     rejects_left_bytes: int
-    """Bytes of encoded rejects that may still be kept of this file."""
+    """Bytes of encoded rejects that may still be kept for this file."""
     stamp: str = ""
-    """Of the file; carried through for the commit."""
+    """The file's; passed on to the commit."""
     newest_stamp: str = ""
-    """Among the ranges before it and its own; carried through for the commit."""
+    """The newest among the ranges before it and its own; passed on to the commit."""
 
 
 class Digest(NamedTuple):
-    """A digest, and how many bytes it went over."""
+    """A digest, and the number of bytes that it covers."""
 
     crc: int
     bytes: int
@@ -124,7 +124,7 @@ class FirstRecord(NamedTuple):
 
 
 class CheckedGzip(NamedTuple):
-    """What a pass over compressed data found."""
+    """The result of decompressing a file to its end."""
 
     verdict: str
     """whole, incomplete, broken or too_large."""
@@ -145,31 +145,31 @@ class ParsedLine(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A line that holds the digits of an msisdn, wherever."""
+    """A line that holds the digits of an msisdn, anywhere in it."""
 
     byte: int
     newlines: int
     """Line ends before it."""
     continues: bytes
-    """The last byte of the line that it continues, when that one was taken unterminated; else empty."""
+    """The last byte of the line that it continues, when that one was consumed unterminated; else empty."""
     line: bytes
-    """With its line end; the beginning alone of a line that is too long."""
+    """With its line end; of a line that is too long only the beginning."""
 
 
 class Found(NamedTuple):
-    """What a search through a file gave."""
+    """The lines that a search through a file found, and the digest of the bytes searched."""
 
     hits: list[Hit]
     digest: Digest
 
 
 class Cut(NamedTuple):
-    """How to compute a batch again whose splits do not join: with a range ended early, and no range after it."""
+    """Tells how to compute a batch again whose splits do not join: end this range early, and take none after it."""
 
     sequence: int
     """Index of the range."""
     end: int
-    """Where it is to end: between its start and the end that it had."""
+    """Its new end: between its start and its present end."""
 
 
 def gather(
@@ -179,10 +179,10 @@ def gather(
     shard_reports: Sequence[bytes],
     rules: Rules,
 ) -> Result | Cut:
-    """The result of a batch that was computed in tasks: what ``Scanner.process`` gives, field by field, but no delta.
+    """Return the result of a batch that was computed in tasks: all that ``Scanner.process`` returns, but no delta.
 
     Splits are (sequence, part, range, begin, end), their reports (sequence, part, report): as ``tasks`` has them, in
-    any order. A Cut says that nothing of it counts, because a file failed or changed between two splits.
+    any order. A Cut is returned when a file failed or changed between two splits: nothing of the batch counts then.
 
     Raises:
         ValueError: a report is damaged, or missing.
@@ -197,7 +197,7 @@ def gather(
 
 
 def digest(path: bytes, start: int, end: int, initial: int, *, compressed: bool) -> Digest:
-    """The digest of the uncompressed bytes [start, end), continued from ``initial``.
+    """Return the digest of the uncompressed bytes [start, end), continued from ``initial``.
 
     Raises:
         OSError: it cannot be read. ValueError: its compressed data is broken.
@@ -206,24 +206,24 @@ def digest(path: bytes, start: int, end: int, initial: int, *, compressed: bool)
 
 
 def first_record(path: bytes, end: int, day_max: int, *, compressed: bool) -> FirstRecord | None:
-    """The first record within [0, end), or None. Errors as ``digest``."""
+    """Return the first record within [0, end), or None. Raises as ``digest`` does."""
     found = _kernel.first_record(path, end, day_max, compressed=compressed)
     return None if found is None else FirstRecord(*found)
 
 
 def check_gzip(path: bytes, bytes_max: int) -> CheckedGzip:
-    """Decompress a file to its end, in bounded memory, and say whether it is whole. OSError when unreadable."""
+    """Decompress a file to its end, in bounded memory, and return its verdict. OSError when it cannot be read."""
     return CheckedGzip(*_kernel.check_gzip(path, bytes_max))
 
 
 def parse_lines(data: bytes, day_max: int, path: str, *, first: bool) -> list[ParsedLine]:
-    """Each line of data by the scanner path ``path``; ``first``: data is the start of a file."""
+    """Return each line of data by the scanner path ``path``; ``first``: data is the start of a file."""
     lines = _kernel.parse_lines(data, day_max, path, first=first)
     return [ParsedLine(*line) for line in lines]
 
 
 def search(path: bytes, cuts: Sequence[int], msisdn: str, *, compressed: bool) -> Found:
-    """The lines that hold the digits, up to the last of ``cuts``: where ranges ended. Errors as ``digest``."""
+    """Find the lines with the digits up to the last of ``cuts``, the ends of ranges. Raises as ``digest`` does."""
     hits, crc, length = _kernel.search(path, cuts, msisdn, compressed=compressed)
     return Found(
         [

@@ -143,7 +143,7 @@ class _Candidate:
         names = [name for name, _ in source.files]
         problems = describe_bad_lines("SEGMENT", report.bad, report.errors, names)
         change = _segment_change(old, segment)
-        self._add("segment", source.version, segment.dump(), change, problems)
+        self._add("segment", source.version, segment.encode(), change, problems)
         return segment
 
     def suppressed(self, source: Contents | None) -> Segment | None:
@@ -160,7 +160,7 @@ class _Candidate:
             self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
         if version or old is not None:
             change = suppression.describe_change(old, new)
-            self._add("suppress", version, new.dump() if new else b"", change, problems)
+            self._add("suppress", version, new.encode() if new else b"", change, problems)
         return new
 
     def _add(

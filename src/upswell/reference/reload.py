@@ -175,10 +175,10 @@ class Reload:
 
     def _restore(self, versions: Versions) -> LoadedReference:
         ruleset = parse_rules(unpack_rules(self._store.reference("rules", versions.rules)))
-        segment = Segment.load(self._store.reference("segment", versions.segment))
+        segment = Segment.decode(self._store.reference("segment", versions.segment))
         suppressed = None
         if versions.suppress:
-            suppressed = Segment.load(self._store.reference("suppress", versions.suppress))
+            suppressed = Segment.decode(self._store.reference("suppress", versions.suppress))
         return LoadedReference(ruleset, compile_rules(ruleset), segment, versions, suppressed)
 
     def _stat_files(self) -> Stats:

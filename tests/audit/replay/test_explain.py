@@ -55,7 +55,7 @@ def lines_of_all(place: Place) -> dict[str, list[Line]]:
         specification = untaught(reader)
         for taken in reader.log():
             rules = parse_rules(unpack_rules(reader.reference("rules", taken.versions.rules))).rules
-            dials = Segment.load(reader.reference("segment", taken.versions.segment))
+            dials = Segment.decode(reader.reference("segment", taken.versions.segment))
             data = law.content(place.data / taken.file)[taken.start : taken.end]
             some = CommittedRange(taken.file, taken.start, data, taken.stamp, taken.newest_stamp)
             segment, policy = frozenset(dials.sample(len(dials))), kept_back(reader, taken.versions)

@@ -71,7 +71,7 @@ def replayed(
         specification = untaught(reader)
         for taken in reader.log():
             kept = unpack_rules(reader.reference("rules", taken.versions.rules))
-            segment = Segment.load(reader.reference("segment", taken.versions.segment))
+            segment = Segment.decode(reader.reference("segment", taken.versions.segment))
             data = law.content(place.data / taken.file)[taken.start : taken.end]
             specification.apply(
                 CommittedRange(taken.file, taken.start, data, taken.stamp, taken.newest_stamp),

@@ -51,11 +51,11 @@ def test_the_reference_of_a_batch_travels_whole() -> None:
     rules = [(1, "Twitter", 0, 1440, 100)]
     for policy in (kernel.Policy(), asked.kernel_policy()):
         arrived = pickle.loads(pickle.dumps(SentReference(segment, rules, policy)))
-        assert segment.dump() == arrived.segment.dump()
+        assert segment.encode() == arrived.segment.encode()
         assert ["Twitter"] == arrived.rules.applications
         (sent_list, *expected), (came_list, *actual) = policy.parts(), arrived.policy.parts()
         assert expected == actual
-        assert (sent_list and sent_list.dump()) == (came_list and came_list.dump())
+        assert (sent_list and sent_list.encode()) == (came_list and came_list.encode())
 
 
 def test_all_policies_hold_on_a_cluster(cluster: Cluster) -> None:

@@ -145,7 +145,7 @@ def _check_kept_back(
         report.add(level, settings.state_dir, *suppression.LEFT_OUT)
     elif versions.suppress and new is not None and len(new):
         for sentence in suppression.lost(
-            Segment.load(reader.reference("suppress", versions.suppress)), new
+            Segment.decode(reader.reference("suppress", versions.suppress)), new
         ):
             report.add(
                 level,

@@ -31,14 +31,14 @@ class VersionCache:
     def segment(self, version: str) -> Segment:
         """Return the segment of this version."""
         if self._segment is None or self._segment[0] != version:
-            self._segment = version, Segment.load(self._reader.reference("segment", version))
+            self._segment = version, Segment.decode(self._reader.reference("segment", version))
         return self._segment[1]
 
     def suppressed(self, version: str) -> Segment | None:
         """Return the suppression list of this version; None for the empty version, which stands for none."""
         if self._suppressed[0] != version:
             content = self._reader.reference("suppress", version) if version else b""
-            self._suppressed = version, Segment.load(content) if version else None
+            self._suppressed = version, Segment.decode(content) if version else None
         return self._suppressed[1]
 
     def policy(self, version: str) -> Policy:

@@ -111,8 +111,8 @@ class SentReference:
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         suppressed, *rest = self.policy.parts()
-        listed = None if suppressed is None else suppressed.dump()
-        return _received, (self.segment.dump(), self._rules, listed, tuple(rest))
+        listed = None if suppressed is None else suppressed.encode()
+        return _received, (self.segment.encode(), self._rules, listed, tuple(rest))
 
 
 def _received(
@@ -121,8 +121,8 @@ def _received(
     listed: bytes | None,
     rest: tuple[Any, ...],
 ) -> SentReference:
-    suppressed = None if listed is None else Segment.load(listed)
-    return SentReference(Segment.load(segment), rules, Policy(suppressed, *rest))
+    suppressed = None if listed is None else Segment.decode(listed)
+    return SentReference(Segment.decode(segment), rules, Policy(suppressed, *rest))
 
 
 class StageInput(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell import kernel
-from upswell.kernel import Clock, Ledger, Policy, Range, Rules, Segment, Splitting
+from upswell.kernel import Clock, Ledger, Policy, Range, Rules, Segment, SplitScanner
 from upswell.state.shard_files import (
     KINDS,
     DamagedShard,
@@ -97,7 +97,7 @@ def scan(
     same policy. Never raises on data: that the file has vanished or cannot be read is in the report. Writes nothing.
     """
     place = split.sequence, split.part
-    splitting = Splitting(
+    scanner = SplitScanner(
         split.range,
         place,
         (split.begin, split.end),
@@ -107,8 +107,8 @@ def scan(
         rules,
         policy,
     )
-    yield from splitting
-    yield job.shards, SplitReport(*place, splitting.report())
+    yield from scanner
+    yield job.shards, SplitReport(*place, scanner.report())
 
 
 def step(

@@ -213,7 +213,7 @@ class _Looking:
         """The versions of both that the state keeps."""
         for one in state.references():
             if one.kind in ("segment", "suppress"):
-                dials = Segment.load(state.reference(one.kind, one.version))
+                dials = Segment.decode(state.reference(one.kind, one.version))
                 self._tell(
                     f"the version {one.version[:12]} of {one.kind.upper()} that the state keeps for its log",
                     sum(msisdn in dials for msisdn in self._msisdns),
