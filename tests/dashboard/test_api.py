@@ -384,8 +384,8 @@ def test_a_run_that_failed_is_told_with_its_next_step(
     """In the words of the error or, of a run that did not note them, in those of the manual."""
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     upswell("data", "segment", "rules", "out", "--once", code=66)
-    diary = tmp_path / STATE / run_log.NAME
-    noted = [json.loads(line) for line in diary.read_text("utf-8").splitlines()]
+    log = tmp_path / STATE / run_log.NAME
+    noted = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
 
     def down() -> dict[str, str]:
         found = Panels(panels.place).answer("/api/health", {}, whole=False)["needs"]
@@ -397,7 +397,7 @@ def test_a_run_that_failed_is_told_with_its_next_step(
     )
     assert "No such file or directory" in down()["words"]
     del noted[-1]["hint"]
-    write(diary, "".join(json.dumps(line) + "\n" for line in noted))
+    write(log, "".join(json.dumps(line) + "\n" for line in noted))
     assert f"Exit code 66: {EXIT_STEPS[66]}." == down()["next"]
 
 

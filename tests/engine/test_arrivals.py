@@ -19,7 +19,7 @@ from support.command import Upswell
 from support.inputs import LONG_AGO_S, inside, write, write_inputs
 from upswell.audit import status
 from upswell.engine import arrivals
-from upswell.engine.arrivals import Arrivals, Cadence, Gap, Unusual
+from upswell.engine.arrivals import ArrivalMonitor, Arrivals, Gap, Unusual
 from upswell.source.file import File, State
 from upswell.state.checkpoint import Checkpoint
 from upswell.storage.lock import started_at
@@ -52,7 +52,7 @@ def looked(
     """How the files of a new state with these rows came."""
     with Checkpoint.open(place / "state", SHARDS) as checkpoint:
         checkpoint.save_files(files)
-        return arrivals.look(checkpoint, cadence_s, timezone)
+        return arrivals.find_arrivals(checkpoint, cadence_s, timezone)
 
 
 def deliver(root: Path, minute: int, lines: int = 1) -> None:
@@ -261,16 +261,16 @@ def test_a_run_tells_an_unusual_size(upswell: Upswell, tmp_path: Path) -> None:
 def test_silence_is_told_once_until_something_moves(tmp_path: Path) -> None:
     """After five cadences without a change of any file, counted from the run's start at the earliest."""
     with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
-        watch = Cadence(checkpoint, 60, "UTC", 1000.0)
+        watch = ArrivalMonitor(checkpoint, 60, "UTC", 1000.0)
         told = [
-            [event for event, _ in watch.news(now)]
+            [event for event, _ in watch.pop_events(now)]
             for now in (1300.0, 1301.0, 1302.0)
         ]  # fmt: skip
-        watch.see([file(0, "reading")], 1303.0)
-        told += [[event for event, _ in watch.news(now)] for now in (1603.0, 1604.0)]
+        watch.files_changed([file(0, "reading")], 1303.0)
+        told += [[event for event, _ in watch.pop_events(now)] for now in (1603.0, 1604.0)]
 
     assert [[], ["silence"], [], [], ["silence"]] == told
-    assert None is arrivals.silent_s(9e9, 0.0, 0)
+    assert None is arrivals.silence_s(9e9, 0.0, 0)
 
 
 def test_another_inode_is_no_news(tmp_path: Path) -> None:
@@ -278,15 +278,15 @@ def test_another_inode_is_no_news(tmp_path: Path) -> None:
     rows = [file(at) for at in range(arrivals.MEDIAN_FILES_MIN)]
     rows += [file(20, size=9999), file(15, late=True), file(21, "held"), file(22, "duplicate")]
     with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
-        watch = Cadence(checkpoint, 60, "UTC", 1000.0)
-        watch.see(rows, 1000.0)
+        watch = ArrivalMonitor(checkpoint, 60, "UTC", 1000.0)
+        watch.files_changed(rows, 1000.0)
         checkpoint.save_files(rows)
-        first = [event for event, _ in watch.news(1000.0)]
+        first = [event for event, _ in watch.pop_events(1000.0)]
         again = [replace(row, inode=row.inode + 1, mtime_ns=2) for row in rows]
-        watch.see(again, 1400.0)
+        watch.files_changed(again, 1400.0)
         checkpoint.save_files(again)
-        then = [event for event, _ in watch.news(1400.0)]
-        watch.see([replace(again[-2], state="done")], 1500.0)
+        then = [event for event, _ in watch.pop_events(1400.0)]
+        watch.files_changed([replace(again[-2], state="done")], 1500.0)
 
         assert ["gap", "late file", "file of unusual size"] == first
         assert ["silence"] == then

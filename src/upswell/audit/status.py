@@ -17,7 +17,7 @@ from typing import NamedTuple
 from upswell import kernel
 from upswell.engine import archive, arrivals
 from upswell.engine.arrivals import Arrivals
-from upswell.engine.run_log import Run, runs
+from upswell.engine.run_log import LoggedRun, read_runs
 from upswell.engine.summary import Summary, describe_unmatched
 from upswell.privacy import escape
 from upswell.reference.suppression import Forgetting
@@ -84,7 +84,7 @@ class Status:
     cadence_s: int
     arrivals: Arrivals
     """Of the last days."""
-    runs: list[Run]
+    runs: list[LoggedRun]
     """The last RUNS_MAX, in order; the last one may still be active."""
     refused: str
     """Why the last edit of SEGMENT, RULES or SUPPRESS was refused; empty when it is active."""
@@ -108,7 +108,7 @@ class Status:
         moved_s = max(began.timestamp(), self.arrivals.changed_ns / 1e9)
         if self.last is not None:
             moved_s = max(moved_s, datetime.fromisoformat(self.last.committed_at).timestamp())
-        return arrivals.silent_s(self.looked_at.timestamp(), moved_s, self.cadence_s)
+        return arrivals.silence_s(self.looked_at.timestamp(), moved_s, self.cadence_s)
 
     def to_json(self) -> dict[str, object]:
         """Return one JSON object: a run's summary, over the whole state, and what only a state knows."""
@@ -182,7 +182,7 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         begun = reader.identity()
         if cadence_s is None:
             cadence_s = begun.cadence_s
-        seen = arrivals.look(reader, cadence_s, begun.zones.data)
+        seen = arrivals.find_arrivals(reader, cadence_s, begun.zones.data)
         with reader.snapshot():
             identity, last, totals = reader.identity(), reader.last(), reader.totals()
             versions, known = reader.current_versions(), reader.references()
@@ -232,7 +232,7 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         archive_held=archive_held,
         cadence_s=cadence_s,
         arrivals=seen,
-        runs=runs(state_dir, held)[-RUNS_MAX:],
+        runs=read_runs(state_dir, held)[-RUNS_MAX:],
         refused=refused.words if refused else "",
         forgettings=suppressed,
         looked_at=datetime.now(UTC),

@@ -1,8 +1,8 @@
-"""Whether the files keep time: missing stamps, silence, late arrivals, and files of unusual size.
+"""How files arrive: missing stamps, silence, late files, and files of unusual size.
 
-Owns what each of these means (docs/operations.md, "Is every file in?") and which of them a run has told. It decides
-nothing about a file and changes nothing; what it finds is for people. It looks back LOOK_BACK_DAYS from the newest
-file that is done, so that a look costs the same however old a state is.
+Owns what each of these means (docs/operations.md) and which of them a run has reported. It decides nothing about a file
+and changes nothing; its findings are for people. It looks back LOOK_BACK_DAYS from the newest file that is done, so
+that the cost does not grow with the age of a state.
 """
 
 from bisect import bisect_left, insort
@@ -24,20 +24,20 @@ from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
 LOOK_BACK_DAYS = 7
-SILENT_CADENCES = 5  # fewer, and a file that is a little late would be taken for an outage
-UNUSUAL_RATIO = 10  # day and night differ by less from one hour to the next
+SILENT_CADENCES = 5  # with fewer, a file that is a little late would look like an outage
+UNUSUAL_RATIO = 10  # sizes change by less from one hour to the next, at dusk and dawn, too
 MEDIAN_FILES = 60  # an hour of files a minute
-MEDIAN_FILES_MIN = 10  # with fewer nobody knows what is usual
-TOLD_MAX = 10  # of each kind at a time: a log must not be filled by a cadence that is set wrong
+MEDIAN_FILES_MIN = 10  # with fewer the usual size is not known
+REPORTED_MAX = 10  # of each kind at a time: a cadence that is set wrong must not fill the log
 
 
 class Gap(NamedTuple):
-    """Stamps, one after the other, that no file has."""
+    """A run of expected stamps that no file has."""
 
     first: str
     last: str
     files: int
-    """How many were to be expected."""
+    """The number of files that were expected."""
     followed_by: str
     """The stamp of the file that came instead."""
 
@@ -54,7 +54,7 @@ class Unusual(NamedTuple):
 
 @dataclass(slots=True)
 class Arrivals:
-    """How the files came, in the order of their stamps."""
+    """What was found, in the order of the files' stamps."""
 
     gaps: list[Gap] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
@@ -65,23 +65,23 @@ class Arrivals:
 
 
 class _Done(NamedTuple):
-    """What is kept of a file until its news are told."""
+    """What is remembered of a file until it is reported."""
 
     stamp: str
     late: bool
 
 
-def look(reader: StateReader, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
-    """How the files of a state came.
+def find_arrivals(reader: StateReader, cadence_s: int, timezone: str, since: str = "") -> Arrivals:
+    """Find gaps, late files and files of unusual size among the files of the last LOOK_BACK_DAYS.
 
     Args:
-        reader: of the state; it is asked page by page.
+        reader: of the state; rows are read page by page.
         cadence_s: seconds between two files; 0: none is expected, so none is missing.
-        timezone: that the stamps are written in: an hour that its clocks skip is no gap.
-        since: a stamp: files before it are left out, as those before the last LOOK_BACK_DAYS are.
+        timezone: that the stamps are written in: an hour that its clocks skip is not a gap.
+        since: a stamp; files before it are left out.
 
     Raises:
-        StorageError: a row's stamp is none.
+        StorageError: a row's stamp is not one.
     """
     found = Arrivals()
     sizes: deque[int] = deque()
@@ -107,14 +107,14 @@ def look(reader: StateReader, cadence_s: int, timezone: str, since: str = "") ->
     return found
 
 
-def silent_s(now_s: float, moved_s: float, cadence_s: int) -> float | None:
-    """For how many seconds nothing has moved, when that is silence; None otherwise."""
+def silence_s(now_s: float, moved_s: float, cadence_s: int) -> float | None:
+    """Return the seconds since a file last changed when they are more than SILENT_CADENCES; None otherwise."""
     passed_s = now_s - moved_s
     return passed_s if cadence_s and passed_s > SILENT_CADENCES * cadence_s else None
 
 
-class Cadence:
-    """What a run tells about its files, each thing once: when the file that shows it is done. For its own thread."""
+class ArrivalMonitor:
+    """Turns a run's arrivals into events, each once: when the file that shows it is done. For the run's own thread."""
 
     def __init__(self, reader: StateReader, cadence_s: int, timezone: str, now_s: float) -> None:
         self._reader = reader
@@ -124,12 +124,12 @@ class Cadence:
         self._silent = False
         self._done: dict[str, _Done] = {}
         self.counts: Counter[str] = Counter()
-        """Files missing, late and unusual that were told of."""
+        """Files missing, late and unusual that were reported."""
 
-    def see(self, files: Sequence[File], now_s: float) -> None:
+    def files_changed(self, files: Sequence[File], now_s: float) -> None:
         """Take note of files whose rows changed. Call it before the rows are saved.
 
-        A row that differs in nothing that tells of content is none: a share that is mounted again may give each file
+        Only a change that has to do with content ends a silence: a share that is mounted again may give each file
         another inode.
         """
         before = file_standings(self._reader, (file.name for file in files))
@@ -137,17 +137,17 @@ class Cadence:
             known = before.get(file.name)
             if known != (file.state, file.offset, file.size, file.repeats):
                 self._moved_s, self._silent = now_s, False
-            # A file that came again was told of when it came first.
+            # A file that came again was reported when it came first.
             is_new = known is None or known.state != "done"
             if file.state == "done" and is_new and not file.repeats:
                 self._done[file.name] = _Done(file.stamp, file.late)
 
-    def news(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
-        """Events that were not told yet. Call it when the rows are saved.
+    def pop_events(self, now_s: float) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield (event, fields) for what was not reported yet. Call it when the rows are saved.
 
-        It reads the files that have become done since the last call, and those that tell what is usual.
+        Reads the rows of files that have become done since the last call, and of those that show what is usual.
         """
-        silent = silent_s(now_s, self._moved_s, self._cadence_s)
+        silent = silence_s(now_s, self._moved_s, self._cadence_s)
         if silent is not None and not self._silent:
             self._silent = True
             yield "silence", {"seconds": round(silent), "cadence_s": self._cadence_s}
@@ -155,8 +155,9 @@ class Cadence:
             return
         done, self._done = self._done, {}
         oldest = min(file.stamp for file in done.values())
-        found = look(self._reader, self._cadence_s, self._timezone, _before(self._reader, oldest))
-        # A late file leaves of a gap what was told before.
+        since = _usual_since(self._reader, oldest)
+        found = find_arrivals(self._reader, self._cadence_s, self._timezone, since)
+        # What a late file leaves of a gap was reported before.
         ends = {file.stamp for file in done.values() if not file.late}
         gaps = [gap for gap in found.gaps if gap.followed_by in ends]
         late = [name for name in found.late if name in done]
@@ -164,9 +165,11 @@ class Cadence:
         self.counts["missing"] += sum(gap.files for gap in gaps)
         self.counts["late"] += len(late)
         self.counts["unusual"] += len(unusual)
-        yield from _first("gap", [_fields(gap) for gap in gaps])
-        yield from _first("late file", [{"file": name} for name in late])
-        yield from _first(
+        yield from _newest(
+            "gap", [{"first": gap.first, "last": gap.last, "files": gap.files} for gap in gaps]
+        )
+        yield from _newest("late file", [{"file": name} for name in late])
+        yield from _newest(
             "file of unusual size",
             [
                 {"file": one.name, "bytes": one.bytes, "median_bytes": one.median_bytes}
@@ -175,25 +178,21 @@ class Cadence:
         )
 
 
-def _fields(gap: Gap) -> dict[str, object]:
-    return {"first": gap.first, "last": gap.last, "files": gap.files}
-
-
-def _first(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
-    """The newest of a kind, oldest first, and how many more there are."""
-    if more := len(found[:-TOLD_MAX]):
+def _newest(event: str, found: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield how many more there are, if any, then the newest REPORTED_MAX, oldest first."""
+    if more := len(found[:-REPORTED_MAX]):
         yield event, {"more": more, "see": "upswell status"}
-    for fields in found[-TOLD_MAX:]:
+    for fields in found[-REPORTED_MAX:]:
         yield event, fields
 
 
-def _before(reader: StateReader, stamp: str) -> str:
-    """The stamp from which on files tell what is usual for the one with this stamp."""
+def _usual_since(reader: StateReader, stamp: str) -> str:
+    """Return the stamp from which on files show what size is usual for the file with this stamp."""
     return stamp_of_files_before(reader, stamp, MEDIAN_FILES, since=_days_before(stamp))
 
 
 def _files(reader: StateReader, since: str) -> Iterator[ArrivedFile]:
-    """The files of the last days up to the newest that is done, by stamp, ignored ones left out."""
+    """Return the files of the last days up to the newest that is done, by stamp, without ignored ones."""
     last = newest_done_stamp(reader)
     if last is None:
         return iter(())
@@ -208,8 +207,8 @@ def _days_before(stamp: str) -> str:
 
 
 def _gap(before: str, after: str, cadence_s: int, timezone: str) -> Gap | None:
-    """What is missing between two neighbouring stamps."""
-    # Nearly all neighbours are one cadence apart, or less, on any clock, and most are of one hour.
+    """Return what is missing between two neighbouring stamps; None when nothing is."""
+    # Quick answer for most: nearly all neighbours are one cadence apart, or less, within one hour of any clock.
     if before[:-2] == after[:-2] and (int(after[-2:]) - int(before[-2:])) * 60 < 2 * cadence_s:
         return None
     start = stamp_time(before)

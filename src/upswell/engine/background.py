@@ -1,7 +1,7 @@
-"""One call beside what goes on: in a thread of its own, and over when the block is.
+"""One call in a thread of its own while a block runs.
 
-Owns the thread and hands on its error. It knows nothing of what it runs. Nobody leaves the block before the call has
-ended, so what follows finds it done or its error raised.
+Owns the thread and hands on its error. It knows nothing of what it runs. The invariant: the block is only left when the
+call has ended, so what follows finds it done, or its error raised.
 """
 
 import threading
@@ -11,20 +11,20 @@ from contextlib import contextmanager
 
 @contextmanager
 def in_background(call: Callable[[], object]) -> Iterator[None]:
-    """Make the call while the block runs.
+    """Run ``call`` in a thread while the block executes, and join it on exit.
 
     Raises:
-        BaseException: what the call raised, at the end of the block and before what the block itself raised.
+        BaseException: what the call raised. It comes before what the block itself raised, which is its context.
     """
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
             call()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the caller hears it
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="upswell-beside")
+    thread = threading.Thread(target=run, name="upswell-background")
     thread.start()
     try:
         yield

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from upswell.config.settings import Settings
-from upswell.engine.arrivals import Cadence
+from upswell.engine.arrivals import ArrivalMonitor
 from upswell.engine.summary import Observations, Standing, Summary
 from upswell.errors import InputMissing
 from upswell.kernel import Range, Result
@@ -45,7 +45,9 @@ class Reporter:
         self._checkpoint = checkpoint
         self._once = settings.once
         self._observations = Observations(settings.zones)
-        self._cadence = Cadence(checkpoint, settings.cadence_s, settings.zones.data, time.time())
+        self._arrivals = ArrivalMonitor(
+            checkpoint, settings.cadence_s, settings.zones.data, time.time()
+        )
         self._started = time.monotonic()
         self._touched: dict[str, State] = {}
         """Of a run with ``--once``: the files whose rows changed."""
@@ -91,7 +93,7 @@ class Reporter:
         """Take note of files whose rows changed. Call it before the rows are saved."""
         if self._once:
             self._touched.update((file.name, file.state) for file in files)
-        self._cadence.see(files, time.time())
+        self._arrivals.files_changed(files, time.time())
         for file in files:
             if file.state == "gone" and file.offset:
                 self.warn(
@@ -130,7 +132,7 @@ class Reporter:
         self._held = reasons
         if reference is not None:
             self._report_observations(reference)
-        for event, fields in self._cadence.news(time.time()):
+        for event, fields in self._arrivals.pop_events(time.time()):
             self.event(event, **fields)
 
     def _report_observations(self, reference: LoadedReference) -> None:
@@ -159,7 +161,7 @@ class Reporter:
         summary.files = self._files(source)
         summary.elapsed_s = time.monotonic() - self._started
         summary.backlog_files, summary.backlog_bytes = source.backlog()
-        summary.out_of_step = self._cadence.counts
+        summary.out_of_step = self._arrivals.counts
         summary.standing = _standing(source, reference, ledger_entries, archive_held)
         self._listener.progress(summary)
 

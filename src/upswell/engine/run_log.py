@@ -1,8 +1,7 @@
-"""When runs of a state began and how they ended, for whoever asks why it was started again.
+"""The run log: when runs of a state began and how they ended, for whoever asks why it was started again.
 
-Owns STATE/runs.jsonl: a line when a run has its state, and one when it ends. A run that was killed leaves no second
-line, which tells of it. Nothing is decided by this file: it is not synced, and one that cannot be written or read
-stops nothing.
+Owns STATE/runs.jsonl: a line when a run has its state, and one when it ends. A run without a second line was killed.
+Nothing is decided by this file: it is not synced, and when it cannot be written or read nothing stops.
 """
 
 import contextlib
@@ -20,29 +19,29 @@ from upswell.storage import lock
 
 NAME = "runs.jsonl"
 LINES_KEPT = 200
-_BYTES_MAX = 1 << 20  # of a file that somebody else may have made
-KILLED = "killed, ended by a second signal, or power was lost: it did not say how it ended"
+_BYTES_MAX = 1 << 20  # are read: somebody else may have written the file
+KILLED = "killed, ended by a second signal, or stopped by a power loss: its end was not recorded"
 
 
-class Run(NamedTuple):
-    """One run of the state, as far as it told."""
+class LoggedRun(NamedTuple):
+    """One run of the state, as far as it was recorded."""
 
     began: str
     """UTC, ISO 8601."""
     pid: int
     version: str
     ended: str
-    """UTC, ISO 8601; empty while it goes on, and when it was killed."""
+    """UTC, ISO 8601; empty while the run goes on, and when it was killed."""
     code: int | None
     """Its exit code; None like ``ended``."""
     why: str
-    """How it ended, in words; empty while it goes on."""
+    """The reason of its end, in words; empty while it goes on."""
     hint: str
-    """What to do about it; empty when nothing is."""
+    """The next step; empty when there is none."""
 
 
-class Diary:
-    """Writes the two lines of one run: a listener of the engine, which says nothing before it has its state."""
+class RunLog:
+    """Writes the two lines of one run. A listener of the engine, which is silent before it has its state."""
 
     def __init__(self, state_dir: Path, version: str) -> None:
         self._path = state_dir / NAME
@@ -50,26 +49,26 @@ class Diary:
         self._began = ""
 
     def event(self, event: str, /, **fields: object) -> None:
-        """Note the beginning, the first time."""
+        """Record the beginning of the run, the first time."""
         self.begin()
 
     def progress(self, summary: Summary) -> None:
-        """Note the beginning, the first time."""
+        """Record the beginning of the run, the first time."""
         self.begin()
 
     def end(self, code: int, why: str, hint: str = "") -> None:
-        """Note how the run ended, and the next step."""
+        """Record the end of the run, with its exit code, the reason and the next step."""
         self.begin()
         self._write({"ended": _now(), "code": code, "why": why, "hint": hint})
 
     def fail(self, code: int, message: str, hint: str) -> None:
-        """Note with which error it ended; not of a start that another run, whose diary this is, kept from the state."""
+        """Record the error that the run ended with, unless another run has the state: the log is that run's then."""
         state_dir = self._path.parent
         if self._began or (has_state(state_dir) and lock.holder(state_dir) is None):
             self.end(code, mask_digits(message), mask_digits(hint))
 
     def begin(self) -> None:
-        """Note that the run has its state, the first time."""
+        """Record that the run has its state, the first time this is called."""
         if not self._began:
             self._began = _now()
             self._trim()
@@ -96,8 +95,8 @@ class Diary:
                     os.close(fd)
 
 
-def runs(state_dir: Path, holder: str | None) -> list[Run]:
-    """The runs that are known, in order. ``holder``: who runs the state now, as ``running.holder`` tells."""
+def read_runs(state_dir: Path, holder: str | None) -> list[LoggedRun]:
+    """Return the recorded runs, in order. ``holder``: what runs on the state now, as ``lock.holder`` returns it."""
     try:
         content = _read(state_dir / NAME)
     except OSError:
@@ -106,7 +105,7 @@ def runs(state_dir: Path, holder: str | None) -> list[Run]:
     for line in _lines(content):
         found.setdefault((str(line.get("began")), _whole(line.get("pid"))), {}).update(line)
     every = [_run(line) for line in found.values()]
-    # Only the last one can be the one that goes on.
+    # Only the last one can still be running.
     goes_on = f"process {every[-1].pid}," if every else ""
     return [
         run
@@ -134,9 +133,9 @@ def _lines(content: bytes) -> Iterator[dict[str, object]]:
             yield values
 
 
-def _run(line: dict[str, object]) -> Run:
+def _run(line: dict[str, object]) -> LoggedRun:
     code = line.get("code")
-    return Run(
+    return LoggedRun(
         str(line.get("began", "")),
         _whole(line.get("pid")),
         str(line.get("version", "")),

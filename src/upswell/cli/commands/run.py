@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from upswell.config.settings import Settings
     from upswell.engine.compute import Compute
     from upswell.engine.reporter import Listener
-    from upswell.engine.run_log import Diary
+    from upswell.engine.run_log import RunLog
     from upswell.engine.summary import Summary
     from upswell.state.checkpoint import Checkpoint
 
@@ -80,7 +80,7 @@ def run_engine(settings: "Settings", listener: "LogOutput") -> "Summary":
     from upswell import __version__
     from upswell.cli.sd_notify import ServiceNotifier
     from upswell.cli.signals import stopping
-    from upswell.engine.run_log import Diary
+    from upswell.engine.run_log import RunLog
 
     def on_stop(name: str) -> None:
         supervised.stopping()
@@ -89,15 +89,15 @@ def run_engine(settings: "Settings", listener: "LogOutput") -> "Summary":
 
     signals: list[str] = []
     stop = threading.Event()
-    diary = Diary(settings.state_dir, __version__)
-    listeners = _Listeners(listener, diary)
+    run_log = RunLog(settings.state_dir, __version__)
+    listeners = _Listeners(listener, run_log)
     supervised = ServiceNotifier(listeners)
     # The signals first: otherwise a thread that the listener starts would receive them, and end the process.
     with stopping(stop, on_stop), listener, ExitStack() as open_until_the_end:
 
         def begin(settings: "Settings", checkpoint: "Checkpoint") -> "Compute":
             """Start the run log and the metrics once the state is locked: a second run must touch neither."""
-            diary.begin()
+            run_log.begin()
             if settings.metrics is not None:
                 _check_metrics()
                 from upswell.engine.metrics import Metrics
@@ -107,8 +107,8 @@ def run_engine(settings: "Settings", listener: "LogOutput") -> "Summary":
                 listener.event("metrics are served", address=metrics.address)
             return _compute(settings, stop)(settings, checkpoint)
 
-        summary = _run(settings, supervised, stop, diary, begin)
-        diary.end(0, f"stopped by {signals[0]}" if signals else "done")
+        summary = _run(settings, supervised, stop, run_log, begin)
+        run_log.end(0, f"stopped by {signals[0]}" if signals else "done")
         if not settings.once:
             listener.event("stopped", lines=summary.lines, notified=summary.outcomes["notified"])
         return summary
@@ -142,10 +142,10 @@ def _run(
     settings: "Settings",
     listener: "Listener",
     stop: threading.Event,
-    diary: "Diary",
+    run_log: "RunLog",
     compute: "Callable[[Settings, Checkpoint], Compute]",
 ) -> "Summary":
-    """The engine's run; how it failed goes into the diary."""
+    """The engine's run; how it failed goes into the run log."""
     from upswell.engine import run  # a tenth of a second in which a signal should not be lost
     from upswell.storage.files import umask
 
@@ -156,7 +156,7 @@ def _run(
         from upswell.cli.main import as_upswell_error
 
         known = as_upswell_error(error)
-        diary.fail(known.exit_code, known.message, known.hint)
+        run_log.fail(known.exit_code, known.message, known.hint)
         raise
 
 
