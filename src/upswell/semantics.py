@@ -140,7 +140,7 @@ def _parse_timestamp(field: bytes) -> datetime | None:
 
 
 class _Active(NamedTuple):
-    """What is active for a range."""
+    """The reference and policy that are active for a range."""
 
     segment: Collection[str]
     rules: Collection[Rule]
