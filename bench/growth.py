@@ -186,10 +186,10 @@ def inputs_of(work: Path) -> data.Inputs:
 
 def append_taken(checkpoint: Checkpoint, numbers: range) -> None:
     """Commit one batch that took as many files of one record each, as the engine would have."""
-    versions, last = checkpoint.current_versions(), checkpoint.last()
+    versions, last = checkpoint.reader.current_versions(), checkpoint.reader.last()
     if versions is None or last is None:
         raise ValueError("a state that has taken nothing yet")
-    batch = checkpoint.last_batch() + 1
+    batch = checkpoint.reader.last_batch() + 1
     files = [taken_file(number) for number in numbers]
     outcomes = dict.fromkeys(OUTCOMES, 0) | {"not_in_segment": len(files)}
     ranges = [
@@ -250,8 +250,8 @@ def measure_scan(left: int) -> dict[str, object]:
     looks_s = []
     with Checkpoint.open(work / "out" / ".upswell", kernel.SHARDS) as checkpoint:
         source = Source(
-            work / "data", checkpoint, settle_s=2, keep_days=2, zones=Zones(), max_stamp_ahead_days=1, since=None,
-            rejects_max_bytes_per_file=0,
+            work / "data", checkpoint.reader, settle_s=2, keep_days=2, zones=Zones(), max_stamp_ahead_days=1,
+            since=None, rejects_max_bytes_per_file=0,
         )  # fmt: skip
         for _ in range(7):
             begun = time.perf_counter()

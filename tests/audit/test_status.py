@@ -248,7 +248,7 @@ def test_a_file_released_during_a_look_does_no_harm(
     upswell(*paths, "--once", UPSWELL_SETTLE_S="0.1")
     state = tmp_path / "out" / ".upswell"
     with Checkpoint.open(state, kernel.SHARDS) as checkpoint:
-        (held,) = checkpoint.files_in("held")
+        (held,) = checkpoint.reader.files_in("held")
 
         def release(reader: StateReader) -> dict[State, int]:
             counts = count_by_state(reader)

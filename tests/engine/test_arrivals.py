@@ -52,7 +52,7 @@ def looked(
     """How the files of a new state with these rows came."""
     with Checkpoint.open(place / "state", SHARDS) as checkpoint:
         checkpoint.save_files(files)
-        return arrivals.find_arrivals(checkpoint, cadence_s, timezone)
+        return arrivals.find_arrivals(checkpoint.reader, cadence_s, timezone)
 
 
 def deliver(root: Path, minute: int, lines: int = 1) -> None:
@@ -261,7 +261,7 @@ def test_a_run_tells_an_unusual_size(upswell: Upswell, tmp_path: Path) -> None:
 def test_silence_is_told_once_until_something_moves(tmp_path: Path) -> None:
     """After five cadences without a change of any file, counted from the run's start at the earliest."""
     with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
-        watch = ArrivalMonitor(checkpoint, 60, "UTC", 1000.0)
+        watch = ArrivalMonitor(checkpoint.reader, 60, "UTC", 1000.0)
         told = [
             [event for event, _ in watch.pop_events(now)]
             for now in (1300.0, 1301.0, 1302.0)
@@ -278,7 +278,7 @@ def test_another_inode_is_no_news(tmp_path: Path) -> None:
     rows = [file(at) for at in range(arrivals.MEDIAN_FILES_MIN)]
     rows += [file(20, size=9999), file(15, late=True), file(21, "held"), file(22, "duplicate")]
     with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
-        watch = ArrivalMonitor(checkpoint, 60, "UTC", 1000.0)
+        watch = ArrivalMonitor(checkpoint.reader, 60, "UTC", 1000.0)
         watch.files_changed(rows, 1000.0)
         checkpoint.save_files(rows)
         first = [event for event, _ in watch.pop_events(1000.0)]

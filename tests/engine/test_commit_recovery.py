@@ -225,7 +225,7 @@ def test_batch_that_does_not_add_up_stops_the_run(world, changes, words):
         world.committer.commit(replace(made(2), **changes))
     assert 70 == caught.value.exit_code
     assert [] == list(world.staging.iterdir())
-    assert 1 == world.checkpoint.last_batch()
+    assert 1 == world.checkpoint.reader.last_batch()
 
 
 def test_batch_without_notifications_writes_no_output(world):
@@ -246,7 +246,7 @@ def test_batch_without_notifications_writes_no_output(world):
     assert expected_output([1]) == published(world.output)
     assert 1 == world.sink.begun
     assert {} == recovered(world)
-    assert 2 == world.checkpoint.last_batch()
+    assert 2 == world.checkpoint.reader.last_batch()
 
 
 def test_state_that_is_older_than_what_is_published_is_refused(tmp_path):

@@ -30,7 +30,7 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
     """Another program inside a write ends the run with 75; after it nothing more is written, and a restart goes on."""
     monkeypatch.setattr(connection, "BUSY_S", 0.05)
     with World(tmp_path / "out") as world:
-        known = world.checkpoint.identity()
+        known = world.checkpoint.reader.identity()
 
         def noted(since: str) -> StateIdentity:
             return replace(known, since=since)
@@ -44,7 +44,7 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
             world.checkpoint.set_identity(noted("2"))
     with World(tmp_path / "out") as world:
         world.checkpoint.set_identity(noted("3"))
-        assert "3" == world.checkpoint.identity().since
+        assert "3" == world.checkpoint.reader.identity().since
 
 
 def test_lock_that_is_no_file_is_told(tmp_path):
@@ -100,11 +100,11 @@ def test_older_state_is_brought_up_to_date(state, monkeypatch):
         StateReader.open(state)
     for _ in range(2):
         with Checkpoint.open(state, SHARDS) as checkpoint:
-            assert 1 == checkpoint.last_batch()
-            applied = checkpoint._rows("SELECT number, name FROM migration")
+            assert 1 == checkpoint.reader.last_batch()
+            applied = checkpoint.reader._rows("SELECT number, name FROM migration")
             assert [(1, "first"), (known + 1, "newer")] == [applied[0], applied[-1]]
             assert known + 1 == len(applied)
-            assert [] == checkpoint._rows("SELECT x FROM more")
+            assert [] == checkpoint.reader._rows("SELECT x FROM more")
     assert [] == verify(state)
 
 
@@ -112,8 +112,8 @@ def test_output_without_caps_can_be_adopted(tmp_path):
     """Then only the batch numbers go on, and no change of the ledger is stored."""
     with Checkpoint.open(tmp_path / "state", SHARDS) as checkpoint:
         checkpoint.adopt(7, b"")
-        assert 7 == checkpoint.last_batch()
-        assert ([], []) == read_ledger(checkpoint)
+        assert 7 == checkpoint.reader.last_batch()
+        assert ([], []) == read_ledger(checkpoint.reader)
         assert 0 == checkpoint.ledger_sizes().deltas
 
 
@@ -123,7 +123,7 @@ def test_pages_that_do_not_fit_together_are_found_after_a_crash(tmp_path):
         world.committer.commit(made(1))
         world.checkpoint.release(idle=True)
         world.committer.commit(made(2))
-        ((root, page_bytes),) = world.checkpoint._rows(
+        ((root, page_bytes),) = world.checkpoint.reader._rows(
             "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'application'"
         )
         left = tmp_path / "left"

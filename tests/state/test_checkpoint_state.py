@@ -69,32 +69,32 @@ def test_file_comes_back_as_it_was_saved(checkpoint):
         ),
     ]  # fmt: skip
     checkpoint.save_files(files)
-    found = checkpoint.files([*(file.name for file in files), "unknown"])
+    found = checkpoint.reader.files([*(file.name for file in files), "unknown"])
     assert {
         files[1].name: files[1],
         files[0].name: replace(files[0], detail="not \\udcff"),
     } == found
-    assert ["held"] == [file.state for file in checkpoint.files_in("held")]
+    assert ["held"] == [file.state for file in checkpoint.reader.files_in("held")]
     assert {state: int(state in ("held", "ignored")) for state in STATES} == count_by_state(
-        checkpoint
+        checkpoint.reader
     )
-    assert 1 == count_late_files(checkpoint)
+    assert 1 == count_late_files(checkpoint.reader)
 
 
 def test_many_names_are_looked_up(checkpoint):
     """More names than one query takes."""
     names = [f"DATA_{number:012}.csv" for number in range(1500)]
     checkpoint.save_files(File(name, "waiting") for name in names[:-1])
-    assert set(names[:-1]) == set(checkpoint.files(names))
+    assert set(names[:-1]) == set(checkpoint.reader.files(names))
     checkpoint.save_files(File(name, "reading", size=7) for name in names[:2])
-    assert [7, 7] == [file.size for file in checkpoint.files_in("reading")]
-    assert 1499 == len(list(checkpoint.files_in()))
+    assert [7, 7] == [file.size for file in checkpoint.reader.files_in("reading")]
+    assert 1499 == len(list(checkpoint.reader.files_in()))
 
 
 def test_batch_is_true_in_every_table(tmp_path):
     """One commit: log, files, totals, notifications, staged files, ledger and versions."""
     with World(tmp_path / "out") as world:
-        state = world.checkpoint
+        state = world.checkpoint.reader
         assert (0, "", 0) == (state.last_batch(), state.newest_stamp(), state.day_open())
         batches = [made(number) for number in (1, 2, 3)]
         dropped = [DroppedRejects(0, 5, 10, 90)]
@@ -138,10 +138,10 @@ def test_second_notification_of_a_day_aborts_everything(tmp_path):
         assert made(1).notifications[0][2] not in str(caught.value)
         assert before == published(world.output)
         with refused(StorageError, "failed before"):
-            world.checkpoint.set_identity(replace(world.checkpoint.identity(), since="b"))
+            world.checkpoint.set_identity(replace(world.checkpoint.reader.identity(), since="b"))
     with World(tmp_path / "out") as world:
         assert {"removed": 2, "rejects_removed": 1} == world.committer.recover().words()
-        assert 1 == world.checkpoint.last_batch()
+        assert 1 == world.checkpoint.reader.last_batch()
         world.committer.commit(made(2))
         assert [] == verify(world.state)
 
@@ -152,10 +152,10 @@ def test_deltas_stay_until_every_shard_has_a_newer_base(tmp_path):
         kept = []
         for number in range(1, 7):
             world.committer.commit(made(number))
-            kept.append([batch for batch, _ in read_ledger(world.checkpoint).deltas])
+            kept.append([batch for batch, _ in read_ledger(world.checkpoint.reader).deltas])
         assert [[1], [1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [4, 5, 6]] == kept
         assert sorted((n, f"base {n}".encode()) for n in (3, 4, 5, 6)) == sorted(
-            read_ledger(world.checkpoint).bases
+            read_ledger(world.checkpoint.reader).bases
         )
         sizes = world.checkpoint.ledger_sizes()
     with World(tmp_path / "out") as world:
@@ -167,13 +167,13 @@ def test_versions_that_no_batch_used_are_dropped(checkpoint):
     """A version goes when another replaces it before its first batch; the current one stays."""
     for version in ("a", "b", "a"):
         checkpoint.add_reference("rules", version, version.encode(), "")
-    assert ["a"] == [one.version for one in checkpoint.references()]
-    assert checkpoint.current_versions() is None
+    assert ["a"] == [one.version for one in checkpoint.reader.references()]
+    assert checkpoint.reader.current_versions() is None
     checkpoint.add_reference("segment", "a", b"dials", "first")
-    assert ("a", "a", "", "") == checkpoint.current_versions()
-    assert b"dials" == checkpoint.reference("segment", "a")
+    assert ("a", "a", "", "") == checkpoint.reader.current_versions()
+    assert b"dials" == checkpoint.reader.reference("segment", "a")
     with refused(StorageError, "missing"):
-        checkpoint.reference("rules", "b")
+        checkpoint.reader.reference("rules", "b")
 
 
 def test_files_that_came_again_are_found(checkpoint):
@@ -183,30 +183,30 @@ def test_files_that_came_again_are_found(checkpoint):
         for at in (2, 0, 3, 1)
     ]
     checkpoint.save_files(rows)
-    assert [2, 3] == [file.repeats for file in repeated_files(checkpoint, 2)]
-    assert 6 == count_repeats(checkpoint)
-    assert rows[1] == checkpoint.file(rows[1].name)
+    assert [2, 3] == [file.repeats for file in repeated_files(checkpoint.reader, 2)]
+    assert 6 == count_repeats(checkpoint.reader)
+    assert rows[1] == checkpoint.reader.file(rows[1].name)
 
 
 def test_a_name_that_was_never_seen_is_told(checkpoint):
     """With the way to those that were."""
     with refused(UpswellError, "never saw a file notes.txt"):
-        checkpoint.file("notes.txt")
+        checkpoint.reader.file("notes.txt")
 
 
 def test_a_refused_edit_is_kept_until_it_is_repaired(checkpoint):
     """One at a time, with the moment of its own first refusal; told again it writes nothing."""
     sql = "SELECT words, at FROM edit WHERE kind = 'refused'"
     checkpoint.set_refused("")
-    assert [] == checkpoint._rows(sql)
+    assert [] == checkpoint.reader._rows(sql)
     checkpoint.set_refused("line 1")
-    first = checkpoint._rows(sql)
+    first = checkpoint.reader._rows(sql)
     checkpoint.set_refused("line 1")
-    assert first == checkpoint._rows(sql)
+    assert first == checkpoint.reader._rows(sql)
     checkpoint.set_refused("line 2")
-    assert ["line 2"] == [words for words, _ in checkpoint._rows(sql)]
+    assert ["line 2"] == [words for words, _ in checkpoint.reader._rows(sql)]
     checkpoint.set_refused("")
-    assert [] == checkpoint._rows(sql)
+    assert [] == checkpoint.reader._rows(sql)
 
 
 def test_adopted_state_begins_after_what_it_adopts(tmp_path):
@@ -226,8 +226,8 @@ def test_adopted_state_begins_after_what_it_adopts(tmp_path):
         for _ in range(2):
             world.checkpoint.adopt(3, b"caps")
         world.committer.recover()
-        assert ([], [(3, b"caps")]) == read_ledger(world.checkpoint)
-        assert 3 == world.checkpoint.last_batch()
+        assert ([], [(3, b"caps")]) == read_ledger(world.checkpoint.reader)
+        assert 3 == world.checkpoint.reader.last_batch()
         world.committer.commit(made(4))
         with pytest.raises(UpswellError, match="cannot adopt"):
             world.checkpoint.adopt(9, b"")
@@ -241,10 +241,10 @@ def test_adopted_caps_stay_for_good(tmp_path):
         for number in range(4, 10):
             world.committer.commit(made(number))
         sizes = world.checkpoint.ledger_sizes()
-        assert [3, 7, 8, 9] == [batch for batch, _ in read_ledger(world.checkpoint).deltas]
+        assert [3, 7, 8, 9] == [batch for batch, _ in read_ledger(world.checkpoint.reader).deltas]
     with World(tmp_path / "out") as world:
         assert sizes == world.checkpoint.ledger_sizes()
-        assert (3 * 7, 4) == (sizes.deltas, world.checkpoint.identity().adopted_bytes)
+        assert (3 * 7, 4) == (sizes.deltas, world.checkpoint.reader.identity().adopted_bytes)
 
 
 def test_files_are_private_whatever_the_umask(tmp_path):
@@ -359,7 +359,7 @@ def test_database_that_was_never_begun_is_begun(tmp_path):
     with refused(StorageError, "never begun"):
         StateReader.open(tmp_path)
     with Checkpoint.open(tmp_path, SHARDS) as opened:
-        assert 0 == opened.last_batch()
+        assert 0 == opened.reader.last_batch()
 
 
 @pytest.mark.parametrize(
@@ -455,10 +455,12 @@ def test_bulk_of_notifications_is_committed_quickly(tmp_path):
             files=[replace(batch.files[0], outcomes=outcomes, reasons={}, lines=count)],
         )
         world.committer.commit(batch)
-        assert count == sum(count_notified(world.checkpoint).values())
-        number = world.checkpoint.applications()["B"]
-        (one,) = (one for one in world.checkpoint.staged(1).values() if one.application == number)
-        assert contents[1] == staged_content(world.checkpoint, one)
+        assert count == sum(count_notified(world.checkpoint.reader).values())
+        number = world.checkpoint.reader.applications()["B"]
+        (one,) = (
+            one for one in world.checkpoint.reader.staged(1).values() if one.application == number
+        )
+        assert contents[1] == staged_content(world.checkpoint.reader, one)
         assert [] == verify(world.state)
 
 
@@ -470,10 +472,10 @@ def replace_content(output, content):
 def test_reader_does_not_hold_up_the_writer(tmp_path: Path) -> None:
     """Folding the log beside an open snapshot gives up at once: a stop or the next batch is not kept waiting."""
     with Checkpoint.open(tmp_path / "state", 4) as checkpoint:
-        checkpoint.set_identity(replace(checkpoint.identity(), since="1"))
+        checkpoint.set_identity(replace(checkpoint.reader.identity(), since="1"))
         with StateReader.open(tmp_path / "state") as reader, reader.snapshot():
             reader.identity()
-            checkpoint.set_identity(replace(checkpoint.identity(), since="2"))
+            checkpoint.set_identity(replace(checkpoint.reader.identity(), since="2"))
             began = time.monotonic()
             checkpoint.release(idle=True)
 

@@ -31,8 +31,8 @@ def test_since_now_is_the_moment_of_the_first_start(checkpoint, tmp_path):
     )
     first = since_stamp(settings, checkpoint)
     assert 12 == len(first)
-    assert first == checkpoint.identity().since
-    checkpoint.set_identity(replace(checkpoint.identity(), since="202004171937"))
+    assert first == checkpoint.reader.identity().since
+    checkpoint.set_identity(replace(checkpoint.reader.identity(), since="202004171937"))
 
     assert "202004171937" == since_stamp(settings, checkpoint)
     assert "202001010000" == since_stamp(replace(settings, since="202001010000"), checkpoint)
@@ -46,7 +46,7 @@ def test_output_whose_numbers_are_used_up_is_not_adopted(checkpoint, tmp_path):
         (sink.output / "Twitter" / f"NOTIFY_{BATCH_MAX}_202004171937.csv").touch()
         with refused(ConfigError, "highest number that a batch can have"):
             adopt(sink, checkpoint, Zones())
-    assert 0 == checkpoint.last_batch()
+    assert 0 == checkpoint.reader.last_batch()
 
 
 def test_a_state_keeps_its_number_of_shards_until_another_is_asked_for():
@@ -77,7 +77,7 @@ def test_what_is_recorded_is_read_back(known, checkpoint):
     assert known == StateIdentity.of_entries(known.entries())
     checkpoint.set_identity(FULL)
     checkpoint.set_identity(known)
-    assert known == checkpoint.identity()
+    assert known == checkpoint.reader.identity()
 
 
 def test_entries_are_what_scripts_read_in_the_json_of_a_state():
@@ -116,7 +116,7 @@ def test_an_entry_that_is_missing_or_damaged_is_told(key, checkpoint):
     checkpoint.set_identity(FULL)
     checkpoint._db.execute("UPDATE meta SET value = 'x' WHERE key = ?", (key,))
     with refused(StorageError, "an entry of meta"):
-        checkpoint.identity()
+        checkpoint.reader.identity()
     checkpoint._db.execute("DELETE FROM meta WHERE key = ?", (key,))
     with refused(StorageError, "an entry of meta"):
-        checkpoint.identity()
+        checkpoint.reader.identity()

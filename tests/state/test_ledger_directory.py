@@ -25,19 +25,21 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A state that keeps its ledger in files."""
     with World(tmp_path / "out") as world:
         world.committer.recover()
-        ledger_directory.make(world.checkpoint.ledger_dir)
+        ledger_directory.make(world.checkpoint.reader.ledger_dir)
         yield world
 
 
 def written(world: World, shard: int, batch: int, kind: str, attempt: str = "aa") -> ShardFile:
     """A file that a task wrote."""
     content = [f"{shard} {batch} {kind}".encode()]
-    return write_shard_file(world.checkpoint.ledger_dir, shard, batch, attempt, kind, content)
+    return write_shard_file(
+        world.checkpoint.reader.ledger_dir, shard, batch, attempt, kind, content
+    )
 
 
 def commit(world: World, *files: ShardFile) -> None:
     """The next batch, with these."""
-    number = world.checkpoint.last_batch() + 1
+    number = world.checkpoint.reader.last_batch() + 1
     world.committer.commit(made(number, delta=b"", compactions=[], shard_files=files))
 
 
@@ -52,9 +54,9 @@ def test_a_commit_names_the_files_and_a_base_replaces_what_its_shard_had(world: 
     fourth = written(world, 1, 4, "delta")
     commit(world, fourth)
 
-    assert [third, first[1], second[1], fourth] == committed_shard_files(world.checkpoint)
+    assert [third, first[1], second[1], fourth] == committed_shard_files(world.checkpoint.reader)
     bases = [(1, b"1 1 base"), (3, b"0 3 base")]
-    assert (bases, [(2, b"1 2 delta"), (4, b"1 4 delta")]) == read_ledger(world.checkpoint)
+    assert (bases, [(2, b"1 2 delta"), (4, b"1 4 delta")]) == read_ledger(world.checkpoint.reader)
     assert [] == verify(world.state)
 
 
@@ -62,7 +64,7 @@ def test_what_no_commit_names_is_swept_up_to_the_last_batch(world: World) -> Non
     """Replaced, given up, half-written; but nothing of a batch in the making, and nothing that is not ours."""
     kept = written(world, 0, 1, "base")
     commit(world, kept)
-    place = world.checkpoint.ledger_dir
+    place = world.checkpoint.reader.ledger_dir
     gone = [written(world, 0, 1, "base", "bb"), written(world, 1, 1, "delta", "cc")]
     (place / f"{gone[0].name}.x").touch()
     coming = written(world, 1, 2, "delta", "dd")
@@ -89,7 +91,7 @@ def test_a_failed_removal_is_told_with_its_place(world: World, monkeypatch) -> N
 
     monkeypatch.setattr(syscalls, "unlink", fail)
     with refused(StorageError, "ledger/name: Input/output error"):
-        ledger_directory.sweep(world.checkpoint.ledger_dir, ())
+        ledger_directory.sweep(world.checkpoint.reader.ledger_dir, ())
 
 
 @pytest.mark.parametrize(
@@ -115,9 +117,9 @@ def test_a_damaged_or_missing_file_is_told(world: World, harm) -> None:
     file = written(world, 0, 1, "base")
     commit(world, file)
     assert [] == verify(world.state)
-    harm(world.checkpoint.ledger_dir / file.name)
+    harm(world.checkpoint.reader.ledger_dir / file.name)
     with refused(StorageError, f"is damaged: .*{file.name}"):
-        read_ledger(world.checkpoint)
+        read_ledger(world.checkpoint.reader)
     (problem,) = verify(world.state)
     assert file.name in problem
     assert "restore" in problem
@@ -128,7 +130,7 @@ def test_a_row_that_was_changed_is_told(world: World) -> None:
     commit(world, written(world, 0, 1, "base"))
     world.checkpoint._db.execute("UPDATE shard_file SET bytes = bytes + 1")
     with refused(StorageError, "a row of shard 0 of the ledger"):
-        committed_shard_files(world.checkpoint)
+        committed_shard_files(world.checkpoint.reader)
 
 
 def test_a_shard_is_written_once_a_batch(world: World) -> None:
@@ -136,7 +138,7 @@ def test_a_shard_is_written_once_a_batch(world: World) -> None:
     with refused(UpswellError, "breaks its rules"):
         commit(world, written(world, 0, 1, "delta"), written(world, 0, 1, "delta", "bb"))
     with World(world.output.parent / "other") as other:
-        assert [] == committed_shard_files(other.checkpoint)
+        assert [] == committed_shard_files(other.checkpoint.reader)
 
 
 def test_the_ledger_moves_out_of_the_database_in_one_step(tmp_path: Path) -> None:
@@ -145,12 +147,12 @@ def test_the_ledger_moves_out_of_the_database_in_one_step(tmp_path: Path) -> Non
         world.checkpoint.adopt(3, b"caps")
         for number in range(4, 9):
             world.committer.commit(made(number))
-        ledger_directory.make(world.checkpoint.ledger_dir)
+        ledger_directory.make(world.checkpoint.reader.ledger_dir)
         files = [written(world, shard, 8, "base") for shard in range(2)]
         world.checkpoint.move_ledger_to_files(files)
-        assert files == committed_shard_files(world.checkpoint)
-        assert [(8, b"0 8 base"), (8, b"1 8 base")] == read_ledger(world.checkpoint).bases
-        assert [(3, b"caps")] == read_ledger(world.checkpoint).deltas
+        assert files == committed_shard_files(world.checkpoint.reader)
+        assert [(8, b"0 8 base"), (8, b"1 8 base")] == read_ledger(world.checkpoint.reader).bases
+        assert [(3, b"caps")] == read_ledger(world.checkpoint.reader).deltas
         assert (0, 0) == world.checkpoint.ledger_sizes()[:2]
 
 

@@ -112,4 +112,4 @@ def test_state_that_this_version_makes_can_be_kept_for_the_next_ones(tmp_path: P
     state = tmp_path / "upswell" / "out" / ".upswell"
     assert 1 == len(list((state / "staging").iterdir()))
     with Checkpoint.open(state, kernel.SHARDS) as checkpoint:
-        assert 2 == checkpoint.last_batch()
+        assert 2 == checkpoint.reader.last_batch()

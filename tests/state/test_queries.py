@@ -96,7 +96,7 @@ def test_a_commit_is_seen_by_a_reader_that_stays_open(world):
 
 def test_batches_are_summed_and_found(world):
     """Over any cut into pages, by number, by time of commit and by what they can have read."""
-    state = world.checkpoint
+    state = world.checkpoint.reader
     committed_at = state.last().committed_at
     assert BatchSums(3, 3 * LINES, 20) == sum_batches(state, 1, 4)
     assert BatchSums(1, LINES, 4) == sum_batches(state, 2, 3)
@@ -115,7 +115,7 @@ def test_batches_are_summed_and_found(world):
 
 def test_reject_files_and_lines_not_kept_are_found(world):
     """By file, by day, or all of them."""
-    state = world.checkpoint
+    state = world.checkpoint.reader
     written = [
         RejectFile(number, len(made(number).rejects), digest_of(made(number).rejects))
         for number in (1, 2, 3)
@@ -130,7 +130,7 @@ def test_reject_files_and_lines_not_kept_are_found(world):
 
 def test_notifications_are_listed_counted_and_found(world):
     """Those of a group by file and by batch, those of a customer, and the sums that commits keep."""
-    state = world.checkpoint
+    state = world.checkpoint.reader
     twitter, whatsapp = notification_groups(state)
     assert (DAY, "Twitter", 12) == (twitter.day, twitter.name, twitter.notifications)
     assert [twitter] == notification_groups(state, batch=2)
@@ -165,38 +165,40 @@ def test_files_of_days_are_listed(checkpoint):
     packed = file(1, "reading", DAY + 1, size=5, content_bytes=30, offset=10, mtime_ns=6)
     ahead = file(0, "held", DAY + 100)
     checkpoint.save_files([late, rejected, waiting, packed, ahead])
-    assert [DAY + 1, DAY] == newest_days(checkpoint, 5)
-    assert [DAY + 1] == newest_days(checkpoint, 1)
+    assert [DAY + 1, DAY] == newest_days(checkpoint.reader, 5)
+    assert [DAY + 1] == newest_days(checkpoint.reader, 1)
     assert [(rejected.stamp, "done", False, 3), (late.stamp, "gone", True, 0)] == [
-        one[:4] for one in files_of_day(checkpoint, DAY)
+        one[:4] for one in files_of_day(checkpoint.reader, DAY)
     ]
-    assert rejected.outcomes == next(files_of_day(checkpoint, DAY)).outcomes
-    assert [late.name, rejected.name] == newest_names(checkpoint, DAY, 2)
-    assert [late.name] == newest_names(checkpoint, DAY, 1)
-    assert [late.name] == gone_since(checkpoint, late.stamp)
-    assert [] == gone_since(checkpoint, waiting.stamp)
-    assert WaitingFiles(2, 40, 6) == waiting_files(checkpoint)
-    assert {late.name, rejected.name} == set(names_with_rejects(checkpoint))
-    assert {late.name, rejected.name} == set(names_with_rejects(checkpoint, DAY))
-    assert [] == list(names_with_rejects(checkpoint, DAY + 1))
-    assert {packed.name: ("reading", 10, 5, 0)} == file_standings(checkpoint, [packed.name, "no"])
+    assert rejected.outcomes == next(files_of_day(checkpoint.reader, DAY)).outcomes
+    assert [late.name, rejected.name] == newest_names(checkpoint.reader, DAY, 2)
+    assert [late.name] == newest_names(checkpoint.reader, DAY, 1)
+    assert [late.name] == gone_since(checkpoint.reader, late.stamp)
+    assert [] == gone_since(checkpoint.reader, waiting.stamp)
+    assert WaitingFiles(2, 40, 6) == waiting_files(checkpoint.reader)
+    assert {late.name, rejected.name} == set(names_with_rejects(checkpoint.reader))
+    assert {late.name, rejected.name} == set(names_with_rejects(checkpoint.reader, DAY))
+    assert [] == list(names_with_rejects(checkpoint.reader, DAY + 1))
+    assert {packed.name: ("reading", 10, 5, 0)} == file_standings(
+        checkpoint.reader, [packed.name, "no"]
+    )
 
 
 def test_arrivals_come_by_stamp(checkpoint, monkeypatch):
     """Ignored files are left out; a stamp that is none is damage, and told as such."""
     monkeypatch.setattr("upswell.state.queries.arrivals._PAGE_ROWS", 2)
-    assert newest_done_stamp(checkpoint) is None
+    assert newest_done_stamp(checkpoint.reader) is None
     files = [file(minute, offset=minute) for minute in (3, 1, 2)]
     checkpoint.save_files([*files, file(4, "ignored"), file(5, "waiting")])
     first, last = f"{DAY}0001", f"{DAY}0005"
-    assert files[0].stamp == newest_done_stamp(checkpoint)
-    assert files[1].stamp == stamp_of_files_before(checkpoint, files[0].stamp, 5, since="")
-    assert files[2].stamp == stamp_of_files_before(checkpoint, files[0].stamp, 1, since="")
-    assert "" == stamp_of_files_before(checkpoint, files[1].stamp, 5, since="")
-    assert [1, 2, 3, 0] == [one.offset for one in arrived_files(checkpoint, first, last)]
+    assert files[0].stamp == newest_done_stamp(checkpoint.reader)
+    assert files[1].stamp == stamp_of_files_before(checkpoint.reader, files[0].stamp, 5, since="")
+    assert files[2].stamp == stamp_of_files_before(checkpoint.reader, files[0].stamp, 1, since="")
+    assert "" == stamp_of_files_before(checkpoint.reader, files[1].stamp, 5, since="")
+    assert [1, 2, 3, 0] == [one.offset for one in arrived_files(checkpoint.reader, first, last)]
     checkpoint.save_files([replace(files[0], stamp=f"{DAY}9999")])
     with refused(StorageError, "not a time"):
-        newest_done_stamp(checkpoint)
+        newest_done_stamp(checkpoint.reader)
 
 
 def test_files_are_followed_into_the_archive(checkpoint):
@@ -205,28 +207,28 @@ def test_files_are_followed_into_the_archive(checkpoint):
     checkpoint.save_files(file(minute) for minute in range(4))
     states = dict(zip(names, ("moved", "moved", "grew", "taken"), strict=True))
     checkpoint.save_archived(states)
-    assert {name: states[name] for name in names[2:]} == pending_archive(checkpoint)
-    assert [names[2]] == list(pending_archive(checkpoint, 1))
-    assert [names[3]] == list(pending_archive(checkpoint, 5, names[2]))
-    assert [names[1]] == list(newest_archived(checkpoint, 1))
-    assert {names[0]: "moved"} == archive_states(checkpoint, [names[0], "no"])
-    assert 3 == count_archived(checkpoint)
+    assert {name: states[name] for name in names[2:]} == pending_archive(checkpoint.reader)
+    assert [names[2]] == list(pending_archive(checkpoint.reader, 1))
+    assert [names[3]] == list(pending_archive(checkpoint.reader, 5, names[2]))
+    assert [names[1]] == list(newest_archived(checkpoint.reader, 1))
+    assert {names[0]: "moved"} == archive_states(checkpoint.reader, [names[0], "no"])
+    assert 3 == count_archived(checkpoint.reader)
 
 
 def test_edits_and_their_rules_come_in_order(checkpoint):
     """Each version until the next one of its kind, and the refused one apart."""
-    assert () == active_ruleset(checkpoint).rules
-    assert refused_edit(checkpoint) is None
+    assert () == active_ruleset(checkpoint.reader).rules
+    assert refused_edit(checkpoint.reader) is None
     contents = [RULES, RULES.replace("147", "99")]
     for number, content in enumerate(contents):
         packed = pack_rules([("rules.csv", content.encode())])
         checkpoint.add_reference("rules", f"{number}" * 64, packed, f"words {number}")
     checkpoint.add_reference("segment", "s" * 64, b"", "")
     checkpoint.set_refused("no rules")
-    assert "no rules" == refused_edit(checkpoint).words
+    assert "no rules" == refused_edit(checkpoint.reader).words
     assert [("rules", "words 0", 1), ("rules", "words 1", None), ("segment", "", None)] == [
-        (edit.kind, edit.words, edit.until_batch) for edit in accepted_edits(checkpoint)
+        (edit.kind, edit.words, edit.until_batch) for edit in accepted_edits(checkpoint.reader)
     ]
     # No batch was scanned with the first version, so its content is gone.
-    assert [99] == [ruleset.rules[0].threshold for ruleset in rulesets(checkpoint)]
-    assert 99 == active_ruleset(checkpoint).rules[0].threshold
+    assert [99] == [ruleset.rules[0].threshold for ruleset in rulesets(checkpoint.reader)]
+    assert 99 == active_ruleset(checkpoint.reader).rules[0].threshold

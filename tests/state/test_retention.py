@@ -13,7 +13,7 @@ from upswell.audit.replay.reconcile import reconcile
 from upswell.cli.main import commands
 from upswell.config.sources import resolve
 from upswell.errors import ConfigError
-from upswell.state import checkpoint
+from upswell.state import row_writer
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
@@ -62,7 +62,7 @@ def test_a_commit_prunes_so_many_rows_and_no_more(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A day's end is worked off over some commits, twice as fast as rows come, and everything stays sound meanwhile."""
-    monkeypatch.setattr(checkpoint, "PRUNED_ROWS_MIN", 4)
+    monkeypatch.setattr(row_writer, "PRUNED_ROWS_MIN", 4)
     days(place, keep=None)
     left = []
     for minute in range(4):

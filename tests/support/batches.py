@@ -127,7 +127,7 @@ class World:
         except BaseException:
             self.sink.close()
             raise
-        if self.checkpoint.current_versions() is None:
+        if self.checkpoint.reader.current_versions() is None:
             self.checkpoint.add_reference("rules", VERSIONS.rules, b"rules", "first")
             self.checkpoint.add_reference("segment", VERSIONS.segment, b"segment", "first")
         self.committer = Committer(self.checkpoint, self.sink)

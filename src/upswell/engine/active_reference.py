@@ -121,7 +121,9 @@ class ActiveReference:
 
     def _set(self, reference: LoadedReference) -> None:
         """Make this the reference of the next batch, with the policy that goes with it now."""
-        self._forgettings = [one for one in forgettings(self._checkpoint) if one.key is not None]
+        self._forgettings = [
+            one for one in forgettings(self._checkpoint.reader) if one.key is not None
+        ]
         policy = compile_policy(self._settings.policy, reference.suppressed, self._forgettings)
         self.current = reference._replace(policy=policy)
 

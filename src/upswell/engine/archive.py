@@ -54,11 +54,12 @@ class Archive:
     def __init__(self, data: Path, archive: Path, still_s: float, checkpoint: Checkpoint) -> None:
         self.data = Path(syscalls.realpath(data))
         self.path = Path(syscalls.realpath(archive))
-        self._paths = list(dict.fromkeys([self.path, *checkpoint.identity().archives]))
+        self._paths = list(dict.fromkeys([self.path, *checkpoint.reader.identity().archives]))
         """This run's archive, then those of earlier runs."""
         self.still_s = still_s
         """How long a file must have been unchanged."""
         self._checkpoint = checkpoint
+        self._reader = checkpoint.reader
         self._due: deque[tuple[str, Stat]] = deque()
         self._scans = 0
         """The scan of DATA after which files were last asked for."""
@@ -92,7 +93,7 @@ class Archive:
         Returns a sentence for each kind of held files. ``now``: seconds since the epoch.
         """
         self._recheck_at = now + RECHECK_S
-        rows = pending_archive(self._checkpoint) | newest_archived(self._checkpoint, RECHECK_MAX)
+        rows = pending_archive(self._reader) | newest_archived(self._reader, RECHECK_MAX)
         return list(_sentences(self._settle(rows)))
 
     def _check_some(self, now: float) -> list[str]:
@@ -103,12 +104,12 @@ class Archive:
         """
         if not self._recheck and not now < self._recheck_at <= now + RECHECK_S:
             self._recheck_at = now + RECHECK_S
-            held = pending_archive(self._checkpoint, RECHECK_MAX, self._recheck_after)
+            held = pending_archive(self._reader, RECHECK_MAX, self._recheck_after)
             self._recheck_after = list(held)[-1] if len(held) == RECHECK_MAX else ""
-            self._recheck.extend(held | newest_archived(self._checkpoint, RECHECK_MAX))
+            self._recheck.extend(held | newest_archived(self._reader, RECHECK_MAX))
         names = [self._recheck.popleft() for _ in range(min(FILES_MAX, len(self._recheck)))]
         # As the rows are now: a move may have found something out since the check began.
-        some = archive_states(self._checkpoint, names) if names else {}
+        some = archive_states(self._reader, names) if names else {}
         found = self._settle(some)
         return list(_sentences({name: found[name] for name in found if found[name] != some[name]}))
 
@@ -116,7 +117,7 @@ class Archive:
         """Correct these rows by what is on disk, and return what they say now; None for a file that needs no row."""
         if not rows:
             return {}
-        files = self._checkpoint.files(rows)  # fewer perhaps: a row may have been forgotten since
+        files = self._reader.files(rows)  # fewer perhaps: a row may have been forgotten since
         found = {name: self._state_on_disk(file, rows[name]) for name, file in files.items()}
         news = {name: state for name, state in found.items() if state != rows[name]}
         if news:
@@ -167,7 +168,7 @@ class Archive:
         other = counterpart_of(name)
         found, is_all_seen = _find(other, self._paths)
         may_be_there = found is not None or not is_all_seen
-        return may_be_there and not file_standings(self._checkpoint, [other])
+        return may_be_there and not file_standings(self._reader, [other])
 
     def turn(self, finished: Finished, scans: int, now: float) -> list[str]:
         """Move some files, if any are due, and return a sentence for each thing that somebody should act on.

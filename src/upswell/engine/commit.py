@@ -42,7 +42,7 @@ class Committer:
     def __init__(self, checkpoint: Checkpoint, sink: Sink) -> None:
         self.checkpoint = checkpoint
         self.sink = sink
-        self.rejects = Rejects(checkpoint.state_dir)
+        self.rejects = Rejects(checkpoint.reader.state_dir)
 
     def recover(self) -> Recovered:
         """Finish or undo what the last run left. Once, at the start, before anything is read.
@@ -55,7 +55,7 @@ class Committer:
                 not know, or a committed file can be neither read nor made again.
         """
         self._check_identity()
-        last = self.checkpoint.last_batch()
+        last = self.checkpoint.reader.last_batch()
         # The mark may have been restored together with an older state; the files that are still there were not.
         seen = max([self.sink.begun, *(one.batch for one in self.sink.published())])
         if seen > last:
@@ -65,9 +65,9 @@ class Committer:
                 f"was its database changed or restored by hand? Put the newer one back, or {RESTORE_HINT}",
             )
         rejects_removed = self.rejects.remove_after(last)
-        self.rejects.finish(self.checkpoint.has_rejects)
+        self.rejects.finish(self.checkpoint.reader.has_rejects)
         self.sink.remove_unfinished()
-        first = self.checkpoint.first_batch()
+        first = self.checkpoint.reader.first_batch()
         orphans, staged, rebuilt = [], [], 0
         for name in self.sink.staged_names():
             parsed = parse_staged(name)
@@ -119,19 +119,19 @@ class Committer:
         self.sink.publish(staged)
 
     def _check_identity(self) -> None:
-        identity = self.checkpoint.identity()
+        identity = self.checkpoint.reader.identity()
         known = identity.output_id
         if known is None:
             self.checkpoint.set_identity(replace(identity, output_id=self.sink.identity))
         elif known != self.sink.identity:
             raise ConfigError(
-                f"the state {escape(str(self.checkpoint.state_dir))} belongs to another OUTPUT than"
+                f"the state {escape(str(self.checkpoint.reader.state_dir))} belongs to another OUTPUT than"
                 f" {escape(str(self.sink.output))}",
                 "give the OUTPUT that it was begun with, or another --state",
             )
 
     def _committed(self, name: str, batch: int) -> Staged:
-        one = self.checkpoint.staged(batch).get(name)
+        one = self.checkpoint.reader.staged(batch).get(name)
         if one is None:
             raise StorageError(
                 f"the staged file {name} is of a committed batch, but the state knows nothing of it",
@@ -143,7 +143,7 @@ class Committer:
         """Make a damaged staged file again from the notifications; whether it was damaged."""
         if self.sink.is_whole(one):
             return False
-        content = staged_content(self.checkpoint, one)
+        content = staged_content(self.checkpoint.reader, one)
         self.sink.rebuild(one, content)
         if not self.sink.is_whole(one):
             raise StorageError(
@@ -154,7 +154,7 @@ class Committer:
 
     def _check_sums(self, batch: Batch) -> None:
         """The last look before anything is written: every line has one outcome, every notification one line."""
-        expected = self.checkpoint.last_batch() + 1
+        expected = self.checkpoint.reader.last_batch() + 1
         notified, control = (batch.outcomes.get(name, 0) for name in ("notified", "control"))
         written, control_written = (
             sum(output.content.count(b"\n") for output in outputs)

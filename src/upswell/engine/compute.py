@@ -112,13 +112,13 @@ class Embedded:
 
     def prepare(self) -> None:
         """Load the whole ledger, over a connection of its own."""
-        with StateReader.open(self._checkpoint.state_dir) as reader:
+        with StateReader.open(self._checkpoint.reader.state_dir) as reader:
             self._load(reader)
 
     def begin(self) -> None:
         """Load the whole ledger, unless ``prepare`` did."""
         if not self._is_loaded:
-            self._load(self._checkpoint)
+            self._load(self._checkpoint.reader)
 
     def _load(self, reader: StateReader) -> None:
         self._day_open = reader.day_open()

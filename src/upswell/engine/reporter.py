@@ -20,8 +20,8 @@ from upswell.reference.loading import LoadedReference
 from upswell.source.file import STATES, File, State
 from upswell.source.planner import Source
 from upswell.state.batch import Batch
-from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.notifications import count_notified
+from upswell.state.reader import StateReader
 
 WARNINGS_KEPT = 100  # in the summary; each one is also an event
 
@@ -39,14 +39,14 @@ class Listener(Protocol):
 class Reporter:
     """Keeps a run's summary and tells its listener. For the run's own thread, except ``committed``."""
 
-    def __init__(self, listener: Listener, settings: Settings, checkpoint: Checkpoint) -> None:
+    def __init__(self, listener: Listener, settings: Settings, reader: StateReader) -> None:
         self.summary = Summary()
         self._listener = listener
-        self._checkpoint = checkpoint
+        self._reader = reader
         self._once = settings.once
         self._observations = Observations(settings.zones)
         self._arrivals = ArrivalMonitor(
-            checkpoint, settings.cadence_s, settings.zones.data, time.time()
+            reader, settings.cadence_s, settings.zones.data, time.time()
         )
         self._started = time.monotonic()
         self._touched: dict[str, State] = {}
@@ -58,9 +58,9 @@ class Reporter:
 
     def begin(self) -> None:
         """Take over what earlier runs of the state counted, so that counters go on where the last run's ended."""
-        self.summary.before = self._checkpoint.totals()
-        self.summary.notified_before = count_notified(self._checkpoint)
-        if last := self._checkpoint.last():
+        self.summary.before = self._reader.totals()
+        self.summary.notified_before = count_notified(self._reader)
+        if last := self._reader.last():
             self.summary.committed_at_s = datetime.fromisoformat(last.committed_at).timestamp()
 
     def event(self, event: str, /, **fields: object) -> None:

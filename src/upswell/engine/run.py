@@ -92,14 +92,14 @@ class _Run:
         self.committer = Committer(checkpoint, sink)
         self.archive = Archive.open(settings, checkpoint)
         self.expiry = Expiry(self.committer.rejects, settings.keep_rejects_days)
-        self.reporter = Reporter(listener, settings, checkpoint)
+        self.reporter = Reporter(listener, settings, checkpoint.reader)
         self.active = ActiveReference(settings, checkpoint, sink, self.reporter)
         self.day_open = 0
         self.commit_s = 0.0
         """How long the last commit took."""
         self.source = Source(
             settings.data,
-            checkpoint,
+            checkpoint.reader,
             settle_s=settings.settle_s,
             keep_days=settings.keep_days,
             zones=settings.zones,
@@ -118,7 +118,7 @@ class _Run:
             if not self.active.start(self.stop):
                 return self._finish()
         bind(self.settings, self.checkpoint, self.compute.ledger_form)
-        self.day_open = self.checkpoint.day_open()
+        self.day_open = self.checkpoint.reader.day_open()
         self.active.end_forgetting(self.day_open)
         self.compute.begin()
         for sentence in self.archive.recover(time.time()) if self.archive else ():
@@ -289,7 +289,7 @@ class _Run:
         self.reporter.files_changed(files)
         reference = self.active.require()
         return assemble(
-            self.checkpoint.last_batch() + 1,
+            self.checkpoint.reader.last_batch() + 1,
             pairs,
             result,
             applications=reference.rules.applications,

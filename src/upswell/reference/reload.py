@@ -22,20 +22,28 @@ from upswell.reference.rules import parse_rules
 from upswell.reference.versions import Kind, Versions
 
 
-class VersionStore(Protocol):
-    """The store that keeps the content of every version."""
-
-    def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
-        """Keep this version and make it the current one of its kind; "" switches the kind off."""
-
-    def set_refused(self, words: str) -> None:
-        """Keep why the files on disk were refused; "" when they were not."""
+class KeptVersions(Protocol):
+    """Reads the versions that a store keeps."""
 
     def reference(self, kind: str, version: str) -> bytes:
         """Return the content of a kept version."""
 
     def current_versions(self) -> Versions | None:
         """Return the versions that were active at the last stop; None at the first start."""
+
+
+class VersionStore(Protocol):
+    """The store that keeps the content of every version."""
+
+    @property
+    def reader(self) -> KeptVersions:
+        """What reads the store."""
+
+    def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
+        """Keep this version and make it the current one of its kind; "" switches the kind off."""
+
+    def set_refused(self, words: str) -> None:
+        """Keep why the files on disk were refused; "" when they were not."""
 
 
 Stats = tuple[tuple[str, int, int, int], ...]
@@ -97,7 +105,7 @@ class Reload:
                 would be lost.
             OutputUnwritable: OUTPUT cannot take the applications.
         """
-        versions = self._store.current_versions()
+        versions = self._store.reader.current_versions()
         before = self._restore(versions) if versions else None
         self._decided = self._stat_files()
         is_listed = before is not None and before.suppressed is not None
@@ -112,7 +120,7 @@ class Reload:
         if self._policy.version == change.reference.versions.policy:
             return change
         known = before.policy if before else ""
-        old = Policy.parse(self._store.reference("policy", known)) if known else OFF
+        old = Policy.parse(self._store.reader.reference("policy", known)) if known else OFF
         if not self._accept:
             for message, hint in old.losses(self._policy):
                 raise ConfigError(message, hint)
@@ -174,11 +182,11 @@ class Reload:
         return change
 
     def _restore(self, versions: Versions) -> LoadedReference:
-        ruleset = parse_rules(unpack_rules(self._store.reference("rules", versions.rules)))
-        segment = Segment.decode(self._store.reference("segment", versions.segment))
+        ruleset = parse_rules(unpack_rules(self._store.reader.reference("rules", versions.rules)))
+        segment = Segment.decode(self._store.reader.reference("segment", versions.segment))
         suppressed = None
         if versions.suppress:
-            suppressed = Segment.decode(self._store.reference("suppress", versions.suppress))
+            suppressed = Segment.decode(self._store.reader.reference("suppress", versions.suppress))
         return LoadedReference(ruleset, compile_rules(ruleset), segment, versions, suppressed)
 
     def _stat_files(self) -> Stats:

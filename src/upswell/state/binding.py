@@ -68,9 +68,9 @@ def check_binding(
 
     Raises ConfigError when the state is bound to other settings, or must not begin over this OUTPUT.
     """
-    identity = checkpoint.identity()
+    identity = checkpoint.reader.identity()
     if found := ledger_mismatch(ledger, identity):
-        place = escape(str(checkpoint.state_dir))
+        place = escape(str(checkpoint.reader.state_dir))
         raise ConfigError(
             f"{found.key} is {found.asked} but the state {place} was created with {found.bound}: each keeps the"
             " ledger in its own form",
@@ -94,7 +94,7 @@ def check_binding(
 
 def bind(settings: Settings, checkpoint: Checkpoint, ledger: LedgerForm) -> None:
     """Record what the state is bound to, and where its run reads and writes. Call it at each start."""
-    identity = checkpoint.identity()
+    identity = checkpoint.reader.identity()
     checkpoint.set_identity(
         replace(
             identity,
@@ -131,7 +131,7 @@ def since_stamp(settings: Settings, checkpoint: Checkpoint) -> str | None:
     """
     if settings.since != "now":
         return settings.since
-    identity = checkpoint.identity()
+    identity = checkpoint.reader.identity()
     if identity.since is not None:
         return identity.since
     stamp = f"{datetime.now(load_zone(settings.zones.data)):%Y%m%d%H%M}"

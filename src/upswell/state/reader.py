@@ -184,7 +184,8 @@ class StateReader:
         files = map(self._file, self._named(f"{FILE_COLUMNS}, row_checksum", names))
         return {file.name: file for file in files}
 
-    def _file_ids(self, names: Iterable[str]) -> dict[str, int]:
+    def file_ids(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the ids of the rows of these names; unknown names are absent."""
         return {decode_name(name): number for name, number in self._named("name, id", names)}
 
     def _named(self, columns: str, names: Iterable[str]) -> Iterator[Any]:

@@ -56,8 +56,8 @@ def grow(state: Path, names: range) -> None:
 
 
 def _batch(checkpoint: Checkpoint, names: range) -> Batch:
-    number = checkpoint.last_batch() + 1
-    versions = checkpoint.current_versions() or VERSIONS
+    number = checkpoint.reader.last_batch() + 1
+    versions = checkpoint.reader.current_versions() or VERSIONS
     stamps = [f"{EPOCH + timedelta(minutes=name):%Y%m%d%H%M}" for name in names]
     outcomes = {"not_in_segment": 1}
     files = [

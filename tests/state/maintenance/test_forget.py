@@ -386,7 +386,7 @@ def test_a_reader_keeps_it_from_being_called_complete(
         reader.execute("SELECT count(*) FROM notification").fetchall()
         with pytest.raises(Locked, match="another program reads") as raised:
             forget(state(place), [WHO])
-        assert "the same again" in raised.value.hint
+        assert "the same command again" in raised.value.hint
         assert [] != traces(state(place), WHO)
         with StateReader.open(state(place)) as state_reader:
             assert [1] == [one.people for one in forgettings(state_reader)]

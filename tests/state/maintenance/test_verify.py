@@ -52,7 +52,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A state that a run holds, with its OUTPUT known to it."""
     with World(tmp_path / "out") as world:
         world.committer.recover()
-        bound = replace(world.checkpoint.identity(), begun=True, output=tmp_path / "out")
+        bound = replace(world.checkpoint.reader.identity(), begun=True, output=tmp_path / "out")
         world.checkpoint.set_identity(bound)
         yield world
 

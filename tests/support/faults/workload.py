@@ -14,7 +14,7 @@ def go_on(output: Path, last: int) -> None:
     """Recover, and commit up to the batch of this number."""
     with World(output) as world:
         world.committer.recover()
-        for number in range(world.checkpoint.last_batch() + 1, last + 1):
+        for number in range(world.checkpoint.reader.last_batch() + 1, last + 1):
             world.committer.commit(made(number))
             world.checkpoint.release()
 

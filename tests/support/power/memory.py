@@ -14,7 +14,7 @@ from upswell.errors import StorageError
 from upswell.output.names import Staged, place_of
 from upswell.reference.application import directory_name
 from upswell.state.batch import Batch
-from upswell.state.checkpoint import make_directory
+from upswell.state.directory import make_directory
 from upswell.state.identity import StateIdentity
 from upswell.storage import syscalls
 from upswell.storage.files import RECOVERS, translate_os_errors
@@ -47,6 +47,10 @@ class Memory:
             yield self
         finally:
             syscalls.close(fd)
+
+    @property
+    def reader(self) -> "Memory":
+        return self
 
     def identity(self) -> StateIdentity:
         return self._identity

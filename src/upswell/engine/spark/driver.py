@@ -113,7 +113,7 @@ class ClusterCompute:
         self._batch_bytes_max = batch_bytes
         self._batch_bytes = min(batch_bytes, REPORT_BYTES_MAX)
         """Of the next batch. How much it will report is only known from those before, so the first ones are small."""
-        self._ledger_dir = checkpoint.ledger_dir.absolute()
+        self._ledger_dir = checkpoint.reader.ledger_dir.absolute()
         self._files: dict[int, tuple[ShardFile, ...]] = {}
         """By shard: its newest base and the deltas after it, of every batch that was read, committed or not."""
         self._written: tuple[ShardFile, ...] = ()
@@ -136,11 +136,11 @@ class ClusterCompute:
         """
         ledger_directory.make(self._ledger_dir)
         self._runner.check(self._settings.data.absolute(), self._ledger_dir)
-        self._number = self._checkpoint.last_batch() + 1
-        self._day_open = self._checkpoint.day_open()
-        files = committed_shard_files(self._checkpoint)
+        self._number = self._checkpoint.reader.last_batch() + 1
+        self._day_open = self._checkpoint.reader.day_open()
+        files = committed_shard_files(self._checkpoint.reader)
         ledger_directory.sweep(self._ledger_dir, {file.name for file in files})
-        if not files and (files := to_files(self._checkpoint, self._shards, new_attempt())):
+        if not files and (files := to_files(self._checkpoint.reader, self._shards, new_attempt())):
             self._checkpoint.move_ledger_to_files(files)
         self._take(files)
 
@@ -187,8 +187,8 @@ class ClusterCompute:
 
         Files of later batches stay: one may be in the making.
         """
-        names = {file.name for file in committed_shard_files(self._checkpoint)}
-        ledger_directory.sweep(self._ledger_dir, names, self._checkpoint.last_batch())
+        names = {file.name for file in committed_shard_files(self._checkpoint.reader)}
+        ledger_directory.sweep(self._ledger_dir, names, self._checkpoint.reader.last_batch())
 
     def entries(self) -> None:
         """Return None: no process holds all of the ledger."""

@@ -54,7 +54,7 @@ def compute_on(settings: Settings, checkpoint: Checkpoint, runner: Runner) -> Co
         settings,
         checkpoint,
         runner,
-        shards=run_shards(settings, checkpoint.identity()),
+        shards=run_shards(settings, checkpoint.reader.identity()),
         split_bytes=settings.split_bytes,
         batch_bytes=settings.batch_bytes,
     )

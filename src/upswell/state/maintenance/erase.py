@@ -6,9 +6,9 @@ log or reject file of the state holds a record, a total or a cap of them.
 """
 
 import secrets
+import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from upswell.reference.segment import numbers
 from upswell.state import ledger_directory
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum, to_signed
-from upswell.state.connection import damaged, storage_errors
+from upswell.state.identity import write_identity
 from upswell.state.ledger import committed_shard_files
 from upswell.state.queries.forgotten import forgettings
 from upswell.state.reader import BATCH_COLUMNS
@@ -32,7 +32,7 @@ from upswell.state.shard_files import (
     read_shard_file,
     write_shard_file,
 )
-from upswell.storage.files import RECOVERS, directory, translate_os_errors
+from upswell.storage.files import RECOVERS, translate_os_errors
 
 _COLUMNS = BATCH_COLUMNS.split(", ")
 
@@ -58,8 +58,12 @@ class _Rewritten(NamedTuple):
     """Whose lines were left out."""
 
 
-class Eraser(Checkpoint):
-    """The state, for the one process that takes customers out of it."""
+class Eraser:
+    """Takes customers out of a state."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._reader = checkpoint.reader
 
     def erase(self, msisdns: Collection[str], until_day: int) -> Erased:
         """Take them out; their records are suppressed from the next batch on, as long as ``until_day`` is open.
@@ -72,10 +76,10 @@ class Eraser(Checkpoint):
         Raises StorageError when the disk fails, or a blob of the ledger is damaged. Locked when another program reads
         the state all the while: they are taken out then, but not yet gone from the disk.
         """
-        rejects = Rejects(self.state_dir)
-        rejects.finish(self.has_rejects)
+        rejects = Rejects(self._reader.state_dir)
+        rejects.finish(self._reader.has_rejects)
         rewritten = list(self._rewrite(rejects, msisdns))
-        known = forgettings(self)
+        known = forgettings(self._reader)
         new = [msisdn for msisdn in msisdns if not any(one.has(msisdn) for one in known)]
         until_day = max([until_day, *self._adopted_days(new)])
         key = secrets.token_bytes(KEY_BYTES)
@@ -85,20 +89,20 @@ class Eraser(Checkpoint):
         for name, file, gone in self._shard_files_anew(key, [*hashes]):
             anew.append((name, file))
             stood.update(hashes[one] for one in gone)
-        with self._transaction():
+        with self._checkpoint.transaction() as db:
             if new:
-                self._put_forgetting(key, new, until_day)
-            notifications = {each: self._erase_notifications(each) for each in msisdns}
-            blobs, gone = self._erase_in_ledger(key, [*hashes])
+                self._put_forgetting(db, key, new, until_day)
+            notifications = {each: self._erase_notifications(db, each) for each in msisdns}
+            blobs, gone = self._erase_in_ledger(db, key, [*hashes])
             stood.update(hashes[one] for one in gone)
             stood.update(each for each, many in notifications.items() if many)
-            self._replace_shard_files(anew)
+            self._replace_shard_files(db, anew)
             for one in rewritten:
-                self._put_rejects(one)
-        rejects.finish(self.has_rejects)
-        if self.ledger_dir.is_dir():
+                self._put_rejects(db, one)
+        rejects.finish(self._reader.has_rejects)
+        if self._reader.ledger_dir.is_dir():
             ledger_directory.sweep(
-                self.ledger_dir, {file.name for file in committed_shard_files(self)}
+                self._reader.ledger_dir, {file.name for file in committed_shard_files(self._reader)}
             )
         self._scrub()
         reject_lines = sum(one.lines for one in rewritten)
@@ -107,41 +111,45 @@ class Eraser(Checkpoint):
     def suppressed_until(self, msisdns: Collection[str]) -> int:
         """The day until whose end all of these are suppressed, who were forgotten; 0: there was nothing to suppress."""
         return min(
-            one.until_day for one in forgettings(self) if any(one.has(msisdn) for msisdn in msisdns)
+            one.until_day
+            for one in forgettings(self._reader)
+            if any(one.has(msisdn) for msisdn in msisdns)
         )
 
     def _adopted_days(self, msisdns: Collection[str]) -> list[int]:
         """The days of the caps that these have out of an OUTPUT that was taken over: no batch need be as late."""
-        adopted = self._rows(
-            "SELECT batch, content FROM ledger_delta WHERE batch < ?", (self.first_batch(),)
+        adopted = self._reader._rows(
+            "SELECT batch, content FROM ledger_delta WHERE batch < ?", (self._reader.first_batch(),)
         )
         try:
             ledger = Ledger.load([], adopted, 0, 1)
         except ValueError as error:
-            raise damaged(self.path, "the caps that it took over") from error
+            raise self._reader.damaged("the caps that it took over") from error
         return [day for msisdn in msisdns for _, _, day in ledger.caps(msisdn)]
 
-    def _put_forgetting(self, key: bytes, msisdns: Sequence[str], until_day: int) -> None:
-        ((number,),) = self._db.execute(
+    def _put_forgetting(
+        self, db: sqlite3.Connection, key: bytes, msisdns: Sequence[str], until_day: int
+    ) -> None:
+        ((number,),) = db.execute(
             "INSERT INTO forgetting(hash_key, people, first_batch, until_day, at)"
             " VALUES (?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) RETURNING id",
-            (key, len(msisdns), self.last_batch() + 1, until_day),
+            (key, len(msisdns), self._reader.last_batch() + 1, until_day),
         ).fetchall()
-        self._db.executemany(
+        db.executemany(
             "INSERT INTO forgotten VALUES (?, ?)",
             [(number, to_signed(_hash(key, msisdn))) for msisdn in msisdns],
         )
 
-    def _erase_notifications(self, msisdn: str) -> int:
+    def _erase_notifications(self, db: sqlite3.Connection, msisdn: str) -> int:
         """Delete the notifications of a customer, counted where they were."""
         gone = Counter[tuple[int, int, int, int]]()
         of_bytes = Counter[tuple[int, int, int, int]]()
-        days = self._rows(
+        days = self._reader._rows(
             "SELECT day, application FROM notified_total UNION SELECT day, application FROM control_total"
         )
         for day, application in days:
             place = (day, application, msisdn)
-            rows = self._rows(
+            rows = self._reader._rows(
                 "SELECT batch, control, length(raw) FROM notification WHERE (day, application, msisdn) = (?, ?, ?)",
                 place,
             )
@@ -149,49 +157,54 @@ class Eraser(Checkpoint):
                 gone[batch, application, control, day] += 1
                 of_bytes[batch, application, control, day] += length + 1
             if rows:
-                self._db.execute(
+                db.execute(
                     "DELETE FROM notification WHERE (day, application, msisdn) = (?, ?, ?)", place
                 )
-        self._db.executemany(
+        db.executemany(
             "INSERT INTO forgotten_lines VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET lines = lines + excluded.lines, bytes = bytes + excluded.bytes",
             [(*key, lines, of_bytes[key]) for key, lines in gone.items()],
         )
         return gone.total()
 
-    def _erase_in_ledger(self, key: bytes, hashes: Sequence[int]) -> tuple[int, set[int]]:
+    def _erase_in_ledger(
+        self, db: sqlite3.Connection, key: bytes, hashes: Sequence[int]
+    ) -> tuple[int, set[int]]:
         """Take totals and caps out of every stored part of the ledger; how many parts held some, and whose."""
         changed, gone = 0, set[int]()
         try:
             # One by one: together they are as large as the ledger.
-            for (shard,) in self._rows("SELECT shard FROM ledger_base"):
-                ((batch, content),) = self._rows(
+            for (shard,) in self._reader._rows("SELECT shard FROM ledger_base"):
+                ((batch, content),) = self._reader._rows(
                     "SELECT batch, content FROM ledger_base WHERE shard = ?", (shard,)
                 )
                 if (found := forget_in(content, key, hashes)) is not None:
                     rest = found[0]
                     gone |= found[1]
-                    self._db.execute(
+                    db.execute(
                         "UPDATE ledger_base SET content = ?, row_checksum = ? WHERE shard = ?",
                         (rest, row_checksum(shard, batch, rest), shard),
                     )
                     changed += 1
-            for (batch,) in self._rows("SELECT batch FROM ledger_delta"):
-                ((content,),) = self._rows(
+            for (batch,) in self._reader._rows("SELECT batch FROM ledger_delta"):
+                ((content,),) = self._reader._rows(
                     "SELECT content FROM ledger_delta WHERE batch = ?", (batch,)
                 )
                 if (found := forget_in(content, key, hashes)) is not None:
                     rest = found[0]
                     gone |= found[1]
-                    self._db.execute(
+                    db.execute(
                         "UPDATE ledger_delta SET content = ?, row_checksum = ? WHERE batch = ?",
                         (rest, row_checksum(batch, rest), batch),
                     )
                     changed += 1
-                    if batch < self.first_batch():
-                        self._put_identity(replace(self.identity(), adopted_bytes=len(rest)))
+                    if batch < self._reader.first_batch():
+                        known = self._reader.identity()
+                        write_identity(db, known, replace(known, adopted_bytes=len(rest)))
         except ValueError as error:
-            raise StorageError(f"the ledger in {self.path} is damaged", DAMAGED_HINT) from error
+            raise StorageError(
+                f"the ledger in {self._reader.path} is damaged", DAMAGED_HINT
+            ) from error
         return changed, gone
 
     def _shard_files_anew(
@@ -202,13 +215,13 @@ class Eraser(Checkpoint):
         Gives (name before, file, whose hashes); a crash leaves files that no row names.
         """
         attempt = new_attempt()
-        with translate_os_errors(self.ledger_dir, StorageError, RECOVERS):
-            for file in committed_shard_files(self):
+        with translate_os_errors(self._reader.ledger_dir, StorageError, RECOVERS):
+            for file in committed_shard_files(self._reader):
                 try:
-                    blobs = read_shard_file(self.ledger_dir, file)
+                    blobs = read_shard_file(self._reader.ledger_dir, file)
                     changed = [forget_in(blob, key, hashes) for blob in blobs]
                 except (DamagedShard, ValueError) as error:
-                    raise damaged(self.path, f"the ledger: {error}") from error
+                    raise self._reader.damaged(f"the ledger: {error}") from error
                 if any(blob is not None for blob in changed):
                     rest = [
                         old if new is None else new[0]
@@ -216,12 +229,14 @@ class Eraser(Checkpoint):
                     ]
                     place = (file.shard, file.batch, attempt, file.kind)
                     gone = set[int]().union(*(new[1] for new in changed if new is not None))
-                    yield file.name, write_shard_file(self.ledger_dir, *place, rest), gone
+                    yield file.name, write_shard_file(self._reader.ledger_dir, *place, rest), gone
 
-    def _replace_shard_files(self, anew: Sequence[tuple[str, ShardFile]]) -> None:
+    def _replace_shard_files(
+        self, db: sqlite3.Connection, anew: Sequence[tuple[str, ShardFile]]
+    ) -> None:
         for name, file in anew:
             values = (*file[:-1], to_signed(file.digest))
-            self._db.execute(
+            db.execute(
                 "UPDATE shard_file SET name = ?, bytes = ?, digest = ?, row_checksum = ? WHERE name = ?",
                 (*values[-3:], row_checksum(*values), name),
             )
@@ -243,52 +258,29 @@ class Eraser(Checkpoint):
                     kept.append(line)
             if len(kept) < len(lines):
                 rest = b"".join(kept)
-                known = self.first_batch() <= number <= self.last_batch()
+                known = self._reader.first_batch() <= number <= self._reader.last_batch()
                 rejects.rewrite(number, rest, at_once=not known)
                 yield _Rewritten(number, rest, len(lines) - len(kept), frozenset(people))
 
-    def _put_rejects(self, one: _Rewritten) -> None:
-        for values in self._rows(
+    def _put_rejects(self, db: sqlite3.Connection, one: _Rewritten) -> None:
+        for values in self._reader._rows(
             f"SELECT {BATCH_COLUMNS} FROM batch WHERE number = ?", (one.batch,)
         ):
             length, digest = len(one.content), digest_of(one.content)
             row = dict(zip(_COLUMNS, values, strict=True))
             row |= {"rejects_bytes": length, "rejects_digest": digest}
-            self._db.execute(
+            db.execute(
                 "UPDATE batch SET rejects_bytes = ?, rejects_digest = ?, row_checksum = ? WHERE number = ?",
-                (length, digest, self.batch_checksum(list(row.values())), one.batch),
+                (length, digest, self._reader.batch_checksum(list(row.values())), one.batch),
             )
 
     def _scrub(self) -> None:
-        """Make what was deleted go from the file: free places of pages may still hold it, and so does the log."""
-        with storage_errors(self.path):
-            self.release(idle=True)
-            with self._temporary_files():
-                self._db.execute("VACUUM")
-            # Other than ``release``, this waits for those who read, and tells when they did not end.
-            ((is_read, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        if is_read:
+        if not self._checkpoint.scrub():
             raise Locked(
-                f"they are taken out of the state, but another program reads {escape(str(self.path))}, so its files"
-                " still hold what was removed",
-                "end that program, then do the same again: it completes it",
+                f"they are removed from the state, but another program reads {escape(str(self._reader.path))}, so its"
+                " files still hold what was removed",
+                "end that program, then run the same command again: it completes the removal",
             )
-
-    @contextmanager
-    def _temporary_files(self) -> Iterator[None]:
-        """Within the block the database's second copy is a file without a name in the state's own directory.
-
-        In memory, as all else that is temporary, it would take as much of it as the database has bytes.
-        """
-        with directory(self.state_dir) as fd:
-            # Through its descriptor: no name of a directory needs to be written in SQL.
-            self._db.execute(f"PRAGMA temp_store_directory = '/proc/self/fd/{fd}'")
-            self._db.execute("PRAGMA temp_store = 1")
-            try:
-                yield
-            finally:
-                self._db.execute("PRAGMA temp_store = 2")
-                self._db.execute("PRAGMA temp_store_directory = ''")
 
 
 def _hash(key: bytes, msisdn: str) -> int:

@@ -26,6 +26,7 @@ from upswell.reference.files import read_segment
 from upswell.reference.keyed_hash import KEY_BYTES, keyed_hash
 from upswell.reference.segment import numbers, parse_msisdn
 from upswell.source.listing import list_directory, read_name, show_name
+from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import connect, storage_errors
 from upswell.state.identity import StateIdentity
 from upswell.state.maintenance.erase import Erased, Eraser
@@ -78,12 +79,13 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
     if not msisdns:
         raise UsageError("whom?", "give a msisdn, or - and one a line on stdin")
     StateReader.open(state_dir).close()  # a state that is not there must not be made
-    with Eraser.open(state_dir, SHARDS) as state:
+    with Checkpoint.open(state_dir, SHARDS) as checkpoint:
+        state, eraser = checkpoint.reader, Eraser(checkpoint)
         identity, last = state.identity(), state.last()
         _refuse_waiting(state, identity)
         until_day = day_last_of(last.newest_stamp, identity.zones) if last else 0
-        erased = state.erase(msisdns, until_day)
-        found = Removal(len(msisdns), erased, state.suppressed_until(msisdns))
+        erased = eraser.erase(msisdns, until_day)
+        found = Removal(len(msisdns), erased, eraser.suppressed_until(msisdns))
     # What follows may take long, and changes nothing: a run may go on meanwhile.
     looking = _Looking(found, msisdns)
     if output := identity.output_of(state_dir):

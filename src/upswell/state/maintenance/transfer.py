@@ -18,13 +18,14 @@ from upswell.kernel import SHARDS
 from upswell.output.names import rejects_name
 from upswell.output.reject_files import Rejects, is_as_written
 from upswell.privacy import escape
-from upswell.state.checkpoint import Checkpoint, make_directory
+from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum
 from upswell.state.connection import (
     DATABASE,
     connect,
     storage_errors,
 )
+from upswell.state.directory import make_directory
 from upswell.state.identity import (
     EMBEDDED,
     SPARK,
@@ -108,7 +109,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
             os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         try:
             # Before anything is in it: a crash must not leave a copy of which the state knows nothing.
-            checkpoint.set_identity(_with_export(checkpoint.identity(), file))
+            checkpoint.set_identity(_with_export(checkpoint.reader.identity(), file))
             with storage_errors(half), closing(connect(half, "rw")) as db:
                 checkpoint.copy_to(db)
                 rejects = _fill(db, checkpoint)
@@ -116,7 +117,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
         except BaseException:
             half.unlink(missing_ok=True)
             raise
-        return Moved(checkpoint.last_batch(), length, rejects)
+        return Moved(checkpoint.reader.last_batch(), length, rejects)
 
 
 def half_of(file: Path) -> Path:
@@ -136,9 +137,9 @@ def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
     db.execute("BEGIN")
     db.execute("DELETE FROM shard_file")
     db.execute("DELETE FROM ledger_base")
-    db.execute("DELETE FROM ledger_delta WHERE batch >= ?", (checkpoint.first_batch(),))
-    last = checkpoint.last_batch()
-    for shard, content in to_bases(checkpoint):
+    db.execute("DELETE FROM ledger_delta WHERE batch >= ?", (checkpoint.reader.first_batch(),))
+    last = checkpoint.reader.last_batch()
+    for shard, content in to_bases(checkpoint.reader):
         db.execute(
             "INSERT INTO ledger_base VALUES (?, ?, ?, ?)",
             (shard, last, content, row_checksum(shard, last, content)),
@@ -163,10 +164,10 @@ def _unfinished(db: sqlite3.Connection) -> None:
 
 def _rejects(checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
     """Batch and content of every reject file that is there; operators may have removed some."""
-    place = checkpoint.state_dir / "rejects"
+    place = checkpoint.reader.state_dir / "rejects"
     if not place.is_dir():
         return
-    for batch in checkpoint.batches():
+    for batch in checkpoint.reader.batches():
         if not batch.rejects_bytes or not os.path.lexists(place / rejects_name(batch.number)):
             continue
         with translate_os_errors(place, StorageError, RECOVERS), directory(place) as fd:
