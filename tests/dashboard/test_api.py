@@ -24,13 +24,13 @@ from upswell.audit import history, status
 from upswell.audit.labels import EXIT_STEPS
 from upswell.dashboard import campaign, flow
 from upswell.dashboard.api import (
-    KEPT_MAX_S,
-    KEPT_SHARE,
+    CACHED_MAX_S,
+    CACHED_SHARE,
     PANELS,
     WAITING_MAX,
     Busy,
     Panels,
-    Place,
+    Target,
     parse_day,
 )
 from upswell.dashboard.health import (
@@ -65,14 +65,14 @@ def panels(tmp_path: Path, upswell: Upswell) -> Panels:
         write(tmp_path / "data" / f"DATA_2020041719{minute}.csv", record)
     write(tmp_path / "data" / "DATA_202004171942.csv", b"\x1f\x8b compressed")
     upswell(*paths, "--once")
-    return Panels(Place(tmp_path / STATE))
+    return Panels(Target(tmp_path / STATE))
 
 
 def test_the_page_prints_what_the_commands_print(panels: Panels, upswell: Upswell) -> None:
     """A panel that a command has holds that command's object."""
     for name in ("status", "history", "sent", "rejects"):
         printed = json.loads(upswell(name, "--output", "out", "--json").stdout)
-        shown = panels.answer(f"/api/{name}", {}, whole=False)
+        shown = panels.answer(f"/api/{name}", {}, unmasked=False)
         shown = json.loads(json.dumps(shown))
         for volatile in ("last_commit", "state"):
             printed.pop(volatile, None)
@@ -108,7 +108,7 @@ def test_the_funnel_loses_each_line_once() -> None:
 
 def test_each_expected_minute_is_a_cell(panels: Panels) -> None:
     """Done, missing and held ones, and none before the first or after the last."""
-    found = panels.answer("/api/minutes", {}, whole=False)
+    found = panels.answer("/api/minutes", {}, unmasked=False)
     cells = found["cells"]
     assert isinstance(cells, list)
 
@@ -121,36 +121,36 @@ def test_each_expected_minute_is_a_cell(panels: Panels) -> None:
 
 def test_another_cadence_has_other_minutes(panels: Panels) -> None:
     """With none expected, none is missing."""
-    found = Panels(panels.place._replace(cadence_s=0)).answer("/api/minutes", {}, whole=False)
+    found = Panels(panels.target._replace(cadence_s=0)).answer("/api/minutes", {}, unmasked=False)
 
     assert "missing" not in found["counts"]  # type: ignore[operator]
 
 
 def test_files_have_their_counts_and_the_time_taken(panels: Panels) -> None:
     """The newest first; a file that was taken says how long after its last change."""
-    found = panels.answer("/api/files", {"day": "2020-04-17"}, whole=False)["files"]
+    found = panels.answer("/api/files", {"day": "2020-04-17"}, unmasked=False)["files"]
     assert isinstance(found, list)
     last, first = found[0], found[-1]
 
     assert ("DATA_202004171942.csv", "held", None) == (last["name"], last["state"], last["took_s"])
     assert (7, 1, 1) == (first["lines"], first["rejected"], first["notified"])
     assert first["took_s"] > LONG_AGO_S / 100
-    assert [] == panels.answer("/api/files", {"day": "20200101"}, whole=False)["files"]
+    assert [] == panels.answer("/api/files", {"day": "20200101"}, unmasked=False)["files"]
 
 
 def test_samples_are_masked(tmp_path: Path, upswell: Upswell) -> None:
     """A reject shows its place and its line, the dial only to whoever may see it."""
     upswell(*write_inputs(tmp_path, f"{DIALS[0]},1,many,20200417193743\n\x1b[31m,1\n"), "--once")
-    panels = Panels(Place(tmp_path / STATE))
+    panels = Panels(Target(tmp_path / STATE))
 
-    def sample(*, whole: bool) -> str:
-        found = panels.answer("/api/rejects", {}, whole=whole)["samples"]["volume"]  # type: ignore[index]
+    def sample(*, unmasked: bool) -> str:
+        found = panels.answer("/api/rejects", {}, unmasked=unmasked)["samples"]["volume"]  # type: ignore[index]
         assert [("DATA_202004171937.csv", 1)] == [(one["file"], one["line"]) for one in found]
         return str(found[0]["raw"])
 
-    assert "0123•••827,1,many,20200417193743" == sample(whole=False)
-    assert f"{DIALS[0]},1,many,20200417193743" == sample(whole=True)
-    assert r"\x1b[31m,1" in json.dumps(panels.answer("/api/rejects", {}, whole=True)).replace(
+    assert "0123•••827,1,many,20200417193743" == sample(unmasked=False)
+    assert f"{DIALS[0]},1,many,20200417193743" == sample(unmasked=True)
+    assert r"\x1b[31m,1" in json.dumps(panels.answer("/api/rejects", {}, unmasked=True)).replace(
         "\\\\", "\\"
     )
 
@@ -204,8 +204,8 @@ def test_a_day_is_held_against_those_before(tmp_path: Path, upswell: Upswell) ->
 
 def test_who_is_near_is_masked(panels: Panels) -> None:
     """Customers who were not notified, the nearest first, as the ledger has them."""
-    for whole, expected in ((False, "0128•••091"), (True, DIALS[2])):
-        found = panels.answer("/api/near", {}, whole=whole)
+    for unmasked, expected in ((False, "0128•••091"), (True, DIALS[2])):
+        found = panels.answer("/api/near", {}, unmasked=unmasked)
         assert {"batch", "nearest"} == set(found)
         youtube = [one for one in found["nearest"] if one["application"] == "Youtube"]  # type: ignore[attr-defined]
         assert [(expected, 20, 99, "10-20")] == [
@@ -218,13 +218,13 @@ def test_a_damaged_ledger_is_told(panels: Panels, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / STATE / DATABASE)) as db, db:
         db.execute("UPDATE ledger_delta SET content = x'00'")
     with pytest.raises(StorageError):
-        panels.answer("/api/near", {}, whole=False)
+        panels.answer("/api/near", {}, unmasked=False)
 
 
 def test_a_story_is_masked_everywhere(panels: Panels) -> None:
     """The look-up gives what ``explain`` gives, without a whole dial unless it may be seen."""
     asked = {"msisdn": f"+{DIALS[1]}", "about": "Twitter", "day": "2020-04-17"}
-    masked, whole = (panels.explain(asked, whole=each) for each in (False, True))
+    masked, whole = (panels.explain(asked, unmasked=each) for each in (False, True))
 
     assert DIALS[1] not in json.dumps(masked)
     assert "0126•••098" == masked["msisdn"]
@@ -243,7 +243,7 @@ def test_a_story_is_masked_everywhere(panels: Panels) -> None:
 def test_a_look_up_that_means_nothing_is_refused(panels: Panels, asked: dict[str, str]) -> None:
     """With what to write instead."""
     with pytest.raises(UsageError) as caught:
-        panels.explain(asked, whole=True)
+        panels.explain(asked, unmasked=True)
 
     assert caught.value.hint
 
@@ -255,14 +255,14 @@ def test_one_customer_is_looked_up_at_a_time(
     asked = {"msisdn": DIALS[1]}
 
     def second(*_: object, **__: object) -> None:
-        panels.explain(asked, whole=True)
+        panels.explain(asked, unmasked=True)
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("upswell.dashboard.api.explain", second)
         with pytest.raises(UsageError, match="another customer is being looked up"):
-            panels.explain(asked, whole=True)
+            panels.explain(asked, unmasked=True)
 
-    assert panels.explain(asked, whole=True)["lines"]
+    assert panels.explain(asked, unmasked=True)["lines"]
 
 
 @pytest.mark.parametrize("text", ["2020-02-30", "202004", "٢٠٢٠٠٤١٧", "20200417x", "0" * 30])
@@ -280,7 +280,7 @@ def needs(found: object) -> Iterator[str]:
 
 def test_health_says_what_needs_somebody(panels: Panels, tmp_path: Path) -> None:
     """A state that nobody runs, with a held and a missing file and many rejects."""
-    found = panels.answer("/api/health", {}, whole=False)
+    found = panels.answer("/api/health", {}, unmasked=False)
 
     assert not found["running"]
     assert {"UpswellDown", "UpswellFilesMissing", "UpswellFilesHeld", "UpswellRejects"} == set(
@@ -295,7 +295,7 @@ def test_health_says_what_needs_somebody(panels: Panels, tmp_path: Path) -> None
 
 def tell_needs(panels: Panels) -> dict[str, str]:
     """The alerts of the health panel as it is now, with their words."""
-    found = Panels(panels.place).answer("/api/health", {}, whole=False)["needs"]
+    found = Panels(panels.target).answer("/api/health", {}, unmasked=False)["needs"]
     return {need["alert"]: need["words"] for need in found}  # type: ignore[attr-defined]
 
 
@@ -313,7 +313,8 @@ def test_what_happened_is_an_alert_for_an_hour(
         "UpswellRejects", "UpswellLateRecords", "UpswellNobodyMatches", "UpswellFilesMissing",
     } <= seen  # fmt: skip
     assert (
-        "1 record of the last hour came after its day" in tell_needs(panels)["UpswellLateRecords"]
+        "1 record of the last hour arrived after its day"
+        in tell_needs(panels)["UpswellLateRecords"]
     )
 
     for minute in range(44, 125):
@@ -336,7 +337,7 @@ def test_what_happened_is_an_alert_for_an_hour(
 def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) -> None:
     """One that was deleted while it grew, until files of an hour later have come."""
     paths = write_inputs(tmp_path)
-    panels, growing = Panels(Place(tmp_path / STATE)), tmp_path / "data" / "DATA_202004171937.csv"
+    panels, growing = Panels(Target(tmp_path / STATE)), tmp_path / "data" / "DATA_202004171937.csv"
     run = Running(tmp_path, *paths, "--poll-s", "0.1")
 
     def wait_for(state: str) -> None:
@@ -357,7 +358,7 @@ def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) 
         run.process.terminate()
         run.end()
     assert (
-        "1 file is gone, deleted before all was read: DATA_202004171937.csv"
+        "1 file is gone (deleted before they were fully read): DATA_202004171937.csv"
         == (tell_needs(panels)["UpswellFilesGone"])
     )
     write(tmp_path / "data" / "DATA_202004172038.csv", "")
@@ -373,8 +374,8 @@ def test_a_file_held_on_its_way_to_the_archive_is_told(tmp_path: Path, upswell: 
     upswell(*paths, "--once", "--archive", "archive")
 
     assert (
-        "1 file is held on the way to the archive: DATA_202004171937.csv"
-        == (tell_needs(Panels(Place(tmp_path / STATE)))["UpswellArchiveHeld"])
+        "1 file needs manual action to be archived: DATA_202004171937.csv"
+        == (tell_needs(Panels(Target(tmp_path / STATE)))["UpswellArchiveHeld"])
     )
 
 
@@ -388,7 +389,7 @@ def test_a_run_that_failed_is_told_with_its_next_step(
     noted = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
 
     def down() -> dict[str, str]:
-        found = Panels(panels.place).answer("/api/health", {}, whole=False)["needs"]
+        found = Panels(panels.target).answer("/api/health", {}, unmasked=False)["needs"]
         return next(need for need in found if need["alert"] == "UpswellDown")  # type: ignore[attr-defined]
 
     assert (
@@ -435,9 +436,9 @@ def test_an_old_state_costs_no_more_than_a_young_one(
     assert [(1, 1), (2, 2)] == [(edit.batches, edit.lines) for edit in some.edits]
     assert [(0, 0), (1, 1)] == [(edit.batches, edit.lines) for edit in last.edits]
     assert [1, 0] == [edit.counted_from - edit.first_batch for edit in some.edits]
-    assert "volume" in panels.answer("/api/rejects", {}, whole=False)["samples"]  # type: ignore[operator]
+    assert "volume" in panels.answer("/api/rejects", {}, unmasked=False)["samples"]  # type: ignore[operator]
     monkeypatch.setattr(flow, "_SAMPLED_BATCHES_MAX", 1)
-    young = flow.samples(tmp_path / STATE, 20200417, whole=False)
+    young = flow.samples(tmp_path / STATE, 20200417, unmasked=False)
     assert "volume" not in young
 
 
@@ -448,7 +449,7 @@ def test_rejects_of_a_day_are_found_in_its_batches(tmp_path: Path, upswell: Upsw
         write(tmp_path / "data" / f"DATA_202004{day}1000.csv", f"{DIALS[0]},{day},many,1\n")
         upswell(*paths, "--once")
     for day in (16, 17, 18):
-        ((sample,),) = flow.samples(tmp_path / STATE, 20200400 + day, whole=True).values()
+        ((sample,),) = flow.samples(tmp_path / STATE, 20200400 + day, unmasked=True).values()
         assert f"{DIALS[0]},{day},many,1" == sample["raw"]
 
 
@@ -465,7 +466,7 @@ def test_few_wait_for_an_answer_that_is_being_made(
         return {"batch": 1}
 
     monkeypatch.setitem(PANELS, "/api/near", slow)
-    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    ask = partial(panels.answer, "/api/near", {}, unmasked=False)
     with ThreadPoolExecutor(WAITING_MAX + 1) as askers:
         first = askers.submit(ask)
         assert begun.wait(30)
@@ -475,7 +476,7 @@ def test_few_wait_for_an_answer_that_is_being_made(
             assert time.monotonic() < until, "nobody waits"
             time.sleep(0.01)
         with pytest.raises(Busy):
-            panels.answer("/api/near", {"day": "2020-04-17"}, whole=True)
+            panels.answer("/api/near", {"day": "2020-04-17"}, unmasked=True)
         end.set()
         assert [{"batch": 1}] * (WAITING_MAX + 1) == [each.result(30) for each in (first, *others)]
     assert [1] == made
@@ -493,10 +494,10 @@ def test_the_last_answer_is_given_while_another_is_made(
         found.append(ask() if found else None)
         return {"batch": len(found)}
 
-    later = itertools.count(0.0, 2 * KEPT_MAX_S)
+    later = itertools.count(0.0, 2 * CACHED_MAX_S)
     monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: next(later))
     monkeypatch.setitem(PANELS, "/api/near", make)
-    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    ask = partial(panels.answer, "/api/near", {}, unmasked=False)
     assert [{"batch": 1}, {"batch": 2}] == [ask(), ask()]
     assert [None, {"batch": 1}] == found
     for _ in range(2):
@@ -519,14 +520,14 @@ def test_an_answer_of_long_ago_is_not_given_while_another_is_made(
 
     monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", slow)
-    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    ask = partial(panels.answer, "/api/near", {}, unmasked=False)
     assert {"batch": 1} == ask()
-    now[0] = 2 * KEPT_MAX_S
+    now[0] = 2 * CACHED_MAX_S
     with ThreadPoolExecutor(2) as askers:
         first = askers.submit(ask)
         assert begun.wait(30)
         soon = ask()
-        now[0] = 1000 * KEPT_MAX_S
+        now[0] = 1000 * CACHED_MAX_S
         second = askers.submit(ask)
         while panels._waiting._value == WAITING_MAX and not second.done():
             time.sleep(0.01)
@@ -551,9 +552,9 @@ def test_who_is_told_to_come_again_leaves_the_last_answer(
 
     monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", make)
-    ask = partial(panels.answer, "/api/near", {}, whole=False)
+    ask = partial(panels.answer, "/api/near", {}, unmasked=False)
     assert {"batch": 1} == ask()
-    now[0] = KEPT_MAX_S
+    now[0] = CACHED_MAX_S
     with pytest.raises(Busy):
         ask()
     assert {"batch": 3} == ask()
@@ -574,11 +575,11 @@ def test_an_answer_that_is_dear_is_made_seldom(
     monkeypatch.setattr("upswell.dashboard.api.time.monotonic", lambda: now[0])
     monkeypatch.setitem(PANELS, "/api/near", slow)
     for took_s in (0.2, 30.0):
-        kept_s, found = min(took_s * KEPT_SHARE, KEPT_MAX_S), []
-        now[0] += KEPT_MAX_S
+        kept_s, found = min(took_s * CACHED_SHARE, CACHED_MAX_S), []
+        now[0] += CACHED_MAX_S
         for wait_s in (0.0, kept_s - 0.1, 0.2, 0.1):
             now[0] += wait_s
-            found.append(panels.answer("/api/near", {}, whole=False)["batch"])
+            found.append(panels.answer("/api/near", {}, unmasked=False)["batch"])
         assert [len(made) - 1, len(made) - 1, len(made), len(made)] == found
 
 
@@ -630,9 +631,9 @@ def test_a_state_that_nothing_was_read_into_is_shown(tmp_path: Path, upswell: Up
     paths = write_inputs(tmp_path)
     (tmp_path / "data" / "DATA_202004171937.csv").unlink()
     upswell(*paths, "--once")
-    panels = Panels(Place(tmp_path / STATE))
+    panels = Panels(Target(tmp_path / STATE))
 
     for path in ("status", "campaign", "health", "history", "near", "reports", "sent"):
-        assert panels.answer(f"/api/{path}", {}, whole=False)
-    with pytest.raises(UsageError, match="no file has come yet"):
-        panels.answer("/api/minutes", {}, whole=False)
+        assert panels.answer(f"/api/{path}", {}, unmasked=False)
+    with pytest.raises(UsageError, match="no file has arrived yet"):
+        panels.answer("/api/minutes", {}, unmasked=False)

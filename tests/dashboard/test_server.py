@@ -157,7 +157,7 @@ def test_one_who_comes_while_another_is_served_is_told_to_come_again(place: Path
     codes = {answer.code: answer.json for answer in answers}
 
     assert {200, 429} == set(codes)
-    assert "ask again in a moment" == codes[429]["next"]
+    assert "try again in a moment" == codes[429]["next"]
 
 
 def test_a_bad_day_is_told(page: Page) -> None:

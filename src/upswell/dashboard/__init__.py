@@ -1,1 +1,1 @@
-"""The web page over a state."""
+"""The web page about a state: its server, its JSON and its static files."""

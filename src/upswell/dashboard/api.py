@@ -1,9 +1,9 @@
-"""Every path that the page asks for, and the JSON that answers it: what the commands print, and what the views add.
+"""The JSON of each path of the page: what the commands print, and what the views need beyond that.
 
-Owns the table of paths, their parameters and the masking: without the token no answer holds a whole dial. It knows no
-HTTP. An answer is kept for a moment, the longer the more it took to make: many lookers cost as much as one, and those
-of an old state take little more of a processor than those of a young one. Few wait for one that is being made, since
-whoever waits holds one of the server's threads.
+Owns the table of paths, their parameters and the masking: without the token, no answer holds a full msisdn. It knows
+nothing of HTTP. Answers are cached, the longer the more they took to make, so that many visitors cost as much as one
+and a large state costs little more processor time than a small one. Only a few requests wait for an answer that is
+being made, since each of them holds one of the server's threads.
 """
 
 import math
@@ -27,104 +27,106 @@ from upswell.privacy import escape, mask, mask_line
 from upswell.reference.segment import parse_msisdn
 from upswell.zones import date_of
 
-KEPT_S = 1.0  # an answer is given again for so long
-KEPT_SHARE = 20  # or for so many times as long as it took
-KEPT_MAX_S = 10.0  # but no longer: somebody waits for what is new
-_OVERDUE_MAX_S = 5 * KEPT_MAX_S  # while another is made: better wait than be told of long ago
-_SIZES_SHARE = 200  # each file of rejects is looked at for them, and they grow slowly
-WAITING_MAX = 16  # for answers that are being made: less than half of the server's threads
-_KEPT_MAX = 64
-_HISTORY = Bounds(edits=50, batches=100_000)  # some 100 ms for each kind, however many edits
+CACHED_S = 1.0  # an answer is used again for this long
+CACHED_SHARE = 20  # or for this many times as long as it took to make
+CACHED_MAX_S = 10.0  # but no longer: visitors expect news
+_STALE_MAX_S = 5 * CACHED_MAX_S  # while a new one is made; then waiting beats an outdated answer
+_SIZES_SHARE = 200  # sizes need a stat of each reject file, and grow slowly
+WAITING_MAX = 16  # requests that wait for an answer: less than half of the server's threads
+_CACHED_MAX = 64
+_HISTORY = Bounds(
+    edits=50, batches=100_000
+)  # about 100 ms for each kind, however many edits there are
 Json = dict[str, object]
 _Answer = TypeVar("_Answer")
 
 
 class Busy(UsageError):
-    """Too many ask for the same, and it takes its time."""
+    """Too many requests for answers that take long to make."""
 
 
-class Place(NamedTuple):
-    """What is looked at."""
+class Target(NamedTuple):
+    """What the page shows."""
 
     state_dir: Path
     cadence_s: int | None = None
-    """None: that of the run."""
+    """Seconds between expected files; None: the cadence of the run."""
     reports: Path | None = None
-    """Where reports of ``whatif`` are."""
+    """The directory of the reports of ``whatif``; None: they are not shown."""
 
 
-class Question(NamedTuple):
-    """One question to a panel."""
+class Query(NamedTuple):
+    """One request to a panel."""
 
-    place: Place
+    target: Target
     day: int | None
-    whole: bool
-    """Whether dials are shown whole."""
-    look: Callable[[], Status]
-    """The state's status, which several panels ask for at once."""
+    unmasked: bool
+    """Show msisdns in full."""
+    status: Callable[[], Status]
+    """Returns the status of the state, cached because several panels need it at once."""
     sizes: Callable[[], dict[str, int]]
-    """Bytes of the state by what they are for."""
+    """Returns the bytes of the state by purpose, cached."""
 
     def day_or_newest(self) -> int:
-        """The day that was asked for, or the newest that has files. Raises UsageError when there is none."""
+        """Return the requested day, or the newest one with files. Raises UsageError if there are no files."""
         if self.day is not None:
             return self.day
-        every = flow.days(self.place.state_dir)
+        every = flow.days(self.target.state_dir)
         if not every:
-            raise UsageError("no file has come yet", "start a run, and deliver a file")
+            raise UsageError("no file has arrived yet", "start a run, and deliver a file")
         return every[0]
 
 
-def _status(asked: Question) -> Json:
-    found = asked.look()
-    days = flow.days(asked.place.state_dir)
+def _status(query: Query) -> Json:
+    found = query.status()
+    days = flow.days(query.target.state_dir)
     words = {"outcomes": OUTCOME_WORDS, "rejects": REASON_WORDS, "files": STATE_WORDS}
     return found.to_json() | {"days": days, "words": words}
 
 
-def _minutes(asked: Question) -> Json:
-    return flow.minutes(asked.look(), asked.day_or_newest())
+def _minutes(query: Query) -> Json:
+    return flow.minutes(query.status(), query.day_or_newest())
 
 
-def _files(asked: Question) -> Json:
-    day = asked.day_or_newest()
-    return {"day": day, "files": [row._asdict() for row in flow.files(asked.place.state_dir, day)]}
+def _files(query: Query) -> Json:
+    day = query.day_or_newest()
+    return {"day": day, "files": [row._asdict() for row in flow.files(query.target.state_dir, day)]}
 
 
-def _rejects(asked: Question) -> Json:
-    day = asked.day_or_newest()
+def _rejects(query: Query) -> Json:
+    day = query.day_or_newest()
     wanted = rejects.RejectFilter(day=day)
-    return rejects.count(asked.place.state_dir, wanted).to_json() | {
+    return rejects.count(query.target.state_dir, wanted).to_json() | {
         "day": day,
-        "samples": flow.samples(asked.place.state_dir, day, whole=asked.whole),
+        "samples": flow.samples(query.target.state_dir, day, unmasked=query.unmasked),
     }
 
 
-def _sent(asked: Question) -> Json:
-    return sent.to_json(asked.place.state_dir, sent.SentFilter(day=asked.day))
+def _sent(query: Query) -> Json:
+    return sent.to_json(query.target.state_dir, sent.SentFilter(day=query.day))
 
 
-def _campaign(asked: Question) -> Json:
-    return campaign.campaign(asked.place.state_dir, asked.day)
+def _campaign(query: Query) -> Json:
+    return campaign.campaign(query.target.state_dir, query.day)
 
 
-def _near(asked: Question) -> Json:
-    return campaign.near(asked.place.state_dir, whole=asked.whole)
+def _near(query: Query) -> Json:
+    return campaign.near(query.target.state_dir, unmasked=query.unmasked)
 
 
-def _history(asked: Question) -> Json:
-    return history.look(asked.place.state_dir, _HISTORY).to_json()
+def _history(query: Query) -> Json:
+    return history.look(query.target.state_dir, _HISTORY).to_json()
 
 
-def _reports(asked: Question) -> Json:
-    return campaign.reports(asked.place.reports)
+def _reports(query: Query) -> Json:
+    return campaign.reports(query.target.reports)
 
 
-def _health(asked: Question) -> Json:
-    return health(asked.look(), asked.sizes())
+def _health(query: Query) -> Json:
+    return health(query.status(), query.sizes())
 
 
-PANELS: dict[str, Callable[[Question], Json]] = {
+PANELS: dict[str, Callable[[Query], Json]] = {
     "/api/status": _status,
     "/api/minutes": _minutes,
     "/api/files": _files,
@@ -136,42 +138,43 @@ PANELS: dict[str, Callable[[Question], Json]] = {
     "/api/reports": _reports,
     "/api/health": _health,
 }
-"""What answers each path."""
+"""The panel of each path."""
 _OF_A_DAY = {"/api/minutes", "/api/files", "/api/rejects", "/api/sent", "/api/campaign"}
-"""Those of which ``day=20200417`` selects a day."""
+"""The paths that take a parameter such as ``day=20200417``."""
 
 
-class _Kept(Generic[_Answer]):
-    """One answer, made by one thread at a time, and given again for a while."""
+class _Cached(Generic[_Answer]):
+    """One answer, made by one thread at a time and cached for a while."""
 
     def __init__(
         self,
         make: Callable[[], _Answer],
         lock: threading.Lock,
-        share: int = KEPT_SHARE,
-        kept_max_s: float = KEPT_MAX_S,
+        share: int = CACHED_SHARE,
+        cached_max_s: float = CACHED_MAX_S,
     ) -> None:
-        """``lock``: held while it is made; answers that are dear share one."""
+        """``lock``: held while the answer is made; expensive answers share one.
+
+        ``share``: cache the answer for this many times as long as it took to make, at most ``cached_max_s``.
+        """
         self._make = make
         self._lock = lock
         self._share = share
-        self._kept_max_s = kept_max_s
+        self._cached_max_s = cached_max_s
         self._answer: _Answer | None = None
         self._until = 0.0
 
     def get(self, waiting: threading.Semaphore) -> _Answer:
-        """The answer; while another is made the last one, unless that is of long ago.
+        """Return the answer, or the previous one while a new one is made, unless that is outdated.
 
-        ``waiting``: how many may wait, when there is none.
-
-        Raises Busy when too many do; else as ``make``.
+        ``waiting``: limits how many may wait for an answer. Raises Busy if too many do, and as ``make`` does.
         """
         if not self._lock.acquire(blocking=False):
             last = self._answer
-            if last is not None and time.monotonic() < self._until + _OVERDUE_MAX_S:
+            if last is not None and time.monotonic() < self._until + _STALE_MAX_S:
                 return last
             if not waiting.acquire(blocking=False):
-                raise Busy("too many ask for this at once", "ask again in a moment")
+                raise Busy("too many requests at once", "try again in a moment")
             try:
                 self._lock.acquire()
             finally:
@@ -182,77 +185,78 @@ class _Kept(Generic[_Answer]):
                 try:
                     self._answer = self._make()
                 except Busy:
-                    raise  # nothing was found out
+                    raise  # nothing was learned about the state
                 except BaseException:
-                    self._answer = None  # an error leaves no answer of before
+                    self._answer = None  # after an error, no previous answer may be used
                     raise
                 ended = time.monotonic()
-                kept_s = max(KEPT_S, self._share * (ended - began))
-                self._until = ended + min(kept_s, self._kept_max_s)
+                cached_s = max(CACHED_S, self._share * (ended - began))
+                self._until = ended + min(cached_s, self._cached_max_s)
             return self._answer
         finally:
             self._lock.release()
 
 
 class Panels:
-    """Answers questions about one state. For many threads at once."""
+    """Answers requests about one state. Safe for many threads at once."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self._kept: OrderedDict[tuple[str, int | None, bool], _Kept[Json]] = OrderedDict()
-        self._keeping = threading.Lock()
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._cached: OrderedDict[tuple[str, int | None, bool], _Cached[Json]] = OrderedDict()
+        self._caching = threading.Lock()
         self._making = {path: threading.Lock() for path in PANELS}
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._explaining = threading.Lock()
-        look = partial(status.read_status, place.state_dir, place.cadence_s)
-        self._status = _Kept(look, threading.Lock())
-        sizes = partial(status.sizes, place.state_dir)
-        self._sizes = _Kept(sizes, threading.Lock(), _SIZES_SHARE, math.inf)
+        read = partial(status.read_status, target.state_dir, target.cadence_s)
+        self._status = _Cached(read, threading.Lock())
+        sizes = partial(status.sizes, target.state_dir)
+        self._sizes = _Cached(sizes, threading.Lock(), _SIZES_SHARE, math.inf)
 
-    def look(self) -> Status:
-        """The state's status as of a moment ago."""
+    def status(self) -> Status:
+        """Return the status of the state, as of a moment ago."""
         return self._status.get(self._waiting)
 
-    def answer(self, path: str, query: Mapping[str, str], *, whole: bool) -> Json:
-        """The answer to a path of PANELS.
+    def answer(self, path: str, parameters: Mapping[str, str], *, unmasked: bool) -> Json:
+        """Return the answer to a path of PANELS.
 
         Raises:
-            UsageError: a parameter is off, or too many wait (Busy). Else as the command that prints it.
+            UsageError: a parameter is invalid, or too many requests wait (Busy).
+            UpswellError: as the command that prints the same.
         """
-        day = parse_day(query.get("day", ""))
-        key = (path, day if path in _OF_A_DAY else None, whole)
-        with self._keeping:
-            if key not in self._kept:
-                if len(self._kept) >= _KEPT_MAX:
-                    self._kept.popitem(last=False)
-                self._kept[key] = _Kept(partial(self._make, *key), self._making[path])
-            kept = self._kept[key]
-        return kept.get(self._waiting)
+        day = parse_day(parameters.get("day", ""))
+        key = (path, day if path in _OF_A_DAY else None, unmasked)
+        with self._caching:
+            if key not in self._cached:
+                if len(self._cached) >= _CACHED_MAX:
+                    self._cached.popitem(last=False)
+                self._cached[key] = _Cached(partial(self._make, *key), self._making[path])
+            cached = self._cached[key]
+        return cached.get(self._waiting)
 
-    def _make(self, path: str, day: int | None, whole: bool) -> Json:
+    def _make(self, path: str, day: int | None, unmasked: bool) -> Json:
         sizes = partial(self._sizes.get, self._waiting)
-        return PANELS[path](Question(self.place, day, whole, self.look, sizes))
+        return PANELS[path](Query(self.target, day, unmasked, self.status, sizes))
 
-    def explain(self, asked: Mapping[str, object], *, whole: bool) -> Json:
-        """The story of a customer, masked unless ``whole``. One at a time: it reads all files that are kept.
+    def explain(self, asked: Mapping[str, object], *, unmasked: bool) -> Json:
+        """Return the explanation for a customer, masked unless ``unmasked``. One at a time: it reads all kept files.
 
-        Raises UsageError for a msisdn, application or day that is none, Busy while another is told; else as
-        ``explain.explain``.
+        Raises UsageError for an invalid msisdn, application or day, Busy while another customer is looked up, and as
+        ``explain.explain`` does.
         """
         msisdn, about = str(asked.get("msisdn", "")).strip(), str(asked.get("about") or "").strip()
         day = parse_day(str(asked.get("day") or ""))
-        # Whoever waited would hold one of the server's threads, which answer everybody.
+        # Waiting would hold one of the server's threads, which serve everybody.
         if not self._explaining.acquire(blocking=False):
-            raise Busy("another customer is being looked up", "ask again in a moment")
+            raise Busy("another customer is being looked up", "try again in a moment")
         try:
-            found = explain(self.place.state_dir, msisdn, about=about or None, day=day).to_json()
+            found = explain(self.target.state_dir, msisdn, about=about or None, day=day).to_json()
         finally:
             self._explaining.release()
-        return found if whole else _masked(found, msisdn)
+        return found if unmasked else _masked(found, msisdn)
 
 
 def parse_day(text: str) -> int | None:
-    """The day of a parameter; None when there is none. Raises UsageError."""
+    """Return the day in a parameter, or None if it is empty. Raises UsageError if it is not a day."""
     digits = text.replace("-", "")
     if not digits:
         return None
@@ -261,13 +265,13 @@ def parse_day(text: str) -> int | None:
             raise ValueError(text)
         date_of(int(digits))
     except ValueError:
-        # Not what was given: a dial that was put in its place would be shown.
-        raise UsageError("that is no day of the calendar", "write it as 2020-04-17") from None
+        # The value is left out: it may be an msisdn in the wrong place.
+        raise UsageError("not a day of the calendar", "write it as 2020-04-17") from None
     return int(digits)
 
 
 def _masked(found: Json, msisdn: str) -> Json:
-    """A story without the dial: whoever looks over a shoulder must not read it."""
+    """Mask the msisdn in an explanation, so that it cannot be read over a shoulder."""
     digits = parse_msisdn(msisdn.encode("utf-8", "replace")) or ""
 
     def hide(value: object) -> object:

@@ -1,6 +1,6 @@
-"""The page's own files: plain HTML, CSS and ES modules, served and printed as they are.
+"""The static files of the page: plain HTML, CSS and ES modules, served unchanged.
 
-Owns which names there are and of which kind they are. Nothing is built, and nothing comes from another host.
+Owns which files there are and their media types. Nothing is built, and nothing comes from another host.
 """
 
 from importlib import resources
@@ -16,10 +16,10 @@ KINDS = {
 
 
 def static(name: str) -> tuple[bytes, str]:
-    """A file of the page and its kind. Raises UsageError when there is none of that name."""
+    """Return a static file and its media type. Raises UsageError if there is no file of that name."""
     suffix = name[name.rfind(".") :]
     if "/" not in name and not name.startswith(".") and suffix in KINDS:
         place = resources.files(__package__) / "static" / name
         if place.is_file():
             return place.read_bytes(), KINDS[suffix]
-    raise UsageError("there is no such page", "ask for /")
+    raise UsageError("page not found", "start at /")

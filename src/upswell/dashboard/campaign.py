@@ -1,7 +1,7 @@
-"""How the campaign goes: notifications by hour and day beside the rules' windows, and who is near the line.
+"""The data of the view Campaign: notifications by hour and day with the rules' windows, and customers near a threshold.
 
-Owns what the page's view for the campaign's manager asks beyond ``sent``, ``history`` and ``explain``. It only reads,
-page by page; days that are over are looked through once.
+Owns what this view, made for campaign managers, needs beyond ``sent``, ``history`` and ``explain``. It only reads.
+The hours of a day are counted once, and again only if the day's number of notifications changed.
 """
 
 from collections import Counter, defaultdict
@@ -19,17 +19,17 @@ from upswell.state.queries.rules import active_ruleset
 from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX, Zones, stamp_time
 
-DAYS_MAX = 14  # of which a chart is drawn
-USUAL_DAYS = 7  # that a day is held against
+DAYS_MAX = 14  # in the chart
+USUAL_DAYS = 7  # that a day is compared with
 REPORT_BYTES_MAX = 4 << 20
 REPORT_MARK = b"<title>Upswell: what if</title>"
-_MARK_BYTES = 1024  # in which a report says that it is one
+_MARK_BYTES = 1024  # at its start, which contain the mark of a report
 
 
 def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
-    """Notifications of a day (None: the newest) by application and hour, beside those of the days before.
+    """Return the notifications of a day (None: the newest) by application and hour, and those of the days before.
 
-    Those of the control group, which were sent to nobody, are counted by themselves.
+    Notifications withheld from the control group are counted separately.
     """
     with StateReader.open(state_dir) as reader:
         zones, ruleset = reader.identity().zones, active_ruleset(reader)
@@ -41,7 +41,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
         by_day[of][name] = n
     every = sorted({*by_day, *(of for of, _ in control)})
     shown = day if day is not None else (every[-1] if every else None)
-    # Of days whose notifications are pruned only counts are left, and no hours to hold others against.
+    # A day whose notifications were pruned has only a count left, and no hours to compare with.
     listed = [of for of in every if shown is not None and pruned_before <= of < shown]
     before = listed[-USUAL_DAYS:]
     return {
@@ -66,10 +66,10 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     }
 
 
-def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
-    """The customers of the open days who came nearest to a threshold, masked unless ``whole``.
+def near(state_dir: Path, *, unmasked: bool) -> dict[str, object]:
+    """Return the customers who came closest to a threshold on open days, masked unless ``unmasked``.
 
-    The ledger is loaded for it, which takes time and memory as a start of a run does: `panels` asks for one at a time.
+    This loads the ledger, which takes as much time and memory as the start of a run: `api` allows one at a time.
     """
     with StateReader.open(state_dir) as reader:
         with reader.snapshot():
@@ -84,13 +84,14 @@ def near(state_dir: Path, *, whole: bool) -> dict[str, object]:
     return {
         "batch": last.number if last else 0,
         "nearest": [
-            one._asdict() | {"msisdn": one.msisdn if whole else mask(one.msisdn)} for one in found
+            one._asdict() | {"msisdn": one.msisdn if unmasked else mask(one.msisdn)}
+            for one in found
         ],
     }
 
 
 def reports(place: Path | None) -> dict[str, object]:
-    """The reports of ``whatif --report`` in a directory, newest first; None: nobody said where they are."""
+    """Return the reports of ``whatif --report`` in a directory, newest first; None: there is no directory."""
     found = []
     for path in place.iterdir() if place else ():
         if (content := read_report(place, path.name)) is not None:
@@ -101,7 +102,7 @@ def reports(place: Path | None) -> dict[str, object]:
 
 
 def read_report(place: Path | None, name: str) -> bytes | None:
-    """A report's page; None when there is none of that name that ``whatif`` has written."""
+    """Return the content of a report, or None if there is no file of that name written by ``whatif``."""
     if place is None or not name.endswith(".html") or Path(name).name != name:
         return None
     path = place / name
@@ -120,19 +121,19 @@ def _hours(
 ) -> list[int]:
     if day is None or (lines := counts.get((day, name), 0)) == 0:
         return [0] * 24
-    return list(_hours_of(state_dir, day, name, lines, zones))
+    return list(_count_hours(state_dir, day, name, lines, zones))
 
 
 @lru_cache(maxsize=1024)
-def _hours_of(state_dir: Path, day: int, name: str, lines: int, zones: Zones) -> tuple[int, ...]:
-    """By hour in the rules' zone. ``lines``: how many there are, so that an answer that is out of date is not used."""
+def _count_hours(state_dir: Path, day: int, name: str, lines: int, zones: Zones) -> tuple[int, ...]:
+    """Count by hour in the rules' zone. ``lines``: their number, so that an outdated result is not used."""
     found = [0] * 24
     for minute, n in sent.minutes(state_dir, day, name).items():
         found[_hour_of(minute, zones)] += n
     return tuple(found)
 
 
-@lru_cache(maxsize=1 << 14)  # the minutes of eleven days: applications share them
+@lru_cache(maxsize=1 << 14)  # the minutes of eleven days, shared by all applications
 def _hour_of(minute: str, zones: Zones) -> int:
     return zones.convert(stamp_time(minute)).minute // 60
 
@@ -145,7 +146,7 @@ def _usual(
 
 
 def _hours_over(day: int | None, newest: str, zones: Zones) -> int:
-    """How many hours of the day the data has left behind, by its newest stamp."""
+    """Return how many hours of the day are over in the data, by its newest stamp."""
     if day is None or not newest:
         return 0
     reached = zones.convert(stamp_time(newest))

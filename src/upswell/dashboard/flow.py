@@ -1,7 +1,7 @@
-"""What becomes of the data on its way: the funnel of lines, a day's minutes, its files and its rejects.
+"""The data of the view Flow: the funnel of lines, and the minutes, files and rejects of a day.
 
-Owns what the page's view for the data engineer asks beyond ``status``. It only reads, page by page, and looks at one
-day at a time, so that a look costs the same however old a state is.
+Owns what this view, made for data engineers, needs beyond ``status``. It only reads, one day at a time, so that
+an answer costs the same however old the state is.
 """
 
 from collections import Counter
@@ -23,23 +23,22 @@ from upswell.state.queries.files import files_of_day, newest_days, newest_names
 from upswell.state.reader import StateReader
 from upswell.zones import stamp_of, stamp_time, stamps_of
 
-DAYS_MAX = 14  # that are offered: older ones are asked for by the command line
-FILES_MAX = 1500  # a day of a file a minute, and some that came twice
-SAMPLES_MAX = 3  # of each reason
-_LOOKED_THROUGH_MAX = 20_000  # rejects of a day, for samples of all reasons
-_SAMPLED_BATCHES_MAX = (
-    5000  # from the first that read of the day: hours of a file that grows each second, or days
-)
-_BATCHES_LOOKED_AT = 5000  # the last ones, for when files were taken: some 20 ms
+DAYS_MAX = 14  # offered on the page; the command line shows older ones
+FILES_MAX = 1500  # one file a minute for a day, and some duplicates
+SAMPLES_MAX = 3  # for each reason
+_SEARCHED_MAX = 20_000  # rejects of a day, to find samples of all reasons
+# From the first batch with files of the day: hours if files grow every second, days otherwise.
+_SAMPLED_BATCHES_MAX = 5000
+_RECENT_BATCHES = 5000  # searched for the commit of each file: about 20 ms
 _WORST = ("gone", "held", "waiting", "reading", "late", "done", "duplicate", "skipped")
-"""Of two files of one minute, what the minute shows: that which needs somebody most."""
+"""The state shown for a minute with several files: the most urgent comes first."""
 STAGES = (
     ("records", "header"),
     ("in segment", "not_in_segment"),
     ("in window", "outside_window"),
     ("counted", "capped"),
 )
-"""What is left of the lines after this outcome was taken off, and all that are decided before it."""
+"""Each stage, and the last outcome that does not reach it; earlier outcomes do not either."""
 
 
 class FunnelStage(NamedTuple):
@@ -47,23 +46,23 @@ class FunnelStage(NamedTuple):
 
     name: str
     lines: int
-    """That came so far."""
+    """Lines that reached the stage."""
     lost: dict[str, int]
-    """Those that did not, by outcome."""
+    """Lines that reached the stage before but not this one, by outcome."""
 
 
 class Minute(NamedTuple):
-    """A stamp, and what came of it."""
+    """An expected minute and its file."""
 
     stamp: str
     state: str
-    """That of its file; ``late`` for one that was done late; ``missing`` without one."""
+    """The state of its file; ``late`` if it is done and arrived late; ``missing`` if there is none."""
     lines: int
     rejected: int
     notified: int
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A file of a day."""
 
     name: str
@@ -74,16 +73,16 @@ class Row(NamedTuple):
     rejected: int
     notified: int
     bytes: int
-    """Taken, uncompressed."""
+    """Consumed bytes, uncompressed."""
     detail: str
     taken_at: str
-    """When the last of it was committed: UTC, ISO 8601; empty when that is long ago, or not yet."""
+    """When its last bytes were committed: UTC, ISO 8601; empty if not yet, or long ago."""
     took_s: float | None
-    """From its last change to that commit."""
+    """Seconds from its last change to that commit."""
 
 
 def funnel(outcomes: Mapping[str, int]) -> list[FunnelStage]:
-    """How many lines came how far; each line is lost once, or notified."""
+    """Return how many lines reached each stage; each line is lost at one stage, or notified."""
     order = [name for name in kernel.OUTCOMES if name in outcomes]
     left = sum(outcomes.values())
     stages, at = [FunnelStage("lines", left, {})], 0
@@ -97,15 +96,15 @@ def funnel(outcomes: Mapping[str, int]) -> list[FunnelStage]:
 
 
 def days(state_dir: Path) -> list[int]:
-    """The newest days that files have stamps of, newest first, at most DAYS_MAX."""
+    """Return the newest days with files, by their stamps, newest first, at most DAYS_MAX."""
     with StateReader.open(state_dir) as reader:
         return newest_days(reader, DAYS_MAX)
 
 
 def minutes(found: Status, day: int) -> dict[str, object]:
-    """A day as its expected minutes: each stamp with what came of it, and those that are missing; and their sums.
+    """Return the expected minutes of a day, each with its file or as missing, and their sums.
 
-    ``found``: the state's status, which tells the missing ones, of the last days alone.
+    ``found``: the status of the state, which knows the missing files of the last days only.
     """
     with StateReader.open(found.state_dir) as reader:
         every = list(files_of_day(reader, day))
@@ -139,34 +138,34 @@ def minutes(found: Status, day: int) -> dict[str, object]:
     }
 
 
-def files(state_dir: Path, day: int) -> list[Row]:
-    """The files of a day, newest first, at most FILES_MAX."""
+def files(state_dir: Path, day: int) -> list[FileRow]:
+    """Return the files of a day, newest first, at most FILES_MAX."""
     with StateReader.open(state_dir) as reader:
         names = newest_names(reader, day, FILES_MAX)
         found = reader.files(names)
-        taken = last_commits(reader, day, after_batch=reader.last_batch() - _BATCHES_LOOKED_AT)
+        taken = last_commits(reader, day, after_batch=reader.last_batch() - _RECENT_BATCHES)
     ordered = (found[name] for name in names if name in found)
     return [_row(file, taken.get(file.name, "")) for file in ordered]
 
 
-def samples(state_dir: Path, day: int, *, whole: bool) -> dict[str, list[dict[str, object]]]:
-    """Some rejects of the files of a day by reason, masked unless ``whole``."""
+def samples(state_dir: Path, day: int, *, unmasked: bool) -> dict[str, list[dict[str, object]]]:
+    """Return some rejects of the files of a day by reason, masked unless ``unmasked``."""
     found: dict[str, list[dict[str, object]]] = {}
     kept = rejects.KeptRejects(state_dir, rejects.RejectFilter(day=day), _SAMPLED_BATCHES_MAX)
-    for one in islice(kept, _LOOKED_THROUGH_MAX):
+    for one in islice(kept, _SEARCHED_MAX):
         some = found.setdefault(one.reason, [])
         if len(some) < SAMPLES_MAX:
             raw = one.raw[:200]
-            text = escape(raw.decode("utf-8", "surrogateescape")) if whole else mask_line(raw)
+            text = escape(raw.decode("utf-8", "surrogateescape")) if unmasked else mask_line(raw)
             some.append({"file": show_name(one.file), "line": one.line, "raw": text})
     return found
 
 
-def _row(file: File, taken_at: str) -> Row:
+def _row(file: File, taken_at: str) -> FileRow:
     took_s = None
     if taken_at:
         took_s = max(datetime.fromisoformat(taken_at).timestamp() - file.mtime_ns / 1e9, 0.0)
-    return Row(
+    return FileRow(
         show_name(file.name),
         file.stamp,
         file.state,
@@ -182,11 +181,11 @@ def _row(file: File, taken_at: str) -> Row:
 
 
 def _stamps(gap: Gap, cadence_s: int, day: int) -> Sequence[str]:
-    """The stamps of a gap that are of this day."""
+    """Return the stamps of a gap that are on this day."""
     first, last = (max(gap.first, stamps_of(day)[0]), min(gap.last, stamps_of(day)[1]))
     if first > last:
         return []
-    # From the gap's own first stamp on, so that its beat is kept.
+    # Starts at the first stamp of the gap, to stay on its intervals.
     at, found = stamp_time(gap.first), []
     while (stamp := stamp_of(at)) <= last:
         if stamp >= first:

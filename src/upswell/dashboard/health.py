@@ -1,8 +1,8 @@
-"""Whether a run is well, seen from outside: how old, how far behind, how large, and what somebody should do.
+"""The data of the view Health: age, backlog and size of a run, and alerts with their next steps.
 
-Owns what the page's view for whoever is paged asks beyond ``status``, and the words of what needs somebody. It only
-reads: the checkpoint, and what the system says of the process and the disks. What happened once is told for an hour, as
-contrib/alerts.yml has it, counted back from the last commit or the newest stamp: nothing is an alert for ever.
+Owns what this view, made for whoever is on call, needs beyond ``status``, and the texts of the alerts. It only reads:
+the checkpoint, and what the system reports about the process and the disks. A single incident is an alert for one hour,
+as in contrib/alerts.yml, counted back from the last commit or the newest stamp; no alert lasts for ever.
 """
 
 import re
@@ -23,24 +23,24 @@ from upswell.state.queries.files import gone_since, waiting_files
 from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
-RECENT_MINUTES = 60  # of commits, and of stamps
-WAITING_MAX_S = 600.0  # then somebody is to look, as contrib/alerts.yml has it
+RECENT_MINUTES = 60  # for commits, and for stamps
+WAITING_MAX_S = 600.0  # after that, a file that waits is an alert, as in contrib/alerts.yml
 DISK_FREE_MIN_BYTES = 2_000_000_000
 REJECTED_MAX_RATIO = 0.05
 UNUSUAL_MAX_FILES = 3
 _NAMED_MAX = 3
-_BATCHES_LOOKED_AT = 20_000  # the last ones: an hour has at most some thousand
+_RECENT_BATCHES = 20_000  # searched for the last hour, which has at most a few thousand
 
 
-class Need(NamedTuple):
-    """Something that needs somebody."""
+class Alert(NamedTuple):
+    """A problem that needs attention."""
 
     level: str
-    """page: now; ticket: soon."""
+    """page: act now; ticket: act soon."""
     alert: str
     """Its name in contrib/alerts.yml and docs/operations.md."""
     words: str
-    """What is."""
+    """What is wrong."""
     next: str
     """What to do."""
 
@@ -49,24 +49,24 @@ class _Recent(NamedTuple):
     """The last hour."""
 
     rate: list[dict[str, object]]
-    """Lines, bytes and batches of each minute before the last commit, minutes without any, too."""
+    """Lines, bytes and batches of each minute before the last commit, including empty minutes."""
     summary: Summary
-    """What came of all these lines."""
+    """Outcomes of all these lines."""
     since: str
-    """The stamp an hour before the newest one, or before now; "" before the first commit."""
+    """The stamp one hour before the newest one, or before now if that is earlier; "" before the first commit."""
     gone: list[str]
-    """Files with a stamp since then that were deleted before all was read, the newest first."""
+    """Files with a stamp since then that were deleted before they were fully read, newest first."""
 
 
 def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
-    """How the run is. ``found``: its status; ``state_bytes``: by what they are for."""
+    """Return the health of the run. ``found``: its status; ``state_bytes``: bytes of the state by purpose."""
     with StateReader.open(found.state_dir) as reader:
         waiting = waiting_files(reader)
         recent = _recent(reader, found)
     now_s = found.looked_at.timestamp()
     oldest_s = max(now_s - waiting.oldest_ns / 1e9, 0.0) if waiting.oldest_ns else 0.0
     free = {name: _free(place) for name, place in _places(found).items()}
-    needs = list(_needs(found, recent, oldest_s, free))
+    needs = list(_alerts(found, recent, oldest_s, free))
     return {
         "running": found.holder is not None,
         "holder": found.holder or "",
@@ -94,9 +94,9 @@ def _recent(reader: StateReader, found: Status) -> _Recent:
     start = end - timedelta(minutes=RECENT_MINUTES - 1)
     every = [(start + timedelta(minutes=at)).isoformat()[:16] for at in range(RECENT_MINUTES)]
     summary, sums = Summary(), {minute: Counter[str]() for minute in every}
-    after_batch = last.number - _BATCHES_LOOKED_AT
+    after_batch = last.number - _RECENT_BATCHES
     for one in commits_since(reader, every[0], after_batch=after_batch):
-        # A clock that was set back leaves batches of a later minute than the last one's.
+        # After the clock was set back, batches may be of a later minute than the last one.
         sums.get(one.minute, Counter()).update(lines=one.lines, bytes=one.bytes, batches=1)
         summary.lines += one.lines
         summary.outcomes.update(one.outcomes)
@@ -110,7 +110,7 @@ def _recent(reader: StateReader, found: Status) -> _Recent:
 
 
 def _hour_before(stamp: str, found: Status) -> str:
-    # A stamp that lies ahead must not make what happens now a thing of the past.
+    # A stamp in the future must not make present incidents seem old.
     now = found.looked_at.astimezone(load_zone(found.identity.zones.data))
     try:
         at = min(stamp_time(stamp), now.replace(tzinfo=None)) - timedelta(minutes=RECENT_MINUTES)
@@ -120,7 +120,7 @@ def _hour_before(stamp: str, found: Status) -> str:
 
 
 def _memory(holder: str) -> dict[str, int] | None:
-    """Resident memory of the run's process, now and at its peak; None when it is not on this host, or not ours."""
+    """Return the resident memory of the run's process in bytes; None if it is on another host or of another user."""
     found = re.match(r"process (\d+)", holder)
     try:
         text = Path(f"/proc/{found[1]}/status").read_text("ascii") if found else ""
@@ -141,93 +141,106 @@ def _free(place: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _needs(found: Status, recent: _Recent, oldest_s: float, free: dict[str, int]) -> Iterator[Need]:
-    """What needs somebody, the most urgent first."""
-    yield from _of_the_run(found, oldest_s)
+def _alerts(
+    found: Status, recent: _Recent, oldest_s: float, free: dict[str, int]
+) -> Iterator[Alert]:
+    """Yield the alerts, most urgent first."""
+    yield from _run_alerts(found, oldest_s)
     for place, left in free.items():
         if left < DISK_FREE_MIN_BYTES:
-            words = f"{left / 1e9:.1f} GB are left on the disk of the {place}."
-            yield Need("page", "UpswellDiskFull", words, "Make room before it is full.")
-    yield from _of_files(found, recent)
-    yield from _of_lines(found, recent.summary)
+            words = f"Only {left / 1e9:.1f} GB are free on the disk of the {place}."
+            yield Alert("page", "UpswellDiskFull", words, "Free space before it is full.")
+    yield from _file_alerts(found, recent)
+    yield from _line_alerts(found, recent.summary)
 
 
-def _of_the_run(found: Status, oldest_s: float) -> Iterator[Need]:
+def _run_alerts(found: Status, oldest_s: float) -> Iterator[Alert]:
     if found.holder is None and found.runs and (last := found.runs[-1]).code != 0:
-        words = f"Nothing runs. The last run ended so: {last.why}"
-        # The error's own words know more than its code does.
+        words = f"No run is active. The last run failed: {last.why}"
+        # The hint of the error is more specific than that of its exit code.
         step = last.hint or EXIT_STEPS.get(last.code or 0, "")
         again = "Start the same command again: nothing is lost."
         next_step = f"Exit code {last.code}: {step}." if step else again
-        yield Need("page", "UpswellDown", words, next_step)
+        yield Alert("page", "UpswellDown", words, next_step)
     elif found.holder is None:
-        words = "Nothing runs: the last run ended as it was told to."
-        yield Need("ticket", "UpswellDown", words, "Start it again when there is more to do.")
+        words = "No run is active. The last run ended normally."
+        yield Alert("ticket", "UpswellDown", words, "Start it again when there is more to process.")
     elif oldest_s > WAITING_MAX_S:
         words = f"A file has been waiting for {oldest_s / 60:,.0f} minutes."
-        yield Need("page", "UpswellWaiting", words, "See the files that are waiting, in Flow.")
+        yield Alert("page", "UpswellWaiting", words, "See the waiting files in Flow.")
     if found.silent_s is not None:
-        words = f"Nothing has come for {found.silent_s / 60:,.0f} minutes."
-        yield Need("ticket", "UpswellSilent", words, "Ask the producer.")
+        words = f"No file has arrived for {found.silent_s / 60:,.0f} minutes."
+        yield Alert("ticket", "UpswellSilent", words, "Ask the producer of DATA.")
 
 
-def _of_files(found: Status, recent: _Recent) -> Iterator[Need]:
+def _file_alerts(found: Status, recent: _Recent) -> Iterator[Alert]:
     arrivals = found.arrivals
     if missing := sum(gap.files for gap in arrivals.gaps if gap.followed_by >= recent.since):
-        words = f"{_count(missing, 'is', 'are')} missing before those of the last hour."
-        yield Need(
-            "ticket", "UpswellFilesMissing", words, "See the minutes in Flow; ask the producer."
+        words = f"{_count(missing, 'is', 'are')} missing before the files of the last hour."
+        yield Alert(
+            "ticket",
+            "UpswellFilesMissing",
+            words,
+            "See the minutes in Flow; ask the producer of DATA.",
         )
     held, named = found.summary.files["held"], found.notable.get("held", [])
     for n, names, alert, what in (
         (held, [file.name for file in named], "UpswellFilesHeld", "held"),
-        (len(recent.gone), recent.gone, "UpswellFilesGone", "gone, deleted before all was read"),
+        (
+            len(recent.gone),
+            recent.gone,
+            "UpswellFilesGone",
+            "gone (deleted before they were fully read)",
+        ),
     ):
         if n:
             words = f"{_count(n, 'is', 'are')} {what}: {_names(names, n)}"
-            yield Need("ticket", alert, words, "See the reason of each, in Flow.")
+            yield Alert("ticket", alert, words, "See the reason of each in Flow.")
     if held := len(found.archive_held):
-        words = f"{_count(held, 'is', 'are')} held on the way to the archive: {_names(found.archive_held, held)}"
-        next_step = "See what to do with each: upswell status."
-        yield Need("ticket", "UpswellArchiveHeld", words, next_step)
+        words = f"{_count(held, 'needs', 'need')} manual action to be archived: {_names(found.archive_held, held)}"
+        next_step = "Run upswell status to see what to do with each."
+        yield Alert("ticket", "UpswellArchiveHeld", words, next_step)
     unusual = [one.name for one in arrivals.unusual if read_name(one.name)[0] >= recent.since]
     if (n := len(unusual)) > UNUSUAL_MAX_FILES:
-        words = f"{n:,} files of the last hour are of an unusual size: {_names(unusual, n)}"
-        next_step = "See whether a producer is cut short, or doubles its lines: upswell status."
-        yield Need("ticket", "UpswellUnusualFiles", words, next_step)
+        words = f"{n:,} files of the last hour have an unusual size: {_names(unusual, n)}"
+        next_step = "Run upswell status; check if the producer truncates or repeats its files."
+        yield Alert("ticket", "UpswellUnusualFiles", words, next_step)
 
 
-def _of_lines(found: Status, recent: Summary) -> Iterator[Need]:
-    refused = recent.outcomes["rejected"]
-    if refused > REJECTED_MAX_RATIO * recent.lines:
+def _line_alerts(found: Status, recent: Summary) -> Iterator[Alert]:
+    rejected = recent.outcomes["rejected"]
+    if rejected > REJECTED_MAX_RATIO * recent.lines:
         worst, n = recent.rejects.most_common(1)[0]
         words = (
-            f"{refused / recent.lines:.1%} of the lines of the last hour are refused,"
-            f" {n:,} for this: {REASON_WORDS[worst]}."
+            f"{rejected / recent.lines:.1%} of the lines of the last hour were rejected,"
+            f" {n:,} of them because: {REASON_WORDS[worst]}."
         )
-        yield Need(
-            "ticket", "UpswellRejects", words, "See the samples in Flow; correct the producer."
+        yield Alert(
+            "ticket",
+            "UpswellRejects",
+            words,
+            "See the samples in Flow; correct the producer of DATA.",
         )
     if late := recent.outcomes["late"]:
         whose = (
-            "record of the last hour came after its"
+            "record of the last hour arrived after its"
             if late == 1
-            else "records of the last hour came after their"
+            else "records of the last hour arrived after their"
         )
         words = f"{late:,} {whose} day was closed."
-        next_step = "See the files marked late, in Flow; ask the producer."
-        yield Need("ticket", "UpswellLateRecords", words, next_step)
+        next_step = "See the files marked late in Flow; ask the producer of DATA."
+        yield Alert("ticket", "UpswellLateRecords", words, next_step)
     if unmatched := describe_unmatched(recent):
         words = f"In the last hour {unmatched}."
-        yield Need("ticket", "UpswellNobodyMatches", words, "Run upswell check.")
+        yield Alert("ticket", "UpswellNobodyMatches", words, "Run upswell check.")
     if found.refused:
-        words = f"The last edit is refused: {found.refused}"
-        next_step = "Repair the file; the last good version stays in force."
-        yield Need("ticket", "UpswellEditRefused", words, next_step)
+        words = f"The last change was refused: {found.refused}"
+        next_step = "Correct the file; the last good version stays active."
+        yield Alert("ticket", "UpswellEditRefused", words, next_step)
 
 
 def _names(names: Iterable[str], n: int) -> str:
-    """Some of n names."""
+    """Join some of n names."""
     some = [show_name(name) for name in islice(names, _NAMED_MAX)]
     return f"{', '.join(some)}{' …' * (n > len(some))}"
 

@@ -14,7 +14,7 @@ from upswell.cli.signals import stopping
 from upswell.cli.terminal import Command, note, say_bytes, say_json
 
 if TYPE_CHECKING:
-    from upswell.dashboard.api import Place
+    from upswell.dashboard.api import Target
 
 LISTEN = "127.0.0.1:8701"
 _TOKEN_VARIABLE = "UPSWELL_TOKEN"
@@ -63,11 +63,13 @@ def command(
     listen: str, token_file: str | None, reports: str | None, get: str | None, **given: Any
 ) -> int:
     """Serve the page, or print one response."""
-    from upswell.dashboard.api import Place
+    from upswell.dashboard.api import Target
 
-    place = Place(options.state_dir(given), options.cadence_override_s(given), _directory(reports))
+    target = Target(
+        options.state_dir(given), options.cadence_override_s(given), _directory(reports)
+    )
     if get is not None:
-        _print(place, get)
+        _print(target, get)
         return 0
     address, token = _address(listen), _token(token_file)
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
@@ -84,7 +86,7 @@ def command(
     stop = threading.Event()
     with stopping(stop, lambda _: None):
         serve(
-            place,
+            target,
             address,
             token,
             lambda url: note(f"serving the page at {url} (stop with Ctrl-C)"),
@@ -93,7 +95,7 @@ def command(
     return 0
 
 
-def _print(place: "Place", path: str) -> None:
+def _print(target: "Target", path: str) -> None:
     """Print the response to one path, with msisdns masked."""
     from urllib.parse import parse_qsl
 
@@ -103,7 +105,7 @@ def _print(place: "Place", path: str) -> None:
 
     path, _, query = path.partition("?")
     if path in PANELS:
-        say_json(Panels(place).answer(path, dict(parse_qsl(query)), whole=False))
+        say_json(Panels(target).answer(path, dict(parse_qsl(query)), unmasked=False))
         return
     name = "index.html" if path == "/" else path.removeprefix("/page/")
     try:
