@@ -26,7 +26,7 @@ def no_thread() -> Iterator[None]:
         threading.stack_size(before)
 
 
-def waited_for(reload: Reload) -> Change:
+def wait_for_change(reload: Reload) -> Change:
     """The change that is handed over."""
     until = time.monotonic() + WAIT_S
     while (change := reload.poll()) is None:
@@ -45,7 +45,7 @@ def test_a_version_is_summed_up_without_a_thread(tmp_path: Path) -> None:
 
 
 def test_a_change_waits_until_there_is_a_thread(tmp_path: Path) -> None:
-    """While none can be started the reference stays in force; then the change is taken."""
+    """While none can be started the reference stays active; then the change is accepted."""
     write_inputs(tmp_path)
     with Checkpoint.open(tmp_path / "state", SHARDS) as kept:
         reload = Reload(
@@ -56,7 +56,7 @@ def test_a_change_waits_until_there_is_a_thread(tmp_path: Path) -> None:
             first = reload.start()
             write(tmp_path / "rules" / "RULES.csv", RULES.replace("147", "99"), LONG_AGO_S + 1)
             while_none = [reload.poll() for _ in range(3)]
-        change = waited_for(reload)
+        change = wait_for_change(reload)
 
     assert [None] * 3 == while_none
     assert first.accepted

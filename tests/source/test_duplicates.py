@@ -1,4 +1,4 @@
-"""The same content under a new name is taken once; what only looks alike is read."""
+"""The same content under a new name is consumed once; what only looks alike is read."""
 
 import gzip
 import os
@@ -29,7 +29,7 @@ def done(arrivals: Arrivals) -> Arrivals:
 
 
 def test_a_copy_of_a_done_file_is_a_duplicate(done: Arrivals) -> None:
-    """Its row says of which file, and what its content is; nothing of it is taken."""
+    """Its row says of which file, and what its content is; nothing of it is consumed."""
     done.write(3, records(0, 4), age_s=9)
 
     assert [] == done.turn()
@@ -69,7 +69,7 @@ def test_compression_does_not_matter(arrivals: Arrivals, suffixes: tuple[str, st
 
 
 def test_the_original_may_be_deleted_and_the_run_restarted(done: Arrivals) -> None:
-    """The checkpoint remembers what was taken."""
+    """The checkpoint remembers what was consumed."""
     done.path(1).unlink()
     done.turn()
     done.restart()
@@ -101,7 +101,7 @@ def test_a_header_and_rejects_do_not_make_a_suspect(done: Arrivals) -> None:
     done.write(3, b"msisdn,service,volume,timestamp\nnonsense\n" + record(5))
     done.write(4, b"msisdn,service,volume,timestamp\nnonsense\n" + record(6))
 
-    assert [name(3), name(4)] == [took[0] for took in done.turn()]
+    assert [name(3), name(4)] == [consumed[0] for consumed in done.turn()]
 
 
 def test_a_suspect_waits_while_it_is_written(done: Arrivals) -> None:
@@ -155,7 +155,7 @@ def test_a_suspect_of_a_growing_file_waits_until_that_is_still(arrivals: Arrival
 
 
 def test_twins_that_arrive_together(arrivals: Arrivals) -> None:
-    """The first in order is taken, the others are duplicates, whether they are still or not."""
+    """The first in order is consumed, the others are duplicates, in their quiet period or not."""
     for minute in (1, 2, 3):
         arrivals.write(minute, records(0, 4))
 
@@ -168,7 +168,7 @@ def test_twins_that_arrive_together(arrivals: Arrivals) -> None:
 
 
 def test_twins_with_an_unfinished_last_line(arrivals: Arrivals) -> None:
-    """The suspect counts as newer, so the first is taken to its end and the suspect is its duplicate."""
+    """The suspect counts as newer, so the first is consumed to its end and the suspect is its duplicate."""
     for minute in (1, 2):
         arrivals.write(minute, records(0, 4)[:-1], age_s=9)
 
@@ -178,7 +178,7 @@ def test_twins_with_an_unfinished_last_line(arrivals: Arrivals) -> None:
 
 
 def test_a_twin_is_read_when_the_first_vanishes_untaken(arrivals: Arrivals) -> None:
-    """What was not taken cannot make another file a duplicate."""
+    """What was not consumed cannot make another file a duplicate."""
     for minute in (1, 2):
         arrivals.write(minute, records(0, 4), age_s=9)
     arrivals.source.scan()
@@ -203,7 +203,7 @@ def test_a_compressed_suspect_is_decided_before_its_first_line(arrivals: Arrival
 
 
 def test_a_copy_of_a_file_that_was_held_in_the_middle(arrivals: Arrivals) -> None:
-    """It is compared with what was taken."""
+    """It is compared with what was consumed."""
     arrivals.write(1, records(0, 4))
     arrivals.turn()
     arrivals.write(1, b"x")
@@ -254,11 +254,11 @@ def test_an_unterminated_copy_differs(done: Arrivals) -> None:
     done.write(3, records(0, 4)[:-1], age_s=9)
     done.write(4, record(91), age_s=9)
 
-    assert [name(3), name(4)] == [took[0] for took in done.turn()]
+    assert [name(3), name(4)] == [consumed[0] for consumed in done.turn()]
 
 
 def test_a_compressed_copy_is_decided_at_once(done: Arrivals) -> None:
-    """It has its end, so nobody needs to wait until it is still."""
+    """It has its end, so nobody needs to wait for its quiet period."""
     done.write_gzip(3, records(0, 4))
 
     assert [] == done.turn()
@@ -268,7 +268,7 @@ def test_a_compressed_copy_is_decided_at_once(done: Arrivals) -> None:
 def test_an_unreadable_file_keeps_no_twin_waiting(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was taken of it, so its copy takes its place."""
+    """Nothing was consumed of it, so its copy takes its place."""
     arrivals.write(1, records(0, 4))
     arrivals.write(2, records(0, 4))
     arrivals.source.scan()
@@ -292,7 +292,7 @@ def test_an_unreadable_file_keeps_no_twin_waiting(
 def test_a_copy_waits_for_a_file_that_cannot_be_read_just_now(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its first half was taken and the second will be: taking the copy would take the first half twice."""
+    """Its first half was consumed and the second will be: consuming the copy would consume the first half twice."""
     arrivals.write(1, records(0, 2), age_s=9)
     arrivals.turn()
 
@@ -317,7 +317,7 @@ def test_a_copy_waits_for_a_file_that_cannot_be_read_just_now(
 
 
 def test_the_same_name_with_the_same_content_is_counted(done: Arrivals) -> None:
-    """Moved in anew or written over in place, each delivery counts once, and nothing is taken again."""
+    """Moved in anew or written over in place, each delivery counts once, and nothing is consumed again."""
     done.wait()
     done.move_in(1, records(0, 4))
     assert [] == done.turn()

@@ -23,7 +23,7 @@ def reject_bytes(line: int, byte: int) -> int:
 
 
 def test_lines_are_taken_as_they_are_written(arrivals: Arrivals) -> None:
-    """What a look shows is read at once, up to the last line end; the rest when it has one."""
+    """What a scan shows is read at once, up to the last line end; the rest when it has one."""
     line = len(record(0))
     arrivals.write(1, records(0, 2) + record(2)[:3])
 
@@ -37,7 +37,7 @@ def test_lines_are_taken_as_they_are_written(arrivals: Arrivals) -> None:
 
 
 def test_the_row_says_what_was_taken(arrivals: Arrivals) -> None:
-    """Offset, line ends, digest, lines and outcomes of a file are those of the bytes that were taken."""
+    """Offset, line ends, digest, lines and outcomes of a file are those of the bytes that were consumed."""
     content = records(0, 3) + b"nonsense\n\n"
     arrivals.write(1, content)
     arrivals.turn()
@@ -62,7 +62,7 @@ def test_an_unfinished_line_is_not_read_again_until_it_changes(arrivals: Arrival
 
 
 def test_an_unfinished_line_is_taken_when_still_and_a_newer_file_exists(arrivals: Arrivals) -> None:
-    """Both are needed: without a newer file it stays, however long it is still."""
+    """Both are needed: without a newer file it stays, however long its quiet period is over."""
     content = record(0) + record(1)[:-1]
     arrivals.write(1, content)
     arrivals.turn()
@@ -93,15 +93,15 @@ def test_an_unfinished_line_waits_while_its_file_is_written_to(arrivals: Arrival
 
 @pytest.mark.parametrize("seconds", [0, 1.99, 2])
 def test_still_by_an_old_mtime(arrivals: Arrivals, seconds: float) -> None:
-    """A file last changed as long ago as `settle_s` is still at the first look."""
+    """A file last changed as long ago as `settle_s` is past its quiet period at the first scan."""
     arrivals.write(1, record(0)[:-1], age_s=seconds)
     arrivals.write(2, record(5))
 
-    assert (seconds >= 2) is (name(1) in [took[0] for took in arrivals.turn()])
+    assert (seconds >= 2) is (name(1) in [consumed[0] for consumed in arrivals.turn()])
 
 
 def test_still_by_two_looks_when_the_mtime_is_in_the_future(arrivals: Arrivals) -> None:
-    """A skewed clock on the writer's host delays nothing beyond `settle_s` of looks."""
+    """A skewed clock on the writer's host delays nothing beyond `settle_s` of scans."""
     arrivals.write(1, record(0)[:-1], age_s=-3600)
     arrivals.write(2, record(5))
     arrivals.turn()
@@ -119,11 +119,11 @@ def test_a_clock_that_is_set_back_delays_little(arrivals: Arrivals) -> None:
     arrivals.turn()
     arrivals.wait(2)
 
-    assert [name(1)] == [took[0] for took in arrivals.turn()]
+    assert [name(1)] == [consumed[0] for consumed in arrivals.turn()]
 
 
 def test_a_file_is_done_when_still_and_a_newer_one_exists(arrivals: Arrivals) -> None:
-    """Until then it is read, even when nothing is left to take."""
+    """Until then it is read, even when nothing is left to consume."""
     arrivals.write(1, records(0, 2))
     arrivals.write(2, record(9))
     arrivals.turn()
@@ -138,16 +138,16 @@ def test_a_file_is_done_when_still_and_a_newer_one_exists(arrivals: Arrivals) ->
 
 
 def test_an_empty_file_is_done_like_any_other(arrivals: Arrivals) -> None:
-    """Nothing is taken of it."""
+    """Nothing is consumed of it."""
     arrivals.write(1, b"", age_s=9)
     arrivals.write(2, record(9))
 
-    assert [name(2)] == [took[0] for took in arrivals.turn()]
+    assert [name(2)] == [consumed[0] for consumed in arrivals.turn()]
     assert ("done", "") == arrivals.state(name(1))
 
 
 def test_a_newer_file_that_was_taken_and_deleted_still_counts(arrivals: Arrivals) -> None:
-    """The log has its stamp, so a late file is done as soon as it is still."""
+    """The log has its stamp, so a late file is done as soon as its quiet period is over."""
     arrivals.write(2, record(9))
     arrivals.write(3, record(10))
     arrivals.turn()
@@ -269,7 +269,7 @@ def test_a_long_file_without_a_record_is_not_searched_at_every_growth(
 
 
 def test_a_last_line_that_was_rewritten_is_read(arrivals: Arrivals) -> None:
-    """The size alone does not say that nothing new can be taken."""
+    """The size alone does not say that nothing new can be consumed."""
     arrivals.write(1, record(0) + b"012")
     arrivals.turn()
     arrivals.wait(1)

@@ -74,7 +74,7 @@ def test_an_incomplete_file_waits(arrivals: Arrivals) -> None:
 
 
 def test_an_incomplete_file_that_is_still_is_broken(arrivals: Arrivals) -> None:
-    """It is held with a next step, and looked at again when it changes."""
+    """It is held with a next step, and checked again when it changes."""
     raw = gzip.compress(records(0, 500), mtime=0)
     one = arrivals.write(1, raw[:-9], suffix="csv.gz")
     arrivals.turn()
@@ -93,7 +93,7 @@ def test_an_incomplete_file_that_is_still_is_broken(arrivals: Arrivals) -> None:
 def test_an_incomplete_file_is_not_read_with_every_piece_that_arrives(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once it was seen to lack its end it is checked again when it is still."""
+    """Once it was seen to lack its end it is checked again after its quiet period."""
     checked = []
     check = kernel.check_gzip
 
@@ -173,7 +173,7 @@ def test_text_that_begins_like_a_mark_is_text(arrivals: Arrivals) -> None:
     arrivals.write(1, b"BZh,PK\n" + record(0))
     arrivals.write(2, b"PK,BZh\n" + record(1))
 
-    assert [name(1), name(2)] == [took[0] for took in arrivals.turn()]
+    assert [name(1), name(2)] == [consumed[0] for consumed in arrivals.turn()]
 
 
 def test_a_restart_goes_on_at_the_offset(
@@ -190,7 +190,7 @@ def test_a_restart_goes_on_at_the_offset(
     monkeypatch.setattr(kernel, "check_gzip", None)
 
     assert [] == arrivals.source.verify_consumed()
-    assert [(one, 10 * LINE, 40 * LINE)] == arrivals.take()
+    assert [(one, 10 * LINE, 40 * LINE)] == arrivals.consume()
     assert kernel.crc64(content) == arrivals.row(one).digest
 
 
@@ -247,7 +247,7 @@ def test_a_change_after_the_look_is_held_at_the_offset_reached(arrivals: Arrival
 
 
 def test_data_that_broke_after_the_look_is_held(arrivals: Arrivals) -> None:
-    """What was read of it before stays taken."""
+    """What was read of it before stays consumed."""
     one = arrivals.write_gzip(1, records(0, 4000))
     arrivals.source.scan()
     ranges = arrivals.source.ready()
@@ -286,7 +286,7 @@ def test_data_that_rots_without_a_trace_is_checked_once_more_and_then_held(
 
 
 def test_taken_data_that_rotted_before_a_restart_is_held(arrivals: Arrivals) -> None:
-    """The check of before is believed, but what was taken is compared, and that fails."""
+    """The check of before is believed, but what was consumed is compared, and that fails."""
     content = records(0, 4000)
     one = arrivals.write_gzip(1, content[:-1])
     arrivals.turn()

@@ -1,4 +1,4 @@
-"""A file is its name, size and digest: what was taken is never read again, and never goes on over other bytes."""
+"""A file is its name, size and digest: what was consumed is never read again, and never goes on over other bytes."""
 
 import os
 from pathlib import Path
@@ -43,7 +43,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_what_nobody_touched_is_not_read_again(arrivals: Arrivals, reads: list[int]) -> None:
-    """Neither by looks nor by a start, but for the file that is being read."""
+    """Neither by scans nor by a start, but for the file that is being read."""
     arrivals.turn()
 
     assert [] == reads
@@ -51,7 +51,7 @@ def test_what_nobody_touched_is_not_read_again(arrivals: Arrivals, reads: list[i
     arrivals.restart()
 
     assert [] == arrivals.source.verify_consumed()
-    assert [] == arrivals.take()
+    assert [] == arrivals.consume()
     assert [2 * LINE] == reads
 
 
@@ -97,7 +97,7 @@ def test_the_same_name_again_with_the_same_content(arrivals: Arrivals) -> None:
 @pytest.mark.parametrize("minute", [1, 2])
 @pytest.mark.parametrize("how", ["in place", "moved in", "deleted first", "while away"])
 def test_changed_content_is_held(arrivals: Arrivals, minute: int, how: str) -> None:
-    """Whatever way the taken part changed, the file is held with a next step, and nothing of it is read."""
+    """Whatever way the consumed part changed, the file is held with a next step, and nothing of it is read."""
     content = arrivals.path(minute).read_bytes()
     other = b"9" + content[1:] + record(99)
     if how == "in place":
@@ -152,7 +152,7 @@ def test_a_file_copied_over_itself_comes_back_when_the_copy_is_whole(arrivals: A
 
 
 def test_a_held_file_blocks_no_other_and_survives_a_restart(arrivals: Arrivals) -> None:
-    """It is looked at again only when its stat changes."""
+    """It is checked again only when its stat changes."""
     arrivals.write(2, b"x" * LINE)
     arrivals.write(3, record(50))
 
@@ -165,7 +165,7 @@ def test_a_held_file_blocks_no_other_and_survives_a_restart(arrivals: Arrivals) 
 
 
 def test_a_change_is_found_at_a_start_though_the_stat_says_nothing(arrivals: Arrivals) -> None:
-    """Of a file that is being read the taken part is compared at every start."""
+    """Of a file that is being read the consumed part is compared at every start."""
     at = arrivals.path(2).stat()
     arrivals.path(2).write_bytes(b"9" * (2 * LINE))
     os.utime(arrivals.path(2), ns=(at.st_atime_ns, at.st_mtime_ns))

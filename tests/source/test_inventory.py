@@ -1,4 +1,4 @@
-"""What is remembered of files that need nothing, and what it costs to look at many."""
+"""What is remembered of files that need nothing, and what it costs to scan many."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_a_start_over_done_files_keeps_only_stats(arrivals: Arrivals) -> None:
 
 
 def test_a_row_stays_in_memory_until_the_checkpoint_has_it(arrivals: Arrivals) -> None:
-    """However late the engine saves it: what was taken is not taken again."""
+    """However late the engine saves it: what was consumed is not consumed again."""
     arrivals.saves = False
     arrivals.append(5, record(900))
     assert [(name(5), LINE, 2 * LINE)] == arrivals.turn()
@@ -83,7 +83,7 @@ def test_a_deleted_file_is_remembered_until_the_checkpoint_has_it(arrivals: Arri
 
 
 def test_a_file_that_left_untaken_while_nobody_looked_is_forgotten(arrivals: Arrivals) -> None:
-    """Its row can go: nothing of it was taken, so nothing needs to be known should it come again."""
+    """Its row can go: nothing of it was consumed, so nothing needs to be known should it come again."""
     arrivals.write(300, b"no record yet 1\n")
     arrivals.turn()
     assert ("waiting", "no_record") == arrivals.state(name(300))
@@ -135,9 +135,9 @@ def test_a_look_at_many_done_files_costs_little_more_than_their_stats(tmp_path: 
     assert process_time() - scanned < 2.5 * (scanned - began)
 
 
-def content(size: int, digest: int, *, still: bool = True, taken: bool = True) -> Content:
+def content(size: int, digest: int, *, complete: bool = True, consumed: bool = True) -> Content:
     """A content to compare."""
-    return Content("old", size, still, taken, lambda: digest)
+    return Content("old", size, complete, consumed, lambda: digest)
 
 
 @pytest.mark.parametrize(
@@ -147,22 +147,22 @@ def content(size: int, digest: int, *, still: bool = True, taken: bool = True) -
         (content(5, 1), content(5, 2), "clear"),
         (content(4, 1), content(5, 1), "clear"),
         (content(6, 1), content(5, 1), "clear"),
-        (content(6, 1, still=False), content(5, 1), "clear"),
-        (content(5, 1, still=False), content(5, 1), "wait"),
-        (content(4, 1, still=False), content(5, 1), "wait"),
-        (content(6, 1), content(5, 1, still=False), "wait"),
-        (content(5, 1), content(5, 1, still=False), "wait"),
-        (content(5, 1), content(5, 1, taken=False), "wait"),
-        (content(5, 1), content(5, 2, taken=False), "clear"),
+        (content(6, 1, complete=False), content(5, 1), "clear"),
+        (content(5, 1, complete=False), content(5, 1), "wait"),
+        (content(4, 1, complete=False), content(5, 1), "wait"),
+        (content(6, 1), content(5, 1, complete=False), "wait"),
+        (content(5, 1), content(5, 1, complete=False), "wait"),
+        (content(5, 1), content(5, 1, consumed=False), "wait"),
+        (content(5, 1), content(5, 2, consumed=False), "clear"),
     ],
 )
 def test_comparisons(new: Content, old: Content, expected: Verdict) -> None:
-    """Longer than a still one: another; both still: size and digest; the same only of what was taken."""
+    """Longer than a complete one: another; both complete: size and digest; the same only when all of it is consumed."""
     assert expected == compare(new, old)
 
 
 def test_a_digest_that_cannot_be_said_decides_nothing() -> None:
-    """The file is shorter than it looked, for example."""
+    """The file is shorter than its stat said, for example."""
     assert "wait" == compare(Content("new", 5, True, False, lambda: None), content(5, 1))
 
 
@@ -172,8 +172,8 @@ def test_one_equal_file_is_enough_and_one_undecided_one_delays() -> None:
 
     assert ("clear", "") == judge(new, [])
     assert ("clear", "") == judge(new, [content(4, 1), content(5, 2)])
-    assert ("wait", "old") == judge(new, [content(4, 1), content(5, 1, still=False)])
-    assert ("same", "old") == judge(new, [content(5, 1, still=False), content(5, 1)])
+    assert ("wait", "old") == judge(new, [content(4, 1), content(5, 1, complete=False)])
+    assert ("same", "old") == judge(new, [content(5, 1, complete=False), content(5, 1)])
 
 
 def test_first_records() -> None:

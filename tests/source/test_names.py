@@ -114,7 +114,7 @@ def test_files_in_directories_are_not_seen(arrivals: Arrivals) -> None:
 
 
 def test_odd_names_are_ignored_and_said_once(arrivals: Arrivals) -> None:
-    """Their rows are given as they appear, and not again with each look."""
+    """Their rows are given as they appear, and not again with each scan."""
     odd = [name(1) + ".tmp", "DATA_202013010000.csv", "a\nb\x1b[31m", "DATA_\udcff.csv"]
     for one in odd:
         (arrivals.data / one).write_bytes(record(0))
@@ -140,7 +140,7 @@ def test_ignored_names_are_forgotten_when_they_leave(arrivals: Arrivals) -> None
 
 
 def test_a_link_in_place_of_a_file_that_was_read_loses_nothing(arrivals: Arrivals) -> None:
-    """The row of what was taken stays, and the file goes on when it is back."""
+    """The row of what was consumed stays, and the file goes on when it is back."""
     arrivals.write(1, record(0))
     arrivals.turn()
     arrivals.path(1).unlink()
@@ -171,7 +171,7 @@ def test_an_irregular_name_that_becomes_a_file_is_read(arrivals: Arrivals) -> No
 
 
 def test_a_directory_that_cannot_be_listed(arrivals: Arrivals) -> None:
-    """It is an error of its own, after which nothing is lost: a later look goes on."""
+    """It is an error of its own, after which nothing is lost: a later scan goes on."""
     arrivals.write(1, record(0))
     arrivals.turn()
     arrivals.data.rename(arrivals.data.with_name("away"))

@@ -1,4 +1,4 @@
-"""A run --once takes what one listing showed, waits once for what is undecided, and ends."""
+"""A run --once consumes what one listing showed, waits once for what is undecided, and ends."""
 
 import gzip
 from pathlib import Path
@@ -26,12 +26,12 @@ def test_what_is_still_is_taken_without_a_wait(arrivals: Arrivals) -> None:
     arrivals.source.freeze()
 
     assert not arrivals.source.undecided()
-    took, warnings = arrivals.once()
+    consumed, warnings = arrivals.once()
     assert [
         (name(1), 0, 2 * LINE),
         (name(2), 0, 2 * LINE - 1),
         (name(3, "csv.gz"), 0, 2 * LINE - 1),
-    ] == took
+    ] == consumed
     assert [] == warnings
     assert 3 == arrivals.source.counts()["done"]
 
@@ -44,7 +44,7 @@ def test_files_just_written_need_no_wait_when_nothing_is_undecided(arrivals: Arr
     arrivals.write_gzip(7, records(100, 3))
     arrivals.source.freeze()
 
-    assert 0 == arrivals.settle()
+    assert 0 == arrivals.wait_for_quiet()
     assert [] == arrivals.once()[1]
     assert 7 == arrivals.source.counts()["done"]
 
@@ -55,9 +55,9 @@ def test_nothing_after_the_listing_is_taken(arrivals: Arrivals) -> None:
     arrivals.source.freeze()
     arrivals.append(1, record(2))
     arrivals.write(2, record(9))
-    took, warnings = arrivals.once()
+    consumed, warnings = arrivals.once()
 
-    assert ([(name(1), 0, 2 * LINE)], []) == (took, warnings)
+    assert ([(name(1), 0, 2 * LINE)], []) == (consumed, warnings)
 
     arrivals.restart()
     arrivals.source.freeze()
@@ -66,27 +66,27 @@ def test_nothing_after_the_listing_is_taken(arrivals: Arrivals) -> None:
 
 
 def test_an_unfinished_line_is_waited_for_and_taken(arrivals: Arrivals) -> None:
-    """The file turns out to be still, at most `settle_s` after the listing."""
+    """The quiet period of the file ends, at most `settle_s` after the listing."""
     arrivals.write(1, records(0, 2)[:-1])
     arrivals.source.freeze()
 
-    assert SETTLE_S == arrivals.settle()
+    assert SETTLE_S == arrivals.wait_for_quiet()
     assert ([(name(1), 0, 2 * LINE - 1)], []) == arrivals.once()
     assert ("done", "") == arrivals.state(name(1))
 
 
 def test_an_unfinished_line_of_a_file_that_grows_is_left(arrivals: Arrivals) -> None:
-    """Its whole lines are taken, the rest waits for the next run with a warning."""
+    """Its whole lines are consumed, the rest waits for the next run with a warning."""
     arrivals.write(1, records(0, 2)[:-1])
     arrivals.source.freeze()
     arrivals.source.undecided()
     arrivals.wait(0.5)
     arrivals.append(1, b"\n" + record(2))
-    waited = arrivals.settle()
-    took, warnings = arrivals.once()
+    waited = arrivals.wait_for_quiet()
+    consumed, warnings = arrivals.once()
 
     assert 0 == waited
-    assert [(name(1), 0, LINE)] == took
+    assert [(name(1), 0, LINE)] == consumed
     assert [
         f"{LINE - 1} bytes of {name(1)} were left for the next run: it is still being written"
     ] == warnings
@@ -102,18 +102,18 @@ def test_a_file_that_changed_during_the_wait_is_not_still_after_it(arrivals: Arr
     arrivals.append(1, b"\n")
     arrivals.touch(name(1), age_s=3600)
 
-    assert SETTLE_S == arrivals.settle()
+    assert SETTLE_S == arrivals.wait_for_quiet()
     assert [(name(1), 0, LINE), (name(2), 0, LINE - 1)] == arrivals.once()[0]
 
 
 def test_a_suspect_is_decided_in_the_wait(arrivals: Arrivals) -> None:
-    """Both files turn out to be still."""
+    """The quiet periods of both files end."""
     arrivals.write(1, records(0, 3))
     arrivals.write(2, records(0, 3))
     arrivals.write(3, record(0) + record(7))
     arrivals.source.freeze()
 
-    assert SETTLE_S == arrivals.settle()
+    assert SETTLE_S == arrivals.wait_for_quiet()
     assert ([(name(1), 0, 3 * LINE), (name(3), 0, 2 * LINE)], []) == arrivals.once()
     assert ("duplicate", "content") == arrivals.state(name(2))
 
@@ -124,7 +124,7 @@ def test_a_still_suspect_waits_for_the_file_it_resembles(arrivals: Arrivals) -> 
     arrivals.write(2, records(0, 3), age_s=9)
     arrivals.source.freeze()
 
-    assert SETTLE_S == arrivals.settle()
+    assert SETTLE_S == arrivals.wait_for_quiet()
     assert [(name(1), 0, 3 * LINE)] == arrivals.once()[0]
     assert ("duplicate", "content") == arrivals.state(name(2))
 
@@ -136,9 +136,9 @@ def test_a_suspect_that_stays_undecided_is_left(arrivals: Arrivals) -> None:
     arrivals.source.freeze()
     arrivals.source.undecided()
     arrivals.append(2, record(2))
-    took, warnings = arrivals.once()
+    consumed, warnings = arrivals.once()
 
-    assert [(name(1), 0, 3 * LINE)] == took
+    assert [(name(1), 0, 3 * LINE)] == consumed
     assert [f"{name(2)} was left for the next run: it begins like {name(1)}"] == warnings
     assert ("waiting", "suspect") == arrivals.state(name(2))
 
@@ -152,7 +152,7 @@ def test_an_incomplete_compressed_file_may_become_whole_in_the_wait(arrivals: Ar
     arrivals.wait(1)
     arrivals.write(1, raw, suffix="csv.gz")
 
-    assert 1 == arrivals.settle()
+    assert 1 == arrivals.wait_for_quiet()
     assert ([(one, 0, 500 * LINE)], []) == arrivals.once()
     assert ("done", "") == arrivals.state(one)
 
@@ -165,9 +165,9 @@ def test_a_compressed_file_that_still_grows_is_left(arrivals: Arrivals) -> None:
     arrivals.source.undecided()
     arrivals.wait(1)
     arrivals.write(1, raw[:-9], suffix="csv.gz")
-    took, warnings = arrivals.once()
+    consumed, warnings = arrivals.once()
 
-    assert [] == took
+    assert [] == consumed
     assert [f"{one} was left for the next run: its gzip data is incomplete"] == warnings
     assert ("waiting", "incomplete") == arrivals.state(one)
 
@@ -177,17 +177,17 @@ def test_a_compressed_file_without_an_end_is_held(arrivals: Arrivals) -> None:
     one = arrivals.write(1, gzip.compress(records(0, 500))[:-9], suffix="csv.gz")
     arrivals.source.freeze()
 
-    assert SETTLE_S == arrivals.settle()
+    assert SETTLE_S == arrivals.wait_for_quiet()
     assert ([], []) == arrivals.once()
     assert ("held", "broken") == arrivals.state(one)
 
 
 def test_a_file_without_a_record_is_decided_in_the_wait(arrivals: Arrivals) -> None:
-    """Its rejects are counted once it is still."""
+    """Its rejects are counted after its quiet period."""
     arrivals.write(1, b"nonsense\n")
     arrivals.source.freeze()
 
-    assert SETTLE_S == arrivals.settle()
+    assert SETTLE_S == arrivals.wait_for_quiet()
     assert [(name(1), 0, 9)] == arrivals.once()[0]
 
 
@@ -220,7 +220,7 @@ def test_held_files_do_not_delay_the_end(arrivals: Arrivals) -> None:
     arrivals.write("DATA_209901010000.csv", record(0)[:-1])
     arrivals.source.freeze()
 
-    assert 0 == arrivals.settle()
+    assert 0 == arrivals.wait_for_quiet()
     assert ([], []) == arrivals.once()
 
 
@@ -232,7 +232,7 @@ def test_a_file_that_vanishes_after_the_listing(arrivals: Arrivals) -> None:
     arrivals.write(2, record(9))
     arrivals.restart()
     arrivals.source.freeze()
-    arrivals.settle()
+    arrivals.wait_for_quiet()
     arrivals.path(1).unlink()
     arrivals.path(2).unlink()
 
@@ -268,26 +268,26 @@ def test_a_second_run_finds_nothing(arrivals: Arrivals) -> None:
 
 
 def test_a_truncated_file_is_left(arrivals: Arrivals) -> None:
-    """It is cut short between listing and read: whole lines are taken, and the next run looks at the rest."""
+    """It is cut short between listing and read: whole lines are consumed, and the next run checks the rest."""
     arrivals.write(1, records(0, 5), age_s=9)
     arrivals.source.freeze()
-    arrivals.settle()
+    arrivals.wait_for_quiet()
     arrivals.write(1, records(0, 3)[:-2], age_s=9)
-    took, warnings = arrivals.once()
+    consumed, warnings = arrivals.once()
 
-    assert [(name(1), 0, 2 * LINE)] == took
+    assert [(name(1), 0, 2 * LINE)] == consumed
     assert 1 == len(warnings)
     assert ("reading", "") == arrivals.state(name(1))
 
 
 def test_a_file_that_was_swapped_under_the_read_is_held(arrivals: Arrivals) -> None:
-    """No look follows, so the inode that was read must tell."""
+    """No scan follows, so the inode that was read must tell."""
     arrivals.write(1, records(0, 2), age_s=9)
     arrivals.turn()
     arrivals.append(1, records(2, 2))
     arrivals.restart()
     arrivals.source.freeze()
-    arrivals.settle()
+    arrivals.wait_for_quiet()
     arrivals.move_in(1, records(50, 4))
     arrivals.once()
 
@@ -305,7 +305,7 @@ def test_a_long_file_is_compared_before_it_is_done(
     for minute in (1, 2):
         arrivals.write(minute, b"9" + records(10 * minute, 3)[1:])
     arrivals.source.freeze()
-    arrivals.take()
+    arrivals.consume()
     arrivals.path(2).unlink()
 
     assert [] == arrivals.source.finish_once()
@@ -328,7 +328,7 @@ def test_a_file_that_may_no_longer_be_read_is_not_waited_for(arrivals: Arrivals)
 
 
 def test_a_directory_that_is_replaced_after_the_listing_ends_the_wait(arrivals: Arrivals) -> None:
-    """What can be seen no more has changed: nothing of it is still in this run."""
+    """What can be seen no more has changed: its quiet period does not end in this run."""
     arrivals.write(1, records(0, 2)[:-1])
     arrivals.source.freeze()
     arrivals.data.rename(arrivals.data.with_name("away"))

@@ -22,7 +22,7 @@ def arrivals(tmp_path: Path) -> Arrivals:
 
 
 def ranges(arrivals: Arrivals) -> list[Range]:
-    """What is ready after a look."""
+    """What is ready after a scan."""
     arrivals.source.scan()
     return arrivals.source.ready()
 
@@ -89,7 +89,7 @@ def test_the_newest_stamp_runs_over_the_log(arrivals: Arrivals) -> None:
 
 
 def test_a_planned_range_that_was_not_taken_moves_nothing(arrivals: Arrivals) -> None:
-    """Only what was taken is in the log."""
+    """Only what was consumed is in the log."""
     arrivals.write(9, b"", age_s=9)
     arrivals.write(8, record(8))
     ranges(arrivals)
@@ -133,7 +133,7 @@ def test_how_many_ranges_at_once(arrivals: Arrivals, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(planner, "RANGE_BYTES_MAX", 2 * LINE)
 
     assert 2 == len(arrivals.source.ready())
-    assert 20 == len(arrivals.take())
+    assert 20 == len(arrivals.consume())
 
 
 def test_planning_ends_when_it_takes_long(
@@ -145,11 +145,11 @@ def test_planning_ends_when_it_takes_long(
         arrivals.write(minute, record(minute))
 
     assert 1 == len(ranges(arrivals))
-    assert 3 == len(arrivals.take())
+    assert 3 == len(arrivals.consume())
 
 
 def test_what_the_kernel_did_not_finish_is_offered_again(arrivals: Arrivals) -> None:
-    """From the byte after the last that was taken."""
+    """From the byte after the last that was consumed."""
     arrivals.write(1, records(0, 5))
     arrivals.write(2, records(9, 1))
     first, second = ranges(arrivals)
@@ -244,7 +244,7 @@ def test_older_files_are_skipped(arrivals: Arrivals) -> None:
     for minute in (1, 2, 3):
         arrivals.write(minute, record(minute))
 
-    assert [name(2), name(3)] == [took[0] for took in arrivals.turn()]
+    assert [name(2), name(3)] == [consumed[0] for consumed in arrivals.turn()]
     assert ("skipped", "since") == arrivals.state(name(1))
 
     arrivals.restart(since=None)
@@ -271,7 +271,7 @@ def test_since_now_is_the_present_minute_of_the_data(arrivals: Arrivals) -> None
     arrivals.write("DATA_202004172159.csv", record(0))
     arrivals.write("DATA_202004172200.csv", record(1))
 
-    assert ["DATA_202004172200.csv"] == [took[0] for took in arrivals.turn()]
+    assert ["DATA_202004172200.csv"] == [consumed[0] for consumed in arrivals.turn()]
 
 
 def test_waiting_and_held_files_block_nobody(arrivals: Arrivals) -> None:
@@ -283,11 +283,11 @@ def test_waiting_and_held_files_block_nobody(arrivals: Arrivals) -> None:
     arrivals.write(5, record(0))
     arrivals.write(6, record(1))
 
-    assert [name(4), name(6)] == [took[0] for took in arrivals.turn()]
+    assert [name(4), name(6)] == [consumed[0] for consumed in arrivals.turn()]
 
 
 def test_backlog_and_counts(arrivals: Arrivals) -> None:
-    """What is there and not taken, and all files by state."""
+    """What is there and not consumed, and all files by state."""
     arrivals.write(1, record(1))
     arrivals.write(2, records(2, 3))
     arrivals.write(3, b"\x1f\x8b compressed")
@@ -301,7 +301,7 @@ def test_backlog_and_counts(arrivals: Arrivals) -> None:
         state: count for state, count in counts.items() if count
     }
 
-    arrivals.take()
+    arrivals.consume()
 
     assert (0, 0) == arrivals.source.backlog()
 
@@ -325,7 +325,7 @@ def test_while_a_batch_is_in_hand_nothing_is_opened(arrivals: Arrivals) -> None:
 
 
 def test_what_may_repeat_another_file_is_compared_with_no_batch_in_hand(arrivals: Arrivals) -> None:
-    """A suspect, and a taken part that must be read again, wait for the next time that files are opened."""
+    """A suspect, and a consumed part that must be read again, wait for the next time that files are opened."""
     arrivals.write(1, records(0, 2))
     arrivals.turn()
     arrivals.write(2, record(0))

@@ -1,4 +1,4 @@
-"""Files that change between the look and the read, and any interleaving of writers, turns and restarts."""
+"""Files that change between the scan and the read, and any interleaving of writers, turns and restarts."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ LINE = len(record(0))
 
 @pytest.fixture
 def arrivals(tmp_path: Path) -> Arrivals:
-    """A DATA directory with two files of two lines, one of which was taken in part."""
+    """A DATA directory with two files of two lines, one of which was consumed in part."""
     made = Arrivals(tmp_path / "data")
     made.write(1, records(0, 2), age_s=1)
     made.turn()
@@ -28,7 +28,7 @@ def arrivals(tmp_path: Path) -> Arrivals:
 
 
 def plan(arrivals: Arrivals) -> list[kernel.Range]:
-    """What is ready after a look: the rest of the first file, and the second."""
+    """What is ready after a scan: the rest of the first file, and the second."""
     arrivals.source.scan()
     planned = arrivals.source.ready()
     assert [(name(1), 2 * LINE), (name(2), 0)] == [(one.name, one.start) for one in planned]
@@ -36,20 +36,20 @@ def plan(arrivals: Arrivals) -> list[kernel.Range]:
 
 
 def test_deleted_between_look_and_read(arrivals: Arrivals) -> None:
-    """Neither blocks a turn; the one that was taken in part is gone with its offset."""
+    """Neither blocks a turn; the one that was consumed in part is gone with its offset."""
     planned = plan(arrivals)
     arrivals.path(1).unlink()
     arrivals.path(2).unlink()
 
     assert [] == arrivals.read(planned)
-    assert [] == arrivals.take()
+    assert [] == arrivals.consume()
     arrivals.turn()
     assert ("gone", "deleted") == arrivals.state(name(1))
     assert 2 * LINE == arrivals.row(name(1)).offset
 
 
 def test_truncated_between_look_and_read(arrivals: Arrivals) -> None:
-    """What is left of the whole lines is taken; below its offset the file is held at the next look."""
+    """What is left of the whole lines is consumed; below its offset the file is held at the next scan."""
     planned = plan(arrivals)
     arrivals.write(1, record(0), age_s=-1)
     arrivals.write(2, record(10), age_s=-1)
@@ -61,7 +61,7 @@ def test_truncated_between_look_and_read(arrivals: Arrivals) -> None:
 
 
 def test_truncated_between_look_and_comparison(arrivals: Arrivals) -> None:
-    """A taken part that has become shorter than its stat said is not compared with what is left of it."""
+    """A consumed part that has become shorter than its stat said is not compared with what is left of it."""
     arrivals.source.scan()
     arrivals.write(1, record(0), age_s=-1)
     arrivals.path(2).unlink()
@@ -71,21 +71,21 @@ def test_truncated_between_look_and_comparison(arrivals: Arrivals) -> None:
 
 
 def test_truncated_between_look_and_digest(arrivals: Arrivals) -> None:
-    """A suspect whose content cannot be said now is no duplicate yet; the next look decides by what is there then."""
+    """A suspect whose content cannot be said now is no duplicate yet; the next scan decides by what is there then."""
     arrivals.touch(name(1), age_s=9)
     arrivals.turn()
     arrivals.write(3, records(0, 4), age_s=9)
     arrivals.source.scan()
     arrivals.write(3, records(0, 3), age_s=9)
 
-    assert [] == arrivals.take()
+    assert [] == arrivals.consume()
     assert ("waiting", "suspect") == arrivals.state(name(3))
     arrivals.turn()
     assert ("reading", "") == arrivals.state(name(3))
 
 
 def test_replaced_between_look_and_read(arrivals: Arrivals) -> None:
-    """A file whose taken part no longer belongs to it is held; one that was new is read as it is now."""
+    """A file whose consumed part no longer belongs to it is held; one that was new is read as it is now."""
     planned = plan(arrivals)
     arrivals.move_in(1, records(50, 4), age_s=-1)
     arrivals.move_in(2, records(60, 3), age_s=-1)
@@ -109,7 +109,7 @@ def test_replaced_without_a_trace_in_the_stat(arrivals: Arrivals) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
 def test_no_regular_file_any_more_between_look_and_read(arrivals: Arrivals, kind: str) -> None:
-    """It is not opened, or not followed; the next look sorts it out."""
+    """It is not opened, or not followed; the next scan sorts it out."""
     planned = plan(arrivals)
     for minute in (1, 2):
         path = arrivals.path(minute)
@@ -128,7 +128,7 @@ def test_no_regular_file_any_more_between_look_and_read(arrivals: Arrivals, kind
 
 
 def test_growth_between_look_and_read(arrivals: Arrivals) -> None:
-    """Nothing beyond the size that the look showed is taken with it."""
+    """Nothing beyond the size that the scan showed is consumed with it."""
     planned = plan(arrivals)
     arrivals.append(2, record(12))
 
@@ -137,11 +137,11 @@ def test_growth_between_look_and_read(arrivals: Arrivals) -> None:
 
 
 def test_deleted_between_look_and_decision(arrivals: Arrivals) -> None:
-    """A file that cannot be opened any more is left to the next look, which forgets it."""
+    """A file that cannot be opened any more is left to the next scan, which forgets it."""
     arrivals.source.scan()
     arrivals.path(2).unlink()
 
-    assert [name(1)] == [took[0] for took in arrivals.take()]
+    assert [name(1)] == [consumed[0] for consumed in arrivals.consume()]
     arrivals.turn()
     assert [name(2)] == arrivals.source.left_unconsumed()
 
@@ -150,7 +150,7 @@ Step = tuple[str, int, int]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["append", "append", "append", "turn", "glance", "wait", "restart", "copy", "again"]
+            ["append", "append", "append", "turn", "rescan", "wait", "restart", "copy", "again"]
         ),
         st.integers(0, 3),
         st.integers(1, 60),
@@ -161,7 +161,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_every_byte_is_taken_once(steps: list[Step]) -> None:
-    """Whatever the order of writes, looks, glances, restarts, copies and deliveries of the same content again."""
+    """Whatever the order of writes, scans, rescans, restarts, copies and deliveries of the same content again."""
     with TemporaryDirectory() as directory, mock.patch.object(directory_scan, "STEP_FILES", 1):
         story = Story(Path(directory))
         for verb, at, amount in steps:
@@ -193,8 +193,8 @@ class Story:
             self.arrivals.append(minute, content[written : self.written[minute]])
         elif verb == "turn":
             self.arrivals.turn()
-        elif verb == "glance":
-            self.glance(minute, amount)
+        elif verb == "rescan":
+            self.rescan(minute, amount)
         elif verb == "wait":
             self.arrivals.wait(amount / 10)
         elif verb == "restart":
@@ -206,18 +206,18 @@ class Story:
         elif verb == "again" and written:
             self.arrivals.move_in(minute, content[:written])
 
-    def glance(self, minute: int, steps: int) -> None:
-        """A name is told of in the middle of a look."""
+    def rescan(self, minute: int, steps: int) -> None:
+        """A name is reported in the middle of a scan."""
         if not self.arrivals.source._inventory.scans:
             self.arrivals.turn()
-        look = self.arrivals.source.scan_in_steps()
-        for _ in zip(range(steps % 5), look, strict=False):
+        scan = self.arrivals.source.scan_in_steps()
+        for _ in zip(range(steps % 5), scan, strict=False):
             pass
         self.arrivals.source.rescan([name(minute)])
-        self.arrivals.take()
-        for _ in look:
+        self.arrivals.consume()
+        for _ in scan:
             pass
-        self.arrivals.take()
+        self.arrivals.consume()
 
     def end(self) -> None:
         """All writers finish, newer files come, and time passes; then everything must be accounted for."""
@@ -233,7 +233,7 @@ class Story:
             rows = [arrivals.row(name(one)) for one in group]
             assert ["done"] == [row.state for row in rows if row.state != "duplicate"]
             for row in rows:
-                parts = [took[1:] for took in arrivals.log if took[0] == row.name]
+                parts = [consumed[1:] for consumed in arrivals.log if consumed[0] == row.name]
                 if row.state == "duplicate":
                     assert [] == parts
                     continue

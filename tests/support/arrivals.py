@@ -21,8 +21,8 @@ from upswell.zones import Zones
 START = datetime(2020, 4, 17, 20, 0, tzinfo=UTC).timestamp()
 SETTLE_S = 2.0
 FRUITLESS_MAX = 3
-"""Batches of which nothing was taken, one after another, that a look may cause."""
-Took = tuple[str, int, int]
+"""Batches of which nothing was consumed, one after another, that a scan may cause."""
+Consumed = tuple[str, int, int]
 """Name, first byte, byte after the last."""
 
 
@@ -65,7 +65,7 @@ class Rows:
         return iter([copy.deepcopy(row) for row in self.by_name.values() if row.state == state])
 
     def find_first_record(self, crc: int) -> list[File]:
-        """Rows of files that something was taken of, with this first record."""
+        """Rows of files that something was consumed of, with this first record."""
         rows = [row for row in self.by_name.values() if row.first_record == crc and row.offset]
         return copy.deepcopy(rows)
 
@@ -94,7 +94,7 @@ class Arrivals:
         self.segment, _ = kernel.Segment.parse([b"0126545098\n"])
         self.rules = kernel.Rules([(1, "Twitter", 480, 1200, 147)])
         self.ledger = kernel.Ledger()
-        self.log: list[Took] = []
+        self.log: list[Consumed] = []
         self.saves = True
         self.unsaved: list[File] = []
         self.restart()
@@ -147,35 +147,35 @@ class Arrivals:
         """Let time pass."""
         self.now += seconds
 
-    def turn(self) -> list[Took]:
-        """One look, and all batches that follow from it; what was taken."""
+    def turn(self) -> list[Consumed]:
+        """One scan, and all batches that follow from it; what was consumed."""
         self.source.scan()
-        return self.take()
+        return self.consume()
 
-    def take(self) -> list[Took]:
+    def consume(self) -> list[Consumed]:
         """Batches until nothing is ready."""
-        took: list[Took] = []
+        consumed: list[Consumed] = []
         fruitless = 0
         while ranges := self.source.ready():
             some = self.read(ranges)
-            took += some
+            consumed += some
             fruitless = 0 if some else fruitless + 1
             assert fruitless < FRUITLESS_MAX, "it would turn for ever"
         self.save()
-        return took
+        return consumed
 
-    def read(self, ranges: list[kernel.Range]) -> list[Took]:
+    def read(self, ranges: list[kernel.Range]) -> list[Consumed]:
         """One batch, committed."""
         result = self.scanner.process(ranges, self.segment, self.rules, self.ledger, 32 << 20, 1000)
         pairs = list(zip(ranges, result.ranges, strict=False))
         self.source.advance(pairs)
-        took = [(one.name, one.start, done.end) for one, done in pairs if done.end > one.start]
+        consumed = [(one.name, one.start, done.end) for one, done in pairs if done.end > one.start]
         for planned, done in pairs:
             if done.end > planned.start:
                 self.rows.newest = planned.newest_stamp
-        self.log += took
+        self.log += consumed
         self.save()
-        return took
+        return consumed
 
     def save(self) -> None:
         """What a commit does with the rows; while it is not through, they are asked for in vain."""
@@ -185,15 +185,15 @@ class Arrivals:
                 self.rows.by_name[row.name] = row
             self.unsaved = []
 
-    def once(self) -> tuple[list[Took], list[str]]:
-        """A whole run ``--once`` over a listing that was frozen: what was taken, and the warnings."""
-        self.settle()
-        took = self.take()
+    def once(self) -> tuple[list[Consumed], list[str]]:
+        """A whole run ``--once`` over a listing that was frozen: what was consumed, and the warnings."""
+        self.wait_for_quiet()
+        consumed = self.consume()
         warnings = self.source.finish_once()
         self.save()
-        return took, warnings
+        return consumed, warnings
 
-    def settle(self) -> float:
+    def wait_for_quiet(self) -> float:
         """The wait of a run ``--once``; how long it was."""
         began = self.now
         while self.source.undecided():
