@@ -15,7 +15,7 @@ import pytest
 MEASURED = [
     "tests/engine/spark/test_driver.py", "tests/engine/spark/test_policies.py", "tests/engine/test_archive.py",
     "tests/engine/test_assembly.py", "tests/engine/test_commit_recovery.py", "tests/engine/test_policies.py",
-    "tests/engine/test_run.py", "tests/output", "tests/source", "tests/state",
+    "tests/engine/test_run.py", "tests/output", "tests/source", "tests/state", "tests/storage",
 ]  # fmt: skip
 LONG = [
     "tests/engine/test_run.py::test_any_split_over_runs_obeys_the_law",
