@@ -15,18 +15,11 @@ OPENINGS = {"Whether", "What", "Where", "Which", "Who", "How", "When", "As"}
 
 # Still to be mended; nothing may be added to these three.
 LONG_FILES: set[str] = {
-    "audit/replay/explain.py",
     "audit/replay/reconcile.py",
-    "audit/replay/replay.py",
-    "audit/replay/whatif.py",
     "engine/run.py",
-    "state/checkpoint.py",
 }
-DUPLICATE_CLASSES: set[str] = {
-    "Lines",
-    "Place",
-}
-QUESTIONS_LEFT = 131
+DUPLICATE_CLASSES: set[str] = set()
+QUESTIONS_LEFT = 48
 
 
 def trees(folder: Path) -> Iterator[tuple[str, ast.Module]]:
