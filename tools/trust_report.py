@@ -24,7 +24,7 @@ PROMISES = {
     "T9": "Power loss, in a model of the file system",
     "T10": "Mistakes put into the protocol are caught",
     "T11": "Two starts at once, and signals",
-    "T12": "The kernel says what the reference says",
+    "T12": "The kernel says what the specification says",
     "T13": "Any bytes at all",
     "T14": "A damaged checkpoint",
     "T15": "Growth",

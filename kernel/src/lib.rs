@@ -30,7 +30,7 @@
 //!
 //! # If you change …
 //!
-//! - … the grammar: `grammar::parse_line`, then `fast::wide::plain_bytes`, `segment.py`, `reference.py` and docs/semantics.md;
+//! - … the grammar: `grammar::parse_line`, then `fast::wide::plain_bytes`, `segment.py`, `semantics.py` and docs/semantics.md;
 //! - … an outcome or a reason: `reject`, then the reference;
 //! - … what a counter or an entry is: `counters`, `shard` and `blob`, and the magic there.
 

@@ -1,4 +1,4 @@
-"""The whole engine in this process: what arrives, grows and changes comes out as the reference says."""
+"""The whole engine in this process: what arrives, grows and changes comes out as the specification says."""
 
 import os
 import random

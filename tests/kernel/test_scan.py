@@ -1,4 +1,4 @@
-"""Every scanner path says of a line what the reference's grammar says."""
+"""Every scanner path says of a line what the specification's grammar says."""
 
 import random
 
@@ -40,7 +40,7 @@ def by_reference(data: bytes, first: bool) -> list[ParsedLine]:
 
 @given(st.integers(0, 2**32), st.integers(0, 300), st.sampled_from((0.0, 0.02, 0.5)), st.booleans())
 def test_paths_agree_on_hostile_lines(seed: int, lines: int, dirty: float, first: bool) -> None:
-    """Records, broken records and broken files: every path gives the reference's answer, line by line."""
+    """Records, broken records and broken files: every path gives the specification's answer, line by line."""
     data = random_file(random.Random(seed), lines, dirty)
 
     expected = by_reference(data, first)
@@ -60,7 +60,7 @@ def test_paths_agree_on_any_bytes(data: bytes) -> None:
 
 @pytest.mark.parametrize("path", kernel.PATHS)
 def test_every_byte_at_every_place_of_a_line(path: str) -> None:
-    """A plain line with any one byte put in any place is decided as the reference decides it."""
+    """A plain line with any one byte put in any place is decided as the specification decides it."""
     line = b"0126545098,12,315,20200417193743"
     changed = [
         line[:at] + bytes([byte]) + line[at + 1 :] for at in range(len(line)) for byte in range(256)

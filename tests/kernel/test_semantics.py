@@ -1,4 +1,4 @@
-"""The kernel says what the reference says, whatever the bytes, the cuts, the threads and the scanner path."""
+"""The kernel says what the specification says, whatever the bytes, the cuts, the threads and the scanner path."""
 
 import random
 import tempfile
@@ -56,7 +56,7 @@ def test_threads_pieces_and_stops_never_show(
 
 @pytest.mark.parametrize("path", kernel.PATHS)
 def test_a_long_file_agrees_too(tmp_path: Path, path: str) -> None:
-    """Thousands of lines over many chunks and threads are decided as the reference does."""
+    """Thousands of lines over many chunks and threads are decided as the specification does."""
     generator = random.Random(7)
     files = [random_file(generator, 6_000, 0.1), random_file(generator, 4_000, 0.01)]
     calls = [

@@ -1,4 +1,4 @@
-"""What keeps records back: how the policies decide, in words of the reference, and who is in a control group."""
+"""What keeps records back: how the policies decide, in words of the specification, and who is in a control group."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
-"""Kernel and reference at scale: one seed makes files, cuts and settings, and says where the two differ.
+"""Kernel and specification at scale: one seed makes files, cuts and settings, and says where the two differ.
 
-Apart from the tests, so that a pool of processes can import it: the reference is slow, and there is more than one core.
+Apart from the tests, so that a pool of processes can import it: the specification is slow, and uses one core.
 """
 
 import os

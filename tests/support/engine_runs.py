@@ -104,7 +104,7 @@ class Place:
             raise failures[0]
 
     def law(self) -> None:
-        """Assert that the output is what the reference makes of the log."""
+        """Assert that the output is what the specification makes of the log."""
         law.check(self.data, self.output)
 
 

@@ -1,4 +1,4 @@
-"""How kernel tests run the kernel and the reference on the same bytes: what is asked, and what both must say."""
+"""How kernel tests run the kernel and the specification on the same bytes: what is asked, and what both must say."""
 
 import random
 from collections import defaultdict
@@ -239,7 +239,7 @@ def run_kernel(
 
 
 def run_specification(taken: Sequence[CommittedRange], settings: Settings) -> Run:
-    """What the reference says about the ranges that were taken."""
+    """What the specification says about the ranges that were consumed."""
     specification = Specification(settings.measure, settings.keep_days, settings.zones)
     segment = frozenset(settings.dials)
     suppressed = settings.suppressed | settings.forgotten

@@ -1,4 +1,4 @@
-"""The law that every run is checked against: the output is what the reference makes of the log.
+"""The law that every run is checked against: the output is what the specification makes of the log.
 
 Used by tests of the engine, of faults and of the command line. It reads DATA, OUTPUT and the state as a stranger
 would, through the checkpoint's read-only reader, and knows nothing of the engine.
@@ -45,7 +45,7 @@ def replay(
     adopted: dict[str, bytes] | None = None,
     remembered: Callable[[LogRange], bytes] | None = None,
 ) -> Specification:
-    """The reference after the log of ranges, over the files in ``data`` or what is remembered of them.
+    """The specification after the log of ranges, over the files in ``data`` or what is remembered of them.
 
     The caps of what was adopted come first.
     """
@@ -105,7 +105,7 @@ def check(
     adopted: dict[str, bytes] | None = None,
     remembered: Callable[[LogRange], bytes] | None = None,
 ) -> Specification:
-    """Assert the law; the reference's replay, for more questions.
+    """Assert the law; the specification's replay, for more questions.
 
     Args:
         data: the DATA files; what a run took of them must still be in them, unless it is remembered.
@@ -148,7 +148,7 @@ def check(
 
 
 def same_ledger(specification: Specification, reader: StateReader) -> None:
-    """Assert that totals, fired occurrences and caps are the reference's, of all that a record may still ask for."""
+    """Assert that totals, fired window instances and caps that still matter are those of the specification."""
     day_open = reader.day_open()
     ledger = Ledger.load(*read_ledger(reader), day_open, 1)
     expected = [

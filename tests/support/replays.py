@@ -115,7 +115,7 @@ def _policies(place: Place, generator: random.Random, number: int) -> dict[str, 
 
 
 def untaught(reader: StateReader) -> Specification:
-    """The reference with the state's settings, before it was fed anything."""
+    """The specification with the state's settings, before it was fed anything."""
     identity = reader.identity()
     return Specification(
         identity.measure,
@@ -125,7 +125,7 @@ def untaught(reader: StateReader) -> Specification:
 
 
 def kept_back(reader: StateReader, versions: Versions) -> tuple[frozenset[str], Policy]:
-    """The suppressed and the policy of a range, for the reference."""
+    """The suppressed and the policy of a range, for the specification."""
     suppressed = frozenset[str]()
     if versions.suppress:
         dials = Segment.decode(reader.reference("suppress", versions.suppress))

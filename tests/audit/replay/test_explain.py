@@ -46,7 +46,7 @@ def story(place: Place, dial: int, **asked: str | int) -> Explanation:
 
 
 def lines_of_all(place: Place) -> dict[str, list[Line]]:
-    """Every record by its msisdn, and every refused line by the dials in it, in log order, as the reference decides it.
+    """Every record by its msisdn, and every reject by the msisdns in it, in log order, as the specification decides.
 
     It is fed the whole log.
     """

@@ -66,7 +66,7 @@ def sent(
 def replayed(
     place: Place, rules: Ruleset | None = None, dials: tuple[str, ...] | None = None
 ) -> dict[str, set[tuple[int, str]]]:
-    """What the reference sends when it is fed the log under other rules, or another segment."""
+    """What the specification sends when it is fed the log under other rules, or another segment."""
     with StateReader.open(state(place)) as reader:
         specification = untaught(reader)
         for taken in reader.log():
