@@ -40,7 +40,7 @@ def test_writer_that_is_not_ours_is_told_and_not_waited_for_again(tmp_path, monk
             with refused(Locked, "locked by another program"):
                 world.checkpoint.set_identity(noted("1"))
         other.close()
-        with refused(StorageError, "failed before"):
+        with refused(StorageError, "earlier write to the state failed"):
             world.checkpoint.set_identity(noted("2"))
     with World(tmp_path / "out") as world:
         world.checkpoint.set_identity(noted("3"))
@@ -63,7 +63,7 @@ def test_database_that_is_a_link_is_told(state):
     """It could lead anywhere, and what is written through it could not be trusted to be ours."""
     (state / "checkpoint.db").rename(state / "elsewhere.db")
     (state / "checkpoint.db").symlink_to("elsewhere.db")
-    with refused(StorageError, r"checkpoint\.db: is a link or no regular file"):
+    with refused(StorageError, r"checkpoint\.db: not a regular file"):
         Checkpoint.open(state, SHARDS)
 
 
@@ -87,7 +87,7 @@ def test_sqlite_that_is_too_old_is_refused(state, monkeypatch):
 def test_guarantee_that_sqlite_does_not_give_is_refused(state, monkeypatch):
     """Every pragma is read back: a database that cannot keep a write-ahead log is not written."""
     monkeypatch.setattr(connection, "connect", lambda *_: sqlite3.connect(":memory:"))
-    with refused(StorageError, "does not accept journal_mode = WAL: it says memory"):
+    with refused(StorageError, "does not accept journal_mode = WAL: it keeps memory"):
         Checkpoint.open(state, SHARDS)
 
 
@@ -131,5 +131,5 @@ def test_pages_that_do_not_fit_together_are_found_after_a_crash(tmp_path):
     with (left / "checkpoint.db").open("r+b") as stream:
         stream.seek((root - 1) * page_bytes)
         stream.write(bytes(page_bytes))
-    with refused(StorageError, "pages do not fit together"):
+    with refused(StorageError, "pages are inconsistent"):
         Checkpoint.open(left, SHARDS)

@@ -137,7 +137,7 @@ def test_second_notification_of_a_day_aborts_everything(tmp_path):
         assert 70 == caught.value.exit_code
         assert made(1).notifications[0][2] not in str(caught.value)
         assert before == published(world.output)
-        with refused(StorageError, "failed before"):
+        with refused(StorageError, "earlier write to the state failed"):
             world.checkpoint.set_identity(replace(world.checkpoint.reader.identity(), since="b"))
     with World(tmp_path / "out") as world:
         assert {"removed": 2, "rejects_removed": 1} == world.committer.recover().words()
@@ -356,7 +356,7 @@ def test_foreign_and_newer_databases_are_left_alone(tmp_path):
 def test_database_that_was_never_begun_is_begun(tmp_path):
     """A crash right after the file was made leaves an empty database."""
     (tmp_path / "checkpoint.db").touch(0o600)
-    with refused(StorageError, "never begun"):
+    with refused(StorageError, "no run has begun it"):
         StateReader.open(tmp_path)
     with Checkpoint.open(tmp_path, SHARDS) as opened:
         assert 0 == opened.reader.last_batch()
@@ -375,14 +375,14 @@ def test_database_that_was_never_begun_is_begun(tmp_path):
         ("DELETE FROM batch WHERE number = 2", "batch 2 is missing"),
         ("UPDATE total SET value = value + 1 WHERE name = 'lines'", "running totals"),
         ("DELETE FROM file WHERE id = 2", "are not those of the batches"),
-        ("UPDATE log SET to_byte = to_byte + 1 WHERE batch = 2", "are marked as taken"),
+        ("UPDATE log SET to_byte = to_byte + 1 WHERE batch = 2", "are marked as consumed"),
         ("UPDATE log SET newest_stamp = '1' WHERE batch = 2", "newest stamp falls"),
         ("UPDATE log SET from_byte = 1 WHERE batch = 2", "jumps to byte 1 in batch 2"),
         ("DELETE FROM notification WHERE batch = 1 AND byte = 0", "in batch 1 are not those"),
         ("DELETE FROM notification WHERE batch = 1 AND byte = 0", "batch 1 counts other"),
         ("UPDATE notified_total SET lines = 1", "totals by day"),
         ("DELETE FROM reference WHERE kind = 'segment'", "of the segment is missing"),
-        ("UPDATE log SET file = 77 WHERE batch = 1", "refer to others"),
+        ("UPDATE log SET file = 77 WHERE batch = 1", "refer to missing rows"),
     ],
 )  # fmt: skip
 def test_verify_finds_what_does_not_add_up(tmp_path, damage, expected):
@@ -407,7 +407,7 @@ def test_verify_looks_beside_the_database(tmp_path):
     (state / "begun-0000000002").rename(state / "begun-0000000003")
     (state / "output.id").write_text("other\n")
     problems = verify(state)
-    expected = ("changed after", "not the OUTPUT", "of batch 3", "is not ours")
+    expected = ("changed after", "not the OUTPUT", "of batch 3", "is not a file of Upswell")
     assert 4 == len(problems)
     for words, problem in zip(expected, problems, strict=True):
         assert words in problem

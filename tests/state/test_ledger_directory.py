@@ -79,7 +79,7 @@ def test_what_no_commit_names_is_swept_up_to_the_last_batch(world: World) -> Non
     assert 1 == ledger_directory.sweep(place, {kept.name})
     assert {kept.name, "notes.txt"} == names(place)
     (problem,) = verify(world.state)
-    assert "notes.txt is not ours: move it away" in problem
+    assert "notes.txt is not a file of Upswell: move it elsewhere" in problem
 
 
 def test_a_failed_removal_is_told_with_its_place(world: World, monkeypatch) -> None:
@@ -135,7 +135,7 @@ def test_a_row_that_was_changed_is_told(world: World) -> None:
 
 def test_a_shard_is_written_once_a_batch(world: World) -> None:
     """Two files of one shard in one batch would count it twice: nothing of the batch is true then."""
-    with refused(UpswellError, "breaks its rules"):
+    with refused(UpswellError, "violates a constraint"):
         commit(world, written(world, 0, 1, "delta"), written(world, 0, 1, "delta", "bb"))
     with World(world.output.parent / "other") as other:
         assert [] == committed_shard_files(other.checkpoint.reader)

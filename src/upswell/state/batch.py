@@ -1,7 +1,6 @@
-"""The values that pass between source, kernel, sink, checkpoint and commit.
+"""The values of a batch, which pass between kernel, sink, checkpoint and commit.
 
-Owns their shape and the closed list of file states; does nothing. A File is where one DATA file stands; a Batch is
-everything that one commit makes true at once.
+Owns their shape and does nothing. A Batch is everything that one commit makes true at once.
 """
 
 from collections.abc import Sequence
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from upswell.reference.versions import Versions
 from upswell.source.file import File
 
-if TYPE_CHECKING:  # the kernel comes with it, which not everybody needs who names a state
+if TYPE_CHECKING:  # it imports the kernel, which readers of a batch do not need
     from upswell.state.shard_files import ShardFile
 
 
 class LogRange(NamedTuple):
-    """One line of the log: the bytes [start, end) of a file that a batch took, in commit order."""
+    """One line of the log, in commit order: the bytes [start, end) of a file that a batch consumed."""
 
     batch: int
     sequence: int
@@ -37,21 +36,21 @@ class Output(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """A record that was emitted. The kernel's plain tuples of this shape are used as they come: there may be many."""
+    """A record that was emitted. The kernel's plain tuples of this shape are used as they are: there may be many."""
 
     day: int
     application: int
     """Index among the batch's applications."""
     msisdn: str
     sequence: int
-    """Of its range in the batch; with `byte` it gives the order of emission."""
+    """That of its range in the batch; with ``byte`` it gives the order of emission."""
     byte: int
     raw: bytes
     """Without its line end."""
 
 
 class DroppedRejects(NamedTuple):
-    """Rejects of a file beyond what is written: counted, with the byte range they lie in."""
+    """Rejects of a file beyond what is written: their number, and the bytes [start, end) they lie in."""
 
     sequence: int
     lines: int
@@ -64,16 +63,16 @@ class Batch:
     """Everything that one commit makes true at once."""
 
     number: int
-    """From 1, without a hole."""
+    """Counted from the state's first batch, without a gap."""
     ranges: Sequence[LogRange]
     files: Sequence[File]
-    """The new rows of the files it read, and of any others whose state changed."""
+    """The new rows of the files that it read, and of others whose state changed."""
     outputs: Sequence[Output]
-    """Applications with notifications only."""
+    """Of applications with notifications only."""
     applications: Sequence[str]
-    """The names that Notification.application counts in: those of the rules in force."""
+    """The names that ``Notification.application`` is an index of: those of the active rules."""
     notifications: Sequence[tuple[int, int, str, int, int, bytes]]
-    """In the shape of Notification, sorted by day, application and msisdn."""
+    """In the shape of ``Notification``, sorted by day, application and msisdn."""
     rejects: bytes
     """Encoded rejects, empty when there are none."""
     dropped: Sequence[DroppedRejects]
@@ -99,5 +98,5 @@ class Batch:
 
     @property
     def stamp(self) -> str:
-        """The stamp that its output files carry: that of its first range."""
+        """The stamp in the names of its output files: that of its first range."""
         return self.ranges[0].stamp

@@ -53,15 +53,17 @@ class Checkpoint:
 
     @classmethod
     def open(cls, state_dir: Path, shards: int) -> Self:
-        """Lock and open the state in this directory, created (its parent must exist) when there is none.
+        """Lock and open the state in this directory; create it, in a parent that exists, when there is none.
 
         Args:
             state_dir: holds the database, the lock and the rejects; mode 0700.
             shards: how many shards the ledger has (kernel.SHARDS): deltas go once each has a newer base.
 
         Raises:
-            Locked: another run holds it. StorageError: damaged, or the disk fails. ConfigError: not ours, or of a
-                newer version, or on a network file system. OutputUnwritable: the directory cannot be made.
+            Locked: another run holds it.
+            StorageError: it is damaged, or the disk fails.
+            ConfigError: it is not a state of Upswell, or of a newer version.
+            OutputUnwritable: the directory cannot be created, or is on a network file system.
         """
         make_directory(state_dir)
         refuse_network(state_dir, "the state directory", OutputUnwritable)
@@ -95,10 +97,13 @@ class Checkpoint:
             self._writer.put_identity(identity)
 
     def adopt(self, last_batch: int, delta: bytes) -> None:
-        """Begin after the batches of an OUTPUT that another state wrote; ``delta`` holds the caps read out of it.
+        """Continue after the batches of an OUTPUT that another state wrote. Only before the first commit.
 
-        They are kept for good: a replay of the log begins with them. Before the first commit only. A crash leaves the
-        adoption done or not begun.
+        A crash leaves the adoption done or not begun.
+
+        Args:
+            last_batch: the number of the last batch of that OUTPUT.
+            delta: the caps read from it, kept for good since a replay of the log begins with them.
         """
         if self.reader.last() is not None:
             raise UpswellError("a state that has batches cannot adopt others")
@@ -110,7 +115,7 @@ class Checkpoint:
             self._ledger.put_adopted(last_batch, delta)
 
     def application_ids(self, names: Iterable[str]) -> dict[str, int]:
-        """The ids of these applications; new ones get theirs in a small transaction. An id is for ever."""
+        """Return the ids of these applications; new ones get theirs for good, in a small transaction."""
         names = list(dict.fromkeys(names))
         missing = [name for name in names if name not in self._applications]
         if missing:
@@ -120,20 +125,23 @@ class Checkpoint:
         return {name: self._applications[name] for name in names}
 
     def save_files(self, files: Iterable[File], left_unconsumed: Iterable[str] = ()) -> None:
-        """Save files whose state changed without a batch, and forget names that left, in a small transaction."""
+        """Save files whose state changed without a batch, in a small transaction.
+
+        ``left_unconsumed``: names that left DATA, whose rows are deleted if nothing was consumed of them.
+        """
         with self.transaction():
             self._writer.drop_unconsumed_files(left_unconsumed)
             self._writer.put_files(files)
 
     def save_archived(self, states: Mapping[str, Archived | None]) -> None:
-        """Save how far these files are on their way into the archive; None: in DATA as before. A small transaction."""
+        """Save how far these files are on their way to the archive, in a small transaction; None: they stay in DATA."""
         with self.transaction():
             self._writer.put_archived(states)
 
     def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
-        """Keep a version and make it the current one of its kind, in one transaction; "": the kind is off from now on.
+        """Keep a version and make it the current one of its kind, in one transaction; "" switches the kind off.
 
-        Versions that no batch was scanned with, and that are no longer current, are dropped.
+        Drop versions that are no longer current and that no batch was scanned with.
         """
         with self.transaction():
             if version:
@@ -145,9 +153,9 @@ class Checkpoint:
             self._writer.drop_unused_references(kind, version)
 
     def set_refused(self, words: str) -> None:
-        """Keep why the edit on disk was refused, for others to see, until another is; "": it was repaired.
+        """Keep why the edit on disk was refused, for readers, in a small transaction; "" when it was repaired.
 
-        In a small transaction, unless that is known already.
+        Does nothing when these words are known already.
         """
         known = refused_edit(self.reader)
         if (known.words if known else "") == storable_text(words):
@@ -158,7 +166,7 @@ class Checkpoint:
     def append(self, batch: Batch, staged: Sequence[Staged]) -> None:
         """Commit a batch: from here on everything in it is true. Its staged files and rejects must be durable.
 
-        A crash, or an error, leaves all of it or nothing. A notification that was already made (same day,
+        A crash or an error leaves all of it or nothing. A notification that was already made (of the same day,
         application and msisdn) raises UpswellError and leaves nothing.
         """
         with self.transaction():
@@ -170,17 +178,17 @@ class Checkpoint:
             self._ledger.put(batch, self.reader.first_batch())
 
     def move_ledger_to_files(self, files: Sequence[ShardFile]) -> None:
-        """From here on the ledger is in these files, which must be durable, and no more in the database.
+        """Switch the ledger from rows to these files, which must be durable, in one transaction.
 
-        But for the adopted caps, which stay. A crash leaves all of it here or all of it there.
+        Adopted caps stay in their row. A crash leaves the whole ledger in rows, or all of it in files.
         """
         with self.transaction():
             self._ledger.move_to_files(files, self.reader.first_batch())
 
     def end_forgetting(self, day_open: int) -> None:
-        """Destroy the keys of those who were forgotten and whose days are closed now, in a small transaction.
+        """Destroy the keys of forgotten customers whose days are closed now, in a small transaction.
 
-        No batch may be in the making: the last one is the last in which they are suppressed.
+        Call it between batches only: the last batch is the last in which they are suppressed.
         """
         with self.transaction():
             self._writer.end_forgetting(day_open)
@@ -190,12 +198,12 @@ class Checkpoint:
         return self._ledger.sizes()
 
     def release(self, *, idle: bool = False) -> None:
-        """Fold the write-ahead log into the database: between two batches what can be, when idle all of it.
+        """Move the write-ahead log into the database: all of it when idle, else as much as is possible at once.
 
-        Never waits for readers. A crash leaves a log that the next start folds.
+        Never wait for readers. A crash leaves a log that the next start moves.
         """
         with storage_errors(self.reader.path):
-            # A reader is not waited for: what it holds up is folded the next time.
+            # A reader is not waited for: what it holds up is moved the next time.
             self._db.execute("PRAGMA busy_timeout = 0")
             try:
                 mode = "TRUNCATE" if idle else "PASSIVE"
@@ -204,7 +212,7 @@ class Checkpoint:
                 self._db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
 
     def copy_to(self, other: sqlite3.Connection) -> None:
-        """Copy the whole database into another, which is then as a reader would see this one now."""
+        """Copy the whole database, as a reader would see it now, into another."""
         with storage_errors(self.reader.path):
             self._db.backup(other)
 
@@ -223,12 +231,12 @@ class Checkpoint:
 
     @contextmanager
     def _temporary_files(self) -> Iterator[None]:
-        """Within the block the database's second copy is a file without a name in the state's own directory.
+        """Keep SQLite's temporary copy of the database, within the block, in a file without a name beside it.
 
-        In memory, where all else that is temporary goes, it would take as much as the database has bytes.
+        In memory, where all else that is temporary goes, it would take as many bytes as the database has.
         """
         with directory(self.reader.state_dir) as fd:
-            # Through its descriptor: no name of a directory needs to be written in SQL.
+            # By its descriptor: no name of a directory has to be quoted in SQL.
             self._db.execute(f"PRAGMA temp_store_directory = '/proc/self/fd/{fd}'")
             self._db.execute("PRAGMA temp_store = 1")
             try:
@@ -239,10 +247,13 @@ class Checkpoint:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Make what the block writes over the connection true at once when it ends, and none of it on an error."""
+        """Commit what the block writes over the connection when it ends, or none of it when it raises.
+
+        After a failure every further transaction raises StorageError.
+        """
         if self._failed:
             raise StorageError(
-                "a write to the state failed before", "start again: the restart recovers"
+                "an earlier write to the state failed", "start again: the restart recovers"
             )
         with storage_errors(self.reader.path):
             try:

@@ -28,22 +28,23 @@ BUSY_S = 5.0
 
 
 def open_writer(state_dir: Path) -> sqlite3.Connection:
-    """The one read-write connection, to a database that is created or brought up to date. The lock must be held.
+    """Open the one read-write connection, to a database that is created or migrated when it must be.
 
-    A crash in the middle leaves no database, an empty one, or one between two migrations; the next start goes on.
+    The caller holds the lock. A crash in the middle leaves no database, an empty one, or one between two migrations;
+    the next start continues from there.
     """
     path = state_dir / DATABASE
     _check_sqlite()
     with storage_errors(path):
         try:
-            # Made here first: SQLite gives the same mode to every file that it puts beside it.
+            # Create it here first: SQLite gives its mode to every file that it puts beside it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
             sync_directory(state_dir)
         except FileExistsError:
             pass
         wal = path.with_name(DATABASE + "-wal")
         for file in (path, wal, path.with_name(DATABASE + "-shm")):
-            # A mode that somebody changed would be copied to the log beside it, and outlive its correction.
+            # A mode that somebody changed would be copied to the log beside it, and outlive its correction there.
             with contextlib.suppress(FileNotFoundError):
                 _refuse_special(file)
                 file.chmod(0o600)
@@ -64,7 +65,10 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
 
 
 def open_reader(state_dir: Path) -> sqlite3.Connection:
-    """A read-only connection; its transactions should be brief, since the writer's log grows meanwhile."""
+    """Open a read-only connection. Keep its transactions brief: the writer's log grows meanwhile.
+
+    Raises StorageError when there is no state, or one that a run must migrate first.
+    """
     path = state_dir / DATABASE
     _check_sqlite()
     with storage_errors(path):
@@ -73,7 +77,7 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
         except (FileNotFoundError, NotADirectoryError):
             raise StorageError(
                 f"there is no state in {escape(str(state_dir))}",
-                "check --output or --state; a first run makes the state",
+                "check --output or --state; the first run creates the state",
             ) from None
         db = connect(path, "ro")
         try:
@@ -83,8 +87,8 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
                 _pragma(db, name, value)
             if not is_current(db):
                 raise StorageError(
-                    f"the state {escape(str(path))} is of an older version, or was never begun",
-                    "start a run with this version first: it brings the state up to date",
+                    f"the state {escape(str(path))} was written by an older version, or no run has begun it",
+                    "start a run with this version first: it upgrades the state",
                 )
         except BaseException:
             db.close()
@@ -93,22 +97,22 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
 
 
 def _refuse_special(path: Path) -> None:
-    """Refuse a link, a pipe and the like in the place of a database file. FileNotFoundError when nothing is there."""
+    """Refuse a link, a pipe and the like in the place of a database file. Raises FileNotFoundError without a file."""
     if not stat.S_ISREG(path.lstat().st_mode):
         raise StorageError(
-            f"{escape(str(path))}: is a link or no regular file",
-            "move it away, and put the state's own file there; --state names a state in another place",
+            f"{escape(str(path))}: not a regular file",
+            "replace it with the state's own file; --state names a state in another place",
         )
 
 
 def damaged(path: Path, what: str) -> StorageError:
-    """The error for a state that cannot be true."""
+    """Return the error for a state in which ``what`` cannot be true."""
     return StorageError(f"the state {escape(str(path))} is damaged: {what}", DAMAGED_HINT)
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the disk report into our errors. Texts of SQLite that may quote a row are left out."""
+    """Translate the errors of SQLite and of the disk into ours, without the texts of SQLite that may quote a row."""
     try:
         yield
     except sqlite3.Error as error:
@@ -140,14 +144,14 @@ def _translate(error: sqlite3.Error, path: Path) -> UpswellError:
     ):
         return StorageError(
             f"the state {escape(str(path))} cannot be read or written: {error} ({name})",
-            "give this user permission to read and write it and the -wal and -shm beside it, and enough open files"
-            " (ulimit -n)"
+            "give this user permission to read and write it and the -wal and -shm files beside it, and enough open"
+            " files (ulimit -n)"
             if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
             else RECOVERS,
         )
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return UpswellError(
-            f"the state {escape(str(path))} refused a row that breaks its rules: {error} ({name})",
+            f"the state {escape(str(path))} refused a row that violates a constraint: {error} ({name})",
             "nothing of this batch was committed or published; please report this with the output of"
             " `upswell state verify`",
         )
@@ -158,13 +162,13 @@ def _check_sqlite() -> None:
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         needed = ".".join(map(str, SQLITE_MIN))
         raise ConfigError(
-            f"SQLite {sqlite3.sqlite_version} is too old: {needed} is needed",
+            f"SQLite {sqlite3.sqlite_version} is too old: {needed} is required",
             "use a Python that is built with a newer SQLite",
         )
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection to a database that is there, without any guarantee yet: "ro" or "rw"."""
+    """Open an existing database, read-only ("ro") or read-write ("rw"), without any of the guarantees yet."""
     uri = f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?mode={mode}"
     return sqlite3.connect(
         uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
@@ -199,7 +203,7 @@ def _pragma(
     (found,) = db.execute(f"PRAGMA {name}").fetchone() or (0,)
     if expected is not None and found != expected:
         raise StorageError(
-            f"SQLite does not accept {name} = {value}: it says {found}",
+            f"SQLite does not accept {name} = {value}: it keeps {found}",
             "use a Python with a standard build of SQLite, and a local disk",
         )
     return int(found) if expected is None else 0
@@ -211,7 +215,7 @@ def _check_identity(db: sqlite3.Connection, path: Path) -> None:
     if application != APPLICATION_ID and not (empty and application == version == 0):
         raise ConfigError(
             f"{escape(str(path))} is a database, but not a state of Upswell",
-            "check --output and --state, or move the file away",
+            "check --output and --state, or move the file elsewhere",
         )
     refuse_newer(db, f"the state {escape(str(path))}")
 
@@ -219,4 +223,4 @@ def _check_identity(db: sqlite3.Connection, path: Path) -> None:
 def _quick_check(db: sqlite3.Connection, path: Path) -> None:
     rows = db.execute("PRAGMA quick_check(1)").fetchall()
     if rows != [("ok",)]:
-        raise damaged(path, "its pages do not fit together")
+        raise damaged(path, "its pages are inconsistent")

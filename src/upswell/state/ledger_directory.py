@@ -1,8 +1,7 @@
-"""The ledger in files beside the database: reading them, and removing those that are not the ledger.
+"""The directory of a ledger in files: reading those that a commit names, and removing the others.
 
-Owns STATE/ledger on the driver's side; tasks write there, each to names of its own attempt (``tasks``). It never
-decides which files are the ledger: a commit names them, and what no commit names may go at any time, since nobody will
-ever ask for it.
+Owns STATE/ledger on the driver's side; tasks write there, each under names of its own attempt. It never decides which
+files make up the ledger: a commit names them, and a file that no commit names may be removed at any time.
 """
 
 import contextlib
@@ -27,24 +26,24 @@ from upswell.storage.files import (
 
 DIRECTORY = "ledger"
 SHARD_COUNTS = tuple(1 << power for power in range(SHARDS.bit_length()))
-"""How many shards a ledger in files may have: each holds as many of the kernel's."""
+"""The numbers of shards that a ledger in files may have; each shard holds as many of the kernel's."""
 
-_SHARED = "the directory must be one file system, shared by the driver and all executors; then start again"
+_SHARED = "put it on one file system that the driver and all executors share, then start again"
 
 
 def make(ledger_dir: Path) -> None:
-    """Make the directory when it is missing; durable then, and closed to others. StorageError when it cannot be one."""
+    """Create the directory when it is missing, durably and for its owner alone. Raises StorageError."""
     with translate_os_errors(ledger_dir, StorageError, RECOVERS):
         with contextlib.suppress(FileExistsError):
             syscalls.mkdir(ledger_dir, 0o700)
         # At every start, since a crash may have kept the last one from it.
         sync_directory(ledger_dir.parent)
-        with directory(ledger_dir):  # no link, which tasks would not follow
+        with directory(ledger_dir):  # not a link, which tasks would not follow
             pass
 
 
 def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
-    """The bases and deltas that these files hold. Raises DamagedShard, and StorageError when one cannot be read."""
+    """Return the bases and deltas in these files. Raises DamagedShard, and StorageError when one cannot be read."""
     parts = LedgerParts([], [])
     # Deltas in commit order; those of one batch are of different shards.
     with translate_os_errors(ledger_dir, StorageError, RECOVERS):
@@ -55,7 +54,7 @@ def read(ledger_dir: Path, files: Sequence[ShardFile]) -> LedgerParts:
 
 
 def check_seen(ledger_dir: Path, files: Sequence[ShardFile]) -> None:
-    """Whether the driver sees what tasks wrote, in its full length: a name that leads nowhere is not to be committed.
+    """Check that the driver sees what tasks wrote, in its full length: only that may be committed.
 
     Raises StorageError.
     """
@@ -67,15 +66,15 @@ def check_seen(ledger_dir: Path, files: Sequence[ShardFile]) -> None:
 
 
 def sweep(ledger_dir: Path, keep: Collection[str], batch_max: int = BATCH_MAX) -> int:
-    """Remove the files of batches up to ``batch_max`` that are not among those to keep; how many.
+    """Remove the files of batches up to ``batch_max`` that are not to be kept, half-written ones too; return how many.
 
-    Half-written ones, too; names that are not ours stay. A crash leaves some for the next sweep.
+    Names that are not of shard files stay. A crash leaves some for the next sweep.
     """
     return _remove(ledger_dir, lambda name, shard: name not in keep and shard.batch <= batch_max)
 
 
 def discard(ledger_dir: Path, attempt: str) -> int:
-    """Remove what an attempt wrote that is of no use; how many files. As ``sweep``."""
+    """Remove the files of an attempt that came to nothing; return how many. Names and crashes as in ``sweep``."""
     return _remove(ledger_dir, lambda _, shard: shard.attempt == attempt)
 
 

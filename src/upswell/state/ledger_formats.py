@@ -1,8 +1,8 @@
-"""The ledger out of one form into the other: rows of the database, or files of so many shards.
+"""Converts the ledger from one form to the other: rows of the database, or files of so many shards.
 
-Owns both ways. It decides nothing about what is in a ledger, and leaves the form that it reads as it is: the other
-counts only once a commit names it. No more than one shard's file is in memory at a time, unless the ledger was kept by
-one machine, whose memory holds it.
+Owns both directions. It never decides what is in a ledger, and leaves the form that it reads as it is: the other counts
+only once a commit names it. It holds no more than one shard's file in memory at a time, unless one machine kept the
+ledger, whose memory holds all of it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ from upswell.storage.files import RECOVERS, translate_os_errors
 
 
 def to_bases(reader: StateReader) -> Iterator[tuple[int, bytes]]:
-    """Each of the kernel's shards that may hold something as a base, as of the last batch.
+    """Yield (kernel shard, base) of every shard that may hold something, as of the last batch.
 
     Raises StorageError when the ledger is damaged.
     """
@@ -42,16 +42,16 @@ def to_bases(reader: StateReader) -> Iterator[tuple[int, bytes]]:
 
 
 def to_files(reader: StateReader, shards: int, attempt: str) -> list[ShardFile]:
-    """Write the ledger that the database holds to the files of an attempt, as of the last batch; durable then.
+    """Write the ledger in the database, as of the last batch, to durable files of an attempt; return those.
 
-    [] when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
+    Returns [] when it holds nothing. A crash leaves files that no commit names. Raises StorageError.
     """
-    # A ledger that was kept on a cluster comes without the bases of shards that nobody was in.
+    # A ledger that was kept on a cluster has no bases of shards without customers.
     imported = any(ledger_bases(reader))
     deltas = list(ledger_deltas(reader))
     if not imported and not deltas:
         return []
-    # Bases that were imported hold all, each its own shard; without them there are adopted caps alone.
+    # Imported bases hold everything, each its own shard; without them there are only adopted caps.
     whole = None if imported else _load(reader, [], deltas)
     files = []
     for number in range(shards):

@@ -1,8 +1,8 @@
 """The files of the ledger's shards: their content, how one is written so that it is durable, how one is read back.
 
-Owns their format and imports no more than the kernel and durable files, as executors need it. A file has one name and
-one content for good: what is written means nothing until a commit names it, so one that is written twice, too late or
-not to its end harms nobody.
+Owns their format. It imports no more than the kernel and durable files, since executors load it. A file has one name
+and one content for good, and means nothing until a commit names it: one that is written twice, too late or not to its
+end does no harm.
 """
 
 import errno
@@ -17,17 +17,17 @@ from upswell.kernel import SHARDS
 from upswell.storage import files, syscalls
 
 KINDS = ("base", "delta")
-"""Of a shard's files: all that lives in it, or what a batch changed."""
+"""The two kinds of files: all live counters and caps of a shard, or what a batch changed."""
 _ATTEMPT_BYTES = 8  # of randomness in an attempt's name
 UNREADY = ".unready"
 """Ends the name of a file that is being written."""
 _LENGTH = struct.Struct("<Q")  # before each blob in a file
 _LOST = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO)
-"""What is told of a file that is gone, or of a link, a directory or a socket in its place."""
+"""Errors for a file that is missing, or that a link, a directory or a socket has replaced."""
 
 
 class ShardFile(NamedTuple):
-    """A file in the ledger's directory that a task wrote."""
+    """A file that a task wrote to the ledger's directory."""
 
     shard: int
     batch: int
@@ -44,14 +44,14 @@ class DamagedShard(Exception):
 
 
 class Unsynced(OSError):
-    """The ledger's directory could not be synced, so that a name in it may be lost.
+    """The ledger's directory could not be synced, so a name in it may be lost.
 
-    Never to be tried again: whoever does finds the name, and might be told that it is durable.
+    Never try again: a second attempt would find the name, and might be told that it is durable.
     """
 
 
 def kernel_shards(shard: int, shards: int) -> range:
-    """The kernel's shards that one of so many shards holds."""
+    """Return the kernel's shards that one shard holds of a ledger in so many shards."""
     each = SHARDS // shards
     return range(shard * each, (shard + 1) * each)
 
@@ -59,11 +59,22 @@ def kernel_shards(shard: int, shards: int) -> range:
 def write_shard_file(
     directory: Path, shard: int, batch: int, attempt: str, kind: str, blobs: Sequence[bytes]
 ) -> ShardFile:
-    """Write a file of a shard; whole and durable when this returns. A crash before leaves it whole, or not there.
+    """Write a file of a shard, whole and durable when this returns. A crash leaves it whole, or not there.
 
-    The blobs are the kernel's: a base for each of its shards that the shard holds, or one delta. Another task may be
-    writing the same file, of the same content: the first one to be ready gives it its name. Raises OSError, and
-    FileExistsError when the name has another content, which stays, or Unsynced.
+    Another task may be writing the same file with the same content: the first to finish gives it its name.
+
+    Args:
+        directory: of the ledger.
+        shard: of the ledger, in as many as the state has.
+        batch: up to which, or of which, the file holds changes.
+        attempt: of the driver; part of the name.
+        kind: one of KINDS.
+        blobs: the kernel's: a base for each of its shards that the shard holds, or one delta.
+
+    Raises:
+        FileExistsError: the name has another content, which stays.
+        Unsynced: the directory could not be synced.
+        OSError: the file could not be written.
     """
     name = f"shard-{shard:03}-{batch:010}-{attempt}.{kind}"
     content = b"".join(part for blob in blobs for part in (_LENGTH.pack(len(blob)), blob))
@@ -72,11 +83,11 @@ def write_shard_file(
     with files.directory(directory) as fd:
         files.create_file(unready, fd, content, 0o600)
         try:
-            # A link and no move: of the two, network file systems refuse this alone where the name is taken.
+            # A link, not a rename: on network file systems only a link fails when the name exists.
             syscalls.link(unready, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
         except FileExistsError:
             if not _is_written(files.read_file(name, fd), written):
-                words = "is there already, with another content"
+                words = "already exists with other content"
                 raise FileExistsError(errno.EEXIST, words, name) from None
         finally:
             syscalls.unlink(unready, dir_fd=fd)
@@ -88,7 +99,7 @@ def write_shard_file(
 
 
 def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
-    """The blobs of a shard's file: of a base one for each of its kernel shards, of a delta one.
+    """Return the blobs of a shard's file: of a base one for each of its kernel shards, of a delta one.
 
     Raises DamagedShard when it is missing or damaged, OSError when it cannot be read.
     """
@@ -109,10 +120,10 @@ def read_shard_file(directory: Path, file: ShardFile) -> list[bytes]:
 
 
 def shard_content(file: ShardFile, dir_fd: int) -> bytes:
-    """All of a shard's file. Raises DamagedShard when it is not what was written, OSError when it cannot be read."""
+    """Return the bytes of a shard's file. Raises DamagedShard when they are not those written, and OSError."""
     content = files.read_file(file.name, dir_fd)
     if not _is_written(content, file):
-        raise DamagedShard(f"{file.name}: its content is not what was written")
+        raise DamagedShard(f"{file.name}: content is not what was written")
     return content
 
 
@@ -121,5 +132,5 @@ def _is_written(content: bytes, file: ShardFile) -> bool:
 
 
 def new_attempt() -> str:
-    """A name that no other attempt has."""
+    """Return a name that no other attempt has."""
     return secrets.token_hex(_ATTEMPT_BYTES)

@@ -107,7 +107,7 @@ def test_damaged_page_is_an_error_with_a_next_step(tmp_path):
     ):
         pass
     assert "--adopt" in caught.value.hint
-    assert "pages do not fit together" in verify(world.state)[0]
+    assert "pages are inconsistent" in verify(world.state)[0]
 
 
 def test_text_that_cannot_be_read_is_not_quoted(tmp_path):

@@ -147,7 +147,7 @@ def test_nothing_is_overwritten_by_a_backup(begun: Place) -> None:
     """A name that is there, also one of a backup that was cut off, is refused and stays."""
     for name in ("copy", "copy.partial"):
         (begun.root / name).mkdir()
-        with refused(UsageError, f"{name} is there already"):
+        with refused(UsageError, f"{name} already exists"):
             back_up(begun.output / ".upswell", begun.root / "copy")
         (begun.root / name).rmdir()
 
@@ -231,6 +231,6 @@ def test_a_damaged_file_of_the_ledger_is_not_copied(tmp_path: Path) -> None:
     (file,) = cluster.ledger_files()
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with refused(StorageError, f"{file.name}: its content is not what was written"):
+    with refused(StorageError, f"{file.name}: content is not what was written"):
         back_up(cluster.state, tmp_path / "other")
     assert not (tmp_path / "other").exists()

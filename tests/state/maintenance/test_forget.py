@@ -110,7 +110,7 @@ def test_many_are_looked_for_in_one_pass(place: Place, monkeypatch: pytest.Monke
         read.append(path)
         return count_lines(path, msisdns, compressed=compressed)
 
-    monkeypatch.setattr("upswell.state.maintenance.forget.count_lines", spied)
+    monkeypatch.setattr("upswell.state.maintenance.occurrences.count_lines", spied)
     packed = gzip.compress(f"{WHO},1,1,20200417100600\n{WHO} {OTHER}\n".encode())
     (place.data / "DATA_202004171006.csv.gz").write_bytes(packed)
     removal = forget(state(place), [*DIALS, *(f"09{number:08}" for number in range(5000))])
@@ -154,7 +154,7 @@ def test_files_of_other_names_are_told_as_not_looked_at(place: Place) -> None:
     (place.data / "export.tmp").write_bytes(record(1, 1, 5, "100000"))
     (place.data / "below").mkdir()
 
-    assert ["DATA, 1 of its files: their names are those of no DATA file"] == forget(
+    assert ["DATA, 1 of its files: their names are not those of DATA files"] == forget(
         state(place), [WHO]
     ).unknown
 
@@ -171,7 +171,7 @@ def test_the_search_leaves_the_state_to_others(
         held.append(place_of_data)
         return list_directory(place_of_data)
 
-    monkeypatch.setattr("upswell.state.maintenance.forget.list_directory", scan_beside_a_run)
+    monkeypatch.setattr("upswell.state.maintenance.occurrences.list_directory", scan_beside_a_run)
     forget(state(place), [WHO])
 
     assert [bytes(place.data)] == held
@@ -461,7 +461,7 @@ def test_what_waits_to_be_published_comes_first(place: Place) -> None:
     with StateReader.open(state(place)) as reader:
         (one,) = (one for one in reader.staged(1).values() if one.directory == "Twitter")
     file.rename(state(place) / "staging" / one.staged_name)
-    with pytest.raises(ConfigError, match="wait to be published"):
+    with pytest.raises(ConfigError, match="are still to be published"):
         forget(state(place), [WHO])
     place.once()
     forget(state(place), [WHO])
@@ -477,7 +477,7 @@ def test_what_no_batch_has_is_for_recovery_first(place: Place) -> None:
         (one,) = (one for one in reader.staged(1).values() if one.directory == "Twitter")
     left = state(place) / "staging" / one._replace(batch=2).staged_name
     left.write_bytes(file.read_bytes())
-    with pytest.raises(ConfigError, match="that no batch has"):
+    with pytest.raises(ConfigError, match="of no batch"):
         forget(state(place), [WHO])
     place.once()
     forget(state(place), [WHO])

@@ -87,10 +87,10 @@ def test_nothing_is_exported_while_a_run_holds_the_state(place: Place) -> None:
 def test_no_file_is_overwritten_and_no_state_made_by_an_export(place: Place) -> None:
     """A name that is taken is refused, and so is a directory that has no state."""
     (place.root / "file").write_bytes(b"mine")
-    with refused(UsageError, "is there already"):
+    with refused(UsageError, "already exists"):
         export_state(state_of(place), place.root / "file")
     assert b"mine" == (place.root / "file").read_bytes()
-    with refused(UsageError, "is there already"):
+    with refused(UsageError, "already exists"):
         export_state(state_of(place), Path("/"))
     with refused(StorageError, "no state in"):
         export_state(place.data, place.root / "other")
@@ -102,7 +102,7 @@ def test_no_file_is_overwritten_and_no_state_made_by_an_export(place: Place) -> 
 def test_an_import_joins_nothing_with_what_is_there(place: Place) -> None:
     """A directory with a state, or with rejects or a ledger that one has left, is refused and stays as it is."""
     export_state(state_of(place), place.root / "file")
-    with refused(ConfigError, "has a state already"):
+    with refused(ConfigError, "already has a state"):
         import_state(place.root / "file", state_of(place), None)
     lost = place.root / "lost"
     shutil.copytree(state_of(place) / "rejects", lost / "rejects")
@@ -224,7 +224,7 @@ def other_rejects(file: Path) -> None:
     ("harm", "kind", "words"),
     [
         (Path.unlink, InputMissing, "no such file"),
-        (damaged_header, ConfigError, "was not made by"),
+        (damaged_header, ConfigError, "was not written by"),
         (damaged_pages, StorageError, "damaged"),
         (newer, ConfigError, "newer version"),
         (other_rejects, StorageError, "the rejects of batch 1 in the exported file are damaged"),
@@ -243,7 +243,7 @@ def test_a_file_that_is_not_whole_is_no_state(
 
 def test_a_state_itself_is_not_imported(place: Place) -> None:
     """A copy of its database lacks what its log, the ledger's files and the rejects hold."""
-    with refused(ConfigError, "was not made by"):
+    with refused(ConfigError, "was not written by"):
         import_state(state_of(place) / DATABASE, place.root / "new", None)
 
 
@@ -298,7 +298,7 @@ def test_an_imported_state_keeps_what_was_adopted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shards", [None, 0, 3, 512, -1])
 def test_only_a_power_of_two_shares_the_ledger(shards: int | None) -> None:
     """Any other number of shards is a slip of the command line, answered with those that there are."""
-    with refused(UsageError, "how many shards"):
+    with refused(UsageError, "--shards is required"):
         shards_of("spark", shards)
     assert 256 == shards_of("spark", 256)
     assert None is shards_of("embedded", None)

@@ -104,7 +104,7 @@ def test_a_name_in_passing_is_no_fault(world: World) -> None:
     moved.join()
 
     (world.staging / "stranger").touch()
-    assert "stranger is not ours" in " ".join(verify.verify(world.state))
+    assert "stranger is not a file of Upswell" in " ".join(verify.verify(world.state))
 
 
 def test_notifications_of_no_batch_are_told(world: World) -> None:
@@ -126,7 +126,7 @@ def test_a_finding_is_said_once_in_one_line(world: World) -> None:
     found = verify.verify(world.state)
     path.write_bytes(data)
 
-    assert "pages do not fit together" in found[0]
+    assert "pages are inconsistent" in found[0]
     assert len(set(found)) == len(found)
     assert not [sentence for sentence in found if "\n" in sentence]
 

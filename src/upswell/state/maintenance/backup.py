@@ -1,8 +1,8 @@
-"""A copy of a state that can be put in its place: taken while a run writes it or not, whole or not there at all.
+"""Copies a state so that the copy can take its place: while a run writes it or not, and whole or not at all.
 
-Owns what belongs to a copy: the database as of one moment, the files that hold the ledger of a cluster's run then, the
-reject files of its batches, and the identity of the OUTPUT that it belongs to. It never writes to the state. It holds
-one read transaction while the database is copied, so a run goes on beside it, and its write-ahead log grows until then.
+Owns what belongs to a copy: the database as of one moment, the files of its ledger when that is in files, the reject
+files of its batches, and the identity of its OUTPUT. It never writes to the state. It holds one read transaction while
+the database is copied, so a run goes on beside it, and the write-ahead log grows until then.
 """
 
 import os
@@ -49,24 +49,25 @@ class Backup(NamedTuple):
 
 
 def back_up(state_dir: Path, target: Path) -> Backup:
-    """Copy the state to ``target``, which must not be there and whose parent must; durable when it returns.
+    """Copy the state to ``target``, a new directory in a parent that exists; the copy is durable on return.
 
-    A crash leaves ``target`` with ``.partial`` at its end, which says that it is none, and may be removed.
+    A crash leaves ``target`` with the suffix ``.partial``, which is not a state and may be removed.
 
-    Raises UsageError when ``target`` is there, StorageError when there is no state, a file of its ledger is damaged, or
-    the disk fails.
+    Raises:
+        UsageError: ``target`` exists.
+        StorageError: there is no state, a file of its ledger is damaged, or the disk fails.
     """
     partial = target.with_name(target.name + _PARTIAL)
     for path in (target, partial):
         if os.path.lexists(path):
             raise UsageError(
-                f"{escape(str(path))} is there already",
-                "name a directory that is not, or remove it",
+                f"{escape(str(path))} already exists",
+                "name a new directory, or remove this one",
             )
     with (
         closing(open_reader(state_dir)) as source,
         translate_os_errors(
-            target, StorageError, "name a place whose parent is there, with enough room"
+            target, StorageError, "name a directory whose parent exists, on a disk with enough room"
         ),
     ):
         with umask(0o077):
@@ -78,7 +79,7 @@ def back_up(state_dir: Path, target: Path) -> Backup:
             with directory(partial) as fd:
                 if identity.output_id is not None:
                     create_file(IDENTITY, fd, f"{identity.output_id}\n".encode(), 0o600)
-                # As in OUTPUT: nothing that waits to be published is in it, since only OUTPUT knows of that.
+                # As in OUTPUT, but empty: only OUTPUT knows what is still to be published.
                 syscalls.mkdir(STAGING, 0o700, dir_fd=fd)
                 copied = _copy_rejects(state_dir / REJECTS, fd, number)
                 syscalls.fsync(fd)
@@ -92,9 +93,9 @@ def back_up(state_dir: Path, target: Path) -> Backup:
 def _copy_ledger(
     source: sqlite3.Connection, state_dir: Path, place: Path
 ) -> tuple[StateIdentity, CommittedBatch | None, int]:
-    """Copy the database and the files that it names; what it says, its last batch, and the bytes of the files.
+    """Copy the database and the files that it names; return its identity, its last batch and the bytes of the files.
 
-    A run may replace files before they are copied: the database is copied again then, and what is new since.
+    A run may replace files before they are copied: then the database is copied again, and the files that are new.
     """
     ledger_dir = place / ledger_directory.DIRECTORY
     copies = 0
@@ -109,9 +110,9 @@ def _copy_ledger(
         except FileNotFoundError as error:
             if copies == _COPIES_MAX:
                 raise StorageError(
-                    f"{escape(str(error.filename))} is missing, or the run replaces the ledger's files quicker than"
+                    f"{escape(str(error.filename))} is missing, or the run replaces the ledger's files faster than"
                     " they can be copied",
-                    "run: upswell state verify; if the state is sound, stop the run, and try again",
+                    "run: upswell state verify; if the state is sound, stop the run and try again",
                 ) from error
             continue
         except DamagedShard as error:
@@ -121,7 +122,7 @@ def _copy_ledger(
 
 
 def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) -> None:
-    """Copy the files that were not copied yet. Raises FileNotFoundError when one is gone, DamagedShard."""
+    """Copy the files that are not copied yet. Raises FileNotFoundError when one is missing, and DamagedShard."""
     ledger_directory.make(target)
     with directory(source) as source_fd, directory(target) as fd:
         known = set(list_names(fd))
@@ -132,7 +133,7 @@ def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) ->
 
 
 def _copy_database(source: sqlite3.Connection, place: Path) -> StateReader:
-    """Copy the database as of now over an earlier copy; a reader of the copy."""
+    """Copy the database as of now over an earlier copy; return a reader of the copy."""
     path = place / DATABASE
     with storage_errors(path):
         copy = sqlite3.connect(path, isolation_level=None)
@@ -149,7 +150,7 @@ def _copy_database(source: sqlite3.Connection, place: Path) -> StateReader:
 
 
 def _copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:
-    """Copy the reject files up to this batch, those that are still there; their bytes."""
+    """Copy the reject files up to this batch that still exist; return their bytes."""
     copied = 0
     with suppress(FileNotFoundError), directory(source) as source_fd:
         syscalls.mkdir(REJECTS, 0o700, dir_fd=target_fd)
@@ -157,7 +158,7 @@ def _copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:
             for name in list_names(source_fd):
                 if not 0 < (parse_rejects(name) or 0) <= last_batch:
                     continue
-                with suppress(FileNotFoundError):  # a run may just have found it to be too old
+                with suppress(FileNotFoundError):  # a run may just have removed it by its age
                     content = read_file(name, source_fd)
                     create_file(name, fd, content, 0o600)
                     copied += len(content)

@@ -1,8 +1,8 @@
-"""Taking customers out of a state: the one transaction that does it, and what makes their bytes go from the disk.
+"""Removes customers from a state: in one transaction, and then from the bytes on the disk.
 
-Owns every write of ``state forget``, and never touches DATA and OUTPUT. The invariant: killed anywhere, it has been
-done or not, but for files that the next start or the next ``forget`` puts in place; and once it has returned, no page,
-log or reject file of the state holds a record, a total or a cap of them.
+Owns every write of ``state forget``, and never touches DATA and OUTPUT. The invariant: after a kill anywhere, the
+transaction is done or not, and the next start or the next ``forget`` puts its files in place; and once it has returned,
+no page, log or reject file of the state holds a record, a total or a cap of these customers.
 """
 
 import secrets
@@ -38,14 +38,14 @@ _COLUMNS = BATCH_COLUMNS.split(", ")
 
 
 class Erased(NamedTuple):
-    """What was taken out."""
+    """What was removed."""
 
     notifications: int
     reject_lines: int
     ledger_blobs: int
     """Parts of the ledger that held totals or caps of them."""
     people: int
-    """Of whom there was any of it."""
+    """Customers of whom there was any of it."""
 
 
 class _Rewritten(NamedTuple):
@@ -55,26 +55,28 @@ class _Rewritten(NamedTuple):
     content: bytes
     lines: int
     people: frozenset[bytes]
-    """Whose lines were left out."""
+    """The msisdns whose lines were left out."""
 
 
 class Eraser:
-    """Takes customers out of a state."""
+    """Removes customers from a state that its checkpoint holds."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._reader = checkpoint.reader
 
     def erase(self, msisdns: Collection[str], until_day: int) -> Erased:
-        """Take them out; their records are suppressed from the next batch on, as long as ``until_day`` is open.
+        """Remove customers; suppress their records from the next batch on, as long as ``until_day`` is open.
 
-        Or longer, where an OUTPUT that was taken over has caps of them on later days; those who are suppressed already
-        stay so until the day that was said then.
+        They are suppressed for longer where an adopted OUTPUT has caps of them on later days; those who are suppressed
+        already stay so until the day that was decided then.
 
-        A crash leaves all of it or nothing in the database. Reject files, and the files of a ledger that a cluster
-        keeps, follow it: at the next start at the latest.
-        Raises StorageError when the disk fails, or a blob of the ledger is damaged. Locked when another program reads
-        the state all the while: they are taken out then, but not yet gone from the disk.
+        A crash leaves all of it or nothing in the database. Reject files, and the files of a ledger in files, follow at
+        the next start at the latest.
+
+        Raises:
+            StorageError: the disk fails, or a blob of the ledger is damaged.
+            Locked: another program reads the state all the while: they are removed, but not yet from the disk.
         """
         rejects = Rejects(self._reader.state_dir)
         rejects.finish(self._reader.has_rejects)
@@ -109,7 +111,7 @@ class Eraser:
         return Erased(sum(notifications.values()), reject_lines, blobs + len(anew), len(stood))
 
     def suppressed_until(self, msisdns: Collection[str]) -> int:
-        """The day until whose end all of these are suppressed, who were forgotten; 0: there was nothing to suppress."""
+        """Return the day until whose end all of these, who were forgotten, are suppressed; 0: no day has begun yet."""
         return min(
             one.until_day
             for one in forgettings(self._reader)
@@ -117,14 +119,14 @@ class Eraser:
         )
 
     def _adopted_days(self, msisdns: Collection[str]) -> list[int]:
-        """The days of the caps that these have out of an OUTPUT that was taken over: no batch need be as late."""
+        """Return the days of the caps that these have from an adopted OUTPUT: later, perhaps, than any batch."""
         adopted = self._reader._rows(
             "SELECT batch, content FROM ledger_delta WHERE batch < ?", (self._reader.first_batch(),)
         )
         try:
             ledger = Ledger.load([], adopted, 0, 1)
         except ValueError as error:
-            raise self._reader.damaged("the caps that it took over") from error
+            raise self._reader.damaged("the caps of its adopted OUTPUT") from error
         return [day for msisdn in msisdns for _, _, day in ledger.caps(msisdn)]
 
     def _put_forgetting(
@@ -141,7 +143,7 @@ class Eraser:
         )
 
     def _erase_notifications(self, db: sqlite3.Connection, msisdn: str) -> int:
-        """Delete the notifications of a customer, counted where they were."""
+        """Delete the notifications of a customer, count them by batch, application and day, and return how many."""
         gone = Counter[tuple[int, int, int, int]]()
         of_bytes = Counter[tuple[int, int, int, int]]()
         days = self._reader._rows(
@@ -170,10 +172,10 @@ class Eraser:
     def _erase_in_ledger(
         self, db: sqlite3.Connection, key: bytes, hashes: Sequence[int]
     ) -> tuple[int, set[int]]:
-        """Take totals and caps out of every stored part of the ledger; how many parts held some, and whose."""
+        """Remove totals and caps from every stored part of the ledger; return how many parts held some, and whose."""
         changed, gone = 0, set[int]()
         try:
-            # One by one: together they are as large as the ledger.
+            # One at a time: together they are as large as the ledger.
             for (shard,) in self._reader._rows("SELECT shard FROM ledger_base"):
                 ((batch, content),) = self._reader._rows(
                     "SELECT batch, content FROM ledger_base WHERE shard = ?", (shard,)
@@ -210,9 +212,9 @@ class Eraser:
     def _shard_files_anew(
         self, key: bytes, hashes: Sequence[int]
     ) -> Iterator[tuple[str, ShardFile, set[int]]]:
-        """Write the files of the ledger that hold totals or caps of them anew, under the name of an attempt.
+        """Rewrite the ledger's files that hold totals or caps of them, under the names of a new attempt.
 
-        Gives (name before, file, whose hashes); a crash leaves files that no row names.
+        Yields (old name, new file, hashes of those it held). A crash leaves files that no row names.
         """
         attempt = new_attempt()
         with translate_os_errors(self._reader.ledger_dir, StorageError, RECOVERS):
@@ -242,16 +244,16 @@ class Eraser:
             )
 
     def _rewrite(self, rejects: Rejects, msisdns: Collection[str]) -> Iterator[_Rewritten]:
-        """Write the reject files that name a customer anew beside them, without those lines.
+        """Write the reject files in which a customer occurs without those lines, each beside the old one.
 
-        Files of no batch, which an earlier state has left here, have nothing to wait for.
+        A file of no batch of this state, left by an earlier one, is replaced at once: no commit is to come for it.
         """
         theirs = frozenset(map(str.encode, msisdns))
         for number, content in rejects.contents():
             lines = content.splitlines(keepends=True)
             people, kept = set[bytes](), list[bytes]()
             for line in lines:
-                # The columns before the content are ours: numbers that may look like a dial.
+                # The columns before the content are ours: numbers that may look like an msisdn.
                 found = theirs.intersection(numbers(unescape(line.rpartition(b"\t")[2])))
                 people |= found
                 if not found:

@@ -1,8 +1,8 @@
-"""A whole state as one file, and a new state out of such a file: how a state moves to another engine or machine.
+"""Exports a whole state to one file, and imports a new state from it: a state moves so to another engine or machine.
 
-Owns the form of that file: the database, its ledger written as bases whichever engine kept it, and the reject files in
-a table of their own. OUTPUT is not in it, but its identity is. A file or a state that is half made is none: either gets
-its name in the last step, and what a crash left before it is replaced by the next attempt.
+Owns the form of that file: the database, its ledger as bases whichever engine kept it, and the reject files in a table
+of their own. OUTPUT is not in it, but its identity is. A half-written file is not an export, nor half an import a
+state: either gets its name in the last step, and the next attempt replaces what a crash left.
 """
 
 import os
@@ -53,7 +53,7 @@ from upswell.storage.lock import LOCK_NAME, lock
 from upswell.storage.mounts import refuse_network
 
 EXPORT_ID = 0x75707378  # "upsx": no run takes such a file for its state
-_HALF = ".half"  # suffix of a file in the making
+_HALF = ".half"  # suffix of a file that is being written
 _IMPORTED = "imported.half"  # a state's database before it is whole
 _TABLE = (
     "CREATE TABLE reject_file(batch INTEGER NOT NULL, part INTEGER NOT NULL, content BLOB NOT NULL,"
@@ -64,16 +64,16 @@ _PART_BYTES = 16 << 20  # of a reject file in one row: SQLite's rows end at a gi
 
 
 class Moved(NamedTuple):
-    """What a file holds, or what a new state was made of."""
+    """What was exported or imported."""
 
     last_batch: int
     bytes: int
-    """Of the file."""
+    """Length of the exported file, or of the new database."""
     reject_files: int
 
 
 def shards_of(engine: str, shards: int | None) -> int | None:
-    """Into how many files the ledger of a new state is to go; None: into its database. Raises UsageError."""
+    """Return in how many files a new state is to keep its ledger; None: in its database. Raises UsageError."""
     if engine == EMBEDDED:
         if shards is not None:
             raise UsageError(
@@ -82,33 +82,35 @@ def shards_of(engine: str, shards: int | None) -> int | None:
         return None
     if shards not in SHARD_COUNTS:
         raise UsageError(
-            "how many shards shall the ledger have?",
-            f"give --shards N, one of {', '.join(map(str, SHARD_COUNTS))}: they are the state's for good, and at"
-            " most so many tasks share its work",
+            "--shards is required with --engine spark",
+            f"pass --shards N, one of {', '.join(map(str, SHARD_COUNTS))}: a state keeps this number for good, and"
+            " no more tasks share its work",
         )
     return shards
 
 
 def export_state(state_dir: Path, file: Path) -> Moved:
-    """Write the whole state to a new file, which only its owner may read. The state stays, and remembers where it is.
+    """Write the whole state to a new file, which only its owner may read. The state stays, and records the file's path.
 
-    A crash leaves no file of that name, or the whole file; and perhaps its ``half_of``. The state has a note of both.
+    A crash leaves no file of that name, or the whole file, and perhaps its ``half_of``; the recorded path finds both.
 
     Raises:
-        Locked: a run holds the state. StorageError: it is damaged, or the disk failed. UsageError: the file is there.
+        Locked: a run holds the state.
+        StorageError: it is damaged, or the disk failed.
+        UsageError: the file exists.
     """
     if os.path.lexists(file):
-        raise UsageError(f"{escape(str(file))} is there already", "name a file that is not")
-    StateReader.open(state_dir).close()  # a writer would make a state where there is none
+        raise UsageError(f"{escape(str(file))} already exists", "name a new file")
+    StateReader.open(state_dir).close()  # a writer would create a state where there is none
     half = half_of(file)
     with Checkpoint.open(state_dir, SHARDS) as checkpoint:
         with translate_os_errors(
-            file, StorageError, "name a file in a directory that can be written"
+            file, StorageError, "name a file in a directory that this user can write"
         ):
             half.unlink(missing_ok=True)
             os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         try:
-            # Before anything is in it: a crash must not leave a copy of which the state knows nothing.
+            # Before anything is in it: a crash must not leave a copy that the state has no record of.
             checkpoint.set_identity(_with_export(checkpoint.reader.identity(), file))
             with storage_errors(half), closing(connect(half, "rw")) as db:
                 checkpoint.copy_to(db)
@@ -121,18 +123,18 @@ def export_state(state_dir: Path, file: Path) -> Moved:
 
 
 def half_of(file: Path) -> Path:
-    """What a file of ``export_state`` is called until it is whole."""
+    """Return the path of an exported file until it is whole."""
     return file.with_name(file.name + _HALF)
 
 
 def _with_export(identity: StateIdentity, file: Path) -> StateIdentity:
-    """Return the identity with one more file that holds a copy of the same persons."""
+    """Return the identity with one more file in which the same customers occur."""
     files = dict.fromkeys((*identity.exported, file.absolute()))
     return replace(identity, exported=tuple(files))
 
 
 def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
-    """Make a copy of the database what the file holds; how many reject files are in it."""
+    """Turn a copy of the database into the content of an exported file; return the number of reject files in it."""
     _unfinished(db)
     db.execute("BEGIN")
     db.execute("DELETE FROM shard_file")
@@ -157,13 +159,13 @@ def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
 
 
 def _unfinished(db: sqlite3.Connection) -> None:
-    """Nobody else sees this database, and it is worthless until it is whole: no log, and one sync at its end."""
+    """Do without log and syncs: nobody else sees this database, and it is synced once when it is whole."""
     db.execute("PRAGMA journal_mode = MEMORY").fetchall()
     db.execute("PRAGMA synchronous = OFF")
 
 
 def _rejects(checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
-    """Batch and content of every reject file that is there; operators may have removed some."""
+    """Yield (batch, content) of every reject file that still exists; operators may have removed some."""
     place = checkpoint.reader.state_dir / "rejects"
     if not place.is_dir():
         return
@@ -175,13 +177,13 @@ def _rejects(checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
         if not is_as_written(content, batch.rejects_bytes, batch.rejects_digest):
             raise StorageError(
                 f"{escape(str(place / rejects_name(batch.number)))} was changed after it was written",
-                "restore it, or delete it once it was looked at; then export again",
+                "restore it, or delete it once it has been reviewed; then export again",
             )
         yield batch.number, content
 
 
 def _name(half: Path, final: Path) -> int:
-    """Give a whole file its name, never over another; its length. Durable when it returns."""
+    """Give a whole file its name, durably and never over another; return its length."""
     with translate_os_errors(final, StorageError, RECOVERS), directory(half.parent) as fd:
         file = syscalls.open(half.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd)
         try:
@@ -190,18 +192,20 @@ def _name(half: Path, final: Path) -> int:
             syscalls.close(file)
         syscalls.rename_new(half.name, fd, final.name, fd)
         syscalls.fsync(fd)
-        # Read back: an export that is not there could be found out when its state is gone.
+        # Looked up again: that an export is missing must not show when its state is deleted.
         return syscalls.stat(final.name, dir_fd=fd).st_size
 
 
 def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
-    """Make a new state out of an exported file; ``shards``: as ``shards_of``.
+    """Create a new state from an exported file; ``shards``: as ``shards_of`` returns.
 
     A crash leaves no state there: import again.
 
     Raises:
-        ConfigError: the directory has a state, or the file is none of ours. StorageError: it is damaged, or the disk
-            failed. OutputUnwritable: the directory cannot be made. Locked: somebody uses it.
+        ConfigError: the directory has a state, or the file is not an export.
+        StorageError: the file is damaged, or the disk failed.
+        OutputUnwritable: the directory cannot be created.
+        Locked: another process uses the directory.
     """
     _check_header(file)
     with storage_errors(file), closing(connect(file, "ro")) as source:
@@ -217,18 +221,18 @@ def import_state(file: Path, state_dir: Path, shards: int | None) -> Moved:
 
 
 def _check_header(file: Path) -> None:
-    """Whether it is a database that export made, without asking SQLite, which would not say so of another file."""
+    """Check that export wrote the file, by its header: SQLite could not say so of another file."""
     if not file.is_file():
         raise InputMissing(
-            f"{escape(str(file))}: there is no such file",
-            "name one that `upswell state export` wrote",
+            f"{escape(str(file))}: no such file",
+            "name a file that `upswell state export` wrote",
         )
     with translate_os_errors(file, StorageError, RECOVERS), file.open("rb") as opened:
         header = opened.read(_HEADER_BYTES)
     if header[:16] != _MAGIC or int.from_bytes(header[68:72]) != EXPORT_ID:
         raise ConfigError(
-            f"{escape(str(file))} was not made by `upswell state export`",
-            "export the state first: its own database is not to be copied",
+            f"{escape(str(file))} was not written by `upswell state export`",
+            "export the state first: its database cannot be imported",
         )
 
 
@@ -236,7 +240,7 @@ def _check_content(db: sqlite3.Connection, file: Path) -> None:
     refuse_newer(db, escape(str(file)))
     if db.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]:
         raise StorageError(
-            f"{escape(str(file))} is damaged: its pages do not fit together", "export it again"
+            f"{escape(str(file))} is damaged: its pages are inconsistent", "export it again"
         )
 
 
@@ -245,12 +249,12 @@ def _identity(db: sqlite3.Connection, file: Path) -> StateIdentity:
         return read_identity(db)
     except ValueError as error:
         raise StorageError(
-            f"{escape(str(file))} is damaged: what it says of its state", "export it again"
+            f"{escape(str(file))} is damaged: an entry of meta", "export it again"
         ) from error
 
 
 def _import(source: sqlite3.Connection, state_dir: Path, file: Path, ledger: LedgerForm) -> Moved:
-    """Under the state's lock: fill the directory, the database last. ``ledger``: the form that it will have."""
+    """Fill the directory, whose lock is held, the database last. ``ledger``: the form that it will have."""
     half = state_dir / _IMPORTED
     with translate_os_errors(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
         _refuse_other(state_dir, set(list_names(fd)))
@@ -268,25 +272,25 @@ def _import(source: sqlite3.Connection, state_dir: Path, file: Path, ledger: Led
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")
         if batches:
-            db.execute("VACUUM")  # their contents are not to stay in unused pages
+            db.execute("VACUUM")  # their contents must not stay in unused pages
     length = _name(half, state_dir / DATABASE)
     with StateReader.open(state_dir) as reader:
         return Moved(reader.last_batch(), length, batches)
 
 
 def _refuse_other(state_dir: Path, names: set[str]) -> None:
-    """Refuse a directory with a state, or with what one has left; what an import left that was cut off may go."""
+    """Refuse a directory with a state, or with parts of one, unless an import that was cut off left them."""
     parts = ["rejects", DIRECTORY]
     left = [part for part in parts if part in names and syscalls.listdir(state_dir / part)]
     if any(name.startswith(DATABASE) for name in names) or (left and _IMPORTED not in names):
         raise ConfigError(
-            f"{escape(str(state_dir))} has a state already, or parts of one",
-            "name a directory without one: nothing is ever joined with another state",
+            f"{escape(str(state_dir))} already has a state, or parts of one",
+            "name a directory without one: states are never merged",
         )
 
 
 def _put_rejects(db: sqlite3.Connection, rejects: Rejects) -> int:
-    """Write the reject files again, over what an import that was cut off left of them; how many."""
+    """Write the reject files, over those that an interrupted import left; return how many."""
     rejects.remove_after(0)
     known = {
         number: (length, digest)

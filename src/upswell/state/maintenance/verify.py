@@ -1,8 +1,8 @@
-"""Whether a state is sound: every sum that must hold, read from the database and from what lies beside it.
+"""Verifies that a state is sound: every sum that must hold, over the database and the files beside it.
 
-Owns the checks behind ``upswell state verify``. It only reads, repairs nothing, and may run beside a run, which it does
-not hold up: what changes with a commit is read in one brief moment, and what is added and never changed (batches, log,
-notifications) afterwards, page by page, up to the last batch of that moment. Each finding is a sentence with the next
+Owns the checks of ``upswell state verify``. It only reads, repairs nothing, and may work beside a run without holding
+it up: what changes with a commit is read in one brief snapshot, and what is added and never changed (batches, log,
+notifications) afterwards, page by page, up to the last batch of that snapshot. Each finding is a sentence with the next
 step; none holds a whole msisdn.
 """
 
@@ -35,21 +35,21 @@ from upswell.storage.files import RECOVERS, directory, read_file, translate_os_e
 from upswell.storage.lock import holder
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
-_PASSING_S = 0.2  # a run's own names in passing, as of a directory to be moved to its place, last milliseconds
+_PASSING_S = 0.2  # names that a run itself makes for a moment last milliseconds
 _NO_FILE = {
     errno.ENOENT,
     errno.ENOTDIR,
     errno.ELOOP,
     errno.EINVAL,
-}  # nothing there, or no regular file
+}  # missing, or not a regular file
 _PAGE_ROWS = 20_000  # of notifications, read at once: some 20 ms
 
 
 def verify(state_dir: Path) -> list[str]:
-    """What is wrong with the state in this directory, a sentence each; empty when it is sound."""
+    """Return what is wrong with the state in this directory, a sentence each; an empty list when it is sound."""
     try:
         with StateReader.open(state_dir) as reader:
-            # Damage may stop several checks at the same place: it is told once.
+            # Damage may stop several checks at the same place: it is reported once.
             return list(
                 dict.fromkeys(sentence for check in _CHECKS for sentence in _first(check, reader))
             )
@@ -58,7 +58,7 @@ def verify(state_dir: Path) -> list[str]:
 
 
 def _first(check: Callable[[StateReader], Iterator[str]], reader: StateReader) -> list[str]:
-    """The first findings of a check; one that cannot go on because of damage ends with that."""
+    """Return the first findings of a check; damage that stops it is the last of them."""
     found: list[str] = []
     try:
         for sentence in check(reader):
@@ -69,7 +69,7 @@ def _first(check: Callable[[StateReader], Iterator[str]], reader: StateReader) -
     except StorageError as error:
         found.append(_worded(error))
     except (TypeError, ValueError, KeyError):
-        found.append(f"a row of the database holds a value of the wrong kind: {RESTORE_HINT}")
+        found.append(f"a row of the database holds a value of the wrong type: {RESTORE_HINT}")
     return found
 
 
@@ -80,13 +80,13 @@ def _worded(error: UpswellError) -> str:
 def _pages(reader: StateReader) -> Iterator[str]:
     for (message,) in reader._rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
         if message != "ok":
-            yield f"the database's pages do not fit together ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
+            yield f"the database's pages are inconsistent ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
     if reader._rows("PRAGMA foreign_key_check"):
-        yield f"rows of the database refer to others that are missing: {RESTORE_HINT}"
+        yield f"rows of the database refer to missing rows: {RESTORE_HINT}"
 
 
 def _batches(reader: StateReader) -> Iterator[str]:
-    """Numbers without a hole, and sums over batches that equal the totals and those over files."""
+    """Check that numbers have no gap, and that sums over batches equal the totals and those over files."""
     of_files = Counter[str]()
     lines_of_files = 0
     wrong: list[str] = []
@@ -123,7 +123,7 @@ def _batches(reader: StateReader) -> Iterator[str]:
 
 
 def _until(reader: StateReader, last: int) -> Iterator[CommittedBatch]:
-    """The batches up to this one: once committed they never change."""
+    """Return the batches up to this one: once committed they never change."""
     return takewhile(lambda batch: batch.number <= last, reader.batches())
 
 
@@ -135,7 +135,7 @@ def _sums(
 
 
 def _log(reader: StateReader) -> Iterator[str]:
-    """Each file's ranges follow on from 0 to its offset, and the newest stamp never falls."""
+    """Check that each file's ranges continue from 0 to its offset, and that the newest stamp never falls."""
     with reader.snapshot():
         last = reader.last()
         offsets = {file.name: file.offset for file in reader.files_in()}
@@ -157,13 +157,13 @@ def _log(reader: StateReader) -> Iterator[str]:
     for name, offset in offsets.items():
         if offset != ends.get(name, 0):
             yield (
-                f"{offset} bytes of {escape(name)} are marked as taken, the log says"
+                f"{offset} bytes of {escape(name)} are marked as consumed, but the log says"
                 f" {ends.get(name, 0)}: {RESTORE_HINT}"
             )
 
 
 def _notifications(reader: StateReader) -> Iterator[str]:
-    """As many notifications, with the same bytes, as each batch staged and each day's total says."""
+    """Check that there are as many notifications and bytes as each batch staged, and as each day's total says."""
     with reader.snapshot():
         until = reader.last_batch()
         names = {number: name for name, number in reader.applications().items()}
@@ -211,7 +211,7 @@ def _notifications(reader: StateReader) -> Iterator[str]:
         counted = tuple(committed.outcomes.get(name, 0) for name in ("notified", "control"))
         there = of_batch[committed.number, 0], of_batch[committed.number, 1]
         if committed.number >= whole_from and counted != there:
-            yield f"batch {committed.number} counts other notifications than there are: {RESTORE_HINT}"
+            yield f"batch {committed.number} counts other notifications than the state has: {RESTORE_HINT}"
     known = {
         (day, application, control): n for day, application, control, n in totals if day >= pruned
     }
@@ -220,7 +220,7 @@ def _notifications(reader: StateReader) -> Iterator[str]:
 
 
 def _notified(reader: StateReader) -> Iterator[tuple[int, int, int, int, int]]:
-    """Day, application, batch, length and whether of the control group, of every notification, page by page."""
+    """Yield (day, application, batch, length, control) of every notification, page by page."""
     sql = (
         "SELECT day, application, msisdn, batch, length(raw), control FROM notification"
         f" WHERE (day, application, msisdn) > (?, ?, ?) ORDER BY day, application, msisdn LIMIT {_PAGE_ROWS}"
@@ -233,27 +233,26 @@ def _notified(reader: StateReader) -> Iterator[tuple[int, int, int, int, int]]:
 
 
 def _kept(reader: StateReader) -> Iterator[str]:
-    """The ledger and every reference version that a batch used can be read."""
-    with (
-        reader.snapshot()
-    ):  # a version that is no longer in force may be dropped when none was scanned with it
+    """Check that the ledger and every reference version that a batch used can be read."""
+    # At once: a version that is no longer active, and that no batch was scanned with, may be dropped.
+    with reader.snapshot():
         current = reader.current_versions()
         for kind, version in sorted(current._asdict().items()) if current else ():
-            _look(reader, kind, version)
+            _read_version(reader, kind, version)
     decode_ledger(reader, fetch_ledger(reader)._replace(files=[]))
     used = {version for batch in reader.batches() for version in batch.versions._asdict().items()}
     for kind, version in sorted(used):
-        _look(reader, kind, version)
-        yield from ()
+        _read_version(reader, kind, version)
+    yield from ()
 
 
-def _look(reader: StateReader, kind: str, version: str) -> None:
+def _read_version(reader: StateReader, kind: str, version: str) -> None:
     if version:
         reader.reference(kind, version)
 
 
 def _shard_files(reader: StateReader) -> Iterator[str]:
-    """The files that hold the ledger of a run on a cluster are whole, and all beside them are ours."""
+    """Check that the files of a ledger in files are whole, and that nothing else lies beside them."""
     for file in committed_shard_files(reader):
         try:
             with translate_os_errors(reader.ledger_dir, StorageError, RECOVERS):
@@ -263,13 +262,13 @@ def _shard_files(reader: StateReader) -> Iterator[str]:
                 yield f"the ledger is damaged: {escape(str(error))}: {RESTORE_HINT}"
     if reader.ledger_dir.is_dir():
         for path in sorted(reader.ledger_dir.iterdir()):
-            # Those of ours that no commit names are of a batch in the making, or go with the next start.
+            # A shard file that no commit names belongs to the next batch, or the next start removes it.
             if parse_shard(path.name) is None:
-                yield f"{escape(str(path))} is not ours: move it away"
+                yield f"{escape(str(path))} is not a file of Upswell: move it elsewhere"
 
 
 def _beside(reader: StateReader) -> Iterator[str]:
-    """Reject files and OUTPUT's own directory hold what the state says, as far as operators let them be."""
+    """Check that reject files and OUTPUT's own directory hold what the state says, unless operators removed it."""
     for batch in reader.batches():
         yield from _rejects(reader, batch)
     identity = reader.identity()
@@ -277,10 +276,13 @@ def _beside(reader: StateReader) -> Iterator[str]:
     if own is None or not (own / STAGING).is_dir():
         return
     if identity.output_id and _read(own, IDENTITY).strip() != identity.output_id.encode():
-        yield f"{escape(str(own.parent))} is not the OUTPUT that this state was begun with: give it back its own"
+        yield (
+            f"{escape(str(own.parent))} is not the OUTPUT that this state belongs to: pass its own OUTPUT, or"
+            " another --state"
+        )
     begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
     paths = sorted((own / STAGING).iterdir())
-    # A batch is committed before it is published: only a look that began after the listing must know of it.
+    # A batch is committed before it is published: only a reader that opens after the listing must know of it.
     with StateReader.open(reader.state_dir) as now:
         if begun > now.last_batch():
             yield (
@@ -298,11 +300,14 @@ def _rejects(reader: StateReader, batch: CommittedBatch) -> Iterator[str]:
         return
     rewritten = _read(path.parent, path.name + REWRITTEN)
     if rewritten and is_as_written(rewritten, batch.rejects_bytes, batch.rejects_digest):
-        yield f"{escape(str(path))}{REWRITTEN} waits to be put in its place: start a run, or forget again"
+        yield f"{escape(str(path))}{REWRITTEN} waits to be put in its place: start a run, or run state forget again"
         return
-    # Operators may delete reject files once they have looked at them.
+    # Operators may delete reject files once they have reviewed them.
     if os.path.lexists(path):
-        yield f"{escape(str(path))} was changed after it was written: restore it, or delete it once it was looked at"
+        yield (
+            f"{escape(str(path))} was changed after it was written: restore it, or delete it once it has been"
+            " reviewed"
+        )
 
 
 def _staged(reader: StateReader, path: Path) -> Iterator[str]:
@@ -311,20 +316,20 @@ def _staged(reader: StateReader, path: Path) -> Iterator[str]:
         if holder(reader.state_dir) is not None:
             time.sleep(_PASSING_S)
         if path.exists():
-            yield f"{escape(str(path))} is not ours: move it away"
+            yield f"{escape(str(path))} is not a file of Upswell: move it elsewhere"
         return
     if not reader.first_batch() <= parsed.batch <= reader.last_batch():
-        return  # of a batch in the making, or left by a crash: the next start removes it
+        return  # of the next batch, or left by a crash: the next start removes it
     one = reader.staged(parsed.batch).get(path.name)
     content = _read(path.parent, path.name)
     if not os.path.lexists(path):
         return  # published meanwhile
     if one is None or hashlib.sha256(content).digest() != one.digest:
-        yield f"{escape(str(path))} waits to be published but is damaged: start a run, it makes it again"
+        yield f"{escape(str(path))} waits to be published but is damaged: start a run, which rebuilds it"
 
 
 def _read(place: Path, name: str) -> bytes:
-    """The content of a file, not of what a link leads to; none when it is no regular file, or has gone."""
+    """Return the content of a file, not of a link's target; empty when it is missing or not a regular file."""
     try:
         with directory(place) as fd:
             return read_file(name, fd)
