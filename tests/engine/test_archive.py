@@ -668,13 +668,13 @@ def test_the_command_takes_an_archive(kept: Place, upswell: Upswell) -> None:
     words = [kept.data, kept.root / "segment", kept.root / "rules", kept.output]
     upswell("run", *words, "--once", "--archive", kept.root / "archive")
     told = upswell("status", "--output", kept.output).stdout
-    assert f"2 were moved to the archive {kept.root / 'archive'}" in told
+    assert f"2 moved to the archive {kept.root / 'archive'}" in told
     found = json.loads(upswell("status", "--output", kept.output, "--json").stdout)
     path = str(kept.root / "archive")
     assert {"path": path, "before": [], "files": 2, "held": []} == found["archive"]
     upswell("run", *words, "--once", "--archive", kept.root / "second")
     told = upswell("status", "--output", kept.output).stdout
-    assert f"2 were moved to the archive {kept.root / 'second'}, or before to {path}" in told
+    assert f"2 moved to the archive {kept.root / 'second'}, earlier ones to {path}" in told
     found = json.loads(upswell("status", "--output", kept.output, "--json").stdout)
     assert [path] == found["archive"]["before"]
 

@@ -171,7 +171,7 @@ def test_status_shows_what_is_out_of_step(upswell: Upswell, tmp_path: Path) -> N
 
     assert "Missing, late and silent feeds (a file every 1 min 00 s; last 7 days)\n" in text
     assert f"  missing {stamp(38)}: 1 file\n  missing {stamp(40)}: 1 file\n" in text
-    assert f"  late DATA_{stamp(39)}.csv: it came after" in text
+    assert f"  late DATA_{stamp(39)}.csv: it arrived after" in text
     assert (2, 60, None, [f"DATA_{stamp(39)}.csv"]) == (
         found["missing_files"], found["cadence_s"], found["silent_s"], found["late"]
     )  # fmt: skip
@@ -187,7 +187,7 @@ def test_many_gaps_do_not_fill_the_page(upswell: Upswell, tmp_path: Path) -> Non
     found = json.loads(upswell("status", "--output", "out", "--json").stdout)["cadence"]
 
     assert 15 == len(found["gaps"])
-    assert "missing … 5 earlier ones: --json has all" in text
+    assert "missing … 5 earlier ones: --json lists all" in text
     assert 10 == text.count("  missing 2020")
     assert (10, 1) == (done.stderr.count("event=gap first"), done.stderr.count("event=gap more=5"))
 

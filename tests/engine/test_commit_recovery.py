@@ -159,7 +159,7 @@ def test_committed_file_without_its_row_is_kept(world):
     (one,) = commit_only(world, made(2))
     stranger = world.staging / "0000000001_7_202004170001.csv"
     stranger.touch()
-    with refused(StorageError, "knows nothing of it"):
+    with refused(StorageError, "does not know it"):
         world.committer.recover()
     assert stranger.exists()
     assert (world.staging / one.staged_name).exists()

@@ -16,7 +16,6 @@ OPENINGS = {"Whether", "What", "Where", "Which", "Who", "How", "When", "As"}
 # Still to be mended; nothing may be added to these three.
 LONG_FILES: set[str] = {
     "audit/replay/reconcile.py",
-    "engine/run.py",
 }
 DUPLICATE_CLASSES: set[str] = set()
 QUESTIONS_LEFT = 48

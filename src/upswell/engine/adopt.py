@@ -1,7 +1,7 @@
-"""Taking over an OUTPUT that another state wrote: its daily caps and its last batch number.
+"""Adopts an OUTPUT that another state wrote: its daily caps and its last batch number.
 
-Owns the way back from published files to caps. It reads notification files and writes nothing but the one adoption of
-the checkpoint, which a crash leaves done or not begun.
+Owns the way back from published files to caps. It reads notification files and writes nothing but the adoption in the
+checkpoint, one transaction, which a crash leaves done or not begun.
 """
 
 from typing import NamedTuple
@@ -17,18 +17,22 @@ from upswell.zones import DAY_MAX, Zones
 
 
 class Adopted(NamedTuple):
-    """What was taken over."""
+    """The result of an adoption."""
 
     files: int
     notifications: int
-    """Lines whose cap holds from now on."""
+    """Lines whose caps were adopted."""
     unreadable: int
-    """Lines that are no record, or in the directory of no application, so that they can hold no cap."""
+    """Lines that are not a record, or not in the directory of an application, so that no cap follows from them."""
     last_batch: int
 
 
 def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
-    """Make what OUTPUT already holds the past of a state that has no batch yet."""
+    """Make what OUTPUT already holds the past of a state that has no batch yet.
+
+    Raises:
+        ConfigError: a file has the highest possible batch number. StorageError: OUTPUT cannot be read.
+    """
     ledger = Ledger()
     files = notifications = unreadable = 0
     last_batch = sink.begun

@@ -1,7 +1,7 @@
-"""From what the kernel gives to the batch that is committed.
+"""Makes the batch that is committed out of the kernel's result.
 
 Owns the checks and the bookkeeping between the two: the sums of every range, the batch's log, and which shards of the
-ledger are written anew. It reads and writes nothing.
+ledger are compacted. It reads and writes nothing.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,25 @@ COMPACT_BYTES_MIN = (
 )  # a million changes: a start replays them in a few hundredths of a second
 
 Pairs = Sequence[tuple[Range, Scanned]]
-"""What was asked of the kernel, and what it took of it."""
+"""Each range that was asked for, with the part of it that the kernel consumed."""
 
 
 class LedgerChange(NamedTuple):
-    """What a batch stores of the ledger."""
+    """The part of a batch that is stored of the ledger."""
 
     delta: bytes = b""
-    """Its change, in the checkpoint."""
+    """The change, for the checkpoint's database."""
     compactions: Sequence[tuple[int, bytes]] = ()
-    """(shard, base blob) that are written anew there."""
+    """(shard, base blob) to compact in the database."""
     shard_files: Sequence[ShardFile] = ()
-    """Of a ledger in files, those that were written."""
+    """Of a ledger in files, those that the batch's tasks wrote."""
 
 
 def check_sums(pairs: Pairs) -> None:
-    """Every line has exactly one outcome, or the run stops: better no notification than a wrong one.
+    """Check that every line has exactly one outcome. If not the run stops: better no notification than a wrong one.
 
-    Raises UpswellError; nothing may be committed then.
+    Raises:
+        UpswellError: the counts of a range do not add up; nothing of the batch may be committed.
     """
     for wanted, scanned in pairs:
         if sum(scanned.outcomes) != scanned.lines or sum(scanned.rejects) != scanned.outcomes[0]:
@@ -61,9 +62,12 @@ def assemble(
     day_open: int,
     prune_before: int = 0,
 ) -> Batch:
-    """The batch of what was taken. A range keeps its index in ``pairs`` as its sequence: notifications count by it."""
-    taken = [(at, pair) for at, pair in enumerate(pairs) if pair[1].end > pair[0].start]
-    scans = [scanned for _, (_, scanned) in taken]
+    """Make the batch of what was consumed.
+
+    A range keeps its index in ``pairs`` as its sequence, by which notifications refer to it.
+    """
+    consumed = [(at, pair) for at, pair in enumerate(pairs) if pair[1].end > pair[0].start]
+    scans = [scanned for _, (_, scanned) in consumed]
     return Batch(
         number=number,
         ranges=[
@@ -77,7 +81,7 @@ def assemble(
                 newest_stamp=wanted.newest_stamp,
                 versions=versions,
             )
-            for at, (wanted, scanned) in taken
+            for at, (wanted, scanned) in consumed
         ],
         files=files,
         applications=applications,
@@ -86,7 +90,7 @@ def assemble(
         rejects=result.rejects,
         dropped=[
             DroppedRejects(at, *scanned.rejects_dropped)
-            for at, (_, scanned) in taken
+            for at, (_, scanned) in consumed
             if scanned.rejects_dropped
         ],
         delta=ledger.delta,
@@ -105,10 +109,10 @@ def assemble(
 
 
 def compactions(ledger: Ledger, sizes: LedgerSizes, delta_bytes: int) -> list[tuple[int, bytes]]:
-    """The shards to write anew with this batch, so that a restart never has many deltas to replay.
+    """Choose the shards to compact with this batch, so that a restart never has many deltas to replay.
 
-    Twice the delta's bytes are compacted, oldest shard first, once the deltas outgrow half of the bases: the cost of a
-    commit follows what changed, and what is kept stays within a small multiple of what lives.
+    Twice the delta's bytes are compacted, oldest shard first, once the deltas outgrow half of the bases. So the cost of
+    a commit follows what changed, and what is stored stays within a small multiple of the live entries.
     """
     if sizes.deltas + delta_bytes <= max(COMPACT_BYTES_MIN, sizes.bases // 2):
         return []

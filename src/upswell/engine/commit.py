@@ -1,8 +1,8 @@
-"""The order in which a batch becomes durable and visible, and how a restart puts right what a crash cut off.
+"""The order in which a batch becomes durable and visible, and how a restart finishes or undoes what a crash cut off.
 
-Owns that order and nothing else; both engines go through it. A batch is true once its transaction is committed: before
-that nothing of it can be seen, after it everything will be, whatever is killed. A staged file that is still there has
-not been published, one that is gone has: there is no other note of it that could be wrong.
+Owns that order and nothing else; both engines use it. The invariant: a batch is true once its transaction is committed.
+Before that nothing of it can be seen, after it everything will be, whatever is killed. A staged file that is still
+there has not been published, one that is gone has: there is no other record of it that could be wrong.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from upswell.state.queries.notifications import staged_content
 
 
 class Recovered(NamedTuple):
-    """What recovery found to do."""
+    """The work that recovery did."""
 
     published: int
     """Staged files of committed batches that were moved to their places."""
     rebuilt: int
-    """Those among them whose content was damaged and was made again."""
+    """Those among them whose content was damaged, and rebuilt."""
     removed: int
     """Staged files of batches that were never committed."""
     rejects_removed: int
     """Reject files of such batches."""
 
     def words(self) -> dict[str, int]:
-        """What was done, by name; empty after a clean stop."""
+        """Return the counts that are not 0, by name; empty after a clean stop."""
         return {name: count for name, count in self._asdict().items() if count}
 
 
@@ -45,14 +45,14 @@ class Committer:
         self.rejects = Rejects(checkpoint.reader.state_dir)
 
     def recover(self) -> Recovered:
-        """Finish or undo what the last run left. Once, at the start, before anything is read.
+        """Finish or undo what the last run left. Call it once, at the start, before anything is read.
 
-        Killed anywhere it can be run again: it removes what no commit vouches for, moves what one does, and replaces
-        damaged content in one step.
+        It can be killed anywhere and run again: it removes what no commit vouches for, publishes what one does, and
+        replaces damaged content in one step.
 
         Raises:
             ConfigError: the state belongs to another OUTPUT. StorageError: OUTPUT has seen batches that the state does
-                not know, or a committed file can be neither read nor made again.
+                not know, or a committed file can be neither read nor rebuilt.
         """
         self._check_identity()
         last = self.checkpoint.reader.last_batch()
@@ -62,7 +62,7 @@ class Committer:
             raise StorageError(
                 f"OUTPUT has had notifications of batch {seen}, but the state ends at batch {last}: it is"
                 " older, so going on would send them twice",
-                f"was its database changed or restored by hand? Put the newer one back, or {RESTORE_HINT}",
+                f"if its database was replaced or restored by hand, put the newer one back, or {RESTORE_HINT}",
             )
         rejects_removed = self.rejects.remove_after(last)
         self.rejects.finish(self.checkpoint.reader.has_rejects)
@@ -72,7 +72,7 @@ class Committer:
         for name in self.sink.staged_names():
             parsed = parse_staged(name)
             if parsed is None:
-                continue  # not ours: `upswell state verify` tells of it
+                continue  # not ours: `upswell state verify` reports it
             if not first <= parsed.batch <= last:
                 orphans.append(name)
                 continue
@@ -84,14 +84,14 @@ class Committer:
         return Recovered(len(staged), rebuilt, removed, rejects_removed)
 
     def commit(self, batch: Batch) -> None:
-        """Make a batch true and visible. When it returns, all of it is durable.
+        """Make a batch true and visible. When this returns, all of it is durable.
 
-        In this order, and a crash after each step leaves:
+        The steps, and what a crash after each one leaves:
 
-        1. Outputs are staged, rejects written, all fsynced: files that no commit vouches for. Recovery removes them,
+        1. Outputs are staged and rejects written, all fsynced: files that no commit vouches for. Recovery removes them,
            and the batch is made again.
-        2. The transaction: the batch is true. Recovery moves its staged files.
-        3. Each staged file is moved to its application: some staged, some published. Recovery moves the rest; a
+        2. The transaction is committed: the batch is true. Recovery moves its staged files.
+        3. Each staged file is moved to its application: some are staged, some published. Recovery moves the rest; a
            consumer that took the others at once gets none of them again.
         4. The directories are fsynced: nothing is left to do.
 
@@ -99,7 +99,7 @@ class Committer:
 
         Raises:
             StorageError: the disk or the database failed. UpswellError: the batch contradicts itself or a cap that
-                was already used; then nothing of it is true.
+                was already used; nothing of it is true then.
         """
         self._check_sums(batch)
         outputs, control_outputs = batch.outputs, batch.control_outputs
@@ -127,33 +127,33 @@ class Committer:
             raise ConfigError(
                 f"the state {escape(str(self.checkpoint.reader.state_dir))} belongs to another OUTPUT than"
                 f" {escape(str(self.sink.output))}",
-                "give the OUTPUT that it was begun with, or another --state",
+                "give the OUTPUT that it was created with, or another --state",
             )
 
     def _committed(self, name: str, batch: int) -> Staged:
         one = self.checkpoint.reader.staged(batch).get(name)
         if one is None:
             raise StorageError(
-                f"the staged file {name} is of a committed batch, but the state knows nothing of it",
+                f"the staged file {name} belongs to a committed batch, but the state does not know it",
                 DAMAGED_HINT,
             )
         return one
 
     def _make_whole(self, one: Staged) -> bool:
-        """Make a damaged staged file again from the notifications; whether it was damaged."""
+        """Rebuild a staged file from the notifications if it is damaged; return whether it was."""
         if self.sink.is_whole(one):
             return False
         content = staged_content(self.checkpoint.reader, one)
         self.sink.rebuild(one, content)
         if not self.sink.is_whole(one):
             raise StorageError(
-                f"the staged file {one.staged_name} is damaged, and so are the notifications to make it from",
+                f"the staged file {one.staged_name} is damaged, and so are the notifications to rebuild it from",
                 DAMAGED_HINT,
             )
         return True
 
     def _check_sums(self, batch: Batch) -> None:
-        """The last look before anything is written: every line has one outcome, every notification one line."""
+        """Check once more, before anything is written: every line has one outcome, every notification one line."""
         expected = self.checkpoint.reader.last_batch() + 1
         notified, control = (batch.outcomes.get(name, 0) for name in ("notified", "control"))
         written, control_written = (

@@ -219,7 +219,7 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
     yield _gauges("files", "Files in DATA, by state.", "state", latest.files)
     yield _gauge(
         "archive_held_files",
-        "Finished files that need somebody's hand on their way to the archive.",
+        "Finished files that need manual action before they can be archived.",
         standing.archive_held,
     )
     yield _gauge("backlog_files", "Files with something to read.", latest.backlog_files)
@@ -243,7 +243,7 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
             {"totals": standing.totals, "caps": standing.caps},
         )
     versions = GaugeMetricFamily(
-        "upswell_reference_info", "The versions in force.", labels=["kind", "version"]
+        "upswell_reference_info", "The active versions.", labels=["kind", "version"]
     )
     for kind, version in standing.versions._asdict().items():
         if version:  # what is off has none
@@ -251,16 +251,16 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
     yield versions
     yield _gauges(
         "reference_entries",
-        "Rules, and dials of the segment and the suppression list, in force.",
+        "Active rules, and MSISDNs of the active segment and suppression list.",
         "kind",
-        {"rules": standing.rules, "segment": standing.dials, "suppress": standing.suppressed},
+        {"rules": standing.rules, "segment": standing.msisdns, "suppress": standing.suppressed},
     )
 
 
 def _process(began_s: float) -> Iterator[Metric]:
     """Yield what Prometheus' own clients tell of a process, under their names.
 
-    Their collector would open a file for each, and tell of open files and virtual memory, too.
+    The collector of ``prometheus_client`` would also report open files and virtual memory.
     """
     times = os.times()
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])

@@ -1,7 +1,7 @@
-"""The HTTP server of metrics and readiness: three paths, answered out of two callables.
+"""The HTTP server of metrics, liveness and readiness: three paths, answered by two callables.
 
-Owns the connections and their limits; knows no figure. A reader that is slow or hostile holds up neither the run nor
-another reader: each is answered in a thread, only so many at once, and the oldest is hung up on for a new one.
+Owns the connections and their limits; it knows no metric. The invariant: a slow or hostile client holds up neither the
+run nor another client. Each is answered in a thread, only so many at once, and the oldest is closed for a new one.
 """
 
 import contextlib
@@ -13,18 +13,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_REQUEST_S = 5.0  # a client that takes longer to ask and to listen, all in all, is hung up on
-_REQUESTS_MAX = 16  # at once: a scraper and an orchestrator need two
-_ENDED_S = 1.0  # in which the thread of one that was hung up on ends
+_REQUEST_S = (
+    5.0  # for a client to send its request and read the answer; then its connection is closed
+)
+_REQUESTS_MAX = 16  # at once; a scraper and an orchestrator need two
+_ENDED_S = 1.0  # for the thread of a closed connection to end
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Answers in a thread each, only so many at once, and hangs up on the oldest for a new one when there are more."""
+    """Answers each request in a thread, so many at once, and closes the oldest connection when there are more."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = (
-        128  # a short queue turns away who is honest, for seconds, when many come at once
+        128  # with a short queue, many clients at once shut out honest ones for seconds
     )
 
     def __init__(
@@ -37,8 +39,8 @@ class MetricsServer(ThreadingHTTPServer):
 
         Args:
             address: where to listen.
-            render: the figures in Prometheus' text format; called in the thread of a request.
-            not_ready: why the run is not ready, empty when it is; called in the same way.
+            render: returns the metrics in Prometheus' text format; called in the thread of a request.
+            not_ready: returns why the run is not ready, or "" when it is; called in the thread of a request.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -48,12 +50,12 @@ class MetricsServer(ThreadingHTTPServer):
         self.not_ready = not_ready
         self._free = threading.BoundedSemaphore(_REQUESTS_MAX)
         self._open: dict[socket.socket, float] = {}
-        """Connections that are served, the oldest first, and until when they may take."""
+        """Open connections, the oldest first, each with the time when it is closed."""
         self._opening = threading.Lock()
         super().__init__(address, _Handler)
 
     def service_actions(self) -> None:
-        """Between two connections, and twice a second: hang up on those whose time is over."""
+        """Close the connections whose time is over. Called between two connections, and twice a second."""
         now_s = time.monotonic()
         with self._opening:
             over = [each for each, until_s in self._open.items() if until_s < now_s]
@@ -61,9 +63,9 @@ class MetricsServer(ThreadingHTTPServer):
             _hang_up(each)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, once one of the places is free."""
+        """Answer in a thread of its own, once there are less than _REQUESTS_MAX."""
         with self._opening:
-            # One that is honest asks at once and has its answer long before it is the oldest.
+            # An honest client asks at once, and has its answer long before it is the oldest.
             oldest = next(iter(self._open)) if len(self._open) >= _REQUESTS_MAX else None
         if oldest is not None:
             _hang_up(oldest)
@@ -79,7 +81,7 @@ class MetricsServer(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, then give the place back."""
+        """Answer, then make room for another."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -91,17 +93,17 @@ class MetricsServer(ThreadingHTTPServer):
         self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a client that went away is no news, and its address is nobody's business."""
+        """Ignore the error: a client that went away is not news, and its address must not be logged."""
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """End what its thread waits for; the thread closes it."""
+    """Shut the connection down, which ends the wait of its thread; the thread closes it."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _REQUEST_S  # of one read; the server ends the whole
+    timeout = _REQUEST_S  # of one read; the server limits the whole
     server: MetricsServer
     server_version = "upswell"
     sys_version = ""
@@ -132,4 +134,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *_: object) -> None:
-        """Nothing: stderr is the run's narration."""
+        """Do nothing: stderr is for the log output."""

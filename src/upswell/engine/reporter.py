@@ -186,7 +186,7 @@ def _standing(
     return now._replace(
         versions=reference.versions,
         rules=len(reference.ruleset.rules),
-        dials=len(reference.segment),
+        msisdns=len(reference.segment),
         suppressed=len(reference.suppressed or ()),
         applications=tuple(reference.ruleset.applications()),
     )

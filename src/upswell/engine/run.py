@@ -28,7 +28,7 @@ from upswell.engine.compute import Compute, Embedded, Read
 from upswell.engine.reporter import Listener, Reporter
 from upswell.engine.summary import Summary
 from upswell.errors import InputMissing, TooManyRejects
-from upswell.kernel import Range, Result, Scanned
+from upswell.kernel import Range, Result
 from upswell.output.reject_files import Expiry
 from upswell.output.sink import Sink
 from upswell.privacy import escape
@@ -171,8 +171,8 @@ class _Run:
     def _scan(self, watcher: Watcher) -> float | None:
         """Scan DATA; consume between two steps what the watcher reports meanwhile.
 
-        Returns the start time minus the time spent on those batches, so that they do not stretch the scan interval;
-        None when DATA cannot be listed now, such as a share that is away for a while.
+        Returns the start time plus the time spent on those batches, so that they do not stretch the scan interval; None
+        when DATA cannot be listed now, as of a share that is away for a while.
         """
         began = time.monotonic()
         try:
@@ -261,9 +261,29 @@ class _Run:
         pairs = list(zip(ranges, result.ranges, strict=False))
         check_sums(pairs)
         self.source.advance(pairs)
-        if any(scanned.end > wanted.start for wanted, scanned in pairs):
-            return self._batch(pairs, result)
-        return None
+        consumed = [wanted for wanted, scanned in pairs if scanned.end > wanted.start]
+        if not consumed:
+            return None
+        self.day_open = max(self.day_open, *(wanted.day_open for wanted in consumed))
+        files = self.source.changed()
+        self.reporter.files_changed(files)
+        reference = self.active.require()
+        return assemble(
+            self.checkpoint.reader.last_batch() + 1,
+            pairs,
+            result,
+            applications=reference.rules.applications,
+            versions=reference.versions,
+            files=files,
+            ledger=self.compute.change(result, self.day_open),
+            day_open=self.day_open,
+            prune_before=self._prune_before(max(wanted.newest_stamp for wanted in consumed)),
+        )
+
+    def _prune_before(self, newest_stamp: str) -> int:
+        """Return the first day whose notifications are kept; 0: all are."""
+        days = self.settings.keep_notifications_days
+        return 0 if days is None else day_open_of(newest_stamp, days, self.settings.zones)
 
     def _commit(self, batch: Batch, ahead: Sequence[Range]) -> Read | None:
         """Commit and publish the batch; meanwhile, or after it with one thread, read the ranges that follow it."""
@@ -281,32 +301,6 @@ class _Run:
             return self._read(ahead) if ahead else None
         with in_background(commit):
             return self._read(ahead)
-
-    def _batch(self, pairs: Sequence[tuple[Range, Scanned]], result: Result) -> Batch:
-        day_open = max(wanted.day_open for wanted, scanned in pairs if scanned.end > wanted.start)
-        self.day_open = max(self.day_open, day_open)
-        files = self.source.changed()
-        self.reporter.files_changed(files)
-        reference = self.active.require()
-        return assemble(
-            self.checkpoint.reader.last_batch() + 1,
-            pairs,
-            result,
-            applications=reference.rules.applications,
-            versions=reference.versions,
-            files=files,
-            ledger=self.compute.change(result, self.day_open),
-            day_open=self.day_open,
-            prune_before=self._prune_before(pairs),
-        )
-
-    def _prune_before(self, pairs: Sequence[tuple[Range, Scanned]]) -> int:
-        """Return the first day whose notifications are kept; 0: all are."""
-        days = self.settings.keep_notifications_days
-        if days is None:
-            return 0
-        newest = max(wanted.newest_stamp for wanted, scanned in pairs if scanned.end > wanted.start)
-        return day_open_of(newest, days, self.settings.zones)
 
     # What is saved and reported between batches
 

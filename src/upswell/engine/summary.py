@@ -1,8 +1,7 @@
-"""What a run has done so far, and the sentences its operator must hear.
+"""The summary of a run: its counts so far, and the observations that its operator should act on.
 
-Owns the running counts and the two observations that need more than one line to be made: records over their threshold
-but outside their hours, and data that hardly matches the segment at all. It prints nothing; msisdns in its sentences
-are masked.
+Owns the running counts and the two observations that need more than one line: records over their threshold but outside
+their hours, and data that hardly matches the segment at all. It prints nothing; msisdns in its sentences are masked.
 """
 
 from collections import Counter
@@ -20,34 +19,35 @@ from upswell.source.file import STATES
 from upswell.state.rows import Totals
 from upswell.zones import DAY_MAX, Zones
 
-MATCHED_MIN_RATIO = 0.001  # below it something is wrong with the formats, not with the customers
+MATCHED_MIN_RATIO = 0.001  # below it the formats are wrong, not the customers
 MATCHED_SAMPLE_RECORDS = 10_000
 
 
 class Standing(NamedTuple):
-    """Where a run stands at one moment, beside its counts: see ``standing``."""
+    """Gauges of a run: what goes up and down, at one moment."""
 
     versions: Versions = Versions("", "")
-    """Those in force; empty before the first."""
+    """The active ones; empty before the first."""
     rules: int = 0
-    dials: int = 0
+    msisdns: int = 0
+    """Of the active segment."""
     totals: int | None = None
-    """Live totals of the ledger; None: it is not in this process."""
+    """Live totals of the ledger; None when it is not in this process."""
     caps: int | None = None
-    """Its live caps, likewise."""
+    """Live caps of the ledger; None likewise."""
     oldest_at_s: float = 0.0
-    """When the oldest file of the backlog was last changed: seconds since the epoch; 0: there is none."""
+    """When the oldest file of the backlog was last changed, in seconds since the epoch; 0: there is none."""
     suppressed: int = 0
-    """Dials of the suppression list."""
+    """MSISDNs of the suppression list."""
     applications: tuple[str, ...] = ()
-    """Those of the rules in force."""
+    """Those of the active rules."""
     archive_held: int = 0
-    """Finished files that need somebody's hand on their way to the archive."""
+    """Finished files that need manual action before they can be archived."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What this run has done so far."""
+    """The counts of a run so far."""
 
     batches: int = 0
     lines: int = 0
@@ -58,37 +58,37 @@ class Summary:
     rejects: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(kernel.REASONS, 0)))
     notifications: Counter[str] = field(default_factory=Counter)
     control: Counter[str] = field(default_factory=Counter)
-    """By application: notifications of the control group, which are not among the others."""
+    """By application, the notifications of the control group; ``notifications`` does not count them."""
     files: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
-    """Files that this run read or whose state it decided, by state."""
+    """By state: with ``--once`` the files whose state the run decided, otherwise those in DATA."""
     backlog_files: int = 0
     backlog_bytes: int = 0
     elapsed_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
     """Sentences for the operator."""
     before: Totals | None = None
-    """What earlier runs of this state had done when this one began."""
+    """The counts of earlier runs of this state."""
     notified_before: dict[str, int] = field(default_factory=dict)
-    """Their notifications by application."""
+    """By application, the notifications of earlier runs of this state."""
     commit_s: float = 0.0
     """How long the last commit took."""
     committed_at_s: float = 0.0
-    """When the last commit of this state was made: seconds since the epoch; 0: none yet."""
+    """When the last commit of this state was made, in seconds since the epoch; 0: none yet."""
     data_away: bool = False
-    """DATA could not be listed at the last look."""
+    """DATA could not be listed at the last scan."""
     refused_edits: int = 0
-    """Of SEGMENT and RULES."""
+    """Edits of SEGMENT, RULES and SUPPRESS that this run refused."""
     out_of_step: Counter[str] = field(default_factory=Counter)
     """Files missing, late and unusual."""
     standing: Standing = field(default_factory=Standing)
 
     def to_json(self) -> dict[str, object]:
-        """The object that ``run --once --json`` ends with."""
+        """Return the object that ``run --once --json`` prints at its end."""
         return {
             "lines": self.lines,
             "outcomes": dict(self.outcomes),
             "rejects": dict(self.rejects),
-            # By name: the order in which they came hangs on where batches ended.
+            # By name: the order in which they came depends on where batches ended.
             "notifications": dict(sorted(self.notifications.items())),
             "control": dict(sorted(self.control.items())),
             "files": dict(self.files),
@@ -100,7 +100,7 @@ class Summary:
 
 
 def describe_unmatched(summary: Summary) -> str:
-    """That hardly any record matches the segment, in words; "" when enough do, or too few were read to tell."""
+    """Return a sentence when hardly any record matches the segment; "" when enough do, or too few were read to tell."""
     outcomes = summary.outcomes
     records = summary.lines - outcomes["rejected"] - outcomes["blank"] - outcomes["header"]
     matched = records - outcomes["not_in_segment"]
@@ -110,17 +110,18 @@ def describe_unmatched(summary: Summary) -> str:
 
 
 class Observations:
-    """What is counted over a whole run to be said once, at its end."""
+    """Collects over a whole run what is to be reported once."""
 
     def __init__(self, zones: Zones) -> None:
         self._zones = zones
         self._outside_over = 0
         self._outside_example = ""
         self._unmatched = ""
-        self._dial = ""
+        self._member = ""
+        """Some MSISDN of the segment, once it was needed."""
 
     def add(self, result: Result, names: list[str], ruleset: Ruleset) -> None:
-        """Take in one batch. ``names``: of the files of the result's ranges."""
+        """Add a batch. ``names`` are those of the files of the result's ranges."""
         self._outside_over += result.outside_over
         if result.outside_over_example and not self._outside_example:
             index, byte, raw = result.outside_over_example
@@ -130,22 +131,21 @@ class Observations:
         self._unmatched = self._unmatched or result.unmatched_example or ""
 
     def sentences(self, summary: Summary, segment: Callable[[], Segment]) -> dict[str, str]:
-        """What the operator must hear about the lines so far, by kind. ``segment``: asked for when a dial is shown."""
+        """Return sentences about the lines so far, by kind. ``segment`` is called when one of its MSISDNs is shown."""
         found = {}
         if self._outside_over:
-            many = (
+            count = (
                 "1 record over its threshold but outside its hours"
                 if self._outside_over == 1
                 else f"{self._outside_over:,} records over their threshold but outside their hours"
             )
-            found["outside_over"] = f"{many}: {self._outside_example}"
+            found["outside_over"] = f"{count}: {self._outside_example}"
         if unmatched := describe_unmatched(summary):
-            # All dials are looked at for it, so it is not sought before somebody must see it, and once.
-            self._dial = self._dial or segment().sample(1)[0]
+            # A sample reads the whole segment, so it is taken when it is needed, and once.
+            self._member = self._member or segment().sample(1)[0]
             found["unmatched"] = (
-                f"{unmatched}: DATA writes dials like"
-                f" {show_format(self._unmatched)}, SEGMENT like {show_format(self._dial)};"
-                " write both in one form"
+                f"{unmatched}: MSISDNs in DATA look like {show_format(self._unmatched)}, in SEGMENT"
+                f" like {show_format(self._member)}; write both in one format"
             )
         return found
 
@@ -159,6 +159,6 @@ class Observations:
         return (
             f"{mask(record.msisdn)} used {record.volume:,} of {escape(rules[0].application)} at"
             f" {record.moment:%H:%M} ({minute // 60:02}:{minute % 60:02} in the rules' zone"
-            f" {self._zones.rules}), its hours are {windows} ({where}). If DATA's clock is not the"
+            f" {self._zones.rules}), but its hours are {windows} ({where}). If DATA's clock is not the"
             " rules' clock, set data_timezone and rules_timezone"
         )
