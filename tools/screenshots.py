@@ -120,7 +120,7 @@ def tell(tab: Tab, dial: str) -> None:
     newest = tab.locator("#campaign-day").input_value()
     tab.get_by_label("Customer (msisdn)").fill(dial)
     tab.locator("#when").fill(f"{newest[:4]}-{newest[4:6]}-{newest[6:]}")
-    tab.get_by_role("button", name="Tell the story").click()
+    tab.get_by_role("button", name="Explain").click()
     tab.locator(".verdicts").first.wait_for()
     tab.locator(
         "section", has=tab.get_by_role("heading", name="One customer")

@@ -125,4 +125,4 @@ def test_the_live_lines_show_applications_and_versions(monkeypatch: pytest.Monke
     shown = drawn.get()
 
     assert "App 7 7   App 6 6   App 5 5   App 4 4   App 3 3   2 more 3" in shown
-    assert "rules aaaaaaaaaaaa (7)   segment bbbbbbbbbbbb (1,000,000 dials)" in shown
+    assert "rules aaaaaaaaaaaa (7)   segment bbbbbbbbbbbb (1,000,000 MSISDNs)" in shown

@@ -31,7 +31,11 @@ NAME = '<img src=x onerror="document.title=1">'
 RULES = (
     f'1,Twitter,8,20,147\n2,"{NAME.replace(chr(34), chr(34) * 2)}",0,24,68\n3,Youtube,10,20,99\n'
 )
-VIEWS = {"Flow": "Are all files in", "Campaign": "Who was notified", "Health": "Is it well"}
+VIEWS = {
+    "Flow": "Are all files in",
+    "Campaign": "Who was notified",
+    "Health": "Does anything need attention",
+}
 FOCUSED = """(() => {
     const element = document.activeElement, box = element.getBoundingClientRect();
     const outlined = getComputedStyle(element).outlineStyle !== "none";
@@ -209,7 +213,7 @@ def test_all_is_reached_by_tabs(sight: Sight) -> None:
     """The skip link is first, each stop can be seen, and none is a trap."""
     sight.show("Flow")
     sight.tab.keyboard.press("Tab")
-    assert "Skip to the figures" == sight.tab.evaluate("document.activeElement.textContent")
+    assert "Skip to the content" == sight.tab.evaluate("document.activeElement.textContent")
     sight.tab.keyboard.press("Enter")
     assert "main" == sight.tab.evaluate("document.activeElement.id")
     seen = []
@@ -226,7 +230,7 @@ def test_all_is_reached_by_tabs(sight: Sight) -> None:
 def look_up(sight: Sight, msisdn: str = DIALS[1]) -> None:
     """Ask for a customer's story and wait for it."""
     sight.tab.get_by_label("Customer (msisdn)").fill(msisdn)
-    sight.tab.get_by_role("button", name="Tell the story").click()
+    sight.tab.get_by_role("button", name="Explain").click()
     sight.tab.get_by_text("The state agrees.").wait_for()
 
 
@@ -240,17 +244,17 @@ def test_a_customer_is_looked_up(sight: Sight) -> None:
     sync_api.expect(story.locator(".verdicts")).to_contain_text("exceeds 147: sent to Twitter/")
     sync_api.expect(story.get_by_role("img", name="Running total: Twitter")).to_be_visible()
     sync_api.expect(story.get_by_text("threshold 147")).to_be_visible()
-    sync_api.expect(story.get_by_role("region", name="Every line of the customer")).to_contain_text(
+    sync_api.expect(story.get_by_role("region", name="All lines of the customer")).to_contain_text(
         "already notified"
     )
     sync_api.expect(story).to_contain_text(
-        "DATA_202004171954.csv: 1 line with this number, not read: its content is that of DATA_202004171953.csv"
+        "DATA_202004171954.csv: 1 line with this number, not processed: same content as DATA_202004171953.csv"
     )
 
-    sight.tab.get_by_role("button", name="Show dials").click()
+    sight.tab.get_by_role("button", name="Show MSISDNs").click()
     sight.tab.get_by_label("Token").fill(TOKEN)
-    sight.tab.get_by_role("dialog").get_by_role("button", name="Show dials").click()
-    sight.tab.get_by_role("button", name="Mask dials").wait_for()
+    sight.tab.get_by_role("dialog").get_by_role("button", name="Show MSISDNs").click()
+    sight.tab.get_by_role("button", name="Mask MSISDNs").wait_for()
     look_up(sight)
     sync_api.expect(story).to_contain_text(DIALS[1])
 
@@ -258,13 +262,13 @@ def test_a_customer_is_looked_up(sight: Sight) -> None:
 def test_a_wrong_token_shows_nothing(sight: Sight) -> None:
     """It is told, and dials stay masked."""
     sight.show("Campaign")
-    sight.tab.get_by_role("button", name="Show dials").click()
+    sight.tab.get_by_role("button", name="Show MSISDNs").click()
     sight.tab.get_by_label("Token").fill("guess")
     sight.tab.keyboard.press("Enter")
-    sync_api.expect(sight.tab.get_by_text("That is not the token.")).to_be_visible()
+    sync_api.expect(sight.tab.get_by_text("Wrong token.")).to_be_visible()
     sight.tab.keyboard.press("Escape")
 
-    sync_api.expect(sight.tab.get_by_role("button", name="Show dials")).to_be_visible()
+    sync_api.expect(sight.tab.get_by_role("button", name="Show MSISDNs")).to_be_visible()
 
 
 def test_a_name_out_of_rules_is_text(sight: Sight) -> None:
@@ -278,9 +282,9 @@ def test_a_name_out_of_rules_is_text(sight: Sight) -> None:
 def test_who_is_near_is_looked_for_when_asked(sight: Sight) -> None:
     """A button, as it takes a start's time; then customers, masked, with their totals."""
     sight.show("Campaign")
-    sight.tab.get_by_role("button", name="Look now").click()
+    sight.tab.get_by_role("button", name="Load now").click()
 
-    sync_api.expect(sight.tab.get_by_role("button", name="Look again")).to_be_visible()
+    sync_api.expect(sight.tab.get_by_role("button", name="Load again")).to_be_visible()
     sync_api.expect(sight.tab.get_by_text("as of batch")).to_be_visible()
 
 
@@ -335,7 +339,7 @@ def test_a_damaged_state_is_told_once(browser: "sync_api.Browser", tmp_path: Pat
         tab = browser.new_page()
         for view in ("flow", "health"):
             tab.goto(f"{page.address}/#/{view}")
-            tab.get_by_text("Not known, for the same reason.").first.wait_for()
+            tab.get_by_text("Not available, for the same reason.").first.wait_for()
             sync_api.expect(tab.locator("#pill")).to_have_text("State unreadable")
             assert 1 == tab.get_by_text("is damaged").count()
             sync_api.expect(tab.locator(".card").first).to_contain_text("is damaged")
@@ -408,9 +412,9 @@ def test_a_page_over_nothing_says_what_to_do(browser: "sync_api.Browser", tmp_pa
     with Page(tmp_path) as page:
         tab = browser.new_page()
         for view, words_shown in (
-            ("flow", "No file has come yet"),
-            ("campaign", "Nobody was notified yet."),
-            ("health", "Nothing is committed yet."),
+            ("flow", "No file has arrived yet"),
+            ("campaign", "No notifications yet."),
+            ("health", "Nothing committed yet."),
         ):
             tab.goto(f"{page.address}/#/{view}")
             tab.get_by_text(words_shown).first.wait_for()

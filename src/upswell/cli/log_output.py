@@ -194,7 +194,7 @@ def _reference(summary: "Summary") -> str:
         return "none yet"
     return (
         f"rules {standing.versions.rules[:12]} ({count(standing.rules)})"
-        f"   segment {standing.versions.segment[:12]} ({plural(standing.msisdns, 'dial')})"
+        f"   segment {standing.versions.segment[:12]} ({plural(standing.msisdns, 'MSISDN')})"
     )
 
 

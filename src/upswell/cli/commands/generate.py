@@ -232,8 +232,8 @@ def _write_answer(
     from upswell.reference.segment import parse_segment
 
     ruleset = parse_rules(read_rules(rules_path).files)
-    dials = parse_segment(content for _, content in read_segment(segment_path).files).msisdns
-    write_answer(answer, path, compute_answer(path, report.files, ruleset, dials))
+    msisdns = parse_segment(content for _, content in read_segment(segment_path).files).msisdns
+    write_answer(answer, path, compute_answer(path, report.files, ruleset, msisdns))
 
 
 def _report_file(path: Path, as_json: bool) -> int:

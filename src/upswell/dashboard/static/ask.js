@@ -1,8 +1,8 @@
-// Questions to the server that this page came from, and to nobody else. Owns the token: in memory, for this tab alone.
+// Requests to the server that this page came from, and to no other. Owns the token: in memory, for this tab only.
 
 let token = "";
 
-/** An error as the server tells it: what is wrong, and the next step. */
+/** An error reported by the server: what is wrong, and the next step. */
 export class Fault extends Error {
   constructor(message, next, code) { super(message); this.next = next; this.code = code; }
 }
@@ -13,21 +13,21 @@ async function ask(path, options = {}) {
   try {
     answer = await fetch(path, { ...options, headers, credentials: "omit", cache: "no-store" });
   } catch {
-    throw new Fault("the page's server does not answer", "see whether `upswell dashboard` still runs", 0);
+    throw new Fault("the server does not answer", "check that `upswell dashboard` is running", 0);
   }
   const found = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Fault(found.error ?? `the server answered ${answer.status}`, found.next ?? "", answer.status);
+  if (!answer.ok) throw new Fault(found.error ?? `the server returned status ${answer.status}`, found.next ?? "", answer.status);
   return found;
 }
 
-/** The JSON of a path. */
+/** Return the JSON of a path. */
 export const get = (path) => ask(path);
 
-/** The story of one customer. The dial is in the body, so that no log of addresses holds it. */
+/** Return the explanation for one customer. The MSISDN is in the body, so that no log of URLs contains it. */
 export const explain = (asked) =>
   ask("/api/explain", { method: "POST", body: JSON.stringify(asked), headers: { "Content-Type": "application/json" } });
 
-/** Whether the token is the right one; it is kept when it is. */
+/** Return true if the token is correct; keep it if so. */
 export async function present(given) {
   const before = token;
   token = given;
@@ -36,5 +36,5 @@ export async function present(given) {
   return whole;
 }
 
-/** Mask dials again. */
+/** Drop the token, so that MSISDNs are masked again. */
 export function forget() { token = ""; }

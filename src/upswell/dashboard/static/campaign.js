@@ -1,4 +1,4 @@
-// Campaign, for its manager: what was notified and when, who is near the line, why a customer was told or not.
+// Campaign, for campaign managers: what was sent and when, who is close to a threshold, why a customer was notified or not.
 
 import { explain, get } from "./ask.js";
 import { columns, line } from "./charts.js";
@@ -6,16 +6,16 @@ import { picker } from "./days.js";
 import { OLD, card, empty, figures, filled, h, shower, table, tell, turns } from "./parts.js";
 import { count, day, moment, plural, shortDay, size, words } from "./words.js";
 
-const AGAIN_MS = 10000; // a day's notifications are looked through for it
-const SECONDS_SHOWN_MS = 600000; // an axis that is shorter has seconds
-const VERDICTS_SHOWN = 6, TOTALS_SHOWN = 4; // a customer may have a line on every day
+const AGAIN_MS = 10000; // counting a day's notifications takes a while
+const SECONDS_SHOWN_MS = 600000; // on shorter axes, labels have seconds
+const VERDICTS_SHOWN = 6, TOTALS_SHOWN = 4; // a customer may have lines on every day
 
 export function campaign(root) {
   const counts = h("div", { class: "figures" });
   const pick = picker("campaign-day", () => refresh());
   const hours = card("Notifications by application and hour");
   const days = card("Day by day", { className: "half" });
-  const near = card("Near the line", { className: "half", aside: "open days" });
+  const near = card("Close to a threshold", { className: "half", aside: "open days" });
   const one = card("One customer");
   const story = h("div", { class: "story", "aria-live": "polite" });
   const history = card("Rules, segment and policies", { className: "half" });
@@ -23,24 +23,24 @@ export function campaign(root) {
   const show = shower(), turn = turns();
 
   root.replaceChildren(
-    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Campaign"), h("p", {}, "Who was notified, when, and who nearly was?")), pick.element),
+    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Campaign"), h("p", {}, "Who was notified, when, and who came close?")), pick.element),
     h("div", { class: "grid" }, counts, hours.element, days.element, near.element, one.element, history.element, reports.element));
 
-  const about = h("select", { id: "about" }, h("option", { value: "" }, "every application"));
-  one.show([askForm(about, story), story], "worked out anew from the kept files, and held against the state");
+  const about = h("select", { id: "about" }, h("option", { value: "" }, "all applications"));
+  one.show([askForm(about, story), story], "recomputed from the kept files and compared with the state");
   near.show([
-    h("p", { class: "empty" }, "Who came nearest to a threshold without exceeding it. The ledger is loaded for it, which takes about as long as a start of the run."),
-    h("button", { type: "button", "data-focus": "near", onclick: (event) => look(event.target) }, "Look now"),
+    h("p", { class: "empty" }, "Customers who came closest to a threshold without exceeding it. Loading them takes about as long as starting a run."),
+    h("button", { type: "button", "data-focus": "near", onclick: (event) => look(event.target) }, "Load now"),
   ]);
 
   async function look(button) {
     button.disabled = true;
-    button.textContent = "Looking…";
+    button.textContent = "Loading…";
     try {
       const found = await get("/api/near");
       near.show([
-        found.nearest.length ? nearTable(found.nearest) : empty("Nobody is counted on the open days and not notified."),
-        h("p", { class: "empty" }, h("button", { type: "button", class: "quiet", "data-focus": "near", onclick: (event) => look(event.target) }, "Look again")),
+        found.nearest.length ? nearTable(found.nearest) : empty("No customer is close to a threshold on an open day."),
+        h("p", { class: "empty" }, h("button", { type: "button", class: "quiet", "data-focus": "near", onclick: (event) => look(event.target) }, "Load again")),
       ], `as of batch ${count(found.batch)}`);
     } catch (error) { near.fail(error); }
   }
@@ -51,7 +51,7 @@ export function campaign(root) {
     await Promise.all([
       found.then((each) => {
         pick.offer(each.days.map((one) => one.day).reverse());
-        counts.replaceChildren(...figures(tellDay(each)));
+        counts.replaceChildren(...figures(dayFigures(each)));
         offerNames(each.applications.map((one) => one.name));
       }).catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
       show(hours, found, (each) => [drawHours(each), each.day ? `${day(each.day)}, hours of ${each.timezone}` : ""]),
@@ -63,7 +63,7 @@ export function campaign(root) {
 
   function offerNames(names) {
     const chosen = about.value;
-    about.replaceChildren(h("option", { value: "" }, "every application"), ...names.map((name) => h("option", { value: name }, name)));
+    about.replaceChildren(h("option", { value: "" }, "all applications"), ...names.map((name) => h("option", { value: name }, name)));
     about.value = names.includes(chosen) ? chosen : "";
   }
   return { refresh, againMs: AGAIN_MS };
@@ -71,21 +71,21 @@ export function campaign(root) {
 
 const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
 
-function tellDay(found) {
+function dayFigures(found) {
   const { applications: every, usual_days: before } = found;
   const total = sum(every.map((each) => each.total)), usual = sum(every.map((each) => each.usual_total));
   const best = [...every].sort((a, b) => b.total - a.total)[0];
-  // A day that is not over yet is held against the same hours of others: those that the data has left behind.
+  // A day that is not over is compared with other days up to the same hour: the hours that are over in the data.
   const until = found.hours_over;
   const [now, then] = ["hours", "usual_hours"].map((name) => sum(every.flatMap((each) => each[name].slice(0, until))));
   const change = then ? `${now >= then ? "+" : "−"}${Math.abs(Math.round((100 * (now - then)) / then))}%` : "–";
   return [
-    { name: "Notified that day", value: count(total), note: found.day ? day(found.day) : "nobody yet" },
-    { name: "A usual day", value: before.length ? count(Math.round(usual)) : "–", note: before.length ? `mean of ${plural(before.length, "day")} before` : "no day before" },
-    { name: "Against usual", value: change, note: !then ? "nothing to hold against" : until < 24 ? `up to ${until}:00` : "the whole day" },
-    { name: "Most notified", value: best?.total ? best.name : "–", note: best?.total ? `${count(best.total)} that day` : "" },
+    { name: "Notified on this day", value: count(total), note: found.day ? day(found.day) : "no notifications yet" },
+    { name: "Usual day", value: before.length ? count(Math.round(usual)) : "–", note: before.length ? `mean of the ${plural(before.length, "day")} before` : "no earlier day" },
+    { name: "Compared with usual", value: change, note: !then ? "nothing to compare with" : until < 24 ? `up to ${until}:00` : "full day" },
+    { name: "Most notified", value: best?.total ? best.name : "–", note: best?.total ? `${count(best.total)} on this day` : "" },
     { name: "Applications", value: count(every.length), note: plural(sum(every.map((each) => each.rules.length)), "rule") },
-    ...(found.control ? [{ name: "Control group", value: count(found.control), note: "kept from it that day" }] : []),
+    ...(found.control ? [{ name: "Control group", value: count(found.control), note: "withheld on this day" }] : []),
   ];
 }
 
@@ -97,15 +97,15 @@ function windows(rules) {
 }
 
 function drawHours(found) {
-  if (!found.applications.length) return empty("There are no rules yet.");
-  if (found.pruned) return empty("The notifications of this day are no longer kept (keep_notifications_days): their number is, their hours are not.");
+  if (!found.applications.length) return empty("No rules yet.");
+  if (found.pruned) return empty("The notifications of this day are no longer kept (keep_notifications_days), only their number. Hours are not available.");
   const past = found.usual_days.length > 0;
   const charts = found.applications.map((each) => {
     const rows = each.hours.map((value, hour) => ({
       label: `${String(hour).padStart(2, "0")}:00`, value, usual: each.usual_hours[hour],
       told: `${hour}:00 to ${hour + 1}:00\n${plural(value, "notification")}${past ? `\n${count(each.usual_hours[hour])} on a usual day` : ""}`,
     }));
-    const ruled = each.rules.map((rule) => `over ${count(rule.threshold)} in ${rule.window}`).join(", ") || "no rule in force";
+    const ruled = each.rules.map((rule) => `more than ${count(rule.threshold)} in ${rule.window}`).join(", ") || "no active rule";
     return h("article", { class: "app" },
       h("header", {}, h("h3", {}, each.name), h("span", { class: "total" }, count(each.total), past ? h("small", {}, `usual ${count(Math.round(each.usual_total))}`) : null)),
       h("p", {}, ruled),
@@ -116,12 +116,12 @@ function drawHours(found) {
   });
   return [h("div", { class: "apps" }, charts), h("ul", { class: "key" },
     h("li", {}, h("span", { class: "swatch bar" }), "this day"),
-    past ? h("li", {}, h("span", { class: "swatch usual" }), "a usual day") : null,
-    h("li", {}, h("span", { class: "swatch window" }), "the rule's window"))];
+    past ? h("li", {}, h("span", { class: "swatch usual" }), "usual day") : null,
+    h("li", {}, h("span", { class: "swatch window" }), "hours of the rule"))];
 }
 
 function drawDays(found) {
-  if (!found.days.length) return empty("Nobody was notified yet.");
+  if (!found.days.length) return empty("No notifications yet.");
   const rows = found.days.map((each) => {
     const value = sum(Object.values(each.notifications));
     const parts = Object.entries(each.notifications).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([name, n]) => `${name} ${count(n)}`);
@@ -131,7 +131,7 @@ function drawDays(found) {
 }
 
 function nearTable(rows) {
-  return table("Customers near the line", [
+  return table("Customers close to a threshold", [
     { name: "Customer", className: "name", cell: (row) => row.msisdn },
     { name: "Application", className: "words", cell: (row) => [row.application, h("span", { class: "why" }, `${row.window}, ${day(row.day)}`)] },
     { name: "Total", number: true, cell: (row) => `${count(row.total)} of ${count(row.threshold)}` },
@@ -142,7 +142,7 @@ function nearTable(rows) {
 function askForm(about, story) {
   const msisdn = h("input", { id: "msisdn", required: true, inputmode: "tel", autocomplete: "off", spellcheck: "false", pattern: "\\+?[0-9]{5,15}", title: "5 to 15 digits", placeholder: "0126545098" });
   const when = h("input", { id: "when", type: "date" });
-  const button = h("button", { type: "submit" }, "Tell the story");
+  const button = h("button", { type: "submit" }, "Explain");
   return h("form", {
     class: "ask",
     onsubmit: async (event) => {
@@ -163,13 +163,13 @@ function askForm(about, story) {
 }
 
 function drawStory(found) {
-  const member = found.segment.length ? found.segment.map((each) => `${each.in_segment ? "in" : "not in"} the segment since batch ${count(each.first_batch)}`).join(", then ") : "no segment was used yet";
+  const member = found.segment.length ? found.segment.map((each) => `${each.in_segment ? "in" : "not in"} the segment since batch ${count(each.first_batch)}`).join(", then ") : "no segment has been used yet";
   const parts = [h("p", {}, h("b", {}, found.msisdn), `: ${member}. `, plural(found.lines.length, "line"), " in the kept files.")];
   const verdicts = [...found.verdicts].sort((a, b) => b.day - a.day || sent(b) - sent(a));
   parts.push(...some(verdicts, VERDICTS_SHOWN, "verdict", (few) => h("ul", { class: "verdicts" }, few.map((each) =>
     h("li", { class: sent(each) ? "good" : "" }, h("b", {}, `${day(each.day)}, ${each.about}: `), each.why)))));
   parts.push(...some(drawTotals(found.lines), TOTALS_SHOWN, "running total", (few) => h("div", { class: "totals" }, few)));
-  if (found.lines.length) parts.push(h("h3", {}, "Every line"), lineTable(found.lines));
+  if (found.lines.length) parts.push(h("h3", {}, "All lines"), lineTable(found.lines));
   if (found.not_taken.length) {
     parts.push(h("h3", {}, "Not processed"), h("ul", {}, found.not_taken.map((each) =>
       h("li", {}, `${each.file}: ${each.lines === null ? "" : `${plural(each.lines, "line")} with this number, `}${each.why}`))));
@@ -181,14 +181,14 @@ function drawStory(found) {
 
 const sent = (verdict) => Number(verdict.why.includes("sent to"));
 
-/** The first few, and the others behind a summary. */
+/** Draw the first few, and the others behind a summary. */
 function some(list, most, noun, draw) {
   const rest = list.slice(most);
   return [list.length ? draw(list.slice(0, most)) : null,
     rest.length ? h("details", { class: "told" }, h("summary", {}, plural(rest.length, `more ${noun}`)), draw(rest)) : null].filter(Boolean);
 }
 
-/** A running total for each window and day in which something was counted, against its threshold. */
+/** Draw a running total with its threshold, for each window and day in which something was counted. */
 function drawTotals(lines) {
   const groups = new Map();
   for (const each of lines) {
@@ -197,10 +197,10 @@ function drawTotals(lines) {
     groups.set(key, [...(groups.get(key) ?? []), each]);
   }
   const forms = [{}, { second: "2-digit" }].map((more) => new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...more, timeZone: "UTC" }));
-  // Where something was sent first, then the newest.
+  // Totals that led to a notification first, then the newest.
   const has = ([, some]) => Number(some.some((each) => each.outcome === "notified"));
   return [...groups].reverse().sort((a, b) => has(b) - has(a)).map(([title, some]) => {
-    // A record that came after later ones stands where it was added: the total only grows.
+    // A late-arriving record is drawn where it was added, since the total only grows.
     let reached = -Infinity;
     const points = some.map((each) => ({
       t: (reached = Math.max(reached, Date.parse(`${each.at}Z`))), value: each.total, kind: each.outcome,
@@ -220,7 +220,7 @@ function drawTotals(lines) {
 
 function lineTable(lines) {
   const kinds = { notified: "good", counted: "accent", rejected: "bad" };
-  return table("Every line of the customer", [
+  return table("All lines of the customer", [
     { name: "When", cell: (row) => (row.at ? row.at.replace("T", " ") : "–") },
     { name: "Service", cell: (row) => (row.service === null ? "–" : `${row.service}${row.application ? ` ${row.application}` : ""}`) },
     { name: "Volume", number: true, cell: (row) => (row.volume === null ? "–" : count(row.volume)) },
@@ -230,23 +230,23 @@ function lineTable(lines) {
 }
 
 function drawHistory(found) {
-  if (!found.edits.length && !found.refused) return empty("No version was taken yet.");
+  if (!found.edits.length && !found.refused) return empty("No version yet.");
   const edits = [...found.edits].reverse();
   const isOlder = (edit) => edit.counted_from > edit.first_batch;
-  const of = (edit) => isOlder(edit) && !edit.batches ? "too old to be counted here, upswell history does" : `${isOlder(edit) ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
+  const of = (edit) => isOlder(edit) && !edit.batches ? "too old to be counted here; see upswell history" : `${isOlder(edit) ? "the newest " : ""}${plural(edit.batches, "batch")}, ${plural(edit.lines, "line")}, ${plural(edit.notifications, "notification")}`;
   const isFirst = (edit) => !found.older && edits.findLast((each) => each.kind === edit.kind) === edit;
   return h("ul", { class: "time" },
     found.refused ? h("li", { class: "refused" }, h("p", { class: "when" }, moment(found.refused.at), h("span", { class: "tag bad" }, "refused")), h("p", {}, found.refused.words)) : null,
     edits.map((edit) => h("li", {},
-      h("p", { class: "when" }, moment(edit.at), h("span", { class: "tag" }, edit.kind), edit.in_force ? h("span", { class: "tag good" }, "in force") : null),
-      h("p", {}, edit.words || (isFirst(edit) ? `The first ${edit.kind === "suppress" ? "suppression list" : edit.kind}` : "No difference")),
+      h("p", { class: "when" }, moment(edit.at), h("span", { class: "tag" }, edit.kind), edit.in_force ? h("span", { class: "tag good" }, "active") : null),
+      h("p", {}, edit.words || (isFirst(edit) ? `First ${edit.kind === "suppress" ? "suppression list" : edit.kind}` : "No difference")),
       h("p", { class: "when" }, `${edit.version.slice(0, 12) || "off"} from batch ${count(edit.first_batch)}: ${of(edit)}`))),
-    found.older ? h("li", {}, h("p", { class: "when" }, `${plural(found.older, "older edit")}: upswell history lists all`)) : null);
+    found.older ? h("li", {}, h("p", { class: "when" }, `${plural(found.older, "older change")}: see upswell history`)) : null);
 }
 
 function drawReports(found) {
-  if (!found.place) return empty("Start the page with --reports DIR to list here what `upswell whatif --report DIR/name.html` writes.");
-  if (!found.reports.length) return empty("No report is in that directory yet: `upswell whatif --rules NEW --report …` writes one.");
+  if (!found.place) return empty("To list reports here, start the page with --reports DIR and write them with `upswell whatif --report DIR/name.html`.");
+  if (!found.reports.length) return empty("No reports yet. Create one with `upswell whatif --rules NEW --report …`.");
   return table("Reports", [
     { name: "Report", className: "name", cell: (row) => h("a", { href: `/reports/${encodeURIComponent(row.name)}`, target: "_blank", rel: "noopener" }, row.name) },
     { name: "Written", cell: (row) => moment(new Date(row.written_s * 1000).toISOString()) },

@@ -1,12 +1,12 @@
-// Charts in SVG: axes with units, a tooltip for pointer, finger and arrow keys, and a table for those who cannot see them.
+// Charts in SVG: axes with units, a tooltip for pointer, touch and arrow keys, and a table for users who cannot see them.
 
 import { h, s, table, point, unpoint } from "./parts.js";
 import { compact, count } from "./words.js";
 
 const LEFT = 46, RIGHT = 10, TOP = 22, BOTTOM = 24;
-const CHARACTER = 7; // the width of one, about
+const CHARACTER = 7; // approximate width of one, in pixels
 
-/** Ticks of an axis of counts, from 0 to at least the most: steps of 1, 2 or 5 and their tens. */
+/** Return the ticks of an axis of counts, from 0 to at least `most`, in steps of 1, 2 or 5 times a power of ten. */
 function ticks(most, wanted) {
   if (!(most > 0)) return [0, 1];
   const raw = most / wanted;
@@ -17,7 +17,7 @@ function ticks(most, wanted) {
   return found;
 }
 
-/** A figure that is drawn as wide as its place is, and anew when that changes. */
+/** Return a figure that is as wide as its container, and drawn again when that changes. */
 function drawn(height, label, draw, places, focus) {
   const svg = s("svg", { role: "img", "aria-label": label, tabindex: "0", "data-focus": focus });
   const figure = h("figure", { class: "chart" }, svg);
@@ -64,9 +64,9 @@ function axes(svg, wide, height, most, unit) {
 }
 
 /**
- * Columns side by side.
- * rows: [{label, value, usual, past, told}]; every: which labels are written, where there is room for them;
- * windows: [[from, to]] in columns, shaded.
+ * Return a column chart.
+ * rows: [{label, value, usual, past, told}]; every: label every nth column, or fewer if there is no room;
+ * windows: shaded ranges [[from, to]], in columns.
  */
 export function columns({ label, unit, rows, every = 1, windows = [], height = 170, heads, focus }) {
   const most = Math.max(...rows.map((row) => Math.max(row.value, row.usual ?? 0)), 0);
@@ -96,7 +96,7 @@ export function columns({ label, unit, rows, every = 1, windows = [], height = 1
   return figure;
 }
 
-/** A line over time. points: [{t, value, kind, told}] with t in ms; threshold: a line across, with its words. */
+/** Return a line chart over time. points: [{t, value, kind, told}] with t in ms; threshold: a horizontal line {value, words}. */
 export function line({ label, unit, points, threshold, timeLabels, stepped = false, dots = true, height = 200, heads, cells, focus }) {
   const most = Math.max(...points.map((each) => each.value), threshold?.value ?? 0, 0) * 1.08;
   const from = Math.min(...points.map((each) => each.t)), until = Math.max(...points.map((each) => each.t));
@@ -129,6 +129,6 @@ export function line({ label, unit, points, threshold, timeLabels, stepped = fal
 }
 
 function asTable(label, heads, rows, focus) {
-  return h("details", { class: "told", "data-focus": `table of ${focus}` }, h("summary", {}, "As a table"),
+  return h("details", { class: "told", "data-focus": `table of ${focus}` }, h("summary", {}, "Show as a table"),
     table(`${label}, as a table`, heads.map((name, at) => ({ name, number: at > 0, cell: (row) => row[at] })), rows, { high: true }));
 }

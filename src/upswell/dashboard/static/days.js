@@ -1,13 +1,13 @@
-// The choice of a day: a list, and a step to either side.
+// A day picker: a list, and buttons for the previous and the next day.
 
 import { h } from "./parts.js";
 import { day } from "./words.js";
 
-/** A picker over days, newest first; `chosen(day)` is called with a number, or null for the newest one, whichever it is. */
+/** Return a picker of days, newest first. `chosen(day)` is called with the day as a number, or null to follow the newest day. */
 export function picker(id, chosen) {
   const list = h("select", { id });
-  const before = h("button", { type: "button", class: "quiet", "aria-label": "The day before" }, "‹");
-  const after = h("button", { type: "button", class: "quiet", "aria-label": "The day after" }, "›");
+  const before = h("button", { type: "button", class: "quiet", "aria-label": "Previous day" }, "‹");
+  const after = h("button", { type: "button", class: "quiet", "aria-label": "Next day" }, "›");
   let days = [], current = null;
   const step = (by) => choose(days[days.indexOf(current ?? days[0]) + by]);
   const choose = (wanted) => { current = wanted === days[0] ? null : wanted; show(); chosen(current); };

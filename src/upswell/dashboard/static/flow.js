@@ -1,4 +1,4 @@
-// Flow, for the data engineer: are all files in, what became of the lines, what was refused.
+// Flow, for data engineers: are all files in, what happened to their lines, what was rejected.
 
 import { get } from "./ask.js";
 import { picker } from "./days.js";
@@ -11,14 +11,14 @@ const KEYS = [
   ["waiting", ["waiting", "reading"], "being read"], ["duplicate", ["duplicate", "skipped"], "duplicate or skipped"],
 ];
 const SHOWN_MAX = 200;
-const MISSING_DAYS = 7; // missing files are looked for in as many
+const MISSING_DAYS = 7; // days in which missing files are detected
 
 export function flow(root) {
   const counts = h("div", { class: "figures" });
   const pick = picker("flow-day", () => refresh());
   const minutes = card("Minutes of the day", { className: "" });
   const funnel = card("From line to notification", { className: "half" });
-  const rejects = card("Refused lines", { className: "half" });
+  const rejects = card("Rejected lines", { className: "half" });
   const files = card("Files");
   const only = h("select", { id: "flow-state", "data-focus": "flow-state" });
   only.addEventListener("change", () => files.show(...drawFiles()));
@@ -26,7 +26,7 @@ export function flow(root) {
   let listed = null, states = "";
 
   root.replaceChildren(
-    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Flow"), h("p", {}, "Are all files in, and what became of their lines?")), pick.element),
+    h("div", { class: "head" }, h("div", {}, h("h1", {}, "Flow"), h("p", {}, "Are all files in, and what happened to their lines?")), pick.element),
     h("div", { class: "grid" }, counts, minutes.element, funnel.element, rejects.element, files.element));
 
   const drawFiles = () => {
@@ -34,15 +34,15 @@ export function flow(root) {
     if (found.join() !== states) {
       states = found.join();
       const chosen = only.value;
-      only.replaceChildren(h("option", { value: "" }, "every state"), ...found.map((each) => h("option", { value: each }, each)));
+      only.replaceChildren(h("option", { value: "" }, "all states"), ...found.map((each) => h("option", { value: each }, each)));
       only.value = found.includes(chosen) ? chosen : "";
     }
     const rows = listed.files.filter((file) => !only.value || file.state === only.value);
     const shown = rows.slice(0, SHOWN_MAX);
     return [[
       h("div", { class: "pick" }, h("label", { for: "flow-state" }, "Show"), only),
-      rows.length ? fileTable(shown) : empty("No file of this day is known yet."),
-      rows.length > shown.length ? empty(`and ${plural(rows.length - shown.length, "older file")}: upswell status --files lists all`) : null,
+      rows.length ? fileTable(shown) : empty("No files for this day yet."),
+      rows.length > shown.length ? empty(`and ${plural(rows.length - shown.length, "older file")}: see upswell status --files`) : null,
     ], `${plural(rows.length, "file")} of ${day(listed.day)}`];
   };
 
@@ -53,11 +53,11 @@ export function flow(root) {
     const none = (error) => { if (error === OLD) throw error; return null; };
     await Promise.all([
       status.then((found) => pick.offer(found.days)).catch(() => null),
-      Promise.all([status, shown.catch(none)]).then(([found, one]) => counts.replaceChildren(...figures(tellFiles(found, one))))
+      Promise.all([status, shown.catch(none)]).then(([found, one]) => counts.replaceChildren(...figures(fileFigures(found, one))))
         .catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
       show(funnel, shown.then((found) => ({ day: found.day, stages: found.funnel })), ({ day: of, stages }) =>
-        [stages[0].lines ? drawFunnel(stages) : empty("No line was read yet. Files are taken as they arrive in DATA."), day(of)]),
-      show(minutes, shown, (found) => [drawMinutes(found, here), tellMinutes(found)]),
+        [stages[0].lines ? drawFunnel(stages) : empty("No lines read yet. Files are read as they arrive in DATA."), day(of)]),
+      show(minutes, shown, (found) => [drawMinutes(found, here), minutesNote(found)]),
       show(rejects, fresh(get(`/api/rejects${asked}`)), (found) => [drawRejects(found), day(found.day)]),
       show(files, fresh(get(`/api/files${asked}`)), (found) => { listed = found; return drawFiles(); }),
     ]);
@@ -67,35 +67,35 @@ export function flow(root) {
 
 const arrived = (files) => Object.entries(files).reduce((sum, [state, n]) => sum + (state === "ignored" ? 0 : n), 0);
 
-/** The files of one day, and beside them those of all days; one: null when no file has come. */
-function tellFiles(status, one) {
+/** Return the figures of one day's files, with those of all days as notes. one: null if no file has arrived. */
+function fileFigures(status, one) {
   const { files: all, cadence, archive } = status;
   const files = one?.files ?? Object.fromEntries(Object.keys(all).map((state) => [state, 0]));
   const came = arrived(files), held = files.held + files.gone, stuck = all.held + all.gone;
   const ofAll = (n) => `${count(n)} on all days`;
   const missing = one?.counts.missing ?? 0;
-  // Older days are not looked through for what is missing; of one without files only what was found is known.
+  // On older days, missing files are not detected; on a day without files, only those found are known.
   const ago = one ? daysBetween(one.day, status.days[0]) : 0;
   const looked = !one || (ago >= 0 && ago < MISSING_DAYS && (missing > 0 || status.days.includes(one.day)));
   return [
     { name: "Arrived", value: count(came), note: ofAll(arrived(all)) + (all.ignored ? `; ${plural(all.ignored, "other name")} ignored` : "") },
     { name: "Done", value: count(files.done), note: came ? `${share(files.done, came)} of the day's` : "" },
-    { name: "Waiting", value: count(files.waiting + files.reading), note: files.reading ? "read as far as they go" : files.waiting ? "not ready to be read" : "nothing to wait for" },
+    { name: "Waiting", value: count(files.waiting + files.reading), note: files.reading ? "read up to their current end" : files.waiting ? "not ready to be read" : "no files waiting" },
     { name: "Late", value: count(one?.late_files ?? 0), level: one?.late_files ? "warn" : "", note: `after a newer file; ${ofAll(status.late_files)}` },
     { name: "Missing", value: looked ? count(missing) : "–", level: looked && missing ? "bad" : "", note: `${count(cadence.missing_files)} in the last ${MISSING_DAYS} days` },
-    { name: files.gone ? "Held or gone" : "Held", value: count(held), level: held ? "bad" : "", note: `${ofAll(stuck)}${stuck ? " need somebody" : ""}` },
-    ...(archive.held.length ? [{ name: "Not archived", value: count(archive.held.length), level: "warn", note: "held on their way: upswell status" }] : []),
+    { name: files.gone ? "Held or gone" : "Held", value: count(held), level: held ? "bad" : "", note: `${ofAll(stuck)}${stuck ? " need attention" : ""}` },
+    ...(archive.held.length ? [{ name: "Not archived", value: count(archive.held.length), level: "warn", note: "need manual action: see upswell status" }] : []),
   ];
 }
 
-function tellMinutes(found) {
-  const every = found.cadence_s ? `one file every ${span(found.cadence_s).join(" ")}` : "no file is expected";
-  return `${day(found.day)}, ${every}, time of ${found.timezone}`;
+function minutesNote(found) {
+  const every = found.cadence_s ? `one file every ${span(found.cadence_s).join(" ")}` : "no fixed interval";
+  return `${day(found.day)}, ${every}, times in ${found.timezone}`;
 }
 
-/** here: the stamp that the keyboard is at, kept while the day grows. */
+/** Draw the minutes. here: the stamp selected by keyboard, kept while the day grows. */
 function drawMinutes(found, here) {
-  if (!found.cells.length) return empty("No file of this day is known yet.");
+  if (!found.cells.length) return empty("No files for this day yet.");
   const step = Math.min(60, Math.max(1, (found.cadence_s || 60) / 60));
   const wide = Math.round(60 / step);
   const hours = found.cells.map((cell) => Number(cell.stamp.slice(8, 10)));
@@ -115,11 +115,11 @@ function drawMinutes(found, here) {
     }
     rows.push(h("div", { class: "hour" }, String(hour).padStart(2, "0")), row);
   }
-  // The minutes' axis: a mark every ten.
+  // The axis: a mark every ten minutes.
   const marks = h("div", { class: "marks" }, [0, 10, 20, 30, 40, 50].map((minute) => h("span", {}, `:${String(minute).padStart(2, "0")}`)));
   rows.push(h("div", { class: "hour" }, "hour"), marks);
   const told = Object.entries(found.counts).map(([state, n]) => `${count(n)} ${state}`).join(", ");
-  const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${told}. Arrow keys tell each.`, "data-focus": "minutes" }, rows);
+  const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${told}. Use the arrow keys to read each.`, "data-focus": "minutes" }, rows);
   const at = () => cells.findIndex(([, cell]) => cell.stamp === here.stamp);
   const mark = (index, aloud) => {
     leave();
@@ -127,7 +127,7 @@ function drawMinutes(found, here) {
     here.stamp = cell.stamp;
     box.classList.add("here");
     const place = box.getBoundingClientRect();
-    point(tellMinute(cell), place.left, place.top, aloud);
+    point(minuteText(cell), place.left, place.top, aloud);
   };
   const leave = () => { grid.querySelector(".here")?.classList.remove("here"); unpoint(); };
   grid.addEventListener("pointerover", (event) => { if (event.target.dataset.at) mark(Number(event.target.dataset.at), false); else leave(); });
@@ -142,13 +142,13 @@ function drawMinutes(found, here) {
   const keys = KEYS.map(([state, states, name]) => [state, name, states.reduce((sum, each) => sum + (found.counts[each] ?? 0), 0)])
     .filter(([state, , n]) => n || state !== "duplicate")
     .map(([state, name, n]) => h("li", {}, h("span", { class: `cell ${state}` }), name, h("b", {}, count(n))));
-  if (cells.some(([box]) => box.classList.contains("rejects"))) keys.push(h("li", {}, h("span", { class: "cell done rejects" }), "more than 1% of its lines refused"));
+  if (cells.some(([box]) => box.classList.contains("rejects"))) keys.push(h("li", {}, h("span", { class: "cell done rejects" }), "more than 1% of its lines rejected"));
   return [grid, h("ul", { class: "key" }, keys)];
 }
 
-function tellMinute(cell) {
+function minuteText(cell) {
   if (cell.state === "missing") return `${clock(cell.stamp)} missing`;
-  return `${clock(cell.stamp)} ${cell.state}\n${plural(cell.lines, "line")}\n${count(cell.rejected)} refused\n${count(cell.notified)} notified`;
+  return `${clock(cell.stamp)} ${cell.state}\n${plural(cell.lines, "line")}\n${count(cell.rejected)} rejected\n${count(cell.notified)} notified`;
 }
 
 function drawFunnel(stages) {
@@ -165,8 +165,8 @@ function drawFunnel(stages) {
 
 function drawRejects(found) {
   const reasons = Object.entries(found.reasons).sort((a, b) => b[1] - a[1]);
-  const late = found.late ? empty(`${plural(found.late, "record")} came too late, which is no fault of the line.`) : null;
-  if (!reasons.length) return [empty("Nothing was refused on this day."), late];
+  const late = found.late ? empty(`${plural(found.late, "record")} arrived after their day was closed (late-arriving, not malformed).`) : null;
+  if (!reasons.length) return [empty("No lines were rejected on this day."), late];
   return [h("ul", { class: "bars" }, reasons.map(([reason, n]) => h("li", {},
     h("div", { class: "line" },
       h("span", {}, words(reason)),

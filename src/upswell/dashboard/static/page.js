@@ -1,4 +1,4 @@
-// The frame: which view is shown, whether the page is live, colours, and the token.
+// The frame of the page: the selected view, the live connection, colours, and the token.
 
 import { forget, get, present } from "./ask.js";
 import { campaign } from "./campaign.js";
@@ -8,14 +8,14 @@ import { h } from "./parts.js";
 import { moment, plural, span } from "./words.js";
 
 const VIEWS = { flow: [flow, "Flow"], campaign: [campaign, "Campaign"], health: [health, "Health"] };
-const AGAIN_MS = 2000; // however often there is news, a view asks no more often, unless it says so itself
-const ANYWAY_MS = 15000; // ages and disks change without a commit
+const AGAIN_MS = 2000; // between two requests of a view, unless it sets its own interval
+const ANYWAY_MS = 15000; // ages and disk space change without a commit
 
 const main = document.getElementById("main");
 const pill = document.getElementById("pill");
 const banner = document.getElementById("banner");
 let view = null, asking = false, again = false, askedAt = 0, timer = 0, live = null;
-let due = 0; // looks that the last news is worth: what answers the first may be of the moment before
+let due = 0; // refreshes due after the last event: the first may still return a cached answer
 
 async function refresh() {
   clearTimeout(timer);
@@ -25,14 +25,14 @@ async function refresh() {
   if (wait > 0) { timer = setTimeout(refresh, wait); return; }
   asking = true;
   askedAt = Date.now();
-  await Promise.allSettled([view.refresh(), tellRun()]);
+  await Promise.allSettled([view.refresh(), showRun()]);
   asking = false;
   due = Math.max(0, due - 1);
   timer = setTimeout(refresh, again || due ? againMs : ANYWAY_MS);
   again = false;
 }
 
-async function tellRun() {
+async function showRun() {
   const found = await get("/api/health").catch((error) => error);
   if (found instanceof Error) {
     if (found.code >= 500) { pill.className = "pill bad"; pill.replaceChildren("State unreadable"); }
@@ -41,11 +41,11 @@ async function tellRun() {
   const urgent = found.needs.some((need) => need.level === "page");
   const age = found.commit_age_s === null ? "nothing committed yet" : `last commit ${span(found.commit_age_s).join(" ")} ago`;
   pill.className = `pill ${found.running ? (urgent ? "bad" : found.well ? "good" : "warn") : urgent ? "bad" : ""}`;
-  // What the colour says is said in words, too, on any screen.
+  // The text says the same as the colour, on every screen.
   pill.replaceChildren(found.running ? "Running" : "Not running",
     found.well ? h("span", { class: "more" }, `, ${age}`) : `, ${plural(found.needs.length, "alert")}`);
   pill.title = age;
-  document.getElementById("foot").textContent = `As of ${moment(found.now)}. Read-only; dials are ${live?.whole ? "whole" : "masked"}.`;
+  document.getElementById("foot").textContent = `As of ${moment(found.now)}. Read-only; MSISDNs are ${live?.whole ? "shown in full" : "masked"}.`;
 }
 
 function show() {
@@ -66,7 +66,7 @@ function listen() {
   events.addEventListener("change", () => { due = 2; refresh(); });
   events.addEventListener("open", () => { banner.hidden = true; refresh(); });
   events.addEventListener("error", () => {
-    banner.textContent = "Not connected: the figures below are the last ones that came. Trying again…";
+    banner.textContent = "Not connected: the data below may be outdated. Reconnecting…";
     banner.hidden = false;
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
   });
@@ -76,28 +76,28 @@ function colours() {
   const button = document.getElementById("theme");
   const names = ["auto", "light", "dark"], words = { auto: "Auto", light: "Light", dark: "Dark" };
   let now = "auto";
-  try { now = names.includes(localStorage.theme) ? localStorage.theme : "auto"; } catch { /* no storage: as the system has it */ }
+  try { now = names.includes(localStorage.theme) ? localStorage.theme : "auto"; } catch { /* no storage: same as the system */ }
   const set = () => {
     if (now === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = now;
     button.textContent = words[now];
-    button.setAttribute("aria-label", `Colours: ${now === "auto" ? "as the system has them" : now}`);
+    button.setAttribute("aria-label", `Colours: ${now === "auto" ? "same as the system" : now}`);
   };
   button.addEventListener("click", () => {
     now = names[(names.indexOf(now) + 1) % names.length];
-    try { localStorage.theme = now; } catch { /* it holds for this page alone */ }
+    try { localStorage.theme = now; } catch { /* then it applies to this visit only */ }
     set();
   });
   set();
 }
 
-async function dials() {
+async function masking() {
   const button = document.getElementById("whole"), dialog = document.getElementById("ask");
   const token = document.getElementById("token"), wrong = document.getElementById("ask-wrong");
   live = await get("/api/access").catch(() => ({ possible: false, whole: false }));
   button.hidden = !live.possible;
   const told = (whole) => {
     live.whole = whole;
-    button.textContent = whole ? "Mask dials" : "Show dials";
+    button.textContent = whole ? "Mask MSISDNs" : "Show MSISDNs";
     show();
   };
   button.addEventListener("click", () => {
@@ -110,16 +110,16 @@ async function dials() {
   document.getElementById("ask-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     if (await present(token.value.trim())) { dialog.close(); told(true); return; }
-    wrong.textContent = "That is not the token.";
+    wrong.textContent = "Wrong token.";
     token.select();
   });
 }
 
-// The page's own addresses are views, so the skip link moves the focus itself.
+// Fragments of the URL select views, so the skip link moves the focus by script.
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 addEventListener("hashchange", () => { show(); main.focus({ preventScroll: true }); scrollTo(0, 0); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 colours();
 show();
-dials();
+masking();
 listen();

@@ -1,4 +1,4 @@
-// How the page is built: elements out of text, never out of markup, so that nothing of RULES or of a name is HTML.
+// The building blocks of the page: elements made from text, never from markup, so that no text from RULES or a file name is HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -13,27 +13,27 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** An element with attributes and children; a text is a text. */
+/** Return an element with attributes and children; strings become text nodes. */
 export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 
-/** The same for SVG. */
+/** The same for an SVG element. */
 export const s = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-/** An element whose width is a share of its place. */
+/** Return an element whose width is a share of its container. */
 export function filled(className, part, all) {
   const element = h("div", { class: className });
   element.style.width = `${all ? Math.min(100, (100 * part) / all) : 0}%`;
   return element;
 }
 
-/** A card with a title, an aside and a body that can be put in anew. */
+/** Return a card with a title, an aside and a replaceable body. */
 export function card(title, { className = "", aside = "", level = "h2" } = {}) {
   const note = h("p", {}, aside);
-  const body = h("div", {}, h("p", { class: "empty" }, "Asking…"));
+  const body = h("div", {}, h("p", { class: "empty" }, "Loading…"));
   const element = h("section", { class: `card ${className}` }, h("header", {}, h(level, {}, title), note), body);
   return {
     element,
-    /** Put in a body and an aside. What is focused stays focused when it is there again. */
+    /** Replace body and aside. Focus, scroll positions and opened details are kept where they exist again. */
     show(content, words) {
       const focused = body.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
       const scrolled = [...body.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
@@ -46,7 +46,7 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
       });
       if (focused) body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     },
-    /** Say why there is nothing to show. That there is nothing yet, or that others ask just now, is no fault. */
+    /** Show why there is no content. A state without data yet, or a busy server, is not shown as a fault. */
     fail(error) {
       note.textContent = aside;
       body.replaceChildren(h("p", { class: [400, 429].includes(error.code) ? "empty" : "fault", "data-why": tell(error) }));
@@ -55,20 +55,20 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
   };
 }
 
-/** What several cards of a view have to say is said by the first of them. */
+/** Show a message that several cards share only in the first of them. */
 function sayOnce() {
   const said = new Set();
   for (const each of document.querySelectorAll("[data-why]")) {
     const { why } = each.dataset;
-    each.textContent = !said.has(why) ? why : each.classList.contains("fault") ? "Not known, for the same reason." : "Nothing yet.";
+    each.textContent = !said.has(why) ? why : each.classList.contains("fault") ? "Not available, for the same reason." : "No data yet.";
     said.add(why);
   }
 }
 
-/** What comes of an answer that was asked for before the last turn: another day may have been chosen since. */
-export const OLD = new Error("an answer to an older question");
+/** The error for an answer that was requested before the last turn: another day may have been chosen since. */
+export const OLD = new Error("an answer to an outdated request");
 
-/** Turns of asking: `const fresh = turn()` begins one, and `fresh(promise)` is OLD once another has begun. */
+/** Return a source of turns: `const fresh = turn()` begins one, and `fresh(promise)` throws OLD once another has begun. */
 export function turns() {
   let now = 0;
   return () => {
@@ -79,8 +79,8 @@ export function turns() {
 }
 
 /**
- * Puts an answer into a card, and leaves alone what would be the same again: the place of a reader in it stays.
- * `show(card, promise, draw)`: draw gives [content, aside], and is asked for only when the answer is a new one.
+ * Return a function that puts an answer into a card, unless the card shows that answer already, to keep its scroll position.
+ * `show(card, promise, draw)`: draw returns [content, aside], and is called only for a new answer.
  */
 export function shower() {
   const seen = new Map();
@@ -99,13 +99,13 @@ export function shower() {
   };
 }
 
-/** An error in a sentence: what is, and the next step. */
+/** Return an error as a sentence: what is wrong, and the next step. */
 export function tell(error) {
   const words = error.message[0].toUpperCase() + error.message.slice(1);
   return error.next ? `${words}. Next: ${error.next}.` : `${words}.`;
 }
 
-/** Figures in a row: [{name, value, unit, note, level}]. */
+/** Return a row of figures: [{name, value, unit, note, level}]. */
 export function figures(list) {
   return list.map(({ name, value, unit, note, level }) =>
     h("dl", { class: `figure ${level ?? ""}` },
@@ -114,7 +114,7 @@ export function figures(list) {
       note ? h("dd", { class: "note" }, note) : null));
 }
 
-/** A table: columns [{name, number, cell(row)}] over rows. */
+/** Return a table: columns [{name, number, cell(row)}] over rows. */
 export function table(label, columns, rows, { high = false } = {}) {
   return h("div", { class: `scroll ${high ? "high" : ""}`, tabindex: "0", role: "region", "aria-label": label, "data-focus": label },
     h("table", {},
@@ -123,12 +123,12 @@ export function table(label, columns, rows, { high = false } = {}) {
         h("td", { class: `${column.number ? "n" : ""} ${column.className ?? ""}` }, column.cell(row))))))));
 }
 
-/** What there is to say when there is nothing to show. */
+/** Return a paragraph to show instead of content. */
 export const empty = (text) => h("p", { class: "empty" }, text);
 
 const tip = document.getElementById("tip");
 
-/** Show a text beside a place of the window; say it, too, when it came by the keyboard. */
+/** Show a tooltip at a position of the window; aloud: also announce it to screen readers. */
 export function point(text, x, y, aloud) {
   tip.textContent = text;
   tip.hidden = false;
@@ -138,7 +138,7 @@ export function point(text, x, y, aloud) {
   if (aloud) document.getElementById("said").textContent = text.replaceAll("\n", ", ");
 }
 
-/** Take the text away. */
+/** Hide the tooltip. */
 export function unpoint() { tip.hidden = true; }
 addEventListener("scroll", unpoint, { passive: true, capture: true });
 addEventListener("keydown", (event) => { if (event.key === "Escape") unpoint(); });

@@ -1,4 +1,4 @@
-// Numbers, times and sizes as people read them. Nothing here touches the page.
+// Formats of numbers, times and sizes. Nothing here touches the page.
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
@@ -9,19 +9,19 @@ const dayForm = new Intl.DateTimeFormat("en-GB", {
 /** 1234567 is "1,234,567". */
 export const count = (n) => whole.format(n);
 
-/** For an axis: 12000 is "12K". */
+/** Format a number for an axis: 12000 is "12K". */
 export const compact = (n) => (n < 10000 ? whole.format(n) : short.format(n));
 
-/** A share of a whole: "12.3%", "<0.1%". */
+/** Format a share: "12.3%", "<0.1%". */
 export function share(part, all) {
   if (!all || !part) return "0%";
   const percent = (100 * part) / all;
   if (percent < 0.1) return "<0.1%";
-  if (percent > 99 && part < all) return `${(Math.floor(percent * 10) / 10).toFixed(1)}%`; // all but a few is not all
+  if (percent > 99 && part < all) return `${(Math.floor(percent * 10) / 10).toFixed(1)}%`; // never rounded up to 100%
   return `${percent.toFixed(percent < 10 ? 1 : 0)}%`;
 }
 
-/** [number, unit]: 1536 is ["1.5", "KiB"]. */
+/** Return [number, unit]: 1536 is ["1.5", "KiB"]. */
 export function size(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
@@ -29,7 +29,7 @@ export function size(bytes) {
   return [at === 0 || bytes >= 100 ? whole.format(Math.round(bytes)) : bytes.toFixed(1), units[at]];
 }
 
-/** [number, unit] of a duration: 0.4 s, 12 s, 3 min, 2.2 h, 4 d. */
+/** Return [number, unit] of a duration: 0.4 s, 12 s, 3 min, 2.2 h, 4 d. */
 export function span(seconds) {
   if (seconds < 10) return [seconds.toFixed(1), "s"];
   if (seconds < 120) return [String(Math.round(seconds)), "s"];
@@ -43,7 +43,7 @@ const midnight = (number) => Date.UTC(Math.floor(number / 10000), (Math.floor(nu
 /** 20200417 is "Fri, 17 Apr 2020". */
 export const day = (number) => dayForm.format(midnight(number));
 
-/** From 20200228 to 20200301 there are 2. */
+/** Count the days between two dates: from 20200228 to 20200301 it is 2. */
 export const daysBetween = (from, to) => (midnight(to) - midnight(from)) / 86400000;
 
 /** 20200417 is "17 Apr". */
@@ -55,7 +55,7 @@ export const clock = (stamp) => `${stamp.slice(8, 10)}:${stamp.slice(10, 12)}`;
 /** "202004171937" is "2020-04-17 19:37". */
 export const stamp = (text) => `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6, 8)} ${clock(text)}`;
 
-/** An ISO moment in UTC: "2020-04-17 19:37:43 UTC". */
+/** Format an ISO time in UTC: "2020-04-17 19:37:43 UTC". */
 export const moment = (iso) => (iso ? `${iso.slice(0, 19).replace("T", " ")} UTC` : "");
 
 /** "1 file", "2 files", "3 batches". */
@@ -64,5 +64,5 @@ export function plural(n, noun) {
   return `${count(n)} ${noun}${noun.endsWith("ch") ? "es" : "s"}`;
 }
 
-/** A slug such as not_in_segment in words. */
+/** Write a slug such as not_in_segment in words. */
 export const words = (slug) => slug.replaceAll("_", " ");
