@@ -242,7 +242,7 @@ def test_a_start_without_the_limit_is_refused(place: Place) -> None:
     place.file("202004171000", record(1, 1, 200, "100000"))
     place.once(max_per_customer_per_day=3)
     place.file("202004171001", record(1, 2, 200, "100100"))
-    with pytest.raises(ConfigError, match=r"has a limit per customer and day.*: it was 3"):
+    with pytest.raises(ConfigError, match=r"has a limit per customer and day \(3\)"):
         place.once()
     assert 1 == place.once(max_per_customer_per_day=1).outcomes["capped_customer"]
     place.file("202004171002", record(1, 2, 200, "100200"))
@@ -287,9 +287,9 @@ def test_edits_of_the_policy_are_history(place: Place) -> None:
     edits = history(state(place)).of("policy")
 
     assert [
-        ("notifications a customer may get a day: no limit -> 1", 1, 1),
+        ("limit per customer and day: no limit -> 1", 1, 1),
         (
-            "notifications a customer may get a day: 1 -> no limit; control group: 0 % -> 100 %",
+            "limit per customer and day: 1 -> no limit; control group: 0 % -> 100 %",
             1,
             0,
         ),

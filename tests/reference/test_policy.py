@@ -138,7 +138,7 @@ def test_a_changed_policy_is_told_without_its_key() -> None:
     ]
 
     assert [
-        "notifications a customer may get a day: no limit -> 3",
+        "limit per customer and day: no limit -> 3",
         "control group: 0 % -> 5.5 %",
-        "control group: other customers, by another key",
+        "control group: other customers, since the key changed",
     ] == words

@@ -76,16 +76,16 @@ class Policy(NamedTuple):
         """
         if self.max_per_customer_per_day and not newer.max_per_customer_per_day:
             yield (
-                "this state has a limit per customer and day, and the start names none:"
-                f" it was {self.max_per_customer_per_day:,}",
-                "give --max-per-customer-per-day again or, to lift the limit, --accept-reference once",
+                f"this state has a limit per customer and day ({self.max_per_customer_per_day:,}),"
+                " and the start gives none",
+                "pass --max-per-customer-per-day again or, to lift the limit, --accept-reference once",
             )
         smaller = newer.control_share < self.control_share
         if self.control_share and (smaller or newer.control_key != self.control_key):
             words = "; ".join(self._control_words(newer))
             yield (
-                f"this state has a control group, and the start would notify some of it: {words}",
-                "give --control-share and --control-key as before or, to end the comparison, --accept-reference once",
+                f"this state has a control group, and the start would notify some of its members: {words}",
+                "pass --control-share and --control-key as before or, to end the comparison, --accept-reference once",
             )
 
     def describe_change(self, newer: "Policy") -> list[str]:
@@ -93,7 +93,7 @@ class Policy(NamedTuple):
         words = []
         if self.max_per_customer_per_day != newer.max_per_customer_per_day:
             words.append(
-                "notifications a customer may get a day:"
+                "limit per customer and day:"
                 f" {_limit(self.max_per_customer_per_day)} -> {_limit(newer.max_per_customer_per_day)}"
             )
         return words + self._control_words(newer)
@@ -105,7 +105,7 @@ class Policy(NamedTuple):
                 f"control group: {_percent(self.control_share)} -> {_percent(newer.control_share)}"
             )
         if self.control_share and newer.control_share and self.control_key != newer.control_key:
-            words.append("control group: other customers, by another key")
+            words.append("control group: other customers, since the key changed")
         return words
 
 

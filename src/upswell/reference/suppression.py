@@ -14,8 +14,8 @@ from upswell.reference.segment import describe_bad_lines
 LOST_MAX_RATIO = 0.1
 """A list that lost more of its msisdns is refused: people leave it one by one."""
 LEFT_OUT = (
-    "this state has a suppression list, and the start names none",
-    "give --suppress again or, to lift all suppressions, --accept-reference once",
+    "this state has a suppression list, and the start gives none",
+    "pass --suppress again or, to lift all suppressions, --accept-reference once",
 )
 """(message, hint) of a start without the list that the state's last batch had, unless that is accepted."""
 _NAMED_MAX = 3  # files of a list
