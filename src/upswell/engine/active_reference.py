@@ -19,7 +19,7 @@ from upswell.reference.suppression import Forgetting
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.forgotten import forgettings
 
-STILL_CHECK_S = 0.05  # between two looks at SEGMENT and RULES while a start waits for them
+STILL_CHECK_S = 0.05  # between two checks of SEGMENT and RULES while a start waits for them
 
 
 class ActiveReference:

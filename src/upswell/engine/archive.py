@@ -36,9 +36,7 @@ from upswell.storage.files import (
 
 FILES_MAX = 50  # of one turn: milliseconds and a few syncs, for which a notification may wait
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not repaired sooner
-RECHECK_S = (
-    60.0  # at least, between two checks of the archive: whoever has repaired it waits for one
-)
+RECHECK_S = 60.0  # at least, between two checks of the archive: who has repaired it waits for one
 RECHECK_MAX = 1000  # of the held and of the newest files, each check: sixteen hours of one a minute
 _ACTIONS: Mapping[Archived | None, str] = {
     "grew": "it grew or changed on its way to the archive or in it: move it back to DATA, and the rest of it is read",
@@ -57,7 +55,7 @@ class Archive:
         self._paths = list(dict.fromkeys([self.path, *checkpoint.reader.identity().archives]))
         """This run's archive, then those of earlier runs."""
         self.still_s = still_s
-        """How long a file must have been unchanged."""
+        """A file that was unchanged for so long may be moved."""
         self._checkpoint = checkpoint
         self._reader = checkpoint.reader
         self._due: deque[tuple[str, Stat]] = deque()
@@ -70,7 +68,7 @@ class Archive:
         self._failed = 0
         """Files that the last turn with any could not move."""
         self._recheck: deque[str] = deque()
-        """What is left of a check, which takes several turns."""
+        """The rest of a check, which takes several turns."""
         self._recheck_at = 0.0
         self._recheck_after = ""
         """The last held file of the check before, which had more of them than fit; "": it had all."""

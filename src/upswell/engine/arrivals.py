@@ -54,18 +54,18 @@ class Unusual(NamedTuple):
 
 @dataclass(slots=True)
 class Arrivals:
-    """What was found, in the order of the files' stamps."""
+    """The findings, in the order of the files' stamps."""
 
     gaps: list[Gap] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     """Files whose first range followed a range with a higher stamp."""
     unusual: list[Unusual] = field(default_factory=list)
     changed_ns: int = 0
-    """When a file was last changed, as its mtime says; 0 when there is none."""
+    """The newest mtime of the files, in nanoseconds since the epoch; 0 when there are none."""
 
 
 class _Done(NamedTuple):
-    """What is remembered of a file until it is reported."""
+    """A file that became done and is not reported yet."""
 
     stamp: str
     late: bool

@@ -16,9 +16,8 @@ from upswell.state.batch import Batch, DroppedRejects, LogRange, Output
 from upswell.state.ledger_writer import LedgerSizes
 from upswell.state.shard_files import ShardFile
 
-COMPACT_BYTES_MIN = (
-    16 << 20
-)  # a million changes: a start replays them in a few hundredths of a second
+COMPACT_BYTES_MIN = 16 << 20
+"""A million changes, which a start replays in a few hundredths of a second."""
 
 Pairs = Sequence[tuple[Range, Scanned]]
 """Each range that was asked for, with the part of it that the kernel consumed."""

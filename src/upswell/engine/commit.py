@@ -168,7 +168,7 @@ class Committer:
             ("lines of output", written, notified),
             ("notifications of the control group", len(batch.control), control),
             ("lines of its output", control_written, control),
-            ("reference versions", len({taken.versions for taken in batch.ranges}), 1),
+            ("reference versions", len({each.versions for each in batch.ranges}), 1),
         )
         if wrong:
             raise UpswellError(

@@ -26,7 +26,7 @@ bounds. Below, a commit would cost more than the work; above, results would come
 
 
 class Read(NamedTuple):
-    """What was read and decided, to be committed as one batch."""
+    """Ranges that were read and decided, to be committed as one batch."""
 
     ranges: Sequence[Range]
     """The ranges that were asked for: all that were given, or the first of them, the last one perhaps shortened."""

@@ -40,7 +40,7 @@ class Snapshot(NamedTuple):
     """A copy of what a run knew at the end of a turn: over all runs of the state, unless a field says otherwise."""
 
     at_s: float
-    """When it was taken, in seconds since the epoch. Stands still while DATA cannot be listed: no turn ends then."""
+    """Seconds since the epoch. Stands still while DATA cannot be listed: no turn ends then."""
     data_away: bool
     lines: Mapping[str, int]
     """By outcome."""
@@ -258,7 +258,7 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
 
 
 def _process(began_s: float) -> Iterator[Metric]:
-    """Yield what Prometheus' own clients tell of a process, under their names.
+    """Yield what Prometheus' own clients report of a process, under their names.
 
     The collector of ``prometheus_client`` would also report open files and virtual memory.
     """

@@ -13,9 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_REQUEST_S = (
-    5.0  # for a client to send its request and read the answer; then its connection is closed
-)
+_REQUEST_S = 5.0  # for a client to ask and to read the answer; then its connection is closed
 _REQUESTS_MAX = 16  # at once; a scraper and an orchestrator need two
 _ENDED_S = 1.0  # for the thread of a closed connection to end
 

@@ -40,7 +40,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.zones import day_open_of
 
 STOP_CHECK_S = 0.1  # a stop during an idle wait is noticed within it
-ONCE_CHECK_S = 0.05  # between two looks at files that a run with --once waits for
+ONCE_CHECK_S = 0.05  # between two checks of the files that a run with --once waits for
 SCAN_SHARE = 4  # in a backlog, scans of DATA take at most one part in so many of the time
 
 
@@ -96,7 +96,7 @@ class _Run:
         self.active = ActiveReference(settings, checkpoint, sink, self.reporter)
         self.day_open = 0
         self.commit_s = 0.0
-        """How long the last commit took."""
+        """Duration of the last commit."""
         self.source = Source(
             settings.data,
             checkpoint.reader,

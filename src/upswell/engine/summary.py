@@ -36,7 +36,7 @@ class Standing(NamedTuple):
     caps: int | None = None
     """Live caps of the ledger; None likewise."""
     oldest_at_s: float = 0.0
-    """When the oldest file of the backlog was last changed, in seconds since the epoch; 0: there is none."""
+    """The mtime of the oldest file in the backlog, in seconds since the epoch; 0: the backlog is empty."""
     suppressed: int = 0
     """MSISDNs of the suppression list."""
     applications: tuple[str, ...] = ()
@@ -71,9 +71,9 @@ class Summary:
     notified_before: dict[str, int] = field(default_factory=dict)
     """By application, the notifications of earlier runs of this state."""
     commit_s: float = 0.0
-    """How long the last commit took."""
+    """Duration of the last commit."""
     committed_at_s: float = 0.0
-    """When the last commit of this state was made, in seconds since the epoch; 0: none yet."""
+    """The time of this state's last commit, in seconds since the epoch; 0: none yet."""
     data_away: bool = False
     """DATA could not be listed at the last scan."""
     refused_edits: int = 0

@@ -466,7 +466,7 @@ def test_a_file_that_the_driver_does_not_see_is_not_committed(
         patched.setattr(InProcess, "stepped", elsewhere)
         with refused(StorageError, f"shard-.*{seen}") as caught:
             cluster.once()
-    assert "shared by the driver and all executors" in caught.value.hint
+    assert "one file system that the driver and all executors share" in caught.value.hint
     with StateReader.open(cluster.state) as reader:
         assert 0 == reader.last_batch()
 

@@ -29,18 +29,15 @@ from upswell.state.ledger_formats import to_files
 from upswell.state.shard_files import DamagedShard, ShardFile, new_attempt
 from upswell.storage.files import RECOVERS, translate_os_errors
 
-SPLIT_BYTES = (
-    64 << 20
-)  # a fraction of a second of a core, so that a task's own cost is small beside it
-BATCH_BYTES = (
-    1 << 30
-)  # some seconds of a few cores, so that a job's and a commit's cost is small beside it
+SPLIT_BYTES = 64 << 20
+"""A fraction of a second of a core, so that a task's own cost is small in comparison."""
+BATCH_BYTES = 1 << 30
+"""Some seconds of a few cores, so that the cost of a job and a commit is small in comparison."""
 REPORT_BYTES_MAX = 128 << 20
 """About how much the tasks of a batch may report. The driver holds several copies of it, for two batches. A gigabyte of
 normal data reports some megabytes; only rejects and notifications can be more."""
-FRUITLESS_MAX = (
-    8  # jobs in a row over the same ranges; a file that changes between two tasks needs fewer
-)
+FRUITLESS_MAX = 8
+"""Jobs in a row over the same ranges; a file that changes between two tasks needs fewer."""
 COMPACT_BYTES_MIN = 1 << 20  # a shard's deltas up to here are read in milliseconds
 
 

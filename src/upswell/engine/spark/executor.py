@@ -46,14 +46,14 @@ class Damage(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What the system reported of the ledger's directory.
+    """An error that the system reported of the ledger's directory.
 
     Returned and not raised where another try is no better, as for a full disk, or must not be made, as after a failed
     sync.
     """
 
     number: int
-    """As errno has it."""
+    """The errno."""
     words: str
     """The reason, and the node."""
     name: str
@@ -126,11 +126,11 @@ def _received(
 
 
 class StageInput(NamedTuple):
-    """What all tasks of one stage of a job are given."""
+    """The input that all tasks of one stage of a job share."""
 
     job: Job
     directory: SharedDirectory
-    """What the stage reads: DATA when it scans, the ledger's directory when it steps."""
+    """The directory that the stage reads: DATA when it scans, the ledger's when it steps."""
     build: str
     """The driver's kernel.SOURCE_DIGEST."""
 
@@ -142,7 +142,7 @@ class StageInput(NamedTuple):
 
 
 class Broadcast(Protocol):
-    """What Spark broadcasts: the reference comes to a worker once, and stays until another is asked for."""
+    """Spark's broadcast of the reference, which comes to a worker once and stays until another is asked for."""
 
     @property
     def value(self) -> SentReference:
@@ -221,7 +221,7 @@ def _freeze_loaded() -> None:
 
 
 class ProbeResult(NamedTuple):
-    """What one executor reports of itself and of the directories."""
+    """The report of one executor on itself and the directories."""
 
     executor: str
     build: str

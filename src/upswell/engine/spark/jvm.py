@@ -122,7 +122,7 @@ class Jvm(NamedTuple):
 
     process: "subprocess.Popen[bytes]"
     gateway: Path
-    """Where it writes its port and secret once it can be connected to."""
+    """The file into which it writes port and secret once it can be connected to."""
     log: Path
     """Its output is appended here."""
 

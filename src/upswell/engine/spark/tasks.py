@@ -26,7 +26,7 @@ FILES_MAX = 32  # of a shard, however small they are: each batch opens all of th
 
 
 class Job(NamedTuple):
-    """What all tasks of one attempt at a batch share."""
+    """The part that all tasks of one attempt at a batch share."""
 
     batch: int
     """The number that the batch will have."""
