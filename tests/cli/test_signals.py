@@ -25,12 +25,12 @@ def test_the_first_signal_finishes_and_leaves_with_0(
     run = Running(tmp_path, *write_inputs(tmp_path), "--log-interval-s", "0.1")
     run.wait_for("notified=1")
     run.process.send_signal(number)
-    code, _, narration = run.end()
+    code, _, log = run.end()
 
-    assert 0 == code, narration
-    assert f"signal={number.name}" in narration
-    assert "event=stopped lines=7 notified=1" in narration
-    assert "error" not in narration
+    assert 0 == code, log
+    assert f"signal={number.name}" in log
+    assert "event=stopped lines=7 notified=1" in log
+    assert "error" not in log
     assert 1 == len(list((tmp_path / "out" / "Twitter").iterdir()))
 
 
@@ -47,10 +47,10 @@ def test_the_second_signal_leaves_at_once(
     run.process.send_signal(signal.SIGTERM)
     run.wait_for("signal=SIGTERM")
     run.process.send_signal(number)
-    code, _, narration = run.end()
+    code, _, log = run.end()
 
     assert expected == code
-    assert "Traceback" not in narration
+    assert "Traceback" not in log
 
 
 def test_a_hangup_does_not_stop_a_run_under_nohup(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_an_interrupted_command_leaves_without_a_traceback(tmp_path: Path) -> No
     while not list(tmp_path.glob("data/*.csv")):
         assert run.process.poll() is None
     run.process.send_signal(signal.SIGINT)
-    code, _, narration = run.end()
+    code, _, log = run.end()
 
     assert 130 == code
-    assert "error: interrupted" == narration.strip()
+    assert "error: interrupted" == log.strip()
 
 
 def stopped_on_a_terminal(place: Path, stop: Callable[[int, int], object]) -> int:

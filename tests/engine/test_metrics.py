@@ -43,7 +43,7 @@ class Served(Running):
         assert found
         self.address = found[1]
         # Nobody reads on: a full pipe would hold the run up.
-        threading.Thread(target=self.narration.read, daemon=True).start()
+        threading.Thread(target=self.log.read, daemon=True).start()
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of an answer."""

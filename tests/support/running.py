@@ -24,7 +24,7 @@ main()
 
 
 class Running:
-    """A run for ever, as a process of its own, whose narration can be waited for."""
+    """A run for ever, as a process of its own, whose log output can be waited for."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Running:
             text=True,
         )
         assert self.process.stderr
-        self.narration = self.process.stderr
+        self.log = self.process.stderr
 
     def wait_for(self, words: str) -> str:
-        """The first line of narration with these words."""
-        for line in self.narration:
+        """The first line of the log with these words."""
+        for line in self.log:
             if words in line:
                 return line
         raise AssertionError(f"{words!r} was never said")
@@ -55,5 +55,5 @@ class Running:
         """Exit code and the rest of both streams, of which `communicate` would miss what is buffered here already."""
         assert self.process.stdout
         with self.process:
-            err, out = self.narration.read(), self.process.stdout.read()
+            err, out = self.log.read(), self.process.stdout.read()
         return self.process.returncode, out, err

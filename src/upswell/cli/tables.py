@@ -1,9 +1,8 @@
-"""Rows as their reader wants them: aligned columns for people, CSV, or one JSON object a line.
+"""Rows in the form the reader wants: a table for people, CSV, or one JSON object per line.
 
-Owns the options ``--csv`` and ``--json`` of the commands that list, and how a row is written in each form. It prints
-nothing itself. Rich draws the columns, and is imported for that alone. No cell is ever cut: cells are folded on a
-terminal that is too narrow for them, and a pipe or a file gets each row on one line, however long. No cell of a CSV
-line begins a formula.
+Owns the options ``--csv`` and ``--json`` of the commands that list rows, and how a row is written in each form. It
+prints nothing itself. Tables are drawn by rich, which is imported only then. No cell is ever cut: on a narrow terminal
+long cells are folded, and a pipe or a file gets one line per row, however long. No cell of CSV begins a formula.
 """
 
 import io
@@ -23,14 +22,14 @@ _UNLIMITED = 1_000_000  # characters: more than a row can have
 
 
 class Table(NamedTuple):
-    """Rows of equally many cells, to be drawn in columns and indented by two blanks."""
+    """Rows with the same number of cells, drawn in columns and indented by two blanks."""
 
     rows: Sequence[Sequence[str]]
     numbers: Collection[int] = ()
-    """The columns, counted from 0, that are aligned to the right."""
+    """Indexes of the columns that are aligned to the right."""
 
     def renderable(self, *, folded: bool = True) -> "RenderableType":
-        """Return what rich draws, each cell made safe for a terminal. ``folded``: a cell may take several lines."""
+        """Return the table for rich, with escaped cells. ``folded``: a cell may take several lines."""
         from rich.padding import Padding
         from rich.table import Table as Grid
         from rich.text import Text
@@ -51,7 +50,7 @@ class Table(NamedTuple):
         return Padding(grid, (0, 0, 0, 2), expand=False)
 
     def lines(self, stream: TextIO) -> list[str]:
-        """Return the lines to write to ``stream``, safe for a terminal and without blanks at their ends."""
+        """Return the escaped lines to write to ``stream``, without trailing blanks."""
         from rich.console import Console
 
         terminal = stream.isatty()
@@ -69,16 +68,16 @@ class Table(NamedTuple):
 
 
 Part = str | Table
-"""What a command prints for people: a line, or a table."""
+"""A line or a table that a command prints for people."""
 
 
 def count_table(rows: Iterable[tuple[str, int, str]]) -> Table:
-    """Return a table of names, counts and what they mean."""
+    """Return a table of names, counts and explanations."""
     return Table([(name, f"{n:,}", words) for name, n, words in rows], numbers=(1,))
 
 
 def forms(function: Any) -> Any:
-    """The options that choose how rows are written; the command gets them as ``as_csv`` and ``as_json``."""
+    """Add the options ``--csv`` and ``--json``, passed to the command as ``as_csv`` and ``as_json``."""
     for option in (
         click.option(
             "--json", "as_json", is_flag=True, help="Write JSON: one object, or one for each row."
@@ -90,21 +89,21 @@ def forms(function: Any) -> Any:
 
 
 def form(as_csv: bool, as_json: bool) -> Form:
-    """The one that was chosen. Raises click.UsageError for both."""
+    """Return the chosen form. Raises click.UsageError if both options were given."""
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json exclude each other")
+        raise click.UsageError("--csv and --json cannot be combined")
     return "csv" if as_csv else "json" if as_json else "text"
 
 
 def as_csv(names: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """The header and the rows as lines of CSV (RFC 4180, UTF-8, lines that end in a line feed)."""
+    """Yield the header and the rows as lines of CSV (RFC 4180), without line ends."""
     yield _csv_line(names)
     for row in rows:
         yield _csv_line(row)
 
 
 def as_json(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """Each row as an object on a line of its own, in ASCII."""
+    """Yield each row as a JSON object on one line, in ASCII."""
     for row in rows:
         yield json.dumps(row)
 

@@ -105,7 +105,7 @@ def test_nothing_new_is_said_so(upswell: Upswell, tmp_path: Path) -> None:
     assert "upswell check data segment rules out" in done.stdout
 
 
-def test_narration_is_structured_lines_when_nobody_watches(
+def test_log_output_is_structured_lines_when_nobody_watches(
     upswell: Upswell, tmp_path: Path
 ) -> None:
     """Each line on stderr has a time and an event; stdout holds the data alone."""
@@ -117,7 +117,7 @@ def test_narration_is_structured_lines_when_nobody_watches(
     assert "event=progress lines=7" in done.stderr
 
 
-def test_no_whole_msisdn_and_no_control_byte_is_narrated(upswell: Upswell, tmp_path: Path) -> None:
+def test_no_whole_msisdn_and_no_control_byte_is_logged(upswell: Upswell, tmp_path: Path) -> None:
     """Warnings show an example, masked; a file's name cannot write to the terminal."""
     paths = write_inputs(tmp_path, "0126545098,2,222,20200417193744\n")
     write(tmp_path / "data" / "DATA_202004171938\x1b[31m\n.csv", "x")
@@ -171,7 +171,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_log_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
-    """Narration is for people; the run goes on without it."""
+    """Log output is for people; the run goes on without it."""
     paths = write_inputs(tmp_path)
     command = [sys.executable, "-m", "upswell", *paths, "--once", "-v", "--json"]
     reader, writer = os.pipe()

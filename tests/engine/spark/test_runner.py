@@ -83,7 +83,7 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
 def test_the_sample_comes_out_alike_and_says_nothing_of_java(
     upswell: Upswell, root: Path, tmp_path: Path
 ) -> None:
-    """The command gives the sample's bytes, and stderr holds our narration alone; what looks on a state works on it."""
+    """The command gives the sample's bytes, and stderr holds log output alone; what looks on a state works on it."""
     shutil.copytree(root / "examples" / "brief", tmp_path, dirs_exist_ok=True)
     # Relative: executors are in another directory.
     paths = ["data", "segment", "rules"]

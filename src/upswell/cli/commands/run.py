@@ -145,7 +145,7 @@ def _run(
     run_log: "RunLog",
     compute: "Callable[[Settings, Checkpoint], Compute]",
 ) -> "Summary":
-    """The engine's run; how it failed goes into the run log."""
+    """Run the engine; record in the run log how it failed."""
     from upswell.engine import run  # a tenth of a second in which a signal should not be lost
     from upswell.storage.files import umask
 

@@ -92,27 +92,27 @@ def _watch(state_dir: "Path", cadence_s: int | None, interval_s: float, as_json:
     """Show the status repeatedly, until Ctrl-C or until the reader goes away."""
     from upswell.audit import status
 
-    looks = _looks(interval_s)
+    ticks = _ticks(interval_s)
     try:
         if as_json:
-            for _ in looks:
+            for _ in ticks:
                 say_json(status.read_status(state_dir, cadence_s).to_json())
         elif sys.stdout.isatty():
-            _redraw(state_dir, cadence_s, looks)
+            _redraw(state_dir, cadence_s, ticks)
         else:
-            for _ in looks:
+            for _ in ticks:
                 say(*describe(status.read_status(state_dir, cadence_s)), "")
     except KeyboardInterrupt:
         return
 
 
-def _looks(interval_s: float) -> Iterator[None]:
+def _ticks(interval_s: float) -> Iterator[None]:
     while sys.stdout is not None and not is_abandoned():
         yield
         time.sleep(interval_s)
 
 
-def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> None:
+def _redraw(state_dir: "Path", cadence_s: int | None, ticks: Iterator[None]) -> None:
     """Show as much of the status as fits on a separate screen; restore the terminal at the end."""
     from rich.console import Console
     from rich.text import Text
@@ -127,7 +127,7 @@ def _redraw(state_dir: "Path", cadence_s: int | None, looks: Iterator[None]) -> 
 
     console = Console(highlight=False)
     with console.screen(hide_cursor=True) as screen:
-        for _ in looks:
+        for _ in ticks:
             screen.update(*map(renderable, describe(status.read_status(state_dir, cadence_s))))
 
 

@@ -1,4 +1,4 @@
-"""What a run says while it runs: how often, in which words, and that saying it never ends a run."""
+"""The log output of a run: how often it is written, in which words, and that writing it never ends a run."""
 
 import io
 import json
@@ -69,7 +69,7 @@ def test_no_blank_ends_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith(' file="a\u00a0event=stopped" name="b\u3000c"\n')
 
 
-def test_a_narration_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_output_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed or missing stderr ends nothing."""
     closed = io.StringIO()
     closed.close()
