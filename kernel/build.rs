@@ -1,6 +1,7 @@
 //! Export `SOURCE_DIGEST`, by which a test notices a stale compiled module.
 //!
-//! The digest is SHA-256 over every source in the order of their paths: the path, a zero byte, the content, a zero byte.
+//! The digest is SHA-256 over every source in the order of their paths: the path, a zero byte, the content, a zero
+//! byte.
 
 use sha2::{Digest, Sha256};
 use std::fmt::Write;

@@ -1,20 +1,21 @@
-//! CRC-64/NVME: of bytes, and of the concatenation of two byte strings from their two sums.
+//! CRC-64/NVME: of bytes, and of the concatenation of two byte strings from their two CRCs.
 //!
-//! Chunks are summed in parallel and combined in order, so the digest of a file does not depend on how it was cut.
+//! Chunks are summed in parallel and combined in order, so the digest of a file does not depend on where it was cut.
+//! Combining is our own code: that of the crate squares a matrix for each bit of the length.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// The reflected polynomial.
 const POLYNOMIAL: u64 = 0x9a6c_9329_ac4b_c9b5;
 
-/// The CRC of `data`, continuing from `initial`, the CRC of what came before (0 when nothing did).
+/// Return the CRC of `data`, continued from `initial`, the CRC of what came before (0 when nothing did).
 pub fn crc64(data: &[u8], initial: u64) -> u64 {
     let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Nvme, !initial);
     digest.update(data);
     digest.finalize()
 }
 
-/// The CRC of two byte strings, one after the other; `second_bytes` is the length of the second.
+/// Return the CRC of two byte strings, one after the other; `second_bytes` is the length of the second.
 pub fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
     if second_bytes == 0 {
         return first;
@@ -22,7 +23,7 @@ pub fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
     multiply(power_of_bytes(second_bytes), first) ^ second
 }
 
-/// `a * b` modulo the polynomial; bit 63 is the coefficient of `x^0`.
+/// Return `a * b` modulo the polynomial; bit 63 is the coefficient of `x^0`.
 const fn multiply(mut a: u64, mut b: u64) -> u64 {
     let mut product = 0;
     while a != 0 {

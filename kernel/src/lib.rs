@@ -2,37 +2,50 @@
 //!
 //! # The idea
 //!
+//! A batch is ranges of files. Threads take chunks of the ranges, find lines, parse them, and decide everything that
+//! needs no ledger: rejects, and records that are not in the segment, match no rule or window, or come too late. The
+//! rest are candidates. The ledger is cut into shards by msisdn, and each shard decides its candidates in input order.
+//! So all cores work, and the result is that of one thread that reads line after line.
+//!
+//! # Map
+//!
+//! From the bottom up; a folder uses only what stands above it here.
+//!
 //! ```text
-//! reader    ranges of files, plain or gzip, into buffers
-//! scan      bytes -> records: the plain code, which defines the grammar;  fast: the same by wide registers;  path: which
-//! chunk     some bytes of a range, scanned by one thread;  finder: decides what needs no ledger, into findings
-//! progress  lines put together from chunks, in order: where a range stands;  line: one that crosses chunks
-//! process   passes of chunks: call scans in parallel and merges in order, apply decides per shard in parallel
-//! segment   who is targeted;  dials: the lines that say so;  filter, table: its two layers;  parts: many keys for many
-//!           threads;  dump: how it is kept
-//! rules     which rule fits;  clock: days and zones;  msisdn: digits as numbers
-//! policy    what keeps a record back;  keyed: a hash under a key
-//! ledger    totals, fired occurrences and caps;  shard: one table;  counters: what entries are about;  blob: how it is kept;  loading: and read again
-//! split     a part of a range, scanned without a ledger;  lines: where its lines lie;  candidates: what leaves for a ledger
-//! step      what the ledger decides of them;  report: what else a split was;  gather: the result made of both
-//! search    lines that hold some digits, for questions about one msisdn
-//! reject    outcomes, reasons and how a refused line is written down
-//! crc, threads, wire: how values are written into blobs
-//! python    the only folder that knows Python
+//! crc        CRC-64/NVME, and the combination of two
+//! threads    parallel loops over scoped threads
+//! prefetch   asks memory for what will be looked at soon
+//! partition  groups many keys for many threads
+//! types/     msisdns as numbers; dates, times and the zone shift
+//! wire       numbers and bytes in blobs
+//! scan/      a line's bytes to a record or a reject reason: the plain grammar, and the same by wide registers
+//! input/     bytes of plain and compressed files
+//! search     lines that hold given digits, for questions about one msisdn
+//! segment/   the targeted msisdns: parsed, stored, looked up
+//! rules/     the rule that fits a record; what keeps a notification back
+//! ledger/    totals, fired window instances and caps: decided, stored, loaded
+//! batch/     ranges to outcomes, in passes over chunks
+//! split/     the same in tasks: splits without a ledger, shards without files, and the result of both
+//! python/    the module for Python; outside it only `RangeSpec` knows Python, whose `Range` it reads
 //! ```
 //!
 //! # Invariants
 //!
-//! - A result, the delta's bytes included, depends on the bytes, the reference and the ledger alone: never on threads, on where chunks are cut, on
-//!   where a call stops, or on the CPU. Nor does what is gathered depend on where splits are cut, or on when their tasks run.
+//! - A result, the delta's bytes included, depends on the bytes, the reference and the ledger alone: never on threads,
+//!   on where chunks are cut, on where a call stops, or on the CPU. A gathered result does not depend on where splits
+//!   are cut or when their tasks run.
 //! - Memory is bounded by the pass, the segment and the live totals, whatever the input holds.
 //! - Bad data is a value. An `Err` means that the caller broke the contract of `_kernel.pyi`.
+//! - No file and no folder uses one that uses it (`tests/repository/test_kernel_layout.py`).
 //!
 //! # If you change …
 //!
-//! - … the grammar: `grammar::parse_line`, then `fast::wide::plain_bytes`, `segment.py`, `semantics.py` and docs/semantics.md;
-//! - … an outcome or a reason: `reject`, then the reference;
-//! - … what a counter or an entry is: `counters`, `shard` and `blob`, and the magic there.
+//! - … the grammar: `scan/grammar.rs`, then `plain_bytes` in `scan/wide.rs`, `semantics.py` and docs/semantics.md; for
+//!   SEGMENT `segment/parse.rs` and `reference/segment.py`;
+//! - … an outcome or a reason: `scan/outcome.rs`, then `semantics.py`;
+//! - … what an entry of the ledger is about: `ledger/counters.rs`, `ledger/shard.rs`, `ledger/codec.rs`, and the magic
+//!   there, since states hold these bytes;
+//! - … what crosses the border to Python: `python/`, `_kernel.pyi` and `upswell/kernel/__init__.py`.
 
 pub mod batch;
 pub mod crc;

@@ -1,12 +1,12 @@
-//! Many items in partitions: each of them is small enough for a near cache and is worked on by one thread.
+//! Groups many keys by partition: each is small enough for a near cache, and one thread works on it.
 //!
-//! Items come in chunks. Each chunk is put in the order of its partitions, and a partition is then a run of every chunk. So nothing
-//! is ever sorted as a whole, no thread writes where another one does, and the order of chunks is kept within a partition.
+//! Keys come in blocks. Each block is ordered by partition, so a partition is a run of every block. Nothing is sorted
+//! as a whole, no two threads write to one place, and the order of blocks is kept within a partition.
 
-/// Most partitions that there are: the runs of a chunk are then still longer than a line of the cache.
+/// With more partitions the runs of a block would be shorter than a cache line.
 const PARTITIONS_MAX: usize = 1 << 10;
 
-/// How many partitions so many items are worth, each of about as many: a power of two.
+/// Return the number of partitions for so many items, about `each` in a partition: a power of two.
 pub(crate) fn count_for(items: usize, each: usize) -> usize {
     (items / each)
         .max(1)
@@ -14,16 +14,16 @@ pub(crate) fn count_for(items: usize, each: usize) -> usize {
         .min(PARTITIONS_MAX)
 }
 
-/// The items of a chunk by partition.
+/// The items of a block, grouped by partition.
 #[derive(Debug, Default)]
 pub(crate) struct Partitioned<T> {
     items: Vec<T>,
-    /// Where the run of each partition ends.
+    /// End of each partition's run.
     ends: Vec<u32>,
 }
 
 impl<T: Copy + Default> Partitioned<T> {
-    /// What `item_of` makes of these keys, in so many partitions.
+    /// Make an item of each key, and group the items in `count` partitions.
     pub(crate) fn new(
         keys: &[u64],
         count: usize,
@@ -35,7 +35,7 @@ impl<T: Copy + Default> Partitioned<T> {
         for partition in &partitions {
             ends[usize::from(*partition)] += 1;
         }
-        // Each becomes where its partition begins, and moves on to where it ends.
+        // Each entry first becomes the begin of its partition, and then moves on to its end.
         let mut begin = 0;
         for end in &mut ends {
             begin += std::mem::replace(end, begin);
@@ -49,12 +49,12 @@ impl<T: Copy + Default> Partitioned<T> {
         Partitioned { items, ends }
     }
 
-    /// How many items it has.
+    /// Return the number of items.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Its items of a partition, in the order in which they came.
+    /// Return the items of a partition, in the order of their keys in the block.
     pub(crate) fn run(&self, partition: usize) -> &[T] {
         let start = partition
             .checked_sub(1)

@@ -1,8 +1,8 @@
-//! Ask memory for what will be looked at soon.
+//! Asks memory for what will be looked at soon, so that it has come when it is.
 
 #![allow(unsafe_code, reason = "the instruction has no safe form")]
 
-/// Ask memory for `items[index]`, which will be looked at soon.
+/// Ask memory for `items[index]`. Any index is allowed.
 #[inline(always)]
 pub(crate) fn prefetch<T>(items: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]

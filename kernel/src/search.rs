@@ -1,9 +1,10 @@
-//! The lines of a file that hold some digits, wherever in the line: for questions about one msisdn, or counted for many.
+//! Searches files for the lines that hold given digits, anywhere in the line: for questions about one msisdn, or
+//! counted for many.
 //!
-//! Digits beside them make another number: the few of a short msisdn stand in many a timestamp.
-//! A file is gone through once, in bounded memory: for one msisdn at the speed of a search for bytes, for many byte by
-//! byte. What a line means is not decided here. Lines end as they were taken: at `\n`, and where a range ended, which
-//! may be within a line.
+//! Digits beside them make another number: the few digits of a short msisdn stand in many a timestamp. A file is read
+//! once, in bounded memory: for one msisdn at the speed of a search for bytes, for many byte by byte. The meaning of a
+//! line is not decided here. Lines end as they were consumed: at `\n`, and at the end of a range, which may be within a
+//! line.
 
 use crate::crc::crc64;
 use crate::input::digest::read_through;
@@ -21,17 +22,17 @@ const KEPT_BYTES: usize = LINE_BYTES_MAX + 6;
 /// A line that holds the digits.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Where it starts.
+    /// Position of its first byte.
     pub byte: u64,
     /// Line ends before it.
     pub newlines: u64,
-    /// The last byte of the line that it continues, when that one was taken unterminated; else 0.
+    /// The last byte of the line that it continues, when that one was consumed unterminated; else 0.
     pub continues: u8,
-    /// With its line end; the beginning alone of a line that is too long.
+    /// With its line end; of a line that is too long only the beginning.
     pub line: Vec<u8>,
 }
 
-/// What a file holds.
+/// The lines found in a file.
 #[derive(Debug, Default)]
 pub struct Found {
     /// In order.
@@ -42,7 +43,7 @@ pub struct Found {
     pub bytes: u64,
 }
 
-/// Search the bytes up to the last of `cuts`, the ends of the ranges that were taken, ascending.
+/// Find the lines with the digits up to the last of `cuts`, the ends of the ranges that were consumed, ascending.
 pub fn search(path: &[u8], compressed: bool, cuts: &[u64], digits: &[u8]) -> io::Result<Found> {
     let mut search = Search {
         finder: Finder::new(digits),
@@ -74,7 +75,7 @@ pub fn search(path: &[u8], compressed: bool, cuts: &[u64], digits: &[u8]) -> io:
     Ok(search.found)
 }
 
-/// How many lines of a file hold the digits of one of these msisdns (their keys): one pass, however many there are.
+/// Count the lines of a file that hold the digits of one of these msisdns, given by their keys, in one pass.
 pub fn count_lines<S: BuildHasher>(
     path: &[u8],
     compressed: bool,
@@ -108,21 +109,21 @@ pub fn count_lines<S: BuildHasher>(
 
 struct Search<'a> {
     finder: Finder<'a>,
-    /// Its bytes are where the search stands.
+    /// Its `bytes` are the position of the search.
     found: Found,
     newlines: u64,
-    /// As in `Hit`, of the line that is open or begins next.
+    /// `Hit::continues` of the line that is open or begins next.
     continues: u8,
-    /// The first bytes of the line whose end is not reached yet.
+    /// The first bytes of the open line: the one whose end is not reached yet.
     open: Vec<u8>,
     open_bytes: u64,
     open_hit: bool,
-    /// Its last bytes, one more than the digits: these, or a digit beside them, may come with the next chunk.
+    /// Its last bytes, one more than the digits: the digits, or a digit beside them, may come with the next bytes.
     last: Vec<u8>,
 }
 
 impl Search<'_> {
-    /// Where in the bytes the digits stand, with no digit beside them.
+    /// Return the place of the digits in the bytes, with no digit beside them.
     fn find(&self, bytes: &[u8], mut from: usize) -> Option<usize> {
         let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
         while let Some(at) = self.finder.find(&bytes[from..]).map(|at| from + at) {
@@ -182,7 +183,7 @@ impl Search<'_> {
         self.found.bytes += bytes.len() as u64;
         let cut = self.last_is_cut(bytes.len());
         self.last.extend_from_slice(bytes);
-        // What stands at the very end may go on: `close` asks for it.
+        // Digits at the very end may go on: `close` looks at them.
         let end = self.last.len() - self.finder.needle().len().min(self.last.len());
         self.open_hit |= self
             .find(&self.last, usize::from(cut))
@@ -191,12 +192,12 @@ impl Search<'_> {
         self.last.drain(..self.last.len().saturating_sub(kept));
     }
 
-    /// Whether `last` begins within the open line, of whose bytes so many are not in it yet.
+    /// Return true when `last` begins within the open line, of which `more` bytes are not in it yet.
     fn last_is_cut(&self, more: usize) -> bool {
         self.open_bytes > (self.last.len() + more) as u64
     }
 
-    /// The open line ends here.
+    /// End the open line here.
     fn close(&mut self) {
         let cut = usize::from(self.last_is_cut(0));
         if self.open_hit || self.find(&self.last, cut).is_some() {
@@ -213,7 +214,7 @@ impl Search<'_> {
         self.open_hit = false;
     }
 
-    /// A range ends here, and with it a line whose end has not come.
+    /// End a range here, and with it the open line.
     fn cut(&mut self) {
         // After a byte-order mark alone the first line has yet to begin.
         let mark = self.found.bytes == BYTE_ORDER_MARK.len() as u64 && self.open == BYTE_ORDER_MARK;

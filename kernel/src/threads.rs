@@ -1,4 +1,5 @@
-//! Work on scoped threads. Which thread does what never shows in a result: tasks write to places of their own.
+//! Parallel loops over scoped threads. No result depends on which thread ran a task: tasks write to places of their
+//! own.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
-/// Do `task(0)` … `task(count - 1)`, each once, on up to that many threads, this one among them.
+/// Run `task(0)` … `task(count - 1)`, each once, on up to that many threads, the calling one among them.
 pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -19,12 +20,12 @@ pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
         }
     };
     thread::scope(|scope| {
-        // Without another thread the work is done all the same.
+        // When no other thread can be started, this one does all the work.
         let others: Vec<_> = (1..threads.min(count))
             .filter_map(|_| Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         work();
-        // The scope would wait for them in a way that the thread sanitizer cannot see.
+        // The scope would join them too, but in a way that the thread sanitizer cannot see.
         for other in others {
             if let Err(panic) = other.join() {
                 resume_unwind(panic);
@@ -33,7 +34,7 @@ pub fn for_each(threads: usize, count: usize, task: impl Fn(usize) + Sync) {
     });
 }
 
-/// What `task(0)` … `task(count - 1)` give, in that order, made as by `for_each`.
+/// Run tasks as `for_each` does, and return their results in order.
 pub fn map<T: Default + Send>(
     threads: usize,
     count: usize,
@@ -48,20 +49,20 @@ pub fn map<T: Default + Send>(
     made.map(Result::unwrap_or_default).collect()
 }
 
-/// How many threads are worth their start for work that comes in so many parts.
+/// Return the number of threads worth starting for work that comes in so many parts.
 pub fn worth(parts: usize) -> usize {
     let most = thread::available_parallelism().map_or(1, NonZero::get);
     most.min(parts.max(1))
 }
 
-/// Lock, whatever a panic elsewhere left: the panic itself ends the call.
+/// Lock even when a panic poisoned the mutex: the panic itself ends the call.
 #[cfg(not(sanitizer = "thread"))]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for the thread sanitizer: the standard library waits in code that was compiled without it, so that a lock
-/// which had to be waited for would look like none.
+/// The same for the thread sanitizer: the standard library waits in code that was compiled without it, so a lock that
+/// was waited for would look like no lock.
 #[cfg(sanitizer = "thread")]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     use std::sync::TryLockError;

@@ -1,6 +1,6 @@
-//! How values are written into blobs, and taken off their front again, whatever they hold.
+//! Numbers and bytes in blobs: how they are written, and read back from bytes of any content.
 //!
-//! Words are little endian. A number takes seven bits a byte, the low ones first; there is one way to write it.
+//! Words are little endian. A varint takes seven bits a byte, the low ones first, and has one form.
 
 use crate::types::clock;
 use crate::types::msisdn;
@@ -8,7 +8,7 @@ use crate::types::msisdn;
 /// Bytes of the longest number: 63 bits.
 const NUMBER_BYTES_MAX: usize = 9;
 
-/// Write a number below 2^63.
+/// Append a number below 2^63.
 pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 128 {
         out.push(number as u8 | 128);
@@ -17,7 +17,7 @@ pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// A number, as `put_number` writes it, and what follows it.
+/// Split off a number that `put_number` wrote: the number, and the rest; None when there is none.
 #[inline]
 pub(crate) fn number_of(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0;
@@ -31,13 +31,13 @@ pub(crate) fn number_of(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// Write bytes after their length.
+/// Append the length of some bytes, and the bytes.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Takes values off the front; None at the end of the bytes.
+/// Reads values off the front of some bytes; None when they end before the value does.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
@@ -64,12 +64,12 @@ impl<'a> Input<'a> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    /// A day. One behind all others would never be over.
+    /// Read a day. None for one after `DAY_MAX`: it would never be over.
     pub(crate) fn day(&mut self) -> Option<u32> {
         self.u32().filter(|day| *day <= clock::DAY_MAX)
     }
 
-    /// What `put_number` wrote.
+    /// Read a number that `put_number` wrote.
     #[inline]
     pub(crate) fn number(&mut self) -> Option<u64> {
         let (number, rest) = number_of(self.0)?;
@@ -77,13 +77,13 @@ impl<'a> Input<'a> {
         Some(number)
     }
 
-    /// A number of 32 bits.
+    /// Read a number of 32 bits.
     #[inline]
     pub(crate) fn small(&mut self) -> Option<u32> {
         self.number()?.try_into().ok()
     }
 
-    /// The number of an msisdn's mixed form.
+    /// Read the mixed form of an msisdn; None for a number that is none.
     #[inline]
     pub(crate) fn mixed(&mut self) -> Option<u64> {
         let is_mixed =
@@ -91,7 +91,7 @@ impl<'a> Input<'a> {
         self.number().filter(is_mixed)
     }
 
-    /// What `put_bytes` wrote.
+    /// Read bytes that `put_bytes` wrote.
     pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.number()?;
         self.take(length.try_into().ok()?)

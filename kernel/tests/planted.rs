@@ -1,4 +1,5 @@
-//! Faults that are planted to see that a sanitizer sees them: run one by one by `make sanitize`, which wants each to fail.
+//! Faults that are planted to see that a sanitizer sees them: run one by one by `make sanitize`, which wants each to
+//! fail.
 
 #![allow(unsafe_code, reason = "planted faults need it")]
 

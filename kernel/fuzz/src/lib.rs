@@ -1,8 +1,9 @@
 //! What a fuzzer tries on the kernel: one `attempt` for each door that hostile bytes come in by.
 //!
-//! An attempt takes any bytes, never fails on what is bad about them, and panics when a promise of the kernel is broken.
-//! Its first bytes, if there are any, say how the rest is read. The fuzz targets call attempts with what the fuzzer
-//! thinks of; `tests/fuzzed.rs` of the kernel calls them with every file of `corpus/`, in every run of its tests.
+//! An attempt takes any bytes, never fails on what is bad about them, and panics when a promise of the kernel is
+//! broken. Its first bytes, if there are any, say how the rest is read. The fuzz targets call attempts with what the
+//! fuzzer thinks of; `tests/fuzzed.rs` of the kernel calls them with every file of `corpus/`, in every run of its
+//! tests.
 
 pub mod blob;
 pub mod gzip;

@@ -1,9 +1,9 @@
 //! A chunk: some bytes of a range, scanned by one thread as far as that goes without the ledger.
 //!
 //! A chunk does not know where its first line began, nor how its last one ends: it decides the whole lines after its
-//! first `\n` alone. Its head (up to that `\n`) and its rest are put together with those of its neighbours by `process`,
-//! in order, and the line made of them is decided as the *front* of the chunk in which it ended. So every byte is read
-//! once, a line may be longer than any buffer, and where chunks are cut never shows.
+//! first `\n` alone. Its head (up to that `\n`) and its rest are put together with those of its neighbours by
+//! `process`, in order, and the line made of them is decided as the *front* of the chunk in which it ended. So every
+//! byte is read once, a line may be longer than any buffer, and where chunks are cut never shows.
 //!
 //! Layout of the buffer: pad | front content | data | pad. An offset below `DATA` is one of the front.
 

@@ -84,7 +84,8 @@ impl Findings {
         self.groups.clear();
     }
 
-    /// Finish the rejects of `bytes`, whose first line starts at `begin`: the lines before late ones, and what each takes.
+    /// Finish the rejects of `bytes`, whose first line starts at `begin`: the lines before late ones, and what each
+    /// takes.
     pub(crate) fn measure_rejects(&mut self, bytes: &[u8], begin: usize) {
         // A late record does not know its line: it is counted from the last one that is known.
         let (mut at, mut line) = (begin, 0);

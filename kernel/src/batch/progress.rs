@@ -209,9 +209,9 @@ impl Progress {
         }
     }
 
-    /// Whether a reject at [from, to) is kept that takes so many bytes as it is written down. The first that does not fit
-    /// into what is left ends it for all after it: so some bytes of a range can say what may be kept of them without
-    /// knowing how many rejects come before.
+    /// Whether a reject at [from, to) is kept that takes so many bytes as it is written down. The first that does not
+    /// fit into what is left ends it for all after it: so some bytes of a range can say what may be kept of them
+    /// without knowing how many rejects come before.
     pub(crate) fn keep(&mut self, spec: &RangeSpec, bytes: u64, (from, to): (u64, u64)) -> bool {
         if self.dropped.is_none() && self.kept_bytes + bytes <= spec.rejects_left_bytes {
             self.kept_bytes += bytes;

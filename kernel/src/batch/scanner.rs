@@ -1,11 +1,11 @@
 //! From ranges to outcomes: passes of chunks, scanned in parallel, merged in order, applied per shard.
 //!
 //! A pass has three steps. *Scan*: threads take chunks (a compressed range is one task, as it can only be read in
-//! order) and decide what needs no ledger. *Merge*, on this thread: lines that cross chunks are put together, counts are
-//! added, and the pass is cut where output would grow too large. *Apply*: threads take groups of shards, each with its
-//! candidates in input order, and chunks whose rejects are to be written down. Then what was notified is put back into
-//! input order. So threads, chunks and stops never show in a result, and memory is bounded by the pass. This file plans
-//! the passes; `call` scans and merges, `apply` applies.
+//! order) and decide what needs no ledger. *Merge*, on this thread: lines that cross chunks are put together, counts
+//! are added, and the pass is cut where output would grow too large. *Apply*: threads take groups of shards, each with
+//! its candidates in input order, and chunks whose rejects are to be written down. Then what was notified is put back
+//! into input order. So threads, chunks and stops never show in a result, and memory is bounded by the pass. This file
+//! plans the passes; `call` scans and merges, `apply` applies.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;

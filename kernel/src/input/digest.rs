@@ -1,4 +1,4 @@
-//! One pass over the bytes of a file.
+//! One pass over the bytes of a file: its digest, and its first record.
 
 use crate::crc::crc64;
 use crate::input::file::{READ_BYTES, open, read_at};
@@ -9,7 +9,7 @@ use crate::scan::grammar::{self, Line};
 use std::io;
 use std::sync::Arc;
 
-/// Call `visit` with the bytes [start, end) in order, as far as there are any, until it says false.
+/// Call `visit` with the bytes [start, end) in order, as far as the file has them, until it returns false.
 pub(crate) fn read_through(
     path: &[u8],
     compressed: bool,
@@ -42,8 +42,8 @@ pub(crate) fn read_through(
     Ok(())
 }
 
-/// (CRC-64/NVME continued over the uncompressed bytes [start, end), bytes really read). Damage is `InvalidData` or
-/// `UnexpectedEof` without an errno.
+/// Return (CRC-64/NVME continued over the uncompressed bytes [start, end), bytes read). Err of damaged compressed data
+/// is `InvalidData` or `UnexpectedEof` without an errno.
 pub fn digest(
     path: &[u8],
     compressed: bool,
@@ -60,7 +60,7 @@ pub fn digest(
     Ok((crc, bytes))
 }
 
-/// (CRC-64/NVME of the content of the first line that is a record, its byte).
+/// Return (CRC-64/NVME of the content, byte) of the first line within [0, end) that is a record.
 pub fn first_record(
     path: &[u8],
     compressed: bool,

@@ -1,4 +1,4 @@
-//! Regular files, and the same file again.
+//! Regular files: opened without following links, and recognized when they are opened again.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -6,10 +6,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
-/// Bytes per read where nothing else says: fits a second-level cache.
+/// Bytes per read, if the caller sets no size: they fit a second-level cache.
 pub(super) const READ_BYTES: usize = 256 << 10;
 
-/// What tells whether a file is still the same.
+/// Tells whether a file is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -18,6 +18,7 @@ pub(super) struct Identity {
     modified: (i64, i64),
 }
 
+/// Open a regular file. Err is `ENXIO` for any other kind, and `ELOOP` for a link.
 pub(super) fn open(path: &[u8]) -> io::Result<(File, Identity)> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = OpenOptions::new()
@@ -37,7 +38,7 @@ pub(super) fn open(path: &[u8]) -> io::Result<(File, Identity)> {
     Ok((file, identity))
 }
 
-/// Fill the buffer from a position on: fewer bytes only where the file ends.
+/// Fill the buffer from a position on; return the bytes read, fewer only at the end of the file.
 pub(super) fn read_at(file: &File, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

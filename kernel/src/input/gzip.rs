@@ -1,4 +1,4 @@
-//! Compressed files.
+//! Compressed files: a decompressor that knows its position, and the check of a whole file.
 
 use crate::crc::crc64;
 use crate::input::file::{Identity, READ_BYTES, open};
@@ -13,11 +13,11 @@ const COMPRESSED_BYTES: usize = 64 << 10;
 pub struct Gzip {
     stream: MultiGzDecoder<BufReader<File>>,
     pub(super) identity: Identity,
-    /// Uncompressed bytes given out and not given back.
+    /// Uncompressed bytes read and not given back.
     position: u64,
-    /// Bytes given back: they come before the stream's.
+    /// Bytes given back: they are read before the stream goes on.
     returned: Vec<u8>,
-    /// A read has failed: the bytes that it had decompressed are lost, so nothing can follow them.
+    /// A read has failed: the bytes that it had decompressed are lost, so no later read can follow.
     failed: bool,
 }
 
@@ -55,23 +55,23 @@ impl Gzip {
         Ok(filled)
     }
 
-    /// Give back the last bytes read, which the next read repeats.
+    /// Give the last bytes read back: the next read repeats them.
     pub fn give_back(&mut self, bytes: &[u8]) {
         self.position -= bytes.len() as u64;
         self.returned.splice(..0, bytes.iter().copied());
     }
 
-    /// Whether a read has failed, so that it must not be kept.
+    /// Return true when a read has failed, so that the decompressor must not be kept.
     pub fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// Where the next read is.
+    /// Return the position of the next read.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Move on to a position.
+    /// Decompress up to a position, and drop the bytes before it.
     pub(super) fn skip_to(&mut self, position: u64) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
         while self.position < position {
@@ -87,7 +87,7 @@ impl Gzip {
     }
 }
 
-/// Errors of the decompressor carry no errno; give damage one kind and a missing end another.
+/// Give an error of the decompressor, which has no errno, its kind: one for damage, another for a missing end.
 fn decompression_error(error: io::Error) -> io::Error {
     match error.kind() {
         _ if error.raw_os_error().is_some() => error,
@@ -98,19 +98,19 @@ fn decompression_error(error: io::Error) -> io::Error {
     }
 }
 
-/// What `check_gzip` found.
+/// The result of `check_gzip`.
 pub struct CheckedGzip {
-    /// whole, incomplete, broken or `too_large`.
+    /// One of whole, incomplete, broken and `too_large`.
     pub verdict: &'static str,
-    /// Uncompressed bytes seen.
+    /// Uncompressed bytes read.
     pub bytes: u64,
     /// Their CRC-64/NVME.
     pub digest: u64,
-    /// In words.
+    /// The reason, in words.
     pub detail: String,
 }
 
-/// Decompress a file to its end and compare its checksums, in bounded memory.
+/// Decompress a file to its end and compare its checksums, in bounded memory. Err: it cannot be read.
 pub fn check_gzip(path: &[u8], bytes_max: u64) -> io::Result<CheckedGzip> {
     let (file, identity) = open(path)?;
     let mut checked = CheckedGzip {
@@ -129,7 +129,7 @@ pub fn check_gzip(path: &[u8], bytes_max: u64) -> io::Result<CheckedGzip> {
     let mut gzip = Gzip::new(file, identity);
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        // The decompressor may fail after some good bytes of a buffer; those do not matter any more.
+        // The decompressor may fail after some good bytes of a buffer; these do not matter any more.
         match gzip.read(&mut buffer) {
             Ok(0) => return Ok(checked),
             Ok(bytes) => {

@@ -1,6 +1,4 @@
-//! Ranges of input files, plain or gzip, into our own buffers. Never mmap: a file may shrink under us.
-//!
-//! Opens regular files alone: links are not followed, and a FIFO cannot block us. Positions count uncompressed bytes.
+//! Ranges of a file, plain or compressed, and the problems that end their reading.
 
 use crate::input::file::{open, read_at};
 use crate::input::gzip::Gzip;
@@ -8,23 +6,24 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-/// The slug of what no other names.
+/// The slug of a problem that no other slug names.
 pub(crate) const UNREADABLE: &str = "unreadable";
+/// The slug of a file that ends before the range does.
+pub(crate) const SHORT: &str = "short";
 /// The slugs of problems.
 pub(crate) const PROBLEMS: [&str; 5] = ["gone", UNREADABLE, SHORT, "not_regular", "broken"];
-pub(crate) const SHORT: &str = "short";
 
-/// Why a range cannot be read on.
+/// The reason why a range cannot be read further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// One of `PROBLEMS`.
     pub slug: &'static str,
-    /// In words.
+    /// The same in words.
     pub detail: String,
 }
 
 impl Problem {
-    /// A problem with its words.
+    /// Make a problem.
     pub fn new(slug: &'static str, detail: impl Into<String>) -> Problem {
         Problem {
             slug,
@@ -32,7 +31,7 @@ impl Problem {
         }
     }
 
-    /// The file ends before a byte that was to be read.
+    /// Make the problem of a file that ends before byte `end`.
     pub(crate) fn short(end: u64) -> Problem {
         Problem::new(SHORT, format!("the file ends before byte {end}"))
     }
@@ -42,7 +41,7 @@ impl Problem {
             (ErrorKind::NotFound, _) => "gone",
             (_, Some(libc::ELOOP | libc::ENXIO)) => "not_regular",
             (ErrorKind::InvalidData, None) => "broken",
-            // Decompression wants more than there is.
+            // The compressed data ends too early.
             (ErrorKind::UnexpectedEof, None) => SHORT,
             _ => UNREADABLE,
         };
@@ -52,15 +51,15 @@ impl Problem {
 
 /// An open file.
 pub enum Source {
-    /// Read at any place.
+    /// Read at any position.
     Plain(Arc<File>),
-    /// Read on from where it stands.
+    /// Read on from its position.
     Gzip(Box<Gzip>),
 }
 
 impl Source {
-    /// Open a file to be read from `start` on. `kept` is the decompressor of an earlier call for this path. Also gives
-    /// the inode.
+    /// Open a file to be read from `start` on; return its inode, 0 when it cannot be opened, and the source. `kept` is
+    /// the decompressor of an earlier call for this path.
     pub fn open(
         path: &[u8],
         compressed: bool,
@@ -91,7 +90,8 @@ impl Source {
         (identity.inode, skipped.map(|()| Source::Gzip(gzip)))
     }
 
-    /// Fill the buffer from a position on: fewer bytes only where the file ends. A compressed file is read in order.
+    /// Fill the buffer from a position on; return the bytes read, fewer only at the end of the file. A compressed file
+    /// is read in order.
     pub fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, Problem> {
         match self {
             Source::Plain(file) => {

@@ -1,4 +1,5 @@
-//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards. `loading` reads them.
+//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards. `loading` reads
+//! them.
 //!
 //! A blob is self-contained, little endian:
 //!
@@ -25,8 +26,8 @@ pub(crate) const ENTRY_BYTES: usize = 16;
 /// Below so many changed entries, threads cost more than they give.
 const INLINE_ENTRIES: usize = 20_000;
 
-/// Makes one blob at its length, since blobs are large: its counters, numbered in the order of their first use, have to be
-/// known before its entries come.
+/// Makes one blob at its length, since blobs are large: its counters, numbered in the order of their first use, have to
+/// be known before its entries come.
 struct BlobWriter {
     numbers: Vec<u32>,
     out: Vec<u8>,

@@ -168,8 +168,8 @@ impl Counters {
         Some(number)
     }
 
-    /// The counters of a rule's total and of its application's cap, for a record of that day whose window opened on it or
-    /// the day before; None when there are too many open counters.
+    /// The counters of a rule's total and of its application's cap, for a record of that day whose window opened on it
+    /// or the day before; None when there are too many open counters.
     pub(crate) fn of_rule(
         &mut self,
         rules: &Rules,

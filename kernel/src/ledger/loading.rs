@@ -1,7 +1,7 @@
 //! From the blobs of a checkpoint to a ledger.
 //!
-//! Bases come first, each of which fills its shard, and then the deltas, which add what is newer: both some at a time, so
-//! that few need be in memory at once. A delta says nothing about a shard whose base is of its batch or a later one.
+//! Bases come first, each of which fills its shard, and then the deltas, which add what is newer: both some at a time,
+//! so that few need be in memory at once. A delta says nothing about a shard whose base is of its batch or a later one.
 
 use crate::ledger::Ledger;
 use crate::ledger::codec::{ENTRY_BYTES, LedgerBlob, is_whole};
@@ -28,8 +28,8 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Begin, without what can receive no record of `day_open` or later. `delta_bytes`: about those of all deltas. Much of
-    /// what they say is new, and a table that must grow for it costs its pages twice.
+    /// Begin, without what can receive no record of `day_open` or later. `delta_bytes`: about those of all deltas. Much
+    /// of what they say is new, and a table that must grow for it costs its pages twice.
     pub fn new(day_open: u32, threads: usize, delta_bytes: usize) -> Self {
         Loading {
             ledger: Ledger::default(),

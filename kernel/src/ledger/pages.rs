@@ -18,8 +18,8 @@ const HUGE_BYTES: usize = 2 << 20;
 /// The lines of one table, zeroed, as pages straight from the system.
 ///
 /// A table grows by being replaced: its pages are given back at once, where an allocator would keep holes too small for
-/// the next. It is read in no order, so that each of its pages costs a fault and an entry of the CPU's list of pages: they
-/// are asked for together, and large.
+/// the next. It is read in no order, so that each of its pages costs a fault and an entry of the CPU's list of pages:
+/// they are asked for together, and large.
 #[derive(Debug)]
 pub(super) struct TableLines {
     start: NonNull<TableLine>,

@@ -10,8 +10,8 @@
 //!
 //! A counter says what the value is about: the total of a service, window and occurrence day, or the cap of an
 //! application and day. Counters are few and numbered as they appear; 0 is never given, so that no key is zero. An
-//! entry's place follows from its msisdn and from what its counter says, never from the counter's number: tables written
-//! in order are read back in order, whatever the numbers.
+//! entry's place follows from its msisdn and from what its counter says, never from the counter's number: tables
+//! written in order are read back in order, whatever the numbers.
 
 use crate::ledger::counters::{COUNTER_BITS, COUNTERS_MAX, Counters};
 use crate::ledger::pages::{TableLine, TableLines};
@@ -263,7 +263,8 @@ impl Shard {
         self.dirty = dirty;
     }
 
-    /// Set this cap later, with all that were put off. Nobody looks at it before; its place comes from memory meanwhile.
+    /// Set this cap later, with all that were put off. Nobody looks at it before; its place comes from memory
+    /// meanwhile.
     #[inline]
     pub(super) fn put_off_cap(&mut self, counters: &Counters, key: u64) {
         self.prefetch_key(counters, key);

@@ -1,4 +1,5 @@
-//! The module `upswell.kernel._kernel`: the only folder that knows Python. `_kernel.pyi` is its contract and documentation.
+//! The module `upswell.kernel._kernel`: the only folder that knows Python. `_kernel.pyi` is its contract and
+//! documentation.
 
 // What Python sees is documented in the stub; clippy's wishes about signatures do not fit what PyO3 calls.
 #![allow(

@@ -70,7 +70,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Compile (service, application, first minute, end minute, threshold) lines. Err says which line breaks the contract.
+    /// Compile (service, application, first minute, end minute, threshold) lines. Err says which line breaks the
+    /// contract.
     pub fn new(lines: &[(u32, &str, u16, u16, u64)]) -> Result<Rules, String> {
         let mut compiled = Rules {
             rules: Vec::new(),

@@ -1,14 +1,14 @@
-//! Collect every line of some bytes, whatever it is: for `check`, and for comparing paths.
+//! Collects every line of some bytes, whatever it is: for `check`, and for comparing paths.
 
 use crate::scan::filter::Filter;
 use crate::scan::grammar::{Line, LineCounts, Record, Visitor};
 use crate::scan::path::{PAD_AFTER, PAD_BEFORE, ScanPath};
 use std::collections::BTreeMap;
 
-/// Lines by where they start: the length of the content, and what it is.
+/// Lines by their start: the length of the content, and its meaning.
 pub type Lines = BTreeMap<usize, (usize, Line)>;
 
-/// Scan the lines of `data` that end with `\n`. `filler` is around them in the buffer: no result depends on it.
+/// Scan the lines of `data` that end with `\n`. `filler` surrounds them in the buffer: no result depends on it.
 pub fn collect(path: ScanPath, data: &[u8], day_max: u32, filler: u8) -> (LineCounts, Lines) {
     let whole = memchr::memrchr(b'\n', data).map_or(0, |last| last + 1);
     let mut bytes = vec![filler; PAD_BEFORE + whole + PAD_AFTER];

@@ -1,4 +1,4 @@
-//! Scan lines by a path.
+//! Scans lines by the path that was chosen.
 
 use crate::scan::grammar::{self, LineCounts, Visitor};
 use crate::scan::path::ScanPath;
@@ -6,7 +6,7 @@ use crate::scan::path::ScanPath;
 use crate::scan::wide;
 
 impl ScanPath {
-    /// `grammar::scan_lines` by this path.
+    /// Scan lines as `grammar::scan_lines` does, by this path.
     ///
     /// # Panics
     /// When the buffer lacks the pads around [from, to).

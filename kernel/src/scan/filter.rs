@@ -1,19 +1,19 @@
-//! The first layer of a segment: says "surely not" for nearly all strangers.
+//! The first layer of a segment: says "surely not" for nearly all non-members.
 //!
-//! 8 to 20 bits a dial, one word and two bits per key, so that it is small enough to stay in a near cache.
+//! One word and two bits for each key, 8 to 20 bits an msisdn, so that it is small enough to stay in a near cache.
 
 use crate::partition::Partitioned;
 use crate::prefetch::prefetch;
 use crate::threads::{self, lock};
 use std::sync::Mutex;
 
-/// Low bits of a spread key that say which bits of its word are its own.
+/// Low bits of a spread key that select the bits within its word.
 const BITS: u32 = 12;
-/// Highest bits of a spread key that say which partition of the filter its word is in.
+/// Highest bits of a spread key, which select its partition of the filter.
 const PARTITION_BITS: u32 = 6;
-/// Bits behind these that say which word of its partition, at most.
+/// Bits after these, at most, that select the word within the partition.
 const WORD_BITS: u32 = 20;
-/// Filters up to this many words (512 KiB) get twice the bits per dial: they still stay in a second-level cache.
+/// Filters up to this many words (512 KiB) get twice the bits per msisdn: they still stay in a second-level cache.
 const WORDS_NEAR: usize = 1 << 16;
 
 /// A view of a filter: small enough to live in registers while lines are scanned.
@@ -27,21 +27,21 @@ impl<'a> Filter<'a> {
     /// Lets everything pass.
     pub const OPEN: Filter<'static> = Filter::of(&[u64::MAX, u64::MAX]);
 
-    /// Of words that were filled; they are a power of two, and two at least.
+    /// View words that `fill` made; their number is a power of two, and at least two.
     pub(crate) const fn of(words: &'a [u64]) -> Filter<'a> {
         let shift = u64::BITS - words.len().trailing_zeros();
         Filter { words, shift }
     }
 
-    /// A key as filters see it: its highest bits say which word is its own, two times six low ones which bits of that.
-    /// Less thorough than mixing it, and a good deal quicker.
+    /// Spread a key: its highest bits select a word, two times six low ones the bits within it. Less thorough than
+    /// mixing the key, and a good deal faster.
     #[inline(always)]
     pub fn spread(key: u64) -> u64 {
         let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
         product as u64 ^ (product >> 64) as u64
     }
 
-    /// False when the key that was spread is surely not in the set.
+    /// Return false when the key that was spread is surely not in the set.
     #[inline(always)]
     pub fn may_contain(self, spread: u64) -> bool {
         let word = self.words[(spread >> self.shift) as usize];
@@ -55,7 +55,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// What a filter must know of each of these keys, by partition of the filter: its word within the partition, and its bits.
+/// Return the mark of each key, by partition of the filter: its word within the partition, and its bits.
 pub(crate) fn marks(keys: &[u64]) -> Partitioned<u32> {
     let partition_of = |key| (Filter::spread(key) >> (u64::BITS - PARTITION_BITS)) as usize;
     let mark_of = |key| {
@@ -66,7 +66,7 @@ pub(crate) fn marks(keys: &[u64]) -> Partitioned<u32> {
     Partitioned::new(keys, 1 << PARTITION_BITS, partition_of, mark_of)
 }
 
-/// The words of a filter for so many keys that lets all pass of which these are the marks.
+/// Make the words of a filter for so many keys, which lets those with these marks pass.
 pub(crate) fn fill(keys: usize, marks: &[&Partitioned<u32>]) -> Vec<u64> {
     let words = if keys / 4 <= WORDS_NEAR {
         keys / 4
@@ -80,7 +80,7 @@ pub(crate) fn fill(keys: usize, marks: &[&Partitioned<u32>]) -> Vec<u64> {
     let partitions: Vec<_> = words.chunks_mut(partition_words).map(Mutex::new).collect();
     threads::for_each(threads::worth(marks.len()), partitions.len(), |partition| {
         let words = &mut **lock(&partitions[partition]);
-        // Memory that is written before it is read is asked of the system once, and then near.
+        // Written first, each page costs one fault, and is in this core's cache then.
         words.fill(0);
         for block in marks {
             for mark in block.run(partition) {

@@ -1,4 +1,4 @@
-//! A line put together from fragments, in bounded memory: what begins in one chunk and ends in a later one.
+//! A line put together from fragments, in bounded memory: it begins in one chunk and ends in a later one.
 
 use crate::scan::grammar::{BYTE_ORDER_MARK, LINE_BYTES_MAX};
 
@@ -15,7 +15,7 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Add what follows.
+    /// Append the next bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         let room = KEPT_BYTES - self.kept.len();
         self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -27,39 +27,39 @@ impl Fragment {
         }
     }
 
-    /// Start anew.
+    /// Remove all bytes.
     pub fn clear(&mut self) {
         self.kept.clear();
         self.bytes = 0;
         self.last = [0; 2];
     }
 
-    /// Bytes so far, the line end included.
+    /// Return the number of bytes so far, the line end included.
     pub fn len(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether nothing was added.
+    /// Return true when there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// The whole line, when it is at most two bytes long.
+    /// Return the whole line, when it is at most two bytes long.
     pub fn short(&self) -> Option<&[u8]> {
         (self.bytes <= 2).then_some(&self.kept)
     }
 
-    /// All of its bytes, when they were kept.
+    /// Return all of its bytes, when all were kept.
     pub fn whole(&self) -> Option<&[u8]> {
         (self.bytes == self.kept.len() as u64).then_some(&self.kept)
     }
 
-    /// The last byte; 0 when there is none.
+    /// Return the last byte; 0 when there is none.
     pub fn last(&self) -> u8 {
         self.last[1]
     }
 
-    /// Bytes of the byte-order mark that it starts with.
+    /// Return the bytes of the byte-order mark that it starts with.
     pub fn byte_order_mark(&self) -> usize {
         if self.kept.starts_with(BYTE_ORDER_MARK) {
             BYTE_ORDER_MARK.len()
@@ -68,18 +68,19 @@ impl Fragment {
         }
     }
 
-    /// Length of the content, without the first `skip` bytes.
+    /// Return the length of the content, without the first `skip` bytes.
     pub fn content_bytes(&self, skip: usize) -> u64 {
         let end = match self.last {
             [b'\r', b'\n'] => 2,
             [_, b'\n' | b'\r'] => 1,
             _ => 0,
         };
-        // A line end alone may be all there is behind the mark.
+        // There may be nothing but a line end after the mark.
         (self.bytes - skip as u64).saturating_sub(end)
     }
 
-    /// The content, without the first `skip` bytes; one byte more than allowed, at least, of a content that is too long.
+    /// Return the content, without the first `skip` bytes; of a content that is too long at least one byte more than is
+    /// allowed.
     pub fn content(&self, skip: usize) -> &[u8] {
         let kept = &self.kept[skip..];
         &kept[..kept

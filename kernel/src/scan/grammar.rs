@@ -1,10 +1,11 @@
-//! The grammar: from the bytes of a line to a record or the reason why it is none.
+//! The grammar: from the bytes of a line to a record, or to the reason why it is not one.
 //!
-//! Pure and plain, without I/O. This file defines what a line means; `fast` only gets to the same answer sooner and
-//! hands every line that is not plain to `parse_line`. If you change the grammar, change `fast::plain_bytes` with it; the
-//! tests compare the two on random and hostile bytes.
+//! Plain code without I/O, which defines what a line means. `wide` finds the same answers sooner, and hands every line
+//! that is not plain to `parse_line`. If you change the grammar, change `plain_bytes` in `wide` with it; the tests
+//! compare the two on random and hostile bytes.
 //!
-//! Content is a line without its `\n` and without one `\r` before that. A byte-order mark belongs to no line.
+//! The content of a line is the line without its `\n` and without one `\r` before that. A byte-order mark belongs to no
+//! line.
 
 use crate::scan::filter::Filter;
 use crate::scan::outcome::Reason;
@@ -35,12 +36,12 @@ pub struct Record {
     pub time: u32,
 }
 
-/// What the content of a line is.
+/// The meaning of a line's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A usage session.
     Record(Record),
-    /// Empty, or spaces and tabs alone.
+    /// Empty, or only spaces and tabs.
     Blank,
     /// A file's first line, without any digit.
     Header,
@@ -48,43 +49,43 @@ pub enum Line {
     Reject(Reason),
 }
 
-/// What the scanners tell about the lines they meet, in order.
+/// Receives the lines that a scanner meets, in order.
 ///
-/// A record is first held against `filter`, then asked for by `contains`, and told by `record` only then. Msisdns are in
-/// their mixed form. `record` and `other` come in the order of the lines, except that a line that is no record may come
-/// before records of lines above it.
+/// A record is first checked against `filter`, then against `contains`, and passed to `record` only then. Msisdns are
+/// in their mixed form. `record` and `other` are called in the order of the lines, except that a line that is not a
+/// record may come before records of lines above it.
 pub trait Visitor<'s> {
-    /// Says "surely not" for most records of no interest: they are only counted.
+    /// Return the filter that says "surely not" for most records of no interest: these are only counted.
     fn filter(&self) -> Filter<'s>;
-    /// Whether it still wants to be told a `stranger`.
+    /// Return true while `non_member` is still to be called.
     fn wants_non_member(&self) -> bool;
-    /// The first record, among some, that the filter or `contains` refused; others may lie before it.
+    /// Take the first record, among some, that the filter or `contains` refused; others may lie before it.
     fn non_member(&mut self, msisdn: u64, start: usize);
     /// Ask memory for what `contains` will look at.
     fn prefetch(&self, msisdn: u64);
-    /// The exact answer after the filter let it pass.
+    /// Return the exact answer for an msisdn that the filter let pass.
     fn contains(&self, msisdn: u64) -> bool;
-    /// A record that is contained: its content lies at [start, start + length).
+    /// Take a record that is contained, with its content at [start, start + length).
     fn record(&mut self, start: usize, length: usize, record: &Record);
-    /// Any other line; `line` counts the lines before it within the bytes scanned.
+    /// Take any other line; `line` counts the lines before it within the bytes scanned.
     fn other(&mut self, start: usize, length: usize, line: u32, kind: Line);
 }
 
-/// What a scanner counted.
+/// The lines that a scanner counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineCounts {
     /// All lines.
     pub lines: u32,
-    /// Lines that are records, wanted or not.
+    /// Lines that are records, whatever the visitor does with them.
     pub records: u32,
 }
 
-/// The content of a line, given the bytes up to its `\n` or up to the end.
+/// Return the content of a line, given the bytes up to its `\n` or up to the end.
 pub fn content_of(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Scan whole lines: `bytes[from..to]` begins a line and ends with `\n`, or is empty.
+/// Scan whole lines: `bytes[from..to]` begins with a line's start and ends with `\n`, or is empty.
 pub fn scan_lines<'s, V: Visitor<'s>>(
     bytes: &[u8],
     from: usize,
@@ -105,7 +106,7 @@ pub fn scan_lines<'s, V: Visitor<'s>>(
     scanned
 }
 
-/// Tell the visitor of a line that was parsed; `before` counts the lines before it within the bytes scanned.
+/// Pass a parsed line to the visitor; `before` counts the lines before it within the bytes scanned.
 pub fn tell<'s, V: Visitor<'s>>(
     visitor: &mut V,
     line: Line,
@@ -122,7 +123,7 @@ pub fn tell<'s, V: Visitor<'s>>(
     }
 }
 
-/// What a line's content is. `first`: it is the first line of its file. A date after `day_max` is `future`.
+/// Parse the content of a line. `first`: it is the first line of its file. A date after `day_max` is `future`.
 pub fn parse_line(content: &[u8], first: bool, day_max: u32) -> Line {
     if content.len() > LINE_BYTES_MAX {
         return Line::Reject(Reason::TooLong);
@@ -166,12 +167,12 @@ fn parse_record(content: &[u8], day_max: u32) -> Result<Record, Reason> {
     })
 }
 
-/// The key of an msisdn: 5 to 15 digits after an optional `+`.
+/// Parse an msisdn, 5 to 15 digits after an optional `+`, to its key.
 pub fn parse_msisdn(field: &[u8]) -> Option<u64> {
     msisdn::key_of(field.strip_prefix(b"+").unwrap_or(field))
 }
 
-/// The field without the double quotes that wrap it, if any do.
+/// Return the field without the double quotes that wrap it, if any do.
 pub fn unquoted(field: &[u8]) -> &[u8] {
     match field {
         [b'"', inner @ .., b'"'] => inner,

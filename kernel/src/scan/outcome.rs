@@ -1,12 +1,12 @@
-//! The closed lists of outcomes and reject reasons, and how a rejected line is written down.
+//! The closed lists of outcomes and reject reasons, and the encoding of rejected lines.
 
-/// What became of a line, in the order in which it is decided.
+/// Outcomes of a line, in the order in which they are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Outcome {
     /// Not a record, for a [`Reason`].
     Rejected,
-    /// Empty, or spaces and tabs alone.
+    /// Empty, or only spaces and tabs.
     Blank,
     /// A file's first line, without any digit.
     Header,
@@ -14,13 +14,13 @@ pub enum Outcome {
     NotInSegment,
     /// Its msisdn is on the suppression list.
     Suppressed,
-    /// No rule is about its service.
+    /// Its service has no rule.
     NoRule,
-    /// The service has rules, none for this minute of the day.
+    /// Its service has rules, but none for this minute of the day.
     OutsideWindow,
     /// Its day is closed.
     Late,
-    /// The application has notified this msisdn on this day, or the occurrence has fired.
+    /// The application has notified this msisdn on this day, or the window instance has fired.
     Capped,
     /// It would notify, but its msisdn has had as many notifications on this day as it may.
     CappedCustomer,
@@ -49,7 +49,7 @@ pub const OUTCOMES: [&str; 13] = [
     "notified",
 ];
 
-/// Why a line is not a record, in the order in which it is checked.
+/// Reasons why a line is not a record, in the order in which they are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reason {
@@ -63,7 +63,7 @@ pub enum Reason {
     Service,
     /// Not 1 to 15 digits.
     Volume,
-    /// No real date and time of 14 digits.
+    /// Not a real date and time of 14 digits.
     Timestamp,
     /// A date, as written, after the last that its file may hold.
     Future,
@@ -80,15 +80,15 @@ pub const REASONS: [&str; 7] = [
     "future",
 ];
 
-/// What a kept late record carries in place of a reason.
+/// Stands for the reason of a late record that is kept.
 pub const LATE: u8 = REASONS.len() as u8;
 /// The tabs between the six fields of an encoded reject, and its newline.
 const SEPARATORS: usize = 6;
 
-/// With these a spreadsheet begins a formula, or a quoted cell that may hold one.
+/// First bytes by which a spreadsheet recognizes a formula, or a quoted cell that may hold one.
 const STEERING: &[u8] = b"=+-@\"";
 
-/// Bytes that a byte takes in printable form; `first`: none stands before it.
+/// Return the bytes that a byte takes in printable form; `first`: it is the first of its field.
 fn printable_bytes(byte: u8, first: bool) -> usize {
     match byte {
         b'\\' => 2,
@@ -97,8 +97,8 @@ fn printable_bytes(byte: u8, first: bool) -> usize {
     }
 }
 
-/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`, and so a
-/// first byte that would steer a spreadsheet.
+/// Append `bytes` in printable form: printable ASCII as it is, a backslash doubled, any other byte as `\xNN`, and also
+/// a first byte that would steer a spreadsheet.
 pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for (at, &byte) in bytes.iter().enumerate() {
@@ -115,13 +115,13 @@ pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// How many bytes `escape_into` appends.
+/// Return the number of bytes that `escape_into` appends.
 pub fn escaped_bytes(bytes: &[u8]) -> usize {
     let each = bytes.iter().enumerate();
     each.map(|(at, &byte)| printable_bytes(byte, at == 0)).sum()
 }
 
-/// How many bytes `encode_into` appends for a reject whose name and raw bytes take so many when they are escaped.
+/// Return the number of bytes that `encode_into` appends for a reject whose escaped name and raw bytes take so many.
 pub fn encoded_bytes(
     name_bytes: usize,
     line: u64,
@@ -138,7 +138,7 @@ fn name_of(reason: u8) -> &'static str {
     REASONS.get(usize::from(reason)).unwrap_or(&"late")
 }
 
-/// Append one encoded reject. `reason` is a [`Reason`] or [`LATE`], `raw` what is kept of the line's content.
+/// Append one encoded reject. `reason` is a [`Reason`] or [`LATE`], `raw` the kept part of the line's content.
 pub fn encode_into(
     out: &mut Vec<u8>,
     name: &str,

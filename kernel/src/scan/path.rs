@@ -1,4 +1,4 @@
-//! Which code scans lines: chosen for the CPU when the program runs, or forced from the environment. All agree.
+//! The ways to scan lines: chosen for the CPU at run time, or forced by the environment. All give the same result.
 
 /// Bytes of a buffer before its first line that may be read.
 pub const PAD_BEFORE: usize = 16;
@@ -17,14 +17,14 @@ pub enum ScanPath {
 }
 
 impl ScanPath {
-    /// Those that this CPU can run, fastest first.
+    /// Return the paths that this CPU can run, fastest first.
     pub fn available() -> Vec<ScanPath> {
         let mut paths = vec![ScanPath::Avx512, ScanPath::Avx2, ScanPath::Scalar];
         paths.retain(|path| path.is_available());
         paths
     }
 
-    /// Whether this CPU can run it.
+    /// Return true when this CPU can run it.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         let (avx512, avx2) = (
@@ -44,7 +44,7 @@ impl ScanPath {
         }
     }
 
-    /// Its name, as in the environment.
+    /// Return its name, as in the environment.
     pub fn name(self) -> &'static str {
         match self {
             ScanPath::Avx512 => "avx512",
@@ -53,7 +53,7 @@ impl ScanPath {
         }
     }
 
-    /// The path of this name, if this CPU can run it.
+    /// Return the path of this name, if this CPU can run it.
     pub fn named(name: &str) -> Option<ScanPath> {
         ScanPath::available()
             .into_iter()

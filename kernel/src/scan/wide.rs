@@ -1,25 +1,28 @@
-//! The fast path: the same answers as `scan`, many lines per microsecond.
+//! The fast path: the same answers as `grammar`, many lines per microsecond.
 //!
 //! For the next engineer. A line of real traffic is short and plain: `digits,digits,digits,14 digits`, 25 to 58 bytes.
-//! So there is little to find in it but where its four bytes lie that are no digits.
+//! All there is to find in it are its four bytes that are not digits.
 //!
-//! 1. For a chunk of 4 KiB each byte that is no digit is marked: a bit in a word of 64, by wide registers. What follows
-//!    never waits for the end of a line to be searched: an unaligned load and a shift give the marks of any line.
-//! 2. A line is plain when its first three marks are commas, the fourth is its end (a `\r` or not, and `\n`), and the
-//!    lengths between them fit: that is all of the grammar but the values of the timestamp.
-//! 3. The timestamp's digits are added up in pairs, and each pair is held against its bounds, all at once. Those of the
-//!    date are the last date found good; another date is checked once and becomes the last.
-//! 4. Plain lines are set aside until there is a block of them. Then the block is sifted, by loops without a branch, each
-//!    of which does one thing for all its lines: make the msisdn's key out of its digits (loaded so that they end at
-//!    the comma; three multiply-add steps) and ask memory for its word of the visitor's filter; keep those that the
-//!    filter lets pass; ask memory for their places in the table. While that comes, those of the block before are looked
-//!    up. Only what the table contains gets its service, volume and time read.
+//! 1. Over a stretch of 4 KiB each byte that is not a digit is marked: a bit in a word of 64, by wide registers. The
+//!    steps below never wait for a search for the end of a line: an unaligned load and a shift give the marks of any
+//!    line.
+//! 2. A line is plain when its first three marks are commas, the fourth is its end (`\n`, or `\r` and `\n`), and the
+//!    lengths between them fit: that is all of the grammar except for the values of the timestamp.
+//! 3. The timestamp's digits are added up in pairs, and all pairs are compared with their bounds at once. The bounds of
+//!    the date are the last date found good; another date is checked once and becomes the last.
+//! 4. Plain lines are held until there is a block of them. The block is then sifted by loops without a branch, each of
+//!    which does one thing for all its lines: make the msisdn's key out of its digits (loaded so that they end at the
+//!    comma; three multiply-add steps) and ask memory for its word of the visitor's filter; keep the lines that the
+//!    filter lets pass; ask memory for their places in the table. Meanwhile the lines of the block before are looked
+//!    up. Service, volume and time are read only of those that the table contains.
 //!
-//! Any line that is not plain goes to `grammar::parse_line`, so this file never decides that something is bad. If it is a
-//! record all the same, the plain ones before it are looked up first. If you change the grammar, look at steps 2 and 3.
-//! What is read beyond a line is never used: the buffer has `PAD_BEFORE` bytes before the first line and `PAD_AFTER`
-//! after the last one. Branches on what a line is like are there on purpose: clean input foresees them all, and they are
-//! fewer instructions than sums of conditions.
+//! Any line that is not plain goes to `grammar::parse_line`, so this file never decides that something is bad. If such
+//! a line is a record all the same, the plain lines before it are looked up first. If you change the grammar, look at
+//! steps 2 and 3.
+//!
+//! Bytes read beyond a line are never used: the buffer has `PAD_BEFORE` bytes before the first line and `PAD_AFTER`
+//! after the last one. The branches on a line's shape are there on purpose: on clean input the CPU predicts them all,
+//! and they are fewer instructions than sums of conditions.
 
 #![allow(
     unsafe_code,
@@ -39,19 +42,19 @@ use std::arch::x86_64::{
     _mm512_set1_epi8, _mm512_sub_epi8,
 };
 
-/// Bytes that a word marks.
+/// Bytes that one word marks.
 const WORD_BYTES: usize = 64;
-/// Words that are marked before their lines are looked at: they stay in the nearest cache, as do their bytes.
+/// Words that are marked before their lines are looked at: these and their bytes stay in the nearest cache.
 const MARKED_WORDS: usize = 64;
-/// Plain lines set aside before they are sifted: what is asked of memory at the first has come at the last.
+/// Plain lines held before they are sifted: what the first asks of memory has come at the last.
 const BLOCK: usize = 64;
 const TIMESTAMP_DIGITS: u32 = 14;
 
 trait Wide {
-    /// The bytes of 64 that are no digits: bit i belongs to byte i.
+    /// Mark the bytes of 64 that are not digits: bit i belongs to byte i.
     ///
     /// # Safety
-    /// 64 bytes at `at` may be read, and the CPU has what the type is named after.
+    /// 64 bytes at `at` may be read, and the CPU has the extension that the type is named after.
     unsafe fn marks(at: *const u8) -> u64;
 }
 
@@ -61,7 +64,7 @@ struct Avx2;
 impl Wide for Avx512 {
     #[inline(always)]
     unsafe fn marks(at: *const u8) -> u64 {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller promises it.
         unsafe {
             let bytes: __m512i = _mm512_loadu_si512(at.cast());
             let values = _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0'.cast_signed()));
@@ -73,10 +76,10 @@ impl Wide for Avx512 {
 impl Wide for Avx2 {
     #[inline(always)]
     unsafe fn marks(at: *const u8) -> u64 {
-        // The addition makes the digits the greatest signed bytes, as bytes are compared signed alone.
+        // The addition makes the digits the greatest signed bytes: bytes can only be compared as signed.
         const DIGITS_UP: i8 = i8::MAX - b'9'.cast_signed();
         const BELOW_DIGITS: i8 = i8::MAX - 10;
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller promises it.
         unsafe {
             let digits = |at: *const u8| {
                 let bytes: __m256i = _mm256_loadu_si256(at.cast());
@@ -89,18 +92,18 @@ impl Wide for Avx2 {
     }
 }
 
-/// Marks of a chunk, and some more so that any of its lines has a whole word of them.
+/// Marks of a stretch, and one word more, so that a whole word can be read from any of its lines on.
 #[repr(align(64))]
 struct Marks([u64; MARKED_WORDS + 1]);
 
 impl Marks {
-    /// Those of 57 bytes or more from a place of the chunk on. A plain line has no more.
+    /// Return the marks of 57 bytes or more from a place of the stretch on. A plain line has no more.
     ///
     /// # Safety
-    /// The place is within the chunk.
+    /// The place is within the stretch.
     #[inline(always)]
     unsafe fn from(&self, at: usize) -> u64 {
-        // SAFETY: 8 bytes from there are within the words, as there is one more than the chunk has.
+        // SAFETY: 8 bytes from there are within the words, as there is one more than the stretch has.
         let word = unsafe { self.0.as_ptr().byte_add(at / 8).read_unaligned() };
         word >> (at % 8)
     }
@@ -109,14 +112,14 @@ impl Marks {
 /// A plain line that the filter let pass.
 #[derive(Clone, Copy, Default)]
 struct Plain {
-    /// Mixed.
+    /// In its mixed form.
     msisdn: u64,
-    /// Those from its start: the first three are its commas, the next is its end.
+    /// From its start: the first three are its commas, the next is its end.
     marks: u64,
     start: u32,
 }
 
-/// `grammar::scan_lines` by this path.
+/// Scan lines as `grammar::scan_lines` does, by this path.
 ///
 /// # Panics
 /// When the buffer lacks the pads around [from, to).
@@ -147,7 +150,7 @@ pub(super) fn scan_lines<'s, V: Visitor<'s>>(
 }
 
 /// # Safety
-/// As `scan_wide`, on a CPU with these features.
+/// The same as for `scan_wide`, and the CPU has these features.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
 unsafe fn scan_avx512<'s, V: Visitor<'s>>(
     bytes: &[u8],
@@ -156,12 +159,12 @@ unsafe fn scan_avx512<'s, V: Visitor<'s>>(
     day_max: u32,
     visitor: &mut V,
 ) -> LineCounts {
-    // SAFETY: passed on.
+    // SAFETY: the caller promises it.
     unsafe { scan_wide::<Avx512, V>(bytes, from, to, day_max, visitor) }
 }
 
 /// # Safety
-/// As `scan_wide`, on a CPU with these features.
+/// The same as for `scan_wide`, and the CPU has these features.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 unsafe fn scan_avx2<'s, V: Visitor<'s>>(
     bytes: &[u8],
@@ -170,12 +173,12 @@ unsafe fn scan_avx2<'s, V: Visitor<'s>>(
     day_max: u32,
     visitor: &mut V,
 ) -> LineCounts {
-    // SAFETY: passed on.
+    // SAFETY: the caller promises it.
     unsafe { scan_wide::<Avx2, V>(bytes, from, to, day_max, visitor) }
 }
 
 /// # Safety
-/// `bytes[from..to]` is whole lines, with `PAD_BEFORE` bytes before and `PAD_AFTER` after it.
+/// `bytes[from..to]` are whole lines, with `PAD_BEFORE` bytes before and `PAD_AFTER` after it.
 #[inline(always)]
 unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
     bytes: &[u8],
@@ -184,7 +187,7 @@ unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
     day_max: u32,
     visitor: &mut V,
 ) -> LineCounts {
-    // Lines by kind; the plain ones that the sieve holds are not among them.
+    // Lines by kind, without the plain ones that the sieve holds.
     let (mut plain, mut others, mut other_records) = (0, 0, 0);
     let mut sieve = Sieve::default();
     let mut held = 0;
@@ -195,14 +198,14 @@ unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
         let mut marks = Marks([0; MARKED_WORDS + 1]);
         let words = MARKED_WORDS.min((to - begin).div_ceil(WORD_BYTES));
         for (word, marks) in marks.0[..=words].iter_mut().enumerate() {
-            // SAFETY: the last of these words ends at most 127 bytes behind `to`.
+            // SAFETY: the last of these words ends at most 127 bytes after `to`.
             *marks = unsafe { W::marks(bytes.as_ptr().add(begin + word * WORD_BYTES)) };
         }
         let end = to.min(begin + words * WORD_BYTES);
         while at < end {
             // SAFETY: at < end.
             let marks = unsafe { marks.from(at - begin) };
-            // SAFETY: at < to, and the pads cover what is read around the line: 16 bytes before, 58 from its start.
+            // SAFETY: at < to, and the pads cover the bytes read around the line: 16 before it, 58 from its start.
             let length =
                 unsafe { plain_bytes(bytes.as_ptr().add(at), marks, &mut bounds, day_max) };
             if length == 0 {
@@ -238,11 +241,11 @@ unsafe fn scan_wide<'s, W: Wide, V: Visitor<'s>>(
     }
 }
 
-/// A line that is not plain, by the plain code.
+/// A line that is not plain, parsed by the grammar.
 struct Other {
     line: Line,
     length: usize,
-    /// Where the next line starts.
+    /// Start of the next line.
     next: usize,
 }
 
@@ -269,12 +272,12 @@ impl Other {
     }
 }
 
-/// Lines on their way to the visitor, in order: those to be sifted, and those that passed and wait for memory.
+/// Plain lines on their way to the visitor, in order: those to be sifted, and those that passed and wait for memory.
 struct Sieve {
-    /// Of the lines to be sifted, from their starts.
+    /// Of the lines to be sifted: their marks and their starts.
     marks: [u64; BLOCK],
     starts: [u32; BLOCK],
-    /// In turns: those that wait, and those that pass just now.
+    /// The lines that wait, and those that pass just now, in turns.
     passed: [[Plain; BLOCK]; 2],
     waiting: usize,
     turn: usize,
@@ -296,7 +299,7 @@ impl Sieve {
     /// Sift the held lines, and look up those that waited.
     ///
     /// # Safety
-    /// All are plain lines of `bytes`, on a CPU with these features.
+    /// All held lines are plain lines of `bytes`, and the CPU has these features.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     #[inline(never)]
     unsafe fn sift<'s, V: Visitor<'s>>(&mut self, held: usize, bytes: &[u8], visitor: &mut V) {
@@ -311,7 +314,7 @@ impl Sieve {
         let mut spreads = [0; BLOCK];
         let lines = self.marks.iter().zip(&self.starts);
         for (spread, (marks, start)) in spreads.iter_mut().zip(lines).take(held) {
-            // SAFETY: passed on.
+            // SAFETY: the caller promises it.
             let key = unsafe { key_of(bytes, *marks, *start) };
             *spread = Filter::spread(key);
             filter.prefetch(*spread);
@@ -325,7 +328,7 @@ impl Sieve {
         if count < held && visitor.wants_non_member() {
             let refused = (0..held).find(|at| !filter.may_contain(spreads[*at]));
             if let Some(at) = refused {
-                // SAFETY: passed on.
+                // SAFETY: the caller promises it.
                 let key = unsafe { key_of(bytes, self.marks[at], self.starts[at]) };
                 visitor.non_member(msisdn::mix(key), self.starts[at] as usize);
             }
@@ -333,7 +336,7 @@ impl Sieve {
         for (line, at) in passed.iter_mut().zip(&passing[..count]) {
             let at = usize::from(*at) % BLOCK;
             let (marks, start) = (self.marks[at], self.starts[at]);
-            // SAFETY: passed on.
+            // SAFETY: the caller promises it.
             let msisdn = msisdn::mix(unsafe { key_of(bytes, marks, start) });
             visitor.prefetch(msisdn);
             *line = Plain {
@@ -342,18 +345,18 @@ impl Sieve {
                 start,
             };
         }
-        // SAFETY: passed on.
+        // SAFETY: the caller promises it.
         unsafe { look(bytes, &waited[..self.waiting], visitor) };
         (self.waiting, self.turn) = (count, self.turn ^ 1);
     }
 
-    /// Look at everything, before a line that is decided elsewhere.
+    /// Sift and look up all lines, before a line that is decided elsewhere.
     ///
     /// # Safety
-    /// As `sift`.
+    /// The same as for `sift`.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     unsafe fn drain<'s, V: Visitor<'s>>(&mut self, held: usize, bytes: &[u8], visitor: &mut V) {
-        // SAFETY: passed on.
+        // SAFETY: the caller promises it.
         unsafe {
             self.sift(held, bytes, visitor);
             self.sift(0, bytes, visitor);
@@ -361,21 +364,21 @@ impl Sieve {
     }
 }
 
-/// What the pairs of digits that end a line must lie between, each as 10 times the first and the second: the date is
-/// the last one found good, hours are below 24, and the tens of minute and second below 6.
+/// Bounds of the pairs of digits that end a line, each 10 times the first digit and the second: the date is the last
+/// one found good, hours are below 24, and the tens of minute and second below 6.
 struct Bounds {
     least: __m128i,
     most: __m128i,
 }
 
-/// What a pair of ASCII digits "00" comes to.
+/// The sum that a pair of ASCII digits "00" has.
 const NO_HOUR: i16 = 0x30 * 11;
 
 impl Bounds {
-    /// No date is good yet.
+    /// Begin without a good date.
     #[inline(always)]
     fn new() -> Bounds {
-        // SAFETY: every CPU of this kind has it.
+        // SAFETY: every CPU of this architecture has these instructions.
         unsafe {
             let (hour, tens) = (NO_HOUR + 23, 0x35);
             Bounds {
@@ -385,13 +388,13 @@ impl Bounds {
         }
     }
 
-    /// Whether the timestamp that ends at `end` is good.
+    /// Return true when the timestamp that ends at `end` is good.
     ///
     /// # Safety
     /// It is 14 digits, 16 bytes before `end` may be read, and the CPU has AVX2.
     #[inline(always)]
     unsafe fn hold(&mut self, end: *const u8, day_max: u32) -> bool {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller promises it.
         unsafe {
             let bytes = _mm_loadu_si128(end.sub(16).cast());
             let weights = _mm_setr_epi8(0, 0, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 1, 0, 1, 0);
@@ -408,7 +411,7 @@ impl Bounds {
             if !is_good_date(date, day_max) {
                 return false;
             }
-            // The date is now the one that is good, whatever the time is.
+            // This date is the good one from now on, whatever the time is.
             self.least = _mm_blend_epi16(self.least, pairs, 0b0001_1110);
             self.most = _mm_blend_epi16(self.most, pairs, 0b0001_1110);
             let bounded = _mm_min_epu16(pairs, self.most);
@@ -418,7 +421,7 @@ impl Bounds {
     }
 }
 
-/// The bytes of a plain line with its line end; 0 when it is not plain.
+/// Return the bytes of a plain line with its line end; 0 when it is not plain.
 ///
 /// # Safety
 /// 16 bytes before `line` and 58 from it may be read, and the CPU has AVX2.
@@ -431,7 +434,7 @@ unsafe fn plain_bytes(line: *const u8, marks: u64, bounds: &mut Bounds, day_max:
     let second = after_first.trailing_zeros();
     let third = after_second.trailing_zeros();
     let end = after_third.trailing_zeros();
-    // A mark that is not there would be at 64, too far behind the one before it.
+    // A missing mark counts as 64, which is too far from the one before it.
     let lengths_fit = first.wrapping_sub(5) <= 10
         && second.wrapping_sub(first).wrapping_sub(2) <= 8
         && third.wrapping_sub(second).wrapping_sub(2) <= 14
@@ -458,17 +461,17 @@ unsafe fn plain_bytes(line: *const u8, marks: u64, bounds: &mut Bounds, day_max:
     }
 }
 
-/// Whether 8 digits are a date that is not after `day_max`.
+/// Return true when 8 digits are a date that is not after `day_max`.
 #[cold]
 fn is_good_date(digits: u64, day_max: u32) -> bool {
     let date = msisdn::number(&digits.to_le_bytes()).unwrap_or(0) as u32;
     clock::is_date(date) && date <= day_max
 }
 
-/// Look up lines that the filter let pass.
+/// Look up lines that the filter let pass, and tell the visitor.
 ///
 /// # Safety
-/// They are plain lines of `bytes`, on a CPU with these features.
+/// They are plain lines of `bytes`, and the CPU has these features.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 unsafe fn look<'s, V: Visitor<'s>>(bytes: &[u8], lines: &[Plain], visitor: &mut V) {
     for plain in lines {
@@ -503,10 +506,10 @@ unsafe fn look<'s, V: Visitor<'s>>(bytes: &[u8], lines: &[Plain], visitor: &mut 
     }
 }
 
-/// The key of a plain line's msisdn.
+/// Return the key of a plain line's msisdn.
 ///
 /// # Safety
-/// It is a plain line of `bytes`, on a CPU with AVX2.
+/// It is a plain line of `bytes`, and the CPU has AVX2.
 #[inline(always)]
 unsafe fn key_of(bytes: &[u8], marks: u64, start: u32) -> u64 {
     let digits = marks.trailing_zeros();
@@ -515,7 +518,7 @@ unsafe fn key_of(bytes: &[u8], marks: u64, start: u32) -> u64 {
     msisdn::POW10[digits as usize & 15] + value
 }
 
-/// Bytes to keep of 16: the last n start at offset n.
+/// Masks that keep the last n of 16 bytes: each starts at offset n.
 const KEEP: [u8; 32] = {
     let mut keep = [0; 32];
     let mut i = 16;
@@ -526,13 +529,13 @@ const KEEP: [u8; 32] = {
     keep
 };
 
-/// The number that the `digits` (at most 16) bytes before `end` say.
+/// Parse the `digits` (at most 16) bytes before `end`.
 ///
 /// # Safety
 /// They are digits, 16 bytes before `end` may be read, and the CPU has AVX2.
 #[inline(always)]
 unsafe fn number_before(end: *const u8, digits: u32) -> u64 {
-    // SAFETY: as promised by the caller; KEEP has 16 bytes from any offset up to 16.
+    // SAFETY: the caller promises it; KEEP has 16 bytes from any offset up to 16.
     unsafe {
         let keep: __m128i = _mm_loadu_si128(KEEP.as_ptr().add(digits as usize & 15).cast());
         let bytes = _mm_loadu_si128(end.sub(16).cast());

@@ -1,6 +1,6 @@
 //! The stored form of a segment: magic, count, sorted keys as differences of 7 bits a byte, CRC-64.
 //!
-//! A set has one form, whatever it was made from. Dials are given out densely, so most take a byte.
+//! Equal sets have equal bytes, whatever they were made from. Msisdns are assigned densely, so most take one byte.
 
 use crate::crc::crc64;
 use crate::partition::{self, Partitioned};
@@ -12,23 +12,24 @@ use crate::wire::{number_of, put_number};
 
 const MAGIC: &[u8; 8] = b"UPSWSEG1";
 const HEAD_BYTES: usize = MAGIC.len() + size_of::<u64>();
-/// Seven bits of a key each.
+/// Bytes of the longest difference: seven bits of a key each.
 const DIFFERENCE_BYTES_MAX: usize = msisdn::KEY_BITS.div_ceil(7) as usize;
-/// Keys that are laid out at a time when they are loaded.
+/// Keys that are decoded into one block.
 const BLOCK_KEYS: usize = 1 << 16;
-/// Keys of a partition, about: they are put in order within a second-level cache.
+/// About the keys of a partition: they are sorted within a second-level cache.
 const PARTITION_KEYS: usize = 1 << 14;
-/// Keys of each such stretch that say how keys lie.
+/// Keys sampled from each stretch of the table to place the bounds of partitions.
 const SAMPLE_KEYS: usize = 128;
-/// Keys as dense as this (values for each) are put in order as bits, sooner than by comparing them.
+/// Up to so many values for each key, keys are sorted as bits, which is faster than by comparison.
 const DENSE_VALUES: u64 = 256;
 
 impl Segment {
-    /// A compact form that `load` reads.
+    /// Return a compact form that `decode` reads.
     pub fn encode(&self) -> Vec<u8> {
         let stretches = self.table().stretches();
         let count = partition::count_for(self.len(), PARTITION_KEYS);
-        // Places follow mixed keys, so a few of each stretch are keys by chance: they say where partitions should begin.
+        // Places follow mixed keys, so the first of each stretch are a random sample of keys: it says where partitions
+        // should begin.
         let some = stretches
             .iter()
             .flat_map(|places| keys_of(places).take(SAMPLE_KEYS));
@@ -61,7 +62,7 @@ impl Segment {
         out
     }
 
-    /// The segment that `encoded` wrote; None when the bytes are damaged or no encoded.
+    /// Return the segment that `encode` wrote; None when the bytes are damaged or something else.
     pub fn decode(encoded: &[u8]) -> Option<Segment> {
         let (body, crc) = encoded.split_last_chunk::<8>()?;
         if crc64(body, 0) != u64::from_le_bytes(*crc) {
@@ -73,7 +74,7 @@ impl Segment {
         while !rest.is_empty() {
             let (difference, after) = number_of(rest)?;
             (key, rest) = (key + difference, after);
-            // What is no dial, or not in order, was never dumped, whatever the checksum says.
+            // `encode` writes nothing but msisdns in order, so other bytes are refused even when the checksum fits.
             if difference == 0 || !msisdn::is_key(key) {
                 return None;
             }
@@ -89,12 +90,12 @@ impl Segment {
     }
 }
 
-/// The keys of a partition, written down.
+/// The keys of a partition, encoded.
 #[derive(Default)]
 struct EncodedPartition {
-    /// The least; 0 when there is none.
+    /// The smallest; 0 when there is none.
     first: u64,
-    /// The greatest.
+    /// The largest.
     last: u64,
     /// The differences after the first.
     rest: Vec<u8>,
@@ -120,7 +121,7 @@ impl EncodedPartition {
     }
 }
 
-/// Put keys, each of which is there once, in order.
+/// Sort keys, each of which is there once.
 fn order(keys: &mut [u64]) {
     let (Some(least), Some(most)) = (keys.iter().min().copied(), keys.iter().max().copied()) else {
         return;
@@ -151,8 +152,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_has_one_form_however_many_parts_it_is_written_in() {
-        // Dense and sparse dials, of two lengths, and one far behind all others.
+    fn a_set_has_one_form_however_many_partitions_it_is_written_in() {
+        // Dense and sparse msisdns, of two lengths, and one far after all others.
         let dense = (0..200_000).map(|i| msisdn::POW10[10] + 1_000_000 + 3 * i);
         let sparse = (0..200_000).map(|i| msisdn::POW10[12] + 4_999_999 * i);
         let last = [2 * msisdn::POW10[15] - 1];
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_of_what_is_no_dial_is_refused_whatever_its_checksum() {
+    fn bytes_that_are_not_msisdns_are_refused_whatever_their_checksum() {
         let load = |keys: &[u8], count: u8| {
             let mut encoded = [MAGIC, [count, 0, 0, 0, 0, 0, 0, 0].as_slice(), keys].concat();
             let crc = crc64(&encoded, 0);
@@ -194,7 +195,7 @@ mod tests {
             Segment::decode(&encoded).map(|segment| segment.len())
         };
         assert_eq!(Some(0), load(b"", 0));
-        assert_eq!(Some(1), load(b"\xa0\x8d\x06", 1)); // 10^5: the dial 00000
+        assert_eq!(Some(1), load(b"\xa0\x8d\x06", 1)); // 10^5: the msisdn 00000
         assert_eq!(None, load(b"\xa0\x8d\x06", 2));
         assert_eq!(None, load(b"\x01", 1)); // below all keys
         assert_eq!(None, load(b"\xc0\x9a\x0c", 1)); // 2 * 10^5, between those of five digits and of six

@@ -1,7 +1,8 @@
 //! The set of targeted msisdns, laid out for a stream of which most records are not in it.
 //!
-//! Two layers: a `filter` that says "surely not" for nearly all strangers, and a `table` that knows exactly. About 15
-//! bytes a dial together. Both are filled in `partitions`, by as many threads as there are cores.
+//! Two layers: a filter (`scan/filter.rs`), which says "surely not" for nearly all non-members, and a `table`, which
+//! has the exact answer; about 15 bytes an msisdn together. Both are filled partition by partition, by as many threads
+//! as there are cores. `parse` reads the lines of SEGMENT, `codec` the stored form.
 
 mod codec;
 pub mod parse;
@@ -14,22 +15,22 @@ use crate::segment::table::Table;
 use crate::threads;
 use crate::types::msisdn;
 
-/// What takes more, because its dials were given again and again, is laid out anew.
+/// Bytes for each msisdn: a segment that takes more, because lines repeat msisdns, is laid out again.
 const MSISDN_BYTES_MAX: usize = 16;
 
-/// Bytes of a line of SEGMENT, about: how large a segment will be is guessed from them.
+/// About the bytes of a line of SEGMENT, to estimate how many msisdns there will be.
 const LINE_BYTES: usize = 12;
 
-/// Some keys as both layers take them.
+/// Some keys, prepared for both layers.
 #[derive(Default)]
-struct Laid {
+struct Block {
     marks: Partitioned<u32>,
     mixed: Partitioned<u64>,
 }
 
-impl Laid {
-    fn new(keys: &[u64], partitions: usize) -> Laid {
-        Laid {
+impl Block {
+    fn new(keys: &[u64], partitions: usize) -> Block {
+        Block {
             marks: filter::marks(keys),
             mixed: table::mixed(keys, partitions),
         }
@@ -44,31 +45,31 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Parse the contents of SEGMENT's files.
+    /// Parse the contents of SEGMENT's files; report the first `errors_max` bad lines.
     pub fn parse(files: &[&[u8]], errors_max: usize) -> (Segment, SegmentReport) {
         let bytes: usize = files.iter().map(|file| file.len()).sum();
         let partitions = table::partitions_for(bytes / LINE_BYTES);
-        let (laid, mut report) =
-            parse::parse(files, errors_max, |keys| Laid::new(keys, partitions));
-        let segment = Segment::of_laid(&laid, partitions);
-        let given: usize = laid.iter().map(|laid| laid.mixed.len()).sum();
+        let (blocks, mut report) =
+            parse::parse(files, errors_max, |keys| Block::new(keys, partitions));
+        let segment = Segment::of_blocks(&blocks, partitions);
+        let given: usize = blocks.iter().map(|block| block.mixed.len()).sum();
         report.duplicates = (given - segment.len()) as u64;
         (segment, report)
     }
 
-    /// The set of these keys.
+    /// Make the set of these keys.
     pub(crate) fn of(blocks: &[Vec<u64>]) -> Segment {
         let partitions = table::partitions_for(blocks.iter().map(Vec::len).sum());
         let threads = threads::worth(blocks.len());
-        let laid = threads::map(threads, blocks.len(), |at| {
-            Laid::new(&blocks[at], partitions)
+        let blocks = threads::map(threads, blocks.len(), |at| {
+            Block::new(&blocks[at], partitions)
         });
-        Segment::of_laid(&laid, partitions)
+        Segment::of_blocks(&blocks, partitions)
     }
 
-    fn of_laid(laid: &[Laid], partitions: usize) -> Segment {
-        let mixed: Vec<_> = laid.iter().map(|laid| &laid.mixed).collect();
-        let marks: Vec<_> = laid.iter().map(|laid| &laid.marks).collect();
+    fn of_blocks(blocks: &[Block], partitions: usize) -> Segment {
+        let mixed: Vec<_> = blocks.iter().map(|block| &block.mixed).collect();
+        let marks: Vec<_> = blocks.iter().map(|block| &block.marks).collect();
         let given = mixed.iter().map(|block| block.len()).sum();
         let segment = Segment {
             filter: filter::fill(given, &marks),
@@ -80,13 +81,13 @@ impl Segment {
         segment
     }
 
-    /// The first layer.
+    /// Return the first layer.
     #[inline]
     pub fn filter(&self) -> Filter<'_> {
         Filter::of(&self.filter)
     }
 
-    /// The second layer.
+    /// Return the second layer.
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
@@ -97,38 +98,38 @@ impl Segment {
         self.table.prefetch(mixed);
     }
 
-    /// Whether the mixed key is in the set.
+    /// Return true when the mixed key is in the set.
     #[inline]
     pub fn contains(&self, mixed: u64) -> bool {
         self.table.contains(mixed)
     }
 
-    /// How many dials it holds.
+    /// Return the number of msisdns.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether it holds no dial.
+    /// Return true when there are no msisdns.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All keys, in no useful order.
+    /// Iterate over all keys, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
         self.table.stretches().into_iter().flat_map(table::keys_of)
     }
 
-    /// (dials added, dials removed) from this one to the newer.
+    /// Return (msisdns added, msisdns removed) from this set to the newer one.
     pub fn diff(&self, newer: &Segment) -> (u64, u64) {
         let missing = |from: &Segment, key: u64| u64::from(!from.contains(msisdn::mix(key)));
         let added = newer.keys().map(|key| missing(self, key)).sum();
         (added, self.keys().map(|key| missing(newer, key)).sum())
     }
 
-    /// The `n` smallest dials, as text.
+    /// Return the `n` smallest msisdns as text, sorted.
     pub fn sample(&self, n: usize) -> Vec<String> {
         if n == 1 {
-            // A run may ask for one while it goes on: a copy of all keys would cost more than the rest.
+            // Asked during a run: a copy of all keys would cost more than the rest.
             let stretches = self.table.stretches();
             let firsts = threads::map(threads::worth(stretches.len()), stretches.len(), |at| {
                 table::keys_of(stretches[at]).min_by_key(|key| msisdn::text_order(*key))
@@ -147,7 +148,7 @@ impl Segment {
         keys.into_iter().map(msisdn::digits_of).collect()
     }
 
-    /// Dials by number of digits.
+    /// Count the msisdns of each number of digits.
     pub fn lengths(&self) -> [u64; msisdn::DIGITS_MAX + 1] {
         let mut lengths = [0; msisdn::DIGITS_MAX + 1];
         for key in self.keys() {
@@ -156,7 +157,7 @@ impl Segment {
         lengths
     }
 
-    /// Bytes of memory.
+    /// Return the bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         self.filter.len() * size_of::<u64>() + self.table.memory_bytes()
     }
@@ -198,19 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_refuses_nearly_all_strangers_however_dials_are_given_out() {
-        const DIALS: u64 = 30_000;
+    fn the_filter_refuses_nearly_all_non_members_however_msisdns_are_assigned() {
+        const MSISDNS: u64 = 30_000;
         for stride in [1, 2, 7, 10, 16, 64, 100, 256, 1_000, 1_024, 10_000] {
-            let dial = |i: u64| msisdn::POW10[11] + 20_100_000_000 + i * stride;
-            // Strangers lie between the dials, and behind them.
-            let is_dial = |i: u64| i.is_multiple_of(10) && i < 10 * DIALS;
-            let dials = (0..10 * DIALS).filter(|i| is_dial(*i));
-            let segment = Segment::of(&[dials.map(dial).collect()]);
-            let strangers = (0..20 * DIALS).filter(|i| !is_dial(*i));
+            let key = |i: u64| msisdn::POW10[11] + 20_100_000_000 + i * stride;
+            // Non-members lie between the members, and after them.
+            let is_member = |i: u64| i.is_multiple_of(10) && i < 10 * MSISDNS;
+            let members = (0..10 * MSISDNS).filter(|i| is_member(*i));
+            let segment = Segment::of(&[members.map(key).collect()]);
+            let non_members = (0..20 * MSISDNS).filter(|i| !is_member(*i));
             let passed =
-                strangers.filter(|i| segment.filter().may_contain(Filter::spread(dial(*i))));
+                non_members.filter(|i| segment.filter().may_contain(Filter::spread(key(*i))));
             let passed = passed.count() as u64;
-            assert!(passed * 40 < 19 * DIALS, "stride {stride}: {passed}");
+            assert!(passed * 40 < 19 * MSISDNS, "stride {stride}: {passed}");
         }
     }
 
@@ -226,16 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn dials_that_are_given_again_and_again_take_no_room() {
-        const DIALS: u64 = 100_000;
-        let lines: Vec<String> = (0..5 * DIALS)
-            .map(|line| format!("{:011}", line % DIALS))
+    fn msisdns_that_are_repeated_take_no_room() {
+        const MSISDNS: u64 = 100_000;
+        let lines: Vec<String> = (0..5 * MSISDNS)
+            .map(|line| format!("{:011}", line % MSISDNS))
             .collect();
         let (segment, report) = Segment::parse(&[lines.join("\n").as_bytes()], 0);
-        assert_eq!((5 * DIALS, 4 * DIALS), (report.lines, report.duplicates));
-        assert_eq!(DIALS as usize, segment.len());
+        assert_eq!(
+            (5 * MSISDNS, 4 * MSISDNS),
+            (report.lines, report.duplicates)
+        );
+        assert_eq!(MSISDNS as usize, segment.len());
         assert!(segment.memory_bytes() <= MSISDN_BYTES_MAX * segment.len());
-        let missed = (0..DIALS).filter(|i| {
+        let missed = (0..MSISDNS).filter(|i| {
             let key = msisdn::POW10[11] + i;
             let passes = segment.filter().may_contain(Filter::spread(key));
             !(passes && segment.contains(msisdn::mix(key)))

@@ -1,7 +1,7 @@
 //! From the bytes of SEGMENT to keys: the grammar of its lines, and their parsing in parallel.
 //!
-//! A file is cut into chunks of whole lines, so that what is found, the numbers of bad lines included, does not depend on
-//! how many threads took them.
+//! A file is cut into chunks of whole lines. The result, line numbers of bad lines included, does not depend on where
+//! it is cut or on the number of threads.
 
 use crate::scan::grammar;
 use crate::threads;
@@ -9,25 +9,25 @@ use crate::types::msisdn;
 
 /// Bytes of SEGMENT that one thread parses at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// A dial with its line end has at least as many.
+/// Bytes of the shortest msisdn with its line end.
 const LINE_BYTES_MIN: usize = msisdn::DIGITS_MIN + 1;
 const ERROR_RAW_BYTES_MAX: usize = 64;
 
-/// What the lines of SEGMENT were.
+/// Counts of the lines of SEGMENT, and the first bad ones.
 #[derive(Debug, Default)]
 pub struct SegmentReport {
-    /// Lines that should be a dial: all but blank and header lines.
+    /// Lines that should be an msisdn: all but blank and header lines.
     pub lines: u64,
-    /// Of those, the ones that are none.
+    /// Those of them that are not.
     pub bad: u64,
-    /// Dials that an earlier line has given.
+    /// Msisdns that an earlier line has, too.
     pub duplicates: u64,
     /// (file, line from 1, reason, first bytes) of the first bad lines.
     pub errors: Vec<(usize, u64, &'static str, Vec<u8>)>,
 }
 
-/// What `take` makes of the keys of the keys in SEGMENT's files, some at a time and in order, and what the lines were
-/// but for `duplicates`.
+/// Parse SEGMENT's files: return what `take` makes of their keys, chunk by chunk in order, and the report without its
+/// `duplicates`.
 pub(crate) fn parse<T: Default + Send>(
     files: &[&[u8]],
     errors_max: usize,
@@ -65,19 +65,19 @@ struct FileChunk<'a> {
     lines: &'a [u8],
 }
 
-/// What the lines of a chunk are.
+/// Counts of the lines of a chunk, and its first bad ones.
 #[derive(Default)]
 struct Parsed {
-    /// All of them.
+    /// All lines.
     lines: u64,
-    /// Of those, the ones that are a dial.
+    /// Those that are an msisdn.
     keys: u64,
     bad: u64,
     /// (line from 0, reason, first bytes).
     errors: Vec<(u64, &'static str, Vec<u8>)>,
 }
 
-/// Cut a file into chunks, none when it holds nothing.
+/// Cut a file into chunks; none when it is empty.
 fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<FileChunk<'a>> {
     let data = data.strip_prefix(grammar::BYTE_ORDER_MARK).unwrap_or(data);
     let mut rest = data.strip_suffix(b"\n").unwrap_or(data);
@@ -95,7 +95,7 @@ fn cut<'a>((file, data): (usize, &&'a [u8])) -> Vec<FileChunk<'a>> {
     chunks
 }
 
-/// What the lines of a chunk are; the keys of its keys go to `keys`.
+/// Parse the lines of a chunk, and append their keys to `keys`.
 fn parse_chunk(chunk: &FileChunk, errors_max: usize, keys: &mut Vec<u64>) -> Parsed {
     let mut parsed = Parsed::default();
     let mut start = 0;
@@ -104,7 +104,7 @@ fn parse_chunk(chunk: &FileChunk, errors_max: usize, keys: &mut Vec<u64>) -> Par
         let line = parsed.lines;
         (start, parsed.lines) = (end + 1, line + 1);
         match entry_of(content, chunk.first && line == 0) {
-            Entry::None => {}
+            Entry::Empty => {}
             Entry::Key(key) => keys.push(key),
             Entry::Bad(reason) => {
                 parsed.bad += 1;
@@ -119,14 +119,17 @@ fn parse_chunk(chunk: &FileChunk, errors_max: usize, keys: &mut Vec<u64>) -> Par
     parsed
 }
 
+/// The meaning of a line of SEGMENT.
 enum Entry {
-    None,
+    /// A blank or header line.
+    Empty,
     Key(u64),
+    /// Not an msisdn, for this reason.
     Bad(&'static str),
 }
 
 fn entry_of(content: &[u8], first: bool) -> Entry {
-    // The plain case first; it gives what the general one would.
+    // The plain case first; the general one would give the same.
     if let Some(key) = msisdn::key_of(content) {
         return Entry::Key(key);
     }
@@ -138,10 +141,10 @@ fn entry_of(content: &[u8], first: bool) -> Entry {
         content.iter().position(|b| !is_space(b)),
         content.iter().rposition(|b| !is_space(b)),
     ) else {
-        return Entry::None;
+        return Entry::Empty;
     };
     if first && !content.iter().any(u8::is_ascii_digit) {
-        return Entry::None;
+        return Entry::Empty;
     }
     match grammar::parse_msisdn(grammar::unquoted(&content[from..=to])) {
         Some(key) => Entry::Key(key),

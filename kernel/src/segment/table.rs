@@ -1,8 +1,8 @@
 //! The second layer of a segment: the set itself.
 //!
-//! Buckets of eight mixed keys (see `msisdn`), each of which is a line of the cache, two thirds full. Places follow the
-//! order of mixed keys, so the highest bits of these say which stretch of buckets is a partition's own. A full bucket spills
-//! into the next one; zero marks a free place (no key mixes to zero).
+//! Buckets of eight mixed keys (see `types/msisdn.rs`), each a cache line, two thirds full. Places follow the order of
+//! mixed keys, so their highest bits select the stretch of buckets that a partition owns. A full bucket spills into the
+//! next one; zero marks a free place (no key mixes to zero).
 
 use crate::partition::{self, Partitioned};
 use crate::prefetch::prefetch;
@@ -10,21 +10,21 @@ use crate::threads::{self, lock};
 use crate::types::msisdn;
 use std::sync::Mutex;
 
-/// Keys of a partition, about: their places stay within a second-level cache.
+/// About the keys of a partition: their places stay within a second-level cache.
 const PARTITION_KEYS: usize = 1 << 14;
-/// Places that a thread looks through at a time.
+/// Places that a thread goes through at a time.
 const STRETCH_PLACES: usize = 1 << 16;
 const BUCKET_KEYS: usize = 8;
 const BUCKET_BYTES: usize = BUCKET_KEYS * size_of::<u64>();
 
 type Bucket = [u64; BUCKET_KEYS];
 
-/// How many partitions a table for about so many keys is filled in.
+/// Return the number of partitions that a table for about so many keys is filled in.
 pub(crate) fn partitions_for(keys: usize) -> usize {
     partition::count_for(keys, PARTITION_KEYS)
 }
 
-/// The mixed forms of these keys, by partition of the table.
+/// Return the mixed forms of these keys, by partition of the table.
 pub(crate) fn mixed(keys: &[u64], count: usize) -> Partitioned<u64> {
     let shift = msisdn::KEY_BITS - count.trailing_zeros();
     let partition_of = |key| (msisdn::mix(key) >> shift) as usize;
@@ -34,19 +34,19 @@ pub(crate) fn mixed(keys: &[u64], count: usize) -> Partitioned<u64> {
 /// An immutable set of mixed keys.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// The buckets, after some places that stay free so that a bucket begins where a line does. They are kept as numbers
-    /// because the system gives zeroed numbers page by page as they are touched, to whichever thread does so.
+    /// The buckets, after some places that stay free so that buckets are aligned to cache lines. A vector of numbers,
+    /// because the system zeroes their pages when they are first touched, near the thread that does so.
     places: Vec<u64>,
     unaligned: usize,
-    /// Keys.
+    /// Number of keys.
     len: usize,
 }
 
 impl Table {
-    /// A table with room for as many mixed keys as these, that holds them.
+    /// Make a table of these mixed keys.
     pub(crate) fn new(blocks: &[&Partitioned<u64>], count: usize) -> Table {
         let room: usize = blocks.iter().map(|block| block.len()).sum();
-        // Each partition has as many buckets of its own.
+        // Each partition owns as many buckets.
         let partition_buckets = (room * 3 / 2).div_ceil(BUCKET_KEYS * count).max(1);
         let places = vec![0; (partition_buckets * count + 1) * BUCKET_KEYS];
         let unaligned = places.as_ptr().align_offset(BUCKET_BYTES) % BUCKET_KEYS;
@@ -59,7 +59,7 @@ impl Table {
         let stretches: Vec<_> = stretches.map(Mutex::new).collect();
         let filled = threads::map(threads::worth(blocks.len()), count, |partition| {
             let buckets = &mut **lock(&stretches[partition]);
-            // Memory that is written before it is read is asked of the system once, and then near.
+            // Written first, each page costs one fault, and is in this core's cache then.
             buckets.fill([0; BUCKET_KEYS]);
             let first = partition * partition_buckets;
             let mut filled = Filled::default();
@@ -77,7 +77,7 @@ impl Table {
         drop(stretches);
         for stretch in filled {
             table.len += stretch.len;
-            // What found no place in the stretch of its partition goes on behind it, now that all of them are filled.
+            // A key that found no place in its partition's stretch goes to one after it, now that all are filled.
             for key in stretch.spilled {
                 table.len += usize::from(table.insert_anywhere(key));
             }
@@ -110,7 +110,7 @@ impl Table {
         prefetch(buckets, bucket_of(buckets.len(), mixed));
     }
 
-    /// Whether the mixed key is in the set.
+    /// Return true when the mixed key is in the set.
     #[inline]
     pub(crate) fn contains(&self, mixed: u64) -> bool {
         let buckets = self.buckets();
@@ -130,30 +130,30 @@ impl Table {
         }
     }
 
-    /// How many keys it holds.
+    /// Return the number of keys.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Its places, as many at a time as a thread is to look through.
+    /// Return its places, in stretches for one thread each.
     pub(crate) fn stretches(&self) -> Vec<&[u64]> {
         let places = self.buckets().as_flattened();
         places.chunks(STRETCH_PLACES).collect()
     }
 
-    /// Bytes of memory.
+    /// Return the bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.places.len() * size_of::<u64>()
     }
 }
 
-/// The keys in some places, in no useful order.
+/// Iterate over the keys in some places, in no particular order.
 pub(crate) fn keys_of(places: &[u64]) -> impl Iterator<Item = u64> + '_ {
     let taken = places.iter().filter(|mixed| **mixed != 0);
     taken.map(|mixed| msisdn::unmix(*mixed))
 }
 
-/// What became of the keys of a partition.
+/// The result of filling a partition.
 #[derive(Default)]
 struct Filled {
     /// Keys that were placed.
@@ -162,11 +162,12 @@ struct Filled {
     spilled: Vec<u64>,
 }
 
-/// Put a key into the first of these buckets that has a place; false when it is there already, None when all are full.
+/// Put a key into the first of these buckets with a free place; return false when it is there already, None when all
+/// are full.
 #[inline(always)]
 fn insert(buckets: &mut [Bucket], key: u64) -> Option<bool> {
     for bucket in buckets {
-        // How full a bucket is cannot be foreseen, so there is no branch on it until it is full.
+        // The CPU cannot predict how full a bucket is, so there is no branch on it until it is full.
         let (mut taken, mut found) = (0, false);
         for place in &*bucket {
             taken += usize::from(*place != 0);
@@ -194,11 +195,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_goes_on_behind_its_part_and_behind_the_last_in_the_first() {
+    fn a_key_that_does_not_fit_goes_after_its_partition_and_from_the_last_to_the_first() {
         const COUNT: usize = 4;
         const EACH: u64 = 100;
         let partition = 1 << (msisdn::KEY_BITS - 2);
-        // The last places of the second and of the last partition are asked for by far more keys than they take.
+        // Far more keys want the last places of the second and of the last partition than fit there.
         let crowd =
             [2 * partition, 4 * partition].map(|end: u64| (end - EACH..end).map(msisdn::unmix));
         let keys: Vec<u64> = crowd.into_iter().flatten().collect();
@@ -212,8 +213,8 @@ mod tests {
         for key in &keys {
             assert!(table.contains(msisdn::mix(*key)));
         }
-        for stranger in [1, 2 * partition - EACH - 1, 2 * partition, 3 * partition] {
-            assert!(!table.contains(stranger));
+        for non_member in [1, 2 * partition - EACH - 1, 2 * partition, 3 * partition] {
+            assert!(!table.contains(non_member));
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::input::source::{Problem, Source};
 /// Bytes read at a time to find a line start: some lines of usual length.
 const LOOK_BYTES: usize = 16 << 10;
 
-/// The file of a range, if it had to be opened, and the bytes of the lines that start in [begin, end); None when there are
-/// none.
+/// The file of a range, if it had to be opened, and the bytes of the lines that start in [begin, end); None when there
+/// are none.
 pub(crate) fn find(
     range: &RangeSpec,
     begin: u64,

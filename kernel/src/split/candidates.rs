@@ -7,8 +7,8 @@
 //! | candidates: bytes after the last position, kind, volume, mixed msisdn, content
 //! ```
 //!
-//! All of these are numbers as `wire` writes them. A kind is a pair of counters, which have other numbers elsewhere: what
-//! they are about is said once for all candidates of a blob.
+//! All of these are numbers as `wire` writes them. A kind is a pair of counters, which have other numbers elsewhere:
+//! what they are about is said once for all candidates of a blob.
 
 use crate::ledger::counters::{Counter, Counters};
 use crate::ledger::decide::Candidate;

@@ -1,7 +1,7 @@
 //! From what splits and shards report to the result of their batch: what `Scanner::process` gives for the same ranges.
 //!
-//! Files may change between two tasks, and a task that was lost may be done again after some of what it gave was used. So
-//! nothing is taken on trust: the splits of a range must join to the byte, be of one file, and have sent the very
+//! Files may change between two tasks, and a task that was lost may be done again after some of what it gave was used.
+//! So nothing is taken on trust: the splits of a range must join to the byte, be of one file, and have sent the very
 //! candidates that were decided. Where they do not, the batch is to be computed again, over less: see `Cut`.
 
 use crate::batch::job::{BegunRange, Processed};
@@ -35,8 +35,8 @@ pub enum Gathered {
     Cut(Cut),
 }
 
-/// How to compute the batch again: with this range ended there, and no range after it. It is shorter than it was, unless
-/// it is a matter of chance.
+/// How to compute the batch again: with this range ended there, and no range after it. It is shorter than it was,
+/// unless it is a matter of chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Index of the range.
@@ -45,8 +45,8 @@ pub struct Cut {
     pub end: u64,
 }
 
-/// Put together what the splits of all ranges, in order, and the shards that had candidates report. Err: the caller broke
-/// the contract, or a report is damaged.
+/// Put together what the splits of all ranges, in order, and the shards that had candidates report. Err: the caller
+/// broke the contract, or a report is damaged.
 pub fn gather(
     ranges: &[RangeSpec],
     parts: &[ReportedSplit],

@@ -68,7 +68,8 @@ pub struct SplitScanner {
 }
 
 impl SplitScanner {
-    /// Find the lines of a split. Candidates leave for so many shards, a power of two. Err: the caller broke the contract.
+    /// Find the lines of a split. Candidates leave for so many shards, a power of two. Err: the caller broke the
+    /// contract.
     pub fn new(
         range: &RangeSpec,
         split: Split,
@@ -119,7 +120,8 @@ impl SplitScanner {
         Ok(scanner)
     }
 
-    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open counters than a ledger can number.
+    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open counters than a ledger can
+    /// number.
     pub fn next_pass(
         &mut self,
         segment: &Segment,

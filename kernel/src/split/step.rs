@@ -17,8 +17,8 @@ use crate::split::candidates::{BlobError, CandidateReader, SplitId};
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
 
-/// Apply the candidates of blobs, in any order, to the shards of the ledger that `owned` names, and report. Err: a blob is
-/// damaged or about other shards; the ledger is of no use then.
+/// Apply the candidates of blobs, in any order, to the shards of the ledger that `owned` names, and report. Err: a blob
+/// is damaged or about other shards; the ledger is of no use then.
 pub fn step(
     ledger: &mut Ledger,
     owned: Range<usize>,

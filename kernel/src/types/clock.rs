@@ -1,14 +1,14 @@
 //! Dates as integers `yyyymmdd`, and the conversion from the data's local time to the rules'.
 //!
-//! The conversion is a table of shifts made by Python out of tz data; nothing here knows zones. An empty table converts
-//! nothing.
+//! The conversion is a table of shifts that Python makes from tz data; nothing here knows zones. An empty table
+//! converts nothing.
 
 const MINUTE_S: i64 = 60;
 const DAY_S: i64 = 86_400;
-/// No record lies on a later day, in whatever zone it is read.
+/// No record lies on a later day, in any zone.
 pub const DAY_MAX: u32 = 100_000_101;
 
-/// Whether `yyyymmdd` is a date of the years 1 to 9999.
+/// Return true when `yyyymmdd` is a date of the years 1 to 9999.
 pub fn is_date(date: u32) -> bool {
     let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
     (1..=9999).contains(&year)
@@ -28,12 +28,12 @@ fn month_days(year: u32, month: u32) -> u32 {
     }
 }
 
-/// Whether `hhmmss` is a time of a day.
+/// Return true when `hhmmss` is a time of day.
 pub fn is_time(time: u32) -> bool {
     time / 10_000 < 24 && time / 100 % 100 < 60 && time % 100 < 60
 }
 
-/// Days since 0001-01-01 (proleptic Gregorian).
+/// Return the days since 0001-01-01 (proleptic Gregorian).
 pub fn days_of(date: u32) -> i64 {
     let (year, month, day) = (
         i64::from(date / 10_000),
@@ -48,7 +48,7 @@ pub fn days_of(date: u32) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 306
 }
 
-/// The date that many days after 0001-01-01.
+/// Return the date that many days after 0001-01-01.
 pub fn date_of(days: i64) -> u32 {
     let z = days + 306;
     let era = z.div_euclid(146_097);
@@ -63,12 +63,12 @@ pub fn date_of(days: i64) -> u32 {
     (year * 10_000 + month * 100 + day) as u32
 }
 
-/// The day before, or the first of all days for itself.
+/// Return the day before; for the first of all days, that day.
 pub fn day_before(date: u32) -> u32 {
     date_of(days_of(date).max(1) - 1)
 }
 
-/// The day after.
+/// Return the day after.
 pub fn day_after(date: u32) -> u32 {
     date_of(days_of(date) + 1)
 }
@@ -76,19 +76,19 @@ pub fn day_after(date: u32) -> u32 {
 /// Converts local times of the data's zone to the rules' zone.
 #[derive(Debug, Default)]
 pub struct Clock {
-    /// (first local second since year 1 at which it holds, seconds to add), ascending.
+    /// (first local second since 0001-01-01T00:00:00 at which it holds, seconds to add), ascending.
     shifts: Vec<(i64, i64)>,
 }
 
 impl Clock {
-    /// A clock of these shifts; None when they do not ascend.
+    /// Make a clock of these shifts; None when they do not ascend.
     pub fn new(shifts: Vec<(i64, i64)>) -> Option<Clock> {
         shifts
             .is_sorted_by(|a, b| a.0 < b.0)
             .then_some(Clock { shifts })
     }
 
-    /// The day and the minute of the day, in the rules' zone, of a date and a time `hhmmss` as written.
+    /// Convert a date and a time `hhmmss` as written to the day and the minute of the day in the rules' zone.
     pub fn convert(&self, date: u32, time: u32) -> (u32, u16) {
         let minute = time / 10_000 * 60 + time / 100 % 100;
         if self.shifts.is_empty() {

@@ -1,4 +1,4 @@
-//! Values that every other folder shares.
+//! Values that all other folders share: msisdns, dates and times.
 
 pub mod clock;
 pub mod msisdn;

@@ -1,7 +1,7 @@
-//! The identity of an msisdn as a number, and the mixing that spreads such numbers over shards and tables.
+//! Msisdns as numbers, and the mixing that spreads these numbers over shards and tables.
 //!
-//! An msisdn is a digit string, so "0126" and "126" differ: the key is `10^digits + value`, below 2^51. Mixing is
-//! invertible on 51 bits, so that a table may keep the mixed form alone and still give the digits back.
+//! An msisdn is a string of digits, so "0126" and "126" differ: its key is `10^digits + value`, below 2^51. Mixing is
+//! invertible on 51 bits, so a table can keep the mixed form alone and still return the digits.
 
 /// Fewest digits of an msisdn.
 pub const DIGITS_MIN: usize = 5;
@@ -25,7 +25,7 @@ pub const POW10: [u64; 16] = {
     powers
 };
 
-/// The key of 5 to 15 ASCII digits; None when they are none.
+/// Return the key of 5 to 15 ASCII digits; None for anything else.
 pub fn key_of(digits: &[u8]) -> Option<u64> {
     if !(DIGITS_MIN..=DIGITS_MAX).contains(&digits.len()) {
         return None;
@@ -33,13 +33,13 @@ pub fn key_of(digits: &[u8]) -> Option<u64> {
     number(digits).map(|value| POW10[digits.len()] + value)
 }
 
-/// Whether this is the key of some msisdn.
+/// Return true when this is the key of some msisdn.
 pub fn is_key(key: u64) -> bool {
     let digits = key.checked_ilog10().unwrap_or(0) as usize;
     (DIGITS_MIN..=DIGITS_MAX).contains(&digits) && key < 2 * POW10[digits]
 }
 
-/// The number that 1 to 15 ASCII digits say; None when another byte is among them.
+/// Parse 1 to 15 ASCII digits; None when another byte is among them.
 pub fn number(digits: &[u8]) -> Option<u64> {
     let (eights, rest) = digits.as_chunks();
     let mut value = 0;
@@ -55,7 +55,7 @@ pub fn number(digits: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// The number that 8 ASCII digits say, all at once; None when another byte is among them.
+/// Parse 8 ASCII digits at once; None when another byte is among them.
 fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
     const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
     let word = u64::from_le_bytes(bytes);
@@ -64,19 +64,19 @@ fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
     if word & HIGH | (moved & HIGH) >> 4 != 0x3333_3333_3333_3333 {
         return None;
     }
-    // Neighbours are put together: digits to pairs, pairs to fours, and those to all eight.
+    // Combine neighbours: digits to pairs, pairs to fours, fours to all eight.
     let pairs = (word & !HIGH).wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
     Some(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
-/// The digits of a key.
+/// Return the digits of a key.
 pub fn digits_of(key: u64) -> String {
     // The leading 1 stands for 10^digits and is cut away.
     key.to_string().split_off(1)
 }
 
-/// What a function makes of the digits of a key, without memory of its own for them.
+/// Call a function with the digits of a key, without allocating, and return its result.
 pub(crate) fn with_digits<T>(key: u64, function: impl FnOnce(&[u8]) -> T) -> T {
     let mut digits = [0; DIGITS_MAX];
     let mut left = key;
@@ -90,13 +90,13 @@ pub(crate) fn with_digits<T>(key: u64, function: impl FnOnce(&[u8]) -> T) -> T {
     function(&digits[at..])
 }
 
-/// A number that orders keys as their digit strings are ordered.
+/// Return a number that orders keys as their digit strings are ordered.
 pub fn text_order(key: u64) -> u64 {
     let digits = key.ilog10() as usize;
     (key - POW10[digits]) * POW10[DIGITS_MAX - digits] * 16 + digits as u64
 }
 
-/// The mixed form of a key.
+/// Return the mixed form of a key.
 #[inline]
 pub fn mix(key: u64) -> u64 {
     let mut x = key.wrapping_mul(FIRST) & MASK;
@@ -105,7 +105,7 @@ pub fn mix(key: u64) -> u64 {
     x ^ (x >> 26)
 }
 
-/// The key of a mixed form.
+/// Return the key of a mixed form.
 pub fn unmix(mixed: u64) -> u64 {
     let mut x = mixed ^ (mixed >> 26);
     x = x.wrapping_mul(inverse(SECOND)) & MASK;
@@ -113,7 +113,7 @@ pub fn unmix(mixed: u64) -> u64 {
     x.wrapping_mul(inverse(FIRST)) & MASK
 }
 
-/// The multiplicative inverse of an odd number modulo 2^64, by Newton's iteration.
+/// Return the multiplicative inverse of an odd number modulo 2^64, by Newton's iteration.
 const fn inverse(odd: u64) -> u64 {
     let mut x = odd;
     let mut i = 0;
