@@ -1,15 +1,15 @@
-//! How a ledger is kept: one base blob per shard, and delta blobs with what changed in all shards. `loading` reads
-//! them.
+//! The stored form of a ledger: one base blob per shard, and delta blobs with the changes of all shards.
 //!
 //! A blob is self-contained, little endian:
 //!
 //! ```text
-//! magic "UPSWLDG1" | kind u8 (B, D) | base: shard u8 | counters u32 | counters … | entries per shard u32 (B: 1, D: 256)
-//! | entries: key u64 (its counter numbered within this blob, from 0), value u64 | CRC-64/NVME of all before
+//! magic "UPSWLDG1" | kind u8 (B, D) | base: shard u8 | counters u32 | counters …
+//! | entries per shard u32 (B: 1, D: 256) | entries: key u64 (its counter numbered within this blob, from 0), value u64
+//! | CRC-64/NVME of all before
 //! ```
 //!
 //! Values are absolute, so that applying a delta twice changes nothing. Entries of a base are in table order, which
-//! makes reading them back sequential in memory.
+//! makes reading them back sequential in memory. `loading` reads blobs.
 
 use crate::crc::crc64;
 use crate::ledger::counters::{Counter, Counters};
@@ -23,18 +23,18 @@ use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"UPSWLDG1";
 pub(crate) const ENTRY_BYTES: usize = 16;
-/// Below so many changed entries, threads cost more than they give.
+/// With fewer changed entries threads cost more than they save.
 const INLINE_ENTRIES: usize = 20_000;
 
-/// Makes one blob at its length, since blobs are large: its counters, numbered in the order of their first use, have to
-/// be known before its entries come.
+/// Writes one blob, in memory of its exact length since blobs are large. Its counters are numbered in the order of
+/// their first use, and are written before its entries.
 struct BlobWriter {
     numbers: Vec<u32>,
     out: Vec<u8>,
 }
 
 impl BlobWriter {
-    /// A blob of these entries per shard; `keys` are theirs, in order.
+    /// Begin a blob with so many entries per shard; `keys` are their keys, in order.
     fn new(
         counters: &Counters,
         kind: &[u8],
@@ -80,15 +80,17 @@ impl BlobWriter {
     }
 }
 
-/// What a blob holds, checked in its shape but not yet in its sum.
+/// The content of a blob. Its form was checked, its CRC was not.
 pub(crate) struct LedgerBlob<'a> {
     pub(crate) counters: Vec<Counter>,
-    /// The entries of each shard; of a base, of its own alone.
+    /// The entries of each shard; of a base only those of its own shard.
     pub(crate) entries: Vec<&'a [u8]>,
+    /// The shard of a base; None of a delta.
     pub(crate) shard: Option<usize>,
 }
 
 impl<'a> LedgerBlob<'a> {
+    /// Read a blob; None when its form is wrong.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<LedgerBlob<'a>> {
         let (body, _) = bytes.split_last_chunk::<8>()?;
         let mut input = Input(body);
@@ -120,10 +122,10 @@ impl<'a> LedgerBlob<'a> {
     }
 }
 
-/// A blob without the entries of some msisdns, and the hashes of those that had some.
+/// A blob without the entries of some msisdns, and the hashes of those that had entries.
 pub type Remaining = (Vec<u8>, BTreeSet<u64>);
 
-/// The blob without the entries of some msisdns; None when it has none of them. Err: it is damaged.
+/// Remove the entries of forgotten msisdns from a blob; None when it has no such entry. Err: it is damaged.
 pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Remaining>, &'static str> {
     const DAMAGED: &str = "the blob is damaged";
     let blob = LedgerBlob::read(bytes)
@@ -147,7 +149,7 @@ pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Remaining>,
     if before == after {
         return Ok(None);
     }
-    // Counters that nothing uses any more do no harm.
+    // Counters that no entry uses any more do no harm.
     let head = bytes.len() - before - kept.len() * size_of::<u32>() - size_of::<u64>();
     let mut out = bytes[..head].to_vec();
     for entries in &kept {
@@ -161,20 +163,21 @@ pub fn without(bytes: &[u8], forgotten: &Forgotten) -> Result<Option<Remaining>,
     Ok(Some((out, gone)))
 }
 
+/// Return true when the CRC of a blob fits.
 pub(crate) fn is_whole(blob: &[u8]) -> bool {
     blob.split_last_chunk::<8>()
         .is_some_and(|(body, crc)| crc64(body, 0) == u64::from_le_bytes(*crc))
 }
 
 impl Ledger {
-    /// One shard as a base blob: all of its live entries.
+    /// Return one shard as a base blob: all of its live entries.
     pub fn shard_blob(&self, index: usize) -> Vec<u8> {
         let shard = &self.shards[index];
         let counters = &self.counters;
-        let count = shard.kept(counters) as u32;
+        let count = shard.stored(counters) as u32;
         let entries = || {
             let entries = shard.entries(counters);
-            entries.filter(|(key, _)| counters.is_kept(counter_of(*key)))
+            entries.filter(|(key, _)| counters.is_stored(counter_of(*key)))
         };
         let keys = entries().map(|(key, _)| key);
         let mut writer = BlobWriter::new(counters, &[b'B', index as u8], &[count], keys);
@@ -184,7 +187,7 @@ impl Ledger {
         writer.finish()
     }
 
-    /// What changed since the last delta; empty when nothing did.
+    /// Return the entries that changed since the last delta as a delta blob; empty when none did.
     pub fn take_delta(&mut self, threads: usize) -> Vec<u8> {
         let changed = self.changed();
         if changed == 0 {
@@ -236,7 +239,7 @@ mod tests {
         }
     }
 
-    fn add(ledger: &mut Ledger, dial: u64, day: u32, volume: u64) -> Decision {
+    fn add(ledger: &mut Ledger, number: u64, day: u32, volume: u64) -> Decision {
         let total = ledger.counters.intern(&total(day)).expect("room");
         let cap = ledger
             .counters
@@ -245,7 +248,7 @@ mod tests {
                 day,
             })
             .expect("room");
-        let mixed = msisdn::mix(msisdn::POW10[10] + dial);
+        let mixed = msisdn::mix(msisdn::POW10[10] + number);
         let candidate = Candidate {
             mixed,
             volume,
@@ -313,8 +316,8 @@ mod tests {
     #[test]
     fn who_is_forgotten_is_in_no_blob() {
         let mut ledger = Ledger::default();
-        for dial in 0..2000 {
-            add(&mut ledger, dial, 20_200_417, 101);
+        for number in 0..2000 {
+            add(&mut ledger, number, 20_200_417, 101);
         }
         let hasher = SipHasher24::new_with_key(&[7; 16]);
         let digits = msisdn::digits_of(msisdn::POW10[10] + 1234);
@@ -345,13 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn closed_days_are_forgotten_and_their_columns_used_again() {
+    fn closed_days_are_dropped_and_their_counters_used_again() {
         let mut ledger = Ledger::default();
         for day in 20_200_401..20_200_431 {
-            for dial in 0..300 {
-                assert_eq!(Decision::Counted, add(&mut ledger, dial, day, 100));
-                assert_eq!(Decision::Notified, add(&mut ledger, dial, day, 1));
-                assert_eq!(Decision::Capped, add(&mut ledger, dial, day, 1));
+            for number in 0..300 {
+                assert_eq!(Decision::Counted, add(&mut ledger, number, day, 100));
+                assert_eq!(Decision::Notified, add(&mut ledger, number, day, 1));
+                assert_eq!(Decision::Capped, add(&mut ledger, number, day, 1));
             }
             ledger.drop_before(day);
             assert_eq!((300, 300), ledger.entries());

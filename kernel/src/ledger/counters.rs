@@ -1,7 +1,8 @@
-//! What entries of the ledger are about, by number.
+//! Counters: what the entries of the ledger count, by number.
 //!
-//! There are few counters at a time: services and applications, times windows, times open days. Numbers are given as
-//! counters appear and given back when their days are over; nothing that is kept depends on them.
+//! There are few counters at a time: services and applications, times windows, times open days. A counter gets its
+//! number when it first appears, and its number is free again when its days are over. Nothing that is stored depends on
+//! numbers.
 
 use crate::crc::crc64;
 use crate::rules::Rules;
@@ -12,16 +13,16 @@ use std::sync::Arc;
 
 /// Bits of a counter's number.
 pub const COUNTER_BITS: u32 = 20;
-/// Numbers that there are; 0 is never given.
+/// Numbers of counters; 0 is never used.
 pub const COUNTERS_MAX: usize = 1 << COUNTER_BITS;
 
-/// What a caller is told when there are more open counters than a ledger can number.
+/// The error when there are more open counters than numbers.
 pub(crate) const COUNTERS_FULL: &str = "too many open windows and days for one ledger";
 
-/// What an entry is about.
+/// What an entry counts for its msisdn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
-    /// The total of a service within a window's occurrence.
+    /// The volume of a service within a window instance.
     Total {
         /// The service.
         service: u32,
@@ -39,8 +40,8 @@ pub enum Counter {
         /// The record's day.
         day: u32,
     },
-    /// How many notifications a customer has had on a day: as many as there are caps. It is never kept, since the caps
-    /// give it.
+    /// The notifications of a day, over all applications: as many as there are caps. Never stored, since the caps give
+    /// it.
     Customer {
         /// The records' day.
         day: u32,
@@ -48,7 +49,7 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// The last day whose records may ask for it.
+    /// Return the last day whose records may need it.
     pub(crate) fn last_day(&self) -> u32 {
         match *self {
             Counter::Total {
@@ -63,6 +64,7 @@ impl Counter {
         }
     }
 
+    /// Return a number that spreads the entries of different counters for one msisdn.
     fn salt(&self) -> u64 {
         let mut bytes = Vec::new();
         self.put(&mut bytes);
@@ -90,7 +92,7 @@ impl Counter {
                 out.extend_from_slice(&(application.len() as u32).to_le_bytes());
                 out.extend_from_slice(application.as_bytes());
             }
-            // No blob has it: for the place of its entries alone.
+            // No blob has it: only its salt is made of it.
             Counter::Customer { day } => {
                 out.push(b'N');
                 out.extend_from_slice(&day.to_le_bytes());
@@ -118,21 +120,22 @@ impl Counter {
     }
 }
 
-/// The counters by number.
+/// All counters, by number.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// None: never given (number 0) or given back.
+    /// None: never used (number 0), or free again.
     pub(crate) defined: Vec<Option<Counter>>,
     pub(crate) salts: Vec<u64>,
+    /// No record can need it any more, but entries may still hold its number.
     pub(crate) dead: Vec<bool>,
     numbers: HashMap<Counter, u32>,
     free: Vec<u32>,
-    /// Of a cap: the only total whose firing has set it, so that this total's fired bit says all; or 0 for none yet, or
-    /// `SHARED`. It spares nearly every record a second look into the table.
+    /// Of a cap: the only total whose firing sets it, so that the fired bit of this total says the same; 0 for none
+    /// yet, or `SHARED`. This saves nearly every record a second look into the table.
     pub(crate) partners: Vec<u32>,
-    /// Of a cap: the counter that counts it, once customers are counted; otherwise 0.
+    /// Of a cap: the customer's counter of its day, once customers are counted; otherwise 0.
     pub(crate) customers: Vec<u32>,
-    /// Whether customers are counted.
+    /// Customers are counted.
     counting: bool,
 }
 
@@ -140,7 +143,7 @@ pub struct Counters {
 const SHARED: u32 = u32::MAX;
 
 impl Counters {
-    /// The number of a counter; None when there are too many open ones (2^20).
+    /// Return the number of a counter, a new one if it has none; None when all 2^20 are in use.
     pub fn intern(&mut self, counter: &Counter) -> Option<u32> {
         if let Some(number) = self.numbers.get(counter) {
             return Some(*number);
@@ -168,8 +171,8 @@ impl Counters {
         Some(number)
     }
 
-    /// The counters of a rule's total and of its application's cap, for a record of that day whose window opened on it
-    /// or the day before; None when there are too many open counters.
+    /// Return the counters of a rule's total and of its application's cap, for a record of that day whose window opened
+    /// on it or the day before; None when all numbers are in use.
     pub(crate) fn of_rule(
         &mut self,
         rules: &Rules,
@@ -203,7 +206,7 @@ impl Counters {
         self.customers.push(0);
     }
 
-    /// Have customers counted from now on; whether they were not before. None when there are too many counters.
+    /// Count customers from now on; return false when they were counted already. None when all numbers are in use.
     pub(crate) fn count_customers(&mut self) -> Option<bool> {
         if self.counting {
             return Some(false);
@@ -219,7 +222,7 @@ impl Counters {
         Some(true)
     }
 
-    /// Say that this total and this cap are asked for together from now on. Whoever sets a cap says so before.
+    /// Declare that this total may set this cap. Call it before the cap is set.
     pub fn pair(&mut self, total: u32, cap: u32) {
         let partner = &mut self.partners[cap as usize];
         *partner = if *partner == 0 || *partner == total {
@@ -229,13 +232,13 @@ impl Counters {
         };
     }
 
-    /// Say that a cap is set otherwise than by the firing of a total.
+    /// Declare that a cap is set by something else than the firing of a total.
     pub(crate) fn share(&mut self, cap: u32) {
         self.partners[cap as usize] = SHARED;
     }
 
-    /// Whether entries of a counter are part of what is kept.
-    pub(crate) fn is_kept(&self, number: u32) -> bool {
+    /// Return true when entries of a counter are stored.
+    pub(crate) fn is_stored(&self, number: u32) -> bool {
         !matches!(
             self.defined[number as usize],
             None | Some(Counter::Customer { .. })
@@ -246,7 +249,7 @@ impl Counters {
         self.dead[number as usize]
     }
 
-    /// Mark what can receive no record of `day_open` or later; true when anything was.
+    /// Mark counters that no record of `day_open` or later can need as dead; return true when there were any.
     pub(crate) fn close(&mut self, day_open: u32) -> bool {
         let mut any = false;
         for number in 1..self.defined.len() {
@@ -262,7 +265,7 @@ impl Counters {
         any
     }
 
-    /// Give back the numbers of dead counters; no entry holds them any more.
+    /// Free the numbers of dead counters. Call it when no entry holds them any more.
     pub(crate) fn release(&mut self) {
         for number in 1..self.defined.len() {
             if self.dead[number] && self.defined[number].take().is_some() {

@@ -1,4 +1,5 @@
-//! What the ledger decides of a candidate: whether it is counted, notified or kept back.
+//! Decides candidates: the one place where a record meets totals, caps, the limit per customer and the control group,
+//! for a batch and for a task alike.
 
 use crate::ledger::counters::Counters;
 use crate::ledger::shard::{FIRED, Shard, TOTAL_MAX, key_of, shard_of};
@@ -6,7 +7,7 @@ use crate::rules::Rules;
 use crate::rules::policy::Policy;
 use crate::scan::outcome::Outcome;
 
-/// Candidates whose places are asked of memory before they are decision.
+/// Candidates whose places are asked of memory before they are decided.
 pub(crate) const DECIDED_AHEAD: usize = 16;
 /// The outcomes that the ledger decides, in the order of `Decision`.
 pub(crate) const DECIDED_OUTCOMES: [Outcome; 5] = [
@@ -17,7 +18,7 @@ pub(crate) const DECIDED_OUTCOMES: [Outcome; 5] = [
     Outcome::Notified,
 ];
 
-/// By what candidates are decided.
+/// What decides candidates besides the ledger.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     /// The rules.
@@ -35,7 +36,7 @@ pub struct Candidate {
     pub mixed: u64,
     /// Its traffic.
     pub volume: u64,
-    /// Where the line's content starts within its bytes.
+    /// Start of the line's content within its bytes.
     pub start: u32,
     /// Length of the content.
     pub length: u32,
@@ -52,7 +53,7 @@ pub struct Candidate {
 /// The outcomes that the ledger decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The application has notified this msisdn on this day, or the occurrence has fired.
+    /// The application has notified this msisdn on this day, or the window instance has fired.
     Capped,
     /// Above it, but the msisdn has had as many notifications on this day as it may.
     CappedCustomer,
@@ -65,7 +66,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Whether a line is emitted: Some, and true when it is the control group's.
+    /// Return Some when the line is emitted, true when it goes to the control group's output.
     pub(crate) fn emits(self) -> Option<bool> {
         match self {
             Decision::Control => Some(true),
@@ -76,7 +77,7 @@ impl Decision {
 }
 
 impl Shard {
-    /// Ask memory for what `apply` will look at.
+    /// Ask memory for the lines that `decide` will look at.
     #[inline]
     pub fn prefetch(&self, counters: &Counters, candidate: &Candidate) {
         let ask = |counter| self.prefetch_key(counters, key_of(candidate.mixed, counter));
@@ -86,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// Decide one candidate and write down what follows. `adds`: volumes are added up (measure "total").
+    /// Decide one candidate, and update its entries. `adds`: volumes are added up (measure "total").
     #[inline]
     pub fn decide(
         &mut self,

@@ -1,35 +1,35 @@
 //! From the blobs of a checkpoint to a ledger.
 //!
-//! Bases come first, each of which fills its shard, and then the deltas, which add what is newer: both some at a time,
-//! so that few need be in memory at once. A delta says nothing about a shard whose base is of its batch or a later one.
+//! Bases come first, each of which fills its shard, then the deltas, which add what is newer; both some at a time, so
+//! that few need be in memory at once. A delta does not apply to a shard whose base is of its batch or a later one.
 
 use crate::ledger::Ledger;
 use crate::ledger::codec::{ENTRY_BYTES, LedgerBlob, is_whole};
-use crate::ledger::counters::{Counter, Counters};
+use crate::ledger::counters::{COUNTERS_FULL, Counter, Counters};
 use crate::ledger::shard::{LOOKED_AHEAD, SHARDS, Shard, counter_of, with_counter};
 use crate::threads;
 use std::sync::Mutex;
 
-/// Stands for a counter that is closed, among the numbers of a blob's counters.
-const CLOSED: u32 = 0;
+/// Stands for a counter that is over, among the numbers of a blob's counters.
+const OVER: u32 = 0;
 
 /// A batch and a blob of it.
 pub type StoredBlob<'a> = (u64, &'a [u8]);
 
-/// A ledger of which blobs are still to come.
+/// A ledger that is being loaded.
 pub struct Loading {
     ledger: Ledger,
-    /// By shard: the batch of the base that it was filled with.
+    /// The batch of each shard's base.
     filled: Vec<Option<u64>>,
-    /// Entries of a shard for which room is made besides those of its base.
+    /// Entries for which room is made in each shard besides those of its base.
     newer: usize,
     day_open: u32,
     threads: usize,
 }
 
 impl Loading {
-    /// Begin, without what can receive no record of `day_open` or later. `delta_bytes`: about those of all deltas. Much
-    /// of what they say is new, and a table that must grow for it costs its pages twice.
+    /// Begin; entries that no record of `day_open` or later can need are left out. `delta_bytes`: about the bytes of
+    /// all deltas. Many of their entries are new, and a table that has to grow for them costs its pages twice.
     pub fn new(day_open: u32, threads: usize, delta_bytes: usize) -> Self {
         Loading {
             ledger: Ledger::default(),
@@ -40,7 +40,7 @@ impl Loading {
         }
     }
 
-    /// Fill the shards of some bases. Of two bases of a shard the newer counts. Err says which is damaged.
+    /// Fill the shards of some bases. Of two bases of a shard the newer one counts. Err says which is damaged.
     pub fn add_bases(&mut self, bases: &[StoredBlob]) -> Result<(), String> {
         let mut base_of: Vec<Option<LoadedBlob>> = Vec::new();
         base_of.resize_with(SHARDS, || None);
@@ -82,12 +82,12 @@ impl Loading {
         })
     }
 
-    /// The ledger, once all is there.
+    /// Return the ledger, once all blobs were added.
     pub fn finish(self) -> Ledger {
         self.ledger
     }
 
-    /// What blobs hold, by shard if they are bases.
+    /// Read blobs; each with its shard if it is a base.
     fn read<'b>(
         &mut self,
         blobs: &[StoredBlob<'b>],
@@ -101,7 +101,7 @@ impl Loading {
             let numbers = self.ledger.open_counters(&blob.counters, self.day_open);
             let source = LoadedBlob {
                 batch: *batch,
-                numbers: numbers.ok_or("too many open counters")?,
+                numbers: numbers.ok_or(COUNTERS_FULL)?,
                 entries: blob.entries,
             };
             found.push((blob.shard, source));
@@ -109,7 +109,7 @@ impl Loading {
         Ok(found)
     }
 
-    /// Do something with each shard; None of it: an entry's counter is not there.
+    /// Call `each` with every shard, in parallel; it returns None when a counter of an entry is not in the blob.
     fn fill(
         &mut self,
         each: impl Fn(usize, &mut Shard, &Counters) -> Option<()> + Sync,
@@ -121,7 +121,7 @@ impl Loading {
             each(index, &mut threads::lock(&shards[index]), counters).is_some()
         });
         if sound.contains(&false) {
-            return Err("a ledger blob names an unknown counter".into());
+            return Err("a ledger blob uses a counter that it does not define".into());
         }
         Ok(())
     }
@@ -132,8 +132,8 @@ fn damaged(kind: &str, batch: u64) -> String {
 }
 
 impl Ledger {
-    /// The ledger of (batch, base blob) of any shards and (batch, delta blob) in commit order, without what can receive
-    /// no record of `day_open` or later. Err says which blob is damaged.
+    /// Load (batch, base blob) of any shards and (batch, delta blob) in commit order, without entries that no record of
+    /// `day_open` or later can need. Err says which blob is damaged.
     pub fn load(
         bases: &[StoredBlob],
         deltas: &[StoredBlob],
@@ -147,7 +147,7 @@ impl Ledger {
         Ok(loading.finish())
     }
 
-    /// The numbers of a blob's counters in this ledger, `CLOSED` for those that are over.
+    /// Return the numbers of a blob's counters in this ledger, `OVER` for those that are over.
     fn open_counters(&mut self, counters: &[Counter], day_open: u32) -> Option<Vec<u32>> {
         counters
             .iter()
@@ -156,7 +156,7 @@ impl Ledger {
                 let number = if open {
                     self.counters.intern(counter)?
                 } else {
-                    CLOSED
+                    OVER
                 };
                 if open && matches!(counter, Counter::Cap { .. }) {
                     self.counters.share(number);
@@ -167,7 +167,7 @@ impl Ledger {
     }
 }
 
-/// The entries of a blob, with its counters in the numbers of the ledger.
+/// The entries of a blob, and the ledger's numbers of its counters.
 struct LoadedBlob<'a> {
     batch: u64,
     numbers: Vec<u32>,
@@ -178,19 +178,19 @@ impl LoadedBlob<'_> {
     fn apply(&self, shard: &mut Shard, counters: &Counters, entries: &[u8]) -> Option<()> {
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
         for (at, entry) in entries.iter().enumerate() {
-            // Those of a base follow each other in memory, those of a delta lie anywhere.
+            // Entries of a base follow each other in the table, those of a delta lie anywhere.
             if let Some(ahead) = entries.get(at + LOOKED_AHEAD) {
                 shard.prefetch_key(counters, self.read(ahead)?.0);
             }
             let (key, value) = self.read(entry)?;
-            if counter_of(key) != CLOSED {
+            if counter_of(key) != OVER {
                 shard.set(counters, key, value, false);
             }
         }
         Some(())
     }
 
-    /// Key, with its counter's number in the ledger, and value of an entry.
+    /// Return the key of an entry, with the ledger's number of its counter, and its value.
     #[inline]
     fn read(&self, entry: &[u8; ENTRY_BYTES]) -> Option<(u64, u64)> {
         let (key, value) = entry.split_first_chunk::<8>()?;

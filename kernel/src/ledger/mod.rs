@@ -1,8 +1,11 @@
-//! Totals, fired occurrences and caps of every msisdn, in shards that threads can own one at a time.
+//! Totals, fired window instances and caps of every msisdn, in shards that threads can own one at a time.
 //!
-//! Days are forgotten by counter: `drop_before` marks counters dead, and their entries go when their shard is next
-//! rebuilt or swept, so that no commit pays for a whole day at once. `shard` has the memory layout, `blob` the form in
-//! which a ledger is kept.
+//! Days are dropped by counter: `drop_before` marks counters dead, and their entries go when their shard is next
+//! rebuilt or swept, so that no commit pays for a whole day at once.
+//!
+//! - `counters` numbers what entries count; `shard` is one table of entries, in memory that `pages` maps.
+//! - `decide` decides candidates.
+//! - `codec` is the stored form; `loading` reads it back.
 
 pub mod codec;
 pub mod counters;
@@ -20,10 +23,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Mutex;
 
-/// Shards cleaned of dead entries after each call: a day's end is worked off within some seconds.
+/// Shards swept after each call: the end of a day is worked off within some seconds.
 const SWEEP_SHARDS: usize = 16;
 
-/// What an msisdn has come to within an occurrence of a window.
+/// The total of an msisdn within a window instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Total {
     /// Its digits.
@@ -42,18 +45,18 @@ pub struct Total {
     pub fired: bool,
 }
 
-/// The whole: counters and shards.
+/// All counters and shards.
 #[derive(Debug)]
 pub struct Ledger {
-    /// What entries are about.
+    /// What entries count.
     pub counters: Counters,
     /// The tables, by `shard_of`.
     pub shards: Vec<Shard>,
-    /// Next shard to clean of dead entries.
+    /// Next shard to sweep.
     swept: usize,
 }
 
-/// The key of the msisdn of an entry in a shard.
+/// Return the key of the msisdn of an entry in a shard.
 pub(crate) fn key_in(shard: usize, key: u64) -> u64 {
     msisdn::unmix((shard as u64) << REST_BITS | key >> (COUNTER_BITS + 1))
 }
@@ -71,14 +74,14 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Forget what can receive no record of `day_open` or later.
+    /// Drop entries that no record of `day_open` or later can need.
     pub fn drop_before(&mut self, day_open: u32) {
         if self.counters.close(day_open) {
             self.swept = 0;
         }
     }
 
-    /// Work off a part of what `drop_before` left.
+    /// Remove some of the entries that `drop_before` dropped from memory.
     pub fn sweep(&mut self) {
         if self.swept == SHARDS {
             return;
@@ -93,7 +96,7 @@ impl Ledger {
         }
     }
 
-    /// Note that the application has notified this msisdn on this day. None when there are too many counters.
+    /// Record that the application has notified this msisdn on this day. None when all numbers of counters are in use.
     pub fn add_cap(&mut self, key: u64, application: &str, day: u32) -> Option<()> {
         let counter = self.counters.intern(&Counter::Cap {
             application: application.into(),
@@ -105,7 +108,7 @@ impl Ledger {
         Some(())
     }
 
-    /// Count, from now on, how many notifications each msisdn has had on a day. None when there are too many counters.
+    /// Count the notifications of each msisdn and day from now on. None when all numbers of counters are in use.
     pub fn count_customers(&mut self, threads: usize) -> Option<()> {
         if self.counters.count_customers()? {
             let counters = &self.counters;
@@ -117,7 +120,7 @@ impl Ledger {
         Some(())
     }
 
-    /// Take out all that is about some msisdns: nothing of it is in a blob that is made from now on.
+    /// Remove all entries of some msisdns: no blob that is made from now on has any.
     pub fn forget(&mut self, forgotten: &Forgotten) {
         for index in 0..SHARDS {
             let counters = &self.counters;
@@ -125,7 +128,7 @@ impl Ledger {
         }
     }
 
-    /// (live totals, live caps).
+    /// Return (live totals, live caps).
     pub fn entries(&self) -> (u64, u64) {
         let mut counts = (0, 0);
         for shard in &self.shards {
@@ -145,17 +148,18 @@ impl Ledger {
         counts
     }
 
-    /// Entries that changed since the last delta.
+    /// Return the number of entries that changed since the last delta.
     pub(crate) fn changed(&self) -> usize {
         self.shards.iter().map(|shard| shard.dirty.len()).sum()
     }
 
-    /// Bytes of memory.
+    /// Return the bytes of memory.
     pub fn memory_bytes(&self) -> usize {
         self.shards.iter().map(Shard::memory_bytes).sum()
     }
 
-    /// The highest totals of a service and window that are not above the threshold and have not fired, highest first.
+    /// Return the highest totals of a service and window that are not above the threshold and have not fired, highest
+    /// first.
     pub fn nearest(&self, window: (u32, u16, u16), threshold: u64, most: usize) -> Vec<Total> {
         let mut found = BinaryHeap::new();
         for (key, counter, value) in self.live(None) {
@@ -168,7 +172,7 @@ impl Ledger {
                 && (service, start_min, end_min) == window
                 && value <= threshold
             {
-                // What has fired is above every threshold here. Of equal totals the first msisdn is the nearest.
+                // A fired total is above every threshold here. Of equal totals the first msisdn is the nearest.
                 found.push(Reverse((
                     value,
                     Reverse((msisdn::text_order(key), key, day)),
@@ -193,7 +197,7 @@ impl Ledger {
             .collect()
     }
 
-    /// What lives, of all or of one msisdn by its key.
+    /// Iterate over live entries, of one msisdn by its key or of all: (key of the msisdn, counter, value).
     fn live(&self, only: Option<u64>) -> impl Iterator<Item = (u64, &Counter, u64)> {
         let shards = only.map_or(0..SHARDS, |key| {
             let shard = shard_of(msisdn::mix(key));
@@ -212,17 +216,17 @@ impl Ledger {
             .filter(move |(key, ..)| only.is_none_or(|only| only == *key))
     }
 
-    /// All totals, sorted.
+    /// Return all totals, sorted.
     pub fn totals(&self) -> Vec<Total> {
         self.totals_of(None)
     }
 
-    /// All caps (msisdn, application, day), sorted.
+    /// Return all caps (msisdn, application, day), sorted.
     pub fn caps(&self) -> Vec<(String, String, u32)> {
         self.caps_of(None)
     }
 
-    /// As `totals`: of one msisdn by its key, or all.
+    /// Return the totals of one msisdn by its key, or all, sorted.
     pub fn totals_of(&self, only: Option<u64>) -> Vec<Total> {
         let mut totals: Vec<Total> = self
             .live(only)
@@ -248,7 +252,7 @@ impl Ledger {
         totals
     }
 
-    /// As `caps`: of one msisdn by its key, or all.
+    /// Return the caps of one msisdn by its key, or all, sorted.
     pub fn caps_of(&self, only: Option<u64>) -> Vec<(String, String, u32)> {
         let mut caps: Vec<_> = self
             .live(only)

@@ -1,4 +1,4 @@
-//! The memory of the ledger's tables: pages straight from the system.
+//! The memory of the ledger's tables: pages mapped straight from the system (docs/decisions, 0026).
 
 #![allow(
     unsafe_code,
@@ -9,17 +9,17 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// A line of the cache, as tables of the ledger are made of: four entries of two numbers.
+/// A cache line, of which the tables are made: four entries of two numbers.
 pub(super) type TableLine = [[u64; 2]; 4];
 
-/// What is worth a page of 2 MiB, where the system has such.
+/// Tables of so many bytes ask for pages of 2 MiB, where the system has them.
 const HUGE_BYTES: usize = 2 << 20;
 
-/// The lines of one table, zeroed, as pages straight from the system.
+/// The lines of one table, zeroed, in pages of their own.
 ///
 /// A table grows by being replaced: its pages are given back at once, where an allocator would keep holes too small for
-/// the next. It is read in no order, so that each of its pages costs a fault and an entry of the CPU's list of pages:
-/// they are asked for together, and large.
+/// the next. Its accesses are random, so each page costs a fault and an entry of the TLB: pages are asked for together,
+/// and large.
 #[derive(Debug)]
 pub(super) struct TableLines {
     start: NonNull<TableLine>,
@@ -27,7 +27,7 @@ pub(super) struct TableLines {
 }
 
 impl TableLines {
-    /// So many lines.
+    /// Map so many lines.
     pub(super) fn zeroed(count: usize) -> TableLines {
         let bytes = count * size_of::<TableLine>();
         if bytes == 0 {
@@ -37,14 +37,14 @@ impl TableLines {
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
         );
-        // SAFETY: a new mapping at a place that the system chooses touches nothing that is there.
+        // SAFETY: a new mapping at an address that the system chooses touches no memory in use.
         let mapped = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0) };
         let start = NonNull::new(mapped.cast::<TableLine>()).filter(|_| mapped != libc::MAP_FAILED);
         let Some(start) = start else {
             handle_alloc_error(Layout::array::<TableLine>(count).unwrap_or(Layout::new::<u8>()));
         };
-        // A system that does not know the advice goes page by page.
-        // SAFETY: neither changes what is read from these pages, which are ours.
+        // A system that does not know the advice brings pages in one by one.
+        // SAFETY: neither changes the content of these pages, which are ours.
         unsafe {
             if bytes >= HUGE_BYTES {
                 libc::madvise(mapped, bytes, libc::MADV_HUGEPAGE);
@@ -69,7 +69,7 @@ impl Deref for TableLines {
 
     #[inline(always)]
     fn deref(&self) -> &[TableLine] {
-        // SAFETY: so many lines are mapped, zeroed or written since, and borrowed as this value is.
+        // SAFETY: so many lines are mapped, zeroed or written since, and are borrowed as this value is.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
 }
@@ -77,7 +77,7 @@ impl Deref for TableLines {
 impl DerefMut for TableLines {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [TableLine] {
-        // SAFETY: as above, and borrowed by one alone.
+        // SAFETY: the same, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.count) }
     }
 }
@@ -85,7 +85,7 @@ impl DerefMut for TableLines {
 impl Drop for TableLines {
     fn drop(&mut self) {
         if self.count > 0 {
-            // SAFETY: this value alone has the mapping, and ends.
+            // SAFETY: only this value has the mapping, and it is being dropped.
             unsafe { libc::munmap(self.start.as_ptr().cast(), size_of_val(&**self)) };
         }
     }
@@ -93,5 +93,5 @@ impl Drop for TableLines {
 
 // SAFETY: it owns plain numbers and shares nothing.
 unsafe impl Send for TableLines {}
-// SAFETY: what is shared is read only.
+// SAFETY: shared, it can only be read.
 unsafe impl Sync for TableLines {}

@@ -1,4 +1,4 @@
-//! One table of the ledger: totals, fired occurrences and caps of the msisdns of one shard.
+//! One table of the ledger: totals, fired window instances and caps of the msisdns of one shard.
 //!
 //! Memory: an entry is 16 bytes. A shard (256 of them, by the top 8 bits of the mixed msisdn) is one open-addressed
 //! table of cache lines, each of four `[key, value]` with
@@ -8,10 +8,10 @@
 //! value = fired << 63 | total (saturating at 2^63-1)
 //! ```
 //!
-//! A counter says what the value is about: the total of a service, window and occurrence day, or the cap of an
-//! application and day. Counters are few and numbered as they appear; 0 is never given, so that no key is zero. An
-//! entry's place follows from its msisdn and from what its counter says, never from the counter's number: tables
-//! written in order are read back in order, whatever the numbers.
+//! A counter says what the value counts: the total of a service and window instance, or the cap of an application and
+//! day. Counters are few and numbered as they appear; 0 is never used, so that no key is zero. The place of an entry
+//! follows from its msisdn and from the definition of its counter, never from the counter's number: tables written in
+//! order are read back in order, whatever the numbers.
 
 use crate::ledger::counters::{COUNTER_BITS, COUNTERS_MAX, Counters};
 use crate::ledger::pages::{TableLine, TableLines};
@@ -23,7 +23,7 @@ pub const SHARDS: usize = 256;
 /// Totals saturate here.
 pub const TOTAL_MAX: u64 = (1 << 63) - 1;
 
-/// Bits of a mixed msisdn below its shard.
+/// Bits of a mixed msisdn below those of its shard.
 pub(crate) const REST_BITS: u32 = msisdn::KEY_BITS - SHARDS.trailing_zeros();
 const DIRTY: u64 = 1;
 pub(crate) const FIRED: u64 = 1 << 63;
@@ -31,7 +31,7 @@ pub(crate) const FIRED: u64 = 1 << 63;
 pub(crate) const LOOKED_AHEAD: usize = 16;
 /// Lines of the smallest table.
 const LINES_MIN: usize = 4;
-/// Entries of a line. A search begins at a line's start: most end within it.
+/// Entries of a line. A search begins at the start of a line, and mostly ends within it.
 const LINE_ENTRIES: usize = size_of::<TableLine>() / size_of::<[u64; 2]>();
 
 /// A place in a table.
@@ -59,7 +59,7 @@ pub(crate) fn key_of(mixed: u64, counter: u32) -> u64 {
     (mixed & ((1 << REST_BITS) - 1)) << (COUNTER_BITS + 1) | u64::from(counter) << 1
 }
 
-/// The shard of a mixed msisdn.
+/// Return the shard of a mixed msisdn.
 #[inline]
 pub fn shard_of(mixed: u64) -> usize {
     (mixed >> REST_BITS) as usize
@@ -69,7 +69,7 @@ pub(crate) fn counter_of(key: u64) -> u32 {
     (key >> 1) as u32 & (COUNTERS_MAX as u32 - 1)
 }
 
-/// The key with another counter, and clean.
+/// Return the key with another counter, and clean.
 pub(crate) fn with_counter(key: u64, counter: u32) -> u64 {
     key >> (COUNTER_BITS + 1) << (COUNTER_BITS + 1) | u64::from(counter) << 1
 }
@@ -82,7 +82,8 @@ impl Shard {
         ((u128::from(spread) * self.lines.len() as u128) >> 64) as usize
     }
 
-    /// The slot of a clean key: (true, where it is) or (false, where it would go). The table has a free slot.
+    /// Find the slot of a clean key: (true, its slot) or (false, the slot where it would go). The table has a free
+    /// slot.
     #[inline]
     pub(super) fn find(&self, key: u64, salt: u64) -> (bool, Slot) {
         let mut line = self.place(key, salt);
@@ -145,7 +146,7 @@ impl Shard {
         }
     }
 
-    /// Grow when so many more entries would take more than three in four places: longer runs cost more than the memory.
+    /// Grow when so many more entries would take more than three in four slots: longer runs cost more than the memory.
     #[inline]
     pub(super) fn make_room(&mut self, counters: &Counters, entries: usize) {
         if (self.len + entries) * 4 > self.slots() * 3 {
@@ -155,7 +156,7 @@ impl Shard {
 
     fn grow(&mut self, counters: &Counters) {
         let alive = self.alive(counters);
-        // What is dead may have left room enough.
+        // Dropping dead entries may leave room enough.
         let slots = if alive * 2 > self.slots() {
             self.slots() * 3 / 2
         } else {
@@ -171,7 +172,7 @@ impl Shard {
         }
     }
 
-    /// Entries of counters that are not dead.
+    /// Return the number of live entries.
     pub(crate) fn alive(&self, counters: &Counters) -> usize {
         self.counts
             .iter()
@@ -181,16 +182,16 @@ impl Shard {
             .sum()
     }
 
-    /// Entries of counters that are part of what is kept, and not dead.
-    pub(crate) fn kept(&self, counters: &Counters) -> usize {
+    /// Return the number of live entries that are stored.
+    pub(crate) fn stored(&self, counters: &Counters) -> usize {
         (0..)
             .zip(self.counts.iter().zip(&counters.dead))
-            .filter(|(number, (_, dead))| !**dead && counters.is_kept(*number))
+            .filter(|(number, (_, dead))| !**dead && counters.is_stored(*number))
             .map(|(_, (count, _))| *count as usize)
             .sum()
     }
 
-    /// Move what is alive to a table of about that many slots.
+    /// Move live entries to a table of about that many slots.
     fn rebuild(&mut self, counters: &Counters, slots: usize) {
         let lines = slots.div_ceil(LINE_ENTRIES).max(LINES_MIN);
         let old = std::mem::replace(&mut self.lines, TableLines::zeroed(lines));
@@ -211,7 +212,7 @@ impl Shard {
         self.len = self.alive(counters);
     }
 
-    /// Forget dead entries now.
+    /// Remove dead entries now.
     pub(crate) fn sweep(&mut self, counters: &Counters) {
         let alive = self.alive(counters);
         if alive != self.len {
@@ -219,14 +220,14 @@ impl Shard {
         }
     }
 
-    /// Count one more. It is no part of a delta: the cap that it stands for is.
+    /// Count one more. It is not part of a delta: the cap that it counts is.
     pub(super) fn count(&mut self, counters: &Counters, key: u64) {
         let (found, at) = self.find(key, counters.salts[counter_of(key) as usize]);
         let before = if found { self.slot(at)[1] } else { 0 };
         self.set(counters, key, before + 1, false);
     }
 
-    /// Count all caps there are.
+    /// Count all caps.
     pub(crate) fn count_customers(&mut self, counters: &Counters) {
         let counted = |key: u64| (key, counters.customers[counter_of(key) as usize]);
         let caps: Vec<_> = self
@@ -240,7 +241,7 @@ impl Shard {
         }
     }
 
-    /// Take out the entries whose keys are not to stay.
+    /// Remove the entries whose keys are not to stay.
     pub(crate) fn retain(&mut self, counters: &Counters, stays: impl Fn(u64) -> bool) {
         if self.entries(counters).all(|(key, _)| stays(key)) {
             return;
@@ -272,25 +273,25 @@ impl Shard {
         self.dirty.push(key);
     }
 
-    /// Set the caps that `apply` put off. To be called before anything else than `apply`.
+    /// Set the caps that `decide` put off. Call it before any other method than `decide`.
     pub fn set_caps(&mut self, counters: &Counters) {
         let mut caps = std::mem::take(&mut self.caps);
         for key in caps.drain(..) {
             self.make_room(counters, 1);
             let (found, at) = self.find(key, counters.salts[counter_of(key) as usize]);
             self.write(at, found, key, FIRED, false);
-            // It is in the list of changed ones already, so that this follows the order of records.
+            // Its key is in `dirty` already, so that the order there is that of the records.
             self.slot(at)[0] |= DIRTY;
         }
         self.caps = caps;
     }
 
-    /// Bytes of memory.
+    /// Return the bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.lines) + self.dirty.capacity() * size_of::<u64>()
     }
 
-    /// All entries with a counter that is not dead, in table order, keys clean.
+    /// Iterate over live entries in table order, with clean keys.
     pub(crate) fn entries<'a>(
         &'a self,
         counters: &'a Counters,
@@ -302,7 +303,7 @@ impl Shard {
             .map(|slot| (slot[0] & !DIRTY, slot[1]))
     }
 
-    /// Changed keys since the last call, with their values; they are clean then.
+    /// Return the entries changed since the last call, and make them clean.
     pub(crate) fn take_dirty(&mut self, counters: &Counters) -> Vec<(u64, u64)> {
         let keys = std::mem::take(&mut self.dirty);
         let mut taken = Vec::with_capacity(keys.len());

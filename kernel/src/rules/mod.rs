@@ -1,4 +1,5 @@
-//! Compiled rules: which rule, if any, fits a service at a minute of the day.
+//! Compiled rules: find the rule, if any, that fits a service at a minute of the day; and in `policy` what keeps a
+//! record back all the same.
 //!
 //! Invariant, checked on construction: at most one rule fits.
 
@@ -8,14 +9,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 const DAY_MIN: u16 = 1440;
-/// Services below this are looked up in an array: real ones are small numbers.
+/// Services below this are looked up in an array: in practice services are small numbers.
 const SMALL_SERVICES: usize = 1024;
 const NONE: u32 = u32::MAX;
 
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// The service it is about.
+    /// Its service.
     pub service: u32,
     /// Index of its application.
     pub application: u32,
@@ -47,13 +48,13 @@ struct Service {
     threshold_min: u64,
 }
 
-/// What the rules say about a service and a minute.
+/// The answer of the rules for a service and a minute.
 pub enum Fit {
-    /// No rule is about the service.
+    /// The service has no rule.
     NoRule,
-    /// Rules exist, none for this minute; their lowest threshold.
+    /// The service has rules, but none for this minute; with their lowest threshold.
     Outside(u64),
-    /// The part of the window that it lies in.
+    /// The minute lies in this part of a window.
     Inside(Span),
 }
 
@@ -173,7 +174,7 @@ impl Rules {
         }
     }
 
-    /// Whether any rule is about this service; what fits is asked after the time was converted.
+    /// Find the rule for a service; `minute` is called only when the service has rules, since it converts the time.
     #[inline]
     pub fn fit(&self, service: u32, minute: impl FnOnce() -> u16) -> Fit {
         let index = self.index_of(service);

@@ -1,5 +1,5 @@
-//! What keeps back a record of a targeted msisdn: the suppression list, whoever was forgotten, a limit per customer and
-//! day, and the control group. With all of it off, records pay one branch for it.
+//! Keeps records of targeted msisdns back: the suppression list, forgotten msisdns, a limit per customer and day, and
+//! the control group. With all of them off a record pays for one branch.
 
 use crate::segment::Segment;
 use crate::types::msisdn;
@@ -7,30 +7,30 @@ use siphasher::sip::SipHasher24;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Bytes of a key.
+/// Bytes of a hash's key.
 pub const KEY_BYTES: usize = 16;
-/// A share of all customers: shares are hundredths of a percent.
+/// The share of all customers, in hundredths of a percent.
 pub const SHARE_ALL: u64 = 10_000;
 
 /// The policy of a batch.
 #[derive(Debug, Default)]
 pub struct Policy {
-    /// Whose records are `suppressed`.
+    /// Msisdns whose records are `suppressed`.
     pub suppressed: Option<Arc<Segment>>,
-    /// Likewise, of those whose digits nobody keeps any more.
+    /// Msisdns that are suppressed, too, and whose digits are kept no longer.
     pub forgotten: Vec<Forgotten>,
-    /// Notifications of an msisdn on a day, over all applications; 0: no limit.
+    /// Most notifications of an msisdn on a day, over all applications; 0: no limit.
     pub max_per_customer_per_day: u64,
-    /// Whose notifications are nobody's to send.
+    /// The control group, whose notifications are not to be sent.
     pub control: Option<Control>,
 }
 
-/// Msisdns that are known by their hashes alone.
+/// Msisdns known only by their hashes.
 #[derive(Debug)]
 pub struct Forgotten {
     /// Hashes the digits of an msisdn under the key, as `keyed_hash.py` does.
     pub hasher: SipHasher24,
-    /// Theirs.
+    /// The hashes.
     pub hashes: HashSet<u64>,
 }
 
@@ -39,17 +39,17 @@ pub struct Forgotten {
 pub struct Control {
     /// Hashes the digits of an msisdn under the key that draws them, as `keyed_hash.py` does.
     pub hasher: SipHasher24,
-    /// Out of `SHARE_ALL`.
+    /// The share, of `SHARE_ALL`.
     pub share: u64,
 }
 
 impl Policy {
-    /// Whether any msisdn is suppressed.
+    /// Return true when any msisdn is suppressed.
     pub(crate) fn suppresses(&self) -> bool {
         self.suppressed.is_some() || !self.forgotten.is_empty()
     }
 
-    /// Whether the records of a mixed msisdn are.
+    /// Return true when this mixed msisdn is suppressed.
     pub(crate) fn is_suppressed(&self, mixed: u64) -> bool {
         self.suppressed
             .as_ref()
@@ -60,7 +60,7 @@ impl Policy {
                 .any(|forgotten| forgotten.has(msisdn::unmix(mixed)))
     }
 
-    /// Whether a mixed msisdn is in the control group.
+    /// Return true when this mixed msisdn is in the control group.
     pub(crate) fn is_control(&self, mixed: u64) -> bool {
         self.control.as_ref().is_some_and(|control| {
             let hash =
@@ -71,12 +71,12 @@ impl Policy {
 }
 
 impl Forgotten {
-    /// Whether the msisdn of this key is one of them.
+    /// Return true when the msisdn of this key is one of them.
     pub(crate) fn has(&self, key: u64) -> bool {
         self.find(key).is_some()
     }
 
-    /// The hash of the msisdn of this key, if it is one of them.
+    /// Return the hash of the msisdn of this key, if it is one of them.
     pub(crate) fn find(&self, key: u64) -> Option<u64> {
         let hash = msisdn::with_digits(key, |digits| self.hasher.hash(digits));
         self.hashes.get(&hash).copied()
