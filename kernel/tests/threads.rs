@@ -60,7 +60,7 @@ fn call(
             name: "f".into(),
             path: file.as_os_str().as_encoded_bytes().to_vec(),
             end: fs::metadata(file).expect("a file").len(),
-            last: true,
+            is_final: true,
             day_max: 20_200_417,
             day_open: 20_200_416,
             rejects_left_bytes: u64::MAX,

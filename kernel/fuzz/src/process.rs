@@ -109,7 +109,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
         let mut counts = (0, vec![0; OUTCOMES.len()], vec![0; REASONS.len()]);
         let (mut kept_bytes, mut dropped) = (0, false);
         for end in [way.cut.min(data.len()), data.len()] {
-            (spec.end, spec.last) = (end as u64, end == data.len());
+            (spec.end, spec.is_final) = (end as u64, end == data.len());
             loop {
                 // The first that does not fit ends it for the file, as the caller sees to.
                 spec.rejects_left_bytes = if dropped { 0 } else { left - kept_bytes };
@@ -135,7 +135,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
                 kept_bytes += progress.kept_bytes;
                 dropped |= progress.dropped.is_some();
                 (spec.start, spec.newlines, spec.digest, spec.tail) = (
-                    progress.taken,
+                    progress.consumed,
                     progress.newlines,
                     progress.digest(),
                     progress.tail,

@@ -77,7 +77,7 @@ fn merged(path: ScanPath, data: &[u8], chunk_bytes: usize) -> Merged {
     };
     let spec = RangeSpec {
         end: data.len() as u64,
-        last: true,
+        is_final: true,
         day_max: DAY_MAX,
         day_open: DAY_OPEN,
         rejects_left_bytes: u64::MAX,
@@ -108,7 +108,7 @@ fn merged(path: ScanPath, data: &[u8], chunk_bytes: usize) -> Merged {
     assert_eq!(progress.lines, decided + said.candidates.len() as u64);
     assert_eq!(progress.outcomes[0], progress.reasons.iter().sum::<u64>());
     said.place = (
-        progress.taken,
+        progress.consumed,
         progress.digest(),
         progress.newlines,
         progress.tail,

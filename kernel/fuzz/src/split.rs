@@ -78,7 +78,7 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
         name: "DATA.csv".into(),
         path: file.path().to_vec(),
         end: data.len() as u64,
-        last: split_bytes.is_multiple_of(2),
+        is_final: split_bytes.is_multiple_of(2),
         day_max: DAY_MAX,
         day_open: DAY_OPEN,
         rejects_left_bytes: left,
@@ -153,7 +153,7 @@ fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Total>, Vec<(String, 
     let progress = &done.ranges[0].progress;
     let said = (
         (
-            progress.taken,
+            progress.consumed,
             progress.newlines,
             progress.digest(),
             progress.tail,

@@ -1,4 +1,4 @@
-//! What the ledger decides, group of shards by group, and how that is put back into input order.
+//! The last step of a pass: candidates are decided, group of shards by group, and notifications put into input order.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::findings::GROUPS;
@@ -11,11 +11,11 @@ use crate::scan::outcome::encode_into;
 use crate::threads::{self, lock};
 use std::sync::Mutex;
 
-/// Likewise for candidates and rejects to work off.
+/// With fewer candidates and rejects in a pass, threads cost more than they save.
 const INLINE_LINES: usize = 2_000;
 
 impl Call<'_> {
-    /// Apply candidates to the ledger and write down rejects, in parallel; then put everything in order.
+    /// Apply candidates to the ledger and encode rejects, in parallel; then emit notifications in input order.
     pub(crate) fn apply(
         &mut self,
         ledger: &mut Ledger,
@@ -86,13 +86,13 @@ impl Call<'_> {
     }
 }
 
-/// What the ledger decides for one group of shards.
+/// One group of shards, and the decisions about its candidates.
 #[derive(Default)]
 struct Group<'a> {
     shards: &'a mut [Shard],
-    /// (chunk, candidate, whether it is of the control group), in input order.
+    /// (index of the chunk, candidate, true for the control group), in input order.
     notified: Vec<(usize, Candidate, bool)>,
-    /// Range: lines by outcome, as `DECIDED_OUTCOMES` has them.
+    /// For each range its lines by outcome, in the order of `DECIDED_OUTCOMES`.
     counts: Vec<(usize, [u64; DECIDED_OUTCOMES.len()])>,
 }
 

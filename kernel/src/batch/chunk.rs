@@ -1,11 +1,11 @@
-//! A chunk: some bytes of a range, scanned by one thread as far as that goes without the ledger.
+//! A chunk: some bytes of a range, scanned by one thread as far as that needs no ledger.
 //!
-//! A chunk does not know where its first line began, nor how its last one ends: it decides the whole lines after its
-//! first `\n` alone. Its head (up to that `\n`) and its rest are put together with those of its neighbours by
-//! `process`, in order, and the line made of them is decided as the *front* of the chunk in which it ended. So every
-//! byte is read once, a line may be longer than any buffer, and where chunks are cut never shows.
+//! A chunk does not know where its first line began, nor how its last one ends: it decides only the whole lines after
+//! its first `\n`, its *body*. Its head (up to that `\n`) and its rest are put together with those of its neighbours,
+//! in order, and the line made of them is decided as the *front* of the chunk in which it ended. So every byte is read
+//! once, a line may be longer than any buffer, and no result depends on where chunks are cut.
 //!
-//! Layout of the buffer: pad | front content | data | pad. An offset below `DATA` is one of the front.
+//! Layout of the buffer: pad | front content | data | pad. An offset below `DATA` is in the front.
 
 use crate::batch::classify::{CachedCounters, Classifier, Context};
 use crate::batch::findings::{Findings, Reject};
@@ -15,11 +15,12 @@ use crate::input::source::Problem;
 use crate::scan::grammar::{LINE_BYTES_MAX, Line, Visitor};
 use crate::scan::path::{PAD_AFTER, PAD_BEFORE};
 
-/// Where a front's content begins in the buffer.
+/// Offset of a front's content in the buffer.
 pub const FRONT: usize = PAD_BEFORE;
-/// Where the data begins: a cache line's start, with room for a front (which may be one byte too long) before it.
+/// Offset of the data: the start of a cache line, with room for a front (which may be one byte too long) before it.
 pub const DATA: usize = (FRONT + LINE_BYTES_MAX + 1).next_multiple_of(64);
-/// One chunk and its buffer, used again for others.
+
+/// One chunk and its buffer, which is used again for other chunks.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// The buffer.
@@ -28,27 +29,27 @@ pub struct Chunk {
     pub range: usize,
     /// Position in the file of the data's first byte.
     pub position: u64,
-    /// Bytes asked for.
+    /// Bytes to read.
     pub wanted: usize,
     /// Bytes read.
     pub len: usize,
-    /// Bytes up to and with the first `\n`; 0 when there is none.
+    /// Bytes up to the first `\n`, including it; 0 when there is none.
     pub head: usize,
-    /// Bytes up to and with the last `\n`.
+    /// Bytes up to the last `\n`, including it.
     pub body_end: usize,
     /// CRC of the data up to `body_end`.
     pub body_crc: u64,
     /// CRC of all the data.
     pub crc: u64,
-    /// Why not all was read, if so.
+    /// The reason why not all bytes were read.
     pub problem: Option<Problem>,
-    /// Of the line that ended in the head.
+    /// Findings of the line that ended in the head.
     pub front: Findings,
     /// Position in the file of the front's content.
     pub front_position: u64,
     /// Line ends in the file before the front.
     pub front_newlines: u64,
-    /// Of the lines after the head.
+    /// Findings of the lines of the body.
     pub body: Findings,
     /// Line ends in the file before the body.
     pub body_newlines: u64,
@@ -56,7 +57,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Make it a chunk of that range and place.
+    /// Make it the chunk of that range and position.
     pub fn reset(&mut self, range: usize, position: u64, wanted: usize) {
         let size = DATA + wanted + PAD_AFTER;
         if self.bytes.len() < size {
@@ -69,22 +70,22 @@ impl Chunk {
         self.problem = None;
     }
 
-    /// Forget counters that were asked for in an earlier call: they may be others now.
+    /// Clear the numbers of counters cached in an earlier call: they may belong to other counters now.
     pub fn clear_cache(&mut self) {
         self.cached.clear();
     }
 
-    /// The buffer to read into.
+    /// Return the buffer to read into.
     pub fn buffer(&mut self) -> &mut [u8] {
         &mut self.bytes[DATA..DATA + self.wanted]
     }
 
-    /// The data that was read.
+    /// Return the data that was read.
     pub fn data(&self) -> &[u8] {
         &self.bytes[DATA..DATA + self.len]
     }
 
-    /// Position in the file of a content that starts at this place of the buffer.
+    /// Return the position in the file of content that starts at this offset of the buffer.
     pub fn position_of(&self, start: u32) -> u64 {
         match (start as usize).checked_sub(DATA) {
             Some(offset) => self.position + offset as u64,
@@ -92,7 +93,8 @@ impl Chunk {
         }
     }
 
-    /// The rejects that are kept, in order: line ends in the file before each, its position, and what is kept of it.
+    /// Iterate over the rejects that are kept, in order: (line ends in the file before it, position, reject, kept
+    /// bytes).
     pub(crate) fn kept_rejects(&self) -> impl Iterator<Item = (u64, u64, &Reject, &[u8])> {
         let parts = [
             (&self.front, self.front_newlines),
@@ -108,12 +110,12 @@ impl Chunk {
         })
     }
 
-    /// The content at this place of the buffer.
+    /// Return the content at this offset of the buffer.
     pub fn content(&self, start: u32, length: u32) -> &[u8] {
         &self.bytes[start as usize..][..length as usize]
     }
 
-    /// Scan what was read.
+    /// Scan the data that was read.
     pub fn scan(&mut self, context: &Context, days: Days) {
         let data = &self.bytes[DATA..DATA + self.len];
         if let Some(newline) = memchr::memchr(b'\n', data) {
@@ -133,7 +135,7 @@ impl Chunk {
         }
     }
 
-    /// Decide a line that did not lie within one chunk, as the front of this one. `length`: of its content.
+    /// Decide a line that did not lie within one chunk as the front of this one. `length`: the length of its content.
     pub fn scan_front(
         &mut self,
         context: &Context,

@@ -1,4 +1,4 @@
-//! Decides what becomes of lines as far as that needs no ledger: the visitor that a chunk scans with.
+//! Decides the lines of a chunk as far as that needs no ledger: the visitor that a chunk scans with.
 
 use crate::batch::findings::{Findings, LINE_UNKNOWN, Reject};
 use crate::batch::range::Days;
@@ -15,7 +15,7 @@ use crate::threads;
 use crate::types::clock::Clock;
 use std::sync::Mutex;
 
-/// What scanning needs and does not change.
+/// What scanning needs and does not change, except for the counters.
 pub struct Context<'a> {
     /// The scanner path.
     pub path: ScanPath,
@@ -23,15 +23,15 @@ pub struct Context<'a> {
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
-    /// Whose records are kept back.
+    /// Suppressed msisdns.
     pub policy: &'a Policy,
-    /// The zones.
+    /// The conversion to the rules' zone.
     pub clock: &'a Clock,
-    /// The counters of the ledger; asked rarely, as chunks remember them.
+    /// The counters of the ledger; locked rarely, as chunks cache their numbers.
     pub counters: Mutex<&'a mut Counters>,
 }
 
-/// Counters as last asked for a rule: no lock while the day stays.
+/// Numbers of the counters last used for a rule: no lock is needed while the day stays the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CachedCounters {
     day: u32,
@@ -39,7 +39,7 @@ pub struct CachedCounters {
     cap: u32,
 }
 
-/// Decides what needs no ledger: the visitor of a chunk.
+/// Decides lines as far as that needs no ledger: the visitor of a chunk.
 pub struct Classifier<'a, 'b> {
     context: &'a Context<'b>,
     days: Days,
@@ -47,12 +47,12 @@ pub struct Classifier<'a, 'b> {
     cached: &'a mut Vec<CachedCounters>,
     /// Records that were found in the segment.
     matched: u64,
-    /// Whether any msisdn is suppressed.
+    /// Some msisdn is suppressed.
     suppresses: bool,
 }
 
 impl<'a, 'b> Classifier<'a, 'b> {
-    /// Writes into `findings`.
+    /// Begin; the result goes to `findings`.
     pub fn new(
         context: &'a Context<'b>,
         days: Days,
@@ -73,12 +73,12 @@ impl<'a, 'b> Classifier<'a, 'b> {
         self.findings.outcomes[outcome as usize] += 1;
     }
 
-    /// Counts what was only skipped, and puts things in order.
+    /// Count the records that were only skipped, and order rejects and candidates.
     pub fn finish(self, lines: u32, records: u32) {
         let findings = self.findings;
         findings.lines = u64::from(lines);
         findings.outcomes[Outcome::NotInSegment as usize] = u64::from(records) - self.matched;
-        // Only late records can have come after the rejects of lines below them.
+        // Only late records can have come after rejects of later lines.
         if findings.outcomes[Outcome::Late as usize] > 0 {
             findings.rejects.sort_by_key(|reject| reject.start);
         }
@@ -157,7 +157,7 @@ impl<'s> Visitor<'s> for Classifier<'_, 's> {
             Fit::Inside(span) => span,
         };
         if day < self.days.open {
-            // The number of lines before it is found when it is written down: there are few late ones.
+            // The lines before it are counted when rejects are measured: late records are few.
             let late = Reject {
                 start,
                 line: LINE_UNKNOWN,

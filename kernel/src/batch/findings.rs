@@ -1,4 +1,4 @@
-//! What was found in some lines, as far as that needs no ledger: counts, rejects, and candidates for the ledger.
+//! Findings of some lines, as far as they need no ledger: counts, rejects, and candidates for the ledger.
 
 use crate::ledger::decide::Candidate;
 use crate::ledger::shard::{SHARDS, shard_of};
@@ -8,34 +8,34 @@ use crate::scan::outcome::{OUTCOMES, REASONS, escaped_bytes};
 /// Groups of shards: the units of parallel work on the ledger.
 pub const GROUPS: usize = 32;
 const GROUP_SHARDS: usize = SHARDS / GROUPS;
-/// Stands for the line of a late record that has not been counted yet.
+/// Stands for the line of a late record whose lines before it were not counted yet.
 pub const LINE_UNKNOWN: u32 = u32::MAX;
 
-/// A line that is kept with its reason.
+/// A rejected or late line.
 #[derive(Clone, Copy, Debug)]
 pub struct Reject {
-    /// Where its content starts in the buffer.
+    /// Offset of its content in the buffer.
     pub start: u32,
     /// Lines before it in the same findings; `LINE_UNKNOWN` of a late record until they are counted.
     pub line: u32,
     /// Length of its content.
     pub length: u64,
-    /// Bytes that what is kept of its content takes when it is written down.
+    /// Bytes that the kept part of its content takes when it is encoded.
     pub written: u32,
     /// A `Reason` or `LATE`.
     pub reason: u8,
-    /// False when it is counted, but its bytes are not kept.
+    /// False when it is only counted, and its bytes are not kept.
     pub kept: bool,
 }
 
 impl Reject {
-    /// What is kept of its content, in the buffer that it was found in.
+    /// Return the kept part of its content, from the buffer that it was found in.
     pub fn raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[self.start as usize..][..self.length.min(LINE_BYTES_MAX as u64) as usize]
     }
 }
 
-/// What was found in some lines.
+/// Counts, rejects and candidates of some lines.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// All lines.
@@ -48,9 +48,9 @@ pub struct Findings {
     pub rejects: Vec<Reject>,
     /// Records for the ledger, in order.
     pub candidates: Vec<Candidate>,
-    /// The same by group, in order within each: what applies them reads memory in sequence.
+    /// The same by group, in order within each, so that they are applied from sequential memory.
     grouped: Vec<Candidate>,
-    /// Where each group begins in `grouped`.
+    /// Begin of each group in `grouped`.
     groups: Vec<u32>,
     /// Records outside their hours with a volume above a threshold of their service.
     pub outside_over: u64,
@@ -58,7 +58,7 @@ pub struct Findings {
     pub outside_over_first: Option<(u32, u32)>,
     /// (start, mixed msisdn) of the first record that is not in the segment.
     pub unmatched: Option<(usize, u64)>,
-    /// There were more open counters than the ledger can number.
+    /// There were more open counters than numbers.
     pub counters_full: bool,
 }
 
@@ -84,10 +84,10 @@ impl Findings {
         self.groups.clear();
     }
 
-    /// Finish the rejects of `bytes`, whose first line starts at `begin`: the lines before late ones, and what each
-    /// takes.
+    /// Finish the rejects of `bytes`, whose first line starts at `begin`: count the lines before late ones, and the
+    /// bytes that each takes when it is encoded.
     pub(crate) fn measure_rejects(&mut self, bytes: &[u8], begin: usize) {
-        // A late record does not know its line: it is counted from the last one that is known.
+        // The line of a late record is unknown: lines are counted on from the last known one.
         let (mut at, mut line) = (begin, 0);
         for reject in &mut self.rejects {
             let start = reject.start as usize;
@@ -117,7 +117,7 @@ impl Findings {
         }
     }
 
-    /// The candidates of a group, in order.
+    /// Return the candidates of a group, in order.
     pub fn of_group(&self, group: usize) -> &[Candidate] {
         match self.groups.as_slice() {
             [] => &[],

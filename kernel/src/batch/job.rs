@@ -1,4 +1,4 @@
-//! What a call of `process` is given, and what it gives.
+//! The argument and the result of a call of `Scanner::process`.
 
 use crate::batch::progress::Progress;
 use crate::batch::range::RangeSpec;
@@ -10,7 +10,7 @@ use crate::types::msisdn;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a notification takes besides its line, once its caller has a row of it: about a tuple, its numbers and texts.
+/// About the bytes of a notification's row at the caller, besides its line: a tuple, its numbers and texts.
 const ROW_BYTES: usize = 400;
 
 /// A notification.
@@ -22,13 +22,13 @@ pub struct Notification {
     pub application: u32,
     /// Key of the msisdn.
     pub msisdn: u64,
-    /// Orders msisdns as text.
+    /// The number that orders msisdns as text.
     pub order: u64,
     /// Index of the range.
     pub range: usize,
     /// Position of the content in the file.
     pub byte: u64,
-    /// Where its content lies in the application's output.
+    /// Offset of its content in the application's output.
     pub at: usize,
     /// Length of the content.
     pub length: usize,
@@ -37,24 +37,24 @@ pub struct Notification {
 /// A range that was begun.
 #[derive(Debug)]
 pub struct BegunRange {
-    /// Where it stands.
+    /// Its position and counts.
     pub progress: Progress,
-    /// Of the file.
+    /// Inode of the file.
     pub inode: u64,
 }
 
-/// What a call gives.
+/// The result of a call.
 #[derive(Debug, Default)]
 pub struct Processed {
-    /// A prefix of the ranges asked for.
+    /// The ranges that were begun: a prefix of those of the job.
     pub ranges: Vec<BegunRange>,
-    /// Output by application.
+    /// Bytes of output by application.
     pub outputs: BTreeMap<u32, Vec<u8>>,
     /// Sorted by day, application and digits.
     pub notifications: Vec<Notification>,
-    /// As `outputs`, of the control group.
+    /// The same as `outputs`, of the control group.
     pub control_outputs: BTreeMap<u32, Vec<u8>>,
-    /// As `notifications`, of the control group.
+    /// The same as `notifications`, of the control group.
     pub control_notifications: Vec<Notification>,
     /// Encoded rejects.
     pub rejects: Vec<u8>,
@@ -69,7 +69,7 @@ pub struct Processed {
 }
 
 impl Processed {
-    /// Bytes of output, rejects and the rows of notifications.
+    /// Return the bytes of output, rejects and rows of notifications.
     pub(crate) fn bytes(&self) -> u64 {
         let outputs = self.outputs.values().chain(self.control_outputs.values());
         let output: usize = outputs.map(Vec::len).sum();
@@ -77,8 +77,7 @@ impl Processed {
         (self.rejects.len() + output + rows * ROW_BYTES) as u64
     }
 
-    /// Note what the ledger has decided to notify, or would have were it not of the control group, in input order. Its
-    /// content is at that (range, position).
+    /// Add a notification of the control group or of all others, in input order, with its content at (range, position).
     pub(crate) fn emit(
         &mut self,
         rules: &Rules,
@@ -109,7 +108,7 @@ impl Processed {
         output.push(b'\n');
     }
 
-    /// Put what was noted in input order into the order of notifications.
+    /// Sort notifications, which were added in input order, by day, application and digits.
     pub(crate) fn order(&mut self) {
         for notifications in [&mut self.notifications, &mut self.control_notifications] {
             notifications.sort_unstable_by_key(|n| (n.day, n.application, n.order));
@@ -117,18 +116,18 @@ impl Processed {
     }
 }
 
-/// What a call works with.
+/// The argument of a call.
 pub struct Job<'a> {
-    /// What to read, in order.
+    /// The ranges to read, in order.
     pub ranges: &'a [RangeSpec],
     /// The targeted msisdns.
     pub segment: &'a Segment,
     /// The rules.
     pub rules: &'a Rules,
-    /// What keeps records back.
+    /// The policy.
     pub policy: &'a Policy,
     /// Stop when output, rejects, rows of notifications and the ledger's delta exceed this.
     pub output_bytes_max: u64,
-    /// Stop when the work lasted as long.
+    /// Stop when the work has lasted so long.
     pub work_max: Duration,
 }

@@ -1,4 +1,4 @@
-//! One call of `process`: what scans the chunks of a pass, and what puts them together in order.
+//! The first two steps of a pass: chunks are read and scanned in parallel, and merged in order.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
@@ -13,33 +13,33 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Below this much data in a pass, threads cost more than they give.
+/// With fewer bytes in a pass, threads cost more than they save.
 const INLINE_BYTES: u64 = 96 << 10;
 
-/// A file in use by a call.
+/// A file that a call uses.
 #[derive(Default)]
 pub(crate) struct Opened {
     pub(crate) inode: u64,
-    /// It was opened, or could not be.
+    /// Opening it was tried.
     pub(crate) tried: bool,
     pub(crate) source: Option<Result<Source, Problem>>,
 }
 
-/// One call of `process`.
+/// The state of one call of `Scanner::process`.
 pub(crate) struct Call<'a> {
     pub(crate) job: &'a Job<'a>,
     pub(crate) clock: &'a Clock,
     pub(crate) files: Vec<Mutex<Opened>>,
-    /// Of the ranges begun: all but the last are complete.
+    /// Of the ranges that were begun: all but the last are complete.
     pub(crate) progress: Vec<Progress>,
-    /// Something was taken.
+    /// Something was consumed.
     moved: bool,
     /// Chunks were left out because there is enough output.
     cut: bool,
     pub(crate) done: Processed,
 }
 
-/// What a call has done so far, without what it works with.
+/// The state of a call between two passes, without its job.
 #[derive(Default)]
 pub(crate) struct Paused {
     pub(crate) files: Vec<Mutex<Opened>>,
@@ -48,7 +48,7 @@ pub(crate) struct Paused {
 }
 
 impl<'a> Call<'a> {
-    /// A call that has not begun.
+    /// Begin a call.
     pub(crate) fn new(job: &'a Job<'a>, clock: &'a Clock) -> Call<'a> {
         Call {
             job,
@@ -61,7 +61,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A call that goes on where another one was paused.
+    /// Go on where another call was paused.
     pub(crate) fn resumed(job: &'a Job<'a>, clock: &'a Clock, paused: Paused) -> Call<'a> {
         Call {
             files: paused.files,
@@ -71,7 +71,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// What it has done so far.
+    /// Return its state, to be resumed.
     pub(crate) fn pause(self) -> Paused {
         Paused {
             files: self.files,
@@ -80,7 +80,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether there is enough, or nothing more. `changed`: entries of the ledger.
+    /// Return true when there is enough output, or nothing left to read. `changed`: changed entries of the ledger.
     pub(crate) fn is_over(&self, begun: Instant, changed: usize) -> bool {
         let all = self.progress.len() == self.job.ranges.len()
             && self.progress.last().is_none_or(|p| p.complete);
@@ -152,7 +152,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Put the chunks together. Gives those that count, with last lines added, and those that do not.
+    /// Merge chunks in order. Return those that count, with chunks for unterminated last lines added, and those that do
+    /// not.
     pub(crate) fn merge(
         &mut self,
         context: &Context,
@@ -185,8 +186,10 @@ impl<'a> Call<'a> {
             let progress = &self.progress[index];
             bytes += progress.kept_bytes - kept_before;
             self.moved |= progress.has_moved(spec);
-            // Only a decompressor that may go on is kept: descriptors and its state are dear.
-            if progress.complete && (!spec.compressed || spec.last || progress.problem.is_some()) {
+            // A decompressor is only kept when it may go on: its state and its descriptor are expensive.
+            if progress.complete
+                && (!spec.compressed || spec.is_final || progress.problem.is_some())
+            {
                 lock(&self.files[index]).source = None;
             }
             if self.moved && bytes > self.job.output_bytes_max {
@@ -202,7 +205,7 @@ impl<'a> Call<'a> {
         (merged, rest)
     }
 
-    /// Note examples.
+    /// Keep the first examples of records outside their hours and of non-members.
     fn note(&mut self, range: usize, chunk: &Chunk) {
         for findings in [&chunk.front, &chunk.body] {
             self.done.outside_over += findings.outside_over;
@@ -218,7 +221,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Give back to the decompressor what was read and not taken, so that the next call can go on.
+    /// Give bytes that were read and not consumed back to the decompressor, so that the next call can go on.
     pub(crate) fn give_back(&mut self, rest: &[Chunk]) {
         let Some((index, progress)) = self.progress.iter().enumerate().next_back() else {
             return;

@@ -1,4 +1,4 @@
-//! Where the reading of one range stands: lines are put together from chunks here, in order.
+//! The progress of one range: chunks are merged in order, and lines that cross them are put together.
 
 use crate::batch::chunk::{Chunk, DATA};
 use crate::batch::classify::Context;
@@ -10,40 +10,40 @@ use crate::scan::fragment::Fragment;
 use crate::scan::grammar::{self, Line};
 use crate::scan::outcome::{OUTCOMES, REASONS, Reason, encoded_bytes, escaped_bytes};
 
-/// Where a range stands.
+/// How far a range was consumed, and the counts of its lines.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Bytes [start, taken) are lines that were decided.
-    pub taken: u64,
+    /// Bytes [start, consumed) are lines that were decided.
+    pub consumed: u64,
     /// Position of the next chunk to plan.
     pub next: u64,
-    /// Line ends before `taken`.
+    /// Line ends before `consumed`.
     pub newlines: u64,
-    /// As in `RangeSpec`, at `taken`.
+    /// The same as in `RangeSpec`, at `consumed`.
     pub tail: u8,
-    /// Nothing more can be taken now.
+    /// Nothing more can be consumed now.
     pub complete: bool,
-    /// Lines taken.
+    /// Lines consumed.
     pub lines: u64,
     /// Lines by outcome.
     pub outcomes: [u64; OUTCOMES.len()],
     /// Rejected lines by reason.
     pub reasons: [u64; REASONS.len()],
-    /// Bytes of encoded rejects kept.
+    /// Bytes of the encoded rejects that are kept.
     pub kept_bytes: u64,
-    /// (lines, from, to) of rejects counted alone.
+    /// (lines, from, to) of rejects that are only counted.
     pub dropped: Option<(u64, u64, u64)>,
-    /// Why no more could be read.
+    /// The reason why no more could be read.
     pub problem: Option<Problem>,
-    /// The bytes from `taken` on that were merged: a line whose end is not known yet.
+    /// The bytes from `consumed` on that were merged: a line whose end is not known yet.
     pub fragment: Fragment,
     /// CRC of all merged bytes.
     crc: u64,
-    /// CRC of the bytes before `taken`.
+    /// CRC of the bytes before `consumed`.
     digest: PrefixCrc,
 }
 
-/// A CRC that is only put together when it is asked for: that costs about a microsecond.
+/// A CRC that is combined only on demand, as that takes about a microsecond.
 #[derive(Clone, Copy, Debug, Default)]
 struct PrefixCrc {
     before: u64,
@@ -52,10 +52,10 @@ struct PrefixCrc {
 }
 
 impl Progress {
-    /// The beginning of a range.
+    /// Begin a range.
     pub fn new(spec: &RangeSpec) -> Progress {
         Progress {
-            taken: spec.start,
+            consumed: spec.start,
             next: spec.start,
             newlines: spec.newlines,
             tail: spec.tail,
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// CRC of the bytes before `taken`.
+    /// Return the CRC of the bytes before `consumed`.
     pub fn digest(&self) -> u64 {
         combine(
             self.digest.before,
@@ -77,12 +77,12 @@ impl Progress {
         )
     }
 
-    /// Whether anything came of this range.
+    /// Return true when anything was consumed, or nothing can be.
     pub fn has_moved(&self, spec: &RangeSpec) -> bool {
-        self.complete || self.taken > spec.start
+        self.complete || self.consumed > spec.start
     }
 
-    /// Add the next chunk of the range. A line that ends in its head becomes its front.
+    /// Merge the next chunk of the range. A line that ends in its head becomes its front.
     pub fn merge(&mut self, spec: &RangeSpec, context: &Context, chunk: &mut Chunk) {
         if chunk.head == 0 {
             self.fragment.extend(chunk.data());
@@ -92,7 +92,7 @@ impl Progress {
             self.newlines += 1;
             chunk.body_newlines = self.newlines;
             self.newlines += chunk.body.lines;
-            self.taken = chunk.position + chunk.body_end as u64;
+            self.consumed = chunk.position + chunk.body_end as u64;
             self.tail = 0;
             self.fragment.extend(&chunk.data()[chunk.body_end..]);
             self.digest = PrefixCrc {
@@ -112,18 +112,18 @@ impl Progress {
         }
     }
 
-    /// Whether the range is over with an unterminated line that is to be taken.
+    /// Return true when the range ended with an unterminated line that is to be consumed.
     pub fn has_last_line(&self, spec: &RangeSpec) -> bool {
-        spec.last && self.complete && self.problem.is_none() && !self.fragment.is_empty()
+        spec.is_final && self.complete && self.problem.is_none() && !self.fragment.is_empty()
     }
 
-    /// Take the unterminated last line, as the front of an empty chunk.
+    /// Consume the unterminated last line, as the front of an empty chunk.
     pub fn merge_last_line(&mut self, spec: &RangeSpec, context: &Context, chunk: &mut Chunk) {
         let bytes = self.fragment.len();
         let tail = if self.fragment.last() == b'\r' { 2 } else { 1 };
         // After a byte-order mark alone the first line has yet to begin.
         let begun = self.decide(spec, context, chunk);
-        self.taken += bytes;
+        self.consumed += bytes;
         self.tail = if begun { tail } else { 0 };
         self.digest = PrefixCrc {
             before: self.crc,
@@ -132,10 +132,10 @@ impl Progress {
         self.count(spec, chunk);
     }
 
-    /// Decide the line in the fragment and forget it; false when there was no more than a byte-order mark.
+    /// Decide the line in the fragment and clear it; return false when it was only a byte-order mark.
     fn decide(&mut self, spec: &RangeSpec, context: &Context, chunk: &mut Chunk) -> bool {
         let first = self.newlines == 0 && self.tail == 0;
-        let mark = if self.taken == 0 {
+        let mark = if self.consumed == 0 {
             self.fragment.byte_order_mark()
         } else {
             0
@@ -144,7 +144,7 @@ impl Progress {
             self.fragment.content(mark),
             self.fragment.content_bytes(mark),
         );
-        chunk.front_position = self.taken + mark as u64;
+        chunk.front_position = self.consumed + mark as u64;
         chunk.front_newlines = self.newlines;
         let kind = match (self.tail, self.fragment.short()) {
             (0, _) if mark as u64 == self.fragment.len() => {
@@ -152,7 +152,7 @@ impl Progress {
                 return false;
             }
             (0, _) => Some(grammar::parse_line(content, first, spec.day_max)),
-            // It is the line end of a line that was taken without it.
+            // This is the line end of a line that was consumed without it.
             (_, Some(b"\n")) | (1, Some(b"\r\n" | b"\r")) => None,
             _ => Some(Line::Reject(Reason::Columns)),
         };
@@ -209,9 +209,9 @@ impl Progress {
         }
     }
 
-    /// Whether a reject at [from, to) is kept that takes so many bytes as it is written down. The first that does not
-    /// fit into what is left ends it for all after it: so some bytes of a range can say what may be kept of them
-    /// without knowing how many rejects come before.
+    /// Return true when a reject at [from, to) that takes so many bytes encoded is kept. The first that does not fit
+    /// into the limit ends it for all after it: so a split can tell which of its rejects may be kept without knowing
+    /// how many rejects come before.
     pub(crate) fn keep(&mut self, spec: &RangeSpec, bytes: u64, (from, to): (u64, u64)) -> bool {
         if self.dropped.is_none() && self.kept_bytes + bytes <= spec.rejects_left_bytes {
             self.kept_bytes += bytes;
@@ -228,10 +228,10 @@ impl Progress {
         dropped.2 = to;
     }
 
-    /// Add a part of the range that was read elsewhere, up to `taken`: its line ends, its CRC, and the tail at its end.
-    pub(crate) fn append(&mut self, taken: u64, newlines: u64, crc: u64, tail: u8) {
-        self.digest.before = combine(self.digest.before, crc, taken - self.taken);
+    /// Append a split of the range, up to `consumed`: its line ends, its CRC, and the tail at its end.
+    pub(crate) fn append(&mut self, consumed: u64, newlines: u64, crc: u64, tail: u8) {
+        self.digest.before = combine(self.digest.before, crc, consumed - self.consumed);
         self.newlines += newlines;
-        (self.taken, self.tail) = (taken, tail);
+        (self.consumed, self.tail) = (consumed, tail);
     }
 }

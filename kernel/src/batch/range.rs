@@ -1,31 +1,32 @@
-//! What is asked of the reading of one file.
+//! One range: bytes of one file, and what reading them needs.
 
-/// What the caller asks to be read.
+/// Bytes of one file that are to be read.
 ///
-/// Python's `upswell.kernel.Range` has these attributes.
+/// Python's `upswell.kernel.Range` has the same attributes, which are read by name.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "python", derive(pyo3::FromPyObject))]
 pub struct RangeSpec {
-    /// What rejects carry.
+    /// The file's name in encoded rejects.
     pub name: String,
-    /// The file.
+    /// The path of the file.
     pub path: Vec<u8>,
-    /// It is gzip.
+    /// The file is gzip.
     pub compressed: bool,
     /// First byte.
     pub start: u64,
     /// The bytes before it may be read.
     pub end: u64,
-    /// An unterminated last line is taken, too.
+    /// An unterminated last line is consumed, too.
     #[cfg_attr(feature = "python", pyo3(attribute("final")))]
-    pub last: bool,
-    /// 0: a line starts at `start`; 1: it continues a line that was taken; 2: likewise, and that ended in `\r`.
+    pub is_final: bool,
+    /// 0: a line starts at `start`; 1: it continues a line that was consumed unterminated; 2: the same, and that
+    /// line ended in `\r`.
     pub tail: u8,
     /// Line ends before `start`.
     pub newlines: u64,
     /// CRC of the bytes before `start`.
     pub digest: u64,
-    /// A later date as written is `future`.
+    /// A later date, as written, is `future`.
     pub day_max: u32,
     /// An earlier day is `late`.
     pub day_open: u32,
@@ -33,17 +34,17 @@ pub struct RangeSpec {
     pub rejects_left_bytes: u64,
 }
 
-/// The days of a range.
+/// The days that records of a range may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Days {
-    /// A later date as written is `future`.
+    /// A later date, as written, is `future`.
     pub max: u32,
     /// An earlier day is `late`.
     pub open: u32,
 }
 
 impl RangeSpec {
-    /// Err: it says what cannot be.
+    /// Refuse a range that cannot exist; Err says why.
     pub fn check(&self) -> Result<(), String> {
         let RangeSpec {
             start, end, tail, ..
@@ -56,7 +57,7 @@ impl RangeSpec {
         Ok(())
     }
 
-    /// Its days.
+    /// Return the days that its records may have.
     pub fn days(&self) -> Days {
         Days {
             max: self.day_max,

@@ -1,11 +1,4 @@
-//! From ranges to outcomes: passes of chunks, scanned in parallel, merged in order, applied per shard.
-//!
-//! A pass has three steps. *Scan*: threads take chunks (a compressed range is one task, as it can only be read in
-//! order) and decide what needs no ledger. *Merge*, on this thread: lines that cross chunks are put together, counts
-//! are added, and the pass is cut where output would grow too large. *Apply*: threads take groups of shards, each with
-//! its candidates in input order, and chunks whose rejects are to be written down. Then what was notified is put back
-//! into input order. So threads, chunks and stops never show in a result, and memory is bounded by the pass. This file
-//! plans the passes; `call` scans and merges, `apply` applies.
+//! Runs calls of `process`: plans the chunks of each pass, and keeps buffers and decompressors between calls.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
@@ -24,11 +17,11 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Bytes of a chunk: with what scanning touches it stays within a second-level cache.
+/// Bytes of a chunk: with everything that scanning touches it stays within a second-level cache.
 pub const CHUNK_BYTES: usize = 256 << 10;
-/// Chunks per thread and pass: enough to level out, few enough to stay within a last-level cache.
+/// Chunks per thread and pass: enough to balance threads, few enough to stay within a last-level cache.
 const PASS_CHUNKS: usize = 8;
-/// Open decompressors kept between calls.
+/// Most decompressors that are kept open between calls.
 const KEPT_GZIPS_MAX: usize = 8;
 
 /// Scans ranges; owns buffers and open decompressors between calls.
@@ -44,7 +37,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// A scanner with buffers of its own.
+    /// Make a scanner.
     pub fn new(
         threads: usize,
         adds: bool,
@@ -76,7 +69,7 @@ impl Scanner {
         let clock = std::mem::take(&mut self.clock);
         let mut call = Call::new(job, &clock);
         let result = loop {
-            match self.next_pass(&mut call, ledger) {
+            match self.run_pass(&mut call, ledger) {
                 Ok(rest) if call.is_over(begun, ledger.changed()) => {
                     call.give_back(&rest);
                     self.pool.extend(rest);
@@ -108,7 +101,7 @@ impl Scanner {
         Ok(done)
     }
 
-    /// Keep the decompressor of a range that goes on, if it stands right.
+    /// Keep the decompressor of a range that may go on, if it is at the right position.
     fn keep_gzip(
         &mut self,
         spec: &RangeSpec,
@@ -117,11 +110,11 @@ impl Scanner {
     ) {
         if let Some(Ok(Source::Gzip(gzip))) = source
             && progress.problem.is_none()
-            && gzip.position() == progress.taken
+            && gzip.position() == progress.consumed
             && !gzip.has_failed()
-            && !(spec.last && progress.complete)
+            && !(spec.is_final && progress.complete)
         {
-            // Those of files that never came back would fill it for good.
+            // Decompressors of files that never come back would fill it for good.
             if self.gzips.len() >= KEPT_GZIPS_MAX {
                 self.gzips.clear();
             }
@@ -129,7 +122,7 @@ impl Scanner {
         }
     }
 
-    /// Chunks for the next pass, from where the last range stands.
+    /// Return the chunks of the next pass, beginning where the last range stopped.
     fn plan(&mut self, call: &mut Call) -> Vec<Chunk> {
         let mut chunks = Vec::new();
         let most = self.threads * PASS_CHUNKS;
@@ -161,7 +154,7 @@ impl Scanner {
         chunks
     }
 
-    /// Read, scan and merge the chunks of the next pass: those that count, and those that do not.
+    /// Read, scan and merge the chunks of the next pass. Return those that count, and those that do not.
     pub(crate) fn read(
         &mut self,
         call: &mut Call,
@@ -187,13 +180,13 @@ impl Scanner {
         Ok((chunks, rest))
     }
 
-    /// Keep the buffers of chunks for others.
+    /// Keep the buffers of chunks for later ones.
     pub(crate) fn recycle(&mut self, chunks: Vec<Chunk>) {
         self.pool.extend(chunks);
     }
 
-    /// One pass. Gives the chunks that were read and do not count.
-    fn next_pass(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Chunk>, String> {
+    /// Run one pass. Return the chunks that were read and do not count.
+    fn run_pass(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Chunk>, String> {
         let (chunks, rest) = self.read(call, &mut ledger.counters)?;
         call.apply(ledger, &chunks, self.threads, self.adds);
         self.recycle(chunks);

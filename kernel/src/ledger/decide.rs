@@ -159,8 +159,8 @@ impl Shard {
     }
 }
 
-/// Decide candidates, in order, in shards of which the first has this number; tell what became of each by its place.
-/// `Shard::set_caps` follows, before counters are asked for anew.
+/// Decide candidates in order, in shards of which the first has the number `first`, and call `tell` with the index and
+/// the decision of each. Call `Shard::set_caps` afterwards, before any new counter is declared.
 #[inline]
 pub(crate) fn decide(
     shards: &mut [Shard],

@@ -24,7 +24,7 @@ pub(super) struct PyScanned {
 impl PyScanned {
     #[getter]
     fn end(&self) -> u64 {
-        self.progress.taken
+        self.progress.consumed
     }
 
     #[getter]

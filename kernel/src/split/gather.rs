@@ -122,9 +122,9 @@ fn gather_range(
         if decided.candidates != report.candidates {
             return Ok(Some(spec.end));
         }
-        let (first, moved) = (part.id.number == 0, report.taken > report.from);
+        let (first, moved) = (part.id.number == 0, report.consumed > report.from);
         // A line that began before may have taken all of it, or the range ended before it.
-        if !moved && (failed.is_some() || (!first && part.end <= progress.taken)) {
+        if !moved && (failed.is_some() || (!first && part.end <= progress.consumed)) {
             continue;
         }
         if failed.is_some() {
@@ -135,12 +135,12 @@ fn gather_range(
             inode = report.inode;
         }
         let is_other = report.inode != 0 && report.inode != inode;
-        if is_other || (moved && report.from != progress.taken) {
+        if is_other || (moved && report.from != progress.consumed) {
             return Ok(Some(part.begin));
         }
         add(index, spec, &report, &decided, &mut progress, done);
         if moved {
-            progress.append(report.taken, report.newlines, report.crc, report.tail);
+            progress.append(report.consumed, report.newlines, report.crc, report.tail);
         }
         failed = report.problem.as_ref().map(|_| part.end);
         progress.problem = report.problem;

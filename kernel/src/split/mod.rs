@@ -202,7 +202,7 @@ impl SplitScanner {
         self.report = SplitReport {
             inode: inode.unwrap_or_default(),
             from: spec.start,
-            taken: progress.taken,
+            consumed: progress.consumed,
             newlines: progress.newlines - spec.newlines,
             crc: progress.digest(),
             tail: progress.tail,
@@ -239,7 +239,7 @@ fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
     RangeSpec {
         start: from,
         end: to,
-        last: range.last && to == range.end,
+        is_final: range.is_final && to == range.end,
         tail: if first { range.tail } else { 0 },
         // A line end lies before any but the first split. There may be more of them: so what a reject takes when it is
         // written down is never less than what is reckoned with here.

@@ -13,14 +13,14 @@ use crate::wire::{Input, put_bytes, put_number};
 pub(crate) struct SplitReport {
     /// Of the file.
     pub(crate) inode: u64,
-    /// The bytes [from, taken) are lines that were decided.
+    /// The bytes [from, consumed) are lines that were decided.
     pub(crate) from: u64,
-    pub(crate) taken: u64,
+    pub(crate) consumed: u64,
     /// Line ends among them.
     pub(crate) newlines: u64,
     /// CRC of them.
     pub(crate) crc: u64,
-    /// As in `RangeSpec`, at `taken`.
+    /// As in `RangeSpec`, at `consumed`.
     pub(crate) tail: u8,
     pub(crate) lines: u64,
     /// Lines by outcome, without those that the ledger decides.
@@ -85,7 +85,7 @@ impl SplitReport {
         for word in [self.inode, self.crc, self.candidates] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        for number in [self.from, self.taken, self.newlines, self.lines] {
+        for number in [self.from, self.consumed, self.newlines, self.lines] {
             put_number(&mut out, number);
         }
         out.push(self.tail);
@@ -124,17 +124,17 @@ impl SplitReport {
     pub(crate) fn decode(bytes: &[u8]) -> Option<SplitReport> {
         let mut input = Input(bytes);
         let [inode, crc, candidates] = [input.u64()?, input.u64()?, input.u64()?];
-        let [from, taken, newlines, lines] = [
+        let [from, consumed, newlines, lines] = [
             input.number()?,
             input.number()?,
             input.number()?,
             input.number()?,
         ];
-        let tail = input.u8().filter(|tail| *tail <= 2 && from <= taken)?;
+        let tail = input.u8().filter(|tail| *tail <= 2 && from <= consumed)?;
         let mut report = SplitReport {
             inode,
             from,
-            taken,
+            consumed,
             newlines,
             crc,
             tail,
@@ -168,7 +168,7 @@ impl SplitReport {
         let dropped = self.dropped.map_or(0, |(lines, _, _)| lines);
         let own = [self.newlines, self.lines, self.outside_over, dropped];
         let mut counts = own.iter().chain(&self.outcomes).chain(&self.reasons);
-        counts.all(|count| *count <= self.taken - self.from)
+        counts.all(|count| *count <= self.consumed - self.from)
             && self
                 .each_reject()
                 .all(|reject| reject.is_some_and(|reject| reject.newlines <= self.newlines))
@@ -217,7 +217,7 @@ mod tests {
         let mut report = SplitReport {
             inode: u64::MAX,
             from: 1 << 40,
-            taken: 1 << 41,
+            consumed: 1 << 41,
             newlines: 7,
             crc: u64::MAX - 1,
             tail: 2,
