@@ -1,4 +1,4 @@
-//! Asks memory for what will be looked at soon, so that it has come when it is.
+//! Asks memory for items that will be looked at soon, so that the CPU need not wait for them then.
 
 #![allow(unsafe_code, reason = "the instruction has no safe form")]
 

@@ -1,6 +1,6 @@
-//! Whatever a fuzzer once found, or is given to begin with, is tried in every run of the tests.
+//! Every file of the fuzz corpora is tried in every run of the tests: seeds, and inputs that once broke a promise.
 
-// What it shows is for the fuzz targets.
+// Its public items are for the fuzz targets.
 #[allow(unreachable_pub)]
 #[path = "../fuzz/src/lib.rs"]
 mod fuzzed;
@@ -8,7 +8,7 @@ mod fuzzed;
 use std::fs;
 use std::path::Path;
 
-/// Try every file of a corpus; how many there are.
+/// Try every file of a corpus; return their number.
 fn try_all(target: &str, attempt: fn(&[u8])) -> usize {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")

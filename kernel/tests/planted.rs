@@ -1,5 +1,4 @@
-//! Faults that are planted to see that a sanitizer sees them: run one by one by `make sanitize`, which wants each to
-//! fail.
+//! Planted faults, which show that a sanitizer sees them: `make sanitize` runs them one by one and wants each to fail.
 
 #![allow(unsafe_code, reason = "planted faults need it")]
 
@@ -9,7 +8,7 @@ use std::hint::black_box;
 #[ignore = "reads beyond its buffer"]
 fn overflow() {
     let bytes = vec![7u8; black_box(64)];
-    // SAFETY: none: it is what the address sanitizer has to find.
+    // SAFETY: none: the address sanitizer has to find it.
     let beyond = unsafe { *bytes.as_ptr().add(black_box(64)) };
     black_box(beyond);
 }
@@ -24,7 +23,7 @@ fn leak() {
 #[ignore = "writes from two threads at once"]
 fn race() {
     struct Shared(*mut u64);
-    // SAFETY: none: it is what the thread sanitizer has to find.
+    // SAFETY: none: the thread sanitizer has to find it.
     unsafe impl Sync for Shared {}
     let mut count = 0u64;
     let shared = &Shared(&raw mut count);

@@ -1,4 +1,4 @@
-//! Calls with several threads over several files: the thread sanitizer sees every way in which they meet.
+//! Calls with several threads over several files, in which the thread sanitizer sees every way that threads interact.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,15 +16,15 @@ use upswell_kernel::types::clock::Clock;
 const FILES: u64 = 3;
 const LINES: u64 = 30_000;
 
-/// Files of records of many dials, services and days, late and refused lines among them.
+/// Make files of records of many msisdns, services and days, with late and rejected lines among them.
 fn files(test: &str) -> Vec<PathBuf> {
     (0..FILES)
         .map(|file| {
             let line_of = |line: u64| {
-                let (dial, day) = ((line * 7919 + file) % 5000, 15 + line % 4);
+                let (number, day) = ((line * 7919 + file) % 5000, 15 + line % 4);
                 match line % 50 {
                     0 => format!("refused {line}"),
-                    _ => format!("01{dial:08},{},{},202004{day}100000", line % 4, line % 97),
+                    _ => format!("01{number:08},{},{},202004{day}100000", line % 4, line % 97),
                 }
             };
             let content = (0..LINES).map(line_of).collect::<Vec<_>>().join("\n");
@@ -36,18 +36,18 @@ fn files(test: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// One call over all of them.
+/// Process all files in one call.
 fn call(
     files: &[PathBuf],
     path: ScanPath,
     threads: usize,
     chunk_bytes: usize,
 ) -> (Processed, Ledger) {
-    let dials: Vec<String> = (0..5000)
+    let msisdns: Vec<String> = (0..5000)
         .step_by(3)
-        .map(|dial| format!("01{dial:08}"))
+        .map(|number| format!("01{number:08}"))
         .collect();
-    let (segment, _) = Segment::parse(&[dials.join("\n").as_bytes()], 0);
+    let (segment, _) = Segment::parse(&[msisdns.join("\n").as_bytes()], 0);
     let rules = Rules::new(&[
         (1, "A", 0, 1440, 100),
         (2, "B", 540, 1080, 68),

@@ -1,4 +1,4 @@
-//! Stored ledgers and segments: what cannot be is refused, and what loads is written again as it was.
+//! Stored ledgers and segments: impossible ones are refused, and those that load are encoded as they were.
 
 use super::controls;
 use upswell_kernel::crc::crc64;
@@ -8,12 +8,12 @@ use upswell_kernel::segment::Segment;
 
 const DAY_OPEN: u32 = 20_200_416;
 
-/// Two control bytes (what it is, and is its checksum to be made right), then a blob.
+/// Two control bytes (the kind of blob; 1 to append the right checksum), then a blob.
 pub fn attempt(input: &[u8]) {
     let ([kind, right], data) = controls(input);
     let mut blob = data.to_vec();
     if right % 2 == 1 {
-        // Without this the checksum hides nearly everything behind it.
+        // Without this nearly every input would end at the checksum.
         blob.extend_from_slice(&crc64(&blob, 0).to_le_bytes());
     }
     if kind % 3 == 2 {

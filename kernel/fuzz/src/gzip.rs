@@ -1,4 +1,4 @@
-//! Compressed files as they may be found: a verdict, never a panic, and the same bytes however they are asked for.
+//! Compressed files of any bytes: a verdict, never a panic, and the same content however it is read.
 
 use super::{Temporary, controls};
 use flate2::Compression;
@@ -9,12 +9,12 @@ use upswell_kernel::input::digest::{digest, first_record};
 use upswell_kernel::input::gzip::check_gzip;
 use upswell_kernel::input::source::Source;
 
-/// A file of more is `too_large`: it bounds what one attempt may cost.
+/// A longer file is `too_large`: this limits what one attempt may cost.
 const BYTES_MAX: u64 = 1 << 16;
-/// More is decompressed at a time than the limit is exact to.
+/// Bytes that are decompressed at a time: the limit may be exceeded by so many.
 const CHUNK_BYTES: u64 = 256 << 10;
 
-/// Three control bytes (is the rest to be compressed first, where is it cut, in which steps is it read), then a file.
+/// Three control bytes (compress the rest first, cut it, bytes of a read), then a file.
 pub fn attempt(input: &[u8]) {
     let ([compress, cut, step], data) = controls(input);
     let mut packed = if compress % 2 == 1 {
@@ -63,7 +63,7 @@ fn pack(data: &[u8]) -> Vec<u8> {
     encoder.finish().expect("room")
 }
 
-/// All that the file gives in steps, every second one given back and read again; or the word for why there is no more.
+/// Read the file in steps, giving every second one back and reading it again; Err is the slug of the problem.
 fn read(path: &[u8], step: usize) -> Result<Vec<u8>, &'static str> {
     let (_, source) = Source::open(path, true, 0, None);
     let mut source = source.map_err(|problem| problem.slug)?;

@@ -1,9 +1,8 @@
-//! What a fuzzer tries on the kernel: one `attempt` for each door that hostile bytes come in by.
+//! The inputs that a fuzzer tries on the kernel: one `attempt` for each way that hostile bytes come in.
 //!
-//! An attempt takes any bytes, never fails on what is bad about them, and panics when a promise of the kernel is
-//! broken. Its first bytes, if there are any, say how the rest is read. The fuzz targets call attempts with what the
-//! fuzzer thinks of; `tests/fuzzed.rs` of the kernel calls them with every file of `corpus/`, in every run of its
-//! tests.
+//! An attempt takes any bytes, never fails on bad ones, and panics when a promise of the kernel is broken. The first
+//! bytes, if there are any, say how the rest is read. The fuzz targets call attempts with the fuzzer's inputs;
+//! `tests/fuzzed.rs` of the kernel calls them with every file of `corpus/`, in every run of its tests.
 
 pub mod blob;
 pub mod gzip;
@@ -15,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The control bytes at the front, zeros where there are none, and the rest.
+/// Split off the control bytes at the front, zeros when there are too few.
 fn controls<const N: usize>(input: &[u8]) -> ([u8; N], &[u8]) {
     match input.split_first_chunk::<N>() {
         Some((controls, rest)) => (*controls, rest),
@@ -23,7 +22,7 @@ fn controls<const N: usize>(input: &[u8]) -> ([u8; N], &[u8]) {
     }
 }
 
-/// A file that is removed in the end.
+/// A file that is removed when it is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {

@@ -1,4 +1,4 @@
-//! Whole calls over hostile files: the counts add up, and nothing depends on how the files are read.
+//! Whole calls over hostile files: the counts add up, and no result depends on how the files are read.
 
 use super::scan::{DAY_MAX, DAY_OPEN, rules, segment};
 use super::{Temporary, controls};
@@ -16,26 +16,26 @@ use upswell_kernel::scan::outcome::{OUTCOMES, REASONS};
 use upswell_kernel::scan::path::ScanPath;
 use upswell_kernel::types::clock::Clock;
 
-/// Every outcome is of a line, and every rejected line has a reason.
+/// Lines, lines by outcome, and rejected lines by reason.
 type Counts = (u64, Vec<u64>, Vec<u64>);
 
-/// How a file is read.
+/// The way in which a file is read.
 #[derive(Clone, Copy)]
 struct Way {
     path: ScanPath,
     threads: usize,
     chunk_bytes: usize,
     compressed: bool,
-    /// The first call ends here.
+    /// End of the first range.
     cut: usize,
     output_bytes_max: u64,
 }
 
-/// What came of it.
+/// The result of reading both files.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
     counts: Vec<Counts>,
-    /// Taken, line ends, digest, tail, bytes of kept rejects.
+    /// Consumed bytes, line ends, digest, tail, bytes of kept rejects.
     places: Vec<(u64, u64, u64, u8, u64)>,
     outputs: BTreeMap<u32, Vec<u8>>,
     rejects: Vec<u8>,
@@ -43,8 +43,8 @@ struct Said {
     caps: Vec<(String, String, u32)>,
 }
 
-/// Six control bytes (threads and compression, size of chunks, cut, where two files part, limit of output, of rejects),
-/// then two files.
+/// Six control bytes (threads and compression, size of chunks, cut, start of the second file, limits of output
+/// and of rejects), then two files.
 pub fn attempt(input: &[u8]) {
     let ([how, size, cut, part, output, rejects], data) = controls(input);
     let (first, second) = data.split_at(data.len() * usize::from(part) / 256);
@@ -111,7 +111,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
         for end in [way.cut.min(data.len()), data.len()] {
             (spec.end, spec.is_final) = (end as u64, end == data.len());
             loop {
-                // The first that does not fit ends it for the file, as the caller sees to.
+                // After the first reject that does not fit, no reject of the file is kept: that is up to the caller.
                 spec.rejects_left_bytes = if dropped { 0 } else { left - kept_bytes };
                 let job = Job {
                     ranges: std::slice::from_ref(&spec),

@@ -1,4 +1,4 @@
-//! Lines by every path, and lines in chunks: all must say what the plain path says of the whole.
+//! Lines by every path, and lines in chunks: all must equal the plain path over the whole.
 
 use super::controls;
 use std::sync::Mutex;
@@ -14,12 +14,12 @@ use upswell_kernel::scan::path::ScanPath;
 use upswell_kernel::segment::Segment;
 use upswell_kernel::types::clock::Clock;
 
-/// The last day that is not `future` in what is tried.
+/// The last day that is not `future`, in all attempts.
 pub const DAY_MAX: u32 = 20_200_418;
-/// The first day that is not `late`.
+/// The first day that is not `late`, in all attempts.
 pub const DAY_OPEN: u32 = 20_200_416;
 
-/// Two control bytes (the size of chunks, what fills the pads), then the bytes of a file.
+/// Two control bytes (size of chunks, content of the pads), then the bytes of a file.
 pub fn attempt(input: &[u8]) {
     let ([size, filler], data) = controls(input);
     let expected = collect(ScanPath::Scalar, data, DAY_MAX, filler);
@@ -35,12 +35,12 @@ pub fn attempt(input: &[u8]) {
     }
 }
 
-/// The segment that is tried: some of the dials of the corpus.
+/// The segment of all attempts: some of the msisdns of the corpus.
 pub fn segment() -> Segment {
     Segment::parse(&[b"0126545098\n00000\n999999999999999\n12345\n"], 0).0
 }
 
-/// The rules that are tried.
+/// The rules of all attempts.
 pub fn rules() -> Rules {
     Rules::new(&[
         (1, "Twitter", 0, 1440, 300),
@@ -50,10 +50,10 @@ pub fn rules() -> Rules {
     .expect("sound rules")
 }
 
-/// What chunks say together: nothing of it may depend on where they are cut.
+/// The result of merged chunks: nothing of it may depend on where they are cut.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Merged {
-    /// Taken, digest, line ends, tail, lines, bytes of kept rejects.
+    /// Consumed bytes, digest, line ends, tail, lines, bytes of kept rejects.
     place: (u64, u64, u64, u8, u64, u64),
     outcomes: Vec<u64>,
     reasons: Vec<u64>,
@@ -103,7 +103,7 @@ fn merged(path: ScanPath, data: &[u8], chunk_bytes: usize) -> Merged {
         progress.merge_last_line(&spec, &context, &mut chunk);
         said.hear(&chunk);
     }
-    // What the ledger would decide is counted apart.
+    // Outcomes that the ledger would decide are not among them.
     let decided: u64 = progress.outcomes.iter().sum();
     assert_eq!(progress.lines, decided + said.candidates.len() as u64);
     assert_eq!(progress.outcomes[0], progress.reasons.iter().sum::<u64>());

@@ -1,4 +1,4 @@
-//! Batches computed in tasks: what they give is what one scanner gives, and what cannot be of a task is refused.
+//! Batches computed in tasks: their result is that of one scanner, and bytes that no task wrote are refused.
 
 use super::scan::{DAY_MAX, DAY_OPEN, rules, segment};
 use super::{Temporary, controls};
@@ -17,10 +17,11 @@ use upswell_kernel::split::step::step;
 use upswell_kernel::split::{Split, SplitScanner};
 use upswell_kernel::types::clock::Clock;
 
-/// What a split reports that has no lines.
+/// The report of a split without lines.
 const NOTHING: [u8; 54] = [0; 54];
 
-/// Four control bytes (what it is, size of chunks, of splits, limit of rejects), then a blob, a report or a file.
+/// Four control bytes (the kind of input; sizes of chunks and splits; limit of rejects), then a blob, a report or a
+/// file.
 pub fn attempt(input: &[u8]) {
     let ([kind, chunks, splits, rejects], data) = controls(input);
     match kind % 4 {
@@ -33,7 +34,7 @@ pub fn attempt(input: &[u8]) {
         _ => file(
             data,
             usize::from(chunks) + 1,
-            // Thousands of splits of one file would tell no more.
+            // Thousands of splits of one file would show no more.
             (u64::from(splits) + 1).max(data.len() as u64 / 256),
             match rejects {
                 255 => u64::MAX,
@@ -43,7 +44,7 @@ pub fn attempt(input: &[u8]) {
     }
 }
 
-/// What a shard refuses, or decides in a way that can be read again.
+/// Step a shard over a blob: it is refused, or its report can be read.
 fn blob(data: &[u8]) {
     let (mut ledger, rules) = (Ledger::default(), rules());
     let terms = Terms {
@@ -59,7 +60,7 @@ fn blob(data: &[u8]) {
     }
 }
 
-/// What is refused in the place of reports, or gathered.
+/// Gather reports: they are refused, or make a result.
 fn reports(split: &[u8], shard: &[u8]) {
     let part = ReportedSplit {
         id: SplitId::default(),
@@ -148,7 +149,7 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
     assert_eq!(expected, said(&done, &ledger));
 }
 
-/// All that a result says of a range, and what is in the ledger.
+/// Return all that a result holds of a range, and the content of the ledger.
 fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Total>, Vec<(String, String, u32)>) {
     let progress = &done.ranges[0].progress;
     let said = (

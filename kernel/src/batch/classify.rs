@@ -15,7 +15,7 @@ use crate::threads;
 use crate::types::clock::Clock;
 use std::sync::Mutex;
 
-/// What scanning needs and does not change, except for the counters.
+/// All that scanning needs; it changes nothing but the counters.
 pub struct Context<'a> {
     /// The scanner path.
     pub path: ScanPath,

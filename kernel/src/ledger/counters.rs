@@ -1,4 +1,4 @@
-//! Counters: what the entries of the ledger count, by number.
+//! Counters: the quantities that the entries of the ledger count, by number.
 //!
 //! There are few counters at a time: services and applications, times windows, times open days. A counter gets its
 //! number when it first appears, and its number is free again when its days are over. Nothing that is stored depends on
@@ -19,7 +19,7 @@ pub const COUNTERS_MAX: usize = 1 << COUNTER_BITS;
 /// The error when there are more open counters than numbers.
 pub(crate) const COUNTERS_FULL: &str = "too many open windows and days for one ledger";
 
-/// What an entry counts for its msisdn.
+/// The quantity that an entry counts for its msisdn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Counter {
     /// The volume of a service within a window instance.

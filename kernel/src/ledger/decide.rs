@@ -18,12 +18,12 @@ pub(crate) const DECIDED_OUTCOMES: [Outcome; 5] = [
     Outcome::Notified,
 ];
 
-/// What decides candidates besides the ledger.
+/// The rules, policy and measure by which candidates are decided.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     /// The rules.
     pub rules: &'a Rules,
-    /// What keeps notifications back.
+    /// The policy.
     pub policy: &'a Policy,
     /// Volumes are added up (measure "total").
     pub adds: bool,
@@ -142,7 +142,7 @@ impl Shard {
         }
     }
 
-    /// Whether an msisdn has had as many notifications as it may on the day that `customer` counts.
+    /// Return true when an msisdn has had as many notifications as it may on the day of the counter `customer`.
     fn has_enough(
         &mut self,
         counters: &Counters,

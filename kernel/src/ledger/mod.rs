@@ -48,7 +48,7 @@ pub struct Total {
 /// All counters and shards.
 #[derive(Debug)]
 pub struct Ledger {
-    /// What entries count.
+    /// The counters of entries.
     pub counters: Counters,
     /// The tables, by `shard_of`.
     pub shards: Vec<Shard>,

@@ -264,7 +264,7 @@ impl Shard {
         self.dirty = dirty;
     }
 
-    /// Set this cap later, with all that were put off. Nobody looks at it before; its place comes from memory
+    /// Set this cap later, with all others that were put off. It is not looked up before; its place comes from memory
     /// meanwhile.
     #[inline]
     pub(super) fn put_off_cap(&mut self, counters: &Counters, key: u64) {

@@ -1,4 +1,4 @@
-//! The ledger.
+//! The ledger, and the loading of one from blobs that Python reads.
 
 use super::arguments::contract_error;
 use super::reference::forgotten_of;
@@ -73,15 +73,15 @@ impl PyTotal {
     }
 }
 
-/// Bytes of blobs that are taken in together: some for each thread. As many are read meanwhile.
-const TAKEN_BYTES: usize = 16 << 20;
+/// Bytes of blobs that are loaded together: some for each thread. As many are read meanwhile.
+const LOADED_BYTES: usize = 16 << 20;
 
 type Blobs = Vec<(u64, PyBackedBytes)>;
 
-/// The next blobs, up to `TAKEN_BYTES` but one at least; empty after the last.
+/// Return the next blobs, up to `LOADED_BYTES` but at least one; none after the last.
 fn next_blobs(blobs: &mut Bound<'_, PyIterator>) -> PyResult<Blobs> {
     let (mut some, mut bytes) = (Vec::new(), 0);
-    while bytes < TAKEN_BYTES
+    while bytes < LOADED_BYTES
         && let Some(blob) = blobs.next()
     {
         let blob: (u64, PyBackedBytes) = blob?.extract()?;
@@ -91,32 +91,32 @@ fn next_blobs(blobs: &mut Bound<'_, PyIterator>) -> PyResult<Blobs> {
     Ok(some)
 }
 
-/// Hand all blobs to `take`, some at a time; with more than one thread, the next are read meanwhile.
-fn take_all(
+/// Pass all blobs to `load`, some at a time; with more than one thread, the next are read meanwhile.
+fn load_all(
     blobs: &Bound<'_, PyAny>,
     threads: usize,
-    take: impl FnMut(&[StoredBlob]) -> Result<(), String> + Send,
+    load: impl FnMut(&[StoredBlob]) -> Result<(), String> + Send,
 ) -> PyResult<()> {
     let py = blobs.py();
-    let take = Mutex::new(take);
+    let load = Mutex::new(load);
     let mut blobs = blobs.try_iter()?;
     let mut some = next_blobs(&mut blobs)?;
     while !some.is_empty() {
         let kept: Vec<StoredBlob> = some.iter().map(|(batch, blob)| (*batch, &**blob)).collect();
-        let take_some = || lock(&take)(&kept);
-        let (taken, next) = thread::scope(|scope| {
-            let taking = (threads > 1)
-                .then(|| thread::Builder::new().spawn_scoped(scope, take_some).ok())
+        let load_some = || lock(&load)(&kept);
+        let (loaded, next) = thread::scope(|scope| {
+            let loading = (threads > 1)
+                .then(|| thread::Builder::new().spawn_scoped(scope, load_some).ok())
                 .flatten();
-            let Some(taking) = taking else {
-                // Alone, or without another thread, one after the other.
-                return (py.detach(take_some), next_blobs(&mut blobs));
+            let Some(loading) = loading else {
+                // With one thread, or when no other can be started, one after the other.
+                return (py.detach(load_some), next_blobs(&mut blobs));
             };
             let next = next_blobs(&mut blobs);
-            let taken = py.detach(|| taking.join());
-            (taken.unwrap_or_else(|panic| resume_unwind(panic)), next)
+            let loaded = py.detach(|| loading.join());
+            (loaded.unwrap_or_else(|panic| resume_unwind(panic)), next)
         });
-        taken.map_err(contract_error)?;
+        loaded.map_err(contract_error)?;
         some = next?;
     }
     Ok(())
@@ -152,8 +152,8 @@ impl PyLedger {
         delta_bytes: usize,
     ) -> PyResult<PyLedger> {
         let mut loading = Loading::new(day_open, threads, delta_bytes);
-        take_all(bases, threads, |some| loading.add_bases(some))?;
-        take_all(deltas, threads, |some| loading.add_deltas(some))?;
+        load_all(bases, threads, |some| loading.add_bases(some))?;
+        load_all(deltas, threads, |some| loading.add_deltas(some))?;
         Ok(PyLedger(loading.finish()))
     }
 

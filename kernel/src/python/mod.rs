@@ -1,7 +1,10 @@
-//! The module `upswell.kernel._kernel`: the only folder that knows Python. `_kernel.pyi` is its contract and
-//! documentation.
+//! The module `upswell.kernel._kernel`, whose contract and documentation is `_kernel.pyi`. No other folder knows
+//! Python, except that `RangeSpec` reads Python's `Range`.
+//!
+//! - `arguments` converts arguments; `functions` are functions over bytes and files.
+//! - `reference`, `ledger`, `scanner` and `split` are the classes.
 
-// What Python sees is documented in the stub; clippy's wishes about signatures do not fit what PyO3 calls.
+// The stub documents what Python sees. PyO3 calls these functions, and sets their signatures.
 #![allow(
     missing_docs,
     clippy::needless_pass_by_value,

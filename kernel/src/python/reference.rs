@@ -1,4 +1,4 @@
-//! Segment, rules and clock: immutable values.
+//! Segment, rules, policy and clock: immutable values.
 
 use super::arguments::contract_error;
 use crate::rules::Rules;
@@ -142,7 +142,7 @@ impl PyClock {
 #[pyclass(frozen, name = "Policy", module = "upswell.kernel._kernel")]
 pub(super) struct PyPolicy(pub(super) Policy);
 
-/// What `PyPolicy::new` takes.
+/// The arguments of `PyPolicy::new`.
 type PolicyParts = (
     Option<PySegment>,
     Vec<([u8; KEY_BYTES], Vec<u64>)>,

@@ -1,4 +1,4 @@
-//! The scanner and its results.
+//! The scanner and its result.
 
 use super::arguments::{PyRange, active_chunk_bytes, active_path, adds_volumes, contract_error};
 use super::ledger::PyLedger;
@@ -111,7 +111,7 @@ impl PyProcessed {
                 )
             })
             .collect::<PyResult<_>>()?;
-        // They are large: the kernel's own go at once.
+        // These are large, so the kernel's copy is freed at once.
         let bytes_of = |own: Vec<u8>| PyBytes::new(py, &own).unbind();
         Ok(PyProcessed {
             ranges,

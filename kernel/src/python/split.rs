@@ -1,4 +1,4 @@
-//! Splits of a range, the ledger's decisions about what they send, and the result made of both.
+//! Batches in tasks: the scanner of a split, the step of a shard, and the result put together from both.
 
 use super::arguments::{PyRange, active_chunk_bytes, active_path, adds_volumes, contract_error};
 use super::ledger::PyLedger;
@@ -20,7 +20,7 @@ pub(super) struct PySplitScanner {
     segment: Py<PySegment>,
     rules: Py<PyRules>,
     policy: Option<Py<PyPolicy>>,
-    /// Of the last pass, those that are still to be given.
+    /// Blobs of the last pass that are still to be returned.
     blobs: std::vec::IntoIter<ShardBlob>,
 }
 
@@ -120,7 +120,7 @@ pub(super) fn step<'py>(
     Ok(PyBytes::new(py, &report.map_err(contract_error)?))
 }
 
-/// What a gathered batch is for Python.
+/// The result of `gather`.
 #[derive(IntoPyObject)]
 #[allow(clippy::large_enum_variant)] // there is one of them at a time, and it goes at once
 pub(super) enum PyGathered {
@@ -128,7 +128,7 @@ pub(super) enum PyGathered {
     Cut((usize, u64)),
 }
 
-/// A split with what it reports: range, part, begin, end, report.
+/// A split with its report: range, split, begin, end, report.
 type ReportedTuple = (u32, u32, u64, u64, PyBackedBytes);
 
 #[pyfunction]

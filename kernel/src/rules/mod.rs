@@ -1,5 +1,5 @@
-//! Compiled rules: find the rule, if any, that fits a service at a minute of the day; and in `policy` what keeps a
-//! record back all the same.
+//! Compiled rules: find the rule, if any, that fits a service at a minute of the day; `policy` keeps some records
+//! back all the same.
 //!
 //! Invariant, checked on construction: at most one rule fits.
 

@@ -1,4 +1,4 @@
-//! Where the lines of a split lie: from the first line start at or after its begin to the first at or after its end.
+//! Finds the lines of a split: from the first line start at or after its begin to the first at or after its end.
 //!
 //! A line that is longer than some splits is read to its end by its owner alone: the others find no line start within
 //! their bounds, and look no further.
@@ -7,11 +7,11 @@ use crate::batch::pass::Opened;
 use crate::batch::range::RangeSpec;
 use crate::input::source::{Problem, Source};
 
-/// Bytes read at a time to find a line start: some lines of usual length.
+/// Bytes read at a time to find a line start: a few hundred lines of usual length.
 const LOOK_BYTES: usize = 16 << 10;
 
-/// The file of a range, if it had to be opened, and the bytes of the lines that start in [begin, end); None when there
-/// are none.
+/// Return the bytes of the lines that start in [begin, end), None when there are none, and the file of the range, if it
+/// had to be opened.
 pub(crate) fn find(
     range: &RangeSpec,
     begin: u64,
@@ -42,24 +42,24 @@ pub(crate) fn find(
     (opened, bounds)
 }
 
-/// Looks for the lines of splits.
+/// A search for line starts.
 struct BoundsSearch<'a> {
     source: Source,
     range: &'a RangeSpec,
     buffer: Vec<u8>,
 }
 
-/// Where a line starts.
+/// The first line start within some bounds.
 enum Start {
     At(u64),
-    /// Not within the bounds.
+    /// There is none within the bounds.
     Beyond,
-    /// The file ends before it.
+    /// The file ends before the bounds do.
     Short,
 }
 
 impl BoundsSearch<'_> {
-    /// The bytes of the lines that start in [begin, end); None when there are none.
+    /// Return the bytes of the lines that start in [begin, end); None when there are none.
     fn bounds(&mut self, begin: u64, end: u64) -> Result<Option<(u64, u64)>, Problem> {
         let mut from = begin;
         if begin > self.range.start {
@@ -69,7 +69,7 @@ impl BoundsSearch<'_> {
                 Start::Short => return Err(Problem::short(self.range.end)),
             }
         }
-        // Where the file ends is met again when its lines are read.
+        // An end of the file before that is met again when the lines are read.
         let to = match self.first(end, self.range.end)? {
             Start::At(start) => start,
             Start::Beyond | Start::Short => self.range.end,
@@ -77,7 +77,7 @@ impl BoundsSearch<'_> {
         Ok(Some((from, to)))
     }
 
-    /// The first line start in [from, to): after the first `\n` from the byte before on.
+    /// Find the first line start in [from, to): it follows the first `\n` at or after the byte before `from`.
     fn first(&mut self, from: u64, to: u64) -> Result<Start, Problem> {
         let mut position = from.saturating_sub(1);
         while position + 1 < to {

@@ -1,14 +1,14 @@
-//! Candidates on their way from where they were scanned to where their shard of the ledger is.
+//! Candidates on their way from the task that scanned them to the task that has their shard of the ledger.
 //!
 //! A blob has candidates of one split and shard, in input order, each with the bytes of its line:
 //!
 //! ```text
-//! sequence | part | position of the first | kinds | kinds: rule << 1 | yesterday, day
+//! range | split | position of the first | kinds | kinds: rule << 1 | yesterday, day
 //! | candidates: bytes after the last position, kind, volume, mixed msisdn, content
 //! ```
 //!
-//! All of these are numbers as `wire` writes them. A kind is a pair of counters, which have other numbers elsewhere:
-//! what they are about is said once for all candidates of a blob.
+//! All of these are numbers as `wire` writes them. A kind stands for a pair of counters. Counters have other numbers in
+//! another task, so a blob defines its kinds by rule and day.
 
 use crate::ledger::counters::{Counter, Counters};
 use crate::ledger::decide::Candidate;
@@ -25,13 +25,14 @@ pub struct SplitId {
     pub number: u32,
 }
 
-/// Stands for a kind that is not in the blob yet.
+/// Stands for the number of a kind that is not in the blob yet.
 const UNKNOWN: u32 = u32::MAX;
 
 /// Writes the blobs of a split for one shard, one after another.
 #[derive(Debug, Default)]
 pub(crate) struct CandidateWriter {
-    /// By counter of the total and whether its window opened the day before: the number of the kind in this blob.
+    /// The number of each kind in this blob, by twice the counter of the total, plus one when the window opened the day
+    /// before.
     numbers: Vec<u32>,
     kinds: Vec<u8>,
     used: u32,
@@ -42,12 +43,12 @@ pub(crate) struct CandidateWriter {
 }
 
 impl CandidateWriter {
-    /// Bytes so far, but for a few.
+    /// Return about the bytes so far.
     pub(crate) fn bytes(&self) -> usize {
         self.candidates.len()
     }
 
-    /// Add the next candidate, whose content is at this position of its file.
+    /// Append the next candidate, with the position of its content in the file.
     pub(crate) fn put(
         &mut self,
         counters: &Counters,
@@ -88,7 +89,7 @@ impl CandidateWriter {
         self.numbers[index]
     }
 
-    /// The blob of what was added since the last one; None when nothing was.
+    /// Return the blob of the candidates appended since the last one; None when there are none.
     pub(crate) fn take(&mut self, id: SplitId) -> Option<Vec<u8>> {
         if self.candidates.is_empty() {
             return None;
@@ -107,10 +108,10 @@ impl CandidateWriter {
     }
 }
 
-/// A blob whose candidates are still to be read.
+/// Reads the candidates of a blob.
 pub(crate) struct CandidateReader<'a> {
     pub(crate) split: SplitId,
-    /// Position of the first candidate; of the next one once they are read.
+    /// Position of the first candidate, then of the last one read.
     pub(crate) position: u64,
     kinds: Vec<CandidateKind>,
     blob: &'a [u8],
@@ -125,16 +126,16 @@ struct CandidateKind {
     cap: u32,
 }
 
-/// Why a blob cannot be read.
+/// The reason why a blob cannot be read.
 #[derive(Clone, Copy)]
 pub(crate) enum BlobError {
     Damaged,
-    /// There are more open counters than a ledger can number.
+    /// There are more open counters than numbers.
     CountersFull,
 }
 
 impl<'a> CandidateReader<'a> {
-    /// Read what comes before the candidates. Their counters are open then.
+    /// Read the kinds, and declare their counters.
     pub(crate) fn new(
         blob: &'a [u8],
         rules: &Rules,
@@ -157,7 +158,7 @@ impl<'a> CandidateReader<'a> {
             let mut kind = || Some((rest.number()?, rest.small()?));
             let (number, day) = kind().ok_or(BlobError::Damaged)?;
             let rule = u32::try_from(number >> 1).map_err(|_| BlobError::Damaged)?;
-            // No day, and a day behind all others, could not have been written.
+            // A writer has no such rule or day.
             if rule as usize >= rules.rules.len() || day == 0 || day > clock::DAY_MAX {
                 return Err(BlobError::Damaged);
             }
@@ -180,7 +181,7 @@ impl<'a> CandidateReader<'a> {
         })
     }
 
-    /// The next candidate, with its content's place within the blob, and its position; None at the end of the blob.
+    /// Return the next candidate, with the offset of its content in the blob, and its position; None at the end.
     pub(crate) fn next(&mut self) -> Option<Result<(Candidate, u64), BlobError>> {
         if self.rest.0.is_empty() {
             return None;
@@ -209,7 +210,7 @@ impl<'a> CandidateReader<'a> {
         Some((candidate, self.position))
     }
 
-    /// The content of a candidate.
+    /// Return the content of a candidate.
     pub(crate) fn content(&self, candidate: &Candidate) -> &'a [u8] {
         &self.blob[candidate.start as usize..][..candidate.length as usize]
     }

@@ -1,8 +1,9 @@
-//! From what splits and shards report to the result of their batch: what `Scanner::process` gives for the same ranges.
+//! Puts the reports of splits and shards together to the result of their batch: the one that `Scanner::process` has for
+//! the same ranges.
 //!
-//! Files may change between two tasks, and a task that was lost may be done again after some of what it gave was used.
-//! So nothing is taken on trust: the splits of a range must join to the byte, be of one file, and have sent the very
-//! candidates that were decided. Where they do not, the batch is to be computed again, over less: see `Cut`.
+//! Files may change between two tasks, and a lost task may run again after some of its output was used. So nothing is
+//! trusted: the splits of a range must join to the byte, be of one file, and have sent the very candidates that were
+//! decided. Where they do not, the batch is to be computed again, over less: see `Cut`.
 
 use crate::batch::job::{BegunRange, Processed};
 use crate::batch::progress::Progress;
@@ -15,55 +16,55 @@ use crate::split::report::SplitReport;
 use crate::split::step::{Emitted, read_report};
 use std::collections::HashMap;
 
-/// A split with what it reports.
+/// A split with its report.
 pub struct ReportedSplit<'a> {
-    /// (range, part of the range).
+    /// Its identity.
     pub id: SplitId,
     /// It owns the lines that start in [begin, end).
     pub begin: u64,
     /// See `begin`.
     pub end: u64,
-    /// What `SplitScanner::report` gave.
+    /// The report of `SplitScanner::report`.
     pub report: &'a [u8],
 }
 
-/// What came of a batch.
+/// The result of gathering a batch.
 pub enum Gathered {
-    /// All that was asked for, as far as it can be read.
+    /// The ranges, as far as they can be read.
     Whole(Box<Processed>),
-    /// Its splits do not join: nothing of it counts.
+    /// Its splits do not join: nothing of the batch counts.
     Cut(Cut),
 }
 
-/// How to compute the batch again: with this range ended there, and no range after it. It is shorter than it was,
-/// unless it is a matter of chance.
+/// How to compute the batch again: end this range early, and take no range after it. The batch is shorter than before,
+/// unless a task ran again after its file had changed: then the same may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Index of the range.
     pub range: usize,
-    /// Where it is to end.
+    /// Its new end.
     pub end: u64,
 }
 
-/// Put together what the splits of all ranges, in order, and the shards that had candidates report. Err: the caller
-/// broke the contract, or a report is damaged.
+/// Gather a batch from the splits of all ranges, in order, and the reports of the shards with candidates, in any order.
+/// Err: the caller broke the contract, or a report is damaged.
 pub fn gather(
     ranges: &[RangeSpec],
-    parts: &[ReportedSplit],
+    splits: &[ReportedSplit],
     decided: &[&[u8]],
     rules: &Rules,
 ) -> Result<Gathered, String> {
     let mut shards = ShardReports::read(decided, rules)?;
     let mut done = Processed::default();
-    let mut rest = parts;
+    let mut rest = splits;
     for (index, spec) in ranges.iter().enumerate() {
         let count = rest
             .iter()
-            .take_while(|part| part.id.range as usize == index)
+            .take_while(|split| split.id.range as usize == index)
             .count();
         let (own, others) = rest.split_at(count);
         rest = others;
-        check_parts(spec, own)?;
+        check_splits(spec, own)?;
         if let Some(end) = gather_range(index, spec, own, &mut shards, &mut done)? {
             return Ok(Gathered::Cut(Cut { range: index, end }));
         }
@@ -88,47 +89,47 @@ pub fn gather(
     Ok(Gathered::Whole(Box::new(done)))
 }
 
-/// Whether splits are those of the range, in order and without a hole.
-fn check_parts(spec: &RangeSpec, parts: &[ReportedSplit]) -> Result<(), String> {
+/// Refuse splits that are not those of the range, in order and without a gap.
+fn check_splits(spec: &RangeSpec, splits: &[ReportedSplit]) -> Result<(), String> {
     let mut at = spec.start;
-    for (number, part) in parts.iter().enumerate() {
-        if part.id.number as usize != number || part.begin != at || part.end < at {
-            return Err(format!("the splits of {} have a hole", spec.name));
+    for (number, split) in splits.iter().enumerate() {
+        if split.id.number as usize != number || split.begin != at || split.end < at {
+            return Err(format!("the splits of {} have a gap", spec.name));
         }
-        at = part.end;
+        at = split.end;
     }
-    if parts.is_empty() || at != spec.end {
+    if splits.is_empty() || at != spec.end {
         return Err(format!("the splits of {} are not all there", spec.name));
     }
     Ok(())
 }
 
-/// Add what a range was; or where it is to end when its splits do not join.
+/// Add a range to `done`; when its splits do not join, return its new end instead.
 fn gather_range(
     index: usize,
     spec: &RangeSpec,
-    parts: &[ReportedSplit],
+    splits: &[ReportedSplit],
     shards: &mut ShardReports,
     done: &mut Processed,
 ) -> Result<Option<u64>, String> {
     let mut progress = Progress::new(spec);
     let mut inode = 0;
-    // Where the split ends that could not be read to its end.
+    // End of the split that could not be read to its end.
     let mut failed = None;
-    for part in parts {
-        let report = SplitReport::decode(part.report)
+    for split in splits {
+        let report = SplitReport::decode(split.report)
             .ok_or_else(|| format!("the report of a split of {} is damaged", spec.name))?;
-        let decided = shards.of.remove(&part.id).unwrap_or_default();
+        let decided = shards.of.remove(&split.id).unwrap_or_default();
         if decided.candidates != report.candidates {
             return Ok(Some(spec.end));
         }
-        let (first, moved) = (part.id.number == 0, report.consumed > report.from);
-        // A line that began before may have taken all of it, or the range ended before it.
-        if !moved && (failed.is_some() || (!first && part.end <= progress.consumed)) {
+        let (first, moved) = (split.id.number == 0, report.consumed > report.from);
+        // A line that began earlier may cover all of this split, or the range ended before it.
+        if !moved && (failed.is_some() || (!first && split.end <= progress.consumed)) {
             continue;
         }
         if failed.is_some() {
-            // What lies between cannot be taken after this: so the range ends with the split that failed.
+            // The bytes between cannot be consumed after this split: so the range ends with the one that failed.
             return Ok(failed);
         }
         if first {
@@ -136,13 +137,13 @@ fn gather_range(
         }
         let is_other = report.inode != 0 && report.inode != inode;
         if is_other || (moved && report.from != progress.consumed) {
-            return Ok(Some(part.begin));
+            return Ok(Some(split.begin));
         }
         add(index, spec, &report, &decided, &mut progress, done);
         if moved {
             progress.append(report.consumed, report.newlines, report.crc, report.tail);
         }
-        failed = report.problem.as_ref().map(|_| part.end);
+        failed = report.problem.as_ref().map(|_| split.end);
         progress.problem = report.problem;
     }
     progress.complete = true;
@@ -170,7 +171,7 @@ fn add(
         *sum += count;
     }
     let name_bytes = escaped_bytes(spec.name.as_bytes());
-    // They were all read once: see `SplitReport::decode`.
+    // `SplitReport::decode` has read all of them.
     for reject in report.each_reject().flatten() {
         let line = progress.newlines + reject.newlines + 1;
         let bytes = encoded_bytes(
@@ -208,7 +209,7 @@ fn add(
     }
 }
 
-/// What was decided of the candidates of one split.
+/// The decisions about the candidates of one split.
 #[derive(Default)]
 struct DecidedSplit {
     /// Sum of the CRCs of their blobs.
@@ -216,10 +217,10 @@ struct DecidedSplit {
     counts: [u64; DECIDED_OUTCOMES.len()],
 }
 
-/// What all shards decided.
+/// The decisions of all shards.
 struct ShardReports<'a> {
     of: HashMap<SplitId, DecidedSplit>,
-    /// (range, what is emitted), in no order.
+    /// (range, emitted candidate), in no order.
     emitted: Vec<(u32, Emitted<'a>)>,
 }
 

@@ -1,10 +1,14 @@
-//! One split of a range, scanned without a ledger: what needs one leaves as candidates, shard by shard.
+//! Batches computed in tasks. Here: one split of a range, scanned without a ledger; records that need one leave as
+//! candidates, shard by shard.
 //!
-//! A split owns the lines that start in [begin, end), wherever they end; so the splits of a range share its lines,
-//! however it is cut, and no task needs to know of another one. Once `lines` has found where its lines lie, they are a
-//! range as any other, read and decided by the same code.
+//! A split owns the lines that start in [begin, end), wherever they end. So the splits of a range share its lines,
+//! however it is cut, and no task needs to know of another one. Once its lines are found, they are a range like any
+//! other, read and decided by the same code. Memory is bounded by a pass over chunks, and by the rejects that may be
+//! kept.
 //!
-//! Memory is bounded by a pass of chunks, and by what may be kept of rejects.
+//! - `bounds` finds the lines of a split; `candidates` is the form in which records leave for a shard.
+//! - `step` decides the candidates of a batch in one shard.
+//! - `report` is the account of a split; `gather` puts all reports together to the result of the batch.
 
 mod bounds;
 pub mod candidates;
@@ -32,17 +36,17 @@ use crate::types::clock::Clock;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Candidates leave once they take as many bytes as so many chunks: often enough for memory, seldom enough that each of
+/// Candidates leave when they take as many bytes as so many chunks: often enough for memory, seldom enough that each of
 /// many shards gets more than a few at a time.
 const PASS_CHUNKS: usize = 16;
 
 /// A blob of candidates, with the shard that it is for.
 pub type ShardBlob = (usize, Vec<u8>);
 
-/// A part of a range.
+/// A split: some lines of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Where it stands.
+    /// Its identity.
     pub id: SplitId,
     /// It owns the lines that start in [begin, end).
     pub begin: u64,
@@ -61,15 +65,15 @@ pub struct SplitScanner {
     /// Its own lines, as a range; None when there are none.
     spec: Option<RangeSpec>,
     paused: Paused,
-    /// By shard of the engine.
+    /// One for each shard of the job.
     writers: Vec<CandidateWriter>,
     pass_bytes: usize,
     report: SplitReport,
 }
 
 impl SplitScanner {
-    /// Find the lines of a split. Candidates leave for so many shards, a power of two. Err: the caller broke the
-    /// contract.
+    /// Find the lines of a split. `shards`: the number of shards for which candidates leave, a power of two. Err: the
+    /// caller broke the contract.
     pub fn new(
         range: &RangeSpec,
         split: Split,
@@ -91,10 +95,10 @@ impl SplitScanner {
             ));
         }
         if !shards.is_power_of_two() || shards > SHARDS {
-            return Err(format!("{shards} is no number of shards"));
+            return Err(format!("{shards} is not a number of shards"));
         }
         let mut scanner = SplitScanner {
-            // What the ledger adds up is none of its business.
+            // Only the ledger needs the measure and the threads.
             scanner: Scanner::new(1, true, Clock::default(), path, chunk_bytes),
             clock,
             counters: Counters::default(),
@@ -120,8 +124,8 @@ impl SplitScanner {
         Ok(scanner)
     }
 
-    /// Scan on: the next blobs of candidates. None at the end. Err: there are more open counters than a ledger can
-    /// number.
+    /// Scan on, and return the next blobs of candidates; None at the end. Err: there are more open counters than
+    /// numbers.
     pub fn next_pass(
         &mut self,
         segment: &Segment,
@@ -187,7 +191,7 @@ impl SplitScanner {
         blobs
     }
 
-    /// Say in the report where its lines stand at the end.
+    /// Complete the report with the position and the counts at the end.
     fn finish(&mut self, spec: &RangeSpec) {
         let Paused {
             files,
@@ -215,7 +219,7 @@ impl SplitScanner {
                 .outside_over_example
                 .map(|(_, byte, content)| (byte, content)),
             unmatched_example: done.unmatched_example,
-            // In the words of the whole range, of which the caller knows.
+            // The caller knows the end of the whole range, not that of this split.
             problem: progress.problem.map(|problem| {
                 if is_short(&problem) {
                     Problem::short(self.end)
@@ -227,13 +231,13 @@ impl SplitScanner {
         };
     }
 
-    /// What the split was, after the last pass.
+    /// Return the encoded report, after the last pass.
     pub fn report(&self) -> Vec<u8> {
         self.report.encode()
     }
 }
 
-/// The lines of a split as a range of their own.
+/// Make a range of the lines of a split.
 fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
     let first = from == range.start;
     RangeSpec {
@@ -241,15 +245,15 @@ fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
         end: to,
         is_final: range.is_final && to == range.end,
         tail: if first { range.tail } else { 0 },
-        // A line end lies before any but the first split. There may be more of them: so what a reject takes when it is
-        // written down is never less than what is reckoned with here.
+        // At least one line end lies before any split but the first. There may be more: so a reject never takes fewer
+        // bytes encoded than are assumed here.
         newlines: range.newlines + u64::from(!first),
         digest: 0,
         ..range.clone()
     }
 }
 
-/// Add the candidates of a chunk to what leaves.
+/// Append the candidates of a chunk to the blobs of their shards.
 fn send(chunk: &Chunk, counters: &Counters, writers: &mut [CandidateWriter]) {
     let of_one = SHARDS / writers.len();
     for candidate in chunk.front.candidates.iter().chain(&chunk.body.candidates) {

@@ -1,26 +1,26 @@
-//! What a split was, but for the records that the ledger decides: written by `split`, read by `gather`.
+//! The report of a split: all but the records that the ledger decides. `gather` reads it.
 //!
-//! Counts are those of the split alone, and lines are counted from its first one, since no split knows what lies before
-//! it. Rejects come with their bytes, and are written down once their lines have numbers.
+//! Counts are those of the split alone, and lines are counted from its first one, since no split knows how many lines
+//! come before it. Rejects carry their bytes, and are encoded when their lines have numbers.
 
 use crate::input::source::{PROBLEMS, Problem, UNREADABLE};
 use crate::scan::grammar::LINE_BYTES_MAX;
 use crate::scan::outcome::{LATE, OUTCOMES, REASONS};
 use crate::wire::{Input, put_bytes, put_number};
 
-/// What a split was.
+/// The counts, rejects and position of a split.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SplitReport {
-    /// Of the file.
+    /// Inode of the file.
     pub(crate) inode: u64,
     /// The bytes [from, consumed) are lines that were decided.
     pub(crate) from: u64,
     pub(crate) consumed: u64,
     /// Line ends among them.
     pub(crate) newlines: u64,
-    /// CRC of them.
+    /// CRC of these bytes.
     pub(crate) crc: u64,
-    /// As in `RangeSpec`, at `consumed`.
+    /// The same as in `RangeSpec`, at `consumed`.
     pub(crate) tail: u8,
     pub(crate) lines: u64,
     /// Lines by outcome, without those that the ledger decides.
@@ -50,12 +50,12 @@ pub(crate) struct SplitReject<'a> {
     pub(crate) length: u64,
     /// A `Reason` or `LATE`.
     pub(crate) reason: u8,
-    /// What is kept of its content.
+    /// The kept part of its content.
     pub(crate) raw: &'a [u8],
 }
 
 impl SplitReport {
-    /// Add the next reject.
+    /// Append the next reject.
     pub(crate) fn put(&mut self, reject: &SplitReject) {
         let out = &mut self.rejects;
         for number in [reject.newlines, reject.byte, reject.length] {
@@ -65,7 +65,7 @@ impl SplitReport {
         put_bytes(out, reject.raw);
     }
 
-    /// The rejects in order; None in the place of the first that cannot be read.
+    /// Iterate over the rejects in order; the first that cannot be read is None, and the last.
     pub(crate) fn each_reject(&self) -> impl Iterator<Item = Option<SplitReject<'_>>> {
         let mut input = Input(&self.rejects);
         std::iter::from_fn(move || {
@@ -80,6 +80,7 @@ impl SplitReport {
         })
     }
 
+    /// Encode it for `decode`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.rejects.len() + 128);
         for word in [self.inode, self.crc, self.candidates] {
@@ -94,7 +95,7 @@ impl SplitReport {
         }
         put_option(&mut out, self.problem.as_ref(), |out, problem| {
             let known = |wanted| PROBLEMS.iter().position(|slug| *slug == wanted);
-            // One that is not told of must not pass for a file that has gone.
+            // A slug that is not in the list must not be taken for that of a missing file.
             let slug = known(problem.slug).or_else(|| known(UNREADABLE));
             out.push(slug.unwrap_or_default() as u8);
             put_bytes(out, problem.detail.as_bytes());
@@ -120,7 +121,7 @@ impl SplitReport {
         out
     }
 
-    /// None when the bytes are damaged.
+    /// Decode it; None when the bytes are damaged.
     pub(crate) fn decode(bytes: &[u8]) -> Option<SplitReport> {
         let mut input = Input(bytes);
         let [inode, crc, candidates] = [input.u64()?, input.u64()?, input.u64()?];
@@ -163,7 +164,7 @@ impl SplitReport {
 }
 
 impl SplitReport {
-    /// Whether no count is of more lines than there are bytes, and every reject can be read.
+    /// Return true when no count exceeds the bytes consumed, and every reject can be read.
     fn is_sound(&self) -> bool {
         let dropped = self.dropped.map_or(0, |(lines, _, _)| lines);
         let own = [self.newlines, self.lines, self.outside_over, dropped];
@@ -196,7 +197,7 @@ fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<
     }
 }
 
-/// None when the bytes are damaged.
+/// Read an optional value; None when the bytes are damaged.
 #[allow(clippy::option_option)] // a value that may not be there, or may not be readable
 fn option<'a, T>(
     input: &mut Input<'a>,

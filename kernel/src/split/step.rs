@@ -1,9 +1,9 @@
-//! What the ledger decides of candidates that were scanned elsewhere: written by `step`, read by `gather`.
+//! Decides the candidates of a batch in one shard, and reports the decisions. `gather` reads the report.
 //!
 //! A report has, for each blob in the order of its lines:
 //!
 //! ```text
-//! range | part | CRC of the blob, u64 | decided lines by outcome
+//! range | split | CRC of the blob, u64 | decided lines by outcome
 //! | emitted | of each: bytes after the last position, rule << 1 | control group, day, mixed msisdn, content
 //! ```
 
@@ -17,8 +17,8 @@ use crate::split::candidates::{BlobError, CandidateReader, SplitId};
 use crate::wire::{Input, put_bytes, put_number};
 use std::ops::Range;
 
-/// Apply the candidates of blobs, in any order, to the shards of the ledger that `owned` names, and report. Err: a blob
-/// is damaged or about other shards; the ledger is of no use then.
+/// Apply the candidates of blobs, given in any order, to the `owned` shards of the ledger; return the report. Err: a
+/// blob is damaged or has candidates of other shards; the ledger must not be used then.
 pub fn step(
     ledger: &mut Ledger,
     owned: Range<usize>,
@@ -30,8 +30,9 @@ pub fn step(
     }
     let mut readers = Vec::with_capacity(blobs.len());
     for blob in blobs {
-        // All counters are known before anything is applied: then only is it known which caps have one total alone.
-        let reader = CandidateReader::new(blob, terms.rules, &mut ledger.counters).map_err(told)?;
+        // All counters are declared before any candidate is applied: only then is it known which caps have one total.
+        let reader =
+            CandidateReader::new(blob, terms.rules, &mut ledger.counters).map_err(message_of)?;
         readers.push((reader, crc64(blob, 0)));
     }
     // Splits of a range do not overlap, and the blobs of a split follow each other.
@@ -42,7 +43,7 @@ pub fn step(
         candidates.clear();
         positions.clear();
         while let Some(read) = reader.next() {
-            let (candidate, position) = read.map_err(told)?;
+            let (candidate, position) = read.map_err(message_of)?;
             if !owned.contains(&shard_of(candidate.mixed)) {
                 return Err("candidates of another shard".into());
             }
@@ -92,14 +93,14 @@ pub fn step(
     Ok(out)
 }
 
-fn told(refused: BlobError) -> String {
+fn message_of(refused: BlobError) -> String {
     match refused {
         BlobError::Damaged => "a blob of candidates is damaged".into(),
         BlobError::CountersFull => COUNTERS_FULL.into(),
     }
 }
 
-/// What was decided of the candidates of a blob.
+/// The decisions about the candidates of a blob.
 pub(crate) struct DecidedBlob<'a> {
     pub(crate) split: SplitId,
     /// CRC of the blob.
@@ -113,7 +114,7 @@ pub(crate) struct Emitted<'a> {
     /// It is of the control group.
     pub(crate) control: bool,
     pub(crate) position: u64,
-    /// Without its place in a buffer.
+    /// Without the offset of its content.
     pub(crate) candidate: Candidate,
     pub(crate) content: &'a [u8],
 }
