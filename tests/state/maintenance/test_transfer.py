@@ -2,8 +2,10 @@
 
 import random
 import shutil
+import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,12 @@ def newer(file: Path) -> None:
         opened.write((99).to_bytes(4))
 
 
+def other_identity(file: Path) -> None:
+    """What the state recorded about itself was changed."""
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE meta SET value = '9' WHERE key = 'keep_days'")
+
+
 def other_rejects(file: Path) -> None:
     """A byte of the rejects is another one."""
     content = file.read_bytes()
@@ -227,6 +235,7 @@ def other_rejects(file: Path) -> None:
         (damaged_header, ConfigError, "was not written by"),
         (damaged_pages, StorageError, "damaged"),
         (newer, ConfigError, "newer version"),
+        (other_identity, StorageError, "is damaged: an entry of meta"),
         (other_rejects, StorageError, "the rejects of batch 1 in the exported file are damaged"),
     ],
 )
