@@ -89,7 +89,7 @@ def test_paths_on_a_page_exist(page: Path) -> None:
 
 def test_every_name_in_architecture_is_in_the_sources() -> None:
     """Each file, module, class, function and method that ARCHITECTURE names is found in the sources."""
-    roots = (ROOT, PACKAGE, KERNEL, ROOT / "tests")
+    roots = (ROOT, PACKAGE, PACKAGE / "kernel", KERNEL, ROOT / "tests")
     lost = []
     for span in code_spans(ARCHITECTURE):
         if _FILE.fullmatch(span):
