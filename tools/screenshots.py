@@ -19,6 +19,7 @@ from support.served import Page
 
 DAYS = 4
 CUSTOMERS = 30_000
+TOKEN = "a-token-for-pictures"
 WIDE, HIGH = 1240, 860
 PHONE = {"width": 390, "height": 800}
 BYTES_MAX = 150_000
@@ -117,6 +118,9 @@ def photograph(page: Page, place: Path, images: Path) -> None:
 
 def tell(tab: Tab, dial: str) -> None:
     """The story of a customer on the newest day, in sight."""
+    tab.get_by_role("button", name="Show MSISDNs").click()
+    tab.get_by_label("Token").fill(TOKEN)
+    tab.get_by_role("dialog").get_by_role("button", name="Show MSISDNs").click()
     newest = tab.locator("#campaign-day").input_value()
     tab.get_by_label("Customer (msisdn)").fill(dial)
     tab.locator("#when").fill(f"{newest[:4]}-{newest[4:6]}-{newest[6:]}")
@@ -143,7 +147,7 @@ def main() -> None:
         )
         try:
             time.sleep(4)
-            with Page(place, "--reports", "reports") as page:
+            with Page(place, "--reports", "reports", UPSWELL_TOKEN=TOKEN) as page:
                 photograph(page, place, images)
         finally:
             running.terminate()

@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from support.command import Upswell, clean_environment
 from support.inputs import DIALS, RECORDS, REPORT, inside, write, write_inputs
 from support.served import Page
 from upswell.dashboard.api import PANELS
+from upswell.dashboard.connections import CONNECTIONS_MAX, REQUEST_S
 
 TOKEN = "a-token-for-tests-only"
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
 EVERY = ["/", "/page/page.css", "/page/page.js", "/page/icon.svg", *PANELS, "/api/access"]
 
 
@@ -40,6 +43,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def page(place: Path) -> Iterator[Page]:
     """The server over it."""
     with Page(place, "--token-file", "token", "--reports", "reports") as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def everywhere(place: Path) -> Iterator[Page]:
+    """The server on every interface, under a name."""
+    with Page(place, "--listen", "0.0.0.0:0", "--allow-host", "upswell.example") as page:
         yield page
 
 
@@ -123,11 +133,13 @@ def test_a_report_is_shown_without_scripts(page: Page) -> None:
 
 def test_dials_are_whole_for_those_with_the_token_alone(page: Page) -> None:
     """Without it, and with a wrong one, no answer holds a dial of the state."""
-    right = {"Authorization": f"Bearer {TOKEN}"}
+    right = RIGHT
     wrong = {"Authorization": f"Bearer {TOKEN}x"}
     for headers in ({}, wrong, {"Authorization": TOKEN}, {"Authorization": f"Basic {TOKEN}"}):
         texts = [page.ask(path, **headers).body.decode() for path in PANELS]
-        texts.append(page.look_up(DIALS[1], **headers).body.decode())
+        refused = page.look_up(DIALS[1], **headers)
+        assert 401 == refused.code
+        texts.append(refused.body.decode())
         assert not [dial for dial in DIALS for text in texts if dial in text]
         assert {"possible": True, "whole": False} == page.ask("/api/access", **headers).json
 
@@ -136,28 +148,108 @@ def test_dials_are_whole_for_those_with_the_token_alone(page: Page) -> None:
     assert DIALS[2] in page.ask("/api/near", **right).body.decode()
 
 
+def test_guesses_without_the_token_tell_nothing(page: Page) -> None:
+    """A right guess of the hidden digits is answered as a wrong one: nobody counts up to a whole dial."""
+    right, wrong = (page.look_up(msisdn) for msisdn in (DIALS[1], "0999999999"))
+
+    assert 401 == right.code == wrong.code
+    assert right.body == wrong.body
+    assert "Show MSISDNs" in str(right.json["next"])
+
+
+def test_look_ups_are_off_without_a_token(place: Path) -> None:
+    """A page that was started without one looks nobody up, whatever is presented."""
+    with Page(place) as page:
+        answers = [page.look_up(DIALS[1]), page.look_up(DIALS[1], Authorization="Bearer ")]
+
+    assert [403, 403] == [answer.code for answer in answers]
+    assert "start the page with --token-file" == answers[0].json["next"]
+
+
 def test_a_form_of_another_site_looks_nobody_up(page: Page) -> None:
     """Only JSON is taken, which a browser sends to another site's server after asking it."""
     body = json.dumps({"msisdn": DIALS[1]})
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
-        assert 400 == page.ask("/api/explain", "POST", body, content_type=kind).code
-    for odd in ("[]", "{", "\\u0000", json.dumps({"msisdn": "1" * 5000})):
-        answer = page.ask("/api/explain", "POST", odd, content_type="application/json")
+        assert 400 == page.ask("/api/explain", "POST", body, content_type=kind, **RIGHT).code
+    nested = ["[" * 3000, '{"msisdn":' * 400, "[" * 2000 + "]" * 2000]
+    for odd in ("[]", "{", "\\u0000", json.dumps({"msisdn": "1" * 5000}), *nested):
+        answer = page.ask("/api/explain", "POST", odd, content_type="application/json", **RIGHT)
         assert 400 == answer.code
         assert {"error", "next"} == set(answer.json)
 
 
 def test_one_who_comes_while_another_is_served_is_told_to_come_again(place: Path) -> None:
     """429 with the next step, of which the page makes no fault; the other one has the story."""
-    with Page(place) as page, ThreadPoolExecutor(8) as askers:
+    with Page(place, "--token-file", "token") as page, ThreadPoolExecutor(8) as askers:
         for _ in range(20):
-            answers = list(askers.map(page.look_up, [DIALS[1]] * 8))
+            answers = list(askers.map(lambda msisdn: page.look_up(msisdn, **RIGHT), [DIALS[1]] * 8))
             if any(answer.code == 429 for answer in answers):
                 break
     codes = {answer.code: answer.json for answer in answers}
 
     assert {200, 429} == set(codes)
     assert "try again in a moment" == codes[429]["next"]
+
+
+def connected(page: Page, sent: bytes = b"") -> socket.socket:
+    """A connection over which something was sent, or nothing."""
+    client = socket.create_connection((page.host, page.port), timeout=20)
+    client.sendall(sent)
+    return client
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /api/status HTTP/1.1\r\nHost: 1"])
+def test_silent_connections_shut_nobody_out(page: Page, sent: bytes) -> None:
+    """More of them than there are places, in a burst: whoever asks is answered at once."""
+    with ExitStack() as held:
+        for _ in range(2 * CONNECTIONS_MAX):
+            held.enter_context(connected(page, sent))
+        began = time.monotonic()
+        answers = [page.ask("/api/access") for _ in range(5)]
+
+    assert [200] * 5 == [answer.code for answer in answers]
+    assert time.monotonic() - began < REQUEST_S
+
+
+def test_a_question_that_does_not_come_is_hung_up_on(page: Page) -> None:
+    """A connection that says nothing is closed after a while, and a body that never ends is answered."""
+    head = f"POST /api/explain HTTP/1.1\r\nHost: {page.host}:{page.port}\r\n{{}}Content-Length: 100\r\n\r\n{{{{"
+    head = head.format(f"Content-Type: application/json\r\nAuthorization: Bearer {TOKEN}\r\n")
+    with connected(page) as silent, connected(page, head.encode()) as half:
+        assert b"" == silent.recv(1)
+        assert b" 408 " in half.recv(1000)
+
+
+def test_streams_are_bounded_in_a_burst(page: Page) -> None:
+    """However many pages are opened at the same moment, so many are told of news; a page that is closed makes room."""
+    ask = f"GET /api/events HTTP/1.1\r\nHost: {page.host}:{page.port}\r\n\r\n".encode()
+
+    def burst() -> tuple[int, int]:
+        with ExitStack() as held:
+            clients = [held.enter_context(connected(page, ask)) for _ in range(60)]
+            codes = [client.recv(12)[-3:] for client in clients]
+        return codes.count(b"200"), codes.count(b"503")
+
+    assert (32, 28) == burst()
+    until = time.monotonic() + 20
+    while (32, 28) != (found := burst()):
+        assert time.monotonic() < until, found
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("127.0.0.1:{port}", 200), ("192.168.7.9:{port}", 200), ("[fe80::1]:{port}", 200), ("localhost:{port}", 200),
+        ("upswell.example:{port}", 200), ("upswell.example", 200), ("upswell.example:8443", 200),
+        ("evil.example:{port}", 421), ("evil.example", 421), ("127.0.0.1.evil.example:{port}", 421), ("", 421),
+        ("1.2.3.4:1", 421),
+    ],
+)  # fmt: skip
+def test_every_interface_still_wants_a_name_that_was_given(
+    everywhere: Page, host: str, code: int
+) -> None:
+    """Listening on all addresses answers to addresses and to the names of --allow-host, and to no other name."""
+    assert code == everywhere.ask("/api/access", Host=host.format(port=everywhere.port)).code
 
 
 def test_a_bad_day_is_told(page: Page) -> None:
@@ -183,7 +275,7 @@ def test_looking_changes_nothing(page: Page, place: Path) -> None:
     before = state()
     for path in EVERY:
         page.ask(path)
-    page.look_up(DIALS[1])
+    page.look_up(DIALS[1], **RIGHT)
 
     assert before == state()
 

@@ -32,15 +32,18 @@ class Page(AbstractContextManager["Page"]):
     """``upswell dashboard`` over OUTPUT ``out`` in a place, on a free port."""
 
     def __init__(self, place: Path, *words: str, **environment: str) -> None:
+        listen = () if "--listen" in words else ("--listen", "127.0.0.1:0")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "upswell", "dashboard", "--output", "out", "--listen", "127.0.0.1:0", *words],
+            [sys.executable, "-m", "upswell", "dashboard", "--output", "out", *listen, *words],
             cwd=place, env=clean_environment() | environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr
-        told = self.process.stderr.readline()
-        found = re.search(r"http://(127\.0\.0\.1):(\d+)/", told)
+        told, found = "", None
+        while found is None and self.process.poll() is None:
+            told += self.process.stderr.readline()
+            found = re.search(r"http://(127\.0\.0\.1|0\.0\.0\.0):(\d+)/", told)
         assert found, told + self.process.stderr.read()
-        self.host, self.port = found[1], int(found[2])
+        self.host, self.port = "127.0.0.1", int(found[2])
         self.address = f"http://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:

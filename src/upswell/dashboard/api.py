@@ -23,8 +23,6 @@ from upswell.audit.status import Status
 from upswell.dashboard import campaign, flow
 from upswell.dashboard.health import health
 from upswell.errors import UsageError
-from upswell.privacy import escape, mask, mask_line
-from upswell.reference.segment import parse_msisdn
 from upswell.zones import date_of
 
 CACHED_S = 1.0  # an answer is used again for this long
@@ -237,8 +235,8 @@ class Panels:
         sizes = partial(self._sizes.get, self._waiting)
         return PANELS[path](Query(self.target, day, unmasked, self.status, sizes))
 
-    def explain(self, asked: Mapping[str, object], *, unmasked: bool) -> Json:
-        """Return the explanation for a customer, masked unless ``unmasked``. One at a time: it reads all kept files.
+    def explain(self, asked: Mapping[str, object]) -> Json:
+        """Return the explanation for a customer, unmasked. One at a time: it reads all kept files.
 
         Raises UsageError for an invalid msisdn, application or day, Busy while another customer is looked up, and as
         ``explain.explain`` does.
@@ -249,10 +247,9 @@ class Panels:
         if not self._explaining.acquire(blocking=False):
             raise Busy("another customer is being looked up", "try again in a moment")
         try:
-            found = explain(self.target.state_dir, msisdn, about=about or None, day=day).to_json()
+            return explain(self.target.state_dir, msisdn, about=about or None, day=day).to_json()
         finally:
             self._explaining.release()
-        return found if unmasked else _masked(found, msisdn)
 
 
 def parse_day(text: str) -> int | None:
@@ -268,22 +265,3 @@ def parse_day(text: str) -> int | None:
         # The value is left out: it may be an msisdn in the wrong place.
         raise UsageError("not a day of the calendar", "write it as 2020-04-17") from None
     return int(digits)
-
-
-def _masked(found: Json, msisdn: str) -> Json:
-    """Mask the msisdn in an explanation, so that it cannot be read over a shoulder."""
-    digits = parse_msisdn(msisdn.encode("utf-8", "replace")) or ""
-
-    def hide(value: object) -> object:
-        if isinstance(value, dict):
-            return {
-                key: mask_line(str(each).encode("utf-8", "replace")) if key == "raw" else hide(each)
-                for key, each in value.items()
-            }
-        if isinstance(value, list):
-            return [hide(each) for each in value]
-        return escape(value.replace(digits, mask(digits))) if isinstance(value, str) else value
-
-    masked = hide(found)
-    assert isinstance(masked, dict)
-    return masked

@@ -7,10 +7,11 @@ msisdn leaves the server.
 """
 
 import hmac
+import ipaddress
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import anyio.to_thread
@@ -25,6 +26,7 @@ from upswell.config.parsers import split_address
 from upswell.dashboard.api import PANELS, Busy, Panels, Target
 from upswell.dashboard.assets import KINDS, static
 from upswell.dashboard.campaign import read_report
+from upswell.dashboard.connections import limited
 from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
 from upswell.privacy import escape
 from upswell.state.reader import StateReader
@@ -50,8 +52,8 @@ _STOP_CHECK_S = 0.2
 _SHUTDOWN_S = 3  # left for responses in progress
 _KEEP_ALIVE_S = 15.0  # proxies close a stream that is silent
 _STREAMS_MAX = 32
-_CONNECTIONS_MAX = 128
 _BODY_BYTES_MAX = 4096  # of a request for an explanation
+_BODY_S = 5.0  # within which it must arrive
 
 
 def serve(
@@ -60,8 +62,11 @@ def serve(
     token: str | None,
     on_start: Callable[[str], None],
     stop: threading.Event,
+    names: Collection[str] = (),
 ) -> None:
     """Serve the page until ``stop`` is set. ``on_start``: called with the URL once the server runs.
+
+    ``names``: host names under which browsers reach it, besides its addresses; see ``Hosts``.
 
     Raises ConfigError if the address cannot be listened on, StorageError if there is no state.
     """
@@ -78,9 +83,9 @@ def serve(
     bound = listening.getsockname()[:2]
     shown = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
     config = uvicorn.Config(
-        application(target, token, hosts(host, bound[1]), stop),
-        log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off",
-        limit_concurrency=_CONNECTIONS_MAX, timeout_keep_alive=5, timeout_graceful_shutdown=_SHUTDOWN_S,
+        application(target, token, Hosts(host, bound[1], names), stop),
+        http=limited(), log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off",
+        timeout_keep_alive=5, timeout_graceful_shutdown=_SHUTDOWN_S,
     )  # fmt: skip
     server = uvicorn.Server(config)
     # In the main thread, uvicorn would handle the signals, and raise them again at its end.
@@ -95,24 +100,53 @@ def serve(
     serving.join()
 
 
-def hosts(host: str, port: int) -> frozenset[str] | None:
-    """Return the Host headers to accept; None: all of them, because the server listens on every address.
+class Hosts:
+    """The Host headers that are answered: addresses, localhost, and the names that were given.
 
-    Any other name belongs to a foreign site whose DNS name was made to point here (DNS rebinding).
+    Any other name is somebody else's page whose name was made to lead here. An address cannot be made to lead anywhere.
     """
-    if host in ("", "0.0.0.0", "::"):
-        return None
-    host = host.lower()  # as the header is when it is compared
-    names = {host, "127.0.0.1", "localhost", "[::1]"} | ({f"[{host}]"} if ":" in host else set())
-    return frozenset(f"{name}:{port}" for name in names) | (
-        frozenset(names) if port == 80 else frozenset()
-    )
+
+    def __init__(self, host: str, port: int, names: Collection[str] = ()) -> None:
+        """Answer on ``host``, where "", "0.0.0.0" and "::" are every address of the machine, at ``port``.
+
+        ``names``: each with a port of its own, or without one for any port, as a proxy has its own.
+        """
+        self._port = port
+        self._every = host in ("", "0.0.0.0", "::")
+        self._own = {host.lower().strip("[]"), "127.0.0.1", "localhost", "::1"}
+        self._names = {name.lower() for name in names}
+
+    def answers(self, header: str) -> bool:
+        """Return whether a request with this Host header is answered."""
+        header = header.lower()
+        name, port = _split_host(header)
+        if header in self._names or name in self._names:
+            return True
+        if port != self._port:
+            return False
+        return name in self._own or (self._every and _is_address(name))
+
+
+def _split_host(header: str) -> tuple[str, int]:
+    """Return name and port of a Host header; 80 without a port, -1 for what is none."""
+    name, colon, port = header.rpartition(":")
+    if not colon or header.endswith("]"):
+        return header.strip("[]"), 80
+    return name.strip("[]"), int(port) if port.isascii() and port.isdigit() else -1
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def application(
-    target: Target, token: str | None, allowed: frozenset[str] | None, stop: threading.Event
+    target: Target, token: str | None, allowed: Hosts, stop: threading.Event
 ) -> ASGIApp:
-    """Return the application. ``allowed``: the result of ``hosts``. ``stop``: ends the event streams when set."""
+    """Return the application. ``allowed``: the Host headers to accept. ``stop``: ends the event streams when set."""
     site = _Site(Panels(target), token, stop)
     routes = [
         Route("/", site.page),
@@ -138,7 +172,7 @@ def application(
 class _Guard:
     """Adds the headers to every response, and refuses requests for another host."""
 
-    def __init__(self, app: ASGIApp, allowed: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, allowed: Hosts) -> None:
         self._app = app
         self._allowed = allowed
 
@@ -156,8 +190,8 @@ class _Guard:
                 ]
             await send(message)
 
-        asked = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-        if self._allowed is not None and asked not in self._allowed:
+        asked = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        if not self._allowed.answers(asked):
             answer = JSONResponse({"error": "this server does not serve the requested host"}, 421)
             await answer(scope, receive, with_headers)
             return
@@ -171,7 +205,7 @@ class _Site:
         self._stop = stop
         self._panels = panels
         self._token = token
-        self._streams = 0
+        self._streams = threading.BoundedSemaphore(_STREAMS_MAX)
 
     async def page(self, request: Request) -> Response:
         content, kind = static(request.path_params.get("name", "index.html"))
@@ -189,16 +223,26 @@ class _Site:
         # A form of another site cannot send this type, and a browser asks us before a script of one does.
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             raise UsageError("send JSON", 'such as {"msisdn": "…"}')
+        # A thousand guesses would give back the digits that the page hides.
+        if self._token is None:
+            return _refusal(403, "look-ups are off", "start the page with --token-file")
+        if not self._is_trusted(request):
+            return _refusal(
+                401, "looking up a customer needs the token", "choose Show MSISDNs and enter it"
+            )
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _BODY_BYTES_MAX:
-                raise UsageError("the request is too long", "send one MSISDN")
+        try:
+            with anyio.fail_after(_BODY_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > _BODY_BYTES_MAX:
+                        raise UsageError("the request is too long", "send one MSISDN")
+        except TimeoutError:
+            return _refusal(408, "the request did not arrive in time", "send it again")
         asked = _object(body)
-        unmasked = self._is_trusted(request)
 
         def answer() -> dict[str, object]:
-            return self._panels.explain(asked, unmasked=unmasked)
+            return self._panels.explain(asked)
 
         return JSONResponse(await anyio.to_thread.run_sync(answer))
 
@@ -217,30 +261,24 @@ class _Site:
 
     async def events(self, request: Request) -> Response:
         """Stream an event for each change, so that the page asks for new data."""
-        if self._streams >= _STREAMS_MAX:
-            return JSONResponse(
-                {"error": "too many pages are open", "next": "close some of them"}, 503
-            )
-        return StreamingResponse(self._changes(request), media_type="text/event-stream")
+        if not self._streams.acquire(blocking=False):
+            return _refusal(503, "too many pages are open", "close some of them")
+        return _Stream(self._changes(request), self._streams)
 
     async def _changes(self, request: Request) -> AsyncIterator[str]:
-        self._streams += 1
-        sent: tuple[int, bool] | None = None
+        told: tuple[int, bool] | None = None
         silent_s = 0.0
-        try:
-            with StateReader.open(self._panels.target.state_dir) as reader:
-                while not (self._stop.is_set() or await request.is_disconnected()):
-                    now = await anyio.to_thread.run_sync(_version, reader)
-                    if now != sent:
-                        sent, silent_s = now, 0.0
-                        yield f"event: change\ndata: {json.dumps({'running': now[1]})}\n\n"
-                    elif silent_s >= _KEEP_ALIVE_S:
-                        silent_s = 0.0
-                        yield ": nothing new\n\n"
-                    await anyio.sleep(_POLL_S)
-                    silent_s += _POLL_S
-        finally:
-            self._streams -= 1
+        with StateReader.open(self._panels.target.state_dir) as reader:
+            while not (self._stop.is_set() or await request.is_disconnected()):
+                now = await anyio.to_thread.run_sync(_version, reader)
+                if now != told:
+                    told, silent_s = now, 0.0
+                    yield f"event: change\ndata: {json.dumps({'running': now[1]})}\n\n"
+                elif silent_s >= _KEEP_ALIVE_S:
+                    silent_s = 0.0
+                    yield ": nothing new\n\n"
+                await anyio.sleep(_POLL_S)
+                silent_s += _POLL_S
 
     def _is_trusted(self, request: Request) -> bool:
         """Return True if the client presents the token."""
@@ -252,6 +290,24 @@ class _Site:
         )
 
 
+class _Stream(StreamingResponse):
+    """A stream that holds one of the places for streams from the question on until it has ended, however it ends."""
+
+    def __init__(self, changes: AsyncIterator[str], places: threading.BoundedSemaphore) -> None:
+        super().__init__(changes, media_type="text/event-stream")
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._places.release()
+
+
+def _refusal(code: int, error: str, next_step: str) -> Response:
+    return JSONResponse({"error": error, "next": next_step}, code)
+
+
 def _version(reader: StateReader) -> tuple[int, bool]:
     """Return a number that changes with every commit, and True if a run is active."""
     return reader.data_version(), holder(reader.state_dir) is not None
@@ -260,7 +316,7 @@ def _version(reader: StateReader) -> tuple[int, bool]:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         asked = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets within brackets
         asked = None
     if not isinstance(asked, dict):
         raise UsageError("not a JSON object", 'send one such as {"msisdn": "…"}')

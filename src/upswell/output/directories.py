@@ -22,6 +22,7 @@ from upswell.storage.files import directory, list_names, set_mode_and_group
 from upswell.storage.mounts import list_mounts
 
 DIRECTORY_MODE = 0o750
+_GROUP_WRITE = 0o020
 OWN_MODE = 0o700
 """Of directories that hold nothing for consumers."""
 NEW_DIRECTORY = "directory.new"
@@ -48,8 +49,19 @@ def group_id(group: str | None) -> int:
     return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
 
 
+def directory_mode(place: str, file_mode: int) -> int:
+    """Return the mode of the directory ``place`` inside OUTPUT, where files have ``file_mode``.
+
+    Taking a file away changes its directory, so a group that may write the one may write the other. What holds
+    directories stays closed: there one could be replaced by a link.
+    """
+    return DIRECTORY_MODE | (0 if place == CONTROL else file_mode & _GROUP_WRITE)
+
+
 @contextmanager
-def open_directory(name: str, parent_fd: int, staging_fd: int, gid: int) -> Iterator[int]:
+def open_directory(
+    name: str, parent_fd: int, staging_fd: int, mode: int, gid: int
+) -> Iterator[int]:
     """Open a directory inside ``parent_fd``, made when missing; give its descriptor, and close it at the end.
 
     A new one is made in the staging directory, and moved to its place once it has its mode and its group (``gid``; -1
@@ -61,7 +73,7 @@ def open_directory(name: str, parent_fd: int, staging_fd: int, gid: int) -> Iter
         with contextlib.suppress(FileExistsError):
             syscalls.mkdir(NEW_DIRECTORY, OWN_MODE, dir_fd=staging_fd)
         with directory(NEW_DIRECTORY, staging_fd) as fd:
-            set_mode_and_group(fd, DIRECTORY_MODE, gid)
+            set_mode_and_group(fd, mode, gid)
             syscalls.fsync(fd)
         with contextlib.suppress(FileExistsError):
             syscalls.rename_new(NEW_DIRECTORY, staging_fd, name, parent_fd)

@@ -22,6 +22,7 @@ from upswell.output.directories import (
     OWN_MODE,
     Published,
     check_directories_in,
+    directory_mode,
     group_id,
     list_published,
     open_directory,
@@ -267,8 +268,9 @@ class Sink:
         if place not in fds:
             parent, _, name = place.rpartition("/")
             parent_fd = self._place(parent, fds, opened) if parent else self._output_fd
+            mode = directory_mode(place, self._mode)
             fds[place] = opened.enter_context(
-                open_directory(name, parent_fd, self._staging_fd, self._gid)
+                open_directory(name, parent_fd, self._staging_fd, mode, self._gid)
             )
         return fds[place]
 

@@ -20,7 +20,7 @@ from support.trust import Trust
 
 UMASKS = (0o000, 0o022, 0o077, 0o777)
 ENDINGS = ("once", "killed and started again", "looked at while it runs", "adopted")
-OPTIONS = ((), ("--output-mode", "0604"), ("--state", "state"))
+OPTIONS = ((), ("--output-mode", "0604"), ("--state", "state"), ("--output-mode", "0660"))
 CASES = list(product(UMASKS, ENDINGS, OPTIONS))
 OWN = {"out/.upswell", "out/.upswell/staging", "out/.upswell/rejects", "state", "state/rejects"}
 
@@ -29,10 +29,12 @@ def expected_mode(path: str, options: Sequence[str]) -> int:
     """What docs/operations.md says."""
     if path in OWN:
         return 0o700
-    if path in ("out", "out/Twitter"):
+    if path == "out":
         return 0o750
+    if path == "out/Twitter":
+        return 0o770 if "0660" in options else 0o750
     if path.startswith("out/Twitter/"):
-        return 0o604 if "--output-mode" in options else 0o640
+        return int(options[1], 8) if "--output-mode" in options else 0o640
     return 0o600
 
 
@@ -118,6 +120,27 @@ def test_the_group_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     groups = {path: (tmp_path / path).lstat().st_gid == group.gr_gid for path, _ in modes(tmp_path)}
 
     assert {path: path.startswith("out") and ".upswell" not in path for path in groups} == groups
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize(("mode", "taken"), [("0660", True), ("0640", False), ("0664", True)])
+def test_consumer_of_the_group_takes_files_away_when_it_may_write_them(
+    tmp_path: Path, mode: str, taken: bool
+) -> None:
+    """A member of output_group removes a file where the files' mode has the group's write bit, and nowhere else."""
+    group = next(one for one in grp.getgrall() if one.gr_gid not in (os.getgid(), 0))
+    options = ("--once", "--settle-s", "0", "--output-group", group.gr_name, "--output-mode", mode)
+    assert 0 == run(*write_inputs(tmp_path), *options, cwd=tmp_path).code
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent != Path("/") and str(parent).startswith("/tmp/pytest"):
+            parent.chmod(0o755)
+    [file] = (tmp_path / "out" / "Twitter").iterdir()
+    as_member = ["setpriv", "--reuid", "54321", "--regid", str(group.gr_gid), "--clear-groups"]
+    done = subprocess.run([*as_member, "rm", "-f", str(file)], capture_output=True, check=False)
+
+    assert taken == (done.returncode == 0)
+    assert taken != file.exists()
+    assert 0o750 == stat.S_IMODE((tmp_path / "out").stat().st_mode)
 
 
 def test_what_generate_makes_follows_the_umask(tmp_path: Path) -> None:

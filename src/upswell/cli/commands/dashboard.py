@@ -38,7 +38,7 @@ EXAMPLES = (
         " their lines), Campaign (what was sent, who is close to a threshold, the history of one"
         " customer) and Health (does anything need attention, and what to do). It only reads the"
         " state, during a run and afterwards. There is no login: anyone who can reach the address"
-        " sees the page. MSISDNs are masked unless the visitor has the token."
+        " sees the page. MSISDNs are masked, and nobody is looked up, unless the visitor has the token."
     ),
 )
 @options.existing_run
@@ -49,9 +49,15 @@ EXAMPLES = (
     "--listen", metavar="HOST:PORT", default=LISTEN, help=f"Address to listen on [{LISTEN}]."
 )
 @click.option(
+    "--allow-host",
+    metavar="NAME[:PORT]",
+    multiple=True,
+    help="Also answer under this name, as a proxy or DNS gives it; may be repeated.",
+)
+@click.option(
     "--token-file",
     metavar="FILE",
-    help=f"File with the token that unmasks MSISDNs; or set {_TOKEN_VARIABLE}.",
+    help=f"File with the token that unmasks MSISDNs and allows look-ups; or set {_TOKEN_VARIABLE}.",
 )
 @click.option(
     "--reports", metavar="DIR", help="Directory of the reports of whatif --report, to be listed."
@@ -60,7 +66,12 @@ EXAMPLES = (
     "--get", metavar="PATH", help="Print the page or JSON at this path instead of serving."
 )
 def command(
-    listen: str, token_file: str | None, reports: str | None, get: str | None, **given: Any
+    listen: str,
+    allow_host: tuple[str, ...],
+    token_file: str | None,
+    reports: str | None,
+    get: str | None,
+    **given: Any,
 ) -> int:
     """Serve the page, or print one response."""
     from upswell.dashboard.api import Target
@@ -91,6 +102,7 @@ def command(
             token,
             lambda url: note(f"serving the page at {url} (stop with Ctrl-C)"),
             stop,
+            allow_host,
         )
     return 0
 

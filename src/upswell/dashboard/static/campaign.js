@@ -27,7 +27,12 @@ export function campaign(root) {
     h("div", { class: "grid" }, counts, hours.element, days.element, near.element, one.element, history.element, reports.element));
 
   const about = h("select", { id: "about" }, h("option", { value: "" }, "all applications"));
-  one.show([askForm(about, story), story], "recomputed from the kept files and compared with the state");
+  get("/api/access").then(({ possible, whole }) => {
+    if (whole) return one.show([askForm(about, story), story], "recomputed from the kept files and compared with the state");
+    return one.show([empty(possible
+      ? "Looking up a customer needs the token: choose Show MSISDNs and enter it."
+      : "Looking up customers is off: whoever starts this page can allow it with --token-file.")]);
+  }, () => one.show([empty("It is not known yet whether look-ups are allowed: reload the page.")]));
   near.show([
     h("p", { class: "empty" }, "Customers who came closest to a threshold without exceeding it. Loading them takes about as long as starting a run."),
     h("button", { type: "button", "data-focus": "near", onclick: (event) => look(event.target) }, "Load now"),
