@@ -2,7 +2,8 @@
 
 Owns everything inside OUTPUT but the state. It never decides what is committed. A staged file that is still there has
 not been published; one that is gone has, even if a consumer took it at once. So a name appears in an application's
-directory once, complete, and nothing that is there is ever replaced.
+directory once, complete, and nothing that is there is ever replaced. One file because every step of a file on its way
+out relies on the same descriptors.
 """
 
 import contextlib
