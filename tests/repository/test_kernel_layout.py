@@ -122,6 +122,20 @@ def test_nothing_in_the_kernel_but_its_border_knows_python(uses: Uses) -> None:
     ]
 
 
+def test_the_map_of_the_kernel_has_all_of_it_from_the_bottom_up(root: Path, uses: Uses) -> None:
+    """The map in ``lib.rs`` names each folder and file of the crate's root, after all that it uses."""
+    text = (root / "kernel" / "src" / "lib.rs").read_text("utf-8")
+    listed = re.findall(
+        r"^//! ([a-z]+)/? +\S", text.partition("```text\n")[2].partition("```")[0], re.MULTILINE
+    )
+    below = {top.removesuffix(".rs"): others for top, others in by_folder(uses).items()}
+    del below["lib"]
+
+    assert sorted(below) == sorted(listed)
+    for number, top in enumerate(listed):
+        assert {other.removesuffix(".rs") for other in below[top]} <= set(listed[:number]), top
+
+
 def test_a_circle_is_seen_at_both_levels(tmp_path: Path) -> None:
     """The check reads grouped, nested and inline paths, and leaves out comments and tests."""
     for name, code in {

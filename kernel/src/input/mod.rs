@@ -1,4 +1,4 @@
-//! Bytes of input files, plain or gzip, into our own buffers. Never mmap: a file may shrink while it is read.
+//! Reads the bytes of input files, plain or gzip, into buffers. Never by mmap: a file may shrink while it is read.
 //!
 //! Opens regular files only: links are not followed, and a FIFO cannot block. Positions count uncompressed bytes.
 //!

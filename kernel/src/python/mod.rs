@@ -1,5 +1,6 @@
-//! The module `upswell.kernel._kernel`, whose contract and documentation is `_kernel.pyi`. No other folder knows
-//! Python, except that `RangeSpec` reads Python's `Range`.
+//! The module `upswell.kernel._kernel`; its stub is the contract and the documentation.
+//!
+//! No other folder knows Python, except that `RangeSpec` reads Python's `Range`.
 //!
 //! - `arguments` converts arguments; `functions` are functions over bytes and files.
 //! - `reference`, `ledger`, `scanner` and `split` are the classes.

@@ -1,5 +1,4 @@
-//! Compiled rules: find the rule, if any, that fits a service at a minute of the day; `policy` keeps some records
-//! back all the same.
+//! Compiled rules, which find the rule for a service at a minute of the day, and the policy that keeps records back.
 //!
 //! Invariant, checked on construction: at most one rule fits.
 

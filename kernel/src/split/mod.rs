@@ -1,5 +1,6 @@
-//! Batches computed in tasks. Here: one split of a range, scanned without a ledger; records that need one leave as
-//! candidates, shard by shard.
+//! Batches computed in tasks: splits scanned without a ledger, shards stepped without files, and the result of both.
+//!
+//! Here: the scanner of a split. Records that need a ledger leave it as candidates, shard by shard.
 //!
 //! A split owns the lines that start in [begin, end), wherever they end. So the splits of a range share its lines,
 //! however it is cut, and no task needs to know of another one. Once its lines are found, they are a range like any
