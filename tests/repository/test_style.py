@@ -14,11 +14,9 @@ LONG_FILE_REASON = "One file because "
 OPENINGS = {"Whether", "What", "Where", "Which", "Who", "How", "When", "As"}
 
 # Still to be mended; nothing may be added to these three.
-LONG_FILES: set[str] = {
-    "audit/replay/reconcile.py",
-}
+LONG_FILES: set[str] = set()
 DUPLICATE_CLASSES: set[str] = set()
-QUESTIONS_LEFT = 17
+QUESTIONS_LEFT = 3
 
 
 def trees(folder: Path) -> Iterator[tuple[str, ast.Module]]:

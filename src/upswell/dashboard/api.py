@@ -44,7 +44,7 @@ class Busy(UsageError):
 
 
 class Target(NamedTuple):
-    """What the page shows."""
+    """The state and the reports that the page shows."""
 
     state_dir: Path
     cadence_s: int | None = None

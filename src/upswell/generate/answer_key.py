@@ -30,7 +30,7 @@ COUNTS_NAME = "counts.json"
 
 
 class AnswerKey(NamedTuple):
-    """What a run must publish and count."""
+    """The output that a run must publish, and the counts that it must reach."""
 
     outputs: dict[str, bytes]
     """By application, only those with notifications: the lines in the order of emission."""

@@ -37,7 +37,7 @@ class VersionStore(Protocol):
 
     @property
     def reader(self) -> KeptVersions:
-        """What reads the store."""
+        """The reader of the store."""
 
     def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
         """Keep this version and make it the current one of its kind; "" switches the kind off."""

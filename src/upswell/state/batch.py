@@ -28,7 +28,7 @@ class LogRange(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What one application gets from one batch."""
+    """The lines that one batch publishes for one application."""
 
     application: str
     content: bytes

@@ -23,7 +23,7 @@ SPARK: Engine = "spark"
 
 
 class LedgerForm(NamedTuple):
-    """How a state keeps its ledger, for good: each engine needs a form of its own."""
+    """The form in which a state keeps its ledger for good: each engine needs one of its own."""
 
     engine: Engine
     shards: int | None
@@ -37,7 +37,7 @@ def ledger_form(shards: int | None) -> LedgerForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateIdentity:
-    """What a state records about itself. Change it with ``dataclasses.replace`` and ``Checkpoint.set_identity``."""
+    """The facts that a state records about itself; ``Checkpoint.set_identity`` stores a changed copy."""
 
     state_id: str = ""
     """No other state has it: the checksums of batches cover it."""

@@ -15,7 +15,7 @@ from upswell.state.shard_files import ShardFile
 
 
 class LedgerSizes(NamedTuple):
-    """What is stored of the ledger, for deciding what to compact."""
+    """The stored sizes of the ledger, which decide what to compact."""
 
     bases: int
     """Bytes of all bases."""

@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class SegmentFacts:
-    """What SEGMENT contains."""
+    """The contents of SEGMENT, in counts."""
 
     dials: int = 0
     """Distinct msisdns."""

@@ -3,6 +3,8 @@
 Owns the comparisons behind ``upswell reconcile``. It only reads, and may run beside a run: it is about the state as it
 was when it began. A difference names its place. What cannot be proven, because DATA no longer contains what the run
 consumed, is reported apart from differences. No sentence contains a whole msisdn.
+
+One file because all comparisons are made during one replay and add to one result.
 """
 
 import hashlib

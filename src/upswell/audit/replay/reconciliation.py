@@ -33,7 +33,7 @@ class ReconciledDay:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What agrees, what differs, and what could not be proven."""
+    """The result of a comparison: agreements, differences, and what could not be proven."""
 
     last_batch: int = 0
     batches: int = 0

@@ -33,7 +33,7 @@ _TRIES = 5  # to read a ledger in files that a run keeps replacing
 
 
 class StateSnapshot(NamedTuple):
-    """What a state said at one moment, and where its files are."""
+    """The contents of a state at one moment, and the places of its files."""
 
     state_dir: Path
     data: Path

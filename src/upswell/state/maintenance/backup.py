@@ -38,7 +38,7 @@ _PARTIAL = ".partial"
 
 
 class Backup(NamedTuple):
-    """What a copy holds."""
+    """The contents of a copy."""
 
     last_batch: int
     """0 before the first commit."""

@@ -38,7 +38,7 @@ _COLUMNS = BATCH_COLUMNS.split(", ")
 
 
 class Erased(NamedTuple):
-    """What was removed."""
+    """The number of rows and lines removed."""
 
     notifications: int
     reject_lines: int

@@ -24,7 +24,7 @@ from upswell.zones import day_last_of
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was removed, and what is left for others to remove."""
+    """The result of forgetting people: counts removed, and the places left for others to clear."""
 
     people: int
     erased: Erased

@@ -64,7 +64,7 @@ _PART_BYTES = 16 << 20  # of a reject file in one row: SQLite's rows end at a gi
 
 
 class Moved(NamedTuple):
-    """What was exported or imported."""
+    """The result of an export or import."""
 
     last_batch: int
     bytes: int
