@@ -70,8 +70,12 @@ class Memory:
     def staged(self, batch: int) -> dict[str, Staged]:
         return self._staged[batch - 1]
 
-    def notified_lines(self, one: Staged) -> bytes:
-        return self._lines[one.batch, one.application, one.control]
+    def _rows(self, _: str, values: tuple[int, int, int]) -> list[tuple[bytes]]:
+        """The one query of a recovery: the lines of a staged file, to rebuild it from."""
+        batch, application, control = values
+        return [
+            (line,) for line in self._lines[batch, application, bool(control)].split(b"\n")[:-1]
+        ]
 
     def has_rejects(self, number: int, content: bytes) -> bool:
         return self.rejects.get(number, b"") == content
