@@ -133,7 +133,7 @@ def test_submit_needs_something_to_ship(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("PEX", raising=False)
     paths = write_inputs(tmp_path)
     cluster = ("--master", "spark://127.0.0.1:1")
-    assert "nothing to ship" in upswell("submit", *cluster, *paths, code=2).stderr
+    assert "no PEX to ship" in upswell("submit", *cluster, *paths, code=2).stderr
     told = upswell("submit", *cluster, "--pex", "no.pex", *paths, code=66).stderr
     assert "no.pex: no such file" in told
 
@@ -144,10 +144,13 @@ def test_submit_is_for_a_cluster_alone(tmp_path: Path, monkeypatch: pytest.Monke
     words = ("submit", *write_inputs(tmp_path), "--pex", "any.pex")
     for given in ((), ("--master", "local"), ("--master", "local[2]")):
         told = upswell(*words, *given, code=2).stderr
-        assert "submit sends the job to a cluster, and --master local" in told
+        assert (
+            f"submit requires a cluster, but --master is {given[-1] if given else 'local[*]'}"
+            in told
+        )
         assert "spark://HOST:PORT" in told
     told = upswell(*words, "--engine", "embedded", "--master", "spark://a:1", code=2).stderr
-    assert "submit computes on Spark, and --engine embedded does not" in told
+    assert "submit requires Spark, but --engine is embedded" in told
     assert "upswell run" in told
 
 
