@@ -122,7 +122,7 @@ def tell(tab: Tab, dial: str) -> None:
     tab.get_by_label("Token").fill(TOKEN)
     tab.get_by_role("dialog").get_by_role("button", name="Show MSISDNs").click()
     newest = tab.locator("#campaign-day").input_value()
-    tab.get_by_label("Customer (msisdn)").fill(dial)
+    tab.get_by_label("Customer (MSISDN)").fill(dial)
     tab.locator("#when").fill(f"{newest[:4]}-{newest[4:6]}-{newest[6:]}")
     tab.get_by_role("button", name="Explain").click()
     tab.locator(".verdicts").first.wait_for()

@@ -239,7 +239,7 @@ def look_up(sight: Sight, msisdn: str = DIALS[1]) -> None:
     """Ask for a customer's story, for which the page has its token, and wait for it."""
     if not sight.tab.get_by_role("button", name="Mask MSISDNs").is_visible():
         show_dials(sight)
-    sight.tab.get_by_label("Customer (msisdn)").fill(msisdn)
+    sight.tab.get_by_label("Customer (MSISDN)").fill(msisdn)
     sight.tab.get_by_role("button", name="Explain").click()
     sight.tab.get_by_text("The state agrees.").wait_for()
 
@@ -247,7 +247,9 @@ def look_up(sight: Sight, msisdn: str = DIALS[1]) -> None:
 def test_a_customer_is_looked_up(sight: Sight) -> None:
     """The story, with the token alone: why, the running total against its threshold, and every line."""
     sight.show("Campaign")
-    sync_api.expect(sight.tab.get_by_text("Looking up a customer needs the token")).to_be_visible()
+    sync_api.expect(
+        sight.tab.get_by_text("Looking up a customer requires the token")
+    ).to_be_visible()
     assert 0 == sight.tab.get_by_label("Customer (msisdn)").count()
     look_up(sight)
     story = sight.tab.locator(".story")
@@ -264,7 +266,9 @@ def test_a_customer_is_looked_up(sight: Sight) -> None:
     )
 
     sight.tab.get_by_role("button", name="Mask MSISDNs").click()
-    sync_api.expect(sight.tab.get_by_text("Looking up a customer needs the token")).to_be_visible()
+    sync_api.expect(
+        sight.tab.get_by_text("Looking up a customer requires the token")
+    ).to_be_visible()
     assert DIALS[1] not in str(sight.tab.locator("main").text_content())
 
 

@@ -1,7 +1,7 @@
-"""The page's connections: how many there may be, how long a request may take to come, and who makes room.
+"""Limits on the connections of the page's server: their number, and the time a request may take to arrive.
 
-Owns these limits, on top of uvicorn's own protocol; knows no path and no answer. A client that sends nothing, or reads
-nothing, never keeps another one out: its connection is the first to go.
+Owns these limits, on top of uvicorn's protocol; knows neither paths nor responses. A client that sends or reads nothing
+never keeps another one out: its connection is the first to be closed.
 """
 
 import asyncio
@@ -11,22 +11,20 @@ from typing import ClassVar
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX = 128
-REQUEST_S = (
-    5.0  # in which the head of a request is there, from the connection or from the answer before
-)
+REQUEST_S = 5.0  # for the head of a request to arrive, since the connection or the last response
 
 
 class Connection(H11Protocol):
-    """A connection that is given REQUEST_S for each request, and its place until a new client needs it."""
+    """A connection that has REQUEST_S for each request, and is closed if a new client needs its place."""
 
     every: ClassVar[dict["Connection", None]]
-    """Those of one server, the oldest first."""
+    """The connections of one server, oldest first."""
     _deadline: asyncio.TimerHandle | None = None
     _waits = False
-    """Whether it waits for a request."""
+    """True while it waits for a request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, and hang up on one that does nothing when there are too many."""
+        """Accept the connection; if there are too many, close one that is idle."""
         super().connection_made(transport)
         others = list(self.every)
         self.every[self] = None
@@ -34,31 +32,31 @@ class Connection(H11Protocol):
         if len(self.every) > CONNECTIONS_MAX:
             idle = (each for each in others if each._waits)
             deaf = (each for each in others if each.flow.write_paused)
-            # Without either all others are being served: the new one is turned away.
+            # If there is neither, all others are being served: the new one is closed.
             next(chain(idle, deaf, [self])).hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Release the place of the connection."""
         self.every.pop(self, None)
         self._stop_waiting()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take in what came; the clock stops once a request is there."""
+        """Process received data; stop the timer once a request has arrived."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, unless it is there already."""
+        """Wait for the next request, unless it has already arrived."""
         answered = self.cycle
         super().on_response_complete()
         if self.cycle is answered and not self.transport.is_closing():
             self._wait()
 
     def hang_up(self) -> None:
-        """Close at once, whatever was not sent yet."""
+        """Close at once, and drop data not yet sent."""
         self.every.pop(self, None)
         self._stop_waiting()
         self.transport.abort()
@@ -75,6 +73,6 @@ class Connection(H11Protocol):
             self._deadline = None
 
 
-def limited() -> type[Connection]:
-    """Return the protocol for one server: its connections know of each other, and of no other server's."""
+def limited_protocol() -> type[Connection]:
+    """Return the protocol for one server, whose connections share one list."""
     return type("Connection", (Connection,), {"every": {}})

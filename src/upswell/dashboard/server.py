@@ -26,7 +26,7 @@ from upswell.config.parsers import split_address
 from upswell.dashboard.api import PANELS, Busy, Panels, Target
 from upswell.dashboard.assets import KINDS, static
 from upswell.dashboard.campaign import read_report
-from upswell.dashboard.connections import limited
+from upswell.dashboard.connections import limited_protocol
 from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
 from upswell.privacy import escape
 from upswell.state.reader import StateReader
@@ -53,7 +53,7 @@ _SHUTDOWN_S = 3  # left for responses in progress
 _KEEP_ALIVE_S = 15.0  # proxies close a stream that is silent
 _STREAMS_MAX = 32
 _BODY_BYTES_MAX = 4096  # of a request for an explanation
-_BODY_S = 5.0  # within which it must arrive
+_BODY_S = 5.0  # for the body to arrive
 
 
 def serve(
@@ -84,8 +84,8 @@ def serve(
     shown = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
     config = uvicorn.Config(
         application(target, token, Hosts(host, bound[1], names), stop),
-        http=limited(), log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off",
-        timeout_keep_alive=5, timeout_graceful_shutdown=_SHUTDOWN_S,
+        http=limited_protocol(), log_config=None, log_level="critical", access_log=False, lifespan="off",
+        server_header=False, timeout_keep_alive=5, timeout_graceful_shutdown=_SHUTDOWN_S,
     )  # fmt: skip
     server = uvicorn.Server(config)
     # In the main thread, uvicorn would handle the signals, and raise them again at its end.
@@ -101,15 +101,16 @@ def serve(
 
 
 class Hosts:
-    """The Host headers that are answered: addresses, localhost, and the names that were given.
+    """The Host headers to accept: addresses, localhost, and given names.
 
-    Any other name is somebody else's page whose name was made to lead here. An address cannot be made to lead anywhere.
+    Any other name belongs to a foreign site whose DNS name was made to point here (DNS rebinding), which cannot be done
+    to an address.
     """
 
     def __init__(self, host: str, port: int, names: Collection[str] = ()) -> None:
-        """Answer on ``host``, where "", "0.0.0.0" and "::" are every address of the machine, at ``port``.
+        """Accept ``host`` at ``port``; "", "0.0.0.0" and "::" stand for every address of the machine.
 
-        ``names``: each with a port of its own, or without one for any port, as a proxy has its own.
+        ``names``: also accepted, each at its own port or, without one, at any port, such as that of a proxy.
         """
         self._port = port
         self._every = host in ("", "0.0.0.0", "::")
@@ -117,7 +118,7 @@ class Hosts:
         self._names = {name.lower() for name in names}
 
     def answers(self, header: str) -> bool:
-        """Return whether a request with this Host header is answered."""
+        """Return True if a request with this Host header may be answered."""
         header = header.lower()
         name, port = _split_host(header)
         if header in self._names or name in self._names:
@@ -128,7 +129,7 @@ class Hosts:
 
 
 def _split_host(header: str) -> tuple[str, int]:
-    """Return name and port of a Host header; 80 without a port, -1 for what is none."""
+    """Return the name and port of a Host header: 80 if it has no port, -1 if its port is not a number."""
     name, colon, port = header.rpartition(":")
     if not colon or header.endswith("]"):
         return header.strip("[]"), 80
@@ -223,12 +224,12 @@ class _Site:
         # A form of another site cannot send this type, and a browser asks us before a script of one does.
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             raise UsageError("send JSON", 'such as {"msisdn": "…"}')
-        # A thousand guesses would give back the digits that the page hides.
+        # Otherwise a thousand guesses would reveal the digits that the page masks.
         if self._token is None:
             return _refusal(403, "look-ups are off", "start the page with --token-file")
         if not self._is_trusted(request):
             return _refusal(
-                401, "looking up a customer needs the token", "choose Show MSISDNs and enter it"
+                401, "looking up a customer requires the token", "choose Show MSISDNs and enter it"
             )
         body = b""
         try:
@@ -266,13 +267,13 @@ class _Site:
         return _Stream(self._changes(request), self._streams)
 
     async def _changes(self, request: Request) -> AsyncIterator[str]:
-        told: tuple[int, bool] | None = None
+        sent: tuple[int, bool] | None = None
         silent_s = 0.0
         with StateReader.open(self._panels.target.state_dir) as reader:
             while not (self._stop.is_set() or await request.is_disconnected()):
                 now = await anyio.to_thread.run_sync(_version, reader)
-                if now != told:
-                    told, silent_s = now, 0.0
+                if now != sent:
+                    sent, silent_s = now, 0.0
                     yield f"event: change\ndata: {json.dumps({'running': now[1]})}\n\n"
                 elif silent_s >= _KEEP_ALIVE_S:
                     silent_s = 0.0
@@ -291,7 +292,7 @@ class _Site:
 
 
 class _Stream(StreamingResponse):
-    """A stream that holds one of the places for streams from the question on until it has ended, however it ends."""
+    """A stream that occupies one of the places for streams until it ends, however it ends."""
 
     def __init__(self, changes: AsyncIterator[str], places: threading.BoundedSemaphore) -> None:
         super().__init__(changes, media_type="text/event-stream")
@@ -316,7 +317,7 @@ def _version(reader: StateReader) -> tuple[int, bool]:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         asked = json.loads(body)
-    except (ValueError, RecursionError):  # the latter of brackets within brackets
+    except (ValueError, RecursionError):  # the latter for deeply nested brackets
         asked = None
     if not isinstance(asked, dict):
         raise UsageError("not a JSON object", 'send one such as {"msisdn": "…"}')

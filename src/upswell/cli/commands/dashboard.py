@@ -38,7 +38,7 @@ EXAMPLES = (
         " their lines), Campaign (what was sent, who is close to a threshold, the history of one"
         " customer) and Health (does anything need attention, and what to do). It only reads the"
         " state, during a run and afterwards. There is no login: anyone who can reach the address"
-        " sees the page. MSISDNs are masked, and nobody is looked up, unless the visitor has the token."
+        " sees the page. Without the token, MSISDNs are masked and customers cannot be looked up."
     ),
 )
 @options.existing_run
@@ -52,7 +52,7 @@ EXAMPLES = (
     "--allow-host",
     metavar="NAME[:PORT]",
     multiple=True,
-    help="Also answer under this name, as a proxy or DNS gives it; may be repeated.",
+    help="Also accept requests for this host name, such as that of a proxy; may be repeated.",
 )
 @click.option(
     "--token-file",

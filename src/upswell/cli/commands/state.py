@@ -134,6 +134,7 @@ def show(as_json: bool, **given: Any) -> int:
     from upswell.cli.summary_text import size
 
     facts = [("run by", held or "nobody"), *identity.entries().items()]
+    facts = [(key, value or "none") for key, value in facts]
     facts.append(("last batch", str(last.number) if last else "none"))
     say(f"State {state_dir}", Table(facts))
     say("", "On disk", Table([(name, size(n)) for name, n in on_disk.items()]))

@@ -30,9 +30,9 @@ export function campaign(root) {
   get("/api/access").then(({ possible, whole }) => {
     if (whole) return one.show([askForm(about, story), story], "recomputed from the kept files and compared with the state");
     return one.show([empty(possible
-      ? "Looking up a customer needs the token: choose Show MSISDNs and enter it."
-      : "Looking up customers is off: whoever starts this page can allow it with --token-file.")]);
-  }, () => one.show([empty("It is not known yet whether look-ups are allowed: reload the page.")]));
+      ? "Looking up a customer requires the token: choose Show MSISDNs and enter it."
+      : "Looking up customers is turned off. To turn it on, start this page with --token-file.")]);
+  }, () => one.show([empty("The server did not say if look-ups are allowed: reload the page.")]));
   near.show([
     h("p", { class: "empty" }, "Customers who came closest to a threshold without exceeding it. Loading them takes about as long as starting a run."),
     h("button", { type: "button", "data-focus": "near", onclick: (event) => look(event.target) }, "Load now"),
@@ -59,7 +59,7 @@ export function campaign(root) {
         counts.replaceChildren(...figures(dayFigures(each)));
         offerNames(each.applications.map((one) => one.name));
       }).catch((error) => { if (error !== OLD) counts.replaceChildren(); }),
-      show(hours, found, (each) => [drawHours(each), each.day ? `${day(each.day)}, hours of ${each.timezone}` : ""]),
+      show(hours, found, (each) => [drawHours(each), each.day ? `${day(each.day)}, hours in ${each.timezone}` : ""]),
       show(days, found, (each) => [drawDays(each), "notifications, all applications"]),
       show(history, get("/api/history"), (each) => [drawHistory(each)]),
       show(reports, get("/api/reports"), (each) => [drawReports(each)]),
@@ -162,7 +162,7 @@ function askForm(about, story) {
       button.disabled = false;
     },
   },
-  h("div", {}, h("label", { for: "msisdn" }, "Customer (msisdn)"), msisdn),
+  h("div", {}, h("label", { for: "msisdn" }, "Customer (MSISDN)"), msisdn),
   h("div", {}, h("label", { for: "about" }, "Application"), about),
   h("div", {}, h("label", { for: "when" }, "Day"), when), button);
 }
@@ -171,7 +171,7 @@ function drawStory(found) {
   const member = found.segment.length ? found.segment.map((each) => `${each.in_segment ? "in" : "not in"} the segment since batch ${count(each.first_batch)}`).join(", then ") : "no segment has been used yet";
   const parts = [h("p", {}, h("b", {}, found.msisdn), `: ${member}. `, plural(found.lines.length, "line"), " in the kept files.")];
   const verdicts = [...found.verdicts].sort((a, b) => b.day - a.day || sent(b) - sent(a));
-  parts.push(...some(verdicts, VERDICTS_SHOWN, "verdict", (few) => h("ul", { class: "verdicts" }, few.map((each) =>
+  parts.push(...some(verdicts, VERDICTS_SHOWN, "result", (few) => h("ul", { class: "verdicts" }, few.map((each) =>
     h("li", { class: sent(each) ? "good" : "" }, h("b", {}, `${day(each.day)}, ${each.about}: `), each.why)))));
   parts.push(...some(drawTotals(found.lines), TOTALS_SHOWN, "running total", (few) => h("div", { class: "totals" }, few)));
   if (found.lines.length) parts.push(h("h3", {}, "All lines"), lineTable(found.lines));

@@ -50,7 +50,7 @@ function tell(found) {
     { name: "Last commit", value: age[0], unit: age[1] && `${age[1]} ago`, note: found.newest_stamp ? `newest stamp ${stamp(found.newest_stamp)}` : "nothing committed yet" },
     { name: "Oldest waiting", value: waits[0], unit: waits[1], level: found.oldest_waiting_s > 600 ? "bad" : "", note: found.backlog_files ? "since its last change" : "no files waiting" },
     { name: "Backlog", value: backlog[0], unit: backlog[1], note: plural(found.backlog_files, "file") },
-    { name: "Lines per second", value: compact(Math.round(lines / 60)), note: `in minute ${minute.slice(11)} UTC` },
+    { name: "Lines/s", value: compact(Math.round(lines / 60)), note: `in minute ${minute.slice(11)} UTC` },
     { name: "Memory", value: memory[0], unit: memory[1], note: found.memory_bytes ? `peak ${size(found.memory_bytes.peak).join(" ")}` : found.running ? "on another host or of another user" : "no active run" },
     { name: "State", value: state[0], unit: state[1], note: `including ${size(found.state_bytes.rejects).join(" ")} of rejects` },
     { name: "Disk free", value: free[0], unit: free[1], level: Object.values(found.disk_free_bytes).some((n) => n < 2e9) ? "bad" : "", note: "for state and OUTPUT" },
