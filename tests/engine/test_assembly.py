@@ -7,7 +7,7 @@ import pytest
 from upswell.engine import assembly
 from upswell.errors import UpswellError
 from upswell.kernel import Ledger
-from upswell.state.ledger_writer import LedgerSizes
+from upswell.state.rows import LedgerSizes
 
 RANGE = SimpleNamespace(name="DATA_202004171937.csv")
 

@@ -123,7 +123,7 @@ def test_an_adopted_output_brings_the_caps_of_its_control_group(place: Place) ->
     for path in state(place).glob("checkpoint.db*"):
         path.unlink()
     place.file("202004171001", record(1, 1, 200, "100100") + record(1, 2, 200, "100100"))
-    with pytest.raises(ConfigError, match="already holds notifications"):
+    with pytest.raises(ConfigError, match="contains notifications, or once did"):
         place.once()
     summary = place.once(adopt=True, since="202004171001", max_per_customer_per_day=1)
 

@@ -13,7 +13,7 @@ from upswell.kernel import Ledger, Range, Result, Scanned
 from upswell.reference.versions import Versions
 from upswell.source.file import File
 from upswell.state.batch import Batch, DroppedRejects, LogRange, Output
-from upswell.state.ledger_writer import LedgerSizes
+from upswell.state.rows import LedgerSizes
 from upswell.state.shard_files import ShardFile
 
 COMPACT_BYTES_MIN = 16 << 20

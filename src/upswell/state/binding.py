@@ -85,9 +85,9 @@ def check_binding(
         )
     if not identity.begun and not settings.adopt and (sink.begun or sink.published()):
         raise ConfigError(
-            f"{escape(str(settings.output))} already holds notifications, or has held some, but the state"
-            f" {escape(str(settings.state_dir))} knows nothing of them",
-            "give --state with the state that wrote them, or --adopt to take over their caps",
+            f"{escape(str(settings.output))} contains notifications, or once did, but no state in"
+            f" {escape(str(settings.state_dir))} recorded them",
+            "pass --state with the state that wrote them, or --adopt to keep their caps",
         )
     return not identity.begun
 

@@ -23,11 +23,11 @@ from upswell.state.codec import storable_text
 from upswell.state.connection import BUSY_S, open_writer, storage_errors
 from upswell.state.directory import make_directory
 from upswell.state.identity import StateIdentity
-from upswell.state.ledger_writer import LedgerSizes, LedgerWriter
+from upswell.state.ledger_writer import LedgerWriter
 from upswell.state.queries.edits import refused_edit
 from upswell.state.reader import StateReader
 from upswell.state.row_writer import RowWriter
-from upswell.state.rows import Archived
+from upswell.state.rows import Archived, LedgerSizes
 from upswell.state.shard_files import ShardFile
 from upswell.storage import syscalls
 from upswell.storage.files import directory

@@ -7,22 +7,11 @@ compacted.
 
 import sqlite3
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from upswell.state.batch import Batch
 from upswell.state.codec import row_checksum, to_signed
+from upswell.state.rows import LedgerSizes
 from upswell.state.shard_files import ShardFile
-
-
-class LedgerSizes(NamedTuple):
-    """The stored sizes of the ledger, which decide what to compact."""
-
-    bases: int
-    """Bytes of all bases."""
-    deltas: int
-    """Bytes of the deltas that a restart would load, without adopted caps."""
-    oldest_shards: list[int]
-    """Every shard, the one with the oldest base (or none) first."""
 
 
 class LedgerWriter:

@@ -55,6 +55,17 @@ class LedgerParts(NamedTuple):
     deltas: list[tuple[int, bytes]]
 
 
+class LedgerSizes(NamedTuple):
+    """The stored sizes of the ledger, which decide what to compact."""
+
+    bases: int
+    """Bytes of all bases."""
+    deltas: int
+    """Bytes of the deltas that a restart would load, without adopted caps."""
+    oldest_shards: list[int]
+    """Every shard, the one with the oldest base (or none) first."""
+
+
 class ForgottenLines(NamedTuple):
     """Notifications of one application, day and batch that were sent or held back, and are forgotten since."""
 
