@@ -78,6 +78,8 @@ def test_an_open_quote_is_named_where_it_opens() -> None:
         ("22", "0", (1320, 1440)),
         ("0:01", "24:00", (1, 1440)),
         ("23:59", "0:01", (1439, 1)),
+        ("08:00:00", "20:30:00", (480, 1230)),
+        ("22:00:00", "24:00:00", (1320, 1440)),
     ],
 )
 def test_times_are_read_as_people_write_them(
@@ -90,7 +92,20 @@ def test_times_are_read_as_people_write_them(
 
 
 @pytest.mark.parametrize(
-    "text", ["0,0", "24,8", "8,25", "8:60,9", "8.5,9", "8:5,9", "-1,9", ",9", "8,"]
+    "text",
+    [
+        "0,0",
+        "24,8",
+        "8,25",
+        "8:60,9",
+        "8:00:30,9",
+        "8:00:00:00,9",
+        "8.5,9",
+        "8:5,9",
+        "-1,9",
+        ",9",
+        "8,",
+    ],
 )
 def test_other_times_are_refused(text: str) -> None:
     """What is no time of the day is no rule."""
@@ -183,3 +198,73 @@ def test_a_change_reads_as_words() -> None:
         "D (4) 9-10:30 over 7 added",
         "C (3) 8-20 removed",
     ] == describe_change(old, new)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Twitter\u00a0", "\u3000Twitter", "Twit\u200bter", "Twitter\ufeff", "\u200eTwitter", "Twit\u00adter",
+        "Twitter\u202f", "TWITTER", "Twitter\ufe0f", "Twit\u034fter", "\u3164Twitter",
+    ],
+)  # fmt: skip
+def test_an_application_has_one_spelling(other: str) -> None:
+    """A name that differs only in case, invisible characters or kinds of blank is the same one, written twice."""
+    ruleset = parse_rules([("RULES.csv", f"1,Twitter,0,24,100\n2,{other},0,24,100\n".encode())])
+
+    assert ["Twitter"] == ruleset.applications()
+    [problem] = ruleset.problems
+    assert (2, "name_twin") == (problem.line, problem.reason)
+    assert "is written 'Twitter' at RULES.csv:1" in problem.message
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("You Tube", "You\u00a0Tube"), ("You Tube", "You  Tube"), ("الأخبار", "الأخ\u200bبار")],
+)
+def test_blanks_and_joiners_inside_a_name_tell_nobody_apart(names: tuple[str, str]) -> None:
+    """Inside the name as at its ends."""
+    rows = "".join(f"{number},{name},0,24,100\n" for number, name in enumerate(names, 1))
+
+    assert [(2, "name_twin")] == parse(rows.encode())[1]
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u00a0\u3000", "\u2060\ufeff", "\u3164"])
+def test_a_name_that_nobody_sees_is_empty(name: str) -> None:
+    """It would be a directory that nobody finds."""
+    assert [(1, "application")] == parse(f"1,{name},0,24,100\n".encode())[1]
+
+
+@pytest.mark.parametrize(
+    "row", ["١,تويتر,٨,٢٠,١٤٧", "१,Twitter,८,२०,१४७", "１,Twitter,８,２０,１４７"]
+)
+def test_a_first_line_in_digits_of_another_script_is_no_header(row: str) -> None:
+    """It is a rule that cannot be read, and is told of: skipped as a header it would be missing without a word."""
+    assert [(1, "service")] == parse(f"{row}\n2,B,8,20,1\n".encode())[1]
+
+
+def test_rows_of_commas_are_blank() -> None:
+    """A spreadsheet saves the rows below its last one so."""
+    rules, problems = parse(b"1,A,8,20,1\n,,,,\n , ,\t,,\n")
+
+    assert [] == problems
+    assert [1] == [rule.service for rule in rules]
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        ("1,A,8,20,1\n2,B,8,20,1\n".encode("utf-16"), "UTF-16: save it as UTF-8"),
+        ("1,A,8,20,1\n".encode("utf-16-be").join([b"\xfe\xff", b""]), "UTF-16: save it as UTF-8"),
+        (b"1,Caf\xe9,8,20,1\n", "not UTF-8: save it as UTF-8"),
+        (b"1;A;8;20;1\n", "separated by semicolons"),
+        (b"1\tA\t8\t20\t1\n", "separated by tabs"),
+        (b"1|A|8|20|1\n", "separated by vertical bars"),
+        (b"1,A,8,20,1\r2,B,8,20,1\r", "carriage returns (CR) alone"),
+    ],
+)
+def test_a_file_of_another_form_is_told_by_its_cause(data: bytes, cause: str) -> None:
+    """What to save the file as, where every line would only be said to be wrong."""
+    ruleset = parse_rules([("RULES.csv", data)])
+
+    assert () == ruleset.rules
+    assert cause in ruleset.problems[0].message

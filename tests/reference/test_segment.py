@@ -2,7 +2,7 @@
 
 import pytest
 
-from upswell.reference.segment import BadLine, parse_msisdn, parse_segment
+from upswell.reference.segment import BadLine, describe_bad_lines, parse_msisdn, parse_segment
 
 
 def test_the_briefs_segment_is_read() -> None:
@@ -54,3 +54,26 @@ def test_lines_count_once_whatever_they_are() -> None:
         BadLine(1, 3, "msisdn"),
         BadLine(1, 4, "too_long"),
     ]
+
+
+@pytest.mark.parametrize("line", ["٠١٢٣٩١٧٨٢٧", "०१२३९१७८२७", "０１２３９１７８２７"])
+def test_a_first_line_in_digits_of_another_script_is_no_header(line: str) -> None:
+    """It is an msisdn that cannot be read, and is told of."""
+    found = parse_segment([f"{line}\n0123917827\n".encode()])
+
+    assert [(1, "msisdn")] == [(bad.line, bad.reason) for bad in found.bad]
+
+
+@pytest.mark.parametrize(
+    ("raw", "cause"),
+    [
+        (b"\xff\xfe0\x001\x002\x00", "UTF-16"), (b"0123917827\r0126545098\r01284", "carriage returns (CR) alone"),
+        (b"0123917827;Cairo", "semicolons"), (b"0123917827\tCairo", "tabs"), (b"no number", "not 5 to 15 digits"),
+    ],
+)  # fmt: skip
+def test_a_list_of_another_form_is_told_by_its_cause(raw: bytes, cause: str) -> None:
+    """What to write instead, and no digit of a number."""
+    [words] = describe_bad_lines("SEGMENT", 2, [(0, 1, "msisdn", raw)], ["SEGMENT.csv"])
+
+    assert cause in words
+    assert "0123917827" not in words

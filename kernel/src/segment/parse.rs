@@ -119,6 +119,12 @@ fn parse_chunk(chunk: &FileChunk, errors_max: usize, keys: &mut Vec<u64>) -> Par
     parsed
 }
 
+/// Whether the line holds a digit of any script (Unicode's general category N), so that it cannot be a header.
+fn has_number(content: &[u8]) -> bool {
+    content.iter().any(u8::is_ascii_digit)
+        || String::from_utf8_lossy(content).chars().any(char::is_numeric)
+}
+
 /// The meaning of a line of SEGMENT.
 enum Entry {
     /// A blank or header line.
@@ -143,7 +149,7 @@ fn entry_of(content: &[u8], first: bool) -> Entry {
     ) else {
         return Entry::Empty;
     };
-    if first && !content.iter().any(u8::is_ascii_digit) {
+    if first && !has_number(content) {
         return Entry::Empty;
     }
     match grammar::parse_msisdn(grammar::unquoted(&content[from..=to])) {

@@ -12,13 +12,19 @@ from typing import NamedTuple
 
 from upswell.privacy import mask_digits
 from upswell.reference.application import directory_name
-from upswell.reference.segment import BYTE_ORDER_MARK
+from upswell.reference.segment import BYTE_ORDER_MARK, has_number
 
 DAY_MIN = 24 * 60
 DIRECTORY_BYTES_MAX = 200
 _SHOWN_CHARS_MAX = 60
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FIELD = re.compile(r'[ \t]*(?:"([^"]*(?:""[^"]*)*)"[ \t]*|([^,"\r\n]*))(,|\r?\n|\r?\Z)')
-_TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?")
+# What Unicode calls default-ignorable beside its format characters (Cf): joiners, fillers and variation selectors.
+_INVISIBLE = re.compile(
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u3164\\ufe00-\\ufe0f\\uffa0\\U000e0100-\\U000e01ef]"
+)
+_TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2})(?::00)?)?")
 
 
 class Rule(NamedTuple):
@@ -69,14 +75,14 @@ REASONS = {
     "utf8": "the line is not UTF-8",
     "columns": "it has not exactly five fields",
     "service": "the service is not a number of 1 to 9 digits",
-    "application": "the application's name is empty or too long for a directory",
+    "application": "the application's name is empty, invisible or too long for a directory",
     "start": "the start time is not 0:00 to 23:59",
     "end": "the end time is not 0:01 to 24:00",
     "empty_window": "start and end are the same",
     "threshold": "the total volume is not a whole number of up to 15 digits",
     "service_name": "the service has another application name above",
     "overlap": "the window overlaps one of the same service above",
-    "name_twin": "the name differs from one above only in case or Unicode form",
+    "name_twin": "the name differs from one above only in case, invisible characters, blanks or Unicode form",
 }
 
 
@@ -133,16 +139,23 @@ def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
         fields, end = _split_row(text, at)
         first, at, line = line, end, line + text.count("\n", at, end)
         if fields is None:
-            yield (
-                first,
-                ("csv", 'its quotes do not pair up: write "News, 24" or "the ""best"" news"'),
-            )
-        elif fields == [""] or (first == 1 and not any(map(re.compile("[0-9]").search, fields))):
+            yield first, ("csv", _why_not_split(data))
+        elif not any(fields) or (first == 1 and not any(map(has_number, fields))):
             continue
         elif any("\udc80" <= char <= "\udcff" for field in fields for char in field):
-            yield first, ("utf8", "it is not UTF-8: save the file as UTF-8")
+            kind = "UTF-16" if data[:2] in _UTF_16 else "not UTF-8"
+            yield first, ("utf8", f"the file is {kind}: save it as UTF-8")
         else:
             yield first, fields
+
+
+def _why_not_split(data: bytes) -> str:
+    """Return why a line cannot be split into fields, judged by the whole file."""
+    if data[:2] in _UTF_16:
+        return "the file is UTF-16: save it as UTF-8"
+    if b"\r" in data.replace(b"\r\n", b""):
+        return "the file has carriage returns (CR) alone as line ends: save it with line ends of Unix or Windows"
+    return 'its quotes do not pair up: write "News, 24" or "the ""best"" news"'
 
 
 def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
@@ -167,19 +180,30 @@ def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
 
 def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
     if len(fields) != 5:
+        separators = [
+            name
+            for mark, name in _SEPARATORS.items()
+            if len(fields) == 1 and fields[0].count(mark) >= 4
+        ]
         return "columns", (
-            f"it has {len(fields)} field(s) instead of five: service,name,start,end,total volume"
+            f"its fields are separated by {separators[0]}: separate them by commas"
+            if separators
+            else f"it has {len(fields)} field(s) instead of five: service,name,start,end,total volume"
             " (a name with a comma goes in double quotes)"
         )
     service, name, start, end, threshold = fields
     if not re.fullmatch("[0-9]{1,9}", service):
         return "service", f"service {_quote(service)} is not a number: write 1 to 9 digits"
     name = unicodedata.normalize("NFC", name)
-    if not 1 <= len(directory_name(name).encode()) <= DIRECTORY_BYTES_MAX:
-        return "application", (
-            f"the name is empty or its directory would be over {DIRECTORY_BYTES_MAX} bytes: write a shorter one"
-            if name
-            else "the application's name is empty: write one"
+    if not _fold(name):
+        return (
+            "application",
+            "the application's name is empty, or nothing in it can be seen: write one",
+        )
+    if len(directory_name(name).encode()) > DIRECTORY_BYTES_MAX:
+        return (
+            "application",
+            f"its directory would be over {DIRECTORY_BYTES_MAX} bytes: write a shorter name",
         )
     start_min, end_min = _minutes(start), _minutes(end)
     if start_min is None or start_min >= DAY_MIN:
@@ -212,7 +236,13 @@ def _minutes(text: str) -> int | None:
 
 
 def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """Return what is left of a name for a reader: without case, invisible characters and kinds of blank."""
+    seen = "".join(
+        " " if char.isspace() else char
+        for char in unicodedata.normalize("NFC", name)
+        if char.isspace() or not (unicodedata.category(char) == "Cf" or _INVISIBLE.match(char))
+    )
+    return unicodedata.normalize("NFC", " ".join(seen.split()).casefold())
 
 
 class _Accepted:
@@ -240,7 +270,8 @@ class _Accepted:
         name, there = self._by_name.setdefault(_fold(rule.application), (rule.application, where))
         if name != rule.application:
             return "name_twin", (
-                f"the name {_quote(rule.application)} is written {_quote(name)} at {there}: write it one way"
+                f"the name {_quote(rule.application)} is written {_quote(name)} at {there}: write it one way, as each"
+                " customer would be notified once under either"
             )
         same_service.append((rule, where))
         self.rules.append(rule)

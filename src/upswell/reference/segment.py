@@ -6,6 +6,7 @@ zeros count, it is never a number.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -74,6 +75,11 @@ def has_digit(content: bytes) -> bool:
     return any(0x30 <= byte <= 0x39 for byte in content)
 
 
+def has_number(text: str) -> bool:
+    """Return whether the text holds a digit of any script (Unicode's general category N): then it is not a header."""
+    return any(unicodedata.category(char)[0] == "N" for char in text)
+
+
 def without_line_end(line: bytes) -> bytes:
     r"""Return the line without its ``\n``, ``\r\n`` or, on an unterminated line, its final ``\r``."""
     return line.removesuffix(b"\n").removesuffix(b"\r")
@@ -92,7 +98,10 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
         for number, line in enumerate(raw, 1):
             content = without_line_end(line)
             too_long = len(content) > LINE_BYTES_MAX
-            if not too_long and (is_blank(content) or (number == 1 and not has_digit(content))):
+            if not too_long and (
+                is_blank(content)
+                or (number == 1 and not has_number(content.decode("utf-8", "replace")))
+            ):
                 continue
             lines += 1
             msisdn = None if too_long else parse_msisdn(unquote(content.strip(b" \t")))
@@ -103,6 +112,17 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
                 reason = "too_long" if too_long else "columns" if b"," in content else "msisdn"
                 bad.append(BadLine(index, number, reason))
     return ParsedSegment(frozenset(msisdns), lines, duplicates, bad)
+
+
+def _cause(raw: bytes) -> str:
+    """Return the likely cause of a whole file of bad lines, by the beginning of its first; "" when there is none."""
+    causes = {
+        b"\0": "the file looks like UTF-16: save it as UTF-8",
+        b"\r": "the file has carriage returns (CR) alone as line ends: save it with line ends of Unix or Windows",
+        b";": "it has semicolons: write one MSISDN a line, and nothing else",
+        b"\t": "it has tabs: write one MSISDN a line, and nothing else",
+    }
+    return next((cause for mark, cause in causes.items() if mark in raw.strip()), "")
 
 
 def describe_bad_lines(
@@ -118,8 +138,8 @@ def describe_bad_lines(
     """
     if not bad:
         return []
-    index, line, reason, _ = errors[0]
-    place = f"{mask_digits(names[index])}:{line} ({_WHY[reason]})"
+    index, line, reason, raw = errors[0]
+    place = f"{mask_digits(names[index])}:{line} ({_cause(raw) or _WHY[reason]})"
     if bad == 1:
         return [f"1 line of {what} is not a valid MSISDN: {place}"]
     return [f"{bad:,} lines of {what} are not valid MSISDNs, the first is {place}"]
