@@ -276,7 +276,7 @@ def test_output_with_notifications_needs_its_state(place: Place) -> None:
     place.once()
     other = place.root / "state"
 
-    with pytest.raises(ConfigError, match="already holds"):
+    with pytest.raises(ConfigError, match="or once did"):
         place.once(state=other)
     place.file("202004171001", record(0, 1, 300, "100100") + record(1, 1, 300, "100100"))
     summary = place.once(state=other, adopt=True)
