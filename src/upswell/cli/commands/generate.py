@@ -212,7 +212,7 @@ def _progress(*, live: bool) -> "Any":
     if sys.stderr is None or not (live or sys.stderr.isatty()):
         return None
 
-    def tell(made: "MadeFile") -> None:
+    def report(made: "MadeFile") -> None:
         from upswell.privacy import escape
 
         click.echo(
@@ -220,7 +220,7 @@ def _progress(*, live: bool) -> "Any":
             err=True,
         )
 
-    return tell
+    return report
 
 
 def _write_answer(

@@ -3,7 +3,7 @@
 import { explain, get } from "./ask.js";
 import { columns, line } from "./charts.js";
 import { picker } from "./days.js";
-import { OLD, card, empty, figures, filled, h, shower, table, tell, turns } from "./parts.js";
+import { OLD, card, empty, figures, filled, h, shower, table, sentence, turns } from "./parts.js";
 import { count, day, moment, plural, shortDay, size, words } from "./words.js";
 
 const AGAIN_MS = 10000; // counting a day's notifications takes a while
@@ -108,7 +108,7 @@ function drawHours(found) {
   const charts = found.applications.map((each) => {
     const rows = each.hours.map((value, hour) => ({
       label: `${String(hour).padStart(2, "0")}:00`, value, usual: each.usual_hours[hour],
-      told: `${hour}:00 to ${hour + 1}:00\n${plural(value, "notification")}${past ? `\n${count(each.usual_hours[hour])} on a usual day` : ""}`,
+      tip: `${hour}:00 to ${hour + 1}:00\n${plural(value, "notification")}${past ? `\n${count(each.usual_hours[hour])} on a usual day` : ""}`,
     }));
     const ruled = each.rules.map((rule) => `more than ${count(rule.threshold)} in ${rule.window}`).join(", ") || "no active rule";
     return h("article", { class: "app" },
@@ -130,7 +130,7 @@ function drawDays(found) {
   const rows = found.days.map((each) => {
     const value = sum(Object.values(each.notifications));
     const parts = Object.entries(each.notifications).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([name, n]) => `${name} ${count(n)}`);
-    return { label: shortDay(each.day), long: day(each.day), value, past: each.day !== found.day, told: `${day(each.day)}\n${plural(value, "notification")}\n${parts.join("\n")}` };
+    return { label: shortDay(each.day), long: day(each.day), value, past: each.day !== found.day, tip: `${day(each.day)}\n${plural(value, "notification")}\n${parts.join("\n")}` };
   });
   return columns({ label: "Notifications by day", unit: "notifications", rows, every: Math.ceil(rows.length / 5), height: 220, heads: ["Day", "Notifications"], focus: "days" });
 }
@@ -157,7 +157,7 @@ function askForm(about, story) {
       try {
         story.replaceChildren(...drawStory(await explain({ msisdn: msisdn.value, about: about.value, day: when.value })));
       } catch (error) {
-        story.replaceChildren(h("p", { class: "fault" }, tell(error)));
+        story.replaceChildren(h("p", { class: "fault" }, sentence(error)));
       }
       button.disabled = false;
     },
@@ -190,7 +190,7 @@ const sent = (verdict) => Number(verdict.why.includes("sent to"));
 function some(list, most, noun, draw) {
   const rest = list.slice(most);
   return [list.length ? draw(list.slice(0, most)) : null,
-    rest.length ? h("details", { class: "told" }, h("summary", {}, plural(rest.length, `more ${noun}`)), draw(rest)) : null].filter(Boolean);
+    rest.length ? h("details", { class: "extra" }, h("summary", {}, plural(rest.length, `more ${noun}`)), draw(rest)) : null].filter(Boolean);
 }
 
 /** Draw a running total with its threshold, for each window and day in which something was counted. */
@@ -209,7 +209,7 @@ function drawTotals(lines) {
     let reached = -Infinity;
     const points = some.map((each) => ({
       t: (reached = Math.max(reached, Date.parse(`${each.at}Z`))), value: each.total, kind: each.outcome,
-      told: `${each.at.slice(11)}  +${count(each.volume)}\ntotal ${count(each.total)} of ${count(each.threshold)}\n${words(each.outcome)}`,
+      tip: `${each.at.slice(11)}  +${count(each.volume)}\ntotal ${count(each.total)} of ${count(each.threshold)}\n${words(each.outcome)}`,
     }));
     const form = forms[Number(points.at(-1).t - points[0].t < SECONDS_SHOWN_MS)];
     const { threshold } = some.at(-1);

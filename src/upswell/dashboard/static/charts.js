@@ -65,7 +65,7 @@ function axes(svg, wide, height, most, unit) {
 
 /**
  * Return a column chart.
- * rows: [{label, value, usual, past, told}]; every: label every nth column, or fewer if there is no room;
+ * rows: [{label, value, usual, past, tip}]; every: label every nth column, or fewer if there is no room;
  * windows: shaded ranges [[from, to]], in columns.
  */
 export function columns({ label, unit, rows, every = 1, windows = [], height = 170, heads, focus }) {
@@ -91,12 +91,12 @@ export function columns({ label, unit, rows, every = 1, windows = [], height = 1
       extent: (at) => [x(at), step],
       nearest: (px) => { const at = Math.floor((px - LEFT) / step); return at >= 0 && at < rows.length ? at : -1; },
     };
-  }, rows.map((row) => row.told), focus);
+  }, rows.map((row) => row.tip), focus);
   figure.append(asTable(label, heads, rows.map((row) => [row.long ?? row.label, count(row.value), ...(heads.length > 2 ? [count(row.usual ?? 0)] : [])]), focus));
   return figure;
 }
 
-/** Return a line chart over time. points: [{t, value, kind, told}] with t in ms; threshold: a horizontal line {value, words}. */
+/** Return a line chart over time. points: [{t, value, kind, tip}] with t in ms; threshold: a horizontal line {value, words}. */
 export function line({ label, unit, points, threshold, timeLabels, stepped = false, dots = true, height = 200, heads, cells, focus }) {
   const most = Math.max(...points.map((each) => each.value), threshold?.value ?? 0, 0) * 1.08;
   const from = Math.min(...points.map((each) => each.t)), until = Math.max(...points.map((each) => each.t));
@@ -123,12 +123,12 @@ export function line({ label, unit, points, threshold, timeLabels, stepped = fal
         return best;
       },
     };
-  }, points.map((each) => each.told), focus);
+  }, points.map((each) => each.tip), focus);
   if (heads) figure.append(asTable(label, heads, cells, focus));
   return figure;
 }
 
 function asTable(label, heads, rows, focus) {
-  return h("details", { class: "told", "data-focus": `table of ${focus}` }, h("summary", {}, "Show as a table"),
+  return h("details", { class: "extra", "data-focus": `table of ${focus}` }, h("summary", {}, "Show as a table"),
     table(`${label}, as a table`, heads.map((name, at) => ({ name, number: at > 0, cell: (row) => row[at] })), rows, { high: true }));
 }

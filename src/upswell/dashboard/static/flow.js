@@ -118,8 +118,8 @@ function drawMinutes(found, here) {
   // The axis: a mark every ten minutes.
   const marks = h("div", { class: "marks" }, [0, 10, 20, 30, 40, 50].map((minute) => h("span", {}, `:${String(minute).padStart(2, "0")}`)));
   rows.push(h("div", { class: "hour" }, "hour"), marks);
-  const told = Object.entries(found.counts).map(([state, n]) => `${count(n)} ${state}`).join(", ");
-  const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${told}. Use the arrow keys to read each.`, "data-focus": "minutes" }, rows);
+  const counts = Object.entries(found.counts).map(([state, n]) => `${count(n)} ${state}`).join(", ");
+  const grid = h("div", { class: "minutes", tabindex: "0", role: "img", "aria-label": `Minutes of ${day(found.day)}: ${counts}. Use the arrow keys to read each.`, "data-focus": "minutes" }, rows);
   const at = () => cells.findIndex(([, cell]) => cell.stamp === here.stamp);
   const mark = (index, aloud) => {
     leave();

@@ -20,7 +20,7 @@ export function health(root) {
   async function refresh() {
     const found = get("/api/health");
     await Promise.all([
-      found.then((each) => counts.replaceChildren(...figures(tell(each)))).catch(() => counts.replaceChildren()),
+      found.then((each) => counts.replaceChildren(...figures(runFigures(each)))).catch(() => counts.replaceChildren()),
       show(needs, found.then((each) => each.needs), (each) => [drawNeeds(each)]),
       show(place, found, (each) => [drawPlace(each)]),
       show(runs, found.then((each) => each.runs), (each) => [drawRuns(each)]),
@@ -37,7 +37,7 @@ function drawNeeds(needs) {
     h("span", { class: "tag" }, need.level === "page" ? "now" : "soon"), h("b", {}, need.words), h("span", { class: "next" }, `${need.next} (${need.alert} in docs/operations.md)`))));
 }
 
-function tell(found) {
+function runFigures(found) {
   const age = found.commit_age_s === null ? ["–", ""] : span(found.commit_age_s);
   const waits = found.oldest_waiting_s ? span(found.oldest_waiting_s) : ["0", "s"];
   const backlog = size(found.backlog_bytes);
@@ -61,7 +61,7 @@ function drawRate(rate) {
   if (!rate.length) return empty("Nothing committed yet.");
   const rows = rate.map((each) => ({
     label: each.minute.slice(11), long: each.minute.replace("T", " "), value: each.lines,
-    told: `${each.minute.slice(11)} UTC\n${plural(each.lines, "line")}\n${size(each.bytes).join(" ")}\n${plural(each.batches, "commit")}`,
+    tip: `${each.minute.slice(11)} UTC\n${plural(each.lines, "line")}\n${size(each.bytes).join(" ")}\n${plural(each.batches, "commit")}`,
   }));
   return columns({ label: "Lines committed in each minute of the last hour", unit: "lines per minute", rows, every: 15, height: 220, heads: ["Minute", "Lines"], focus: "rate" });
 }

@@ -95,13 +95,13 @@ async function masking() {
   const token = document.getElementById("token"), wrong = document.getElementById("ask-wrong");
   live = await get("/api/access").catch(() => ({ possible: false, whole: false }));
   button.hidden = !live.possible;
-  const told = (whole) => {
+  const showWhole = (whole) => {
     live.whole = whole;
     button.textContent = whole ? "Mask MSISDNs" : "Show MSISDNs";
     show();
   };
   button.addEventListener("click", () => {
-    if (live.whole) { forget(); told(false); return; }
+    if (live.whole) { forget(); showWhole(false); return; }
     wrong.textContent = "";
     token.value = "";
     dialog.showModal();
@@ -109,7 +109,7 @@ async function masking() {
   document.getElementById("ask-cancel").addEventListener("click", () => dialog.close());
   document.getElementById("ask-form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (await present(token.value.trim())) { dialog.close(); told(true); return; }
+    if (await present(token.value.trim())) { dialog.close(); showWhole(true); return; }
     wrong.textContent = "Wrong token.";
     token.select();
   });

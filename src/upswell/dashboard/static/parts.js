@@ -49,7 +49,7 @@ export function card(title, { className = "", aside = "", level = "h2" } = {}) {
     /** Show why there is no content. A state without data yet, or a busy server, is not shown as a fault. */
     fail(error) {
       note.textContent = aside;
-      body.replaceChildren(h("p", { class: [400, 429].includes(error.code) ? "empty" : "fault", "data-why": tell(error) }));
+      body.replaceChildren(h("p", { class: [400, 429].includes(error.code) ? "empty" : "fault", "data-why": sentence(error) }));
       sayOnce();
     },
   };
@@ -100,7 +100,7 @@ export function shower() {
 }
 
 /** Return an error as a sentence: what is wrong, and the next step. */
-export function tell(error) {
+export function sentence(error) {
   const words = error.message[0].toUpperCase() + error.message.slice(1);
   return error.next ? `${words}. Next: ${error.next}.` : `${words}.`;
 }
