@@ -64,7 +64,7 @@ def test_effects_add_up_to_the_state(upswell: Upswell, tmp_path: Path) -> None:
     """Those of the rules, and those of the segment, are the lines and notifications that status tells."""
     paths = write_inputs(tmp_path)
     upswell(*paths, "--once")
-    write(tmp_path / "segment" / "SEGMENT.csv", "\n".join(DIALS[:2]), LONG_AGO_S + 1)
+    write(tmp_path / "segment" / "SEGMENT.csv", "\n".join([*DIALS[:2], ""]), LONG_AGO_S + 1)
     deliver(tmp_path, 41, 5)
     upswell(*paths, "--once")
     status = json.loads(upswell("status", "--output", "out", "--json").stdout)
@@ -83,7 +83,7 @@ def test_an_edit_of_both_files_is_told_apart(upswell: Upswell, tmp_path: Path) -
     upswell(*paths, "--once")
     rewrite(tmp_path, CHEAP + "4,Maps,25,3,1\n")
     dials = ["0999999999", *DIALS[:2], "no dial"]
-    write(tmp_path / "segment" / "SEGMENT.csv", "\n".join(dials), LONG_AGO_S + 1)
+    write(tmp_path / "segment" / "SEGMENT.csv", "\n".join([*dials, ""]), LONG_AGO_S + 1)
     told = upswell(*paths, "--once", "--accept-reference").stderr
     rules, segment = (edit["words"] for edit in looked(upswell)["edits"][-2:])
 

@@ -179,6 +179,27 @@ def test_an_unterminated_last_line_is_taken_once_a_newer_file_exists(place: Plac
     place.law()
 
 
+MANY = [*DIALS, *(f"0199999{number:04}" for number in range(200))]
+"""A segment that is large enough to lose half of itself by mistake."""
+
+
+def test_an_upload_that_stalls_in_the_last_number_is_waited_for(place: Place) -> None:
+    """RULES cut within a threshold are no edit: nobody is notified by the smaller number; the whole file is taken."""
+    cut, whole = b"1,Twitter,8,20,1", b"1,Twitter,8,20,180\n2,WhatsApp,9,18,68\n3,Night,22,6,300\n"
+    with place.running():
+        wait_for(lambda: "in force" in place.heard.text(), "no reference")
+        (place.root / "rules" / "RULES.csv").write_bytes(cut)  # just now, unlike what `write` makes
+        wait_for(lambda: "waiting for the end" in place.heard.text(), "the wait was not told")
+        place.file("202004171000", record(0, 1, 150, "100000"))
+        wait_for(lambda: place.heard.lines == 1, "the file was not taken")
+        (place.root / "rules" / "RULES.csv").write_bytes(whole)
+        wait_for(lambda: "Twitter 147 -> 180" in place.heard.text(), "the upload was not taken")
+
+    assert 1 == place.heard.text().count("waiting for the end")
+    assert {"Twitter": record(0, 1, 150, "100000")} == law.published(place.output)
+    place.law()
+
+
 def test_rules_change_between_two_batches(place: Place) -> None:
     """A lowered threshold is taken while it runs, its diff is told, and the next record fires."""
     place.file("202004171000", record(0, 1, 100, "100000"))
@@ -201,13 +222,18 @@ def test_rules_change_between_two_batches(place: Place) -> None:
         ("rules/RULES.csv", b"1,Twitter,8,20,1\n2,WhatsApp,9\n", "line 2"),
         ("rules/RULES.csv", b"", "no usable rule"),
         ("segment/SEGMENT.csv", DIALS[0].encode() + b"\n", "limit 50%"),
-        ("segment/SEGMENT.csv", "\n".join([*DIALS, "x1"]).encode(), "limit 1%"),
+        ("segment/SEGMENT.csv", "\n".join([*DIALS, "x1", ""]).encode(), "limit 1%"),
+        ("rules/RULES.csv", b"1,Twitter,8,20,1", "RULES.csv (RULES) has no line end"),
+        ("segment/SEGMENT.csv", "\n".join(MANY).encode(), "SEGMENT.csv (SEGMENT) has no line end"),
     ],
 )
 def test_a_bad_edit_keeps_the_last_good_version(
     place: Place, name: str, content: bytes, words: str
 ) -> None:
     """It is refused with its reason while it runs and at a restart, and the good version goes on working."""
+    place.write(
+        place.root / "segment" / "SEGMENT.csv", "".join(f"{dial}\n" for dial in MANY).encode()
+    )
     with place.running():
         wait_for(lambda: "in force" in place.heard.text(), "no reference")
         place.write(place.root / name, content)
@@ -223,6 +249,9 @@ def test_a_bad_edit_keeps_the_last_good_version(
 
 def test_a_refused_segment_can_be_accepted(place: Place) -> None:
     """--accept-reference takes a segment that lost more than half its dials."""
+    place.write(
+        place.root / "segment" / "SEGMENT.csv", "".join(f"{dial}\n" for dial in MANY).encode()
+    )
     place.once()
     place.write(place.root / "segment" / "SEGMENT.csv", DIALS[0].encode() + b"\n")
     place.file("202004171000", record(0, 1, 200, "100000") + record(1, 1, 200, "100000"))

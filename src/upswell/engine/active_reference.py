@@ -12,9 +12,10 @@ from functools import partial
 from upswell.config.settings import Settings
 from upswell.engine.reporter import Reporter
 from upswell.output.sink import Sink
+from upswell.privacy import escape
 from upswell.reference.compiled import compile_policy
 from upswell.reference.loading import Change, LoadedReference
-from upswell.reference.reload import Reload
+from upswell.reference.reload import UNTERMINATED_SHARE, Reload
 from upswell.reference.suppression import Forgetting
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.forgotten import forgettings
@@ -34,6 +35,7 @@ class ActiveReference:
         self._checkpoint = checkpoint
         self._reporter = reporter
         self._forgettings: list[Forgetting] = []
+        self._unterminated: list[str] = []
         self._reload = Reload(
             settings.segment,
             settings.rules,
@@ -61,6 +63,7 @@ class ActiveReference:
         """
         is_reported = False
         while not self._reload.is_quiet():
+            self._report_unterminated()
             if not is_reported:
                 self._reporter.event(
                     "waiting for SEGMENT and RULES to be still", settle_s=self._settings.settle_s
@@ -83,6 +86,7 @@ class ActiveReference:
     def poll(self) -> None:
         """Activate a change that was loaded meanwhile, or report why it was refused. Never waits."""
         change = self._reload.poll()
+        self._report_unterminated()
         if change is None:
             return
         if not change.accepted:
@@ -94,6 +98,17 @@ class ActiveReference:
             words = "; ".join(change.words) or "no difference"
             self._reporter.event("reference changed", words=words)
             self._warn_left_out(change)
+
+    def _report_unterminated(self) -> None:
+        """Report once that a file is waited for, whose last line may still be being written."""
+        if self._reload.unterminated != self._unterminated:
+            self._unterminated = self._reload.unterminated
+            for file in self._unterminated:
+                self._reporter.event(
+                    "waiting for the end of a last line",
+                    file=escape(file),
+                    wait_s=UNTERMINATED_SHARE * self._settings.settle_s,
+                )
 
     def can_end_forgetting(self, day_open: int) -> bool:
         """Return whether a forgotten customer's days are all before the first open day.
@@ -130,3 +145,5 @@ class ActiveReference:
     def _warn_left_out(self, change: Change) -> None:
         for line in change.left_out:
             self._reporter.warn(f"left out: {line}")
+        for warning in change.warnings:
+            self._reporter.warn(warning)

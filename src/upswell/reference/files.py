@@ -42,6 +42,11 @@ class Contents:
             self._hash()
 
     @property
+    def unterminated(self) -> list[str]:
+        """The names of files whose last line has no line end: it may have been cut."""
+        return [name for name, content in self.files if content and not content.endswith(b"\n")]
+
+    @property
     def version(self) -> str:
         """The SHA-256 of the contents, in hex; waits for the thread that hashes them."""
         if self._hashing is not None:
@@ -107,6 +112,17 @@ def _read_files(path: Path, bytes_max: int) -> Contents:
         left -= len(content)
         files.append((file.name, content))
     return Contents(files)
+
+
+def is_unterminated(file: Path) -> bool:
+    """Return whether a file's last line has no line end. Raises InputMissing when it cannot be read."""
+    with (
+        translate_missing(file),
+        os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream,
+    ):
+        found = os.fstat(stream.fileno())
+        check_regular(file, found)
+        return found.st_size > 0 and os.pread(stream.fileno(), 1, found.st_size - 1) != b"\n"
 
 
 @contextmanager

@@ -20,7 +20,10 @@ from upswell.reference.segment import describe_bad_lines
 from upswell.reference.versions import Kind, Versions
 
 BAD_LINES_MAX_RATIO = 0.01
-LOST_MSISDNS_MAX_RATIO = 0.5
+LOST_MAX_RATIO = 0.5
+"""Of the msisdns or rules: a change that loses more is refused, unless it is a small list."""
+LOST_MSISDNS_MIN, LOST_RULES_MIN = 100, 10
+"""Fewer may go in any share: somebody edits a small list by hand."""
 SENTENCES_MAX = 10  # about one change: the log and the checkpoint keep them in one line
 
 
@@ -58,6 +61,8 @@ class Change:
     """The changes or, after a refusal, its reasons, in sentences."""
     left_out: list[str] = field(default_factory=list)
     """Lines that are not part of what was accepted, in sentences."""
+    warnings: list[str] = field(default_factory=list)
+    """What may be wrong with what was accepted, in sentences."""
     new_versions: list[NewVersion] = field(default_factory=list)
     """The parts of it that are new to the checkpoint."""
 
@@ -104,7 +109,14 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
             )
         return Change(before, accepted=False, words=candidate.refusals)
     reference = LoadedReference(ruleset, rules, segment, versions, suppressed)
-    return Change(reference, True, candidate.words, candidate.left_out, candidate.new_versions)
+    return Change(
+        reference,
+        True,
+        candidate.words,
+        candidate.left_out,
+        candidate.warnings,
+        candidate.new_versions,
+    )
 
 
 class _Candidate:
@@ -113,6 +125,7 @@ class _Candidate:
     def __init__(self, before: LoadedReference | None, accept: bool) -> None:
         self.words: list[str] = []
         self.left_out: list[str] = []
+        self.warnings: list[str] = []
         self.refusals: list[str] = []
         self.new_versions: list[NewVersion] = []
         self._before = before
@@ -124,7 +137,9 @@ class _Candidate:
         if before is not None and before.versions.rules == source.version:
             return before.ruleset, before.rules
         ruleset = parse_rules(source.files)
-        self.refusals += _rules_refusals(ruleset, first=self._is_first)
+        old = before.ruleset if before is not None else None
+        self.refusals += _rules_refusals(old, ruleset, first=self._is_first)
+        self._check_line_ends("RULES", source)
         change = []
         if before is not None:
             change = _first_sentences(describe_change(before.ruleset, ruleset), "changes")
@@ -140,6 +155,7 @@ class _Candidate:
         segment, report = Segment.parse([content for _, content in source.files])
         old = before.segment if before is not None else None
         self.refusals += _segment_refusals(old, segment, report, first=self._is_first)
+        self._check_line_ends("SEGMENT", source)
         names = [name for name, _ in source.files]
         problems = describe_bad_lines("SEGMENT", report.bad, report.errors, names)
         change = _segment_change(old, segment)
@@ -158,10 +174,20 @@ class _Candidate:
             names = [name for name, _ in source.files]
             problems = describe_bad_lines("SUPPRESS", report.bad, report.errors, names)
             self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
+            self._check_line_ends("SUPPRESS", source)
         if version or old is not None:
             change = suppression.describe_change(old, new)
             self._add("suppress", version, new.encode() if new else b"", change, problems)
         return new
+
+    def _check_line_ends(self, what: str, source: Contents) -> None:
+        """Refuse a file whose last line may have been cut; a first start, or one that accepts all, is warned."""
+        for name in source.unterminated:
+            fault = f"the last line of {mask_digits(name)} ({what}) has no line end: it may have been cut"
+            if self._is_first:
+                self.warnings.append(f"{fault}; it was taken as it is: end it with a line end")
+            else:
+                self.refusals.append(f"{fault}; end it with a line end")
 
     def _add(
         self, kind: Kind, version: str, content: bytes, change: list[str], problems: list[str]
@@ -190,7 +216,7 @@ def _first_sentences(sentences: list[str], noun: str) -> list[str]:
     return [*sentences[:SENTENCES_MAX], f"{more:,} more {noun}"] if more > 0 else sentences
 
 
-def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
+def _rules_refusals(old: Ruleset | None, ruleset: Ruleset, *, first: bool) -> list[str]:
     if not ruleset.rules:
         return [
             "RULES has no usable rule",
@@ -198,6 +224,11 @@ def _rules_refusals(ruleset: Ruleset, *, first: bool) -> list[str]:
         ]
     if ruleset.problems and not first:
         return _describe_problems(ruleset)
+    if old is not None and not first:
+        # Counted and not compared one by one: whoever changes every window loses none.
+        lost, known = len(old.rules) - len(ruleset.rules), len(old.rules)
+        if lost >= LOST_RULES_MIN and lost > known * LOST_MAX_RATIO:
+            return [f"RULES lost {lost:,} of {known:,} rules (limit {LOST_MAX_RATIO:.0%})"]
     return []
 
 
@@ -214,9 +245,9 @@ def _segment_refusals(
         )
     if old is not None and not first:
         _, removed = old.diff(new)
-        if removed > len(old) * LOST_MSISDNS_MAX_RATIO:
+        if removed >= LOST_MSISDNS_MIN and removed > len(old) * LOST_MAX_RATIO:
             refusals.append(
-                f"SEGMENT lost {removed:,} of {len(old):,} MSISDNs (limit {LOST_MSISDNS_MAX_RATIO:.0%})"
+                f"SEGMENT lost {removed:,} of {len(old):,} MSISDNs (limit {LOST_MAX_RATIO:.0%})"
             )
     return refusals
 

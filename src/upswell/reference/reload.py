@@ -15,7 +15,12 @@ from upswell.errors import ConfigError, InputMissing, OutputUnwritable, UpswellE
 from upswell.kernel import Segment
 from upswell.reference import suppression
 from upswell.reference.compiled import compile_rules, unpack_rules
-from upswell.reference.files import check_regular, list_files, translate_missing
+from upswell.reference.files import (
+    check_regular,
+    is_unterminated,
+    list_files,
+    translate_missing,
+)
 from upswell.reference.loading import Change, LoadedReference, NewVersion, Paths, load
 from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import parse_rules
@@ -46,6 +51,8 @@ class VersionStore(Protocol):
         """Keep why the files on disk were refused; "" when they were not."""
 
 
+UNTERMINATED_SHARE = 10
+"""Quiet periods that a file is waited for whose last line has no line end."""
 Stats = tuple[tuple[str, int, int, int], ...]
 """(path, inode, size, mtime in ns) of every file of the arguments."""
 
@@ -77,6 +84,10 @@ class Reload:
         self._seen: Stats = ()
         self._seen_at_ns = 0
         """The time at which these stats were first seen."""
+        self._read: Stats = ()
+        """The stats of the files whose last bytes were read."""
+        self.unterminated: list[str] = []
+        """Files whose last line has no line end, as if they were still being written; waited for longer."""
         self._decided: Stats | None = None
         """The stats of the files that were accepted or refused last; () when a path was missing."""
         self._loader: _Loader | None = None
@@ -84,6 +95,8 @@ class Reload:
 
     def is_quiet(self) -> bool:
         """Return whether the quiet period of all files is over: no change seen for settle_s, or mtimes that old.
+
+        It is UNTERMINATED_SHARE times as long when a last line has no line end: an upload may have stalled within it.
 
         Raises:
             InputMissing: a path is missing.
@@ -94,7 +107,13 @@ class Reload:
             self._seen, self._seen_at_ns = stats, now_ns
         self._seen_at_ns = min(self._seen_at_ns, now_ns)  # the clock may be set back
         newest_ns = max(mtime_ns for _, _, _, mtime_ns in stats)
-        return max(now_ns - self._seen_at_ns, now_ns - newest_ns) >= self._settle_ns
+        waited_ns = max(now_ns - self._seen_at_ns, now_ns - newest_ns)
+        if waited_ns < self._settle_ns:
+            return False
+        if self._read != stats:
+            self.unterminated = [file for file, *_ in stats if is_unterminated(Path(file))]
+            self._read = stats
+        return not self.unterminated or waited_ns >= UNTERMINATED_SHARE * self._settle_ns
 
     def start(self) -> Change:
         """Activate the files on disk or, when they are refused, the last good version. Call it once ``is_quiet``.

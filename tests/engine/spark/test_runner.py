@@ -349,7 +349,9 @@ def finished(
 def test_a_disk_that_is_full_on_an_executor_is_told_as_the_drivers_own(tmp_path: Path) -> None:
     """A task that cannot write ends the run at once with 74, place, reason and next step; with room it goes on."""
     cluster = Cluster(tmp_path)
-    cluster.write(cluster.settings.segment / "SEGMENT.csv", "\n".join(MANY).encode(), LONG_AGO_S)
+    cluster.write(
+        cluster.settings.segment / "SEGMENT.csv", "\n".join([*MANY, ""]).encode(), LONG_AGO_S
+    )
     cluster.file(
         "202004171000", b"".join(b"%s,1,1,20200417100000\n" % dial.encode() for dial in MANY)
     )
