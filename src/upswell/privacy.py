@@ -11,11 +11,32 @@ _SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell network
 _HIDDEN_DIGITS_MIN = 3
 _SHOWN_CHARS_MAX = 120
 _BETWEEN = "[ ()./-]{0,2}"  # what people write between the digits of an msisdn
-_FIRST_FIELD_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{4,}}")
+_DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+# An earlier year could be the head of an msisdn: +20 10, 11, 12 and 15 are mobile networks, +20 2 has 11 digits.
+_YEAR = "20(?:1[6-9]|[2-9][0-9])"
+_TIMESTAMP = f"(?:(?:19|20)[0-9]{{2}}{_DAY}|{_YEAR}[0-9]{{4}})[0-9]{{6}}"
+_STAMP = f"(?:(?:19|20)[0-9]{{2}}{_DAY}|{_YEAR}{_DAY}(?:[01][0-9]|2[0-4])(?:[0-5][0-9])?|{_TIMESTAMP}(?:[0-9]{{3}})?)"
+_DATE = (  # with separators, and nothing behind it that could be the rest of an msisdn
+    "(?:(?:19|20)[0-9]{2}(?P<ymd>[/.-])(?:0?[1-9]|1[0-2])(?P=ymd)(?:[12][0-9]|3[01]|0?[1-9])"
+    "|(?:[12][0-9]|3[01]|0?[1-9])(?P<dmy>[/.-])(?:0?[1-9]|1[0-2])(?P=dmy)(?:19|20)[0-9]{2})"
+    f"(?:(?= [0-9]{{1,2}}:)|(?!{_BETWEEN}[0-9]))"
+)
+_OWN_NAME = (  # of the files, versions and identities that Upswell itself names
+    r"(?<![0-9A-Za-z])(?:NOTIFY_[0-9]{10}_[0-9]{12}\.csv|REJECTS_[0-9]{10}\.tsv|begun-[0-9]{10}"
+    r"|shard-[0-9]{3}-[0-9]{10}-[0-9a-f]+|[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9A-Za-z])"
+)
+
+
+def _runs(run: str, *others: str) -> re.Pattern[str]:
+    """Return the pattern of an msisdn's digits, as the group ``run``, which passes over what is known to be other."""
+    known = "|".join(f"(?<![0-9]){other}(?![0-9])" for other in others)
+    return re.compile(rf"{known}|(?P<run>(?<!\d){run})")
+
+
+_FIRST_FIELD_RUN = _runs(rf"\d(?:{_BETWEEN}\d){{4,}}", _DATE)
 # A volume stays readable, and so does a timestamp, since it identifies nobody.
-_TIMESTAMP = "(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{6}(?![0-9])"
-_OTHER_FIELD_RUN = re.compile(rf"(?<!\d)(?!{_TIMESTAMP})\d(?:{_BETWEEN}\d){{8,}}")
-_LONG_RUN = re.compile("[0-9]{7,}")
+_OTHER_FIELD_RUN = _runs(rf"\d(?:{_BETWEEN}\d){{8,}}", _DATE, _TIMESTAMP)
+_LONG_RUN = _runs("[0-9]{7,}", _OWN_NAME, _STAMP)
 _STEERING = ("=", "+", "-", "@", '"')  # with these a spreadsheet begins a formula or a quoted cell
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
@@ -39,12 +60,15 @@ def mask_line(raw: bytes) -> str:
 
 
 def _mask_run(match: re.Match[str]) -> str:
-    return mask("".join(filter(str.isdigit, match[0])))
+    return mask("".join(filter(str.isdigit, match[0]))) if match["run"] else match[0]
 
 
 def mask_digits(text: str) -> str:
-    """Return text for a message, with every run of digits masked that could be an msisdn."""
-    return escape(_LONG_RUN.sub(lambda match: mask(match[0]), text))
+    """Return text for a message, with every run of digits masked that could be an msisdn.
+
+    Dates, stamps and timestamps stay readable, and so do the names, versions and identities that Upswell gives.
+    """
+    return escape(_LONG_RUN.sub(_mask_run, text))
 
 
 def show_format(msisdn: str) -> str:

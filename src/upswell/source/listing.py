@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.errors import InputMissing
-from upswell.privacy import escape, mask_digits
+from upswell.privacy import mask_digits
 from upswell.zones import stamp_time
 
 _NAME = re.compile(r"DATA_([0-9]{12})\.csv(\.gz)?")
+_STAMPED = re.compile(r"(?:DATA_[0-9]{12}(?![0-9]))?")
 
 
 class Stat(NamedTuple):
@@ -52,8 +53,9 @@ def counterpart_of(name: str) -> str:
 
 
 def show_name(name: str) -> str:
-    """Return a name in DATA for a message: that of a DATA file whole, any other with possible msisdns masked."""
-    return escape(name) if _NAME.fullmatch(name) else mask_digits(name)
+    """Return a name in DATA for a message: the stamp of a DATA file whole, whatever else could be an msisdn masked."""
+    stamped = name[: _STAMPED.match(name).end()]  # type: ignore[union-attr]  # it matches nothing at least
+    return stamped + mask_digits(name.removeprefix(stamped))
 
 
 def list_directory(data: bytes) -> Iterator[tuple[str, os.stat_result]]:
