@@ -216,7 +216,7 @@ def test_a_copy_of_a_file_that_was_held_in_the_middle(arrivals: Arrivals) -> Non
     assert ("duplicate", name(1)) == (arrivals.state(name(2))[0], arrivals.row(name(2)).detail)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"msisdn,service\n", b"nonsense\nmore\n"])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"customer,number\n", b"nonsense\nmore\n"])
 def test_files_without_a_record_are_never_duplicates(arrivals: Arrivals, content: bytes) -> None:
     """Empty files of quiet minutes are all done."""
     for minute in (1, 2):

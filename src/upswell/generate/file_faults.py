@@ -160,7 +160,14 @@ FILE_FAULTS: dict[str, FileFault] = {
     ),
     "header": FileFault("it has a header", "done", _before("msisdn,service,volume,timestamp\n")),
     "latin_1_header": FileFault(
-        "it has a header in Latin-1", "done", _before("Numéro,Service,Volume,Été\r\n", "latin-1")
+        "it has a header in Latin-1",
+        "done",
+        _before("Numéro,Catégorie,Quantité,Été\r\n", "latin-1"),
+    ),
+    "columns_order": FileFault(
+        "its header names its columns in another order than is read",
+        "held",
+        _before("msisdn,volume,service,timestamp\n"),
     ),
     "same_first_line": FileFault(
         "it starts like an earlier file, and continues differently",

@@ -5,12 +5,13 @@ never lists the directory: it judges by the inventory's last scan and by what op
 be read from its offset to its end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from upswell.privacy import escape
 from upswell.source.duplicates import Content, judge
 from upswell.source.file import File
+from upswell.source.header import describe_other_order
 from upswell.source.inventory import Inventory
 from upswell.source.tracked_file import CONTENT_BYTES_MAX, TrackedFile
 from upswell.zones import load_zone
@@ -41,6 +42,8 @@ class Admission:
         self._ahead_days = ahead_days
         self._timezone = timezone
         self._since = self._local_stamp(0) if since == "now" else since
+        self.consumes_last_line: Callable[[TrackedFile], bool] = self.is_quiet
+        """Returns whether an unterminated last line may be consumed; ``completion`` knows more about it."""
 
     def judge_stamps(self) -> None:
         """Skip or hold unconsumed files whose stamp is too old or too far ahead. Call it after each scan."""
@@ -189,7 +192,7 @@ class Admission:
         self._find_first_record(tracked)
         if file.first_record is None:
             if self._is_complete(tracked):
-                return True
+                return self._is_read_by_columns(tracked)
             # Its rejects must not be counted as long as it may turn out to be a duplicate.
             self._inventory.set(tracked, "waiting", "no_record", UNDECIDED["no_record"])
             return False
@@ -199,7 +202,21 @@ class Admission:
         elif verdict == "same":
             file.content_bytes, file.content_digest = tracked.end, tracked.whole_digest() or 0
             self._inventory.set(tracked, "duplicate", "content", name)
-        return verdict == "clear"
+        return verdict == "clear" and self._is_read_by_columns(tracked)
+
+    def _is_read_by_columns(self, tracked: TrackedFile) -> bool:
+        """Return whether the first line, once it is whole, names no other columns than are read; hold it otherwise.
+
+        Blank lines before it wait, too: once something is consumed no line is judged.
+        """
+        line = tracked.first_line()
+        if not line.ended and not self.consumes_last_line(tracked):
+            self._inventory.set(tracked, "waiting")
+            return False
+        other_order = describe_other_order(line.content)
+        if other_order:
+            self._inventory.hold(tracked, "columns_order", other_order)
+        return not other_order
 
     def _find_first_record(self, tracked: TrackedFile) -> None:
         tracked.find_first_record(at_end=self._is_complete(tracked))

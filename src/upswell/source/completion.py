@@ -25,6 +25,7 @@ class Completion:
         """The newest stamp of the log."""
         self._newest = ""
         """The name with the highest stamp in the last scan, of those that are not held, skipped or duplicates."""
+        admission.consumes_last_line = self.consumes_last_line
 
     def note_scan(self) -> None:
         """Find the newest file anew. Call it after a scan."""

@@ -209,19 +209,22 @@ class Inventory:
         rows = self.known.files([name for name in found if self.get(name) is None])
         for name, stat in found.items():
             tracked = self.get(name)
+            is_new = False
             if tracked is None:
                 row = self.departed.pop(name, None) or rows.get(name)
                 if row is not None and self._needs_nothing(row, stat):
                     self.seen[name] = SettledFile(row.state, stat, self.scans)
                     continue
                 tracked = self._track(name, row, stat)
+                # What held a file of which nothing was consumed may be judged otherwise by now.
+                is_new = not tracked.file.offset
             changed = tracked.stat != stat
             if changed:
                 tracked.update(stat, self.now)
                 self.mark_changed(tracked.file)
             if tracked.state == "skipped":
                 self._settling[name] = tracked
-            elif changed or tracked.state != "held" or tracked.file.reason in RETRIED:
+            elif changed or tracked.state != "held" or is_new or tracked.file.reason in RETRIED:
                 self._activate(tracked)
 
     def _needs_nothing(self, row: File, stat: Stat) -> bool:

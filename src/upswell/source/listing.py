@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,12 +98,19 @@ def stat_regular(path: bytes) -> Stat | None:
     return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def read_at(path: bytes, position: int, length: int) -> bytes:
-    """Read up to ``length`` bytes of a regular file. Raises OSError for a link or any other kind of file."""
+@contextmanager
+def open_regular(path: bytes) -> Iterator[int]:
+    """Open a regular file to read, as a descriptor. Raises OSError for a link or any other kind of file."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError("not a regular file")
-        return os.pread(fd, length, position)
+        yield fd
     finally:
         os.close(fd)
+
+
+def read_at(path: bytes, position: int, length: int) -> bytes:
+    """Read up to ``length`` bytes of a regular file. Raises OSError as ``open_regular`` does."""
+    with open_regular(path) as fd:
+        return os.pread(fd, length, position)

@@ -5,13 +5,16 @@ is whole, whether the consumed part is unchanged, and what the digest of all of 
 a stat, so that a file that nobody touches is not read again. It decides no state: ``admission`` and ``completion`` do.
 """
 
+import gzip
 import re
+import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from upswell import kernel
 from upswell.source.file import File, State
-from upswell.source.listing import Stat, read_at, stat_regular
+from upswell.source.header import NO_LINE, FirstLine, read_first_line
+from upswell.source.listing import Stat, open_regular, read_at, stat_regular
 from upswell.zones import day_max_of
 
 CONTENT_BYTES_MAX = 64 << 30  # of a file, uncompressed: more is a bomb or a mistake
@@ -80,6 +83,8 @@ class TrackedFile:
     _searched: Stat | None = None
     _marked: Stat | None = None
     _mark: str = ""
+    _lined: Stat | None = None
+    _first_line: FirstLine = NO_LINE
     _invalidated: Stat | None = None
     _whole: tuple[Stat, int] | None = None
 
@@ -117,6 +122,8 @@ class TrackedFile:
         self.retry_at = NEVER
         self.failed_scan = 0
         self.exhausted = None
+        if not grew:
+            self._first_line = NO_LINE
         if file.offset:
             self.unverified = True
             if not grew:
@@ -188,6 +195,23 @@ class TrackedFile:
             self._marked = self.stat
         return self._mark
 
+    def first_line(self) -> FirstLine:
+        """Return the first line that is not blank, as far as it is there; of a growing file blank lines are read once.
+
+        Raises:
+            OSError: it cannot be read. ValueError: its gzip data is broken.
+        """
+        if self._lined != self.stat:
+            with open_regular(self.path) as fd, open(fd, "rb", closefd=False) as raw:
+                if self.file.compressed:
+                    self._first_line = _first_line_of_gzip(raw)
+                else:
+                    start = raw.seek(self._first_line.blank_bytes)
+                    found = read_first_line(raw, at_start=start == 0)
+                    self._first_line = found._replace(blank_bytes=start + found.blank_bytes)
+            self._lined = self.stat
+        return self._first_line
+
     @property
     def whole(self) -> bool:
         """True when a compressed file was checked with its present stat and has its end."""
@@ -249,3 +273,11 @@ class TrackedFile:
     def has_tail(self) -> bool:
         """Return whether unconsumed bytes of a plain file end in an unterminated line. Raises OSError: unreadable."""
         return self.size > self.file.offset and read_at(self.path, self.size - 1, 1) != b"\n"
+
+
+def _first_line_of_gzip(raw: BinaryIO) -> FirstLine:
+    try:
+        with gzip.GzipFile(fileobj=raw) as stream:
+            return read_first_line(stream)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from error

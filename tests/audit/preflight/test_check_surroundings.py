@@ -46,6 +46,24 @@ def test_good_inputs_are_ok(upswell: Upswell, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_header_in_another_order_is_told(upswell: Upswell, tmp_path: Path) -> None:
+    """A run would hold the file, plain or compressed; what is behind the header is not counted."""
+    paths = write_inputs(tmp_path, RECORDS.replace("not a record\n", ""))
+    records = b'\n"Volume";Dial;Service;Time\n315;0126545098;1;20200417193743\n'
+    write(tmp_path / "data" / "DATA_202004171938.csv", records)
+    write(tmp_path / "data" / "DATA_202004171939.csv.gz", gzip.compress(records))
+    found = report(upswell, *paths[:3])
+
+    plain, packed = messages(found, "warning")
+    assert plain.startswith("DATA_202004171938.csv: its first line names the columns Volume, Dial")
+    assert packed.startswith("DATA_202004171939.csv.gz: its first line names the columns Volume")
+    assert (
+        '[shape] delimiter = ";", columns = ["volume", "msisdn", "service", "timestamp"]' in plain
+    )
+    assert plain.endswith(" | it would be held")
+    assert [] == [word for word in messages(found, "note") if "malformed" in word]
+
+
 def test_rejected_lines_of_a_sample_are_shown_masked(upswell: Upswell, tmp_path: Path) -> None:
     """A reason, how many, and an example with its place; plain and compressed files alike."""
     paths = write_inputs(tmp_path)

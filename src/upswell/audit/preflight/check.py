@@ -114,6 +114,8 @@ def _check_sample(report: Report, segment: Segment | None, ruleset: Ruleset) -> 
     found = report.sample
     for name, why in found.unreadable.items():
         report.add("warning", name, f"cannot be read: {why}", "it would be held")
+    for name, how in found.other_order.items():
+        report.add("warning", name, how, "it would be held")
     level: Level = (
         "warning" if sum(found.rejects.values()) > found.lines * _REJECTED_MANY_RATIO else "note"
     )

@@ -4,6 +4,7 @@ Owns the choice of files and the counts: rejects by reason, msisdns in the segme
 records that miss their hours. It applies nothing, and keeps no msisdn except in examples, which are masked when made.
 """
 
+import io
 import os
 import zlib
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 from upswell.kernel import PATHS, Segment, parse_lines
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference.rules import Rule
+from upswell.source.header import describe_other_order, read_first_line
 from upswell.source.listing import read_at
 from upswell.zones import Zones, day_max_of
 
@@ -49,6 +51,8 @@ class Sample:
     outside_over: int = 0
     """Records in the segment that exceed a threshold of their service alone, but lie outside all its windows."""
     outside_example: str = ""
+    other_order: dict[str, str] = field(default_factory=dict)
+    """By file that a run would hold: how its first line names other columns than are read."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """By file: why it could not be read."""
 
@@ -73,6 +77,9 @@ def take_sample(
             head = _head(data / name)
         except (OSError, zlib.error) as error:
             sample.unreadable[escape(name)] = getattr(error, "strerror", None) or str(error)
+            continue
+        if other_order := describe_other_order(read_first_line(io.BytesIO(head)).content):
+            sample.other_order[escape(name)] = other_order
             continue
         sample.files.append(escape(name))
         _count(sample, head, escape(name), stamp, segment, by_service, zones)
