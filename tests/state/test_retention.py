@@ -1,6 +1,8 @@
 """Pruning: notifications of days that are no longer kept go, little by little, and whoever is asked says so."""
 
+import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +16,7 @@ from upswell.cli.main import commands
 from upswell.config.sources import resolve
 from upswell.errors import ConfigError
 from upswell.state import row_writer
+from upswell.state.maintenance.backup import back_up
 from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
@@ -76,6 +79,58 @@ def test_a_commit_prunes_so_many_rows_and_no_more(
         assert not sent.minutes(state(place), 20200418, "Twitter")
         assert sent.minutes(state(place), 20200419, "Twitter")
     assert [8, 4, 0, 0] == left
+
+
+@pytest.mark.parametrize("keep", [2, 3, 4])
+@pytest.mark.parametrize("order", [DAYS, (DAYS[0], DAYS[1], DAYS[0], DAYS[3]), DAYS[:3]])
+def test_a_batch_over_more_days_than_are_kept_is_sound(
+    place: Place, tmp_path: Path, keep: int, order: tuple[str, ...]
+) -> None:
+    """Rows are judged by their own days: what is pruned of a batch is no damage, in the state and in its backup."""
+    for at, day in enumerate(order):
+        lines = b"".join(record(dial, 1 + at % 2, 200, "100000", day) for dial in range(6))
+        place.file(f"{max(order[: at + 1])}10{at:02}", lines)
+    for dial in range(2):
+        place.once(keep_notifications_days=keep)
+        assert [] == verify(state(place))
+        place.file(f"{order[-1]}11{dial:02}", record(7 + dial, 1, 200, "110000", order[-1]))
+    back_up(state(place), tmp_path / "copy")
+
+    assert [] == verify(tmp_path / "copy")
+    assert [] == reconcile(state(place)).differences
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM notification WHERE day = 20200420 AND msisdn LIKE '%3'", "totals by day"),
+        ("UPDATE notification SET batch = 2 WHERE msisdn LIKE '%4'", "batch 2 counts other"),
+        (
+            "UPDATE notification SET raw = CAST(raw || '00' AS BLOB) WHERE msisdn LIKE '%4'",
+            "batch 2 are not those",
+        ),
+        ("UPDATE notified_total SET lines = 5 WHERE day = 20200417", "sums over the batches"),
+    ],
+)
+def test_what_is_missing_beside_pruned_rows_is_told(
+    place: Place, statement: str, words: str
+) -> None:
+    """That older rows of a batch are pruned hides no change of those that are kept, nor of the totals."""
+    for day in DAYS:
+        lines = b"".join(record(dial, 1, 200, "100000", day) for dial in range(6))
+        place.file(f"{day}1000", lines)
+    place.once(keep_notifications_days=2)
+    place.file(
+        f"{DAYS[-1]}1001",
+        record(7, 1, 200, "110000", DAYS[-1]) + record(14, 1, 200, "110000", DAYS[-1]),
+    )
+    place.once(keep_notifications_days=2)
+    assert [] == verify(state(place))
+    with sqlite3.connect(state(place) / "checkpoint.db") as db:
+        db.execute(statement)
+    db.close()
+
+    assert words in " ".join(verify(state(place)))
 
 
 def test_a_story_says_what_is_pruned(place: Place) -> None:

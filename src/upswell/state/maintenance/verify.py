@@ -3,7 +3,8 @@
 Owns the checks of ``upswell state verify``. It only reads, repairs nothing, and may work beside a run without holding
 it up: what changes with a commit is read in one brief snapshot, and what is added and never changed (batches, log,
 notifications) afterwards, page by page, up to the last batch of that snapshot. Each finding is a sentence with the next
-step; none holds a whole msisdn.
+step; none holds a whole msisdn. One file because every check reads the same moment of one state, and none has a
+caller of its own.
 """
 
 import errno
@@ -11,7 +12,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -163,7 +164,11 @@ def _log(reader: StateReader) -> Iterator[str]:
 
 
 def _notifications(reader: StateReader) -> Iterator[str]:
-    """Check that there are as many notifications and bytes as each batch staged, and as each day's total says."""
+    """Check that there are as many notifications and bytes as each batch staged, and as each day's total says.
+
+    Of days that are no longer kept rows may be missing: no batch has more than it counts, and those of all batches are
+    together those of all days, each of which is counted to the row while it is kept.
+    """
     with reader.snapshot():
         until = reader.last_batch()
         names = {number: name for name, number in reader.applications().items()}
@@ -185,10 +190,6 @@ def _notifications(reader: StateReader) -> Iterator[str]:
         of_batch[batch, control] += 1
         of_day[day, application, control] += 1
     pruned = reader.pruned_before()
-    # Of batches that may have had notifications of pruned days not all are there to be counted.
-    ((whole_from,),) = reader._rows(
-        "SELECT coalesce(min(number), 0) FROM batch WHERE day_open >= ?", (pruned,)
-    )
     for gone in forgotten_lines(reader):
         lengths[gone.batch, gone.application, gone.control] += gone.bytes
         of_batch[gone.batch, gone.control] += gone.lines
@@ -201,22 +202,47 @@ def _notifications(reader: StateReader) -> Iterator[str]:
             "SELECT batch, application, control, length FROM staged WHERE batch <= ?", (until,)
         )
     }
-    for key in sorted(lengths.keys() | staged.keys()):
-        if key[0] >= whole_from and lengths[key] != staged.get(key, 0):
-            yield (
-                f"the notifications of {escape(names.get(key[1], '?'))} in batch {key[0]} are not those that"
-                f" were published: {RESTORE_HINT}"
-            )
-    for committed in _until(reader, until):
-        counted = tuple(committed.outcomes.get(name, 0) for name in ("notified", "control"))
-        there = of_batch[committed.number, 0], of_batch[committed.number, 1]
-        if committed.number >= whole_from and counted != there:
-            yield f"batch {committed.number} counts other notifications than the state has: {RESTORE_HINT}"
+    counted = {
+        (batch.number, control): batch.outcomes.get(outcome, 0)
+        for batch in _until(reader, until)
+        for control, outcome in enumerate(("notified", "control"))
+    }
+    partly = {key for key in counted if pruned and of_batch[key] < counted[key]}
+    for key, count in counted.items():
+        if of_batch[key] != count and key not in partly:
+            yield f"batch {key[0]} counts other notifications than the state has: {RESTORE_HINT}"
+    yield from _lengths(lengths, staged, partly, names)
+    if any(
+        sum(lines for _, _, of, lines in totals if of == control)
+        != sum(count for (_, of), count in counted.items() if of == control)
+        for control in (0, 1)
+    ):
+        yield f"the totals by day are not the sums over the batches: {RESTORE_HINT}"
     known = {
         (day, application, control): n for day, application, control, n in totals if day >= pruned
     }
     if known != {key: n for key, n in of_day.items() if key[0] >= pruned}:
         yield f"the totals by day are not the sums over the notifications: {RESTORE_HINT}"
+
+
+def _lengths(
+    lengths: Mapping[tuple[int, int, int], int],
+    staged: Mapping[tuple[int, int, int], int],
+    partly: Container[tuple[int, int]],
+    names: Mapping[int, str],
+) -> Iterator[str]:
+    """Compare the bytes of notifications by batch, application and control with those that were staged.
+
+    ``partly``: batch and control of those that may lack rows of older days.
+    """
+    for key in sorted(lengths.keys() | staged.keys()):
+        batch, application, control = key
+        there, length = lengths.get(key, 0), staged.get(key, 0)
+        if there > length or (there < length and (batch, control) not in partly):
+            yield (
+                f"the notifications of {escape(names.get(application, '?'))} in batch {batch} are not those that"
+                f" were published: {RESTORE_HINT}"
+            )
 
 
 def _notified(reader: StateReader) -> Iterator[tuple[int, int, int, int, int]]:
