@@ -71,7 +71,7 @@ QUERY = re.compile(r"\b(?:reader|checkpoint)\._\w+|\._rows\(")
 
 
 def test_sql_stands_in_state_alone() -> None:
-    """What a query means, and whether row checksums are verified, is decided in one wing."""
+    """What a query means, and whether row checksums are verified, is decided in one package."""
     found = []
     for path in SOURCES:
         if "state" in path.relative_to(ROOT / "src" / "upswell").parts[:1]:

@@ -114,21 +114,21 @@ def sentence_of(text: str) -> str:
 
 
 def python_map() -> str:
-    """Return the table of the wings, in the order of imports, and of the folders within them."""
+    """Return the table of the packages, in the order of imports, and of those within them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     layers = [
         name.strip() for layer in contracts["contracts"][0]["layers"] for name in layer.split("|")
     ]
-    rows = ["| wing | |", "|---|---|"]
-    for wing in layers:
-        for file in sorted((PACKAGE / wing).rglob("__init__.py"), key=lambda file: file.parent):
+    rows = ["| package | |", "|---|---|"]
+    for package in layers:
+        for file in sorted((PACKAGE / package).rglob("__init__.py"), key=lambda file: file.parent):
             sentence = sentence_of(ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "")
             rows.append(f"| `{file.parent.relative_to(PACKAGE)}/` | {sentence} |")
     return "\n".join(rows)
 
 
 def top_map() -> str:
-    """Return the table of the files beside the wings."""
+    """Return the table of the files beside the packages."""
     files = [path for path in sorted(PACKAGE.glob("*.py")) if not path.name.startswith("__")]
     rows = ["| file | |", "|---|---|"]
     for file in files:
@@ -147,7 +147,7 @@ def kernel_map() -> str:
 
 
 def test_the_map_has_the_sentences_of_the_sources() -> None:
-    """ARCHITECTURE's tables list every wing, file at the top and folder of the kernel, in the sources' own words."""
+    """ARCHITECTURE's tables list every package, file at the top and folder of the kernel, in the sources' own words."""
     text = ARCHITECTURE.read_text("utf-8")
     expected = text
     for table in (python_map(), top_map(), kernel_map()):

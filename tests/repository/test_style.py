@@ -51,7 +51,7 @@ def test_no_two_classes_have_one_name() -> None:
     assert {} == {name: where for name, where in files.items() if len(where) > 1}
 
 
-def test_a_wing_is_introduced_in_one_sentence() -> None:
+def test_a_package_is_introduced_in_one_sentence() -> None:
     """The ``__init__`` of a folder holds its sentence and imports nothing; kernel's is the one door itself."""
     odd = []
     for name, tree in trees(PACKAGE):

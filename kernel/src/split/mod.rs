@@ -1,4 +1,4 @@
-//! Batches computed in tasks: splits scanned without a ledger, shards stepped without files, and the result of both.
+//! Batches computed in tasks: some scan splits without a ledger, others decide in shards without files; both are joined.
 //!
 //! Here: the scanner of a split. Records that need a ledger leave it as candidates, shard by shard.
 //!

@@ -1,1 +1,1 @@
-"""A run: the loop, the batch in the making, the commit, the archive, the metrics."""
+"""A run: the loop, the making of a batch, its commit, the archive, the metrics."""

@@ -1,4 +1,4 @@
-"""The compiled kernel for the rest of the package: values in, values out.
+"""The compiled kernel, wrapped with names and types for the rest of the package.
 
 Owns the only import of ``_kernel``, whose stub documents each name that is passed on here, and gives names to the
 tuples that it returns. Holds no state and does no I/O of its own. An executor of another engine imports this module

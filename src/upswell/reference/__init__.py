@@ -1,1 +1,1 @@
-"""RULES, SEGMENT, suppression and policy: parsed, versioned, active."""
+"""Reference data: RULES, SEGMENT, the suppression list and the policy, parsed, versioned and activated."""

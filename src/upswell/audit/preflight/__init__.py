@@ -1,1 +1,1 @@
-"""What is wrong before a run."""
+"""Checks inputs, settings and machine before a run."""

@@ -1,1 +1,1 @@
-"""The log once more, over kept files: explain, whatif, reconcile."""
+"""Replays the log over the kept files: explain, whatif, reconcile."""

@@ -1,1 +1,1 @@
-"""What is done to a state beside its run: verify, back up, export, import, forget."""
+"""Operations on a state outside of its run: verify, back up, export, import, forget."""

@@ -1,1 +1,1 @@
-"""Questions to a state, each a function over a ``StateReader``, divided by what they are about."""
+"""Queries over a state: functions of a ``StateReader``, divided by subject."""
