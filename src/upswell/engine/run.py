@@ -25,6 +25,7 @@ from upswell.engine.assembly import assemble, check_sums
 from upswell.engine.background import in_background
 from upswell.engine.commit import Committer
 from upswell.engine.compute import Compute, Embedded, Read
+from upswell.engine.places import check_places
 from upswell.engine.reporter import Listener, Reporter
 from upswell.engine.summary import Summary
 from upswell.errors import InputMissing, TooManyRejects
@@ -61,6 +62,7 @@ def run(
     Raises:
         UpswellError: with the exit code and the operator's next step. Whatever was committed stays; a restart goes on.
     """
+    check_places(settings)
     _check_data(settings.data)
     tune_allocator()
     with (

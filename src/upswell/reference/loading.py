@@ -24,6 +24,12 @@ LOST_MAX_RATIO = 0.5
 """Of the msisdns or rules: a change that loses more is refused, unless it is a small list."""
 LOST_MSISDNS_MIN, LOST_RULES_MIN = 100, 10
 """Fewer may go in any share: somebody edits a small list by hand."""
+SWAPPED = (
+    "SEGMENT and RULES are swapped: SEGMENT holds rules, and RULES holds msisdns",
+    "pass the paths in this order: DATA SEGMENT RULES OUTPUT",
+)
+"""The error, and its next step, when ``are_swapped``."""
+HEAD_BYTES = 64 << 10  # of a file, which show whether it holds rules or msisdns
 SENTENCES_MAX = 10  # about one change: the log and the checkpoint keep them in one line
 
 
@@ -102,6 +108,10 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
     segment = candidate.segment(segment_source)
     suppressed = candidate.suppressed(suppress_source)
     if candidate.refusals:
+        if are_swapped(rules_source, segment_source):
+            if before is None:
+                raise ConfigError(*SWAPPED)
+            candidate.refusals.insert(0, SWAPPED[0])
         if before is None:
             raise ConfigError(
                 "; ".join(candidate.refusals),
@@ -117,6 +127,28 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
         candidate.warnings,
         candidate.new_versions,
     )
+
+
+def are_swapped(rules: Contents, segment: Contents) -> bool:
+    """Return whether RULES holds msisdns alone, and SEGMENT rules alone, by the heads of their files."""
+    held = [
+        [
+            (holds_rules(content[:HEAD_BYTES]), holds_msisdns(content[:HEAD_BYTES]))
+            for _, content in each.files
+        ]
+        for each in (rules, segment)
+    ]
+    return {(False, True)} == set(held[0]) and {(True, False)} == set(held[1])
+
+
+def holds_rules(head: bytes) -> bool:
+    """Return whether any line is a rule."""
+    return bool(parse_rules([("", head)]).rules)
+
+
+def holds_msisdns(head: bytes) -> bool:
+    """Return whether any line is an msisdn of SEGMENT."""
+    return len(Segment.parse([head])[0]) > 0
 
 
 class _Candidate:

@@ -16,6 +16,7 @@ from upswell.audit.labels import REASON_WORDS
 from upswell.audit.preflight.environment import (
     check_archive,
     check_output,
+    check_paths,
     check_spark,
     check_state,
 )
@@ -28,6 +29,7 @@ from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment
 from upswell.privacy import show_format
 from upswell.reference.files import Contents, read_rules, read_segment
+from upswell.reference.loading import SWAPPED, are_swapped
 from upswell.reference.rules import Ruleset
 from upswell.source.listing import list_directory, read_name, show_name
 from upswell.zones import load_zone, stamp_time
@@ -40,8 +42,12 @@ _SERVICES_NAMED_MAX = 10
 def check(settings: Settings, *, output_given: bool) -> Report:
     """Check everything; without an OUTPUT, neither directories nor state."""
     report = Report()
+    check_paths(report, settings, output_given=output_given)
     rules = _read(report, settings.rules, read_rules)
     segment_contents = _read(report, settings.segment, read_segment)
+    if rules and segment_contents and are_swapped(rules, segment_contents):
+        report.add("error", "RULES", *SWAPPED)  # each line of both would be reported besides
+        rules = segment_contents = None
     ruleset = lint_rules(report, rules) if rules else Ruleset((), ())
     report.rules = ruleset.rules
     segment = None

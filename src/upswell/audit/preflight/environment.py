@@ -10,6 +10,7 @@ from pathlib import Path
 from upswell.audit.preflight.report import Level, Report
 from upswell.config.settings import Settings
 from upswell.engine.archive_directory import check_place
+from upswell.engine.places import check_places
 from upswell.engine.spark import jvm
 from upswell.errors import ConfigError, OutputUnwritable, UpswellError
 from upswell.kernel import Segment
@@ -39,6 +40,14 @@ def check_spark(report: Report, settings: Settings) -> None:
     else:
         words = f"Spark {version} in {home}, Java {java_version} at {java}"
         report.add("note", settings.master, f"computes on {words}", "")
+
+
+def check_paths(report: Report, settings: Settings, *, output_given: bool) -> None:
+    """Report paths that are one place, lie within each other, or seem swapped."""
+    try:
+        check_places(settings, output_given=output_given)
+    except ConfigError as error:
+        report.add_error("paths", error)
 
 
 def check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
