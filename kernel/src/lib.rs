@@ -23,7 +23,7 @@
 //! search     lines that hold given digits, for questions about one msisdn
 //! segment/   the targeted msisdns: parsed, stored, looked up
 //! rules/     the rule that fits a record; what keeps a notification back
-//! ledger/    totals, fired window instances and caps: decided, stored, loaded
+//! ledger/    totals, fired window instances and caps: decided, also by other terms in branches, stored, loaded
 //! batch/     ranges to outcomes, in passes over chunks
 //! split/     the same in tasks: splits without a ledger, shards without files, and the result of both
 //! python/    the module for Python; outside it only `RangeSpec` knows Python, whose `Range` it reads

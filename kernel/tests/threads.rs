@@ -73,6 +73,8 @@ fn call(
         segment: &segment,
         rules: &rules,
         policy: &Policy::default(),
+        branches: &[],
+        points: &[],
         output_bytes_max: u64::MAX,
         work_max: Duration::MAX,
     };
@@ -89,7 +91,7 @@ fn threads_give_the_same_bytes_as_one() {
         let (expected, ledger) = call(&files, path, 1, 256 << 10);
         for threads in [2, 3] {
             let (actual, other) = call(&files, path, threads, 20_000);
-            assert_eq!(expected.outputs, actual.outputs);
+            assert_eq!(expected.sent.outputs, actual.sent.outputs);
             assert_eq!(expected.rejects, actual.rejects);
             assert_eq!(expected.delta, actual.delta);
             assert_eq!(ledger.totals(), other.totals());
@@ -98,7 +100,7 @@ fn threads_give_the_same_bytes_as_one() {
             let loaded = Ledger::load(&[], &[(1, &actual.delta)], 0, threads).expect("whole");
             assert_eq!(ledger.caps(), loaded.caps());
         }
-        assert!(!expected.outputs.is_empty() && !expected.rejects.is_empty());
+        assert!(!expected.sent.outputs.is_empty() && !expected.rejects.is_empty());
     }
     for file in files {
         let _ = fs::remove_file(file);

@@ -118,6 +118,8 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
                     segment: &segment,
                     rules: &rules,
                     policy: &policy,
+                    branches: &[],
+                    points: &[],
                     output_bytes_max: way.output_bytes_max,
                     work_max: Duration::MAX,
                 };
@@ -141,7 +143,7 @@ fn run(files: [&[u8]; 2], way: Way, left: u64) -> Said {
                     progress.tail,
                 );
                 said.rejects.extend_from_slice(&done.rejects);
-                for (application, bytes) in &done.outputs {
+                for (application, bytes) in &done.sent.outputs {
                     said.outputs
                         .entry(*application)
                         .or_default()

@@ -70,7 +70,7 @@ fn merged(path: ScanPath, data: &[u8], chunk_bytes: usize) -> Merged {
     let context = Context {
         path,
         segment: &segment,
-        rules: &rules,
+        rules: &[&rules],
         policy: &policy,
         clock: &clock,
         counters: Mutex::new(&mut counters),
@@ -136,7 +136,7 @@ impl Merged {
                 )
             }));
             self.candidates
-                .extend(findings.candidates.iter().map(|one| {
+                .extend(findings.candidates_of(0).iter().map(|one| {
                     (
                         chunk.position_of(one.start),
                         one.length,

@@ -91,6 +91,8 @@ fn file(data: &[u8], chunk_bytes: usize, split_bytes: u64, left: u64) {
         segment: &segment,
         rules: &rules,
         policy: &policy,
+        branches: &[],
+        points: &[],
         output_bytes_max: u64::MAX,
         work_max: Duration::MAX,
     };
@@ -161,8 +163,7 @@ fn said(done: &Processed, ledger: &Ledger) -> (String, Vec<Total>, Vec<(String, 
         ),
         (progress.lines, progress.outcomes, progress.reasons),
         (progress.kept_bytes, progress.dropped, &progress.problem),
-        (&done.outputs, &done.notifications, &done.rejects),
-        (&done.control_outputs, &done.control_notifications),
+        (&done.sent, &done.control, &done.rejects),
         (
             done.outside_over,
             &done.outside_over_example,

@@ -1,21 +1,25 @@
 //! The last step of a pass: candidates are decided, group of shards by group, and notifications put into input order.
 
 use crate::batch::chunk::Chunk;
-use crate::batch::findings::GROUPS;
+use crate::batch::curve;
+use crate::batch::findings::{GROUP_SHARDS, GROUPS};
+use crate::batch::job::{Branch, Emissions, Job, Processed};
 use crate::batch::pass::Call;
 use crate::ledger::Ledger;
+use crate::ledger::branches::Branches;
 use crate::ledger::counters::Counters;
 use crate::ledger::decide::{Candidate, DECIDED_AHEAD, DECIDED_OUTCOMES, Terms, decide};
-use crate::ledger::shard::{SHARDS, Shard, shard_of};
+use crate::ledger::shard::{Shard, shard_of};
+use crate::rules::Rules;
 use crate::scan::outcome::encode_into;
 use crate::threads::{self, lock};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// With fewer candidates and rejects in a pass, threads cost more than they save.
 const INLINE_LINES: usize = 2_000;
 
 impl Call<'_> {
-    /// Apply candidates to the ledger and encode rejects, in parallel; then emit notifications in input order.
+    /// Apply candidates to the ledger and its branches and encode rejects, in parallel; then emit notifications in input order.
     pub(crate) fn apply(
         &mut self,
         ledger: &mut Ledger,
@@ -24,21 +28,11 @@ impl Call<'_> {
         adds: bool,
     ) {
         let counters = &ledger.counters;
-        let terms = Terms {
-            rules: self.job.rules,
-            policy: self.job.policy,
-            adds,
-        };
-        let groups: Vec<Mutex<Group>> = ledger
-            .shards
-            .chunks_mut(SHARDS / GROUPS)
-            .map(|shards| {
-                Mutex::new(Group {
-                    shards,
-                    ..Group::default()
-                })
-            })
-            .collect();
+        let Branches { full, points, sums } = &mut ledger.branches;
+        let tables = std::iter::once(&mut ledger.shards).chain(full);
+        let groups = groups(self.job, &self.windows_of, tables, adds);
+        let windows = self.windows_of.last().copied().unwrap_or_default();
+        let curves = curve::groups(self.job.points, windows, sums, points, adds);
         let with_rejects: Vec<usize> = (0..chunks.len())
             .filter(|index| {
                 !chunks[*index].front.rejects.is_empty() || !chunks[*index].body.rejects.is_empty()
@@ -47,24 +41,32 @@ impl Call<'_> {
         let encoded: Vec<Mutex<Vec<u8>>> = with_rejects.iter().map(|_| Mutex::default()).collect();
         let lines: usize = chunks
             .iter()
-            .map(|chunk| chunk.body.candidates.len() + chunk.body.rejects.len())
+            .map(|chunk| {
+                let candidates = chunk.body.candidates_of(0).len();
+                candidates * (1 + self.windows_of.len()) + chunk.body.rejects.len()
+            })
             .sum();
         let threads = if lines < INLINE_LINES { 1 } else { threads };
-        threads::for_each(threads, GROUPS + with_rejects.len(), |task| {
+        let decisions = groups.len() + curves.len();
+        threads::for_each(threads, decisions + with_rejects.len(), |task| {
             if let Some(group) = groups.get(task) {
-                lock(group).apply(task, counters, terms, chunks);
+                lock(group).apply(counters, chunks);
+            } else if let Some(curve) = curves.get(task - groups.len()) {
+                lock(curve).apply(counters, chunks);
             } else {
-                let chunk = &chunks[with_rejects[task - GROUPS]];
-                *lock(&encoded[task - GROUPS]) =
-                    encode_rejects(&self.job.ranges[chunk.range].name, chunk);
+                let task = task - decisions;
+                let chunk = &chunks[with_rejects[task]];
+                *lock(&encoded[task]) = encode_rejects(&self.job.ranges[chunk.range].name, chunk);
             }
         });
         for encoded in encoded {
             self.done.rejects.extend_from_slice(&lock(&encoded));
         }
+        let mut groups = groups
+            .into_iter()
+            .map(|group| group.into_inner().unwrap_or_else(PoisonError::into_inner));
         let mut notified = Vec::new();
-        for group in groups {
-            let group = group.into_inner().unwrap_or_default();
+        for group in groups.by_ref().take(GROUPS) {
             for (index, counts) in group.counts {
                 for (outcome, count) in DECIDED_OUTCOMES.into_iter().zip(counts) {
                     self.progress[index].outcomes[outcome as usize] += count;
@@ -72,33 +74,97 @@ impl Call<'_> {
             }
             notified.extend(group.notified);
         }
-        notified.sort_unstable_by_key(|(chunk, candidate, _)| (*chunk, candidate.start));
-        for (chunk, candidate, control) in notified {
-            self.emit(&chunks[chunk], &candidate, control);
+        let Processed {
+            sent,
+            control,
+            branches,
+            points,
+            ..
+        } = &mut self.done;
+        emit(self.job.rules, chunks, notified, sent, Some(control));
+        for (branch, sent) in self.job.branches.iter().zip(branches) {
+            let groups = groups.by_ref().take(GROUPS);
+            let notified = groups.flat_map(|group| group.notified).collect();
+            emit(branch.rules, chunks, notified, sent, None);
         }
-    }
-
-    fn emit(&mut self, chunk: &Chunk, candidate: &Candidate, control: bool) {
-        let place = (chunk.range, chunk.position_of(candidate.start));
-        let content = chunk.content(candidate.start, candidate.length);
-        self.done
-            .emit(self.job.rules, candidate, control, place, content);
+        curve::count(curves, points);
     }
 }
 
-/// One group of shards, and the decisions about its candidates.
-#[derive(Default)]
+/// Return the groups of shards of the ledger, and after them those of each branch, before their decisions.
+fn groups<'a>(
+    job: &Job<'a>,
+    windows_of: &[usize],
+    tables: impl Iterator<Item = &'a mut Vec<Shard>>,
+    adds: bool,
+) -> Vec<Mutex<Group<'a>>> {
+    let own = Branch {
+        rules: job.rules,
+        policy: job.policy,
+    };
+    let branches = std::iter::once(&own).chain(job.branches);
+    let windows = std::iter::once(&0).chain(windows_of);
+    let mut groups = Vec::new();
+    for ((branch, windows), shards) in branches.zip(windows).zip(tables) {
+        for (number, shards) in shards.chunks_mut(GROUP_SHARDS).enumerate() {
+            groups.push(Mutex::new(Group {
+                number,
+                windows: *windows,
+                terms: branch.terms(adds),
+                shards,
+                notified: Vec::new(),
+                counts: Vec::new(),
+            }));
+        }
+    }
+    groups
+}
+
+/// A candidate whose line is emitted: (index of the chunk, candidate, true for the control group).
+type Notified = (usize, Candidate, bool);
+
+/// Emit lines in input order, those of the control group apart; without `control` they are dropped.
+fn emit(
+    rules: &Rules,
+    chunks: &[Chunk],
+    mut notified: Vec<Notified>,
+    sent: &mut Emissions,
+    mut control: Option<&mut Emissions>,
+) {
+    notified.sort_unstable_by_key(|(chunk, candidate, _)| (*chunk, candidate.start));
+    for (chunk, candidate, is_control) in notified {
+        let emissions = if is_control {
+            control.as_deref_mut()
+        } else {
+            Some(&mut *sent)
+        };
+        if let Some(emissions) = emissions {
+            let chunk = &chunks[chunk];
+            let place = (chunk.range, chunk.position_of(candidate.start));
+            let content = chunk.content(candidate.start, candidate.length);
+            emissions.emit(rules, &candidate, place, content);
+        }
+    }
+}
+
+/// One group of shards of the ledger or of a branch, and the decisions about its candidates.
 struct Group<'a> {
+    /// Number of the group, from which its first shard follows.
+    number: usize,
+    /// Index of the windows whose candidates it decides.
+    windows: usize,
+    terms: Terms<'a>,
     shards: &'a mut [Shard],
-    /// (index of the chunk, candidate, true for the control group), in input order.
-    notified: Vec<(usize, Candidate, bool)>,
+    /// In input order.
+    notified: Vec<Notified>,
     /// For each range its lines by outcome, in the order of `DECIDED_OUTCOMES`.
     counts: Vec<(usize, [u64; DECIDED_OUTCOMES.len()])>,
 }
 
 impl Group<'_> {
-    fn apply(&mut self, group: usize, counters: &Counters, terms: Terms, chunks: &[Chunk]) {
-        let first = group * self.shards.len();
+    fn apply(&mut self, counters: &Counters, chunks: &[Chunk]) {
+        let (windows, number) = (self.windows, self.number);
+        let first = number * self.shards.len();
         for (index, chunk) in chunks.iter().enumerate() {
             if self
                 .counts
@@ -108,18 +174,23 @@ impl Group<'_> {
                 self.counts.push((chunk.range, [0; DECIDED_OUTCOMES.len()]));
             }
             if let Some(next) = chunks.get(index + 1) {
-                for ahead in next.body.of_group(group).iter().take(DECIDED_AHEAD) {
+                for ahead in next
+                    .body
+                    .of_group(windows, number)
+                    .iter()
+                    .take(DECIDED_AHEAD)
+                {
                     self.shards[shard_of(ahead.mixed) - first].prefetch(counters, ahead);
                 }
             }
             for findings in [&chunk.front, &chunk.body] {
-                let candidates = findings.of_group(group);
+                let candidates = findings.of_group(windows, number);
                 let (counts, notified) = (&mut self.counts, &mut self.notified);
                 decide(
                     self.shards,
                     first,
                     counters,
-                    terms,
+                    self.terms,
                     candidates,
                     |at, decision| {
                         if let Some((_, counts)) = counts.last_mut() {

@@ -53,7 +53,7 @@ pub struct Chunk {
     pub body: Findings,
     /// Line ends in the file before the body.
     pub body_newlines: u64,
-    cached: Vec<CachedCounters>,
+    cached: Vec<Vec<CachedCounters>>,
 }
 
 impl Chunk {

@@ -5,7 +5,7 @@ use crate::batch::range::Days;
 use crate::ledger::counters::Counters;
 use crate::ledger::decide::Candidate;
 use crate::rules::policy::Policy;
-use crate::rules::{Fit, Rules};
+use crate::rules::{Fit, Rules, Span};
 use crate::scan::filter::Filter;
 use crate::scan::grammar::{Line, Record, Visitor};
 use crate::scan::outcome::{LATE, Outcome};
@@ -21,8 +21,8 @@ pub struct Context<'a> {
     pub path: ScanPath,
     /// The targeted msisdns.
     pub segment: &'a Segment,
-    /// The rules.
-    pub rules: &'a Rules,
+    /// The rules of the job, and after them those of branches whose windows differ from all before.
+    pub rules: &'a [&'a Rules],
     /// Suppressed msisdns.
     pub policy: &'a Policy,
     /// The conversion to the rules' zone.
@@ -44,7 +44,7 @@ pub struct Classifier<'a, 'b> {
     context: &'a Context<'b>,
     days: Days,
     findings: &'a mut Findings,
-    cached: &'a mut Vec<CachedCounters>,
+    cached: &'a mut Vec<Vec<CachedCounters>>,
     /// Records that were found in the segment.
     matched: u64,
     /// Some msisdn is suppressed.
@@ -57,8 +57,11 @@ impl<'a, 'b> Classifier<'a, 'b> {
         context: &'a Context<'b>,
         days: Days,
         findings: &'a mut Findings,
-        cached: &'a mut Vec<CachedCounters>,
+        cached: &'a mut Vec<Vec<CachedCounters>>,
     ) -> Classifier<'a, 'b> {
+        let windows = context.rules.len();
+        findings.candidates.resize_with(windows, Default::default);
+        cached.resize_with(windows, Vec::new);
         Classifier {
             context,
             days,
@@ -85,19 +88,50 @@ impl<'a, 'b> Classifier<'a, 'b> {
         findings.group();
     }
 
-    fn counters_of(&mut self, rule: u32, yesterday: bool, day: u32) -> Option<CachedCounters> {
-        let rules = self.context.rules;
-        if self.cached.is_empty() {
-            self.cached
-                .resize(rules.rules.len() * 2, CachedCounters::default());
+    fn counters_of(&mut self, windows: usize, span: Span, day: u32) -> Option<CachedCounters> {
+        let rules = self.context.rules[windows];
+        let all = &mut self.cached[windows];
+        if all.is_empty() {
+            all.resize(rules.rules.len() * 2, CachedCounters::default());
         }
-        let cached = &mut self.cached[rule as usize * 2 + usize::from(yesterday)];
+        let cached = &mut all[span.rule as usize * 2 + usize::from(span.yesterday)];
         if cached.day != day {
             let mut counters = threads::lock(&self.context.counters);
-            let (total, cap) = counters.of_rule(rules, rule, yesterday, day)?;
+            let (total, cap) = counters.of_rule(rules, span.rule, span.yesterday, day)?;
             *cached = CachedCounters { day, total, cap };
         }
         Some(*cached)
+    }
+
+    /// Return how a record fits the rules at an index, and its day in their zone if a rule is about its service.
+    #[inline]
+    fn fit(&self, windows: usize, record: &Record) -> (Fit, u32) {
+        let mut day = record.date;
+        let fit = self.context.rules[windows].fit(record.service, || {
+            let converted = self.context.clock.convert(record.date, record.time);
+            day = converted.0;
+            converted.1
+        });
+        (fit, day)
+    }
+
+    /// Add a record to the candidates of the rules at an index. `line`: start and length of its content.
+    #[inline]
+    fn keep(&mut self, windows: usize, span: Span, day: u32, record: &Record, line: (u32, u32)) {
+        let Some(counters) = self.counters_of(windows, span, day) else {
+            self.findings.counters_full = true;
+            return;
+        };
+        self.findings.candidates[windows].all.push(Candidate {
+            mixed: record.msisdn,
+            volume: record.volume,
+            start: line.0,
+            length: line.1,
+            total: counters.total,
+            cap: counters.cap,
+            rule: span.rule,
+            day,
+        });
     }
 }
 
@@ -137,12 +171,14 @@ impl<'s> Visitor<'s> for Classifier<'_, 's> {
             return self.count(Outcome::Suppressed);
         }
         let (start, length) = (start as u32, length as u32);
-        let mut day = record.date;
-        let fit = self.context.rules.fit(record.service, || {
-            let converted = self.context.clock.convert(record.date, record.time);
-            day = converted.0;
-            converted.1
-        });
+        for windows in 1..self.context.rules.len() {
+            if let (Fit::Inside(span), day) = self.fit(windows, record)
+                && day >= self.days.open
+            {
+                self.keep(windows, span, day, record, (start, length));
+            }
+        }
+        let (fit, day) = self.fit(0, record);
         let span = match fit {
             Fit::NoRule => return self.count(Outcome::NoRule),
             Fit::Outside(threshold_min) => {
@@ -169,20 +205,7 @@ impl<'s> Visitor<'s> for Classifier<'_, 's> {
             self.findings.rejects.push(late);
             return self.count(Outcome::Late);
         }
-        let Some(counters) = self.counters_of(span.rule, span.yesterday, day) else {
-            self.findings.counters_full = true;
-            return;
-        };
-        self.findings.candidates.push(Candidate {
-            mixed: record.msisdn,
-            volume: record.volume,
-            start,
-            length,
-            total: counters.total,
-            cap: counters.cap,
-            rule: span.rule,
-            day,
-        });
+        self.keep(0, span, day, record, (start, length));
     }
 
     fn other(&mut self, start: usize, length: usize, line: u32, kind: Line) {

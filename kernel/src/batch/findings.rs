@@ -7,7 +7,8 @@ use crate::scan::outcome::{OUTCOMES, REASONS, escaped_bytes};
 
 /// Groups of shards: the units of parallel work on the ledger.
 pub const GROUPS: usize = 32;
-const GROUP_SHARDS: usize = SHARDS / GROUPS;
+/// Shards of a group.
+pub const GROUP_SHARDS: usize = SHARDS / GROUPS;
 /// Stands for the line of a late record whose lines before it were not counted yet.
 pub const LINE_UNKNOWN: u32 = u32::MAX;
 
@@ -35,6 +36,51 @@ impl Reject {
     }
 }
 
+/// Records for the ledger.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// In input order.
+    pub all: Vec<Candidate>,
+    /// The same by group, in order within each, so that they are applied from sequential memory.
+    grouped: Vec<Candidate>,
+    /// Begin of each group in `grouped`.
+    groups: Vec<u32>,
+}
+
+impl Candidates {
+    fn clear(&mut self) {
+        self.all.clear();
+        self.grouped.clear();
+        self.groups.clear();
+    }
+
+    /// Order the candidates by group, keeping their order within each.
+    fn group(&mut self) {
+        let mut counts = [0u32; GROUPS + 1];
+        for candidate in &self.all {
+            counts[group_of(candidate) + 1] += 1;
+        }
+        for group in 0..GROUPS {
+            counts[group + 1] += counts[group];
+        }
+        self.groups.extend_from_slice(&counts);
+        self.grouped.clone_from(&self.all);
+        for candidate in &self.all {
+            let next = &mut counts[group_of(candidate)];
+            self.grouped[*next as usize] = *candidate;
+            *next += 1;
+        }
+    }
+
+    /// Return the candidates of a group, in order.
+    pub fn of_group(&self, group: usize) -> &[Candidate] {
+        match self.groups.as_slice() {
+            [] => &[],
+            groups => &self.grouped[groups[group] as usize..groups[group + 1] as usize],
+        }
+    }
+}
+
 /// Counts, rejects and candidates of some lines.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -46,12 +92,8 @@ pub struct Findings {
     pub reasons: [u64; REASONS.len()],
     /// Rejected and late lines, in order.
     pub rejects: Vec<Reject>,
-    /// Records for the ledger, in order.
-    pub candidates: Vec<Candidate>,
-    /// The same by group, in order within each, so that they are applied from sequential memory.
-    grouped: Vec<Candidate>,
-    /// Begin of each group in `grouped`.
-    groups: Vec<u32>,
+    /// Records for the ledger by index of the rules that select them. Empty before the first line is scanned.
+    pub candidates: Vec<Candidates>,
     /// Records outside their hours with a volume above a threshold of their service.
     pub outside_over: u64,
     /// (start, length) of the first of them.
@@ -64,24 +106,17 @@ pub struct Findings {
 
 impl Findings {
     pub(crate) fn clear(&mut self) {
-        let Findings {
-            rejects,
-            candidates,
-            grouped,
-            groups,
-            ..
-        } = std::mem::take(self);
+        let (mut rejects, mut candidates) = (
+            std::mem::take(&mut self.rejects),
+            std::mem::take(&mut self.candidates),
+        );
+        rejects.clear();
+        candidates.iter_mut().for_each(Candidates::clear);
         *self = Findings {
             rejects,
             candidates,
-            grouped,
-            groups,
             ..Findings::default()
         };
-        self.rejects.clear();
-        self.candidates.clear();
-        self.grouped.clear();
-        self.groups.clear();
     }
 
     /// Finish the rejects of `bytes`, whose first line starts at `begin`: count the lines before late ones, and the
@@ -99,30 +134,21 @@ impl Findings {
         }
     }
 
-    /// Order the candidates by group, keeping their order within each.
+    /// Order all candidates by group.
     pub(crate) fn group(&mut self) {
-        let mut counts = [0u32; GROUPS + 1];
-        for candidate in &self.candidates {
-            counts[group_of(candidate) + 1] += 1;
-        }
-        for group in 0..GROUPS {
-            counts[group + 1] += counts[group];
-        }
-        self.groups.extend_from_slice(&counts);
-        self.grouped.clone_from(&self.candidates);
-        for candidate in &self.candidates {
-            let next = &mut counts[group_of(candidate)];
-            self.grouped[*next as usize] = *candidate;
-            *next += 1;
-        }
+        self.candidates.iter_mut().for_each(Candidates::group);
     }
 
-    /// Return the candidates of a group, in order.
-    pub fn of_group(&self, group: usize) -> &[Candidate] {
-        match self.groups.as_slice() {
-            [] => &[],
-            groups => &self.grouped[groups[group] as usize..groups[group + 1] as usize],
-        }
+    /// Return the candidates of the rules at an index, in order.
+    pub fn candidates_of(&self, windows: usize) -> &[Candidate] {
+        self.candidates.get(windows).map_or(&[], |some| &some.all)
+    }
+
+    /// Return those of a group of shards, in order.
+    pub(crate) fn of_group(&self, windows: usize, group: usize) -> &[Candidate] {
+        self.candidates
+            .get(windows)
+            .map_or(&[], |some| some.of_group(group))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::batch::progress::Progress;
 use crate::batch::range::RangeSpec;
-use crate::ledger::decide::Candidate;
+use crate::ledger::decide::{Candidate, Terms};
+use crate::ledger::points::Counts;
 use crate::rules::Rules;
 use crate::rules::policy::Policy;
 use crate::segment::Segment;
@@ -14,7 +15,7 @@ use std::time::Duration;
 const ROW_BYTES: usize = 400;
 
 /// A notification.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notification {
     /// The record's day.
     pub day: u32,
@@ -43,19 +44,61 @@ pub struct BegunRange {
     pub inode: u64,
 }
 
+/// Lines that are emitted, and a notification for each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Emissions {
+    /// Bytes of output by application.
+    pub outputs: BTreeMap<u32, Vec<u8>>,
+    /// Sorted by day, application and digits.
+    pub notifications: Vec<Notification>,
+}
+
+impl Emissions {
+    /// Return the bytes of output and of the rows of notifications.
+    fn bytes(&self) -> u64 {
+        let output: usize = self.outputs.values().map(Vec::len).sum();
+        (output + self.notifications.len() * ROW_BYTES) as u64
+    }
+
+    /// Add a notification, in input order, with its content at (range, position).
+    pub(crate) fn emit(
+        &mut self,
+        rules: &Rules,
+        candidate: &Candidate,
+        (range, byte): (usize, u64),
+        content: &[u8],
+    ) {
+        let application = rules.rules[candidate.rule as usize].application;
+        let output = self.outputs.entry(application).or_default();
+        let msisdn = msisdn::unmix(candidate.mixed);
+        self.notifications.push(Notification {
+            day: candidate.day,
+            application,
+            msisdn,
+            order: msisdn::text_order(msisdn),
+            range,
+            byte,
+            at: output.len(),
+            length: content.len(),
+        });
+        output.extend_from_slice(content);
+        output.push(b'\n');
+    }
+}
+
 /// The result of a call.
 #[derive(Debug, Default)]
 pub struct Processed {
     /// The ranges that were begun: a prefix of those of the job.
     pub ranges: Vec<BegunRange>,
-    /// Bytes of output by application.
-    pub outputs: BTreeMap<u32, Vec<u8>>,
-    /// Sorted by day, application and digits.
-    pub notifications: Vec<Notification>,
-    /// The same as `outputs`, of the control group.
-    pub control_outputs: BTreeMap<u32, Vec<u8>>,
-    /// The same as `notifications`, of the control group.
-    pub control_notifications: Vec<Notification>,
+    /// Everything that is sent.
+    pub sent: Emissions,
+    /// The same of the control group, which is not sent.
+    pub control: Emissions,
+    /// By branch of the job: everything it would send.
+    pub branches: Vec<Emissions>,
+    /// By point of the job's curve: how many notifications it would send.
+    pub points: Vec<Counts>,
     /// Encoded rejects.
     pub rejects: Vec<u8>,
     /// The ledger's delta.
@@ -71,47 +114,38 @@ pub struct Processed {
 impl Processed {
     /// Return the bytes of output, rejects and rows of notifications.
     pub(crate) fn bytes(&self) -> u64 {
-        let outputs = self.outputs.values().chain(self.control_outputs.values());
-        let output: usize = outputs.map(Vec::len).sum();
-        let rows = self.notifications.len() + self.control_notifications.len();
-        (self.rejects.len() + output + rows * ROW_BYTES) as u64
-    }
-
-    /// Add a notification of the control group or of all others, in input order, with its content at (range, position).
-    pub(crate) fn emit(
-        &mut self,
-        rules: &Rules,
-        candidate: &Candidate,
-        control: bool,
-        (range, byte): (usize, u64),
-        content: &[u8],
-    ) {
-        let (outputs, notifications) = if control {
-            (&mut self.control_outputs, &mut self.control_notifications)
-        } else {
-            (&mut self.outputs, &mut self.notifications)
-        };
-        let application = rules.rules[candidate.rule as usize].application;
-        let output = outputs.entry(application).or_default();
-        let msisdn = msisdn::unmix(candidate.mixed);
-        notifications.push(Notification {
-            day: candidate.day,
-            application,
-            msisdn,
-            order: msisdn::text_order(msisdn),
-            range,
-            byte,
-            at: output.len(),
-            length: content.len(),
-        });
-        output.extend_from_slice(content);
-        output.push(b'\n');
+        let branches: u64 = self.branches.iter().map(Emissions::bytes).sum();
+        self.rejects.len() as u64 + self.sent.bytes() + self.control.bytes() + branches
     }
 
     /// Sort notifications, which were added in input order, by day, application and digits.
     pub(crate) fn order(&mut self) {
-        for notifications in [&mut self.notifications, &mut self.control_notifications] {
+        for emissions in [&mut self.sent, &mut self.control]
+            .into_iter()
+            .chain(&mut self.branches)
+        {
+            let notifications = &mut emissions.notifications;
             notifications.sort_unstable_by_key(|n| (n.day, n.application, n.order));
+        }
+    }
+}
+
+/// Other rules or limits than those of the job, decided over the same scan in a branch of the ledger.
+#[derive(Clone, Copy)]
+pub struct Branch<'a> {
+    /// Its rules.
+    pub rules: &'a Rules,
+    /// Its limit and its control group; the suppressed msisdns are those of the job.
+    pub policy: &'a Policy,
+}
+
+impl<'a> Branch<'a> {
+    /// Return its terms. `adds`: volumes are added up.
+    pub(crate) fn terms(&self, adds: bool) -> Terms<'a> {
+        Terms {
+            rules: self.rules,
+            policy: self.policy,
+            adds,
         }
     }
 }
@@ -126,6 +160,10 @@ pub struct Job<'a> {
     pub rules: &'a Rules,
     /// The policy.
     pub policy: &'a Policy,
+    /// Each is decided in the ledger's branch at the same index.
+    pub branches: &'a [Branch<'a>],
+    /// Points of a curve: branches that are only counted, and whose rules differ in nothing but thresholds.
+    pub points: &'a [Branch<'a>],
     /// Stop when output, rejects, rows of notifications and the ledger's delta exceed this.
     pub output_bytes_max: u64,
     /// Stop when the work has lasted so long.

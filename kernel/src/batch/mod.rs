@@ -14,6 +14,7 @@
 pub(crate) mod apply;
 pub mod chunk;
 pub mod classify;
+mod curve;
 pub mod findings;
 pub mod job;
 pub(crate) mod pass;

@@ -2,10 +2,12 @@
 
 use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
-use crate::batch::job::{Job, Processed};
+use crate::batch::job::{Emissions, Job, Processed};
 use crate::batch::progress::Progress;
 use crate::input::source::{Problem, Source, UNREADABLE};
 use crate::ledger::codec::ENTRY_BYTES;
+use crate::ledger::points::Counts;
+use crate::rules::Rules;
 use crate::threads::{self, lock};
 use crate::types::clock::Clock;
 use crate::types::msisdn;
@@ -37,6 +39,10 @@ pub(crate) struct Call<'a> {
     /// Chunks were left out because there is enough output.
     cut: bool,
     pub(crate) done: Processed,
+    /// The rules of the job, and after them those of branches whose windows differ from all before.
+    pub(crate) windows: Vec<&'a Rules>,
+    /// By branch, and last for all points of the curve: the index of its windows among these.
+    pub(crate) windows_of: Vec<usize>,
 }
 
 /// The state of a call between two passes, without its job.
@@ -50,14 +56,31 @@ pub(crate) struct Paused {
 impl<'a> Call<'a> {
     /// Begin a call.
     pub(crate) fn new(job: &'a Job<'a>, clock: &'a Clock) -> Call<'a> {
+        let mut windows = vec![job.rules];
+        let mut windows_of = Vec::new();
+        for branch in job.branches.iter().chain(job.points.first()) {
+            let known = windows
+                .iter()
+                .position(|rules| rules.has_windows_of(branch.rules));
+            windows_of.push(known.unwrap_or(windows.len()));
+            if known.is_none() {
+                windows.push(branch.rules);
+            }
+        }
+        let mut done = Processed::default();
+        done.branches
+            .resize_with(job.branches.len(), Emissions::default);
+        done.points.resize_with(job.points.len(), Counts::default);
         Call {
             job,
             clock,
+            windows,
+            windows_of,
             files: job.ranges.iter().map(|_| Mutex::default()).collect(),
             progress: Vec::new(),
             moved: false,
             cut: false,
-            done: Processed::default(),
+            done,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::input::gzip::Gzip;
 use crate::input::source::{Problem, Source};
 use crate::ledger::Ledger;
 use crate::ledger::counters::{COUNTERS_FULL, Counters};
+use crate::rules::policy::Policy;
 use crate::scan::path::ScanPath;
 use crate::threads::lock;
 use crate::types::clock::Clock;
@@ -60,7 +61,16 @@ impl Scanner {
     /// Scan ranges in order and apply their records to the ledger. Err: the caller broke the contract.
     pub fn process(&mut self, job: &Job, ledger: &mut Ledger) -> Result<Processed, String> {
         let begun = Instant::now();
-        if job.policy.max_per_customer_per_day > 0 {
+        let tables = (ledger.branches.full.len(), ledger.branches.points.len());
+        if (job.branches.len(), job.points.len()) != tables {
+            return Err("a job has other branches than its ledger".into());
+        }
+        let mut points = job.points.windows(2);
+        if !points.all(|two| two[0].rules.has_windows_of(two[1].rules)) {
+            return Err("points of a curve have other windows".into());
+        }
+        let branches = job.branches.iter().chain(job.points);
+        if branches.map(|branch| branch.policy).any(Policy::has_limit) || job.policy.has_limit() {
             ledger.count_customers(self.threads).ok_or(COUNTERS_FULL)?;
         }
         for chunk in &mut self.pool {
@@ -97,6 +107,7 @@ impl Scanner {
         }
         done.order();
         done.delta = ledger.take_delta(self.threads);
+        ledger.branches.forget_changes();
         ledger.sweep();
         Ok(done)
     }
@@ -161,10 +172,11 @@ impl Scanner {
         counters: &mut Counters,
     ) -> Result<(Vec<Chunk>, Vec<Chunk>), String> {
         let chunks = self.plan(call);
+        let windows = call.windows.clone();
         let context = Context {
             path: self.path,
             segment: call.job.segment,
-            rules: call.job.rules,
+            rules: &windows,
             policy: call.job.policy,
             clock: call.clock,
             counters: Mutex::new(counters),

@@ -121,7 +121,7 @@ impl Counter {
 }
 
 /// All counters, by number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// None: never used (number 0), or free again.
     pub(crate) defined: Vec<Option<Counter>>,

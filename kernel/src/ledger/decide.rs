@@ -132,10 +132,22 @@ impl Shard {
         } else {
             self.set(counters, cap_key, FIRED, true);
         }
+        self.notify(counters, candidate.mixed, customer, policy)
+    }
+
+    /// Add one to the counter `customer`, unless it is 0, and return the decision about a record that fires.
+    #[inline]
+    pub(super) fn notify(
+        &mut self,
+        counters: &Counters,
+        mixed: u64,
+        customer: u32,
+        policy: &Policy,
+    ) -> Decision {
         if customer != 0 {
-            self.count(counters, key_of(candidate.mixed, customer));
+            self.count(counters, key_of(mixed, customer));
         }
-        if policy.is_control(candidate.mixed) {
+        if policy.is_control(mixed) {
             Decision::Control
         } else {
             Decision::Notified
@@ -143,19 +155,18 @@ impl Shard {
     }
 
     /// Return true when an msisdn has had as many notifications as it may on the day of the counter `customer`.
-    fn has_enough(
+    pub(super) fn has_enough(
         &mut self,
         counters: &Counters,
         mixed: u64,
         customer: u32,
         policy: &Policy,
     ) -> bool {
-        let most = policy.max_per_customer_per_day;
-        if most == 0 {
+        if !policy.has_limit() {
             return false;
         }
         let (found, at) = self.find(key_of(mixed, customer), counters.salts[customer as usize]);
-        found && self.slot(at)[1] >= most
+        found && self.slot(at)[1] >= policy.max_per_customer_per_day
     }
 }
 

@@ -7,13 +7,16 @@
 //! - `decide` decides candidates.
 //! - `codec` is the stored form; `loading` reads it back.
 
+pub mod branches;
 pub mod codec;
 pub mod counters;
 pub mod decide;
 pub mod loading;
 mod pages;
+pub mod points;
 pub mod shard;
 
+use crate::ledger::branches::Branches;
 use crate::ledger::counters::{COUNTER_BITS, Counter, Counters};
 use crate::ledger::shard::{FIRED, REST_BITS, SHARDS, Shard, counter_of, key_of, shard_of};
 use crate::rules::policy::Forgotten;
@@ -52,6 +55,8 @@ pub struct Ledger {
     pub counters: Counters,
     /// The tables, by `shard_of`.
     pub shards: Vec<Shard>,
+    /// Further tables, decided by other terms.
+    pub branches: Branches,
     /// Next shard to sweep.
     swept: usize,
 }
@@ -68,6 +73,7 @@ impl Default for Ledger {
         Ledger {
             counters: Counters::default(),
             shards,
+            branches: Branches::default(),
             swept: SHARDS,
         }
     }
@@ -87,8 +93,11 @@ impl Ledger {
             return;
         }
         let to = (self.swept + SWEEP_SHARDS).min(SHARDS);
-        for shard in &mut self.shards[self.swept..to] {
-            shard.sweep(&self.counters);
+        let own = std::iter::once(self.shards.as_mut_slice());
+        for tables in own.chain(self.branches.tables_mut()) {
+            for shard in tables.iter_mut().take(to).skip(self.swept) {
+                shard.sweep(&self.counters);
+            }
         }
         self.swept = to;
         if to == SHARDS {
@@ -112,8 +121,10 @@ impl Ledger {
     pub fn count_customers(&mut self, threads: usize) -> Option<()> {
         if self.counters.count_customers()? {
             let counters = &self.counters;
-            let shards: Vec<Mutex<&mut Shard>> = self.shards.iter_mut().map(Mutex::new).collect();
-            threads::for_each(threads, SHARDS, |index| {
+            let own = std::iter::once(self.shards.as_mut_slice());
+            let tables = own.chain(self.branches.tables_mut());
+            let shards: Vec<Mutex<&mut Shard>> = tables.flatten().map(Mutex::new).collect();
+            threads::for_each(threads, shards.len(), |index| {
                 threads::lock(&shards[index]).count_customers(counters);
             });
         }
@@ -122,10 +133,30 @@ impl Ledger {
 
     /// Remove all entries of some msisdns: no blob that is made from now on has any.
     pub fn forget(&mut self, forgotten: &Forgotten) {
-        for index in 0..SHARDS {
-            let counters = &self.counters;
-            self.shards[index].retain(counters, |key| !forgotten.has(key_in(index, key)));
+        let own = std::iter::once(self.shards.as_mut_slice());
+        for tables in own.chain(self.branches.tables_mut()) {
+            for (index, shard) in tables.iter_mut().enumerate() {
+                shard.retain(&self.counters, |key| !forgotten.has(key_in(index, key)));
+            }
         }
+    }
+
+    /// Add branches, and points of a curve, each a copy of the present tables.
+    pub fn branch(&mut self, full: usize, points: usize) {
+        self.branches.add(full, points, &self.shards);
+    }
+
+    /// Take the branches out, each as a ledger of its own.
+    pub fn take_branches(&mut self) -> Vec<Ledger> {
+        let tables = std::mem::take(&mut self.branches).full.into_iter();
+        tables
+            .map(|shards| Ledger {
+                counters: self.counters.clone(),
+                shards,
+                branches: Branches::default(),
+                swept: self.swept,
+            })
+            .collect()
     }
 
     /// Return (live totals, live caps).
@@ -155,7 +186,8 @@ impl Ledger {
 
     /// Return the bytes of memory.
     pub fn memory_bytes(&self) -> usize {
-        self.shards.iter().map(Shard::memory_bytes).sum()
+        let own: usize = self.shards.iter().map(Shard::memory_bytes).sum();
+        own + self.branches.memory_bytes()
     }
 
     /// Return the highest totals of a service and window that are not above the threshold and have not fired, highest

@@ -55,6 +55,14 @@ impl TableLines {
     }
 }
 
+impl Clone for TableLines {
+    fn clone(&self) -> TableLines {
+        let mut copy = TableLines::zeroed(self.count);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
 impl Default for TableLines {
     fn default() -> TableLines {
         TableLines {

@@ -29,8 +29,8 @@ const DIRTY: u64 = 1;
 pub(crate) const FIRED: u64 = 1 << 63;
 /// Entries whose places are asked of memory before they are looked at.
 pub(crate) const LOOKED_AHEAD: usize = 16;
-/// Lines of the smallest table.
-const LINES_MIN: usize = 4;
+/// Lines of the smallest table: those of a page, as no mapping takes less.
+const LINES_MIN: usize = 4096 / size_of::<TableLine>();
 /// Entries of a line. A search begins at the start of a line, and mostly ends within it.
 const LINE_ENTRIES: usize = size_of::<TableLine>() / size_of::<[u64; 2]>();
 
@@ -42,7 +42,7 @@ pub(super) struct Slot {
 }
 
 /// One table.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shard {
     lines: TableLines,
     len: usize,

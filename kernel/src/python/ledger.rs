@@ -186,6 +186,16 @@ impl PyLedger {
         Ok(())
     }
 
+    #[pyo3(signature = (count, points = 0))]
+    fn branch(&mut self, py: Python<'_>, count: usize, points: usize) {
+        let ledger = &mut self.0;
+        py.detach(|| ledger.branch(count, points));
+    }
+
+    fn take_branches(&mut self) -> Vec<PyLedger> {
+        self.0.take_branches().into_iter().map(PyLedger).collect()
+    }
+
     fn entries(&self) -> (u64, u64) {
         self.0.entries()
     }

@@ -3,14 +3,14 @@
 use super::arguments::{PyRange, active_chunk_bytes, active_path, adds_volumes, contract_error};
 use super::ledger::PyLedger;
 use super::reference::{PyClock, PyPolicy, PyRules, PySegment};
-use crate::batch::job::{Job, Notification, Processed};
+use crate::batch::job::{Branch, Emissions, Job, Notification, Processed};
 use crate::batch::progress::Progress;
 use crate::batch::scanner::Scanner;
+use crate::ledger::points::Counts;
 use crate::rules::policy::Policy;
 use crate::types::msisdn;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[pyclass(frozen, name = "Scanned", module = "upswell.kernel._kernel")]
@@ -120,29 +120,52 @@ impl PyProcessed {
             done,
         })
     }
+
+    fn branch(&self, index: usize) -> PyResult<&Emissions> {
+        let branch = self.done.branches.get(index);
+        branch.ok_or_else(|| contract_error(format!("there is no branch {index}")))
+    }
 }
 
 #[pymethods]
 impl PyProcessed {
     #[getter]
     fn outputs<'py>(&self, py: Python<'py>) -> Vec<OutputTuple<'py>> {
-        outputs(py, &self.done.outputs)
+        outputs(py, &self.done.sent)
     }
 
     #[getter]
     fn notifications<'py>(&self, py: Python<'py>) -> Vec<NotificationTuple<'py>> {
-        notifications(py, &self.done.notifications, &self.done.outputs)
+        notifications(py, &self.done.sent)
     }
 
     #[getter]
     fn control_outputs<'py>(&self, py: Python<'py>) -> Vec<OutputTuple<'py>> {
-        outputs(py, &self.done.control_outputs)
+        outputs(py, &self.done.control)
     }
 
     #[getter]
     fn control_notifications<'py>(&self, py: Python<'py>) -> Vec<NotificationTuple<'py>> {
-        let done = &self.done;
-        notifications(py, &done.control_notifications, &done.control_outputs)
+        notifications(py, &self.done.control)
+    }
+
+    fn branch_notifications<'py>(
+        &self,
+        py: Python<'py>,
+        branch: usize,
+    ) -> PyResult<Vec<NotificationTuple<'py>>> {
+        Ok(notifications(py, self.branch(branch)?))
+    }
+
+    #[getter]
+    fn point_counts(&self) -> Vec<Vec<(u32, u32, u64)>> {
+        let counts = |counts: &Counts| {
+            let counts = counts.iter();
+            counts
+                .map(|((day, application), n)| (*day, *application, *n))
+                .collect()
+        };
+        self.done.points.iter().map(counts).collect()
     }
 
     #[getter]
@@ -168,21 +191,17 @@ impl PyProcessed {
 type OutputTuple<'py> = (u32, Bound<'py, PyBytes>);
 type NotificationTuple<'py> = (u32, u32, String, usize, u64, Bound<'py, PyBytes>);
 
-fn outputs<'py>(py: Python<'py>, outputs: &BTreeMap<u32, Vec<u8>>) -> Vec<OutputTuple<'py>> {
-    let outputs = outputs.iter();
+fn outputs<'py>(py: Python<'py>, emissions: &Emissions) -> Vec<OutputTuple<'py>> {
+    let outputs = emissions.outputs.iter();
     outputs
         .map(|(application, bytes)| (*application, PyBytes::new(py, bytes)))
         .collect()
 }
 
-fn notifications<'py>(
-    py: Python<'py>,
-    notifications: &[Notification],
-    outputs: &BTreeMap<u32, Vec<u8>>,
-) -> Vec<NotificationTuple<'py>> {
-    let raw = |n: &Notification| &outputs[&n.application][n.at..n.at + n.length];
+fn notifications<'py>(py: Python<'py>, emissions: &Emissions) -> Vec<NotificationTuple<'py>> {
+    let raw = |n: &Notification| &emissions.outputs[&n.application][n.at..n.at + n.length];
+    let notifications = emissions.notifications.iter();
     notifications
-        .iter()
         .map(|n| {
             let digits = msisdn::digits_of(n.msisdn);
             (
@@ -195,6 +214,16 @@ fn notifications<'py>(
             )
         })
         .collect()
+}
+
+/// The rules and the policy of a branch.
+type BranchTuple = (Py<PyRules>, Option<Py<PyPolicy>>);
+
+fn branch_of<'a>((rules, policy): &'a BranchTuple, off: &'a Policy) -> Branch<'a> {
+    Branch {
+        rules: &rules.get().0,
+        policy: policy.as_ref().map_or(off, |policy| &policy.get().0),
+    }
 }
 
 #[pyclass(name = "Scanner", module = "upswell.kernel._kernel")]
@@ -214,7 +243,7 @@ impl PyScanner {
     }
 
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (ranges, segment, rules, ledger, output_bytes_max, work_ms_max, policy = None))]
+    #[pyo3(signature = (ranges, segment, rules, ledger, output_bytes_max, work_ms_max, policy = None, branches = Vec::new(), points = Vec::new()))]
     fn process(
         &mut self,
         py: Python<'_>,
@@ -225,14 +254,20 @@ impl PyScanner {
         output_bytes_max: u64,
         work_ms_max: u64,
         policy: Option<&PyPolicy>,
+        branches: Vec<BranchTuple>,
+        points: Vec<BranchTuple>,
     ) -> PyResult<PyProcessed> {
         let off = Policy::default();
+        let branches: Vec<_> = branches.iter().map(|one| branch_of(one, &off)).collect();
+        let points: Vec<_> = points.iter().map(|one| branch_of(one, &off)).collect();
         let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
         let job = Job {
             ranges: &ranges,
             segment: &segment.0,
             rules: &rules.0,
             policy: policy.map_or(&off, |policy| &policy.0),
+            branches: &branches,
+            points: &points,
             output_bytes_max,
             work_max: Duration::from_millis(work_ms_max),
         };

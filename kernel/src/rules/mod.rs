@@ -64,6 +64,8 @@ pub struct Rules {
     pub rules: Vec<Rule>,
     /// Names of the applications, in order of first appearance.
     pub applications: Vec<Arc<str>>,
+    /// By application: a window of one of its rules crosses midnight.
+    crossing: Vec<bool>,
     services: Vec<Service>,
     small: Vec<u32>,
     others: HashMap<u32, u32>,
@@ -76,6 +78,7 @@ impl Rules {
         let mut compiled = Rules {
             rules: Vec::new(),
             applications: Vec::new(),
+            crossing: Vec::new(),
             services: Vec::new(),
             small: vec![NONE; SMALL_SERVICES],
             others: HashMap::new(),
@@ -89,8 +92,10 @@ impl Rules {
             }
             let application = *names.entry(name).or_insert_with(|| {
                 compiled.applications.push(name.into());
+                compiled.crossing.push(false);
                 compiled.applications.len() as u32 - 1
             });
+            compiled.crossing[application as usize] |= end_min < start_min;
             let rule = Rule {
                 service,
                 application,
@@ -163,6 +168,20 @@ impl Rules {
         service.threshold_min = service.threshold_min.min(rule.threshold);
         self.rules.push(rule);
         Ok(())
+    }
+
+    /// Return true when the application of this rule has a window that crosses midnight.
+    #[inline]
+    pub(crate) fn crosses_midnight(&self, rule: u32) -> bool {
+        self.crossing[self.rules[rule as usize].application as usize]
+    }
+
+    /// Return true when each rule has the service, window and application of the other's rule at its index: both select
+    /// the same records then, whatever their thresholds.
+    pub fn has_windows_of(&self, other: &Rules) -> bool {
+        let of = |rule: &Rule| (rule.service, rule.start_min, rule.end_min, rule.application);
+        let (mine, theirs) = (self.rules.iter().map(of), other.rules.iter().map(of));
+        mine.eq(theirs) && self.applications == other.applications
     }
 
     #[inline]

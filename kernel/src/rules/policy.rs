@@ -60,6 +60,11 @@ impl Policy {
                 .any(|forgotten| forgotten.has(msisdn::unmix(mixed)))
     }
 
+    /// Return true when the notifications per msisdn and day are limited.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.max_per_customer_per_day > 0
+    }
+
     /// Return true when this mixed msisdn is in the control group.
     pub(crate) fn is_control(&self, mixed: u64) -> bool {
         self.control.as_ref().is_some_and(|control| {

@@ -122,7 +122,9 @@ fn parse_chunk(chunk: &FileChunk, errors_max: usize, keys: &mut Vec<u64>) -> Par
 /// Whether the line holds a digit of any script (Unicode's general category N), so that it cannot be a header.
 fn has_number(content: &[u8]) -> bool {
     content.iter().any(u8::is_ascii_digit)
-        || String::from_utf8_lossy(content).chars().any(char::is_numeric)
+        || String::from_utf8_lossy(content)
+            .chars()
+            .any(char::is_numeric)
 }
 
 /// The meaning of a line of SEGMENT.

@@ -77,13 +77,12 @@ pub fn gather(
         .sort_unstable_by_key(|(range, emitted)| (*range, emitted.position));
     for (range, emitted) in shards.emitted {
         let place = (range as usize, emitted.position);
-        done.emit(
-            rules,
-            &emitted.candidate,
-            emitted.control,
-            place,
-            emitted.content,
-        );
+        let emissions = if emitted.control {
+            &mut done.control
+        } else {
+            &mut done.sent
+        };
+        emissions.emit(rules, &emitted.candidate, place, emitted.content);
     }
     done.order();
     Ok(Gathered::Whole(Box::new(done)))

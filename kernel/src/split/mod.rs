@@ -141,6 +141,8 @@ impl SplitScanner {
             segment,
             rules,
             policy,
+            branches: &[],
+            points: &[],
             output_bytes_max: u64::MAX,
             work_max: Duration::MAX,
         };
@@ -257,7 +259,10 @@ fn spec_of(range: &RangeSpec, (from, to): (u64, u64)) -> RangeSpec {
 /// Append the candidates of a chunk to the blobs of their shards.
 fn send(chunk: &Chunk, counters: &Counters, writers: &mut [CandidateWriter]) {
     let of_one = SHARDS / writers.len();
-    for candidate in chunk.front.candidates.iter().chain(&chunk.body.candidates) {
+    for candidate in [&chunk.front, &chunk.body]
+        .into_iter()
+        .flat_map(|findings| findings.candidates_of(0))
+    {
         let position = chunk.position_of(candidate.start);
         let content = chunk.content(candidate.start, candidate.length);
         writers[shard_of(candidate.mixed) / of_one].put(counters, candidate, position, content);

@@ -25,7 +25,7 @@ pub fn step(
     terms: Terms,
     blobs: &[&[u8]],
 ) -> Result<Vec<u8>, String> {
-    if terms.policy.max_per_customer_per_day > 0 {
+    if terms.policy.has_limit() {
         ledger.count_customers(1).ok_or(COUNTERS_FULL)?;
     }
     let mut readers = Vec::with_capacity(blobs.len());

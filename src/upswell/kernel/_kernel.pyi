@@ -179,6 +179,13 @@ class Ledger:
         """Remove all entries of the msisdns with these hashes under this key: no later blob holds any."""
     def take_delta(self) -> bytes:
         """Return the entries changed since the last delta as a delta blob; b"" when none did."""
+    def branch(self, count: int, points: int = 0) -> None:
+        """Add branches, and points of a curve, each a copy of what the ledger holds now: see Scanner.process.
+
+        Closed days and forgotten msisdns leave the branches, too. No delta and no blob has anything of them.
+        """
+    def take_branches(self) -> list[Ledger]:
+        """Take the branches out, each as a ledger of its own, to be asked only: their deltas are incomplete."""
     def entries(self) -> tuple[int, int]:
         """Return (live totals, live caps)."""
     def memory_bytes(self) -> int: ...
@@ -237,6 +244,8 @@ class Scanner:
         output_bytes_max: int,
         work_ms_max: int,
         policy: Policy | None = None,
+        branches: Sequence[tuple[Rules, Policy | None]] = ...,
+        points: Sequence[tuple[Rules, Policy | None]] = ...,
     ) -> Result:
         """Scan ranges in order and apply their records to the ledger.
 
@@ -246,6 +255,11 @@ class Scanner:
         Stops early, between two chunks, when output, rejects, rows of notifications and delta together exceed
         output_bytes_max, or the work lasted work_ms_max; always after at least one chunk with progress. Nothing but the
         ledger changes.
+
+        branches: other terms beside these, one for each branch of the ledger. Each decides the records that its rules
+        select as a call of its own would, with its branch as the ledger; the scan is shared. The segment and whom the
+        policy suppresses are the same for all. points: likewise, for the points of a curve: they are only counted, and
+        their rules differ in nothing but thresholds.
         """
 
 @final
@@ -301,6 +315,11 @@ class Result:
     @property
     def control_notifications(self) -> list[tuple[int, int, str, int, int, bytes]]:
         """The same as notifications, of the control group."""
+    def branch_notifications(self, branch: int) -> list[tuple[int, int, str, int, int, bytes]]:
+        """Return what notifications has, of a branch. ValueError: there is no such branch."""
+    @property
+    def point_counts(self) -> list[list[tuple[int, int, int]]]:
+        """(day, application, notifications), ascending, of each point of the curve."""
     @property
     def rejects(self) -> bytes:
         """Encoded rejects in input order: name TAB line TAB byte TAB length TAB reason TAB raw NEWLINE.
