@@ -4,6 +4,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -21,17 +22,21 @@ from support.replays import (
     traffic,
     untaught,
 )
-from upswell.audit.replay.scenarios import Days, Scenario, WhatIf
+from upswell.audit.replay.replay import Replay, Terms
+from upswell.audit.replay.scenarios import Days, Scenario, WhatIf, nearest
+from upswell.audit.replay.snapshot import batches, take_snapshot
+from upswell.audit.replay.versions import VersionCache
 from upswell.audit.replay.whatif import AS_IT_WAS, FACTORS, whatif
 from upswell.cli.main import commands
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import Segment
 from upswell.reference.application import directory_name
-from upswell.reference.compiled import unpack_rules
+from upswell.reference.compiled import compile_rules, unpack_rules
+from upswell.reference.files import read_segment
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.semantics import CommittedRange, Record, parse_record
 from upswell.state.reader import StateReader
-from upswell.zones import Zones
+from upswell.zones import DAY_MAX, Zones
 
 OTHER = b"1,Twitter,8,20,60\n1,Twitter,20,8,90\n2,WhatsApp,10,18,200\n4,New,0,24,100\n"
 SOME = DIALS[3:15]
@@ -135,6 +140,93 @@ def test_it_is_what_a_fresh_run_under_these_rules_sends(
     assert {
         directory_name(name): some for name, some in by_application(told.scenarios[1]).items()
     } == (sent(lines))
+
+
+def random_rules(generator: random.Random) -> bytes:
+    """Rules whose windows may touch or cross midnight, and whose applications may have several services."""
+    lines = []
+    for service in range(1, 6):
+        name = generator.choice(["Twitter", "WhatsApp", "Night"])
+        start, middle, end = sorted(generator.sample(range(24), 3))
+        windows = [(start, middle), (middle, end), (end, start)]
+        for at in generator.choice([(), (0,), (2,), (0, 1), (0, 2), (0, 1, 2)]):
+            hours = ",".join(map(str, windows[at]))
+            lines.append(f"{service},{name},{hours},{generator.randrange(200)}")
+    return "\n".join(lines or ["1,Twitter,0,24,50"]).encode() + b"\n"
+
+
+class Alone(NamedTuple):
+    """Replays one set of rules after another, each over a scan of its own."""
+
+    place: Place
+    limit: int | None
+    segment: Path | None
+    suppress: Path | None
+
+    def replay(self, ruleset: Ruleset | None) -> Scenario:
+        """What these rules would have sent; None: what was sent."""
+        terms, listed = Terms(), [None, None]
+        if ruleset is not None:
+            terms = Terms(compile_rules(ruleset), self.limit)
+            listed = [
+                path and Segment.parse([content for _, content in read_segment(path).files])[0]
+                for path in (self.segment, self.suppress)
+            ]
+        found = Scenario("")
+        with StateReader.open(state(self.place)) as reader:
+            snapshot = take_snapshot(reader, ledger=False)
+            versions = VersionCache(reader)
+            replay = Replay(snapshot, versions, terms, segment=listed[0], suppressed=listed[1])
+            for batch in batches(reader, snapshot):
+                for step in replay.steps(batch):
+                    names = step.rules.applications
+                    found.add(names, step.result.notifications, snapshot.zones, Days(0, DAY_MAX))
+        if ruleset is not None:
+            found.nearest = list(nearest(replay.ledger, ruleset, Days(0, DAY_MAX)))
+        return found
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_one_scan_gives_what_a_replay_of_each_gives(
+    place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenarios and points of the curve, decided side by side, are what each is when it is replayed alone."""
+    past(place, seed, monkeypatch)
+    generator = random.Random(f"scenarios of {seed}")
+    new = [place.write(place.root / f"{number}.csv", random_rules(generator)) for number in (1, 2)][
+        : generator.randrange(1, 3)
+    ]
+    limit = generator.choice([None, None, 0, 1, 2])
+    dials = place.write(
+        place.root / "dials.csv", "\n".join(generator.sample(DIALS[:12], 8)).encode() + b"\n"
+    )
+    segment = generator.choice([None, None, dials])
+    suppress = generator.choice(
+        [None, None, place.write(place.root / "stop.csv", dials.read_bytes()[:48])]
+    )
+
+    told = whatif(
+        state(place), new, segment=segment, suppress=suppress, max_per_customer_per_day=limit
+    )
+
+    by_itself = Alone(place, limit, segment, suppress)
+    rulesets = [parse_rules([("", path.read_bytes())]) for path in new]
+    for ruleset, scenario in zip([None, *rulesets], told.scenarios, strict=True):
+        expected = by_itself.replay(ruleset)
+        assert (expected.sent, expected.hours, expected.nearest) == (
+            scenario.sent,
+            scenario.hours,
+            scenario.nearest,
+        )
+    for factor in FACTORS:
+        lines = [
+            rule._replace(threshold=round(rule.threshold * factor)) for rule in rulesets[0].rules
+        ]
+        expected = by_itself.replay(Ruleset(tuple(lines), ()))
+        for name, points in told.curves.items():
+            # Factors that come to the same threshold are one point.
+            known = {point.factor: point.notifications for point in points}
+            assert expected.notifications(name) == known.get(factor, expected.notifications(name))
 
 
 def test_counts_are_by_hour_and_gained_and_lost_by_customer(place: Place) -> None:

@@ -35,12 +35,26 @@ _PROBLEMS: Mapping[str, str] = {
 """By the kernel's slug."""
 
 
+class Terms(NamedTuple):
+    """What replaces what was active when records are decided; None: nothing does."""
+
+    rules: Rules | None = None
+    max_per_customer_per_day: int | None = None
+
+
+AS_THE_LOG_SAYS = Terms()
+
+
 class Step(NamedTuple):
     """The result of some ranges of a batch, in order; a range may take several steps."""
 
     pairs: list[tuple[LogRange, Scanned]]
     rules: Rules
     result: Result
+    branch_rules: list[Rules]
+    """The rules of each branch of the result."""
+    point_rules: list[Rules]
+    """The rules of each point of the curve."""
 
 
 class FilePosition(NamedTuple):
@@ -53,29 +67,45 @@ class FilePosition(NamedTuple):
 
 
 class Replay:
-    """One pass over the log, with the versions that the log names or with others; several may go side by side."""
+    """One pass over the log, with the versions that the log names or with others.
+
+    It may decide by several terms side by side, each with a ledger of its own: the bytes are read once.
+    """
 
     def __init__(
         self,
         snapshot: StateSnapshot,
         versions: VersionCache,
+        terms: Terms = AS_THE_LOG_SAYS,
         *,
-        rules: Rules | None = None,
         segment: Segment | None = None,
         suppressed: Segment | None = None,
-        max_per_customer_per_day: int | None = None,
+        branches: Sequence[Terms] = (),
+        points: Sequence[Terms] = (),
     ) -> None:
-        """Begin with the caps that the state began with; what is given replaces what was active."""
+        """Begin with the caps that the state began with.
+
+        Args:
+            snapshot: of the state.
+            versions: loads what the log names.
+            terms: by which records are decided.
+            segment: in place of those that were active, for all terms.
+            suppressed: a suppression list in place of those that were active, for all terms.
+            branches: other terms, each for a branch of the ledger.
+            points: of a curve: terms that are only counted, and whose rules differ in nothing but thresholds.
+        """
         self.ledger = Ledger.load(*snapshot.adopted, 0, threads_default())
+        self.ledger.branch(len(branches), len(points))
         self.day_open = 0
         self.lost: dict[str, str] = {}
         """By file: why its bytes are not those that the run consumed."""
         self._snapshot = snapshot
         self._versions = versions
-        self._rules = rules
+        self._terms = terms
+        self._branches = branches
+        self._points = points
         self._segment = segment
         self._suppressed = suppressed
-        self._most = max_per_customer_per_day
         self._scanner = Scanner(threads_default(), snapshot.measure, Clock(snapshot.zones.shifts()))
         self._forgotten: set[int] = set()
         """The forgettings that were applied to the ledger."""
@@ -90,7 +120,9 @@ class Replay:
         Raises StorageError when a version that the log names is damaged.
         """
         forgotten = self.forget(batch[0].batch)
-        rules, segment, policy = self._reference(batch[0].versions, forgotten)
+        segment, (own, *others) = self._reference(batch[0].versions, forgotten)
+        rules, policy = own
+        branches, points = others[: len(self._branches)], others[len(self._branches) :]
         day_open = max(self._open_days(taken).day_open for taken in batch)
         rest = [taken for taken in batch if taken.file not in self.lost]
         while rest and (asked := self._call(rest)):
@@ -102,9 +134,18 @@ class Replay:
                 OUTPUT_BYTES_MAX,
                 WORK_MS_MAX,
                 policy,
+                branches,
+                points,
             )
             scans = list(zip(asked, result.ranges, strict=False))
-            yield Step([(taken, scanned) for (taken, _), scanned in scans], rules, result)
+            pairs = [(taken, scanned) for (taken, _), scanned in scans]
+            yield Step(
+                pairs,
+                rules,
+                result,
+                [rules for rules, _ in branches],
+                [rules for rules, _ in points],
+            )
             for (taken, found), scanned in scans:
                 self._advance(taken, found, scanned)
             rest = [
@@ -133,15 +174,22 @@ class Replay:
 
     def _reference(
         self, versions: Versions, forgotten: Sequence[Forgetting]
-    ) -> tuple[Rules, Segment, kernel.Policy]:
+    ) -> tuple[Segment, list[tuple[Rules, kernel.Policy]]]:
+        """Return the segment of a batch, and its rules and policy by each of the terms."""
         cache = self._versions
-        rules = self._rules or cache.rules(versions.rules)[1]
         policy = cache.policy(versions.policy)
-        if self._most is not None:
-            policy = policy._replace(max_per_customer_per_day=self._most)
         suppressed = self._suppressed or cache.suppressed(versions.suppress)
-        segment = self._segment or cache.segment(versions.segment)
-        return rules, segment, compile_policy(policy, suppressed, forgotten)
+        policies: dict[int, kernel.Policy] = {}
+        decided_by = []
+        for terms in (self._terms, *self._branches, *self._points):
+            limit = policy.max_per_customer_per_day
+            if terms.max_per_customer_per_day is not None:
+                limit = terms.max_per_customer_per_day
+            if limit not in policies:
+                limited = policy._replace(max_per_customer_per_day=limit)
+                policies[limit] = compile_policy(limited, suppressed, forgotten)
+            decided_by.append((terms.rules or cache.rules(versions.rules)[1], policies[limit]))
+        return self._segment or cache.segment(versions.segment), decided_by
 
     def _open_days(self, taken: LogRange) -> OpenDays:
         return open_days(

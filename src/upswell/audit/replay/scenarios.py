@@ -4,12 +4,11 @@ Owns their counts, the near misses, the points of a curve and the JSON of all. I
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from upswell.audit.replay.replay import Step
 from upswell.kernel import Ledger, LedgerTotal
 from upswell.reference.rules import Rule, Ruleset
 from upswell.semantics import Record, parse_record
@@ -80,13 +79,19 @@ class Scenario:
         mine, theirs = self.customers.get(application, set()), before.customers
         return mine - theirs.get(application, set())
 
-    def add(self, step: Step, zones: Zones, days: Days) -> None:
-        """Count a step's notifications of these days."""
-        names = step.rules.applications
-        for day, application, msisdn, _, _, raw in step.result.notifications:
+    def add(
+        self,
+        applications: Sequence[str],
+        notifications: Iterable[tuple[int, int, str, int, int, bytes]],
+        zones: Zones,
+        days: Days,
+    ) -> None:
+        """Add the notifications of these days, as the kernel gives them. ``applications``: by their index."""
+        for day, application, msisdn, _, _, raw in notifications:
             if days.has(day):
-                self.sent[names[application]].add((day, msisdn))
-                self.hours[names[application], _hour(raw, zones)] += 1
+                name = applications[application]
+                self.sent[name].add((day, msisdn))
+                self.hours[name, _hour(raw, zones)] += 1
 
 
 @dataclass(slots=True)

@@ -1,22 +1,21 @@
 """Replays the kept files under other rules, another segment or another policy, beside what was active.
 
 Owns which scenarios there are, and the curve of notifications over thresholds. It has no side effects: every scenario
-has a ledger of its own in memory, and nothing of it is kept. All scenarios are replayed side by side, batch by batch,
-in the order of the log.
+and every point of the curve has a ledger of its own in memory, and nothing of it is kept. All are decided side by side,
+in the order of the log, and the bytes are read once: twice when the segment or the suppression list is another.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from upswell.audit.replay.replay import Replay, Step
+from upswell.audit.replay.replay import Replay, Terms
 from upswell.audit.replay.scenarios import CurvePoint, Days, Scenario, WhatIf, nearest
 from upswell.audit.replay.snapshot import StateSnapshot, batches, take_snapshot
 from upswell.audit.replay.versions import VersionCache
 from upswell.errors import ConfigError, UsageError
-from upswell.kernel import Segment
+from upswell.kernel import Ledger, Segment
 from upswell.privacy import escape
 from upswell.reference.compiled import compile_rules
 from upswell.reference.files import read_rules, read_segment
@@ -24,8 +23,9 @@ from upswell.reference.loading import describe_problem
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.segment import describe_bad_lines
 from upswell.source.listing import show_name
+from upswell.state.batch import LogRange
 from upswell.state.reader import StateReader
-from upswell.zones import DAY_MAX
+from upswell.zones import DAY_MAX, Zones
 
 AS_IT_WAS = "as it was"
 FACTORS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 4.0)
@@ -55,7 +55,7 @@ def whatif(
         max_per_customer_per_day: for all scenarios; 0: no limit. None: the limits that were active.
         days: count only the notifications of these days; the whole log is replayed in any case.
         data: where the files are, if they were moved.
-        curve: also replay the first of ``rules`` with its thresholds multiplied by each of FACTORS.
+        curve: also count what the first of ``rules`` sends with its thresholds multiplied by each of FACTORS.
 
     Raises:
         UsageError: no scenario was given. ConfigError: rules or segment have no usable line. InputMissing: a path does
@@ -68,49 +68,85 @@ def whatif(
         )
     found = WhatIf()
     rulesets = [_load_rules(path, found) for path in rules]
-    changed = _Changed(
-        None if segment is None else _load_segment(segment, found),
-        None if suppress is None else _load_segment(suppress, found),
-        max_per_customer_per_day,
-    )
+    other_segment = None if segment is None else _load_segment(segment, found)
+    suppressed = None if suppress is None else _load_segment(suppress, found)
     changes = list(_words(segment, suppress, max_per_customer_per_day))
+    points = [_scale(rulesets[0], factor) for factor in FACTORS] if curve and rulesets else []
+    limit = max_per_customer_per_day
+    others = [Terms(compile_rules(ruleset), limit) for ruleset in rulesets] or [Terms(None, limit)]
+    scaled = [Terms(compile_rules(ruleset), limit) for ruleset in points]
+    names = [str(path) for path in rules] or ["the same rules"]
+    was = Scenario(AS_IT_WAS)
+    scenarios = [Scenario(_join([name, *changes])) for name in names]
+    counts = [Counter[str]() for _ in points]
+    wanted = days or Days(0, DAY_MAX)
     with StateReader.open(state_dir) as reader:
         snapshot = take_snapshot(reader, data, ledger=False)
         versions = VersionCache(reader)
-        was = _Case(Scenario(AS_IT_WAS), Replay(snapshot, versions))
-        others = [
-            _case(_join([str(path), *changes]), snapshot, versions, ruleset, changed)
-            for path, ruleset in zip(rules, rulesets, strict=True)
-        ] or [_case(_join(["the same rules", *changes]), snapshot, versions, None, changed)]
-        scaled = [
-            _Scaled(_replay(snapshot, versions, _scale(rulesets[0], factor), changed))
-            for factor in (FACTORS if curve and rulesets else ())
-        ]
-        wanted = days or Days(0, DAY_MAX)
+        if other_segment is None and suppressed is None:
+            replay = Replay(snapshot, versions, branches=others, points=scaled)
+            passes = [_Pass(replay, [was, *scenarios], counts)]
+        else:
+            # Other customers are found by a scan of their own.
+            replay = Replay(
+                snapshot,
+                versions,
+                others[0],
+                segment=other_segment,
+                suppressed=suppressed,
+                branches=others[1:],
+                points=scaled,
+            )
+            passes = [
+                _Pass(Replay(snapshot, versions), [was], []),
+                _Pass(replay, scenarios, counts),
+            ]
         for batch in batches(reader, snapshot):
-            for case in (was, *others):
-                for step in case.replay.steps(batch):
-                    case.scenario.add(step, snapshot.zones, wanted)
-            for point in scaled:
-                for step in point.replay.steps(batch):
-                    point.add(step, wanted)
+            for each in passes:
+                each.replay_batch(batch, snapshot.zones, wanted)
         last = _last_rules(snapshot, versions)
-    for case, ruleset in zip(others, rulesets or [last], strict=True):
-        case.scenario.nearest = list(nearest(case.replay.ledger, ruleset, wanted))
-    found.scenarios = [case.scenario for case in (was, *others)]
-    if scaled:
-        itself = {name: len(sent) for name, sent in others[0].scenario.sent.items()}
-        found.curves = _curves(rulesets[0], [itself, *(point.notifications for point in scaled)])
-    _add_notes(found, snapshot, was.replay, wanted)
+    ledgers = passes[-1].ledgers()[-len(scenarios) :]
+    for scenario, ledger, ruleset in zip(scenarios, ledgers, rulesets or [last], strict=True):
+        scenario.nearest = list(nearest(ledger, ruleset, wanted))
+    found.scenarios = [was, *scenarios]
+    if points:
+        itself = {name: len(sent) for name, sent in scenarios[0].sent.items()}
+        found.curves = _curves(rulesets[0], [itself, *counts])
+    _add_notes(found, snapshot, passes[0].replay, wanted)
     return found
 
 
-class _Changed(NamedTuple):
-    """What replaces what was active, in all scenarios; None: nothing does."""
+@dataclass(slots=True)
+class _Pass:
+    """A replay, and what its terms send: its own first, then those of its branches."""
 
-    segment: Segment | None
-    suppressed: Segment | None
-    max_per_customer_per_day: int | None
+    replay: Replay
+    scenarios: list[Scenario]
+    counts: list[Counter[str]]
+    """Of each point of the curve, by application: nobody asks for its customers."""
+
+    def replay_batch(self, batch: Sequence[LogRange], zones: Zones, days: Days) -> None:
+        first, *branches = self.scenarios
+        for step in self.replay.steps(batch):
+            result = step.result
+            first.add(step.rules.applications, result.notifications, zones, days)
+            for index, (scenario, rules) in enumerate(
+                zip(branches, step.branch_rules, strict=True)
+            ):
+                notifications = result.branch_notifications(index)
+                scenario.add(rules.applications, notifications, zones, days)
+            for counts, rules, found in zip(
+                self.counts, step.point_rules, result.point_counts, strict=True
+            ):
+                applications = rules.applications
+                for day, application, count in found:
+                    if days.has(day):
+                        counts[applications[application]] += count
+
+    def ledgers(self) -> list[Ledger]:
+        """Return the ledger of each scenario. To be called once, at the end."""
+        ledger = self.replay.ledger
+        return [ledger, *ledger.take_branches()][: len(self.scenarios)]
 
 
 def _words(segment: Path | None, suppress: Path | None, most: int | None) -> Iterator[str]:
@@ -127,26 +163,6 @@ def _join(parts: Sequence[str]) -> str:
     """Return a scenario's name: "new.csv, with segment s.csv and no limit per customer"."""
     rules, *others = parts
     return f"{rules}, with {' and '.join(others)}" if others else rules
-
-
-class _Case(NamedTuple):
-    scenario: Scenario
-    replay: Replay
-
-
-@dataclass(slots=True)
-class _Scaled:
-    """A point of the curve: only counts, as nobody asks for its customers."""
-
-    replay: Replay
-    notifications: Counter[str] = field(default_factory=Counter)
-    """By application."""
-
-    def add(self, step: Step, days: Days) -> None:
-        names = step.rules.applications
-        for day, application, *_ in step.result.notifications:
-            if days.has(day):
-                self.notifications[names[application]] += 1
 
 
 def _load_rules(path: Path, found: WhatIf) -> Ruleset:
@@ -180,23 +196,6 @@ def _load_segment(path: Path, found: WhatIf) -> Segment:
         )
     ]
     return segment
-
-
-def _case(
-    name: str,
-    snapshot: StateSnapshot,
-    versions: VersionCache,
-    ruleset: Ruleset | None,
-    changed: _Changed,
-) -> _Case:
-    return _Case(Scenario(name), _replay(snapshot, versions, ruleset, changed))
-
-
-def _replay(
-    snapshot: StateSnapshot, versions: VersionCache, ruleset: Ruleset | None, changed: _Changed
-) -> Replay:
-    rules = None if ruleset is None else compile_rules(ruleset)
-    return Replay(snapshot, versions, rules=rules, **changed._asdict())
 
 
 def _scale(ruleset: Ruleset, factor: float) -> Ruleset:

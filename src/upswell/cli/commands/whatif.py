@@ -38,8 +38,8 @@ def _report(_: click.Context, __: click.Parameter, text: str | None) -> Path | N
         "Replay the kept files under other rules, another segment or another policy, without side"
         " effects, and compare the result with what was active: notifications by application and hour,"
         " customers gained and lost, the totals that just missed their threshold, and notifications by"
-        " threshold. It takes about as long as a run, for each set of rules and for each of the"
-        " seven further thresholds. Safe to use during a run."
+        " threshold. The log is read once for all sets of rules and thresholds. Safe to use during a"
+        " run."
     ),
 )
 @click.option(
