@@ -82,7 +82,7 @@ class Admission:
         if tracked.verify_due(self._inventory.now) and not self.is_unchanged(tracked):
             return False
         self._find_first_record(tracked)
-        return True
+        return self._is_filled(tracked)
 
     def is_unchanged(self, tracked: TrackedFile) -> bool:
         """Compare the consumed part; hold the file when it has changed. It is never read again from its start.
@@ -189,6 +189,8 @@ class Admission:
                 return False
         if tracked.end == 0:
             return True
+        if not self._is_filled(tracked):
+            return False
         self._find_first_record(tracked)
         if file.first_record is None:
             if self._is_complete(tracked):
@@ -204,13 +206,31 @@ class Admission:
             self._inventory.set(tracked, "duplicate", "content", name)
         return verdict == "clear" and self._is_read_by_columns(tracked)
 
+    def _is_filled(self, tracked: TrackedFile) -> bool:
+        """Return False for a plain file whose time to be read to its end has come, but that ends in NUL bytes; hold it.
+
+        Before that time the planner offers nothing from the first NUL byte on.
+        """
+        file = tracked.file
+        if file.compressed or file.offset >= tracked.end or tracked.last_byte() != b"\0":
+            return True
+        if not self.consumes_last_line(tracked):
+            return True
+        detail = (
+            "it ends in NUL bytes, a hole that its copy has not filled or that a crash left:"
+            " finish the copy, or deliver it again under the same name"
+        )
+        self._inventory.hold(tracked, "hole", detail)
+        return False
+
     def _is_read_by_columns(self, tracked: TrackedFile) -> bool:
         """Return whether the first line, once it is whole, names no other columns than are read; hold it otherwise.
 
         Blank lines before it wait, too: once something is consumed no line is judged.
         """
         line = tracked.first_line()
-        if not line.ended and not self.consumes_last_line(tracked):
+        unfinished = not line.ended or b"\0" in line.content
+        if unfinished and not self.consumes_last_line(tracked):
             self._inventory.set(tracked, "waiting")
             return False
         other_order = describe_other_order(line.content)
@@ -249,8 +269,13 @@ class Admission:
         return Content(file.name, tracked.end, complete, consumed, tracked.whole_digest)
 
     def _is_complete(self, tracked: TrackedFile) -> bool:
-        """Return whether the size counts as the last one: of a compressed file when it is whole, else after quiet."""
-        return tracked.whole if tracked.file.compressed else self.is_quiet(tracked)
+        """Return whether the size counts as the last one, and all of it is there.
+
+        A compressed file must be whole, a plain one unchanged for the quiet period, without a hole at its end.
+        """
+        if tracked.file.compressed:
+            return tracked.whole
+        return self.is_quiet(tracked) and (tracked.end == 0 or tracked.last_byte() != b"\0")
 
     def _local_stamp(self, days: int) -> str:
         """Return the stamp of the minute ``days`` after the inventory's moment, in the data's zone."""

@@ -270,7 +270,11 @@ class Source:
             return None
         self._inventory.set(tracked, state_of(file))
         final = self._completion.consumes_last_line(tracked)
-        if tracked.exhausted is not None and tracked.exhausted >= (tracked.end, final):
+        # A hole of NUL bytes may yet be filled, so that nothing from it on is consumed before its last line could be.
+        end = tracked.end if final or file.compressed else tracked.filled_to()
+        if end <= file.offset or (
+            tracked.exhausted is not None and tracked.exhausted >= (end, final)
+        ):
             return None
         newest = max(self._completion.log_newest, file.stamp)
         days = open_days(file.stamp, newest, self._keep_days, self._zones)
@@ -279,7 +283,7 @@ class Source:
             path=tracked.path,
             compressed=file.compressed,
             start=file.offset,
-            end=tracked.end,
+            end=end,
             final=final,
             tail=file.tail,
             newlines=file.newlines,

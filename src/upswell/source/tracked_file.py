@@ -6,6 +6,7 @@ a stat, so that a file that nobody touches is not read again. It decides no stat
 """
 
 import gzip
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _MARKS = (
     ("xz", re.compile(rb"\xfd7zXZ\x00")),
 )
 _MARK_BYTES_MAX = 10
+_BLOCK_BYTES = 1 << 18  # what is searched at a time
 
 
 class SettledFile:
@@ -85,6 +87,10 @@ class TrackedFile:
     _mark: str = ""
     _lined: Stat | None = None
     _first_line: FirstLine = NO_LINE
+    _filled: Stat | None = None
+    _filled_to: int = 0
+    _ended: Stat | None = None
+    _last_byte: bytes = b""
     _invalidated: Stat | None = None
     _whole: tuple[Stat, int] | None = None
 
@@ -124,6 +130,7 @@ class TrackedFile:
         self.exhausted = None
         if not grew:
             self._first_line = NO_LINE
+            self._filled_to = 0
         if file.offset:
             self.unverified = True
             if not grew:
@@ -212,6 +219,24 @@ class TrackedFile:
             self._lined = self.stat
         return self._first_line
 
+    def filled_to(self) -> int:
+        """Return the position of a plain file's first NUL byte behind the consumed part, or its size without one.
+
+        Of a file that only grows each byte is read once. Raises OSError when it cannot be read.
+        """
+        if self._filled != self.stat:
+            with open_regular(self.path) as fd:
+                self._filled_to = _find_nul(fd, max(self._filled_to, self.file.offset), self.size)
+            self._filled = self.stat
+        return self._filled_to
+
+    def last_byte(self) -> bytes:
+        """Return the last byte of a plain file; empty when it has none any more. Raises OSError when unreadable."""
+        if self._ended != self.stat:
+            self._last_byte = read_at(self.path, self.size - 1, 1)
+            self._ended = self.stat
+        return self._last_byte
+
     @property
     def whole(self) -> bool:
         """True when a compressed file was checked with its present stat and has its end."""
@@ -248,7 +273,7 @@ class TrackedFile:
         last, now = self._searched, self.stat
         if last == now or (file.offset and file.first_record is not None):
             return
-        grows = last is not None and last.inode == now.inode and last.size <= now.size
+        grows = last is not None and last.inode == now.inode and last.size < now.size
         if file.first_record is None and grows and not at_end and last and now.size < 2 * last.size:
             return
         found = kernel.first_record(
@@ -273,6 +298,16 @@ class TrackedFile:
     def has_tail(self) -> bool:
         """Return whether unconsumed bytes of a plain file end in an unterminated line. Raises OSError: unreadable."""
         return self.size > self.file.offset and read_at(self.path, self.size - 1, 1) != b"\n"
+
+
+def _find_nul(fd: int, start: int, end: int) -> int:
+    """Return the position of the first NUL byte in [start, end), or the end of what is there of it."""
+    while start < end and (block := os.pread(fd, min(_BLOCK_BYTES, end - start), start)):
+        found = block.find(b"\0")
+        if found >= 0:
+            return start + found
+        start += len(block)
+    return start
 
 
 def _first_line_of_gzip(raw: BinaryIO) -> FirstLine:
