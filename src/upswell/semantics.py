@@ -84,6 +84,7 @@ class Line(NamedTuple):
     line: int
     """From 1, counting the line ends before it."""
     byte: int
+    """Position of its first byte in the file."""
     content: bytes
     """Without its line end."""
     outcome: str
@@ -96,7 +97,7 @@ class Line(NamedTuple):
     day: int = 0
     """The record's day in the rules' zone, once its service has a rule."""
     total: int = 0
-    """After this record, when it was measured: counted, capped_customer, control or notified."""
+    """The value compared with the threshold, this record included; 0 for lines that were not measured."""
 
 
 def parse_record(content: bytes, day_max: int) -> Record | str:
@@ -157,7 +158,7 @@ class _Position(NamedTuple):
 
 
 class Specification:
-    """A run as it must be: consumes the log range by range, and keeps totals, fired window instances and caps."""
+    """What a run must compute: consumes the log range by range, and keeps totals, fired window instances and caps."""
 
     def __init__(
         self, measure: Measure = "total", keep_days: int = KEEP_DAYS, zones: Zones | None = None
@@ -242,7 +243,7 @@ class Specification:
     # Lines to outcomes
 
     def _decide(self, line: Line, days: OpenDays, active: _Active) -> Line:
-        """Return the line with its outcome, which is that of the first question with an answer."""
+        """Return the line with its outcome: the first in the order of OUTCOMES that applies."""
         record = parse_record(line.content, days.day_max)
         if isinstance(record, str):
             return line._replace(outcome="rejected", reason=record)

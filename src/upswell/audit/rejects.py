@@ -171,6 +171,7 @@ class KeptRejects:
                         yield reject
 
     def _read(self, written: RejectFile) -> bytes:
+        """Return the content of a reject file; b"" when it is gone or changed, which is noted."""
         name = rejects_name(written.batch)
         try:
             with directory(self._state_dir / "rejects") as fd:

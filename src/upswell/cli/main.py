@@ -117,6 +117,7 @@ class Commands(click.Group):
         sys.exit(finish(self._run(arguments, debug)))
 
     def _run(self, arguments: list[str], debug: bool) -> int:
+        """Run the selected command, report an error that it raises, and return its exit code."""
         reporter = ErrorReporter(as_json=_logs_json(arguments))
         try:
             code = super().main(arguments, "upswell", standalone_mode=False, obj=reporter)

@@ -43,6 +43,10 @@ def open_archive(settings: Settings) -> None:
 
 
 def _try_out(archive: Path, data: Path) -> None:
+    """Make the archive if it is missing, move a probe file within it, and check that DATA may be written.
+
+    Raises OSError when any of it fails. A crash leaves at most a probe, which the next start removes.
+    """
     make_directory(archive, like=data)
     with directory(archive) as fd:
         for name in _PROBES:

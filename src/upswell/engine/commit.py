@@ -119,6 +119,7 @@ class Committer:
         self.sink.publish(staged)
 
     def _check_identity(self) -> None:
+        """Check that OUTPUT is the one of this state; a new state is bound to it. Raises ConfigError."""
         identity = self.checkpoint.reader.identity()
         known = identity.output_id
         if known is None:
@@ -131,6 +132,7 @@ class Committer:
             )
 
     def _committed(self, name: str, batch: int) -> Staged:
+        """Return what the state knows of a staged file of a committed batch. Raises StorageError when it does not."""
         one = self.checkpoint.reader.staged(batch).get(name)
         if one is None:
             raise StorageError(

@@ -73,7 +73,19 @@ class Reload:
         suppress: Path | None = None,
         policy: Policy = OFF,
     ) -> None:
-        """``check`` raises OutputUnwritable when OUTPUT cannot take these applications."""
+        """Read nothing yet: call ``start`` once ``is_quiet``.
+
+        Args:
+            segment: SEGMENT, a file or a directory.
+            rules: RULES, a file or a directory.
+            store: keeps the versions.
+            settle_s: the quiet period, in seconds.
+            accept: accept whatever a change would lose (``--accept-reference``).
+            check: raises OutputUnwritable when OUTPUT cannot take these applications.
+            clock: returns the time in seconds since the epoch, to compare with modification times.
+            suppress: SUPPRESS, a file or a directory; None: there is no suppression list.
+            policy: of the run.
+        """
         self._paths = Paths(rules, segment, suppress)
         self._policy = policy
         self._store = store

@@ -88,7 +88,10 @@ def list_directory(data: bytes) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def stat_regular(path: bytes) -> Stat | None:
-    """Return the stat of a regular file, None when the path is not one. Raises OSError when that cannot be known."""
+    """Return the stat of a regular file; None when there is nothing, or no regular file, at the path.
+
+    Raises OSError when that cannot be known.
+    """
     try:
         found = os.lstat(path)
     except FileNotFoundError:

@@ -182,17 +182,18 @@ class _Explainer:
                 yield day, name, *one
 
     def _compare_ledger(self) -> None:
+        """Compare the totals and caps that the state keeps for the customer with those of the replay."""
         day_open = self.snapshot.last.day_open if self.snapshot.last else 0
         ledger = self.snapshot.ledger()
         kept = {each.key: (each.total, each.fired) for each in ledger.totals(self.found.msisdn)}
         specification = self.lines.specification
-        again: dict[Key, tuple[int, bool]] = {
+        replayed: dict[Key, tuple[int, bool]] = {
             key: (specification.totals.get(key, 0), key in specification.fired)
             for key in specification.totals.keys() | specification.fired
             if _last_day(key) >= day_open
         }
         caps = {cap for cap in specification.caps if cap[2] >= day_open}
-        self.found.differences += of_totals(kept, again)
+        self.found.differences += of_totals(kept, replayed)
         self.found.differences += of_caps(set(ledger.caps(self.found.msisdn)), caps)
 
 

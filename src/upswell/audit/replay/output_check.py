@@ -62,7 +62,7 @@ class OutputCheck:
 def unknown_files(
     reader: StateReader, output: Path, known: Collection[str], first_batch: int, last_batch: int
 ) -> Iterator[str]:
-    """Yield places of files that look published, though neither this state's batches nor an earlier state's did.
+    """Yield the paths in OUTPUT of files with published names that no batch of this state or an earlier one published.
 
     ``known``: places of the files of all batches up to ``last_batch``; a run may have published others meanwhile.
     """

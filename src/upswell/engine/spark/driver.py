@@ -73,7 +73,7 @@ class Runner(Protocol):
         """Raise UpswellError when jobs can no longer be run, as far as that is known without one. Cheap."""
 
     def close(self) -> None:
-        """Give up what is held. A second call does nothing."""
+        """Release the resources. A second call does nothing."""
 
 
 class ClusterCompute:
@@ -89,7 +89,7 @@ class ClusterCompute:
         split_bytes: int = SPLIT_BYTES,
         batch_bytes: int = BATCH_BYTES,
     ) -> None:
-        """Take note of what there is; nothing is loaded yet.
+        """Keep the arguments; ``begin`` checks the runner and finds the ledger's files.
 
         Args:
             settings: of the run.
@@ -230,7 +230,7 @@ class ClusterCompute:
         if isinstance(found, Cut):
             ledger_directory.discard(self._ledger_dir, job.attempt)
         else:
-            check_gone(asked, found)
+            refuse_unshared_data(asked, found)
             report_bytes = sum(len(report.report) for report in of_splits) + sum(map(len, decided))
             self._pace(sum(wanted.end - wanted.start for wanted in asked), report_bytes)
             self._written = tuple(report.written for report in of_shards if report.written)
@@ -239,7 +239,7 @@ class ClusterCompute:
         return found
 
     def _pace(self, read_bytes: int, report_bytes: int) -> None:
-        """Halve the next batches when one reported too much, double them when a full one reported little."""
+        """Halve the size of the next batches when one reported too much; double it when a full one reported little."""
         if report_bytes > REPORT_BYTES_MAX:
             # The lower bound may be more than a run begins with, and no batch must grow by reporting too much.
             least = min(self._batch_bytes_max // 256, self._batch_bytes)
@@ -248,17 +248,19 @@ class ClusterCompute:
             self._batch_bytes = min(self._batch_bytes * 2, self._batch_bytes_max)
 
     def _take(self, files: Sequence[ShardFile]) -> None:
-        """Add newer files; a base replaces all that its shard had."""
+        """Add files to the ledger, in order; a base replaces all that its shard had."""
         for file in files:
             before = () if file.kind == "base" else self._files.get(file.shard, ())
             self._files[file.shard] = (*before, file)
 
 
-def check_gone(asked: Sequence[Range], found: Result) -> None:
-    """Check that the driver, too, misses what tasks report as gone: DATA may not be shared, and no file be lost.
+def refuse_unshared_data(asked: Sequence[Range], found: Result) -> None:
+    """Check that each file that a task reported as gone is gone for the driver too.
+
+    Otherwise an executor does not see the same DATA, and its records would be taken for deleted.
 
     Raises:
-        StorageError: a file is there that a task missed.
+        StorageError: the driver sees a file that a task did not find.
     """
     for wanted, scanned in zip(asked, found.ranges, strict=False):
         if scanned.problem == "gone" and Path(os.fsdecode(wanted.path)).exists():
@@ -285,7 +287,7 @@ def absolute(wanted: Range) -> Range:
 
 
 def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:
-    """Return the first ranges, until they hold so many bytes; the last one ends earlier for it, unless compressed."""
+    """Return the first ranges, up to ``batch_bytes`` in all; the last is cut short to fit, unless it is compressed."""
     found = []
     left = batch_bytes
     for wanted in ranges:
@@ -299,7 +301,7 @@ def first_bytes(ranges: Sequence[Range], batch_bytes: int) -> list[Range]:
 
 
 def shortened(asked: Sequence[Range], cut: Cut) -> list[Range]:
-    """Return what to ask for when the splits of a range do not join: what is before the cut, and nothing after it."""
+    """Return the ranges to read after a cut, when the splits of a range do not join: only what comes before it."""
     failed = asked[cut.sequence]
     final = failed.final and cut.end == failed.end
     return [*asked[: cut.sequence], failed._replace(end=cut.end, final=final)]

@@ -152,7 +152,7 @@ def translate_errors(one: jvm.Jvm, what: str) -> Iterator[None]:
 
 
 def reason(message: str) -> str:
-    """Return why a job failed, out of its message: the error that a task raised, or else its first line; masked."""
+    """Return why a job failed, masked: the error that a task raised, or else the first line of Spark's message."""
     raised = re.findall(
         r"^\s*(?:[a-z_]+\.)*([A-Z]\w*[a-z]\w*): (.+)$",
         message.partition("\n\tat ")[0],
@@ -182,7 +182,13 @@ def _executors(context: Any) -> int:
 
 
 def _locate(settings: Settings) -> tuple[Path, str]:
-    """Return Spark's home and this process's address, after a check of all else that a session needs."""
+    """Return Spark's home and the address by which executors reach this process; check the PEX file and Java as well.
+
+    Raises:
+        InputMissing: there is no file at --pex.
+        ConfigError: Java or Spark is missing, or not of a supported version.
+        SparkFailed: no master answers.
+    """
     if settings.pex is not None and not settings.pex.is_file():
         raise InputMissing(
             f"{escape(str(settings.pex))}: no such file", "name upswell.pex with --pex"

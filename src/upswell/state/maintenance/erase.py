@@ -45,7 +45,7 @@ class Erased(NamedTuple):
     ledger_blobs: int
     """Parts of the ledger that held totals or caps of them."""
     people: int
-    """Customers of whom there was any of it."""
+    """Customers of whom something was removed."""
 
 
 class _Rewritten(NamedTuple):
@@ -86,19 +86,19 @@ class Eraser:
         until_day = max([until_day, *self._adopted_days(new)])
         key = secrets.token_bytes(KEY_BYTES)
         hashes = {_hash(key, msisdn): msisdn for msisdn in msisdns}
-        stood = {number.decode() for one in rewritten for number in one.people}
-        anew = []
-        for name, file, gone in self._shard_files_anew(key, [*hashes]):
-            anew.append((name, file))
-            stood.update(hashes[one] for one in gone)
+        erased = {number.decode() for one in rewritten for number in one.people}
+        new_files = []
+        for name, file, gone in self._rewrite_shard_files(key, [*hashes]):
+            new_files.append((name, file))
+            erased.update(hashes[one] for one in gone)
         with self._checkpoint.transaction() as db:
             if new:
                 self._put_forgetting(db, key, new, until_day)
             notifications = {each: self._erase_notifications(db, each) for each in msisdns}
             blobs, gone = self._erase_in_ledger(db, key, [*hashes])
-            stood.update(hashes[one] for one in gone)
-            stood.update(each for each, many in notifications.items() if many)
-            self._replace_shard_files(db, anew)
+            erased.update(hashes[one] for one in gone)
+            erased.update(each for each, many in notifications.items() if many)
+            self._replace_shard_files(db, new_files)
             for one in rewritten:
                 self._put_rejects(db, one)
         rejects.finish(self._reader.has_rejects)
@@ -108,7 +108,9 @@ class Eraser:
             )
         self._scrub()
         reject_lines = sum(one.lines for one in rewritten)
-        return Erased(sum(notifications.values()), reject_lines, blobs + len(anew), len(stood))
+        return Erased(
+            sum(notifications.values()), reject_lines, blobs + len(new_files), len(erased)
+        )
 
     def suppressed_until(self, msisdns: Collection[str]) -> int:
         """Return the day until whose end all of these, who were forgotten, are suppressed; 0: no day has begun yet."""
@@ -143,9 +145,12 @@ class Eraser:
         )
 
     def _erase_notifications(self, db: sqlite3.Connection, msisdn: str) -> int:
-        """Delete the notifications of a customer, count them by batch, application and day, and return how many."""
-        gone = Counter[tuple[int, int, int, int]]()
-        of_bytes = Counter[tuple[int, int, int, int]]()
+        """Delete the notifications of a customer and return how many there were.
+
+        The table ``forgotten_lines`` keeps their counts by batch, application, group and day, for later audits.
+        """
+        lines = Counter[tuple[int, int, int, int]]()
+        byte_counts = Counter[tuple[int, int, int, int]]()
         days = self._reader._rows(
             "SELECT day, application FROM notified_total UNION SELECT day, application FROM control_total"
         )
@@ -156,8 +161,8 @@ class Eraser:
                 place,
             )
             for batch, control, length in rows:
-                gone[batch, application, control, day] += 1
-                of_bytes[batch, application, control, day] += length + 1
+                lines[batch, application, control, day] += 1
+                byte_counts[batch, application, control, day] += length + 1
             if rows:
                 db.execute(
                     "DELETE FROM notification WHERE (day, application, msisdn) = (?, ?, ?)", place
@@ -165,9 +170,9 @@ class Eraser:
         db.executemany(
             "INSERT INTO forgotten_lines VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET lines = lines + excluded.lines, bytes = bytes + excluded.bytes",
-            [(*key, lines, of_bytes[key]) for key, lines in gone.items()],
+            [(*key, count, byte_counts[key]) for key, count in lines.items()],
         )
-        return gone.total()
+        return lines.total()
 
     def _erase_in_ledger(
         self, db: sqlite3.Connection, key: bytes, hashes: Sequence[int]
@@ -209,7 +214,7 @@ class Eraser:
             ) from error
         return changed, gone
 
-    def _shard_files_anew(
+    def _rewrite_shard_files(
         self, key: bytes, hashes: Sequence[int]
     ) -> Iterator[tuple[str, ShardFile, set[int]]]:
         """Rewrite the ledger's files that hold totals or caps of them, under the names of a new attempt.
@@ -234,9 +239,9 @@ class Eraser:
                     yield file.name, write_shard_file(self._reader.ledger_dir, *place, rest), gone
 
     def _replace_shard_files(
-        self, db: sqlite3.Connection, anew: Sequence[tuple[str, ShardFile]]
+        self, db: sqlite3.Connection, new_files: Sequence[tuple[str, ShardFile]]
     ) -> None:
-        for name, file in anew:
+        for name, file in new_files:
             values = (*file[:-1], to_signed(file.digest))
             db.execute(
                 "UPDATE shard_file SET name = ?, bytes = ?, digest = ?, row_checksum = ? WHERE name = ?",
@@ -244,17 +249,17 @@ class Eraser:
             )
 
     def _rewrite(self, rejects: Rejects, msisdns: Collection[str]) -> Iterator[_Rewritten]:
-        """Write the reject files in which a customer occurs without those lines, each beside the old one.
+        """Write each reject file in which a customer occurs anew, without those lines and beside the old one.
 
         A file of no batch of this state, left by an earlier one, is replaced at once: no commit is to come for it.
         """
-        theirs = frozenset(map(str.encode, msisdns))
+        wanted = frozenset(map(str.encode, msisdns))
         for number, content in rejects.contents():
             lines = content.splitlines(keepends=True)
             people, kept = set[bytes](), list[bytes]()
             for line in lines:
                 # The columns before the content are ours: numbers that may look like an msisdn.
-                found = theirs.intersection(numbers(unescape(line.rpartition(b"\t")[2])))
+                found = wanted.intersection(numbers(unescape(line.rpartition(b"\t")[2])))
                 people |= found
                 if not found:
                     kept.append(line)
