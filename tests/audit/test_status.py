@@ -17,6 +17,7 @@ from upswell import kernel
 from upswell.audit import status
 from upswell.cli.commands.status import describe
 from upswell.source.file import File, State
+from upswell.source.listing import show_name
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.files import count_by_state
 from upswell.state.reader import StateReader
@@ -73,6 +74,32 @@ def test_notable_files_are_named_with_reason_and_next_step(
     assert "held DATA_202004171939.csv.gz: its gzip data is broken" in text
     assert "ignored notes.txt: only DATA_yyyyMMddHHmm.csv" in text
     assert "! 1 file is held: " in text
+
+
+def test_refused_and_unread_files_are_counted_and_named(upswell: Upswell, tmp_path: Path) -> None:
+    """A warning of each kind, the newest files with their causes, and both in the object."""
+    paths, data = write_inputs(tmp_path), tmp_path / "data"
+    for minute in range(40, 52):
+        write(data / f"DATA_2020041719{minute}.csv", f"0126545098\t1\t{minute}\t20200417190000\n")
+    write(data / "DATA_202004171939.csv.lz4", "")
+    upswell(*paths, "--once")
+    text = upswell("status", "--output", "out", "--files").stdout
+    found = json.loads(upswell("status", "--output", "out", "--json").stdout)
+
+    why = "its only line is not a record: its fields are separated by tabs: deliver commas"
+    assert 12 == found["refused_files"]["files"]
+    assert {"name": "DATA_202004171951.csv", "why": why} == found["refused_files"]["named"][-1]
+    assert 10 == len(found["refused_files"]["named"])
+    unread = show_name("DATA_202004171939.csv.lz4")
+    assert {"files": 1, "named": [unread]} == found["unread"]
+    assert (
+        "! 12 files hold no record, such as DATA_202004171951.csv: its fields are separated by tabs"
+        in text
+    )
+    assert f"! 1 name in DATA looks like data and is not read: {unread}; deliver" in text
+    assert f"refused DATA_202004171951.csv: {why}" in text
+    assert "refused … and 2 earlier files" in text
+    assert f"rejected=1 {why}" in text
 
 
 def test_duplicates_by_content_and_by_name_are_counted(upswell: Upswell, tmp_path: Path) -> None:

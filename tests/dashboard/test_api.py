@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from upswell.dashboard.health import (
 from upswell.engine import run_log
 from upswell.engine.summary import MATCHED_MIN_RATIO
 from upswell.errors import StorageError, UsageError
+from upswell.source.listing import show_name
 from upswell.state.connection import DATABASE
 
 STATE = Path("out") / ".upswell"
@@ -279,9 +280,9 @@ def test_health_says_what_needs_somebody(panels: Panels, tmp_path: Path) -> None
     found = panels.answer("/api/health", {}, unmasked=False)
 
     assert not found["running"]
-    assert {"UpswellDown", "UpswellFilesMissing", "UpswellFilesHeld", "UpswellRejects"} == set(
-        needs(found["needs"])
-    )
+    assert {
+        "UpswellDown", "UpswellFilesMissing", "UpswellFilesHeld", "UpswellRefusedFiles", "UpswellRejects"
+    } == set(needs(found["needs"]))  # fmt: skip
     assert 10 == sum(minute["lines"] for minute in found["rate"])  # type: ignore[attr-defined]
     assert 60 == len(found["rate"])  # type: ignore[arg-type]
     assert 0 < found["state_bytes"]["database"]  # type: ignore[index]
@@ -328,6 +329,55 @@ def test_what_happened_is_an_alert_for_an_hour(
         status.read_status(tmp_path / STATE), looked_at=datetime(2020, 4, 17, 19, 45, tzinfo=UTC)
     )
     assert "UpswellFilesMissing" in needs(health(then, {})["needs"])
+
+
+def test_duplicates_refused_and_unread_files_are_alerts(tmp_path: Path, upswell: Upswell) -> None:
+    """Each by name and with the likely cause; the unread ones though nothing was ever committed."""
+    paths = write_inputs(tmp_path)
+    panels, data = Panels(Target(tmp_path / STATE)), tmp_path / "data"
+    for path in data.iterdir():
+        path.rename(data / f"{path.stem}.CSV")
+    upswell(*paths, "--once")
+    told = tell_needs(panels)
+    assert {"UpswellDown", "UpswellUnreadFiles"} == set(told)
+    assert (
+        f"1 name in DATA looks like data and is not read: {show_name('DATA_202004171937.CSV')}"
+        == told["UpswellUnreadFiles"]
+    )
+
+    for path in data.iterdir():
+        path.rename(data / f"{path.stem}.csv")
+    for minute in (38, 39):
+        write(data / f"DATA_2020041719{minute}.csv", f"{DIALS[0]},1,5,20200417190000\n")
+    write(data / "DATA_202004171940.csv", f"{DIALS[0]};1;5;20200417190000\n" * 7)
+    upswell(*paths, "--once")
+    told = tell_needs(panels)
+    assert (
+        "1 file repeats the content of another: DATA_202004171939.csv"
+        == (told["UpswellDuplicateFiles"])
+    )
+    assert (
+        "1 file holds no record. DATA_202004171940.csv: none of its 7 lines is a record"
+        in (told["UpswellRefusedFiles"])
+    )
+    assert "UpswellUnreadFiles" not in told
+
+
+def test_silence_beside_unread_files_is_not_the_producers(tmp_path: Path, upswell: Upswell) -> None:
+    """The step is to look at them; without them it is to ask the producer."""
+    upswell(*write_inputs(tmp_path), "--once")
+    found = status.read_status(tmp_path / STATE)
+    assert found.last
+    silent = replace(
+        found,
+        looked_at=datetime.fromisoformat(found.last.committed_at) + timedelta(seconds=999),
+        holder="process 1, since 2020-01-01 00:00:00 UTC",
+    )
+    steps = [
+        {need["alert"]: need["next"] for need in health(each, {})["needs"]}["UpswellSilent"]  # type: ignore[attr-defined]
+        for each in (silent, replace(silent, unread=["DATA_202004171938.CSV"]))
+    ]
+    assert ["Ask the producer of DATA.", "Files that are not read lie in DATA: see below."] == steps
 
 
 def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) -> None:

@@ -101,6 +101,26 @@ def test_the_figures_are_those_of_the_state(served: Served, upswell: Upswell) ->
     assert 1 == found["upswell_commit_duration_seconds_count"]
 
 
+def test_duplicate_refused_and_unread_files_are_figures(served: Served, tmp_path: Path) -> None:
+    """Each is counted when it comes; the unread ones are a gauge."""
+    data = tmp_path / "data"
+    served.wait_for_figure('upswell_lines_total{outcome="notified"}', 1)
+    found = figures(served.get("/metrics")[1])
+    names = ("duplicate_files_total", "refused_files_total", "unread_files")
+    assert [0, 0, 0] == [found[f"upswell_{name}"] for name in names]
+    write(data / "DATA_202004171938.csv", RECORDS)
+    write(data / "DATA_202004171939.csv", "0126545098;1;5;20200417190000\n")
+    write(data / "DATA_202004171940.csv", "0999999999,1,5,20200417190000\n")
+    for name in ("DATA_202004171941.CSV", "usage_202004171942.txt", "notes.txt"):
+        write(data / name, "")
+
+    served.wait_for_figure("upswell_duplicate_files_total", 1)
+    served.wait_for_figure("upswell_refused_files_total", 1)
+    served.wait_for_figure("upswell_unread_files", 2)
+    (data / "DATA_202004171941.CSV").unlink()
+    served.wait_for_figure("upswell_unread_files", 1)
+
+
 def test_counters_go_on_after_a_kill(served: Served, tmp_path: Path) -> None:
     """A run after kill -9 counts on from what was committed."""
     served.wait_for_figure('upswell_lines_total{outcome="notified"}', 1)
@@ -417,3 +437,47 @@ def test_prometheus_accepts_what_it_is_given(tmp_path: Path) -> None:
             ["promtool", *words], cwd=ROOT, input=given, capture_output=True, text=True, check=False
         )
         assert 0 == done.returncode, done.stdout + done.stderr
+
+
+RAISED = """
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'upswell_duplicate_files_total{{instance="grew"}}', values: '0x90 1x30'}}
+      - {{series: 'upswell_duplicate_files_total{{instance="began"}}', values: '_x100 2x20'}}
+      - {{series: 'upswell_duplicate_files_total{{instance="old"}}', values: '3x120'}}
+      - {{series: 'upswell_refused_files_total{{instance="grew"}}', values: '0x90 5x30'}}
+      - {{series: 'upswell_refused_files_total{{instance="none"}}', values: '0x120'}}
+      - {{series: 'upswell_unread_files{{instance="some"}}', values: '0x100 4x20'}}
+      - {{series: 'upswell_unread_files{{instance="none"}}', values: '0x120'}}
+    alert_rule_test:
+      - alertname: UpswellDuplicateFiles
+        eval_time: 110m
+        exp_alerts:
+          - {{exp_labels: {{severity: ticket, instance: grew}},
+             exp_annotations: {{summary: "A file repeats the content of another."}}}}
+          - {{exp_labels: {{severity: ticket, instance: began}},
+             exp_annotations: {{summary: "A file repeats the content of another."}}}}
+      - alertname: UpswellRefusedFiles
+        eval_time: 110m
+        exp_alerts:
+          - {{exp_labels: {{severity: ticket, instance: grew}},
+             exp_annotations: {{summary: "Not one line of a file is a record."}}}}
+      - alertname: UpswellUnreadFiles
+        eval_time: 110m
+        exp_alerts:
+          - {{exp_labels: {{severity: ticket, instance: some}},
+             exp_annotations: {{summary: "4 names in DATA look like data and are not read."}}}}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_alerts_are_raised_by_their_figures(tmp_path: Path) -> None:
+    """When a count grows, when a run begins with one, and while names are unread; never at 0 or an hour later."""
+    tests = write(tmp_path / "tests.yml", RAISED.format(rules=ROOT / "contrib" / "alerts.yml"))
+    done = subprocess.run(
+        ["promtool", "test", "rules", tests], capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr

@@ -25,6 +25,7 @@ from upswell.errors import (
     TooManyRejects,
 )
 from upswell.kernel import SHARDS, Range
+from upswell.source.listing import show_name
 from upswell.state.batch import Batch
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum
@@ -336,6 +337,61 @@ def test_records_outside_their_hours_are_told_in_words(place: Place) -> None:
     assert "9-18" in warnings
     assert "data_timezone" in warnings
     assert DIALS[0] not in warnings
+
+
+def test_files_without_a_record_are_told_in_one_line_a_cause(place: Place) -> None:
+    """Two of one cause and one of another, by name and with the cause; a second run tells nothing again."""
+    lines = record(0, 1, 5, "100000") * 3
+    for minute in (1, 2):
+        place.file(f"20200417100{minute}", lines.replace(b",", b";"))
+    place.file("202004171003", lines.replace(b"\n", b"\r"))
+    place.file("202004171004", lines)
+
+    assert [
+        "2 files hold no record, such as DATA_202004171001.csv: its fields are separated by semicolons:"
+        " deliver commas",
+        "DATA_202004171003.csv: its only line is not a record: its line ends are CR alone:"
+        " deliver LF, or CR and LF",
+    ] == place.once().warnings
+    place.law()
+    assert [] == place.once().warnings
+
+
+def test_names_that_look_like_data_are_told_once_a_form(place: Place) -> None:
+    """A whole feed under another suffix is one line; markers and other files are none."""
+    place.file("202004171000", record(0, 1, 5, "100000"))
+    data = place.root / "data"
+    for minute in range(5):
+        (data / f"DATA_20200417101{minute}.CSV").write_bytes(b"")
+    for name in ("notes.txt", "DATA_202004171000.csv.md5", ".DATA_202004171015.csv.part"):
+        (data / name).write_bytes(b"")
+    (data / "DATA_202004171016.csv.zip").write_bytes(b"")
+
+    (told,) = place.once().warnings
+    assert told.startswith("6 names in DATA look like data and are not read: ")
+    assert show_name("DATA_202004171010.CSV") in told
+    assert show_name("DATA_202004171016.csv.zip") in told
+    assert told.endswith("; deliver regular files named DATA_yyyyMMddHHmm.csv or .csv.gz")
+
+
+def test_unread_names_and_refused_files_are_told_while_it_runs(place: Place) -> None:
+    """Each once, when it comes; more of the same form or cause add no line."""
+    place.file("202004171000", b"0126545098;1;5;20200417100000\n")
+    data = place.root / "data"
+    (data / "DATA_202004171000.csv.lz4").write_bytes(b"")
+    with place.running():
+        wait_for(lambda: "are separated by semicolons" in place.heard.text(), "nothing was told")
+        wait_for(lambda: "is not read" in place.heard.text(), "nothing was told")
+        (data / "DATA_202004171001.csv.lz4").write_bytes(b"")
+        place.file("202004171001", b"0126545098;1;5;20200417100100\n")
+        place.file("202004171002", b"0126545098;1;5;20200417100200\n")
+        wait_for(lambda: place.heard.summary.out_of_step["refused"] == 3, "they are not counted")
+        (data / "DATA_202004171001.csv.zip").write_bytes(b"")
+        wait_for(lambda: "3 names in DATA" in place.heard.text(), "nothing was told")
+        wait_for(lambda: place.heard.summary.standing.unread == 3, "they are not counted")
+
+    assert 1 == place.heard.text().count("separated by semicolons")
+    assert 2 == place.heard.text().count("not read")
 
 
 def test_a_segment_that_matches_nothing_is_told(place: Place) -> None:

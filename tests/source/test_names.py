@@ -9,7 +9,13 @@ import pytest
 from support.arrivals import Arrivals, name, record
 from support.faults.limits import bound_by_modes
 from upswell.errors import InputMissing
-from upswell.source.listing import list_directory, read_name, show_name
+from upswell.source.listing import (
+    list_directory,
+    looks_like_data,
+    read_head,
+    read_name,
+    show_name,
+)
 from upswell.source.tracked_file import CONTENT_BYTES_MAX
 
 
@@ -49,6 +55,73 @@ def arrivals(tmp_path: Path) -> Arrivals:
 def test_names(one: str, expected: tuple[str, str]) -> None:
     """DATA_, twelve digits that are a real date and time, .csv or .csv.gz, in exactly these letters."""
     assert expected == read_name(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        ("DATA_202004171937.CSV", True),
+        ("DATA_202004171937.csv.lz4", True),
+        ("DATA_202004171937.csv.zip", True),
+        ("DATA_202004171937.txt", True),
+        ("DATA_202004171937", True),
+        ("data_202004171937.csv", True),
+        ("DATA_202013010000.csv", True),
+        ("DATA_2020041719374.csv", True),
+        ("Data-2.xlsx", True),
+        ("usage-20200417193700.txt", True),
+        ("cdr_2020-04-17_19-37.csv", True),
+        ("202004171937.csv.gz", True),
+        ("usage-20201399193700.txt", False),
+        ("0126545098.csv", False),
+        ("x1202004171937.csv", False),
+        ("README", False),
+        (".DATA_202004171937.csv", False),
+        ("DATA_202004171937.csv.md5", False),
+        ("DATA_202004171937.csv.SHA256", False),
+        ("DATA_202004171937.ok", False),
+        ("DATA_202004171937.csv.part", False),
+        ("DATA_202004171937.csv.tmp", False),
+        ("DATA_202004171937.csv~", False),
+        ("DATA_202004171937.csv\udcff", True),
+    ],
+)
+def test_names_that_look_like_data(one: str, expected: bool) -> None:
+    """They begin with DATA or hold a stamp, and are no checksum, marker or unfinished file."""
+    assert expected is looks_like_data(one)
+
+
+def test_unread_names_are_those_that_look_like_data(arrivals: Arrivals) -> None:
+    """As of the last scan, over a restart, too; a link counts, and what left does not."""
+    for one in ("DATA_202004171937.CSV", "README", "DATA_202004171938.csv.zip"):
+        arrivals.write(one, b"")
+    arrivals.path(9).symlink_to("nowhere")
+    arrivals.write(1, record(0))
+    arrivals.turn()
+    assert [name(9), "DATA_202004171937.CSV", "DATA_202004171938.csv.zip"] == sorted(
+        arrivals.source.unread(), key=lambda one: (one != name(9), one)
+    )
+
+    arrivals.path("DATA_202004171937.CSV").unlink()
+    arrivals.path(9).unlink()
+    arrivals.restart()
+    arrivals.turn()
+    assert ["DATA_202004171938.csv.zip"] == arrivals.source.unread()
+
+
+def test_the_head_of_a_file_is_uncompressed(arrivals: Arrivals) -> None:
+    """Up to so many bytes; broken compressed data is an error of reading."""
+    arrivals.write(1, b"abcdef")
+    arrivals.write_gzip(2, b"abcdef")
+    arrivals.write("broken.gz", b"nothing of the kind")
+    plain, packed, broken = (
+        os.fsencode(arrivals.path(one)) for one in (1, name(2, "csv.gz"), "broken.gz")
+    )
+
+    assert b"abc" == read_head(plain, 3, compressed=False)
+    assert b"abc" == read_head(packed, 20, compressed=True)[:3]
+    with pytest.raises(OSError, match="incorrect header"):
+        read_head(broken, 20, compressed=True)
 
 
 def test_messages_show_no_msisdn_that_a_name_holds() -> None:

@@ -3,6 +3,8 @@
 Owns what is worth saying about a state: the counts over all of it, the files that need attention, what a restart would
 resume. It opens the checkpoint read-only and briefly, neither waits for the run nor holds it up, and changes nothing.
 The counts are those of the last commit.
+
+One file because ``Status`` is one value: its fields, how they are read in one moment, and the object that they become.
 """
 
 import os
@@ -18,7 +20,12 @@ from upswell import kernel
 from upswell.engine import archive, arrivals
 from upswell.engine.arrivals import Arrivals
 from upswell.engine.run_log import LoggedRun, read_runs
-from upswell.engine.summary import Summary, describe_unmatched
+from upswell.engine.summary import (
+    Summary,
+    describe_refused,
+    describe_unmatched,
+    describe_unread,
+)
 from upswell.privacy import escape
 from upswell.reference.suppression import Forgetting
 from upswell.source.file import File, State
@@ -31,7 +38,9 @@ from upswell.state.queries.files import (
     count_by_state,
     count_late_files,
     count_repeats,
+    refused_files,
     repeated_files,
+    unread_names,
 )
 from upswell.state.queries.forgotten import forgettings
 from upswell.state.queries.notifications import count_notified, notified_days
@@ -78,6 +87,12 @@ class Status:
     repeated: list[File]
     """The newest of these files, at most NAMED_FILES_MAX."""
     late_files: int
+    refused_files: int
+    """Files of which not one line is a record."""
+    refused_named: list[File]
+    """The newest of these files, at most NAMED_FILES_MAX."""
+    unread: list[str]
+    """Names in DATA that look like those of data and are not read."""
     archived_files: int
     archive_held: dict[str, str]
     """By name: finished files that need manual action before they can be archived, with what to do."""
@@ -147,6 +162,14 @@ class Status:
                 ],
             },
             "late_files": self.late_files,
+            "refused_files": {
+                "files": self.refused_files,
+                "named": [{"name": file.name, "why": file.detail} for file in self.refused_named],
+            },
+            "unread": {
+                "files": len(self.unread),
+                "named": [show_name(name) for name in self.unread[:NAMED_FILES_MAX]],
+            },
             "archive": {
                 "path": str(self.identity.archives[0]) if self.identity.archives else "",
                 "before": [str(path) for path in self.identity.archives[1:]],
@@ -188,6 +211,8 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
             versions, known = reader.current_versions(), reader.references()
             counts, late_files = count_by_state(reader), count_late_files(reader)
             repeats, repeated = count_repeats(reader), repeated_files(reader, NAMED_FILES_MAX)
+            all_refused, refused_named = refused_files(reader, NAMED_FILES_MAX)
+            unread = unread_names(reader)
             days, notified = notified_days(reader), count_notified(reader)
             control = count_notified(reader, control=True)
             suppressed = [one for one in forgettings(reader) if one.key is not None]
@@ -203,6 +228,11 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
     summary.control = Counter(control)
     summary.files = {str(state): number for state, number in counts.items()}
     summary.warnings = _warnings(summary, notable)
+    if refused_named:
+        newest = refused_named[-1]
+        summary.warnings.append(describe_refused(all_refused, newest.name, newest.detail))
+    if unread:
+        summary.warnings.append(describe_unread(len(unread), unread))
     if archive_held:
         word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
         summary.warnings.append(f"{word} held on the way to the archive (listed below)")
@@ -228,6 +258,9 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         repeats=repeats,
         repeated=repeated,
         late_files=late_files,
+        refused_files=all_refused,
+        refused_named=refused_named,
+        unread=unread,
         archived_files=archived_files,
         archive_held=archive_held,
         cadence_s=cadence_s,

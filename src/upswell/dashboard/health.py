@@ -16,10 +16,16 @@ from typing import NamedTuple
 
 from upswell.audit.labels import EXIT_STEPS, REASON_WORDS
 from upswell.audit.status import Status
-from upswell.engine.summary import Summary, describe_unmatched
+from upswell.engine.summary import Summary, describe_unmatched, unread_words
+from upswell.source.file import File
 from upswell.source.listing import read_name, show_name
 from upswell.state.queries.batches import commits_since
-from upswell.state.queries.files import gone_since, waiting_files
+from upswell.state.queries.files import (
+    duplicates_since,
+    gone_since,
+    refused_files,
+    waiting_files,
+)
 from upswell.state.reader import StateReader
 from upswell.zones import load_zone, stamp_of, stamp_time
 
@@ -56,6 +62,12 @@ class _Recent(NamedTuple):
     """The stamp one hour before the newest one, or before now if that is earlier; "" before the first commit."""
     gone: list[str]
     """Files with a stamp since then that were deleted before they were fully read, newest first."""
+    duplicates: list[str]
+    """Files with a stamp since then whose content is another's, newest first."""
+    refused_files: int
+    """The number of files with a stamp since then that hold no record."""
+    refused: list[File]
+    """The newest of them."""
 
 
 def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
@@ -89,7 +101,7 @@ def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
 def _recent(reader: StateReader, found: Status) -> _Recent:
     last = found.last
     if last is None:
-        return _Recent([], Summary(), "", [])
+        return _Recent([], Summary(), "", [], [], 0, [])
     end = datetime.fromisoformat(last.committed_at).astimezone(UTC).replace(second=0, microsecond=0)
     start = end - timedelta(minutes=RECENT_MINUTES - 1)
     every = [(start + timedelta(minutes=at)).isoformat()[:16] for at in range(RECENT_MINUTES)]
@@ -106,7 +118,8 @@ def _recent(reader: StateReader, found: Status) -> _Recent:
         {"minute": minute} | {name: sums[minute][name] for name in ("lines", "bytes", "batches")}
         for minute in every
     ]
-    return _Recent(rate, summary, since, gone_since(reader, since))
+    gone, duplicates = gone_since(reader, since), duplicates_since(reader, since)
+    return _Recent(rate, summary, since, gone, duplicates, *refused_files(reader, 1, since))
 
 
 def _hour_before(stamp: str, found: Status) -> str:
@@ -170,7 +183,12 @@ def _run_alerts(found: Status, oldest_s: float) -> Iterator[Alert]:
         yield Alert("page", "UpswellWaiting", words, "See the waiting files in Flow.")
     if found.silent_s is not None:
         words = f"No file has arrived for {found.silent_s / 60:,.0f} minutes."
-        yield Alert("ticket", "UpswellSilent", words, "Ask the producer of DATA.")
+        step = (
+            "Files that are not read lie in DATA: see below."
+            if found.unread
+            else "Ask the producer of DATA."
+        )
+        yield Alert("ticket", "UpswellSilent", words, step)
 
 
 def _file_alerts(found: Status, recent: _Recent) -> Iterator[Alert]:
@@ -196,6 +214,18 @@ def _file_alerts(found: Status, recent: _Recent) -> Iterator[Alert]:
         if n:
             words = f"{_count(n, 'is', 'are')} {what}: {_names(names, n)}"
             yield Alert("ticket", alert, words, "See the reason of each in Flow.")
+    if n := len(recent.duplicates):
+        words = f"{_count(n, 'repeats', 'repeat')} the content of another: {_names(recent.duplicates, n)}"
+        next_step = "Nothing was read twice; ask the producer of DATA why it sends them again."
+        yield Alert("ticket", "UpswellDuplicateFiles", words, next_step)
+    if n := recent.refused_files:
+        newest = recent.refused[-1]
+        words = f"{_count(n, 'holds', 'hold')} no record. {newest.name}: {newest.detail}."
+        yield Alert("ticket", "UpswellRefusedFiles", words, "Correct the producer of DATA.")
+    if n := len(found.unread):
+        words = f"{unread_words(n)}: {_names(found.unread, n)}"
+        next_step = "Deliver regular files named DATA_yyyyMMddHHmm.csv or .csv.gz."
+        yield Alert("ticket", "UpswellUnreadFiles", words, next_step)
     if held := len(found.archive_held):
         words = f"{_count(held, 'needs', 'need')} manual action to be archived: {_names(found.archive_held, held)}"
         next_step = "Run upswell status to see what to do with each."

@@ -124,7 +124,7 @@ class ArrivalMonitor:
         self._silent = False
         self._done: dict[str, _Done] = {}
         self.counts: Counter[str] = Counter()
-        """Files missing, late and unusual that were reported."""
+        """Files missing, late and unusual that were reported, and duplicates."""
 
     def files_changed(self, files: Sequence[File], now_s: float) -> None:
         """Take note of files whose rows changed. Call it before the rows are saved.
@@ -137,6 +137,8 @@ class ArrivalMonitor:
             known = before.get(file.name)
             if known != (file.state, file.offset, file.size, file.repeats):
                 self._moved_s, self._silent = now_s, False
+            if file.state == "duplicate" and (known is None or known.state != "duplicate"):
+                self.counts["duplicate"] += 1
             # A file that came again was reported when it came first.
             is_new = known is None or known.state != "done"
             if file.state == "done" and is_new and not file.repeats:

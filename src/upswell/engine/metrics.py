@@ -58,7 +58,7 @@ class Snapshot(NamedTuple):
     refused_edits: int
     """By this run."""
     out_of_step: Mapping[str, int]
-    """Files missing, late and unusual, as reported by this run."""
+    """Files missing, late, unusual, duplicate and refused, as noticed by this run."""
     standing: Standing
 
 
@@ -208,6 +208,16 @@ def _counters(latest: Snapshot) -> Iterator[Metric]:
             late.get("late", 0),
         ),
         ("unusual_files", "Files of unusual size, as this run noticed.", late.get("unusual", 0)),
+        (
+            "duplicate_files",
+            "Files with the content of another, as this run noticed.",
+            late.get("duplicate", 0),
+        ),
+        (
+            "refused_files",
+            "Files of which not one line is a record, as this run noticed.",
+            late.get("refused", 0),
+        ),
     ):
         yield CounterMetricFamily(f"upswell_{name}", words, total)
 
@@ -221,6 +231,9 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
         "archive_held_files",
         "Finished files that need manual action before they can be archived.",
         standing.archive_held,
+    )
+    yield _gauge(
+        "unread_files", "Names in DATA that look like data and are not read.", standing.unread
     )
     yield _gauge("backlog_files", "Files with something to read.", latest.backlog_files)
     yield _gauge("backlog_bytes", "Bytes to read.", latest.backlog_bytes)

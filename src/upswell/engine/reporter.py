@@ -5,6 +5,7 @@ or a batch, writes nothing, and asks for nothing that takes longer the older a s
 whole msisdn.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,17 +14,26 @@ from typing import Protocol
 
 from upswell.config.settings import Settings
 from upswell.engine.arrivals import ArrivalMonitor
-from upswell.engine.summary import Observations, Standing, Summary
+from upswell.engine.summary import (
+    Observations,
+    Standing,
+    Summary,
+    cause_in,
+    describe_refused,
+    describe_unread,
+)
 from upswell.errors import InputMissing
 from upswell.kernel import Range, Result
 from upswell.reference.loading import LoadedReference
-from upswell.source.file import STATES, File, State
+from upswell.source.file import REFUSED, STATES, File, State
 from upswell.source.planner import Source
 from upswell.state.batch import Batch
 from upswell.state.queries.notifications import count_notified
 from upswell.state.reader import StateReader
 
 WARNINGS_KEPT = 100  # in the summary; each one is also an event
+REFUSALS_S = 3600.0  # a producer's fault is in each of its files: one line an hour is enough
+_DIGIT = re.compile("[0-9]")
 
 
 class Listener(Protocol):
@@ -53,6 +63,14 @@ class Reporter:
         """Of a run with ``--once``: the files whose rows changed."""
         self._held: dict[str, str] = {}
         """Held files that were reported, with the reason."""
+        self._refused: set[str] = set()
+        """Files without one record that were counted."""
+        self._refusals: dict[str, list[File]] = {}
+        """By cause: those of them that were not told of yet."""
+        self._refusals_told: dict[str, float] = {}
+        """By cause: when it was told last, by the monotonic clock."""
+        self._unread: set[str] = set()
+        """Names that look like data and are not read, as they were told: each digit a 0."""
         self._observed: set[str] = set()
         """Kinds of observations that were reported."""
 
@@ -99,6 +117,10 @@ class Reporter:
                 self.warn(
                     f"{file.name} disappeared after {file.offset:,} of its bytes were consumed"
                 )
+            if file.reason == REFUSED and file.name not in self._refused:
+                self._refused.add(file.name)
+                self._arrivals.counts["refused"] += 1
+                self._refusals.setdefault(cause_in(file.detail), []).append(file)
 
     def committed(self, commit_s: float) -> None:
         """Take note of a commit that has just ended and took so long. May be called while a batch is read."""
@@ -120,8 +142,10 @@ class Reporter:
             summary.control[output.application] += output.content.count(b"\n")
         self._observations.add(result, [wanted.name for wanted in ranges], reference.ruleset)
 
-    def report_news(self, held: Sequence[File], reference: LoadedReference | None) -> None:
-        """Report what is new since the last call: held files, observations of the lines, files out of step.
+    def report_news(
+        self, held: Sequence[File], unread: Sequence[str], reference: LoadedReference | None
+    ) -> None:
+        """Report what is new since the last call: held, refused and unread files, observations, files out of step.
 
         Call it when the rows of all changed files are saved.
         """
@@ -130,10 +154,32 @@ class Reporter:
             if self._held.get(file.name) != file.reason:
                 self.warn(f"{file.name} is held: {file.detail}")
         self._held = reasons
+        self._report_refusals(time.monotonic())
+        self._report_unread(unread)
         if reference is not None:
             self._report_observations(reference)
         for event, fields in self._arrivals.pop_events(time.time()):
+            if event == "silence" and unread:
+                fields["unread"] = len(unread)
             self.event(event, **fields)
+
+    def _report_refusals(self, now: float) -> None:
+        """Warn of files without one record: once a cause, and of more of that cause once in REFUSALS_S."""
+        for cause, files in list(self._refusals.items()):
+            told = self._refusals_told.get(cause)
+            if told is not None and now - told < REFUSALS_S:
+                continue
+            self._refusals_told[cause] = now
+            del self._refusals[cause]
+            self.warn(describe_refused(len(files), files[0].name, files[0].detail))
+
+    def _report_unread(self, names: Sequence[str]) -> None:
+        """Warn of names that look like data and are not read, each form of them once."""
+        forms = {_DIGIT.sub("0", name): name for name in reversed(names)}
+        fresh = sorted(name for form, name in forms.items() if form not in self._unread)
+        if fresh:
+            self._unread.update(forms)
+            self.warn(describe_unread(len(names), fresh))
 
     def _report_observations(self, reference: LoadedReference) -> None:
         sentences = self._observations.sentences(self.summary, lambda: reference.segment)
@@ -179,7 +225,11 @@ def _standing(
 ) -> Standing:
     totals, caps = ledger_entries or (None, None)
     now = Standing(
-        totals=totals, caps=caps, oldest_at_s=source.oldest_at_s(), archive_held=archive_held
+        totals=totals,
+        caps=caps,
+        oldest_at_s=source.oldest_at_s(),
+        archive_held=archive_held,
+        unread=len(source.unread()),
     )
     if reference is None:
         return now

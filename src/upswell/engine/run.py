@@ -313,7 +313,7 @@ class _Run:
             self.checkpoint.save_files(changed, left)
 
     def _report_news(self) -> None:
-        self.reporter.report_news(self.source.held(), self.active.current)
+        self.reporter.report_news(self.source.held(), self.source.unread(), self.active.current)
 
     def _progress(self) -> None:
         self.reporter.progress(

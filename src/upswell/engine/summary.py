@@ -5,7 +5,7 @@ their hours, and data that hardly matches the segment at all. It prints nothing;
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,11 +16,13 @@ from upswell.reference.rules import Ruleset
 from upswell.reference.versions import Versions
 from upswell.semantics import Record, parse_record
 from upswell.source.file import STATES
+from upswell.source.listing import show_name
 from upswell.state.rows import Totals
 from upswell.zones import DAY_MAX, Zones
 
 MATCHED_MIN_RATIO = 0.001  # below it the formats are wrong, not the customers
 MATCHED_SAMPLE_RECORDS = 10_000
+UNREAD_NAMED_MAX = 3
 
 
 class Standing(NamedTuple):
@@ -43,6 +45,8 @@ class Standing(NamedTuple):
     """Those of the active rules."""
     archive_held: int = 0
     """Finished files that need manual action before they can be archived."""
+    unread: int = 0
+    """Names in DATA that look like those of data and are not read."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Summary:
     refused_edits: int = 0
     """Edits of SEGMENT, RULES and SUPPRESS that this run refused."""
     out_of_step: Counter[str] = field(default_factory=Counter)
-    """Files missing, late and unusual."""
+    """Files missing, late and unusual, duplicates, and files without one record ("refused")."""
     standing: Standing = field(default_factory=Standing)
 
     def to_json(self) -> dict[str, object]:
@@ -107,6 +111,33 @@ def describe_unmatched(summary: Summary) -> str:
     if records < MATCHED_SAMPLE_RECORDS or matched >= records * MATCHED_MIN_RATIO:
         return ""
     return f"only {matched:,} of {records:,} records match the segment"
+
+
+def describe_refused(files: int, name: str, detail: str) -> str:
+    """Return a sentence about files without one record. ``name``, ``detail``: of one of them."""
+    if files == 1:
+        return f"{name}: {detail}"
+    return f"{files:,} files hold no record, such as {name}: {cause_in(detail)}"
+
+
+def cause_in(detail: str) -> str:
+    """Return the cause in the detail of a file without one record, without its number of lines."""
+    return detail.partition(": ")[2]
+
+
+def describe_unread(files: int, names: Sequence[str]) -> str:
+    """Return a sentence about names that look like those of data and are not read. ``names``: some of them."""
+    shown = ", ".join(map(show_name, names[:UNREAD_NAMED_MAX]))
+    more = " …" if files > min(len(names), UNREAD_NAMED_MAX) else ""
+    step = "deliver regular files named DATA_yyyyMMddHHmm.csv or .csv.gz"
+    return f"{unread_words(files)}: {shown}{more}; {step}"
+
+
+def unread_words(files: int) -> str:
+    """Return how many names look like data and are not read, in words."""
+    if files == 1:
+        return "1 name in DATA looks like data and is not read"
+    return f"{files:,} names in DATA look like data and are not read"
 
 
 class Observations:

@@ -61,9 +61,10 @@ class Completion:
             and self._has_newer(file)
         )
         if file.state != "done" and not over:
-            self._inventory.set(tracked, state_of(file))
+            refusal = tracked.refusal() if self._admission.is_quiet(tracked) else ("", "")
+            self._inventory.set(tracked, state_of(file), *refusal)
         elif not tracked.unverified or self._admission.is_unchanged(tracked):
-            self._inventory.set(tracked, "done")
+            self._inventory.set(tracked, "done", *tracked.refusal())
 
     def _has_newer(self, file: File) -> bool:
         """Return whether a file with a higher stamp is there and may be read, or was read and has gone.

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
 STATES: tuple[State, ...] = get_args(State)
+REFUSED = "refused"
+"""The reason of a file that was read, or is being read, and holds no record."""
 
 
 @dataclass(slots=True)
@@ -20,7 +22,7 @@ class File:
     stamp: str = ""
     """yyyyMMddHHmm of the name; empty when ignored."""
     reason: str = ""
-    """A slug: why it is held, ignored, skipped or waiting; otherwise empty."""
+    """A slug: why it is held, ignored, skipped or waiting; REFUSED when not one line is a record; otherwise empty."""
     detail: str = ""
     """The reason in words with the next step, or the name of the file that a duplicate repeats."""
     inode: int = 0
@@ -63,6 +65,13 @@ class File:
     def compressed(self) -> bool:
         """True when the name says that the content is gzip."""
         return self.name.endswith(".gz")
+
+    @property
+    def is_refused(self) -> bool:
+        """True when lines were consumed, some were refused, and not one of them was a record."""
+        refused = self.outcomes.get("rejected", 0)
+        empty = self.outcomes.get("blank", 0) + self.outcomes.get("header", 0)
+        return refused > 0 and refused + empty == self.lines
 
 
 _VALUES_OF = attrgetter(*(each.name for each in fields(File)))

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from upswell.source.duplicates import FirstRecords
 from upswell.source.file import STATES, File, State
-from upswell.source.listing import Stat, read_name
+from upswell.source.listing import Stat, looks_like_data, read_name
 from upswell.source.tracked_file import NEVER, SettledFile, TrackedFile
 
 RETRY_S = 60.0  # how often a file held for its stamp or a read error is tried again
@@ -76,6 +76,8 @@ class Inventory:
         self._settling: dict[str, TrackedFile] = {}
         """Settled files whose rows the checkpoint may lack."""
         self._ignored: dict[str, File] = {}
+        self._looks_like_data: dict[str, bool] = {}
+        """By ignored name."""
         self._left_unconsumed: set[str] = set()
         self._gone = 0
         self._changed: dict[str, File] = {}
@@ -127,6 +129,10 @@ class Inventory:
         counts = Counter(seen.state for seen in self.seen.values())
         counts.update(ignored=len(self._ignored), gone=self._gone)
         return {state: counts[state] for state in STATES}
+
+    def unread(self) -> list[str]:
+        """Return the ignored names that look like those of data, sorted."""
+        return sorted(name for name, looks in self._looks_like_data.items() if looks)
 
     # States
 
@@ -315,6 +321,10 @@ class Inventory:
                 file = File(name, "ignored", reason=reason, detail=_IGNORED[reason])
                 fresh.append(file)
             self._ignored[name] = file
+        looks = self._looks_like_data
+        self._looks_like_data = {
+            name: looks[name] if name in looks else looks_like_data(name) for name in found
+        }
         rows = self.known.files([file.name for file in fresh]) if fresh else {}
         for file in fresh:
             row = self.departed.get(file.name) or rows.get(file.name)

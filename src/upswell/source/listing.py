@@ -7,6 +7,7 @@ whatever the files hold, and only a regular file is ever opened.
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,17 @@ from upswell.zones import stamp_time
 
 _NAME = re.compile(r"DATA_([0-9]{12})\.csv(\.gz)?")
 _STAMPED = re.compile(r"(?:DATA_[0-9]{12}(?![0-9]))?")
+_STAMP = re.compile(
+    r"(?<![0-9])((?:19|20)[0-9]{2})[-_.]?([0-9]{2})[-_.]?([0-9]{2})[-_.T ]?([0-9]{2})[-_.:]?([0-9]{2})"
+    r"(?:[-_.:]?[0-9]{2})?(?![0-9])"
+)
+# What a producer puts beside a file of data, or what a file is called until it is complete.
+_BESIDE = re.compile(
+    r"\.(md5|sha1|sha224|sha256|sha384|sha512|crc|crc32|sig|asc|ok|done|ready|flag|ctl|trg|end|fin"
+    r"|tmp|temp|part|partial|filepart|crdownload|swp)$|~$",
+    re.IGNORECASE,
+)
+_GZIP = 31  # zlib's way to ask for a gzip header
 
 
 class Stat(NamedTuple):
@@ -41,6 +53,24 @@ def read_name(name: str) -> tuple[str, str]:
     except ValueError:
         return "", "stamp"
     return match[1], ""
+
+
+def looks_like_data(name: str) -> bool:
+    """Return whether an ignored name looks like that of data: it begins with DATA in any case, or holds a stamp.
+
+    Hidden names, and suffixes of what lies beside data (checksums, markers) or is still being written, do not.
+    """
+    if name.startswith(".") or _BESIDE.search(name):
+        return False
+    return name[:4].upper() == "DATA" or any(map(_is_stamp, _STAMP.findall(name)))
+
+
+def _is_stamp(parts: tuple[str, ...]) -> bool:
+    try:
+        stamp_time("".join(parts))
+    except ValueError:
+        return False
+    return True
 
 
 def archived_in(archive: Path, name: str) -> Path:
@@ -99,6 +129,20 @@ def stat_regular(path: bytes) -> Stat | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def read_head(path: bytes, length: int, *, compressed: bool) -> bytes:
+    """Read the first bytes of a regular file, uncompressed: up to ``length``.
+
+    Raises OSError as ``read_at`` does, and for broken compressed data.
+    """
+    raw = read_at(path, 0, length)
+    if not compressed:
+        return raw
+    try:
+        return zlib.decompressobj(_GZIP).decompress(raw, length)
+    except zlib.error as error:
+        raise OSError(str(error)) from error
 
 
 @contextmanager

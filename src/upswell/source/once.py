@@ -65,7 +65,7 @@ class OneListing:
                     f"{left:,} bytes of {file.name} were left for the next run: it is still being written"
                 )
             elif self._is_confirmed(tracked):
-                self._inventory.set(tracked, "done")
+                self._inventory.set(tracked, "done", *tracked.refusal())
         return warnings
 
     def _is_confirmed(self, tracked: TrackedFile) -> bool:

@@ -148,6 +148,10 @@ class Source:
         """Return the held files that are in DATA."""
         return list(self._inventory.held.values())
 
+    def unread(self) -> list[str]:
+        """Return the names in DATA that look like those of data and are not read, sorted."""
+        return self._inventory.unread()
+
     def left_unconsumed(self) -> list[str]:
         """Return the names that left DATA since the last call with nothing consumed: their rows can go."""
         return self._inventory.left_unconsumed()

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from upswell import kernel
-from upswell.source.file import File, State
+from upswell.source.file import REFUSED, File, State
 from upswell.source.header import NO_LINE, FirstLine, read_first_line
-from upswell.source.listing import Stat, open_regular, read_at, stat_regular
+from upswell.source.listing import Stat, open_regular, read_at, read_head, stat_regular
+from upswell.source.refusal import CAUSE_BYTES, likely_cause
 from upswell.zones import day_max_of
 
 CONTENT_BYTES_MAX = 64 << 30  # of a file, uncompressed: more is a bomb or a mistake
@@ -281,6 +282,21 @@ class TrackedFile:
         )
         file.first_record = None if found is None else found.crc
         self._searched = now
+
+    def refusal(self) -> tuple[str, str]:
+        """Return (REFUSED, words) when not one of the consumed lines was a record, otherwise two empty texts."""
+        file = self.file
+        if not file.is_refused:
+            return "", ""
+        if file.reason == REFUSED:
+            return file.reason, file.detail
+        try:
+            head = read_head(self.path, CAUSE_BYTES, compressed=file.compressed)
+        except OSError:
+            head = b""
+        lines = "its only line" if file.lines == 1 else f"none of its {file.lines:,} lines"
+        words = f"{lines} is{' not' if file.lines == 1 else ''} a record: "
+        return REFUSED, words + (likely_cause(head) or "upswell rejects has the reasons")
 
     def whole_digest(self) -> int | None:
         """Return the digest of all its content; None when it is shorter than its stat. Raises as ``verify`` does."""

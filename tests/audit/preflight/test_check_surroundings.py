@@ -10,6 +10,7 @@ import pytest
 
 from support.command import Upswell
 from support.inputs import RECORDS, inside, write, write_inputs
+from upswell.source.listing import show_name
 
 
 @pytest.fixture
@@ -69,8 +70,11 @@ def test_rejected_lines_of_a_sample_are_shown_masked(upswell: Upswell, tmp_path:
     paths = write_inputs(tmp_path)
     records = b"0126545098;1;315;20200417193743\n" * 3
     write(tmp_path / "data" / "DATA_202004171938.csv.gz", gzip.compress(records))
-    (bad,) = messages(report(upswell, *paths[:3]), "warning")
+    refused, bad = messages(report(upswell, *paths[:3]), "warning")
 
+    assert (
+        "none of its 3 sampled lines is a record: its fields are separated by semicolons" in refused
+    )
     assert "4 of 10 sampled lines are malformed (not four fields)" in bad
     assert "0126545098" not in bad
     assert "not a record" in bad
@@ -109,6 +113,25 @@ def test_names_that_would_be_ignored_or_held_are_told(upswell: Upswell, tmp_path
     assert any(f"DATA_{ahead}.csv: its stamp" in each for each in messages(found, "warning"))
     (ignored,) = [each for each in messages(found, "note") if "would be ignored" in each]
     assert "DATA_202013010000.csv (its stamp), data.csv (its name)" in ignored
+
+
+def test_names_that_look_like_data_are_warned_of(upswell: Upswell, tmp_path: Path) -> None:
+    """A whole feed under another suffix is no note, and neither is a file with CR alone as line ends."""
+    paths = write_inputs(tmp_path, RECORDS.replace("not a record\n", ""))
+    for at in range(5):
+        write(tmp_path / "data" / f"DATA_20200417194{at}.CSV", "")
+    write(tmp_path / "data" / "notes.txt", "")
+    records = f"{RECORDS}".replace("not a record\n", "").replace("\n", "\r") * 9000
+    write(tmp_path / "data" / "DATA_202004171938.csv", records)
+    told = messages(report(upswell, *paths[:3]), "warning")
+
+    assert any(
+        f"5 names in DATA look like data and are not read: {show_name('DATA_202004171940.CSV')}"
+        in each
+        for each in told
+    )
+    assert any("DATA_202004171938.csv: its only sampled line is not" in each for each in told)
+    assert any("its line ends are CR alone" in each for each in told)
 
 
 def test_services_without_a_rule_are_told(upswell: Upswell, tmp_path: Path) -> None:

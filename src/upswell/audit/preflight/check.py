@@ -24,14 +24,14 @@ from upswell.audit.preflight.lint import SPREADSHEET, lint_rules, lint_segment, 
 from upswell.audit.preflight.report import Level, Report
 from upswell.audit.preflight.sample import take_sample
 from upswell.config.settings import Settings
-from upswell.engine.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS
+from upswell.engine.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS, describe_unread
 from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment
 from upswell.privacy import show_format
 from upswell.reference.files import Contents, read_rules, read_segment
 from upswell.reference.loading import SWAPPED, are_swapped
 from upswell.reference.rules import Ruleset
-from upswell.source.listing import list_directory, read_name, show_name
+from upswell.source.listing import list_directory, looks_like_data, read_name, show_name
 from upswell.zones import load_zone, stamp_time
 
 _REJECTED_MANY_RATIO = 0.01
@@ -85,13 +85,15 @@ def _check_names(report: Report, settings: Settings) -> list[tuple[str, str]]:
     except InputMissing as error:
         report.add_error(settings.data, error)
         return []
-    names, ignored = [], []
+    names, ignored, unread = [], [], []
     now = datetime.now(load_zone(settings.data_timezone)).replace(tzinfo=None)
     newest = now + timedelta(days=settings.max_stamp_ahead_days)
     for name, found in seen:
         stamp, why = read_name(name)
         if not stamp or not stat.S_ISREG(found.st_mode):
             ignored.append(f"{show_name(name)} ({f'its {why}' if why else 'not a regular file'})")
+            if looks_like_data(name):
+                unread.append(name)
         elif stamp_time(stamp) > newest:
             report.add(
                 "warning",
@@ -103,6 +105,8 @@ def _check_names(report: Report, settings: Settings) -> list[tuple[str, str]]:
         else:
             names.append((stamp, name))
     report.data_files = len(names)
+    if unread:
+        report.add("warning", settings.data, describe_unread(len(unread), unread))
     if ignored:
         more = " …" if len(ignored) > _IGNORED_NAMED_MAX else ""
         report.add(
@@ -122,6 +126,11 @@ def _check_sample(report: Report, segment: Segment | None, ruleset: Ruleset) -> 
         report.add("warning", name, f"cannot be read: {why}", "it would be held")
     for name, how in found.other_order.items():
         report.add("warning", name, how, "it would be held")
+    for name, (lines, cause) in found.refused.items():
+        words = f"none of its {lines:,} sampled lines is a record"
+        if lines == 1:
+            words = "its only sampled line is not a record"
+        report.add("warning", name, f"{words}: {cause}" if cause else words)
     level: Level = (
         "warning" if sum(found.rejects.values()) > found.lines * _REJECTED_MANY_RATIO else "note"
     )

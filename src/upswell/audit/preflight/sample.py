@@ -18,6 +18,7 @@ from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference.rules import Rule
 from upswell.source.header import describe_other_order, read_first_line
 from upswell.source.listing import read_at
+from upswell.source.refusal import CAUSE_BYTES, likely_cause
 from upswell.zones import Zones, day_max_of
 
 FILES_MAX = 5
@@ -53,6 +54,8 @@ class Sample:
     outside_example: str = ""
     other_order: dict[str, str] = field(default_factory=dict)
     """By file that a run would hold: how its first line names other columns than are read."""
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By file of which no line is a record: its refused lines, and the likely cause."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """By file: why it could not be read."""
 
@@ -82,7 +85,11 @@ def take_sample(
             sample.other_order[escape(name)] = other_order
             continue
         sample.files.append(escape(name))
+        records, rejects = sample.records, sample.rejects.total()
         _count(sample, head, escape(name), stamp, segment, by_service, zones)
+        refused = sample.rejects.total() - rejects
+        if refused and sample.records == records:
+            sample.refused[escape(name)] = refused, likely_cause(head[:CAUSE_BYTES])
     return sample
 
 
@@ -103,7 +110,7 @@ def _head(path: Path) -> bytes:
         unpacker = zlib.decompressobj(_GZIP)
         raw = unpacker.decompress(raw, HEAD_BYTES)
         whole = unpacker.eof
-    return raw if whole else raw[: raw.rfind(b"\n") + 1]
+    return raw if whole else raw[: raw.rfind(b"\n") + 1] or raw
 
 
 def _count(

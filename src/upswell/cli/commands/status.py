@@ -179,6 +179,7 @@ def _notable(found: "Status") -> list[str]:
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
     for file in found.repeated:
         lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
+    lines += _refused(found)
     if more := found.repeats - sum(file.repeats for file in found.repeated):
         lines.append(f"  repeated … {more:,} more times, other files: --files lists them")
     for name, why in list(found.archive_held.items())[:NAMED_FILES_MAX]:
@@ -194,6 +195,16 @@ def _notable(found: "Status") -> list[str]:
     return ["", "Files of note", *lines] if lines else []
 
 
+def _refused(found: "Status") -> list[str]:
+    """Describe the files of which not one line is a record."""
+    from upswell.source.listing import show_name
+
+    lines = [f"  refused {show_name(file.name)}: {file.detail}" for file in found.refused_named]
+    if more := found.refused_files - len(found.refused_named):
+        lines.append(f"  refused … and {more:,} earlier files: --files lists them")
+    return lines
+
+
 def _feeds(found: "Status") -> list[str]:
     """Describe missing, late and silent feeds, and files of unusual size."""
     from upswell.audit.status import NAMED_FILES_MAX
@@ -202,7 +213,8 @@ def _feeds(found: "Status") -> list[str]:
 
     arrivals, lines = found.arrivals, []
     if found.silent_s is not None:
-        lines.append(f"  silent: no file arrived or grew for {seconds(found.silent_s)}")
+        unread = f"; {plural(len(found.unread), 'name')} not read" if found.unread else ""
+        lines.append(f"  silent: no file arrived or grew for {seconds(found.silent_s)}{unread}")
     for sentences in (
         [
             f"missing {gap.first}: 1 file"
@@ -268,7 +280,7 @@ def _describe_files(files: list["File"]) -> list[str]:
     lines = ["", f"Files ({len(files):,})"]
     for file in files:
         said = [f"{name}={n:,}" for name, n in file.outcomes.items()]
-        if file.state not in ("done", "reading"):
+        if file.state not in ("done", "reading") or file.reason:
             said.append(_why(file))
         if file.repeats:
             said.append(_again(file))

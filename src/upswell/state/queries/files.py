@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from upswell.source.file import STATES, File, State
+from upswell.source.file import REFUSED, STATES, File, State
+from upswell.source.listing import looks_like_data
 from upswell.state.codec import decode_name
 from upswell.state.reader import FILE_COLUMNS, StateReader
 from upswell.zones import stamps_of
@@ -135,6 +136,33 @@ def gone_since(reader: StateReader, stamp: str) -> list[str]:
         (stamp,),
     )
     return [decode_name(name) for (name,) in rows]
+
+
+def refused_files(reader: StateReader, files_max: int, since: str = "") -> tuple[int, list[File]]:
+    """Return how many files hold no record, and the newest of them by stamp, at most ``files_max``.
+
+    ``since``: a stamp; files before it are left out.
+    """
+    where = "FROM file WHERE stamp >= ? AND +reason = ?"
+    ((files,),) = reader._rows(f"SELECT count(*) {where}", (since, REFUSED))
+    sql = f"SELECT {FILE_COLUMNS}, row_checksum {where} ORDER BY stamp DESC, name DESC LIMIT ?"
+    rows = reader._rows(sql, (since, REFUSED, files_max)) if files else []
+    return files, list(decode_files(reader, rows))[::-1]
+
+
+def duplicates_since(reader: StateReader, stamp: str) -> list[str]:
+    """Return, newest first, the names of duplicates of this stamp or later."""
+    rows = reader._rows(
+        "SELECT name FROM file WHERE stamp >= ? AND +state = 'duplicate' ORDER BY stamp DESC",
+        (stamp,),
+    )
+    return [decode_name(name) for (name,) in rows]
+
+
+def unread_names(reader: StateReader) -> list[str]:
+    """Return the names that look like those of data and are not read, sorted."""
+    rows = reader._rows("SELECT name FROM file WHERE state = 'ignored'")
+    return sorted(filter(looks_like_data, (decode_name(name) for (name,) in rows)))
 
 
 def waiting_files(reader: StateReader) -> WaitingFiles:
