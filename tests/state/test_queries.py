@@ -38,12 +38,15 @@ from upswell.state.queries.batches import (
 from upswell.state.queries.edits import accepted_edits, refused_edit
 from upswell.state.queries.files import (
     WaitingFiles,
+    duplicates_since,
     file_standings,
     files_of_day,
     gone_since,
     names_with_rejects,
     newest_days,
     newest_names,
+    refused_files,
+    unread_names,
     waiting_files,
 )
 from upswell.state.queries.notifications import (
@@ -155,6 +158,20 @@ def test_notifications_are_listed_counted_and_found(world):
     (one,) = notifications_of(state, listed[4].msisdn, **asked, batch_max=2)
     assert (2, second, listed[4].raw, False) == (one.batch, one.file, one.raw, one.control)
     assert [] == notifications_of(state, listed[4].msisdn, **asked, batch_max=1)
+
+
+def test_files_that_brought_nothing_are_listed(checkpoint):
+    """Refused files and duplicates of a stamp or later, and ignored names that look like data."""
+    assert (0, []) == refused_files(checkpoint.reader, 2)
+    refused_ones = [file(at, reason="refused", detail="why") for at in range(1, 4)]
+    copies = [file(at, "duplicate") for at in (4, 5)]
+    others = [File(name, "ignored") for name in ("DATA_202004171937.CSV", "notes.txt", "data2.zip")]
+    checkpoint.save_files([*refused_ones, *copies, *others])
+    assert (3, refused_ones[1:]) == refused_files(checkpoint.reader, 2)
+    assert (1, refused_ones[2:]) == refused_files(checkpoint.reader, 2, refused_ones[2].stamp)
+    assert [copies[1].name, copies[0].name] == duplicates_since(checkpoint.reader, copies[0].stamp)
+    assert [copies[1].name] == duplicates_since(checkpoint.reader, copies[1].stamp)
+    assert ["DATA_202004171937.CSV", "data2.zip"] == unread_names(checkpoint.reader)
 
 
 def test_files_of_days_are_listed(checkpoint):
