@@ -89,7 +89,8 @@ class Settings:
     """HOST:PORT at which metrics are served; None: they are not."""
     watch: bool = True
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """By field: the flag, variable or file its value came from; "default" otherwise."""
+    """By field: the flag, variable or file its value came from; "default" otherwise. By "config": the settings file
+    that was found in the working directory, if one was."""
 
     @property
     def zones(self) -> Zones:

@@ -7,6 +7,7 @@ error too, so that a typing error never passes for a default.
 """
 
 import os
+import stat
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -61,7 +62,7 @@ def settings_from(gathered: Gathered) -> Settings:
             f"pass the four paths DATA SEGMENT RULES OUTPUT, or set"
             f" {ENVIRONMENT_PREFIX}{missing[0].upper()}",
         )
-    origins = {name: gathered.origins.get(name, "default") for name in FIELDS}
+    origins = {name: "default" for name in FIELDS} | gathered.origins
     # Each value has been through its field's parser, which a type checker cannot see.
     settings = Settings(origins=origins, **gathered.values)  # type: ignore[arg-type]
     refuse_conflicts(settings)
@@ -87,16 +88,19 @@ def gather(
     if config is None and (text := environ.get(ENVIRONMENT_PREFIX + "CONFIG")):
         config = Path(text)
     own = config if config is not None else Path(CONFIG_NAME)
-    if config is not None or _is_file(own):
+    if config is None and _is_here(own):
+        _refuse_foreign(own)
+        found.origins["config"] = str(own.absolute())
+    if config is not None or "config" in found.origins:
         values = _load(own, FIELDS)
         for name in (*PATHS, "state", "pex", "archive", "suppress"):
             if isinstance(written := values.get(name), str) and written:
                 values[name] = str(own.parent / written)
         _merge(found, values, lambda _: str(own), ConfigError)
     rules = found.path("rules")
-    if beside_rules and rules is not None and rules.exists():
-        beside = (rules if rules.is_dir() else rules.parent) / CONFIG_NAME
-        if _is_file(beside) and not (_is_file(own) and own.samefile(beside)):
+    if beside_rules and rules is not None and _mode_of(rules):
+        beside = (rules if stat.S_ISDIR(_mode_of(rules)) else rules.parent) / CONFIG_NAME
+        if stat.S_ISREG(_mode_of(beside)) and not (_is_here(own) and own.samefile(beside)):
             _merge(found, _load(beside, RULES_KEYS), lambda _: str(beside), ConfigError)
     return found
 
@@ -183,13 +187,45 @@ def _check_kernel_variables(environ: Mapping[str, str]) -> None:
             )
 
 
-def _is_file(path: Path) -> bool:
+def _mode_of(path: Path) -> int:
+    """Return the mode of what the path leads to; 0 when there is nothing. Raises InputMissing."""
     try:
-        return path.is_file()
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
     except OSError as error:  # for example, its directory may not be searched
         raise InputMissing(
             f"{path}: {error.strerror}", "check the path and its permissions"
         ) from error
+
+
+def _is_here(own: Path) -> bool:
+    """Return whether this is a file; one in a directory that this user may not search counts as absent."""
+    try:
+        return stat.S_ISREG(own.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except OSError as error:
+        raise InputMissing(
+            f"{own}: {error.strerror}", f"replace it with a file, or pass --config {own}"
+        ) from error
+
+
+def _refuse_foreign(own: Path) -> None:
+    """Raise ConfigError when the file found in the working directory is one that another user decides about."""
+    for found in (own.lstat(), own.stat()):
+        if found.st_uid not in (os.geteuid(), 0):
+            why = f"belongs to another user (uid {found.st_uid})"
+        elif not stat.S_ISLNK(found.st_mode) and (
+            found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != os.getegid())
+        ):
+            why = f"may be written by other users (mode {stat.S_IMODE(found.st_mode):04o})"
+        else:
+            continue
+        raise ConfigError(
+            f"{own.absolute()} {why}, and was found only because it is in the working directory",
+            f"if it is meant, pass --config {own}, or correct its owner and mode; else start in another directory",
+        )
 
 
 def _load(path: Path, known: Collection[str]) -> dict[str, object]:

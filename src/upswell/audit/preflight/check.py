@@ -57,8 +57,7 @@ def check(settings: Settings, *, output_given: bool) -> Report:
     if settings.suppress and (suppress := _read(report, settings.suppress, read_segment)):
         suppressed = lint_suppress(report, suppress)
     names = _check_names(report, settings)
-    if settings.data.is_dir():
-        check_archive(report, settings)
+    check_archive(report, settings)
     if names:
         report.sample = take_sample(settings.data, names, segment, ruleset.rules, settings.zones)
         _check_sample(report, segment, ruleset)

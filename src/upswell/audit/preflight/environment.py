@@ -43,7 +43,9 @@ def check_spark(report: Report, settings: Settings) -> None:
 
 
 def check_paths(report: Report, settings: Settings, *, output_given: bool) -> None:
-    """Report paths that are one place, lie within each other, or seem swapped."""
+    """Report paths that are one place, lie within each other, or seem swapped, and a settings file found by chance."""
+    if here := settings.origins.get("config"):
+        report.add("note", here, "settings are read from it, since it is in the working directory")
     try:
         check_places(settings, output_given=output_given)
     except ConfigError as error:
@@ -53,7 +55,17 @@ def check_paths(report: Report, settings: Settings, *, output_given: bool) -> No
 def check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
     """Report whether OUTPUT, the state's directory and the applications' directories can be used."""
     output = settings.output
-    place = output if output.exists() else output.parent
+    try:
+        place = output if output.exists() else output.parent
+        place.is_dir()
+    except OSError as error:
+        report.add(
+            "error",
+            output,
+            f"cannot be reached: {error.strerror}",
+            "correct the path or its permissions",
+        )
+        return
     if output.exists() and not output.is_dir():
         report.add(
             "error", output, "not a directory", "name a directory, or a path to create one at"
@@ -90,9 +102,12 @@ def _existing(path: Path) -> Path:
 
 
 def check_archive(report: Report, settings: Settings) -> None:
-    """Report whether finished files can be moved to the archive."""
+    """Report whether finished files can be moved to the archive. A DATA that cannot be reached is told elsewhere."""
     try:
-        check_place(settings)
+        if settings.data.is_dir():
+            check_place(settings)
+    except OSError:
+        return
     except UpswellError as error:
         report.add_error(settings.archive, error)
 

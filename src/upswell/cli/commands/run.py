@@ -107,6 +107,8 @@ def run_engine(settings: "Settings", listener: "LogOutput") -> "Summary":
                 listener.event("metrics are served", address=metrics.address)
             return _compute(settings, stop)(settings, checkpoint)
 
+        if here := settings.origins.get("config"):
+            listener.event("settings are read from the working directory", file=here)
         summary = _run(settings, supervised, stop, run_log, begin)
         run_log.end(0, f"stopped by {signals[0]}" if signals else "done")
         if not settings.once:
