@@ -1,15 +1,31 @@
 """Commit and recovery, step by step: what each crash leaves, and that a restart puts it right."""
 
+import errno
 import resource
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from support.batches import World, expected_output, made, published, refused
-from upswell.errors import StorageError, UpswellError
+from support.batches import (
+    APPLICATIONS,
+    DAY,
+    SHARDS,
+    VERSIONS,
+    World,
+    expected_output,
+    made,
+    published,
+    refused,
+)
+from upswell.engine.commit import Committer
+from upswell.errors import ConfigError, StorageError, UpswellError
+from upswell.output.marks import Marks
+from upswell.output.sink import Sink
 from upswell.state.batch import Batch
+from upswell.state.checkpoint import Checkpoint
 from upswell.state.maintenance.verify import verify
 
 
@@ -262,3 +278,210 @@ def test_state_that_is_older_than_what_is_published_is_refused(tmp_path):
 
     with world, refused(StorageError, "of batch 2, but the state ends at batch 1"):
         world.committer.recover()
+
+
+def lose_all(world: World) -> None:
+    """Remove the staging directory's files, as a copy does that leaves them out."""
+    for path in world.staging.iterdir():
+        path.unlink()
+
+
+def test_lost_staged_files_of_a_batch_that_was_never_begun_are_made_again(world):
+    """The marks prove that none of them was published: the rows have them all, those of the control group included."""
+    batch = replace(
+        made(2),
+        outputs=made(3).outputs[:1],
+        control_outputs=made(3).outputs[1:],
+        notifications=made(3).notifications[:4],
+        control=made(3).notifications[4:],
+        outcomes={"notified": 4, "control": 4, "rejected": 1, "counted": 2},
+    )
+    ids = world.checkpoint.application_ids(APPLICATIONS)
+    outputs, control = (
+        [(ids[one.application], one.application, one.content) for one in some]
+        for some in (batch.outputs, batch.control_outputs)
+    )
+    staged = world.sink.stage(2, batch.stamp, outputs, control)
+    world.checkpoint.append(batch, staged)
+    lose_all(world)
+    assert {"published": 2, "rebuilt": 2} == world.committer.recover().words()
+    twitter, whatsapp = made(3).outputs
+    name = staged[0].published_name
+    assert twitter.content == (world.output / "Twitter" / name).read_bytes()
+    assert whatsapp.content == (world.output / ".control" / "WhatsApp" / name).read_bytes()
+    assert {} == world.committer.recover().words()
+
+
+def test_one_lost_staged_file_comes_with_those_that_are_there(world):
+    """Lost by itself it is made again by itself."""
+    first, _ = commit_only(world, replace(made(3), number=2))
+    (world.staging / first.staged_name).unlink()
+    assert {"published": 2, "rebuilt": 1} == recovered(world)
+    assert 2 == len(list(world.output.glob("*/NOTIFY_0000000002_*")))
+
+
+def test_lost_staging_directory_of_the_first_batch_is_made_again(tmp_path):
+    """Before the first publication the marks say that nothing was ever begun."""
+    with World(tmp_path / "out") as world:
+        world.committer.recover()
+        commit_only(world, made(1))
+    shutil.rmtree(world.staging)
+    with World(tmp_path / "out") as world:
+        assert {"published": 2, "rebuilt": 2} == recovered(world)
+        assert expected_output([1]) == published(world.output)
+
+
+def test_making_lost_files_again_can_be_cut_off(world, monkeypatch):
+    """Nothing is moved before all are there, so the next recovery makes the rest."""
+    commit_only(world, replace(made(3), number=2))
+    lose_all(world)
+    real, left = Sink.rebuild, [1]
+
+    def rebuild(sink, one, content):
+        if not left:
+            raise StorageError("the machine stopped", "start again")
+        left.pop()
+        real(sink, one, content)
+
+    with monkeypatch.context() as patched, refused(StorageError, "stopped"):
+        patched.setattr(Sink, "rebuild", rebuild)
+        world.committer.recover()
+    assert [] == list(world.output.glob("*/NOTIFY_0000000002_*"))
+    assert {"published": 2, "rebuilt": 1} == recovered(world)
+    assert 2 == len(list(world.output.glob("*/NOTIFY_0000000002_*")))
+
+
+def test_lost_files_whose_rows_are_gone_stop_the_run(world):
+    """What cannot be made again is told, and told again, and never taken for published."""
+    commit_only(world, made(2))
+    lose_all(world)
+    world.checkpoint.release(idle=True)
+    with sqlite3.connect(world.state / "checkpoint.db") as db:
+        db.execute("DELETE FROM notification WHERE batch = 2")
+    db.close()
+    for _ in range(2):
+        with refused(StorageError, "so are the notifications"):
+            world.committer.recover()
+    assert expected_output([1]) == published(world.output)
+
+
+@pytest.mark.parametrize("gone", ["begun-0000000001", "../.upswell-begun-0000000001"])
+def test_one_mark_is_enough_to_make_lost_files_again(world, gone):
+    """Each mark proves it; the other is made again."""
+    commit_only(world, made(2))
+    lose_all(world)
+    (world.state / gone).unlink()
+    world.__exit__()
+    world.__enter__()
+    told = world.committer.recover()
+    assert (1, 1, int(gone.startswith(".."))) == (told.published, told.rebuilt, told.marks_made)
+    assert {} == world.committer.recover().words()
+    assert expected_output([1, 2]) == published(world.output)
+
+
+def test_without_any_mark_what_is_not_staged_counts_as_published(tmp_path):
+    """When nothing proves that it was not sent, it is not sent again, and the missing mark is told once."""
+    with World(tmp_path / "out") as world:
+        world.committer.recover()
+        world.committer.commit(made(1))
+    for path in [*world.state.glob("begun-*"), *world.output.glob(".upswell-begun-*")]:
+        path.unlink()
+    for path in world.output.glob("*/NOTIFY_*"):
+        path.unlink()
+    with World(tmp_path / "out") as world:
+        assert {"marks_made": 1} == recovered(world)
+        assert [] == list(world.output.glob("*/NOTIFY_*"))
+        assert 1 == world.sink.begun
+
+
+def test_rows_of_a_batch_stay_until_it_is_published(world):
+    """A batch that spans more days than are kept prunes its own rows with the next one, so they can be made again."""
+    commit_only(world, made(2, prune_before=DAY + 1))
+    lose_all(world)
+    assert {"published": 1, "rebuilt": 1} == world.committer.recover().words()
+    assert expected_output([1, 2]) == published(world.output)
+    world.committer.commit(made(3, prune_before=DAY + 1))
+    rows = world.checkpoint.reader._rows("SELECT DISTINCT batch FROM notification")
+    assert [(3,)] == rows
+
+
+def test_older_state_is_refused_when_a_consumer_took_everything(tmp_path):
+    """Put back with its own older mark, it would send everything again: OUTPUT's mark names both batches."""
+    world = World(tmp_path / "out")
+    with world:
+        world.committer.recover()
+        world.committer.commit(made(1))
+    shutil.copytree(world.state, tmp_path / "backup")
+    with world:
+        world.committer.commit(made(2))
+        world.committer.commit(made(3))
+    for path in world.output.glob("*/NOTIFY_*"):
+        path.unlink()
+    shutil.rmtree(world.state)
+    shutil.copytree(tmp_path / "backup", world.state)
+    with (
+        world,
+        refused(ConfigError, "of batch 3, .*but the state ends at batch 1: an older") as told,
+    ):
+        world.committer.recover()
+    assert "--adopt" in told.value.hint
+    assert any("batch 3" in problem for problem in verify(world.state))
+
+
+def test_output_keeps_its_identity_when_its_own_directory_is_lost(tmp_path):
+    """The mark in OUTPUT has it, and that batch 2 was not begun: a state elsewhere goes on, and nothing is lost."""
+    output, state = tmp_path / "out", tmp_path / "state"
+    for number in (1, 2):
+        with Sink.open(output) as sink, closing(Checkpoint.open(state, SHARDS)) as checkpoint:
+            committer = Committer(checkpoint, sink)
+            if number == 1:
+                checkpoint.add_reference("rules", VERSIONS.rules, b"rules", "first")
+                checkpoint.add_reference("segment", VERSIONS.segment, b"segment", "first")
+                committer.recover()
+                committer.commit(made(1))
+                ids = checkpoint.application_ids(APPLICATIONS)
+                (one,) = made(2).outputs
+                staged = sink.stage(2, made(2).stamp, [(ids["Twitter"], "Twitter", one.content)])
+                checkpoint.append(made(2), staged)
+            else:
+                assert {"published": 1, "rebuilt": 1} == committer.recover().words()
+        if number == 1:
+            shutil.rmtree(output / ".upswell")
+    assert expected_output([1, 2]) == published(output)
+
+
+def test_a_mark_without_an_identity_gives_none(tmp_path):
+    """When OUTPUT's own directory is lost with it, OUTPUT is another one, and the refusal says what to write."""
+    with World(tmp_path / "out") as world:
+        world.committer.recover()
+        world.committer.commit(made(1))
+        known = world.sink.identity
+    (world.output / ".upswell-begun-0000000001").write_bytes(b"")
+    (world.state / "output.id").unlink()
+    with World(tmp_path / "out") as world, refused(ConfigError, "another OUTPUT") as told:
+        world.committer.recover()
+    assert f"write {known} into" in told.value.hint
+
+
+def test_marks_move_on_one_after_the_other(world, monkeypatch):
+    """A crash between the two counts as begun: what is staged is published, and nothing is made again."""
+    commit_only(world, made(2))
+
+    def stop(*_):
+        raise OSError(errno.EIO, "the machine stopped", "mark")
+
+    with monkeypatch.context() as patched, refused(StorageError, "stopped"):
+        patched.setattr(Marks, "_move_outer", stop)
+        world.committer.recover()
+    assert (2, 1) == (world.sink.marks.own, world.sink.marks.outer.batch)
+    assert {"published": 1} == recovered(world)
+    world.committer.commit(made(3))
+    assert (3, 3) == (world.sink.marks.own, world.sink.marks.outer.batch)
+
+
+def test_staged_file_of_other_mode_is_made_again(world):
+    """One that was put back with a copy may have a mode that its consumers cannot read."""
+    (one,) = commit_only(world, made(2))
+    (world.staging / one.staged_name).chmod(0o600)
+    assert {"published": 1, "rebuilt": 1} == recovered(world)
+    assert 0o640 == (world.output / one.directory / one.published_name).stat().st_mode & 0o777

@@ -2,7 +2,8 @@
 
 Owns that order and nothing else; both engines use it. The invariant: a batch is true once its transaction is committed.
 Before that nothing of it can be seen, after it everything will be, whatever is killed. A staged file that is still
-there has not been published, one that is gone has: there is no other record of it that could be wrong.
+there has not been published, one that is gone has, unless OUTPUT's marks prove that its batch was never begun to be
+published: then it was lost, and is rebuilt from the rows. So rows are not pruned before their batch is published.
 """
 
 from collections.abc import Sequence
@@ -25,11 +26,13 @@ class Recovered(NamedTuple):
     published: int
     """Staged files of committed batches that were moved to their places."""
     rebuilt: int
-    """Those among them whose content was damaged, and rebuilt."""
+    """Those among them that were damaged or lost, and rebuilt."""
     removed: int
     """Staged files of batches that were never committed."""
     rejects_removed: int
     """Reject files of such batches."""
+    marks_made: int
+    """1 when the mark in OUTPUT itself was missing although batches were committed, and was made again."""
 
     def words(self) -> dict[str, int]:
         """Return the counts that are not 0, by name; empty after a clean stop."""
@@ -47,41 +50,46 @@ class Committer:
     def recover(self) -> Recovered:
         """Finish or undo what the last run left. Call it once, at the start, before anything is read.
 
-        It can be killed anywhere and run again: it removes what no commit vouches for, publishes what one does, and
-        replaces damaged content in one step.
+        It can be killed anywhere and run again: it removes what no commit vouches for, rebuilds what is lost or
+        damaged, each file in one step, and only then publishes.
 
         Raises:
-            ConfigError: the state belongs to another OUTPUT. StorageError: OUTPUT has seen batches that the state does
-                not know, or a committed file can be neither read nor rebuilt.
+            ConfigError: the state belongs to another OUTPUT, or is older than what was published. StorageError: its
+                database is, or a committed file can be neither read nor rebuilt.
         """
         self._check_identity()
         last = self.checkpoint.reader.last_batch()
-        # The mark may have been restored together with an older state; the files that are still there were not.
-        seen = max([self.sink.begun, *(one.batch for one in self.sink.published())])
-        if seen > last:
-            raise StorageError(
-                f"OUTPUT has had notifications of batch {seen}, but the state ends at batch {last}: it is"
-                " older, so going on would send them twice",
-                f"if its database was replaced or restored by hand, put the newer one back, or {RESTORE_HINT}",
-            )
+        first = self.checkpoint.reader.first_batch()
+        begun = self._check_begun(last)
+        # From before the first batch on there is a mark, so a missing one is told.
+        marks_made = int(self.sink.marks.outer is None and last >= first)
+        self.sink.restore_marks(last)
         rejects_removed = self.rejects.remove_after(last)
         self.rejects.finish(self.checkpoint.reader.has_rejects)
         self.sink.remove_unfinished()
-        first = self.checkpoint.reader.first_batch()
         orphans, staged, rebuilt = [], [], 0
         for name in self.sink.staged_names():
             parsed = parse_staged(name)
             if parsed is None:
                 continue  # not ours: `upswell state verify` reports it
-            if not first <= parsed.batch <= last:
+            if not first <= parsed.batch <= last or self._is_out_of_date(parsed.batch):
                 orphans.append(name)
                 continue
             one = self._committed(name, parsed.batch)
             staged.append(one)
             rebuilt += self._make_whole(one)
         removed = self.sink.remove_staged(orphans)
+        if begun is not None and begun < last:
+            # No file of the last batch was ever moved, so one that is not staged is lost. All earlier ones were.
+            for one in self.checkpoint.reader.staged(last).values():
+                if one not in staged:
+                    self._make_again(one)
+                    staged.append(one)
+                    rebuilt += 1
         self.sink.publish(staged)
-        return Recovered(len(staged), rebuilt, removed, rejects_removed)
+        if staged and not any(map(parse_staged, self.sink.staged_names())):
+            self.sink.settle()
+        return Recovered(len(staged), rebuilt, removed, rejects_removed, marks_made)
 
     def commit(self, batch: Batch) -> None:
         """Make a batch true and visible. When this returns, all of it is durable.
@@ -128,8 +136,35 @@ class Committer:
             raise ConfigError(
                 f"the state {escape(str(self.checkpoint.reader.state_dir))} belongs to another OUTPUT than"
                 f" {escape(str(self.sink.output))}",
-                "give the OUTPUT that it was created with, or another --state",
+                "give the OUTPUT that it was created with, or another --state; if this is that OUTPUT and its .upswell"
+                f" was deleted, write {known} into its .upswell/output.id",
             )
+
+    def _check_begun(self, last: int) -> int | None:
+        """Return the highest batch that was begun to be published, None when nothing tells; refuse an older state."""
+        marks = self.sink.marks
+        published = [one.batch for one in self.sink.published()]
+        seen = max([marks.own or 0, *published])
+        if seen > last:
+            raise StorageError(
+                f"OUTPUT has had notifications of batch {seen}, but the state ends at batch {last}: it is"
+                " older, so going on would send them twice",
+                f"if its database was replaced or restored by hand, put the newer one back, or {RESTORE_HINT}",
+            )
+        if marks.outer is not None and marks.outer.batch > last:
+            raise ConfigError(
+                f"OUTPUT has had notifications of batch {marks.outer.batch}, as its mark {marks.outer.name} says,"
+                f" but the state ends at batch {last}: an older state was put in its place, and going on would"
+                " send again what a consumer has taken",
+                "put the newer state back; or begin a new one over this OUTPUT, with --state, --adopt and --since; or,"
+                f" if all notifications after batch {last} may be sent again, remove the mark",
+            )
+        return None if marks.begun is None else max([marks.begun, *published])
+
+    def _is_out_of_date(self, batch: int) -> bool:
+        """Return whether a staged file of this batch came back with a copy after a recovery had published it."""
+        outer = self.sink.marks.outer
+        return outer is not None and outer.settled and batch <= outer.batch
 
     def _committed(self, name: str, batch: int) -> Staged:
         """Return what the state knows of a staged file of a committed batch. Raises StorageError when it does not."""
@@ -145,6 +180,11 @@ class Committer:
         """Rebuild a staged file from the notifications if it is damaged; return whether it was."""
         if self.sink.is_whole(one):
             return False
+        self._make_again(one)
+        return True
+
+    def _make_again(self, one: Staged) -> None:
+        """Make a staged file from the notifications, over what is there of it."""
         content = staged_content(self.checkpoint.reader, one)
         self.sink.rebuild(one, content)
         if not self.sink.is_whole(one):
@@ -152,7 +192,6 @@ class Committer:
                 f"the staged file {one.staged_name} is damaged, and so are the notifications to rebuild it from",
                 DAMAGED_HINT,
             )
-        return True
 
     def _check_sums(self, batch: Batch) -> None:
         """Check once more, before anything is written: every line has one outcome, every notification one line."""

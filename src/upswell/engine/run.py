@@ -30,6 +30,7 @@ from upswell.engine.reporter import Listener, Reporter
 from upswell.engine.summary import Summary
 from upswell.errors import InputMissing, TooManyRejects
 from upswell.kernel import Range, Result
+from upswell.output.names import OutputMark
 from upswell.output.reject_files import Expiry
 from upswell.output.sink import Sink
 from upswell.privacy import escape
@@ -141,6 +142,12 @@ class _Run:
         if recovered.words():
             self.reporter.event("recovered", **recovered.words())
         self.reporter.begin()
+        if recovered.marks_made:
+            self.reporter.warn(
+                f"OUTPUT's mark {OutputMark(self.sink.begun).name} was missing and is made again: until now nothing"
+                " outside .upswell could have told that this state is older than what was published. Whatever copies"
+                " OUTPUT must copy it too"
+            )
 
     # The two ways to run
 

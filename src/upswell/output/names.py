@@ -20,6 +20,7 @@ CONTROL = ".control"
 _STAGED = re.compile(r"([0-9]{10})_([0-9]{1,9})_([0-9]{12})(\.control)?\.csv")
 _PUBLISHED = re.compile(r"NOTIFY_([0-9]{10})_([0-9]{12})\.csv")
 _BEGUN = re.compile(r"begun-([0-9]{10})")
+_OUTPUT_BEGUN = re.compile(r"\.upswell-begun-([0-9]{10})(\.settled)?")
 _REJECTS = re.compile(r"REJECTS_([0-9]{10})\.tsv")
 # A file that a task has not finished has the same name with a prefix or a suffix.
 _SHARD = re.compile(r"\.?shard-([0-9]+)-([0-9]+)-([0-9a-f]+)\.(?:base|delta)(?:[.-].*)?")
@@ -114,6 +115,25 @@ def parse_begun(name: str) -> int | None:
     """Return the batch of such a mark; None when the name is not one of ours."""
     match = _BEGUN.fullmatch(name)
     return int(match[1]) if match else None
+
+
+class OutputMark(NamedTuple):
+    """The parts of the name of the mark in OUTPUT itself, where no loss of OWN_DIRECTORY takes it away."""
+
+    batch: int
+    settled: bool = False
+    """A recovery has published all up to this batch: what a copy still holds of it as staged is out of date."""
+
+    @property
+    def name(self) -> str:
+        """Its name in OUTPUT."""
+        return f".upswell-begun-{self.batch:010d}{'.settled' if self.settled else ''}"
+
+
+def parse_output_mark(name: str) -> OutputMark | None:
+    """Return the parts of the name of a mark in OUTPUT itself; None when it is not one of ours."""
+    match = _OUTPUT_BEGUN.fullmatch(name)
+    return OutputMark(int(match[1]), match[2] is not None) if match else None
 
 
 class ShardName(NamedTuple):

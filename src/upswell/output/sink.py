@@ -28,13 +28,12 @@ from upswell.output.directories import (
     list_published,
     open_directory,
 )
+from upswell.output.marks import Marks
 from upswell.output.names import (
     IDENTITY,
     OWN_DIRECTORY,
     STAGING,
     Staged,
-    begun_name,
-    parse_begun,
     place_of,
 )
 from upswell.privacy import escape
@@ -128,10 +127,8 @@ class Sink:
         )
         self._staging_fd = self._enter_own(STAGING, self._own_fd)
         self._probe()
+        self.marks = Marks(self._output_fd, self._own_fd)
         self.identity = self._identify()
-        self._begun = max(
-            (batch for name in list_names(self._own_fd) if (batch := parse_begun(name))), default=0
-        )
 
     def _enter(self, path: str | Path, dir_fd: int | None = None) -> int:
         return self._stack.enter_context(directory(path, dir_fd))
@@ -164,13 +161,14 @@ class Sink:
         remove_files([*_PROBES], self._staging_fd)
 
     def _identify(self) -> str:
-        """Return the identity of this OUTPUT, made at the first start."""
+        """Return the identity of this OUTPUT, made at the first start; its mark has it when ``.upswell`` was lost."""
         with contextlib.suppress(FileNotFoundError):
             return self._read_identity()
+        text = self.marks.identity().decode("ascii", "replace").strip()
         remove_files([IDENTITY + ".new"], self._own_fd)
         with contextlib.suppress(PermissionError):  # then it was there before us
             sync_directory(self.output.absolute().parent)
-        create_file(IDENTITY + ".new", self._own_fd, f"{uuid.uuid4()}\n".encode(), 0o600)
+        create_file(IDENTITY + ".new", self._own_fd, f"{text or uuid.uuid4()}\n".encode(), 0o600)
         syscalls.rename_new(IDENTITY + ".new", self._own_fd, IDENTITY, self._own_fd)
         syscalls.fsync(self._own_fd)
         # Read back: a state bound to an identity that is not on disk could never start again.
@@ -239,27 +237,25 @@ class Sink:
     @property
     def begun(self) -> int:
         """The highest batch whose publication ever began here, even if all its files are gone; 0 if none did."""
-        return self._begun
+        return self.marks.begun or 0
 
     def _begin(self, batch: int) -> None:
-        """Mark that this batch is being published, so that a state that lost the batch is recognised.
+        """Mark that this batch is being published, so that a state that lost the batch is recognised."""
+        if batch > self.begun:
+            self.marks.advance(batch)
+            self.marks.restore(batch, self.identity)
 
-        The mark is one rename before the first move. It needs no fsync of its own: a file system that keeps the order
-        of renames has the mark wherever it has the move.
-        """
-        if batch <= self._begun:
-            return
-        if self._begun:
-            syscalls.rename(
-                begun_name(self._begun),
-                begun_name(batch),
-                src_dir_fd=self._own_fd,
-                dst_dir_fd=self._own_fd,
+    def settle(self) -> None:
+        """Note that recovery has published all that was begun here; durable when this returns."""
+        with translate_os_errors(self.output, StorageError, RECOVERS):
+            self.marks.settle()
+
+    def restore_marks(self, batch: int) -> None:
+        """Make the marks that are missing, for the highest batch that was begun, or ``batch`` if no mark says which."""
+        with translate_os_errors(self.output, StorageError, RECOVERS):
+            self.marks.restore(
+                batch if self.marks.begun is None else self.marks.begun, self.identity
             )
-        else:
-            create_file(begun_name(batch), self._own_fd, b"", 0o600)
-            syscalls.fsync(self._own_fd)
-        self._begun = batch
 
     def _place(self, place: str, fds: dict[str, int], opened: contextlib.ExitStack) -> int:
         """Return the descriptor of a directory of OUTPUT, made when missing; it and its parents are added to ``fds``.
@@ -304,18 +300,20 @@ class Sink:
             return list_names(self._staging_fd)
 
     def is_whole(self, one: Staged) -> bool:
-        """Return whether a staged file, which must exist, has the content that was committed."""
+        """Return whether a staged file, which must exist, has the content that was committed, for its consumers."""
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):
             found = syscalls.stat(one.staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or found.st_size != one.length:
                 return False
+            if stat.S_IMODE(found.st_mode) != self._mode or 0 <= self._gid != found.st_gid:
+                return False  # a copy of it was put back: its consumers could not read it
             content = read_file(one.staged_name, self._staging_fd)
         return hashlib.sha256(content).digest() == one.digest
 
     def rebuild(self, one: Staged, content: bytes) -> None:
-        """Replace a damaged staged file by one with this content; durable when this returns.
+        """Replace a damaged staged file, or one that is lost, by one with this content; durable when this returns.
 
-        It replaces in one step: a staged file that is missing at any moment would count as published.
+        It replaces in one step: a staged file that is missing at any moment could count as published.
         """
         name = one.staged_name + _REBUILT
         with translate_os_errors(self._staging_path, StorageError, RECOVERS):

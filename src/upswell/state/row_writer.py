@@ -161,7 +161,8 @@ class RowWriter:
     def prune(self, batch: Batch) -> None:
         """Delete notifications of days that are no longer kept, so few that no commit pays for a whole day.
 
-        Twice as many as the batch brings, so that it keeps up with them.
+        Twice as many as the batch brings, so that it keeps up with them. Those of the batch itself stay until a later
+        one, however old their days: while it is not published, a staged file that is lost is made again from them.
         """
         if not batch.prune_before:
             return
@@ -174,7 +175,8 @@ class RowWriter:
             (before, rows),
         ).fetchall() or [(before, -1, "")]
         gone = self._db.execute(
-            "DELETE FROM notification WHERE (day, application, msisdn) < (?, ?, ?)", ends[0]
+            "DELETE FROM notification WHERE (day, application, msisdn) < (?, ?, ?) AND batch <> ?",
+            (*ends[0], batch.number),
         )
         if gone.rowcount:
             self.put_identity(replace(identity, pruned_before=before))

@@ -66,6 +66,7 @@ def test_the_disk_is_reached_through_one_module():
     found = []
     for name in (
         "output/sink",
+        "output/marks",
         "output/reject_files",
         "storage/files",
         "storage/lock",

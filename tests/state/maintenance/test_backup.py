@@ -1,7 +1,9 @@
 """A copy of a state can be put in its place, whenever it was taken."""
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,15 @@ from support.command import Upswell
 from support.engine_runs import Place, record
 from support.in_process import Cluster
 from support.surroundings import Surroundings, wait_for
-from upswell.errors import StorageError, UsageError
+from upswell.errors import ConfigError, StorageError, UsageError
+from upswell.output.names import Staged
 from upswell.output.reject_files import Rejects
+from upswell.output.sink import Sink
+from upswell.state.maintenance import backup
 from upswell.state.maintenance.backup import back_up
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader
+from upswell.storage.lock import lock
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_restored_backup_goes_on_where_it_was_taken(begun: Place) -> None:
 
 
 def test_backup_older_than_its_output_is_refused_until_output_is_put_back(begun: Place) -> None:
-    """With later notifications in OUTPUT it is refused; once they are moved away they are sent again, the same."""
+    """With later notifications in OUTPUT it is refused; moved away with the mark they are sent again, the same."""
     back_up(begun.output / ".upswell", begun.root / "copy")
     go_on(begun)
     sent = law.published(begun.output)
@@ -87,8 +93,16 @@ def test_backup_older_than_its_output_is_refused_until_output_is_put_back(begun:
         begun.once()
     for path in later(begun):
         path.unlink()
-    begun.once()
+    with refused(
+        ConfigError, "begun-0000000002 says, but the state ends at batch 1: an older"
+    ) as told:
+        begun.once()
+    assert "--adopt" in told.value.hint
+    (begun.output / ".upswell-begun-0000000002").unlink()
+    warnings = begun.once().warnings
+    assert 1 == len([each for each in warnings if ".upswell-begun-0000000001 was missing" in each])
     assert sent == law.published(begun.output)
+    assert [] == begun.once().warnings
     begun.law()
 
 
@@ -105,6 +119,7 @@ def test_restored_backup_reads_what_was_archived_since_once_it_is_put_back(begun
     shutil.copytree(begun.root / "copy", begun.output / ".upswell")
     for path in later(begun):
         path.unlink()
+    (begun.output / ".upswell-begun-0000000002").unlink()
     for path in sorted(archive.glob("*/*")):
         path.rename(begun.data / path.name)
     begun.once()
@@ -121,6 +136,112 @@ def test_database_alone_is_refused_where_output_has_gone_on(begun: Place) -> Non
     shutil.copytree(begun.root / "copy", begun.output / ".upswell", dirs_exist_ok=True)
     with refused(StorageError, "OUTPUT has had notifications of batch 2"):
         begun.once()
+
+
+def killed(begun: Place, monkeypatch: pytest.MonkeyPatch, moves: int) -> None:
+    """Go on with a file for two applications, and end before the move after so many."""
+    left = [moves] if moves else []
+    real_move, real_begin = Sink._move, Sink._begin
+
+    def begin(sink: Sink, number: int) -> None:
+        if not left:
+            raise StorageError("the machine stopped", "start again")
+        real_begin(sink, number)
+
+    def move(sink: Sink, one: Staged, fd: int) -> None:
+        if not left[0]:
+            raise StorageError("the machine stopped", "start again")
+        left[0] -= 1
+        real_move(sink, one, fd)
+
+    begun.file("202004171001", b"".join(record(2, n, 200, "100100") for n in (1, 2)))
+    with monkeypatch.context() as patched, refused(StorageError, "the machine stopped"):
+        patched.setattr(Sink, "_begin", begin)
+        patched.setattr(Sink, "_move", move)
+        begun.once()
+
+
+def take(begun: Place) -> dict[str, bytes]:
+    """Take all notifications out of OUTPUT, as a consumer does."""
+    paths = sorted(begun.output.glob("*/NOTIFY_*"))
+    taken = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
+    for path in paths:
+        path.unlink()
+    return taken
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+@pytest.mark.parametrize("kept", ["OUTPUT", "OUTPUT without its mark", "nothing of OUTPUT"])
+def test_backup_made_after_a_crash_publishes_what_was_not(
+    begun: Place, monkeypatch: pytest.MonkeyPatch, moves: int, kept: str
+) -> None:
+    """What the crash left unpublished comes once from the restored copy, and what had come does not come again."""
+    take(begun)
+    killed(begun, monkeypatch, moves)
+    came = take(begun)
+    back_up(begun.output / ".upswell", begun.root / "copy")
+    assert [] == verify(begun.root / "copy")
+    if kept == "nothing of OUTPUT":
+        shutil.rmtree(begun.output)
+        begun.output.mkdir()
+    else:
+        shutil.rmtree(begun.output / ".upswell")
+    if kept == "OUTPUT without its mark":
+        (mark,) = begun.output.glob(".upswell-begun-*")
+        mark.unlink()
+    shutil.copytree(begun.root / "copy", begun.output / ".upswell")
+    begun.once()
+    after = take(begun)
+    assert moves == len(came)
+    assert 2 == len(came | after) == len(came) + len(after)
+    assert {"Twitter", "WhatsApp"} == {name.partition("/")[0] for name in came | after}
+    begun.once()
+    assert {} == take(begun)
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_copy_of_what_was_published_since_sends_nothing_twice(
+    begun: Place, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    """Put back after a start that published the rest, what a copy has staged is out of date."""
+    killed(begun, monkeypatch, moves)
+    back_up(begun.output / ".upswell", begun.root / "copy")
+    begun.once()
+    assert 3 == len(take(begun))
+    shutil.rmtree(begun.output / ".upswell")
+    shutil.copytree(begun.root / "copy", begun.output / ".upswell")
+    begun.once()
+    assert {} == take(begun)
+    assert [] == verify(begun.output / ".upswell")
+    go_on_after(begun)
+    assert 1 == len(take(begun))
+
+
+def go_on_after(begun: Place) -> None:
+    """One more notification in one more file."""
+    begun.file("202004171002", record(3, 1, 200, "100200"))
+    begun.once()
+
+
+def test_backup_waits_until_the_run_has_published(
+    begun: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Staged files of a batch that a run is publishing are not in the copy, which takes them for published."""
+    killed(begun, monkeypatch, 1)
+    lock_fd = lock(begun.output / ".upswell" / "lock", "the state")
+    staging = begun.output / ".upswell" / "staging"
+    (staged,) = staging.iterdir()
+    gone = threading.Timer(0.3, staged.unlink)
+    gone.start()
+    back_up(begun.output / ".upswell", begun.root / "copy")
+    gone.join()
+    assert [] == list((begun.root / "copy" / "staging").iterdir())
+    assert (begun.root / "copy" / "begun-0000000002").exists()
+    staged.touch()
+    monkeypatch.setattr(backup, "_PUBLICATION_S", 0.1)
+    with refused(StorageError, "has been publishing batch 2"):
+        back_up(begun.output / ".upswell", begun.root / "other")
+    os.close(lock_fd)
 
 
 def test_lost_output_and_state_are_both_made_anew(begun: Place) -> None:
@@ -166,8 +287,6 @@ def test_reject_file_that_goes_meanwhile_is_left_out(
 ) -> None:
     """Rejects may be removed while they are copied."""
     go_on(begun)
-    from upswell.state.maintenance import backup
-
     read = backup.read_file
 
     def reading(name: str, fd: int) -> bytes:

@@ -1,6 +1,7 @@
 """First crashes, each at another step of the commit, for faults in the recovery that follows."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +46,7 @@ def crashes(workload: str, points: list[Point]) -> list[Crash]:
         "half appended": (append + begun) // 2,
         "committed": begun,
         "damaged": begun,
+        "lost": begun,
         "directory half made": _last(points, moved, lambda point: '"directory.new"' in point.text),
         "moving": moved,
         "moved": moved + 1,
@@ -65,6 +67,8 @@ def crashed(root: Path, crash: Crash) -> Crashed:
         if crash.kind == "damaged":
             for path in (world / "out" / ".upswell" / "staging").glob("*.csv"):
                 path.write_bytes(b"01")
+        if crash.kind == "lost":
+            shutil.rmtree(world / "out" / ".upswell" / "staging")
         world.rename(place / crash.kind)
     with campaign.world_like(place, crash.kind) as world:
         points = campaign.record(root, workload, world)

@@ -11,9 +11,9 @@ from support.power.calls import ERROR, KILL, POWER
 from support.power.history import History
 
 STRIKES = (KILL, POWER, ERROR)
-KINDS = (*STRIKES, "spoiled", "rebuilt", "seen again")
-"""What is counted in histories: what struck a process, staged files that a loss spoiled and that were made again, and
-files that came again to a consumer which had taken them, in the one window that is documented."""
+KINDS = (*STRIKES, "spoiled", "lost", "rebuilt", "seen again")
+"""What is counted in histories: what struck a process, staged files that a loss spoiled or somebody removed, and that
+were made again, and files that came again to a consumer which had taken them, in the one window that is documented."""
 
 
 def play(seeds: Iterable[int]) -> tuple[dict[int, str], Counter[str]]:

@@ -20,7 +20,15 @@ from support.power.memory import Memory
 from support.power.platter import Change, Inode, Platter, spoiled
 from upswell.engine.commit import Committer
 from upswell.errors import UpswellError
-from upswell.output.names import CONTROL, OWN_DIRECTORY, STAGING, begun_name, rejects_name
+from upswell.output.names import (
+    CONTROL,
+    OWN_DIRECTORY,
+    STAGING,
+    begun_name,
+    parse_begun,
+    parse_output_mark,
+    rejects_name,
+)
 from upswell.output.sink import Sink
 from upswell.reference.versions import Versions
 from upswell.state.batch import Batch, LogRange, Output
@@ -96,6 +104,7 @@ class History:
             self.counts[strike] += 1
         if self.calls.given_up or (strike == POWER and disturbed):
             self._lose_power()
+        self._lose_staged()
         self.look()
 
     def _work(self) -> None:
@@ -247,6 +256,23 @@ class History:
                 self.counts["spoiled"] += 1
                 self.calls.note(f"-- {name} is spoiled")
 
+    def _lose_staged(self) -> None:
+        """Somebody may remove staged files of a batch that the marks say was never begun: they come all the same."""
+        output, last = self.platter.root.find(*self.output), self.memory.last_batch()
+        own = output and output.find(OWN_DIRECTORY)
+        staging = own and own.find(STAGING)
+        if not staging or self.rng.random() < 0.5:
+            return
+        marks = [batch for name in own.names if (batch := parse_begun(name)) is not None]
+        marks += [mark.batch for name in output.names if (mark := parse_output_mark(name))]
+        if not marks or max(marks) >= last:
+            return
+        for name in self.memory.staged(last):
+            if name in staging.names and self.rng.random() < 0.7:
+                remove(staging, name)
+                self.counts["lost"] += 1
+                self.calls.note(f"-- {name} is lost")
+
 
 def expect(true: bool, otherwise: str) -> None:
     """The law is broken unless it is true."""
@@ -266,5 +292,5 @@ def _places(output: Inode | None) -> Iterator[tuple[str, Inode]]:
     for place, directory in output.names.items() if output and output.names else ():
         if place == CONTROL:
             yield from ((f"{CONTROL}/{name}", inode) for name, inode in directory.names.items())
-        elif place != OWN_DIRECTORY:
+        elif place != OWN_DIRECTORY and directory.names is not None:
             yield place, directory

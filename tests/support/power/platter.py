@@ -6,8 +6,9 @@ becomes of data that was not synced is drawn from the generator it is given.
 A file's content and mode are kept from its fsync on. Of what was not synced all may be left, nothing, a beginning, some
 of its sectors, or zeros. A change of names (a file or directory made, moved or removed) is one atomic step, kept from
 the fsync of either of its directories on, as journalling file systems do it. Those that were not synced are each kept
-or lost, in any order, but none without the earlier ones of the same names, and no move between two directories without
-the making of the second.
+or lost, in any order, but none without the earlier ones of the same names, no move between two directories without the
+making of the second, and none without the renames inside a directory that came before it: OUTPUT's marks rely on that
+order, which the journals of ext4, XFS and F2FS keep, and which Btrfs keeps by committing everything.
 """
 
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ class Platter:
         """Set by whatever a program could see; for whoever looks to clear."""
         self._changes: list[Change] = []
         self._latest: dict[tuple[Inode, str], Change] = {}
+        self._renamed: Change | None = None
+        """The last rename inside a directory."""
         self._dirty: dict[Inode, None] = {}
 
     def make(self, directory: Inode, name: str, inode: Inode) -> None:
@@ -94,6 +97,7 @@ class Platter:
     def change(self, *entries: Entry) -> Change:
         """Change names; an inode of None takes the name away."""
         before = [self._latest.get((directory, name)) for directory, name, _ in entries]
+        before.append(self._renamed)
         if entries[0][0] is not entries[-1][0]:
             before.append(entries[-1][0].made)
         for directory, name, inode in entries:
@@ -106,6 +110,8 @@ class Platter:
         one = Change(entries, [change for change in before if change and not change.kept])
         for directory, name, _ in entries:
             self._latest[directory, name] = one
+        if len(entries) > 1 and entries[0][0] is entries[-1][0]:
+            self._renamed = one
         self._changes.append(one)
         return one
 
@@ -145,7 +151,7 @@ class Platter:
         for inode in self._dirty:
             inode.kept_data = left(rng, inode.kept_data, inode.data)
             inode.kept_mode = rng.choice((inode.kept_mode, inode.mode))
-        self._changes, self._latest, self._dirty = [], {}, {}
+        self._changes, self._latest, self._dirty, self._renamed = [], {}, {}, None
         for inode in list(walk(self.root)):
             inode.data, inode.mode, inode.made = inode.kept_data, inode.kept_mode, None
             if inode.names is not None:

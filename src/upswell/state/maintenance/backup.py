@@ -1,19 +1,23 @@
 """Copies a state so that the copy can take its place: while a run writes it or not, and whole or not at all.
 
 Owns what belongs to a copy: the database as of one moment, the files of its ledger when that is in files, the reject
-files of its batches, and the identity of its OUTPUT. It never writes to the state. It holds one read transaction while
-the database is copied, so a run goes on beside it, and the write-ahead log grows until then.
+files of its batches, and of its OUTPUT the identity and how far publication has come. It never writes to the state. It
+holds one read transaction while the database is copied, so a run goes on beside it, and the write-ahead log grows until
+then.
 """
 
 import os
 import sqlite3
+import stat
+import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from upswell.errors import StorageError, UsageError
-from upswell.output.names import IDENTITY, STAGING, parse_rejects
+from upswell.output.marks import begun_in
+from upswell.output.names import IDENTITY, STAGING, begun_name, parse_rejects, parse_staged
 from upswell.privacy import escape
 from upswell.state import ledger_directory
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
@@ -28,13 +32,17 @@ from upswell.storage.files import (
     directory,
     list_names,
     read_file,
+    remove_files,
     translate_os_errors,
     umask,
 )
+from upswell.storage.lock import holder
 
 REJECTS = "rejects"
 _COPIES_MAX = 20  # of the database: each time fewer files are new
 _PARTIAL = ".partial"
+_PUBLICATION_S = 30  # a run publishes a batch within it, on a slow disk
+_PAUSE_S = 0.02
 
 
 class Backup(NamedTuple):
@@ -79,8 +87,7 @@ def back_up(state_dir: Path, target: Path) -> Backup:
             with directory(partial) as fd:
                 if identity.output_id is not None:
                     create_file(IDENTITY, fd, f"{identity.output_id}\n".encode(), 0o600)
-                # As in OUTPUT, but empty: only OUTPUT knows what is still to be published.
-                syscalls.mkdir(STAGING, 0o700, dir_fd=fd)
+                _copy_publication(state_dir, identity, number or identity.first_batch - 1, fd)
                 copied = _copy_rejects(state_dir / REJECTS, fd, number)
                 syscalls.fsync(fd)
         size = (partial / DATABASE).stat().st_size + ledger_bytes
@@ -147,6 +154,50 @@ def _copy_database(source: sqlite3.Connection, place: Path) -> StateReader:
             copy.close()
             raise
     return StateReader(place, copy)
+
+
+def _copy_publication(state_dir: Path, identity: StateIdentity, last: int, target_fd: int) -> None:
+    """Copy OUTPUT's mark, and of a batch that is published in part its staged files.
+
+    A batch of which nothing was published needs no more than the mark: recovery makes its files from the rows.
+    """
+    syscalls.mkdir(STAGING, 0o700, dir_fd=target_fd)
+    own = identity.own_directory(state_dir)
+    if own is None or not own.is_dir():
+        return
+    until = time.monotonic() + _PUBLICATION_S
+    with directory(STAGING, target_fd) as fd:
+        while True:
+            begun, staged = found = _publication(own, last)
+            if staged and holder(state_dir) is not None:
+                # A run is about to publish them: copied now, they would be sent again by whoever restores the copy.
+                if time.monotonic() > until:
+                    raise StorageError(
+                        f"the run has been publishing batch {last} for {_PUBLICATION_S} s",
+                        "stop it, and try again",
+                    )
+                time.sleep(_PAUSE_S)
+                continue
+            kept = staged if begun == last else []
+            with suppress(FileNotFoundError), directory(own / STAGING) as source_fd:
+                for name in kept:
+                    mode = stat.S_IMODE(syscalls.stat(name, dir_fd=source_fd).st_mode)
+                    create_file(name, fd, read_file(name, source_fd), mode)
+            if found == _publication(own, last):
+                break
+            remove_files(kept, fd)  # a run has just begun or ended
+    if begun is not None:
+        create_file(begun_name(begun), target_fd, b"", 0o600)
+
+
+def _publication(own: Path, last: int) -> tuple[int | None, list[str]]:
+    """Return the highest batch up to ``last`` that was begun to be published, and the names that are still staged."""
+    names: list[str] = []
+    with suppress(FileNotFoundError), directory(own / STAGING) as fd:
+        names = list_names(fd)
+    begun = begun_in(own)
+    staged = [name for name in names if (parsed := parse_staged(name)) and parsed.batch <= last]
+    return begun if begun is None else min(begun, last), staged
 
 
 def _copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from upswell.errors import ConfigError, UsageError
 from upswell.kernel import SHARDS
+from upswell.output.marks import begun_in
 from upswell.output.names import STAGING, parse_staged
 from upswell.reference.segment import parse_msisdn
 from upswell.state.checkpoint import Checkpoint
@@ -100,8 +101,15 @@ def _refuse_waiting(state: StateReader, identity: StateIdentity) -> None:
     with storage_errors(staging):
         names = [path.name for path in staging.iterdir()] if staging.is_dir() else []
     batches = [parsed.batch for name in names if (parsed := parse_staged(name)) is not None]
+    first, last = state.first_batch(), state.last_batch()
+    if (
+        own.is_dir()
+        and (begun := begun_in(own)) is not None
+        and begun < last
+        and state.staged(last)
+    ):
+        batches.append(last)  # lost, and to be made again
     if batches:
-        first, last = state.first_batch(), state.last_batch()
         raise ConfigError(
             "notifications of the last batch are still to be published"
             if any(first <= batch <= last for batch in batches)

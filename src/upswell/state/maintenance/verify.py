@@ -17,10 +17,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from upswell.errors import DAMAGED_HINT, RESTORE_HINT, StorageError, UpswellError
+from upswell.output.marks import begun_in
 from upswell.output.names import (
     IDENTITY,
     STAGING,
-    parse_begun,
     parse_shard,
     parse_staged,
     rejects_name,
@@ -306,7 +306,7 @@ def _beside(reader: StateReader) -> Iterator[str]:
             f"{escape(str(own.parent))} is not the OUTPUT that this state belongs to: pass its own OUTPUT, or"
             " another --state"
         )
-    begun = max((parse_begun(path.name) or 0 for path in own.iterdir()), default=0)
+    begun = begun_in(own) or 0
     paths = sorted((own / STAGING).iterdir())
     # A batch is committed before it is published: only a reader that opens after the listing must know of it.
     with StateReader.open(reader.state_dir) as now:
