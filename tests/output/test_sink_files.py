@@ -12,9 +12,11 @@ from support.batches import World, expected_output, made, published, refused
 from support.faults.limits import bound_by_modes, in_a_namespace
 from upswell.errors import Locked, OutputUnwritable, StorageError
 from upswell.output.names import (
+    OutputMark,
     Staged,
     begun_name,
     parse_begun,
+    parse_output_mark,
     parse_published,
     parse_rejects,
     parse_staged,
@@ -335,7 +337,9 @@ def test_names_map_back():
     assert (12, STAMP) == parse_published(one.published_name)
     assert 12 == parse_begun(begun_name(12))
     assert 12 == parse_rejects(rejects_name(12))
-    for parse in (parse_staged, parse_published, parse_begun, parse_rejects):
+    for mark in (OutputMark(12), OutputMark(12, settled=True)):
+        assert mark == parse_output_mark(mark.name)
+    for parse in (parse_staged, parse_published, parse_begun, parse_output_mark, parse_rejects):
         for name in ("", "x", one.staged_name + "x", "NOTIFY_١٢_x.csv", one.published_name + "\n"):
             assert parse(name) is None
 

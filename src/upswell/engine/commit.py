@@ -38,6 +38,15 @@ class Recovered(NamedTuple):
         """Return the counts that are not 0, by name; empty after a clean stop."""
         return {name: count for name, count in self._asdict().items() if count}
 
+    def warnings(self) -> list[str]:
+        """Return what somebody should look at, a sentence each."""
+        if not self.marks_made:
+            return []
+        return [
+            "OUTPUT's mark .upswell-begun-<batch> was missing and is made again: until now nothing outside .upswell"
+            " could have told that the state is older than what was published; what copies OUTPUT must copy the mark"
+        ]
+
 
 class Committer:
     """Commits batches, one after the other, into one checkpoint and one OUTPUT."""

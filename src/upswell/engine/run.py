@@ -3,8 +3,7 @@
 Owns the loop and the wiring of one run, and decides nothing else: the source says which bytes are next, ``compute``
 where they are computed, the kernel what they mean, the commit in which order they become durable and visible. A batch
 is committed and published before the next one is taken in; meanwhile the ranges after it may be read, which touches
-nothing that a commit vouches for. So a stop or a crash between any two lines here loses nothing: what was only read is
-read again.
+nothing that a commit vouches for. So a stop or a crash between any two lines here loses nothing: it is read again.
 """
 
 import stat
@@ -30,7 +29,6 @@ from upswell.engine.reporter import Listener, Reporter
 from upswell.engine.summary import Summary
 from upswell.errors import InputMissing, TooManyRejects
 from upswell.kernel import Range, Result
-from upswell.output.names import OutputMark
 from upswell.output.reject_files import Expiry
 from upswell.output.sink import Sink
 from upswell.privacy import escape
@@ -139,15 +137,11 @@ class _Run:
             adopted = adopt(self.sink, self.checkpoint, self.settings.zones)
             self.reporter.event("adopted", **adopted._asdict())
         recovered = self.committer.recover()
-        if recovered.words():
-            self.reporter.event("recovered", **recovered.words())
+        if words := recovered.words():
+            self.reporter.event("recovered", **words)
         self.reporter.begin()
-        if recovered.marks_made:
-            self.reporter.warn(
-                f"OUTPUT's mark {OutputMark(self.sink.begun).name} was missing and is made again: until now nothing"
-                " outside .upswell could have told that this state is older than what was published. Whatever copies"
-                " OUTPUT must copy it too"
-            )
+        for sentence in recovered.warnings():
+            self.reporter.warn(sentence)
 
     # The two ways to run
 

@@ -22,6 +22,7 @@ from upswell.storage.files import create_file, directory, list_names, read_file,
 
 _NEW = "mark.new"
 
+
 class Marks:
     """The marks of an OUTPUT that this process alone writes."""
 
@@ -57,9 +58,9 @@ class Marks:
 
     def settle(self) -> None:
         """Note that a recovery has published all up to the last batch that was begun. Durable when it returns."""
-        if self.outer is not None and not self.outer.settled:
-            self._move_outer(self.outer, self.outer._replace(settled=True))
-            syscalls.fsync(self._output_fd)
+        assert self.outer is not None  # recovery has restored it
+        self._move_outer(self.outer, self.outer._replace(settled=True))
+        syscalls.fsync(self._output_fd)
 
     def _move_outer(self, before: OutputMark, after: OutputMark) -> None:
         # Not by the call that moves the other mark: a file system or tool that breaks one of them leaves the other.
