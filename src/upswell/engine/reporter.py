@@ -8,7 +8,7 @@ whole msisdn.
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -74,12 +74,17 @@ class Reporter:
         self._observed: set[str] = set()
         """Kinds of observations that were reported."""
 
-    def begin(self) -> None:
-        """Take over what earlier runs of the state counted, so that counters go on where the last run's ended."""
+    def begin(self, warnings: Iterable[str]) -> None:
+        """Take over what earlier runs of the state counted, so that counters go on where the last run's ended.
+
+        ``warnings``: of the recovery.
+        """
         self.summary.before = self._reader.totals()
         self.summary.notified_before = count_notified(self._reader)
         if last := self._reader.last():
             self.summary.committed_at_s = datetime.fromisoformat(last.committed_at).timestamp()
+        for sentence in warnings:
+            self.warn(sentence)
 
     def event(self, event: str, /, **fields: object) -> None:
         """Report an event."""

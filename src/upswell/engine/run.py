@@ -139,9 +139,7 @@ class _Run:
         recovered = self.committer.recover()
         if words := recovered.words():
             self.reporter.event("recovered", **words)
-        self.reporter.begin()
-        for sentence in recovered.warnings():
-            self.reporter.warn(sentence)
+        self.reporter.begin(recovered.warnings())
 
     # The two ways to run
 
