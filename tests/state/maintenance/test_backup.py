@@ -100,7 +100,9 @@ def test_backup_older_than_its_output_is_refused_until_output_is_put_back(begun:
     assert "--adopt" in told.value.hint
     (begun.output / ".upswell-begun-0000000002").unlink()
     warnings = begun.once().warnings
-    assert 1 == len([each for each in warnings if "mark .upswell-begun-<batch> was missing" in each])
+    assert 1 == len(
+        [each for each in warnings if "mark .upswell-begun-<batch> was missing" in each]
+    )
     assert sent == law.published(begun.output)
     assert [] == begun.once().warnings
     begun.law()
