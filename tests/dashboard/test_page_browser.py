@@ -212,6 +212,7 @@ def test_a_minute_is_told_to_the_keyboard(sight: Sight) -> None:
 def test_all_is_reached_by_tabs(sight: Sight) -> None:
     """The skip link is first, each stop can be seen, and none is a trap."""
     sight.show("Flow")
+    sight.tab.locator("#flow-state").wait_for()  # the last part of the view to come
     sight.tab.keyboard.press("Tab")
     assert "Skip to the content" == sight.tab.evaluate("document.activeElement.textContent")
     sight.tab.keyboard.press("Enter")
