@@ -204,7 +204,7 @@ def append_taken(checkpoint: Checkpoint, numbers: range) -> None:
         ),
         (),
     )  # fmt: skip
-    checkpoint.release(idle=False)
+    checkpoint.drain_wal(idle=False)
 
 
 def taken_file(number: int) -> File:

@@ -121,7 +121,7 @@ def test_pages_that_do_not_fit_together_are_found_after_a_crash(tmp_path):
     """A start that finds a write-ahead log left behind looks over the whole database first."""
     with World(tmp_path / "out") as world:
         world.committer.commit(made(1))
-        world.checkpoint.release(idle=True)
+        world.checkpoint.drain_wal(idle=True)
         world.committer.commit(made(2))
         ((root, page_bytes),) = world.checkpoint.reader._rows(
             "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'application'"

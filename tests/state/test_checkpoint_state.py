@@ -140,7 +140,7 @@ def test_second_notification_of_a_day_aborts_everything(tmp_path):
         with refused(StorageError, "earlier write to the state failed"):
             world.checkpoint.set_identity(replace(world.checkpoint.reader.identity(), since="b"))
     with World(tmp_path / "out") as world:
-        assert {"removed": 2, "rejects_removed": 1} == world.committer.recover().words()
+        assert {"removed": 2, "rejects_removed": 1} == world.committer.recover().nonzero()
         assert 1 == world.checkpoint.reader.last_batch()
         world.committer.commit(made(2))
         assert [] == verify(world.state)
@@ -304,7 +304,7 @@ def test_reader_sees_a_running_state(tmp_path):
             with reader.snapshot():
                 assert 1 == reader.last_batch()
                 world.committer.commit(made(2))
-                world.checkpoint.release()
+                world.checkpoint.drain_wal()
                 assert 1 == reader.last_batch()
             assert 2 == reader.last_batch()
             with refused(StorageError, "SQLITE_READONLY"):
@@ -477,6 +477,6 @@ def test_reader_does_not_hold_up_the_writer(tmp_path: Path) -> None:
             reader.identity()
             checkpoint.set_identity(replace(checkpoint.reader.identity(), since="2"))
             began = time.monotonic()
-            checkpoint.release(idle=True)
+            checkpoint.drain_wal(idle=True)
 
             assert time.monotonic() - began < BUSY_S / 2

@@ -34,7 +34,7 @@ class Recovered(NamedTuple):
     marks_made: int
     """1 when the mark in OUTPUT itself was missing although batches were committed, and was made again."""
 
-    def words(self) -> dict[str, int]:
+    def nonzero(self) -> dict[str, int]:
         """Return the counts that are not 0, by name; empty after a clean stop."""
         return {name: count for name, count in self._asdict().items() if count}
 

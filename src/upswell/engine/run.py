@@ -137,8 +137,8 @@ class _Run:
             adopted = adopt(self.sink, self.checkpoint, self.settings.zones)
             self.reporter.event("adopted", **adopted._asdict())
         recovered = self.committer.recover()
-        if words := recovered.words():
-            self.reporter.event("recovered", **words)
+        if counts := recovered.nonzero():
+            self.reporter.event("recovered", **counts)
         self.reporter.begin(recovered.warnings())
 
     # The two ways to run
@@ -216,7 +216,7 @@ class _Run:
         """Save and report what is known, then wait until names come, ``until`` or a stop; return whether names came."""
         self._save_files()
         self._report_news()
-        self.checkpoint.release(idle=True)
+        self.checkpoint.drain_wal(idle=True)
         self._progress()
         while not self.stop.is_set() and time.monotonic() < until:
             self.compute.check_alive()
@@ -293,7 +293,7 @@ class _Run:
             began = time.monotonic()
             self.committer.commit(batch)
             self.compute.committed()
-            self.checkpoint.release(idle=False)
+            self.checkpoint.drain_wal(idle=False)
             self.commit_s = time.monotonic() - began
             self.reporter.committed(self.commit_s)
 
@@ -326,7 +326,7 @@ class _Run:
         self._save_files()
         self.active.end_forgetting(self.day_open)
         self._report_news()
-        self.checkpoint.release(idle=True)
+        self.checkpoint.drain_wal(idle=True)
         self._progress()
         summary, ratio = self.reporter.summary, self.settings.max_reject_ratio
         rejected = summary.outcomes["rejected"]

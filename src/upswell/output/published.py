@@ -34,7 +34,7 @@ class _NotAFile(Exception):
 _NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO)
 
 
-def where(output: Path, one: Staged) -> Where:
+def locate(output: Path, one: Staged) -> Where:
     """Return the present whereabouts of a published file. Raises StorageError when they cannot be determined."""
     try:
         content = _read(output, one)
@@ -68,7 +68,7 @@ def describe_change(output: Path, one: Staged, expected: bytes | None) -> str:
 
 
 def _read(output: Path, one: Staged) -> bytes | None:
-    """Return the content of a published file; None when it is missing. Raises _NotAFile, StorageError as ``where``."""
+    """Return the content of a published file; None when it is missing. Raises _NotAFile, StorageError as ``locate``."""
     place = output / one.directory
     try:
         with directory(output) as output_fd, directory_inside(one.directory, output_fd) as fd:
@@ -88,7 +88,7 @@ def published_place(one: Staged) -> str:
     return f"{one.directory}/{one.published_name}"
 
 
-def files(output: Path) -> Iterator[tuple[str, PublishedName]]:
+def published_files(output: Path) -> Iterator[tuple[str, PublishedName]]:
     """Yield the paths within OUTPUT of all files with published names, those of the control group included."""
     places = [*_names(output), *(place_of(name, True) for name in _names(output / CONTROL))]
     for place in places:

@@ -86,7 +86,7 @@ class Checkpoint:
         """Move the write-ahead log into the database, close it, and release the lock."""
         try:
             if not self._failed:
-                self.release(idle=True)
+                self.drain_wal(idle=True)
         finally:
             self._db.close()
             syscalls.close(self._lock_fd)
@@ -197,7 +197,7 @@ class Checkpoint:
         """Return what is stored of the ledger, without reading it."""
         return self._ledger.sizes()
 
-    def release(self, *, idle: bool = False) -> None:
+    def drain_wal(self, *, idle: bool = False) -> None:
         """Move the write-ahead log into the database: all of it when idle, else as much as is possible at once.
 
         Never wait for readers. A crash leaves a log that the next start moves.
@@ -222,10 +222,10 @@ class Checkpoint:
         Returns False when another program read the state all the while: the log still holds it then.
         """
         with storage_errors(self.reader.path):
-            self.release(idle=True)
+            self.drain_wal(idle=True)
             with self._temporary_files():
                 self._db.execute("VACUUM")
-            # Unlike ``release``, this waits for readers, and tells when they did not end.
+            # Unlike ``drain_wal``, this waits for readers, and tells when they did not end.
             ((is_read, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return not is_read
 

@@ -52,7 +52,7 @@ def grow(state: Path, names: range) -> None:
         for first in range(names.start, names.stop, BATCH_FILES):
             some = names[first - names.start : first - names.start + BATCH_FILES]
             checkpoint.append(_batch(checkpoint, some), [])
-            checkpoint.release()
+            checkpoint.drain_wal()
 
 
 def _batch(checkpoint: Checkpoint, names: range) -> Batch:

@@ -119,7 +119,7 @@ def test_notifications_of_no_batch_are_told(world: World) -> None:
 def test_a_finding_is_said_once_in_one_line(world: World) -> None:
     """Damaged pages are told in sentences without line ends, none of them twice."""
     world.committer.commit(made(1))
-    world.checkpoint.release(idle=True)
+    world.checkpoint.drain_wal(idle=True)
     path = world.state / "checkpoint.db"
     data = path.read_bytes()
     path.write_bytes(data[:8192] + b"\xa5" * (len(data) - 8192))

@@ -16,7 +16,7 @@ def go_on(output: Path, last: int) -> None:
         world.committer.recover()
         for number in range(world.checkpoint.reader.last_batch() + 1, last + 1):
             world.committer.commit(made(number))
-            world.checkpoint.release()
+            world.checkpoint.drain_wal()
 
 
 if __name__ == "__main__":

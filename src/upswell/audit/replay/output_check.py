@@ -10,7 +10,13 @@ from pathlib import Path
 
 from upswell.audit.replay.snapshot import StateSnapshot
 from upswell.output.names import Staged
-from upswell.output.published import Where, describe_change, files, published_place, where
+from upswell.output.published import (
+    Where,
+    describe_change,
+    locate,
+    published_files,
+    published_place,
+)
 from upswell.privacy import escape
 from upswell.state.reader import StateReader
 
@@ -42,7 +48,7 @@ class OutputCheck:
         ``by_day``: its lines by day of the record, those of the days that are asked about. ``content``: what was
         published, if the replay gives it. Raises StorageError when OUTPUT cannot be read.
         """
-        found = where(self._snapshot.output, one)
+        found = locate(self._snapshot.output, one)
         if not one.control:
             for day, lines in by_day.items():
                 self.lines[day, found] += lines
@@ -66,7 +72,7 @@ def unknown_files(
 
     ``known``: places of the files of all batches up to ``last_batch``; a run may have published others meanwhile.
     """
-    for place, name in files(output):
+    for place, name in published_files(output):
         if 0 < name.batch < first_batch:
             continue
         newer = reader.staged(name.batch).values() if name.batch > last_batch else ()

@@ -12,7 +12,7 @@ from upswell.audit.replay.forgotten import Forgotten
 from upswell.audit.replay.snapshot import StateSnapshot
 from upswell.audit.replay.timeline import CustomerLines, DecidedLine, TimelineEntry
 from upswell.output.names import place_of
-from upswell.output.published import Where, published_place, where
+from upswell.output.published import Where, locate, published_place
 from upswell.reference.application import directory_name
 from upswell.reference.rules import Rule
 from upswell.source.listing import show_name
@@ -197,7 +197,7 @@ class Verdicts:
         place = place_of(directory_name(application), control)
         staged = [one for one in self._reader.staged(batch).values() if one.directory == place]
         return (
-            f"{published_place(staged[0])} ({_WHERE[where(self._snapshot.output, staged[0])]})"
+            f"{published_place(staged[0])} ({_WHERE[locate(self._snapshot.output, staged[0])]})"
             if staged
             else "?"
         )

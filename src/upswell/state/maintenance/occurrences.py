@@ -15,7 +15,7 @@ from stat import S_ISREG
 from upswell.config.settings import threads_default
 from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment, count_lines, forget_in
-from upswell.output.published import files
+from upswell.output.published import published_files
 from upswell.output.reject_files import unescape
 from upswell.privacy import escape
 from upswell.reference.files import read_segment
@@ -63,7 +63,7 @@ class Search:
 
     def _search_output(self, output: Path) -> None:
         """Search all notification files that are still in OUTPUT."""
-        for place, _ in files(output):
+        for place, _ in published_files(output):
             parent, _, name = place.rpartition("/")
             try:
                 with directory(output) as output_fd, directory_inside(parent, output_fd) as fd:
