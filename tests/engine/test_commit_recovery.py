@@ -304,12 +304,12 @@ def test_lost_staged_files_of_a_batch_that_was_never_begun_are_made_again(world)
     staged = world.sink.stage(2, batch.stamp, outputs, control)
     world.checkpoint.append(batch, staged)
     lose_all(world)
-    assert {"published": 2, "rebuilt": 2} == world.committer.recover().words()
+    assert {"published": 2, "rebuilt": 2} == world.committer.recover().nonzero()
     twitter, whatsapp = made(3).outputs
     name = staged[0].published_name
     assert twitter.content == (world.output / "Twitter" / name).read_bytes()
     assert whatsapp.content == (world.output / ".control" / "WhatsApp" / name).read_bytes()
-    assert {} == world.committer.recover().words()
+    assert {} == world.committer.recover().nonzero()
 
 
 def test_one_lost_staged_file_comes_with_those_that_are_there(world):
@@ -355,7 +355,7 @@ def test_lost_files_whose_rows_are_gone_stop_the_run(world):
     """What cannot be made again is told, and told again, and never taken for published."""
     commit_only(world, made(2))
     lose_all(world)
-    world.checkpoint.release(idle=True)
+    world.checkpoint.drain_wal(idle=True)
     with sqlite3.connect(world.state / "checkpoint.db") as db:
         db.execute("DELETE FROM notification WHERE batch = 2")
     db.close()
@@ -375,7 +375,7 @@ def test_one_mark_is_enough_to_make_lost_files_again(world, gone):
     world.__enter__()
     told = world.committer.recover()
     assert (1, 1, int(gone.startswith(".."))) == (told.published, told.rebuilt, told.marks_made)
-    assert {} == world.committer.recover().words()
+    assert {} == world.committer.recover().nonzero()
     assert expected_output([1, 2]) == published(world.output)
 
 
@@ -398,7 +398,7 @@ def test_rows_of_a_batch_stay_until_it_is_published(world):
     """A batch that spans more days than are kept prunes its own rows with the next one, so they can be made again."""
     commit_only(world, made(2, prune_before=DAY + 1))
     lose_all(world)
-    assert {"published": 1, "rebuilt": 1} == world.committer.recover().words()
+    assert {"published": 1, "rebuilt": 1} == world.committer.recover().nonzero()
     assert expected_output([1, 2]) == published(world.output)
     world.committer.commit(made(3, prune_before=DAY + 1))
     rows = world.checkpoint.reader._rows("SELECT DISTINCT batch FROM notification")
@@ -444,7 +444,7 @@ def test_output_keeps_its_identity_when_its_own_directory_is_lost(tmp_path):
                 staged = sink.stage(2, made(2).stamp, [(ids["Twitter"], "Twitter", one.content)])
                 checkpoint.append(made(2), staged)
             else:
-                assert {"published": 1, "rebuilt": 1} == committer.recover().words()
+                assert {"published": 1, "rebuilt": 1} == committer.recover().nonzero()
         if number == 1:
             shutil.rmtree(output / ".upswell")
     assert expected_output([1, 2]) == published(output)
