@@ -52,7 +52,7 @@ impl Call<'_> {
             if let Some(group) = groups.get(task) {
                 lock(group).apply(counters, chunks);
             } else if let Some(curve) = curves.get(task - groups.len()) {
-                lock(curve).apply(counters, chunks);
+                lock(curve).apply(&self.lowest, counters, chunks);
             } else {
                 let task = task - decisions;
                 let chunk = &chunks[with_rejects[task]];

@@ -50,14 +50,29 @@ pub(crate) fn groups<'a>(
     groups
 }
 
+/// Return by rule the lowest threshold of any point.
+pub(crate) fn lowest_thresholds(branches: &[Branch]) -> Vec<u64> {
+    let mut lowest = Vec::new();
+    for branch in branches {
+        let rules = &branch.rules.rules;
+        lowest.resize(rules.len(), u64::MAX);
+        for (least, rule) in lowest.iter_mut().zip(rules) {
+            *least = rule.threshold.min(*least);
+        }
+    }
+    lowest
+}
+
 impl Group<'_> {
     /// Decide the candidates of all chunks.
-    pub(crate) fn apply(&mut self, counters: &Counters, chunks: &[Chunk]) {
+    pub(crate) fn apply(&mut self, lowest: &[u64], counters: &Counters, chunks: &[Chunk]) {
         let first = self.number * self.sums.len();
-        let (sums, points, mut measured) = (&mut *self.sums, &mut self.points, Vec::new());
+        let (sums, points, mut above) = (&mut *self.sums, &mut self.points, Vec::new());
         for findings in chunks.iter().flat_map(|chunk| [&chunk.front, &chunk.body]) {
             let candidates = findings.of_group(self.windows, self.number);
-            decide_points(sums, points, first, counters, candidates, &mut measured);
+            decide_points(
+                sums, points, first, lowest, counters, candidates, &mut above,
+            );
         }
         for shard in points.iter_mut().flat_map(|point| &mut *point.shards) {
             shard.set_caps(counters);

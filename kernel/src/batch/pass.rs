@@ -2,6 +2,7 @@
 
 use crate::batch::chunk::Chunk;
 use crate::batch::classify::Context;
+use crate::batch::curve;
 use crate::batch::job::{Emissions, Job, Processed};
 use crate::batch::progress::Progress;
 use crate::input::source::{Problem, Source, UNREADABLE};
@@ -43,6 +44,8 @@ pub(crate) struct Call<'a> {
     pub(crate) windows: Vec<&'a Rules>,
     /// By branch, and last for all points of the curve: the index of its windows among these.
     pub(crate) windows_of: Vec<usize>,
+    /// By rule: the lowest threshold of any point of the curve.
+    pub(crate) lowest: Vec<u64>,
 }
 
 /// The state of a call between two passes, without its job.
@@ -76,6 +79,7 @@ impl<'a> Call<'a> {
             clock,
             windows,
             windows_of,
+            lowest: curve::lowest_thresholds(job.points),
             files: job.ranges.iter().map(|_| Mutex::default()).collect(),
             progress: Vec::new(),
             moved: false,

@@ -53,32 +53,34 @@ impl Shard {
     }
 }
 
-/// Decide candidates, in order, for all points. `first` is the number of the first shard, and `measured` a buffer. Call
-/// `Shard::set_caps` on the shards of the points afterwards.
+/// Decide candidates, in order, for all points. `first` is the number of the first shard, `lowest` has by rule the lowest
+/// threshold of any point, and `above` is a buffer. Call `Shard::set_caps` on the shards of the points afterwards.
 pub(crate) fn decide_points(
     sums: &mut [Shard],
     points: &mut [Point],
     first: usize,
+    lowest: &[u64],
     counters: &Counters,
     candidates: &[Candidate],
-    measured: &mut Vec<u64>,
+    above: &mut Vec<(u64, Candidate)>,
 ) {
-    let Some(terms) = points.first().map(|point| point.terms) else {
+    let Some(Terms { rules, adds, .. }) = points.first().map(|point| point.terms) else {
         return;
     };
-    measured.clear();
+    above.clear();
     for (at, candidate) in candidates.iter().enumerate() {
         if let Some(ahead) = candidates.get(at + DECIDED_AHEAD) {
             let key = key_of(ahead.mixed, ahead.total);
             sums[shard_of(ahead.mixed) - first].prefetch_key(counters, key);
         }
-        measured.push(
-            if terms.adds && !terms.rules.crosses_midnight(candidate.rule) {
-                sums[shard_of(candidate.mixed) - first].add_up(counters, candidate)
-            } else {
-                candidate.volume
-            },
-        );
+        let mut measured = candidate.volume;
+        let crosses = rules.crosses_midnight(candidate.rule);
+        if adds && !crosses {
+            measured = sums[shard_of(candidate.mixed) - first].add_up(counters, candidate);
+        }
+        if crosses || measured > lowest[candidate.rule as usize] {
+            above.push((measured, *candidate));
+        }
     }
     for Point {
         terms,
@@ -86,17 +88,11 @@ pub(crate) fn decide_points(
         counts,
     } in points
     {
-        for (candidate, measured) in candidates.iter().zip(&*measured) {
+        for (measured, candidate) in &*above {
             let rule = &terms.rules.rules[candidate.rule as usize];
             let shard = &mut shards[shard_of(candidate.mixed) - first];
-            let decision = if terms.rules.crosses_midnight(candidate.rule) {
-                shard.decide(
-                    counters,
-                    candidate,
-                    rule.threshold,
-                    terms.adds,
-                    terms.policy,
-                )
+            let decision = if rules.crosses_midnight(candidate.rule) {
+                shard.decide(counters, candidate, rule.threshold, adds, terms.policy)
             } else if *measured > rule.threshold {
                 shard.exceed(counters, candidate, terms.policy)
             } else {

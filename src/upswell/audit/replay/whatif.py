@@ -87,14 +87,15 @@ def whatif(
             replay = Replay(snapshot, versions, branches=others, points=scaled)
             passes = [_Pass(replay, [was, *scenarios], counts)]
         else:
-            # Other customers are found by a scan of their own.
+            # Another scan: it finds other customers.
+            first, *branches = others
             replay = Replay(
                 snapshot,
                 versions,
-                others[0],
+                first,
                 segment=other_segment,
                 suppressed=suppressed,
-                branches=others[1:],
+                branches=branches,
                 points=scaled,
             )
             passes = [
