@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from upswell.cli.encoding import use_utf8
 from upswell.cli.terminal import HELP, Command, ErrorReporter, color, finish, show_traceback
 from upswell.errors import InputMissing, UpswellError
 from upswell.privacy import mask_digits
@@ -229,6 +230,7 @@ commands = Commands(
 
 def main() -> NoReturn:
     """Run the command ``upswell``."""
+    use_utf8()
     # A core file would contain the segment and the ledger, readable by whoever collects it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     commands.main()

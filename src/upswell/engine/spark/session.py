@@ -239,6 +239,8 @@ def _configure(conf: Any, settings: Settings, address: str) -> None:
             "spark.app.name": "upswell",
             "spark.python.daemon.module": "upswell.engine.spark.daemon",
             "spark.ui.showConsoleProgress": "false",
+            # Names on disk are UTF-8 on every node, whatever its locale.
+            "spark.executorEnv.PYTHONUTF8": "1",
             # All nodes read the same files: there is no nearer place that a task should wait for.
             "spark.locality.wait": "0s",
         }.items()
