@@ -158,7 +158,7 @@ class _Position(NamedTuple):
 
 
 class Specification:
-    """What a run must compute: consumes the log range by range, and keeps totals, fired window instances and caps."""
+    """A run as specified: consumes the log range by range, and keeps totals, fired window instances and caps."""
 
     def __init__(
         self, measure: Measure = "total", keep_days: int = KEEP_DAYS, zones: Zones | None = None

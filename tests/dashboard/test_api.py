@@ -471,10 +471,10 @@ def test_an_old_state_costs_no_more_than_a_young_one(
             record = f"{DIALS[0]},1,many,20200417200000\n" * part
             write(tmp_path / "data" / f"DATA_{stamp}.csv", record, LONG_AGO_S + part)
             upswell("data", "segment", "rules", "out", "--once")
-    whole = history.look(tmp_path / STATE)
+    whole = history.read_history(tmp_path / STATE)
     bounds = history.Bounds(edits=2, batches=3)
-    some = history.look(tmp_path / STATE, bounds)
-    last = history.look(tmp_path / STATE, bounds._replace(batches=1))
+    some = history.read_history(tmp_path / STATE, bounds)
+    last = history.read_history(tmp_path / STATE, bounds._replace(batches=1))
 
     assert (0, 3) == (whole.older, some.older)
     assert [edit.version for edit in whole.edits[-2:]] == [edit.version for edit in some.edits]

@@ -815,9 +815,9 @@ def test_file_that_is_held_while_a_look_goes_on_stays_held(
             assert seen is not None
             return [(name, seen)]
 
-        ours.turn(again, 1, 1000.0)
+        ours.move_due(again, 1, 1000.0)
         assert (1, 1) == (ours.held_files, len(ours._recheck))
-        ours.turn(again, 1, 1001.0)
+        ours.move_due(again, 1, 1001.0)
         assert (1, 0) == (ours.held_files, len(ours._recheck))
 
 

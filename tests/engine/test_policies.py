@@ -10,7 +10,7 @@ import pytest
 from support.engine_runs import DIALS, LONG_AGO_S, Place, place, record, traffic, wait_for
 from support.replays import past, state
 from upswell.audit import sent, status
-from upswell.audit.history import look as history
+from upswell.audit.history import read_history
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
 from upswell.audit.replay.whatif import whatif
@@ -150,7 +150,7 @@ def test_suppressed_customers_are_told_nothing(place: Place) -> None:
         "suppressed: 1 MSISDN",
         "suppressed: +15 MSISDNs, -0",
         "suppressed: +0 MSISDNs, -1",
-    ] == [edit.words for edit in history(state(place)).of("suppress")]
+    ] == [edit.words for edit in read_history(state(place)).of("suppress")]
     place.law()
 
 
@@ -179,7 +179,7 @@ def test_a_list_that_lost_someone_is_refused(place: Place, content: bytes, words
 
     assert {"suppressed": 2} == +status.read_status(state(place)).summary.outcomes
     assert words in " ".join(summary.warnings)
-    assert words in (history(state(place)).refused or ("", ""))[1]
+    assert words in (read_history(state(place)).refused or ("", ""))[1]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_start_without_the_list_is_refused(place: Place) -> None:
     summary = place.once(accept_reference=True)
 
     assert 1 == summary.outcomes["notified"]
-    assert "the suppression list is off" in history(state(place)).of("suppress")[-1].words
+    assert "the suppression list is off" in read_history(state(place)).of("suppress")[-1].words
     assert 0 == place.once().lines
     place.law()
 
@@ -284,7 +284,7 @@ def test_edits_of_the_policy_are_history(place: Place) -> None:
     ):
         place.file(f"20200417100{number}", record(number, 1, 200, f"100{number}00"))
         place.once(**changes)
-    edits = history(state(place)).of("policy")
+    edits = read_history(state(place)).of("policy")
 
     assert [
         ("limit per customer and day: no limit -> 1", 1, 1),

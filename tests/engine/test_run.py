@@ -478,7 +478,7 @@ def test_the_same_bad_edit_is_told_each_time(place: Place) -> None:
             wait_for(lambda: refusals() == time_told, "the refusal was not told")  # noqa: B023
             place.write(place.root / "rules" / "RULES.csv", RULES, LONG_AGO_S + 10 + time_told)
             wait_for(
-                lambda: history.look(place.output / ".upswell").refused is None,
+                lambda: history.read_history(place.output / ".upswell").refused is None,
                 "the correction was not taken",
             )
 

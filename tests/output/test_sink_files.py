@@ -278,26 +278,26 @@ def test_old_rejects_are_removed_a_few_looked_at_at_a_time(tmp_path, monkeypatch
     monkeypatch.setattr(syscalls, "scandir", lambda fd: listings.append(fd) or scandir(fd))
     rejects, day_s, now = Rejects(tmp_path), 86_400, 1_600_000_000.0
     expiry = Expiry(rejects, 3)
-    assert 0 == expiry.turn(now)
+    assert 0 == expiry.remove_due(now)
     for batch, age_days in enumerate((9, 8, 7, 4, 2, 1), 1):
         rejects.write(batch, b"x\n")
         os.utime(rejects.path / rejects_name(batch), (now - age_days * day_s,) * 2)
     (rejects.path / "NOTES.txt").touch()
-    assert 0 == Expiry(rejects, None).turn(now)
-    assert 0 == expiry.turn(now + 1), "it looked a second ago"
+    assert 0 == Expiry(rejects, None).remove_due(now)
+    assert 0 == expiry.remove_due(now + 1), "it looked a second ago"
     assert not expiry.is_due
     removed = []
     while not removed or expiry.is_due:
-        removed.append(expiry.turn(now + 3601))
+        removed.append(expiry.remove_due(now + 3601))
     assert (4, 4, 1) == (sum(removed), len(removed), len(listings))
     assert 2 >= max(removed)
     assert [rejects_name(5), rejects_name(6)] == sorted(
         p.name for p in rejects.path.glob("REJECTS*")
     )
     os.utime(rejects.path / rejects_name(5), (0, 0))
-    assert 0 == expiry.turn(now + 3602), "it looked a second ago"
-    assert 1 == expiry.turn(now - 9 * day_s), "the clock was set back: it looks again"
-    assert 1 == Expiry(rejects, 1).turn(now + 1)
+    assert 0 == expiry.remove_due(now + 3602), "it looked a second ago"
+    assert 1 == expiry.remove_due(now - 9 * day_s), "the clock was set back: it looks again"
+    assert 1 == Expiry(rejects, 1).remove_due(now + 1)
     assert (rejects.path / "NOTES.txt").exists()
 
 

@@ -70,7 +70,7 @@ class History(NamedTuple):
         return {"edits": edits, "refused": refused, "older": self.older}
 
 
-def look(state_dir: Path, bounds: Bounds | None = None) -> History:
+def read_history(state_dir: Path, bounds: Bounds | None = None) -> History:
     """Return the history of a state as of now; without bounds, all of it.
 
     Raises StorageError when there is no state, or it is damaged.

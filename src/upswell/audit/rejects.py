@@ -196,8 +196,8 @@ def parse(row: bytes, batch: int) -> Reject:
         return Reject(file, int(line), int(byte), int(length), reason, shown, batch)
     except ValueError:
         raise StorageError(
-            f"{rejects_name(batch)} holds a line that no run wrote",
-            "move the file away; `upswell state verify` lists what else is not as it was written",
+            f"rejects/{rejects_name(batch)} in the state has a line that no run wrote",
+            "move this file out of the state; `upswell state verify` lists what else is not as it was written",
         ) from None
 
 

@@ -113,7 +113,7 @@ def _near(query: Query) -> Json:
 
 
 def _history(query: Query) -> Json:
-    return history.look(query.target.state_dir, _HISTORY).to_json()
+    return history.read_history(query.target.state_dir, _HISTORY).to_json()
 
 
 def _reports(query: Query) -> Json:

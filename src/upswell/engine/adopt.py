@@ -1,7 +1,7 @@
 """Adopts an OUTPUT that another state wrote: its daily caps and its last batch number.
 
-Owns the way back from published files to caps. It reads notification files and writes nothing but the adoption in the
-checkpoint, one transaction, which a crash leaves done or not begun.
+Owns how caps are derived from published files. It reads notification files, and writes only to the checkpoint, in one
+transaction: a crash leaves all of the adoption or none.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Adopted(NamedTuple):
 
 
 def adopt(sink: Sink, checkpoint: Checkpoint, zones: Zones) -> Adopted:
-    """Make what OUTPUT already holds the past of a state that has no batch yet.
+    """Give a state that has no batch yet the caps and the last batch number that follow from the files in OUTPUT.
 
     Raises:
         ConfigError: a file has the highest possible batch number. StorageError: OUTPUT cannot be read.

@@ -34,7 +34,7 @@ from upswell.storage.files import (
     translate_os_errors,
 )
 
-FILES_MAX = 50  # of one turn: milliseconds and a few syncs, for which a notification may wait
+FILES_MAX = 50  # of one call: milliseconds and a few syncs, for which a notification may wait
 RETRY_S = 60.0  # after a move that failed: a mode or a mount is not repaired sooner
 RECHECK_S = 60.0  # at least, between two checks of the archive: who has repaired it waits for one
 RECHECK_MAX = 1000  # of the held and of the newest files, each check: sixteen hours of one a minute
@@ -66,7 +66,7 @@ class Archive:
         """Files that stay in DATA because their names are taken, with their stats then."""
         self._held: set[str] = set()
         self._failed = 0
-        """Files that the last turn with any could not move."""
+        """Files that the last call with any could not move."""
         self._recheck: deque[str] = deque()
         """The rest of a check, which takes several turns."""
         self._recheck_at = 0.0
@@ -168,7 +168,7 @@ class Archive:
         may_be_there = found is not None or not is_all_seen
         return may_be_there and not file_standings(self._reader, [other])
 
-    def turn(self, finished: Finished, scans: int, now: float) -> list[str]:
+    def move_due(self, finished: Finished, scans: int, now: float) -> list[str]:
         """Move some files, if any are due, and return a sentence for each thing that somebody should act on.
 
         Call it between two batches only. A crash leaves each file in DATA or in the archive, and its row says *moving*
@@ -207,7 +207,7 @@ class Archive:
 
     @property
     def is_due(self) -> bool:
-        """True when another turn would move something."""
+        """True when another call would move something."""
         return bool(self._due)
 
     @property

@@ -1,7 +1,7 @@
 """Where a batch is computed: the interface that the engine's loop knows, and its implementation in this process.
 
-Owns the border between the loop and what turns ranges into a result and keeps the ledger. It commits nothing: what a
-read changed is true only once ``change`` went into a commit. After a read that was never committed the run must end,
+Owns the interface between the loop and whatever computes results and keeps the ledger. It commits nothing: what a read
+changed is true only once ``change`` went into a commit. After a read that was never committed the run must end,
 and a restart begins from what the checkpoint holds.
 """
 
@@ -86,7 +86,7 @@ class Compute(Protocol):
         """Raise the UpswellError that another read would raise, if that is known. Cheap: it is called while idle."""
 
     def close(self) -> None:
-        """Give up what is held. A second call does nothing."""
+        """Release the resources. A second call does nothing."""
 
 
 def damaged_ledger(place: Path, error: Exception) -> StorageError:

@@ -204,11 +204,11 @@ class _Run:
 
     def _tidy(self) -> bool:
         """Remove some old reject files and archive some finished files; return whether more of either is due."""
-        if removed := self.expiry.turn(time.time()):
+        if removed := self.expiry.remove_due(time.time()):
             self.reporter.event("old reject files removed", files=removed)
         if self.archive is None:
             return self.expiry.is_due
-        for sentence in self.archive.turn(self.source.finished, self.source.scans, time.time()):
+        for sentence in self.archive.move_due(self.source.finished, self.source.scans, time.time()):
             self.reporter.warn(sentence)
         return self.archive.is_due or self.expiry.is_due
 

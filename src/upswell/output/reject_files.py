@@ -25,7 +25,7 @@ from upswell.storage.files import (
     translate_os_errors,
 )
 
-CHECKED_MAX = 500  # reject files of one turn: some milliseconds, however many there are
+CHECKED_MAX = 500  # reject files of one call: some milliseconds, however many there are
 _EXPIRY_S = 3600.0  # between the starts of two scans for old files: their age is counted in days
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 REWRITTEN = ".rewritten"
@@ -146,7 +146,7 @@ class Expiry:
         self._names: Iterator[str] | None = None
         """The rest of a scan; None between two scans."""
 
-    def turn(self, now: float) -> int:
+    def remove_due(self, now: float) -> int:
         """Check some files, if it is time to, and remove those that are too old; return how many were removed.
 
         ``now``: epoch seconds.
@@ -163,7 +163,7 @@ class Expiry:
 
     @property
     def is_due(self) -> bool:
-        """True while a scan is unfinished, so that another turn checks more files."""
+        """True while a scan is unfinished, so that another call checks more files."""
         return self._names is not None
 
 

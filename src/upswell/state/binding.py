@@ -29,7 +29,7 @@ class Mismatch(NamedTuple):
 
 
 def mismatches(settings: Settings, identity: StateIdentity) -> Iterator[Mismatch]:
-    """Give the settings that a state cannot change and that are other ones now; none of a new state."""
+    """Yield the settings that differ from those the state is bound to; none for a new state."""
     if identity.begun:
         for key, asked, bound in (
             ("data_timezone", settings.zones.data, identity.zones.data),
@@ -42,7 +42,7 @@ def mismatches(settings: Settings, identity: StateIdentity) -> Iterator[Mismatch
 
 
 def ledger_mismatch(asked: LedgerForm, identity: StateIdentity) -> Mismatch | None:
-    """Return how the state's ledger is not in the form that is asked for; None when it is, or has no form yet."""
+    """Return how the form that is asked for differs from the ledger's; None when they agree, or it has no form yet."""
     bound = identity.ledger or asked
     if asked.engine != bound.engine:
         return Mismatch("engine", asked.engine, bound.engine)

@@ -37,9 +37,9 @@ def read_ledger(reader: StateReader) -> LedgerParts:
 
 
 def fetch_ledger(reader: StateReader, batch_max: int = _ANY_BATCH) -> LedgerRows:
-    """Fetch the rows of the ledger up to a batch.
+    """Return the rows of the ledger up to and including a batch, not decoded.
 
-    Quick, and fit for a snapshot, while decoding all of them takes long.
+    Fetching is fast enough for a read transaction; decoding is slow, and is done after it has ended.
     """
     only = (batch_max,)
     return LedgerRows(

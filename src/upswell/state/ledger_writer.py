@@ -15,7 +15,7 @@ from upswell.state.shard_files import ShardFile
 
 
 class LedgerWriter:
-    """The ledger of a state, for its one writer. Every change belongs into a transaction of the checkpoint.
+    """The ledger of a state, for its one writer. Make every change within a transaction of the checkpoint.
 
     After a transaction that failed it must not be used: it knows what was written, not what was committed.
     """
@@ -46,7 +46,7 @@ class LedgerWriter:
         return LedgerSizes(bases, sum(self._deltas.values()), shards)
 
     def put_adopted(self, batch: int, delta: bytes) -> None:
-        """Replace what is stored by the caps of an adopted OUTPUT, whose last batch this is; empty: it had none."""
+        """Replace the stored deltas with the caps of an adopted OUTPUT, as the delta of its last batch; b"": none."""
         self._db.execute("DELETE FROM ledger_delta")
         self._deltas = {}
         if delta:
@@ -74,7 +74,7 @@ class LedgerWriter:
         self._put_shard_files(batch.shard_files)
 
     def move_to_files(self, files: Iterable[ShardFile], first_batch: int) -> None:
-        """Name these files as the ledger, in the place of the rows; adopted caps stay in their row."""
+        """Record these files as the ledger and delete the rows that held it; adopted caps stay in their row."""
         self._db.execute("DELETE FROM ledger_base")
         self._db.execute("DELETE FROM ledger_delta WHERE batch >= ?", (first_batch,))
         self._put_shard_files(files)

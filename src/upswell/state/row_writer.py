@@ -1,7 +1,7 @@
 """Writes rows: those of a batch, of files and of reference versions.
 
-Owns the statements that insert into these tables, and the form of their values. Every call belongs into a transaction
-of the checkpoint, which alone makes it true.
+Owns the statements that insert into these tables, and the form of their values. Call them only within a transaction
+of the checkpoint, which commits what they write.
 """
 
 import hashlib
@@ -36,18 +36,18 @@ _FILE_UPDATES = ", ".join(
 
 
 class RowWriter:
-    """Writes over one connection, which the reader reads over, too."""
+    """Writes over the connection that ``reader`` reads from."""
 
     def __init__(self, reader: StateReader, db: sqlite3.Connection) -> None:
         self._reader = reader
         self._db = db
 
     def put_identity(self, identity: StateIdentity) -> None:
-        """Record this about the state."""
+        """Replace the recorded identity of the state."""
         write_identity(self._db, self._reader.identity(), identity)
 
     def put_files(self, files: Iterable[File]) -> None:
-        """Write the rows of files, over those of the same names."""
+        """Insert the rows of files, or replace those of the same names."""
         rows = []
         for file in files:
             values = (
@@ -73,7 +73,7 @@ class RowWriter:
         )
 
     def put_archived(self, states: Mapping[str, Archived | None]) -> None:
-        """Write how far files are on their way to the archive; None deletes the row of one that stays in DATA."""
+        """Write the archive state of each file, by name; None deletes the row of a file that stays in DATA."""
         self._db.executemany(
             "INSERT INTO archived SELECT id, ?2 FROM file WHERE name = ?1 AND ?2 IS NOT NULL"
             " ON CONFLICT(file) DO UPDATE SET state = excluded.state",

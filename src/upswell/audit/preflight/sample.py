@@ -94,6 +94,7 @@ def take_sample(
 
 
 def _spread(names: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return at most FILES_MAX of the names, evenly spaced, the first and the last included."""
     if len(names) <= FILES_MAX:
         return names
     return [names[at * (len(names) - 1) // (FILES_MAX - 1)] for at in range(FILES_MAX)]
@@ -122,6 +123,7 @@ def _count(
     rules: dict[int, list[Rule]],
     zones: Zones,
 ) -> None:
+    """Parse the lines ``head`` of a file and add them to the sample."""
     lines = head.split(b"\n")
     for number, parsed in enumerate(parse_lines(head, day_max_of(stamp), PATHS[0], first=True), 1):
         kind, msisdn, service, volume, timestamp = parsed

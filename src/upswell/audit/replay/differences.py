@@ -26,26 +26,26 @@ _DECIDED = (
 _ROWS_SHOWN_MAX = 5  # of one batch
 
 
-def of_ledgers(kept: Ledger, again: Ledger) -> Iterator[str]:
+def ledger_differences(kept: Ledger, replayed: Ledger) -> Iterator[str]:
     """Yield a sentence for each total, fired window instance and cap that differs between the two."""
     for shard in range(SHARDS):
-        blobs = kept.shard(shard), again.shard(shard)
+        blobs = kept.shard(shard), replayed.shard(shard)
         # Equal entries may stand in another order.
         if blobs[0] != blobs[1]:
             one, other = (Ledger.load([(1, blob)], [], 0, 1) for blob in blobs)
-            yield from of_totals(
+            yield from total_differences(
                 {each.key: (each.total, each.fired) for each in one.totals()},
                 {each.key: (each.total, each.fired) for each in other.totals()},
             )
-            yield from of_caps(set(one.caps()), set(other.caps()))
+            yield from cap_differences(set(one.caps()), set(other.caps()))
 
 
-def of_totals(
-    kept: Mapping[Key, tuple[int, bool]], again: Mapping[Key, tuple[int, bool]]
+def total_differences(
+    kept: Mapping[Key, tuple[int, bool]], replayed: Mapping[Key, tuple[int, bool]]
 ) -> Iterator[str]:
     """Yield a sentence for each total that differs. Totals are (total, fired) by window instance."""
-    for key in sorted(kept.keys() | again.keys()):
-        one, other = kept.get(key, (0, False)), again.get(key, (0, False))
+    for key in sorted(kept.keys() | replayed.keys()):
+        one, other = kept.get(key, (0, False)), replayed.get(key, (0, False))
         if one != other:
             msisdn, service, _, _, day = key
             fired = "" if one[1] == other[1] else ", and only one of them has fired"
@@ -55,21 +55,21 @@ def of_totals(
             )
 
 
-def of_caps(kept: Set[Cap], again: Set[Cap]) -> Iterator[str]:
+def cap_differences(kept: Set[Cap], replayed: Set[Cap]) -> Iterator[str]:
     """Yield a sentence for each cap that only one of the two has."""
-    for cap in sorted(kept ^ again):
+    for cap in sorted(kept ^ replayed):
         msisdn, application, day = cap
         place = "state" if cap in kept else "replay"
         yield f"the cap of {mask(msisdn)} for {escape(application)} on {date_of(day)} exists only in the {place}"
 
 
-def of_notifications(
-    batch: int, kept: Set[Row], again: Set[Row], files: Mapping[int, str]
+def notification_differences(
+    batch: int, kept: Set[Row], replayed: Set[Row], files: Mapping[int, str]
 ) -> Iterator[str]:
     """Yield the first few notifications of a batch that only one side has. ``files``: the batch's, by sequence."""
     for rows, words in (
-        (kept - again, "only in the state"),
-        (again - kept, "missing in the state"),
+        (kept - replayed, "only in the state"),
+        (replayed - kept, "missing in the state"),
     ):
         for day, application, msisdn, sequence, byte, *_ in sorted(rows)[:_ROWS_SHOWN_MAX]:
             yield (
@@ -78,11 +78,11 @@ def of_notifications(
             )
 
 
-def of_counts(kept: Counter[str], again: Counter[str]) -> str:
+def describe_counts(kept: Counter[str], replayed: Counter[str]) -> str:
     """Return the outcomes and reasons whose counts differ: "notified 3, replayed 2"."""
-    names = [name for name in (*OUTCOMES, *REASONS) if kept[name] != again[name]]
+    names = [name for name in (*OUTCOMES, *REASONS) if kept[name] != replayed[name]]
     return (
-        "; ".join(f"{name} {kept[name]:,}, replayed {again[name]:,}" for name in names)
+        "; ".join(f"{name} {kept[name]:,}, replayed {replayed[name]:,}" for name in names)
         or "other sums"
     )
 

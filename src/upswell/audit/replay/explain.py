@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from upswell.audit.replay.differences import Key, of_caps, of_totals
+from upswell.audit.replay.differences import Key, cap_differences, total_differences
 from upswell.audit.replay.forgotten import Forgotten
 from upswell.audit.replay.not_taken import find_not_taken
 from upswell.audit.replay.snapshot import StateSnapshot, take_snapshot
@@ -116,24 +116,24 @@ class _Explainer:
             if entry.decided.proven
             for control in (False, True)
         }
-        again = {
+        replayed = {
             emission(entry, control=entry.outcome == "control")
             for entry in records
             if entry.outcome in EMITTED
         }
         kept = {sent for sent in self.kept if self._is_asked(sent[0])}
-        pruned = {sent for sent in again if sent[0] < self.snapshot.pruned_before}
-        again -= pruned
+        pruned = {sent for sent in replayed if sent[0] < self.snapshot.pruned_before}
+        replayed -= pruned
         kept -= {sent for sent in kept if sent[0] < self.snapshot.pruned_before}
-        forgotten = {sent for sent in again - kept if self._is_forgotten(sent)}
-        again -= forgotten
+        forgotten = {sent for sent in replayed - kept if self._is_forgotten(sent)}
+        replayed -= forgotten
         blind = sum(entry.outcome == "not_proven" and entry.decided.proven for entry in records)
         unproven = self._unproven(len(forgotten), blind)
-        state_only = {sent for sent in kept - again if not unproven or sent in proven}
-        self.found.quoted += [_quote(sent) for sent in sorted(kept - again - state_only)]
+        state_only = {sent for sent in kept - replayed if not unproven or sent in proven}
+        self.found.quoted += [_quote(sent) for sent in sorted(kept - replayed - state_only)]
         self.found.differences += [
             f"{_quote(sent).sentence()}: only in the {where}"
-            for rows, where in ((state_only, "state"), (again - kept, "replay"))
+            for rows, where in ((state_only, "state"), (replayed - kept, "replay"))
             for sent in sorted(rows)
         ]
         if self.day is None and not unproven:
@@ -193,8 +193,8 @@ class _Explainer:
             if _last_day(key) >= day_open
         }
         caps = {cap for cap in specification.caps if cap[2] >= day_open}
-        self.found.differences += of_totals(kept, replayed)
-        self.found.differences += of_caps(set(ledger.caps(self.found.msisdn)), caps)
+        self.found.differences += total_differences(kept, replayed)
+        self.found.differences += cap_differences(set(ledger.caps(self.found.msisdn)), caps)
 
 
 def _services(reader: StateReader, about: str) -> set[int]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upswell.audit.replay.differences import (
-    of_counts,
-    of_ledgers,
-    of_notifications,
+    describe_counts,
+    ledger_differences,
+    notification_differences,
     without_ledger,
 )
 from upswell.audit.replay.forgotten import Forgotten
@@ -183,7 +183,9 @@ class _Reconciler:
             +outcomes,
             +reasons,
         ):
-            counts = of_counts(Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons)
+            counts = describe_counts(
+                Counter(row.outcomes) + Counter(row.reasons), outcomes + reasons
+            )
             self.conditional.append(
                 (number, f"the counts of batch {number} differ from its replay: {counts}")
             )
@@ -296,39 +298,39 @@ class _Reconciler:
     def _unlike_rows(self, number: int) -> Iterator[str]:
         """Yield where the notifications of a batch differ from its replay, which takes a second replay."""
         kept = {row for batch, row in self._kept_rows() if batch == number}
-        again: set[Row] = set()
+        replayed: set[Row] = set()
         sequences = {}
         replay = Replay(self.snapshot, self.versions)
         for batch in batches(self.reader, self.snapshot):
             for step in replay.steps(batch):
                 if batch[0].batch == number:
-                    again.update(row for row in _rows(step) if self.day in (None, row[0]))
+                    replayed.update(row for row in _rows(step) if self.day in (None, row[0]))
             if batch[0].batch == number:
                 sequences = {taken.sequence: taken.file for taken in batch}
                 break
-        yield from of_notifications(number, kept, again, sequences)
+        yield from notification_differences(number, kept, replayed, sequences)
 
     def _files(self) -> None:
         """Compare each file's row with its lines."""
-        for name, again in sorted(self.found.files.items()):
+        for name, replayed in sorted(self.found.files.items()):
             file = self.snapshot.files[name]
             position = self.replay.position(name)
             known = (file.offset, file.newlines, file.tail, +Counter(file.reasons))
             found = (position.byte, position.newlines, position.tail, +self.reasons[name])
-            if known != found or not self._same(file, again):
-                counts = of_counts(Counter(file.outcomes), again)
+            if known != found or not self._same(file, replayed):
+                counts = describe_counts(Counter(file.outcomes), replayed)
                 self.found.differences.append(
                     f"{show_name(name)}: its counts differ from its replay: {counts}"
                 )
 
-    def _same(self, file: File, again: Counter[str]) -> bool:
+    def _same(self, file: File, replayed: Counter[str]) -> bool:
         """Return whether the outcomes agree; with lost files before, those that depend on totals only in sum."""
         known = Counter(file.outcomes)
         if sum(known.values()) != file.lines:
             return False
         if self.replay.lost or self.forgotten.blind:
-            known, again = without_ledger(known), without_ledger(again)
-        return +known == +again
+            known, replayed = without_ledger(known), without_ledger(replayed)
+        return +known == +replayed
 
     def _totals(self, proven: int) -> None:
         """Compare the running totals of the state with the replay."""
@@ -337,7 +339,7 @@ class _Reconciler:
             return
         known = (totals.batches, totals.lines, +Counter(totals.outcomes))
         if known != (found.batches, found.lines, +found.outcomes):
-            counts = of_counts(Counter(totals.outcomes), found.outcomes)
+            counts = describe_counts(Counter(totals.outcomes), found.outcomes)
             found.differences.append(f"the state's running totals differ from the replay: {counts}")
 
     def _ledger(self, proven: int) -> None:
@@ -348,7 +350,7 @@ class _Reconciler:
         ledger = self.snapshot.ledger()
         self.replay.forget(last.number + 1)
         self.replay.ledger.drop_before(last.day_open)
-        self._report(of_ledgers(ledger, self.replay.ledger))
+        self._report(ledger_differences(ledger, self.replay.ledger))
 
 
 def _rows(step: Step) -> Iterator[Row]:

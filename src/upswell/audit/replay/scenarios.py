@@ -34,7 +34,7 @@ class NearMiss(NamedTuple):
     application: str
     msisdn: str
     day: int
-    """On which the window opened."""
+    """The day on which the window opened."""
     window: str
     total: int
     threshold: int

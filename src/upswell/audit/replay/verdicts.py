@@ -20,7 +20,7 @@ from upswell.state.reader import StateReader
 from upswell.zones import add_days, date_of
 
 Emission = tuple[int, str, int, str, int, bytes, bool]
-"""A notification: day, application, batch, file, byte and raw line, and is it of the control group?"""
+"""A notification: day, application, batch, file, byte, raw line, and True when it is of the control group."""
 EMITTED = {"notified": "sent to", "control": "withheld (control group), written to"}
 """Outcomes of records that are written to a file, in words."""
 KEY_GONE = "customers were forgotten, and the key that identified them has been destroyed"
@@ -73,7 +73,7 @@ class Verdicts:
         return entry
 
     def _outcome(self, entry: TimelineEntry, rule: Rule) -> str:
-        """Return a record's outcome; after lost bytes, only what the state's notifications say, too."""
+        """Return a record's outcome; when earlier bytes are lost, only as far as the state's notifications prove it."""
         if entry.decided.proven or entry.outcome == "late":
             return "not_proven" if self._is_blind(entry, rule) else entry.outcome
         for outcome in EMITTED:
@@ -108,6 +108,7 @@ class Verdicts:
         )
 
     def _instance(self, entry: TimelineEntry, rule: Rule) -> Key:
+        """Return the window instance to which the rule adds the record."""
         over_midnight = rule.end_min < rule.start_min and entry.minute < rule.end_min
         opened = add_days(entry.day, -1) if over_midnight else entry.day
         return self._lines.msisdn, rule.service, rule.start_min, rule.end_min, opened

@@ -33,7 +33,7 @@ def command(as_json: bool, **given: Any) -> int:
     """Print the history."""
     from upswell.audit import history
 
-    found = history.look(options.state_dir(given))
+    found = history.read_history(options.state_dir(given))
     if as_json:
         say_json(found.to_json())
     else:
