@@ -11,7 +11,7 @@ use crate::types::msisdn;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// About the bytes of a notification's row at the caller, besides its line: a tuple, its numbers and texts.
+/// Approximate bytes that a notification takes in Python besides its line: a tuple, its numbers and texts.
 const ROW_BYTES: usize = 400;
 
 /// A notification.
@@ -107,7 +107,7 @@ pub struct Processed {
     pub outside_over: u64,
     /// (range, byte, content) of the first of them.
     pub outside_over_example: Option<(usize, u64, Vec<u8>)>,
-    /// The first record's msisdn that is not in the segment.
+    /// The msisdn of the first record that is not in the segment.
     pub unmatched_example: Option<String>,
 }
 

@@ -179,8 +179,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Merge chunks in order. Return those that count, with chunks for unterminated last lines added, and those that do
-    /// not.
+    /// Merge chunks in order. Return those that were merged, with chunks for unterminated last lines added, and the rest:
+    /// chunks beyond the end of their file or of the call.
     pub(crate) fn merge(
         &mut self,
         context: &Context,

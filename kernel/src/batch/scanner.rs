@@ -125,7 +125,7 @@ impl Scanner {
             && !gzip.has_failed()
             && !(spec.is_final && progress.complete)
         {
-            // Decompressors of files that never come back would fill it for good.
+            // Without a limit, decompressors of files that are never read again would stay for good.
             if self.gzips.len() >= KEPT_GZIPS_MAX {
                 self.gzips.clear();
             }
@@ -165,7 +165,7 @@ impl Scanner {
         chunks
     }
 
-    /// Read, scan and merge the chunks of the next pass. Return those that count, and those that do not.
+    /// Read, scan and merge the chunks of the next pass. Return those that were merged, and the rest, as `Call::merge`.
     pub(crate) fn read(
         &mut self,
         call: &mut Call,
@@ -197,7 +197,7 @@ impl Scanner {
         self.pool.extend(chunks);
     }
 
-    /// Run one pass. Return the chunks that were read and do not count.
+    /// Run one pass. Return the chunks that were read and not merged.
     fn run_pass(&mut self, call: &mut Call, ledger: &mut Ledger) -> Result<Vec<Chunk>, String> {
         let (chunks, rest) = self.read(call, &mut ledger.counters)?;
         call.apply(ledger, &chunks, self.threads, self.adds);

@@ -145,7 +145,7 @@ pub(super) fn count_lines(
         .iter()
         .map(|each| msisdn::key_of(each.as_bytes()))
         .collect();
-    let keys = keys.ok_or_else(|| contract_error("count_lines wants 5 to 15 digits each"))?;
+    let keys = keys.ok_or_else(|| contract_error("count_lines needs msisdns of 5 to 15 digits"))?;
     py.detach(|| crate::search::count_lines(&path, compressed, &keys))
         .map_err(read_error)
 }
@@ -161,7 +161,7 @@ pub(super) fn search<'py>(
 ) -> PyResult<(Vec<(u64, u64, u8, Bound<'py, PyBytes>)>, u64, u64)> {
     if msisdn::key_of(msisdn.as_bytes()).is_none() || !cuts.is_sorted() {
         return Err(contract_error(
-            "search wants 5 to 15 digits and ascending cuts",
+            "search needs an msisdn of 5 to 15 digits, and ascending cuts",
         ));
     }
     let found = py

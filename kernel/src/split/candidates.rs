@@ -3,7 +3,7 @@
 //! A blob has candidates of one split and shard, in input order, each with the bytes of its line:
 //!
 //! ```text
-//! range | split | position of the first | kinds | kinds: rule << 1 | yesterday, day
+//! range | split | position of the first | number of kinds | kinds: 2 * rule + (1 if yesterday), day
 //! | candidates: bytes after the last position, kind, volume, mixed msisdn, content
 //! ```
 //!
@@ -43,7 +43,7 @@ pub(crate) struct CandidateWriter {
 }
 
 impl CandidateWriter {
-    /// Return about the bytes so far.
+    /// Return the approximate bytes so far.
     pub(crate) fn bytes(&self) -> usize {
         self.candidates.len()
     }

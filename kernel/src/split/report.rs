@@ -34,7 +34,7 @@ pub(crate) struct SplitReport {
     pub(crate) outside_over: u64,
     /// (position, content) of the first record outside its hours with a volume above a threshold of its service.
     pub(crate) outside_over_example: Option<(u64, Vec<u8>)>,
-    /// The first record's msisdn that is not in the segment.
+    /// The msisdn of the first record that is not in the segment.
     pub(crate) unmatched_example: Option<String>,
     /// `SplitReject`s, encoded.
     pub(crate) rejects: Vec<u8>,
