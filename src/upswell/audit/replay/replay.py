@@ -36,7 +36,7 @@ _PROBLEMS: Mapping[str, str] = {
 
 
 class Terms(NamedTuple):
-    """What replaces what was active when records are decided; None: nothing does."""
+    """Rules and limit in place of the active ones; None: the active ones."""
 
     rules: Rules | None = None
     max_per_customer_per_day: int | None = None
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 
 class FilePosition(NamedTuple):
-    """Where the next range of a file begins."""
+    """A position in a file, at which its next range begins."""
 
     byte: int = 0
     newlines: int = 0

@@ -56,7 +56,7 @@ class CurvePoint(NamedTuple):
 
 @dataclass
 class Scenario:
-    """What one set of rules sent, or would have sent."""
+    """The notifications that one set of rules sent, or would have sent."""
 
     name: str
     hours: Counter[tuple[str, int]] = field(default_factory=Counter)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from upswell.audit.replay.replay import Replay, Terms
 from upswell.audit.replay.scenarios import CurvePoint, Days, Scenario, WhatIf, nearest
@@ -68,40 +69,23 @@ def whatif(
         )
     found = WhatIf()
     rulesets = [_load_rules(path, found) for path in rules]
-    other_segment = None if segment is None else _load_segment(segment, found)
-    suppressed = None if suppress is None else _load_segment(suppress, found)
-    changes = list(_words(segment, suppress, max_per_customer_per_day))
     points = [_scale(rulesets[0], factor) for factor in FACTORS] if curve and rulesets else []
-    limit = max_per_customer_per_day
-    others = [Terms(compile_rules(ruleset), limit) for ruleset in rulesets] or [Terms(None, limit)]
-    scaled = [Terms(compile_rules(ruleset), limit) for ruleset in points]
+    given: list[Ruleset | None] = [*rulesets] or [None]
+    asked = _Asked(
+        [_terms(ruleset, max_per_customer_per_day) for ruleset in given],
+        [_terms(ruleset, max_per_customer_per_day) for ruleset in points],
+        None if segment is None else _load_segment(segment, found),
+        None if suppress is None else _load_segment(suppress, found),
+    )
+    changes = list(_words(segment, suppress, max_per_customer_per_day))
     names = [str(path) for path in rules] or ["the same rules"]
-    was = Scenario(AS_IT_WAS)
-    scenarios = [Scenario(_join([name, *changes])) for name in names]
-    counts = [Counter[str]() for _ in points]
+    was, scenarios = Scenario(AS_IT_WAS), [Scenario(_join([name, *changes])) for name in names]
+    found.scenarios = [was, *scenarios]
     wanted = days or Days(0, DAY_MAX)
     with StateReader.open(state_dir) as reader:
         snapshot = take_snapshot(reader, data, ledger=False)
         versions = VersionCache(reader)
-        if other_segment is None and suppressed is None:
-            replay = Replay(snapshot, versions, branches=others, points=scaled)
-            passes = [_Pass(replay, [was, *scenarios], counts)]
-        else:
-            # Another scan: it finds other customers.
-            first, *branches = others
-            replay = Replay(
-                snapshot,
-                versions,
-                first,
-                segment=other_segment,
-                suppressed=suppressed,
-                branches=branches,
-                points=scaled,
-            )
-            passes = [
-                _Pass(Replay(snapshot, versions), [was], []),
-                _Pass(replay, scenarios, counts),
-            ]
+        passes = asked.passes(snapshot, versions, was, scenarios)
         for batch in batches(reader, snapshot):
             for each in passes:
                 each.replay_batch(batch, snapshot.zones, wanted)
@@ -109,10 +93,9 @@ def whatif(
     ledgers = passes[-1].ledgers()[-len(scenarios) :]
     for scenario, ledger, ruleset in zip(scenarios, ledgers, rulesets or [last], strict=True):
         scenario.nearest = list(nearest(ledger, ruleset, wanted))
-    found.scenarios = [was, *scenarios]
     if points:
         itself = {name: len(sent) for name, sent in scenarios[0].sent.items()}
-        found.curves = _curves(rulesets[0], [itself, *counts])
+        found.curves = _curves(rulesets[0], [itself, *passes[-1].counts])
     _add_notes(found, snapshot, passes[0].replay, wanted)
     return found
 
@@ -148,6 +131,44 @@ class _Pass:
         """Return the ledger of each scenario. To be called once, at the end."""
         ledger = self.replay.ledger
         return [ledger, *ledger.take_branches()][: len(self.scenarios)]
+
+
+class _Asked(NamedTuple):
+    """The terms of the scenarios and of the curve's points, and what replaces segment and suppression list in all."""
+
+    terms: list[Terms]
+    points: list[Terms]
+    segment: Segment | None
+    suppressed: Segment | None
+
+    def passes(
+        self,
+        snapshot: StateSnapshot,
+        versions: VersionCache,
+        was: Scenario,
+        scenarios: list[Scenario],
+    ) -> list[_Pass]:
+        """Return the replays to make: the first one has what was active, the last one all that is asked."""
+        counts = [Counter[str]() for _ in self.points]
+        if self.segment is None and self.suppressed is None:
+            replay = Replay(snapshot, versions, branches=self.terms, points=self.points)
+            return [_Pass(replay, [was, *scenarios], counts)]
+        # Other customers are found by another scan.
+        first, *branches = self.terms
+        replay = Replay(
+            snapshot,
+            versions,
+            first,
+            segment=self.segment,
+            suppressed=self.suppressed,
+            branches=branches,
+            points=self.points,
+        )
+        return [_Pass(Replay(snapshot, versions), [was], []), _Pass(replay, scenarios, counts)]
+
+
+def _terms(ruleset: Ruleset | None, limit: int | None) -> Terms:
+    return Terms(None if ruleset is None else compile_rules(ruleset), limit)
 
 
 def _words(segment: Path | None, suppress: Path | None, most: int | None) -> Iterator[str]:
