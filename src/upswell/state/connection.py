@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from upswell.errors import DAMAGED_HINT, ConfigError, Locked, StorageError, UpswellError
 from upswell.privacy import escape
@@ -20,6 +21,10 @@ from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse
 from upswell.storage.files import RECOVERS, next_step, sync_directory
 
 DATABASE = "checkpoint.db"
+MOVED = "moved"
+"""A file in the directory of a state that was moved away: where it is now, and its id."""
+MOVING = "moving.half"
+"""In a directory that a state is being moved to: its database before it is whole."""
 SQLITE_MIN = (3, 37, 0)  # the first with STRICT tables
 _PAGE_BYTES = 8192
 _CACHE_KIB = 8192  # as fast as 64 MiB, which a long run fills: the system caches the file, too
@@ -35,6 +40,7 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
     """
     path = state_dir / DATABASE
     _check_sqlite()
+    refuse_moved(state_dir)
     with storage_errors(path):
         try:
             # Create it here first: SQLite gives its mode to every file that it puts beside it.
@@ -71,6 +77,7 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
     """
     path = state_dir / DATABASE
     _check_sqlite()
+    refuse_moved(state_dir)
     with storage_errors(path):
         try:
             _refuse_special(path)
@@ -94,6 +101,41 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
             db.close()
             raise
     return db
+
+
+class Departure(NamedTuple):
+    """Where a state went from its directory."""
+
+    state_id: str
+    target: str
+
+
+def departure(state_dir: Path) -> Departure | None:
+    """Return where the state of this directory was moved to, or is being moved; None when it was not."""
+    with storage_errors(state_dir / MOVED):
+        try:
+            text = os.fsdecode((state_dir / MOVED).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    state_id, _, target = text.removesuffix("\n").partition(" ")
+    return Departure(state_id, target)
+
+
+def refuse_moved(state_dir: Path) -> None:
+    """Refuse a directory that its state has left, or that it has not reached yet: of one state there is one."""
+    place = escape(str(state_dir))
+    if (gone := departure(state_dir)) is not None:
+        target = escape(gone.target)
+        raise ConfigError(
+            f"the state of {place} was moved to {target}",
+            f"give --state {target}; if the move was cut off, complete it:"
+            f" upswell state move {target} --state {place}",
+        )
+    if (state_dir / MOVING).exists() and not (state_dir / DATABASE).exists():
+        raise ConfigError(
+            f"a state was being moved to {place}, and is not there yet",
+            "run the same `upswell state move` again",
+        )
 
 
 def _refuse_special(path: Path) -> None:

@@ -27,6 +27,7 @@ from upswell.engine.spark.driver import ClusterCompute
 from upswell.engine.summary import Summary
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.connection import DATABASE
+from upswell.state.maintenance.move import move_state
 from upswell.state.maintenance.transfer import export_state, import_state
 from upswell.state.queries.archived import count_archived, pending_archive
 from upswell.state.reader import StateReader
@@ -264,6 +265,33 @@ class Moves:
         return set()
 
 
+class MovesElsewhere:
+    """A state is moved to another directory, from which its OUTPUT goes on."""
+
+    name = "moved elsewhere"
+
+    def prepare(self, inputs: Path, world: Path) -> None:
+        BEFORE.prepare(inputs, world)
+        BEFORE.run(inputs, world)
+        write(inputs, PLAIN)
+
+    def run(self, inputs: Path, world: Path) -> object:
+        if not (self.state(world) / DATABASE).exists():
+            move_state(world / "out" / ".upswell", self.state(world))
+        return ELSEWHERE.run(inputs, world)
+
+    def judge(self, inputs: Path, world: Path, taken: Taken) -> list[str]:
+        return ELSEWHERE.judge(inputs, world, taken)
+
+    def state(self, world: Path) -> Path:
+        return ELSEWHERE.state(world)
+
+    def to_adopt(self, inputs: Path) -> set[str]:
+        del inputs
+        return set()
+
+
+ELSEWHERE = Run("elsewhere", lines=36, now=PLAIN, state_elsewhere=True)
 BEFORE = Run("before", lines=12, now={FIRST: PLAIN[FIRST]})
 AFTER = Run(
     "after",
@@ -363,6 +391,7 @@ ALL: tuple[Workload, ...] = (
         compute=on_a_cluster,
     ),
     Moves(),
+    MovesElsewhere(),
     Run(
         "archive",
         lines=36,

@@ -18,6 +18,7 @@ EXAMPLES = (
     "upswell state verify --output out/",
     "upswell state backup /backup/monday --output out/",
     "upswell state show --state /var/lib/upswell --json",
+    "upswell state move /var/lib/upswell --output out/",
     "upswell state export --output out/ state.upswell",
     "upswell state forget - --output out/ < requests.txt",
 )
@@ -218,6 +219,32 @@ def _moved(moved: "Moved", sentence: str, as_json: bool) -> int:
         rejects = plural(moved.reject_files, "reject file")
         say(f"{sentence}: up to batch {moved.last_batch}, with {rejects}, {size(moved.bytes)}")
     return 0
+
+
+@command.command(
+    "move",
+    cls=Command,
+    examples=(
+        "upswell state move /var/lib/upswell --output out/",
+        "upswell state move out/.upswell --state /var/lib/upswell",
+    ),
+    help=(
+        "Move a state to the directory DIR, on any local file system, for the same OUTPUT. What waits"
+        " to be published stays in OUTPUT, and a run with --state DIR publishes it. The run must be"
+        " stopped (75 otherwise). If it is killed, the same command again completes the move; until"
+        " then a run is refused (78)."
+    ),
+)
+@click.argument("target", metavar="DIR")
+@options.existing_run
+@options.JSON
+def move(target: str, as_json: bool, **given: Any) -> int:
+    """Move the state, and print what it contains."""
+    from upswell.state.maintenance.move import move_state
+
+    state_dir = options.state_dir(given)
+    moved = move_state(state_dir, Path(target))
+    return _moved(moved, f"moved {state_dir} to {target}", as_json)
 
 
 @command.command(

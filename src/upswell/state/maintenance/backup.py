@@ -82,13 +82,13 @@ def back_up(state_dir: Path, target: Path) -> Backup:
             syscalls.mkdir(partial, 0o700)
             with directory(partial) as fd:
                 create_file(DATABASE, fd, b"", 0o600)
-            identity, last, ledger_bytes = _copy_ledger(source, state_dir, partial)
+            identity, last, ledger_bytes = copy_ledger(source, state_dir, partial)
             number = last.number if last else 0
             with directory(partial) as fd:
                 if identity.output_id is not None:
                     create_file(IDENTITY, fd, f"{identity.output_id}\n".encode(), 0o600)
                 _copy_publication(state_dir, identity, number or identity.first_batch - 1, fd)
-                copied = _copy_rejects(state_dir / REJECTS, fd, number)
+                copied = copy_rejects(state_dir / REJECTS, fd, number)
                 syscalls.fsync(fd)
         size = (partial / DATABASE).stat().st_size + ledger_bytes
         with directory(target.absolute().parent) as fd:
@@ -97,8 +97,8 @@ def back_up(state_dir: Path, target: Path) -> Backup:
     return Backup(number, last.committed_at if last else "", size + copied)
 
 
-def _copy_ledger(
-    source: sqlite3.Connection, state_dir: Path, place: Path
+def copy_ledger(
+    source: sqlite3.Connection, state_dir: Path, place: Path, name: str = DATABASE
 ) -> tuple[StateIdentity, CommittedBatch | None, int]:
     """Copy the database and the files that it names; return its identity, its last batch and the bytes of the files.
 
@@ -108,7 +108,7 @@ def _copy_ledger(
     copies = 0
     while True:
         copies += 1
-        with closing(_copy_database(source, place)) as reader:
+        with closing(_copy_database(source, place, name)) as reader:
             identity, last, files = reader.identity(), reader.last(), committed_shard_files(reader)
         if not files:
             return identity, last, 0
@@ -139,15 +139,15 @@ def _copy_shard_files(source: Path, target: Path, files: Sequence[ShardFile]) ->
         syscalls.fsync(fd)
 
 
-def _copy_database(source: sqlite3.Connection, place: Path) -> StateReader:
+def _copy_database(source: sqlite3.Connection, place: Path, name: str) -> StateReader:
     """Copy the database as of now over an earlier copy; return a reader of the copy."""
-    path = place / DATABASE
+    path = place / name
     with storage_errors(path):
         copy = sqlite3.connect(path, isolation_level=None)
         try:
             source.backup(copy)
             with directory(place) as fd:
-                synced = syscalls.open(DATABASE, os.O_RDONLY, dir_fd=fd)
+                synced = syscalls.open(name, os.O_RDONLY, dir_fd=fd)
                 syscalls.fsync(synced)
                 syscalls.close(synced)
         except BaseException:
@@ -200,11 +200,12 @@ def _publication(own: Path, last: int) -> tuple[int | None, list[str]]:
     return begun if begun is None else min(begun, last), staged
 
 
-def _copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:
+def copy_rejects(source: Path, target_fd: int, last_batch: int) -> int:
     """Copy the reject files up to this batch that still exist; return their bytes."""
     copied = 0
     with suppress(FileNotFoundError), directory(source) as source_fd:
-        syscalls.mkdir(REJECTS, 0o700, dir_fd=target_fd)
+        with suppress(FileExistsError):
+            syscalls.mkdir(REJECTS, 0o700, dir_fd=target_fd)
         with directory(REJECTS, target_fd) as fd:
             for name in list_names(source_fd):
                 if not 0 < (parse_rejects(name) or 0) <= last_batch:

@@ -22,6 +22,7 @@ from upswell.state.checkpoint import Checkpoint
 from upswell.state.codec import row_checksum
 from upswell.state.connection import (
     DATABASE,
+    MOVED,
     connect,
     storage_errors,
 )
@@ -115,7 +116,7 @@ def export_state(state_dir: Path, file: Path) -> Moved:
             with storage_errors(half), closing(connect(half, "rw")) as db:
                 checkpoint.copy_to(db)
                 rejects = _fill(db, checkpoint)
-            length = _name(half, file)
+            length = put_name(half, file)
         except BaseException:
             half.unlink(missing_ok=True)
             raise
@@ -135,7 +136,7 @@ def _with_export(identity: StateIdentity, file: Path) -> StateIdentity:
 
 def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
     """Turn a copy of the database into the content of an exported file; return the number of reject files in it."""
-    _unfinished(db)
+    unfinished(db)
     db.execute("BEGIN")
     db.execute("DELETE FROM shard_file")
     db.execute("DELETE FROM ledger_base")
@@ -158,7 +159,7 @@ def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
     return count
 
 
-def _unfinished(db: sqlite3.Connection) -> None:
+def unfinished(db: sqlite3.Connection) -> None:
     """Do without log and syncs: nobody else sees this database, and it is synced once when it is whole."""
     db.execute("PRAGMA journal_mode = MEMORY").fetchall()
     db.execute("PRAGMA synchronous = OFF")
@@ -182,7 +183,7 @@ def _rejects(checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
         yield batch.number, content
 
 
-def _name(half: Path, final: Path) -> int:
+def put_name(half: Path, final: Path) -> int:
     """Give a whole file its name, durably and never over another; return its length."""
     with translate_os_errors(final, StorageError, RECOVERS), directory(half.parent) as fd:
         file = syscalls.open(half.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd)
@@ -257,13 +258,13 @@ def _import(source: sqlite3.Connection, state_dir: Path, file: Path, ledger: Led
     """Fill the directory, whose lock is held, the database last. ``ledger``: the form that it will have."""
     half = state_dir / _IMPORTED
     with translate_os_errors(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
-        _refuse_other(state_dir, set(list_names(fd)))
-        remove_files([_IMPORTED], fd)
+        refuse_other(state_dir, set(list_names(fd)), _IMPORTED)
+        remove_files([_IMPORTED, MOVED], fd)
         create_file(_IMPORTED, fd, b"", 0o600)
         syscalls.fsync(fd)
     with storage_errors(half), closing(connect(half, "rw")) as db:
         source.backup(db)
-        _unfinished(db)
+        unfinished(db)
         batches = _put_rejects(db, Rejects(state_dir))
         db.execute("BEGIN")
         db.execute("DROP TABLE reject_file")
@@ -273,16 +274,16 @@ def _import(source: sqlite3.Connection, state_dir: Path, file: Path, ledger: Led
         db.execute("COMMIT")
         if batches:
             db.execute("VACUUM")  # their contents must not stay in unused pages
-    length = _name(half, state_dir / DATABASE)
+    length = put_name(half, state_dir / DATABASE)
     with StateReader.open(state_dir) as reader:
         return Moved(reader.last_batch(), length, batches)
 
 
-def _refuse_other(state_dir: Path, names: set[str]) -> None:
-    """Refuse a directory with a state, or with parts of one, unless an import that was cut off left them."""
+def refuse_other(state_dir: Path, names: set[str], half: str) -> None:
+    """Refuse a directory with a state, or with parts of one, unless what was cut off left them and ``half``."""
     parts = ["rejects", DIRECTORY]
     left = [part for part in parts if part in names and syscalls.listdir(state_dir / part)]
-    if any(name.startswith(DATABASE) for name in names) or (left and _IMPORTED not in names):
+    if any(name.startswith(DATABASE) for name in names) or (left and half not in names):
         raise ConfigError(
             f"{escape(str(state_dir))} already has a state, or parts of one",
             "name a directory without one: states are never merged",
