@@ -104,7 +104,7 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
 
 
 class Departure(NamedTuple):
-    """Where a state went from its directory."""
+    """A note that a state has left its directory, or is about to."""
 
     state_id: str
     target: str

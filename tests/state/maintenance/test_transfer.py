@@ -119,7 +119,7 @@ def test_what_an_import_left_that_was_cut_off_is_replaced(
     """Until the last step there is no state, and another import makes it whole."""
     export_state(state_of(place), place.root / "file")
     with monkeypatch.context() as failing:
-        failing.setattr(transfer, "_name", fail)
+        failing.setattr(transfer, "put_name", fail)
         with refused(StorageError, "cut off"):
             import_state(place.root / "file", place.root / "new", None)
     assert ["imported.half", "lock", "rejects"] == names(place.root / "new")
@@ -134,7 +134,7 @@ def test_an_export_that_fails_leaves_nothing(place: Place, monkeypatch: pytest.M
     """Neither the file nor half of it; and what a killed one left is replaced."""
     (place.root / "file.half").write_bytes(b"half")
     with monkeypatch.context() as failing:
-        failing.setattr(transfer, "_name", fail)
+        failing.setattr(transfer, "put_name", fail)
         with refused(StorageError, "cut off"):
             export_state(state_of(place), place.root / "file")
     assert [] == list(place.root.glob("file*"))
@@ -146,7 +146,7 @@ def test_a_state_knows_of_every_file_it_was_written_to(
     place: Place, monkeypatch: pytest.MonkeyPatch, cut_off: str
 ) -> None:
     """Wherever an export is cut off, no file is there that the state does not name, and none is forgotten."""
-    name = transfer._name
+    name = transfer.put_name
 
     def killed(half: Path, final: Path) -> int:
         if cut_off == "after":
@@ -155,7 +155,7 @@ def test_a_state_knows_of_every_file_it_was_written_to(
 
     export_state(state_of(place), place.root / "first")
     with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
-        killing.setattr(transfer, "_name", killed)
+        killing.setattr(transfer, "put_name", killed)
         export_state(state_of(place), place.root / "file")
     with StateReader.open(state_of(place)) as reader:
         known = reader.identity().exported
