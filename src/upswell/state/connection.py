@@ -108,6 +108,7 @@ class Departure(NamedTuple):
 
     state_id: str
     target: str
+    """The new directory, as an absolute path."""
 
 
 def departure(state_dir: Path) -> Departure | None:
@@ -118,7 +119,8 @@ def departure(state_dir: Path) -> Departure | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
     state_id, _, target = text.removesuffix("\n").partition(" ")
-    return Departure(state_id, target)
+    # As it lies from here: the two may have been moved together.
+    return Departure(state_id, os.path.normpath(Path(os.path.realpath(state_dir)) / target))
 
 
 def refuse_moved(state_dir: Path) -> None:

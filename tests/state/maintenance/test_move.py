@@ -214,6 +214,15 @@ def test_a_move_names_what_is_in_its_way(place: Place) -> None:
     assert 1 == move_state(own(place), new).last_batch
 
 
+def test_the_note_holds_when_both_directories_are_moved_together(place: Place) -> None:
+    """A copy of all on another machine names the new directory as it lies there."""
+    move_state(own(place), place.root / "new")
+    copy = place.root.with_name("copy")
+    shutil.copytree(place.root, copy)
+    with refused(ConfigError, f"was moved to {copy}/new$"):
+        StateReader.open(copy / "out" / ".upswell")
+
+
 def test_a_full_disk_leaves_the_state_where_it_was(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,8 +86,8 @@ def move_state(state_dir: Path, target: Path) -> Moved:
                 _remove(state_dir, [MOVED])
             _copy(state_dir, target)
             with StateReader.open(state_dir) as reader:
-                gone = Departure(reader.identity().state_id, str(target.absolute()))
-            _put_note(state_dir, gone)
+                state_id = reader.identity().state_id
+            _put_note(state_dir, state_id, target)
             _remove(target, [MOVED])
             put_name(target / MOVING, target / DATABASE)
         _empty(state_dir)
@@ -138,12 +138,13 @@ def _copy(state_dir: Path, target: Path) -> None:
             db.execute("COMMIT")
 
 
-def _put_note(state_dir: Path, gone: Departure) -> None:
+def _put_note(state_dir: Path, state_id: str, target: Path) -> None:
     """Close the old directory, in one step; durable when this returns."""
     new = f"{MOVED}.new"
+    way = os.path.relpath(syscalls.realpath(target), syscalls.realpath(state_dir))
     with translate_os_errors(state_dir, StorageError, RECOVERS), directory(state_dir) as fd:
         remove_files([new], fd)
-        create_file(new, fd, os.fsencode(f"{gone.state_id} {gone.target}\n"), 0o600)
+        create_file(new, fd, os.fsencode(f"{state_id} {way}\n"), 0o600)
         syscalls.rename_new(new, fd, MOVED, fd)
         syscalls.fsync(fd)
 
