@@ -26,7 +26,6 @@ from upswell.output.reject_files import Expiry, Rejects
 from upswell.output.sink import Sink
 from upswell.storage import syscalls
 from upswell.storage.files import create_file, directory, read_file
-from upswell.storage.mounts import is_network, list_mounts, mount_of, parse_mounts
 
 STAMP = "202004171937"
 OUTPUTS = [(1, "Twitter", b"a\n"), (2, "Whats App/", b"b\nc\n")]
@@ -371,46 +370,6 @@ def test_descriptors_do_not_reach_other_programs(sink):
             continue
         if target.is_relative_to(sink.output):
             assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-
-
-MOUNTINFO = r"""
-21 1 8:1 / / rw - ext4 /dev/sda1 rw
-30 21 0:30 / /mnt rw shared:1 - nfs4 host:/ rw
-31 30 0:31 / /mnt/a\040b rw master:2 shared:3 - tmpfs none rw
-32 21 0:32 / /home rw - fuse.sshfs host: rw
-33 21 0:33 / /home rw - ext4 /dev/sdb rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind", "network"),
-    [
-        ("/x", "ext4", False),
-        ("/mnt", "nfs4", True),
-        ("/mnt/deep/er", "nfs4", True),
-        ("/mntx", "ext4", False),
-        ("/mnt/a b/c", "tmpfs", False),
-        ("/home/x", "ext4", False),
-    ],
-)
-def test_network_file_systems_are_told_apart(path, kind, network):
-    """The deepest mount counts, and of two at one place the later."""
-    mount = mount_of(Path(path), parse_mounts(MOUNTINFO))
-    assert mount is not None
-    assert (kind, network) == (mount.kind, is_network(mount.kind))
-
-
-def test_unknown_fuse_counts_as_network():
-    """What is not known to be local is not relied on."""
-    found = [
-        is_network(kind) for kind in ("fuse", "fuse.sshfs", "fuse.s3fs", "fuseblk", "xfs", "cifs")
-    ]
-    assert [True, True, True, False, False, True] == found
-
-
-def test_own_mounts_are_read():
-    """This host's list is understood: there is a root."""
-    assert "/" in {mount.point for mount in list_mounts()}
 
 
 def test_world_is_what_it_says(tmp_path):

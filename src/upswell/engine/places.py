@@ -17,6 +17,7 @@ from upswell.reference.files import list_files
 from upswell.reference.loading import HEAD_BYTES, holds_msisdns, holds_rules
 from upswell.source.listing import list_directory, read_name, show_name
 from upswell.storage import syscalls
+from upswell.storage.mounts import doubts
 
 _ORDER = "pass four different places in this order: DATA SEGMENT RULES OUTPUT"
 _NAMED_MAX = 3
@@ -63,6 +64,11 @@ def check_places(settings: Settings, *, output_given: bool = True) -> None:
             " swapped?",
             f"{_ORDER}; if it was an OUTPUT once, name another directory as DATA",
         )
+
+
+def doubted_places(settings: Settings) -> list[str]:
+    """Return a sentence if OUTPUT, or the state, is on no file system known to keep what is written to it."""
+    return doubts((("OUTPUT", settings.output), ("the state directory", settings.state_dir)))
 
 
 def _first_data_file(directory: Path) -> str:

@@ -24,7 +24,7 @@ from upswell.engine.assembly import assemble, check_sums
 from upswell.engine.background import in_background
 from upswell.engine.commit import Committer
 from upswell.engine.compute import Compute, Embedded, Read
-from upswell.engine.places import check_places
+from upswell.engine.places import check_places, doubted_places
 from upswell.engine.reporter import Listener, Reporter
 from upswell.engine.summary import Summary
 from upswell.errors import InputMissing, TooManyRejects
@@ -139,7 +139,7 @@ class _Run:
         recovered = self.committer.recover()
         if counts := recovered.nonzero():
             self.reporter.event("recovered", **counts)
-        self.reporter.begin(recovered.warnings())
+        self.reporter.begin([*recovered.warnings(), *doubted_places(self.settings)])
 
     # The two ways to run
 

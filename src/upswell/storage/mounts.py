@@ -1,7 +1,8 @@
 """Mounted file systems: which one a path lies on, and whether hosts may share it.
 
-Owns the reading of the mount table and the list of network file systems; changes nothing. A path is refused only when
-the table names a file system that may be shared: where the system shows no table, nothing is refused.
+Owns the reading of the mount table and the table of types of file systems; changes nothing. A path is refused only when
+its file system may be shared, and doubted when its type is not known or in memory: where the system shows no mount
+table, neither.
 """
 
 import re
@@ -13,11 +14,19 @@ from upswell.errors import UpswellError
 from upswell.privacy import escape
 from upswell.storage import syscalls
 
-_NETWORK_TYPES = {
-    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
-    "ocfs2", "gfs2", "smb2", "smb3", "smbfs",
+LOCAL, MEMORY, NETWORK, UNKNOWN = "local", "memory", "network", "unknown"
+"""What a file system can be to a state: see ``kind_of``."""
+_KINDS = {
+    LOCAL: (
+        "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "overlay", "reiserfs", "xfs", "zfs",
+        "fuse.fuse-overlayfs",
+    ),
+    MEMORY: ("ramfs", "rootfs", "tmpfs"),
+    NETWORK: (
+        "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs",
+        "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb2", "smb3", "smbfs",
+    ),
 }  # fmt: skip
-_LOCAL_FUSE_TYPES = {"fuseblk", "fuse.fuse-overlayfs"}
 
 
 class Mount(NamedTuple):
@@ -49,9 +58,44 @@ def mount_of(path: Path, mounted: Iterable[Mount]) -> Mount | None:
     return max(reversed(holding), key=lambda mount: len(mount.point), default=None)
 
 
-def is_network(kind: str) -> bool:
-    """Return whether hosts may share a file system of this kind, so that its locks and fsync cannot be relied on."""
-    return kind in _NETWORK_TYPES or (kind.startswith("fuse") and kind not in _LOCAL_FUSE_TYPES)
+def kind_of(file_system: str) -> str:
+    """Return what a type of file system is to a state, by the table.
+
+    ``LOCAL``: locks and fsync hold; ``MEMORY``: gone after a restart of the machine; ``NETWORK``: hosts may share it,
+    so that locks and fsync cannot be relied on; ``UNKNOWN``: nobody has tried.
+    """
+    for kind, types in _KINDS.items():
+        if file_system in types:
+            return kind
+    return NETWORK if file_system.startswith("fuse.") else UNKNOWN
+
+
+def is_network(file_system: str) -> bool:
+    """Return whether a file system of this type is refused."""
+    return kind_of(file_system) == NETWORK
+
+
+def doubts(places: Iterable[tuple[str, Path]]) -> list[str]:
+    """Return a sentence about each place that is on no file system known to keep what is written to it.
+
+    ``places``: each path with what the sentence calls it; those on one mount share the first one's sentence.
+    """
+    found: dict[Mount, str] = {}
+    mounted = list_mounts()
+    for what, path in places:
+        mount = mount_of(Path(syscalls.realpath(path)), mounted)
+        if mount is None or mount in found:
+            continue
+        named = f"{escape(mount.kind)}, mounted at {escape(mount.point)}"
+        where = f"{what} {escape(str(path))} is on a file system of type {named}"
+        if kind_of(mount.kind) == MEMORY:
+            found[mount] = f"{where}: it is in memory, and gone after a restart of the machine"
+        elif kind_of(mount.kind) == UNKNOWN:
+            found[mount] = (
+                f"{where}: whether its locks, renames and fsync can be relied on is not known; put it on a local disk"
+                " (ext4, XFS, Btrfs)"
+            )
+    return list(found.values())
 
 
 def refuse_network(path: Path, what: str, error: type[UpswellError]) -> None:

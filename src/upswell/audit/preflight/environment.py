@@ -27,7 +27,7 @@ from upswell.state.identity import SPARK, StateIdentity, ledger_form
 from upswell.state.maintenance.verify import verify
 from upswell.state.reader import StateReader, has_state
 from upswell.storage.lock import holder
-from upswell.storage.mounts import refuse_network
+from upswell.storage.mounts import doubts, refuse_network
 
 
 def check_spark(report: Report, settings: Settings) -> None:
@@ -80,14 +80,7 @@ def check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
     elif not os.access(place, os.W_OK | os.X_OK):
         report.add("error", place, "not writable by this user", "change its owner or mode")
     else:
-        for path, what in (
-            (place, "OUTPUT"),
-            (_existing(settings.state_dir), "the state directory"),
-        ):
-            try:
-                refuse_network(path, what, OutputUnwritable)
-            except OutputUnwritable as error:
-                report.add_error(path, error)
+        _check_mounts(report, place, _existing(settings.state_dir))
     if not output.is_dir():
         return
     for application in ruleset.applications():
@@ -95,6 +88,17 @@ def check_output(report: Report, settings: Settings, ruleset: Ruleset) -> None:
             check_directories(output, [application], control=settings.policy.control_share > 0)
         except OutputUnwritable as error:
             report.add_error(output / directory_name(application), error)
+
+
+def _check_mounts(report: Report, output: Path, state_dir: Path) -> None:
+    places = (("OUTPUT", output), ("the state directory", state_dir))
+    for what, path in places:
+        try:
+            refuse_network(path, what, OutputUnwritable)
+        except OutputUnwritable as error:
+            report.add_error(path, error)
+    for sentence in doubts(places):
+        report.add("warning", output, sentence)
 
 
 def _existing(path: Path) -> Path:
