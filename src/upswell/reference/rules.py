@@ -222,7 +222,8 @@ def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
 
 def _quote(text: str) -> str:
     """Quote text of RULES for a message: short, safe, and with any msisdn masked that got there by mistake."""
-    shown = mask_digits(text)
+    seen = "".join(f"\\u{ord(char):04x}" if _is_unseen(char) else char for char in text)
+    shown = mask_digits(seen)
     return f"'{shown if len(shown) <= _SHOWN_CHARS_MAX else shown[: _SHOWN_CHARS_MAX - 1] + '…'}'"
 
 
@@ -235,12 +236,19 @@ def _minutes(text: str) -> int | None:
     return total if minute < 60 and total <= DAY_MIN else None
 
 
+def _is_unseen(char: str) -> bool:
+    """Return whether nobody sees the character, or takes it for a plain blank."""
+    if char.isspace():
+        return char != " "
+    return unicodedata.category(char) == "Cf" or _INVISIBLE.match(char) is not None
+
+
 def _fold(name: str) -> str:
     """Return what is left of a name for a reader: without case, invisible characters and kinds of blank."""
     seen = "".join(
         " " if char.isspace() else char
         for char in unicodedata.normalize("NFC", name)
-        if char.isspace() or not (unicodedata.category(char) == "Cf" or _INVISIBLE.match(char))
+        if char.isspace() or not _is_unseen(char)
     )
     return unicodedata.normalize("NFC", " ".join(seen.split()).casefold())
 
@@ -270,8 +278,8 @@ class _Accepted:
         name, there = self._by_name.setdefault(_fold(rule.application), (rule.application, where))
         if name != rule.application:
             return "name_twin", (
-                f"the name {_quote(rule.application)} is written {_quote(name)} at {there}: write it one way, as each"
-                " customer would be notified once under either"
+                f"the name {_quote(rule.application)} is written {_quote(name)} at {there}: write it one way:"
+                " under two names a customer would be notified twice a day"
             )
         same_service.append((rule, where))
         self.rules.append(rule)
