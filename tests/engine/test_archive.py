@@ -189,9 +189,9 @@ def test_file_that_changed_before_the_move_stays(
     finished = run.Source.finished
 
     def touched(
-        source: run.Source, still_s: float, left: Mapping[str, Stat]
+        source: run.Source, unchanged_s: float, left: Mapping[str, Stat]
     ) -> list[tuple[str, Stat]]:
-        found = finished(source, still_s, left)
+        found = finished(source, unchanged_s, left)
         os.utime(kept.data / FIRST, (LONG_AGO_S + 5,) * 2)
         (kept.data / SECOND).unlink()
         return found

@@ -71,7 +71,16 @@ class _Recent(NamedTuple):
 
 
 def health(found: Status, state_bytes: Mapping[str, int]) -> dict[str, object]:
-    """Return the health of the run. ``found``: its status; ``state_bytes``: bytes of the state by purpose."""
+    """Return the health of the run, as JSON for the page.
+
+    Keys end in their units: ``_s`` seconds, ``_bytes``, ``_files``. ``rate`` has an object for each minute of the last
+    hour, ``runs`` the last runs, newest first, and ``needs`` the alerts, each with its fields; ``well`` is true without
+    alerts. ``holder`` is the process that runs; "" when none does.
+
+    Args:
+        found: the status of the run.
+        state_bytes: bytes of the state by purpose.
+    """
     with StateReader.open(found.state_dir) as reader:
         waiting = waiting_files(reader)
         recent = _recent(reader, found)

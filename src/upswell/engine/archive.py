@@ -49,12 +49,14 @@ Finished = Callable[[float, Mapping[str, Stat]], Iterable[tuple[str, Stat]]]
 class Archive:
     """The archive of one DATA, for one run. For the run's own thread."""
 
-    def __init__(self, data: Path, archive: Path, still_s: float, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, data: Path, archive: Path, unchanged_s: float, checkpoint: Checkpoint
+    ) -> None:
         self.data = Path(syscalls.realpath(data))
         self.path = Path(syscalls.realpath(archive))
         self._paths = list(dict.fromkeys([self.path, *checkpoint.reader.identity().archives]))
         """This run's archive, then those of earlier runs."""
-        self.still_s = still_s
+        self.unchanged_s = unchanged_s
         """A file that was unchanged for so long may be moved."""
         self._checkpoint = checkpoint
         self._reader = checkpoint.reader
@@ -68,7 +70,7 @@ class Archive:
         self._failed = 0
         """Files that the last call with any could not move."""
         self._recheck: deque[str] = deque()
-        """The rest of a check, which takes several turns."""
+        """The rest of a check, which takes several calls."""
         self._recheck_at = 0.0
         self._recheck_after = ""
         """The last held file of the check before, which had more of them than fit; "": it had all."""
@@ -95,9 +97,9 @@ class Archive:
         return list(_sentences(self._settle(rows)))
 
     def _check_some(self, now: float) -> list[str]:
-        """Check some files of the archive: a writer may still append there, or somebody have repaired one.
+        """Check some files of the archive: a writer may still append to them, or somebody may have repaired one.
 
-        A check takes several turns of FILES_MAX files each, which is as long as a notification may have to wait.
+        A check takes several calls for FILES_MAX files each, so that no notification waits for all of it.
         Returns sentences about what is new.
         """
         if not self._recheck and not now < self._recheck_at <= now + RECHECK_S:
@@ -112,7 +114,7 @@ class Archive:
         return list(_sentences({name: found[name] for name in found if found[name] != some[name]}))
 
     def _settle(self, rows: Mapping[str, Archived]) -> dict[str, Archived | None]:
-        """Correct these rows by what is on disk, and return what they say now; None for a file that needs no row."""
+        """Correct these rows to match the disk; return the new state of each file, None for one that needs no row."""
         if not rows:
             return {}
         files = self._reader.files(rows)  # fewer perhaps: a row may have been forgotten since
@@ -188,7 +190,7 @@ class Archive:
             return sentences
         if not self._due and scans != self._scans:
             self._scans = scans
-            self._due.extend(finished(self.still_s, self._left))
+            self._due.extend(finished(self.unchanged_s, self._left))
             if not self._due:
                 self._failed = 0  # what could not be moved has gone, or is no longer finished
         if not self._due:

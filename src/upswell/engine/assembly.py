@@ -24,14 +24,14 @@ Pairs = Sequence[tuple[Range, Scanned]]
 
 
 class LedgerChange(NamedTuple):
-    """The part of a batch that is stored of the ledger."""
+    """The changes to the stored ledger that a batch commits."""
 
     delta: bytes = b""
     """The change, for the checkpoint's database."""
     compactions: Sequence[tuple[int, bytes]] = ()
-    """(shard, base blob) to compact in the database."""
+    """(shard, new base) of each shard that is compacted in the database."""
     shard_files: Sequence[ShardFile] = ()
-    """Of a ledger in files, those that the batch's tasks wrote."""
+    """The files that the batch's tasks wrote, when the ledger is in files."""
 
 
 def check_sums(pairs: Pairs) -> None:

@@ -101,7 +101,7 @@ class _Explainer:
 
     def _membership(self) -> None:
         for batch, version in self.lines.segments:
-            joined = self.lines.joins(version)
+            joined = self.lines.is_member(version)
             if not self.found.segment or self.found.segment[-1][2] != joined:
                 self.found.segment.append((batch, version, joined))
 

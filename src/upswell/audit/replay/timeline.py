@@ -1,6 +1,6 @@
 """One customer's timeline: their lines, found in the kept files and decided again by the specification.
 
-Owns the way from an msisdn to its lines with their outcomes, in log order, and the values of which an explanation is
+Owns finding the lines of an msisdn and their outcomes, in log order, and the values from which an explanation is
 made. The kernel only finds the lines; their outcomes come from ``semantics`` alone, so that what is explained does not
 rest on the code that ran. It writes nothing.
 """
@@ -87,6 +87,7 @@ class CustomerLines:
         return max(days, default=None)
 
     def _forget_before(self, batch: int) -> None:
+        """Drop the totals and caps once the log reaches the batch from which the customer was forgotten."""
         if self._forgotten_from is not None and self._forgotten_from <= batch:
             self._forgotten_from = None
             for kept in (
@@ -99,7 +100,7 @@ class CustomerLines:
     def _log(self) -> Iterator[LogRange]:
         return chain.from_iterable(batches(self.reader, self.snapshot))
 
-    def joins(self, version: str) -> bool:
+    def is_member(self, version: str) -> bool:
         """Return whether the customer is in this version of the segment."""
         if version not in self.member:
             self.member[version] = self.msisdn in self._versions.segment(version)
@@ -141,7 +142,7 @@ class CustomerLines:
 
     def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[DecidedLine]:
         rules = self._versions.rules(taken.versions.rules)[0].rules
-        segment = {self.msisdn} if self.joins(taken.versions.segment) else set[str]()
+        segment = {self.msisdn} if self.is_member(taken.versions.segment) else set[str]()
         suppressed = {self.msisdn} if self.is_suppressed(taken) else set[str]()
         policy = self.policy(taken)
         self.specification.resume(taken.file, hit.newlines, hit.continues)

@@ -1,8 +1,8 @@
-"""Exports a whole state to one file, and imports a new state from it: a state moves so to another engine or machine.
+"""Exports a whole state to one file, and imports a new state from it, to move it to another engine or machine.
 
 Owns the form of that file: the database, its ledger as bases whichever engine kept it, and the reject files in a table
-of their own. OUTPUT is not in it, but its identity is. A half-written file is not an export, nor half an import a
-state: either gets its name in the last step, and the next attempt replaces what a crash left.
+of their own. OUTPUT is not in it, but its identity is. A half-written file is never taken for an export, nor half an
+import for a state: either gets its name in the last step, and the next attempt replaces what a crash left.
 """
 
 import os
@@ -74,7 +74,7 @@ class Moved(NamedTuple):
 
 
 def shards_of(engine: str, shards: int | None) -> int | None:
-    """Return in how many files a new state is to keep its ledger; None: in its database. Raises UsageError."""
+    """Return the number of shards of a new state with its ledger in files; None: in its database. Raises UsageError."""
     if engine == EMBEDDED:
         if shards is not None:
             raise UsageError(
