@@ -220,7 +220,7 @@ def test_the_note_holds_when_both_directories_are_moved_together(place: Place) -
     copy = place.root.with_name("copy")
     shutil.copytree(place.root, copy)
     with refused(ConfigError, f"was moved to {copy}/new$"):
-        StateReader.open(copy / "out" / ".upswell")
+        StateReader.open(copy / place.output.name / ".upswell")
 
 
 def test_a_full_disk_leaves_the_state_where_it_was(
