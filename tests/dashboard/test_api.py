@@ -363,6 +363,18 @@ def test_duplicates_refused_and_unread_files_are_alerts(tmp_path: Path, upswell:
     assert "UpswellUnreadFiles" not in told
 
 
+def test_msisdns_in_another_form_are_an_alert(tmp_path: Path, upswell: Upswell) -> None:
+    """With both forms."""
+    records = "".join(
+        f"+20{dial[1:]},1,5,20200417193743\n{dial},1,5,20200417193743\n" for dial in DIALS
+    )
+    upswell(*write_inputs(tmp_path, records), "--once")
+    told = tell_needs(Panels(Target(tmp_path / STATE)))["UpswellOtherForm"]
+
+    assert "100% of the sampled MSISDNs outside the segment are in it in another form" in told
+    assert not any(dial[1:] in told for dial in DIALS)
+
+
 def test_silence_beside_unread_files_is_not_the_producers(tmp_path: Path, upswell: Upswell) -> None:
     """The step is to look at them; without them it is to ask the producer."""
     upswell(*write_inputs(tmp_path), "--once")

@@ -108,6 +108,7 @@ def test_duplicate_refused_and_unread_files_are_figures(served: Served, tmp_path
     found = figures(served.get("/metrics")[1])
     names = ("duplicate_files_total", "refused_files_total", "unread_files")
     assert [0, 0, 0] == [found[f"upswell_{name}"] for name in names]
+    assert found["upswell_other_form_ratio"] == 0
     write(data / "DATA_202004171938.csv", RECORDS)
     write(data / "DATA_202004171939.csv", "0126545098;1;5;20200417190000\n")
     write(data / "DATA_202004171940.csv", "0999999999,1,5,20200417190000\n")
@@ -119,6 +120,8 @@ def test_duplicate_refused_and_unread_files_are_figures(served: Served, tmp_path
     served.wait_for_figure("upswell_unread_files", 2)
     (data / "DATA_202004171941.CSV").unlink()
     served.wait_for_figure("upswell_unread_files", 1)
+    write(data / "DATA_202004171943.csv", f"+20{DIALS[0][1:]},1,5,20200417190000\n" * 99)
+    served.wait_for_figure("upswell_other_form_ratio", 99 / 101)
 
 
 def test_counters_go_on_after_a_kill(served: Served, tmp_path: Path) -> None:
@@ -452,7 +455,14 @@ tests:
       - {{series: 'upswell_refused_files_total{{instance="none"}}', values: '0x120'}}
       - {{series: 'upswell_unread_files{{instance="some"}}', values: '0x100 4x20'}}
       - {{series: 'upswell_unread_files{{instance="none"}}', values: '0x120'}}
+      - {{series: 'upswell_other_form_ratio{{instance="some"}}', values: '0x100 0.5x20'}}
+      - {{series: 'upswell_other_form_ratio{{instance="none"}}', values: '0x120'}}
     alert_rule_test:
+      - alertname: UpswellOtherForm
+        eval_time: 110m
+        exp_alerts:
+          - exp_labels: {{severity: ticket, instance: some}}
+            exp_annotations: {{summary: "50% of the sampled MSISDNs outside the segment are in it in another form."}}
       - alertname: UpswellDuplicateFiles
         eval_time: 110m
         exp_alerts:

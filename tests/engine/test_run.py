@@ -1,5 +1,6 @@
 """The whole engine in this process: what arrives, grows and changes comes out as the specification says."""
 
+import gzip
 import os
 import random
 import threading
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from support import law
 from support.engine_runs import DIALS, LONG_AGO_S, RULES, Place, place, record, traffic, wait_for
-from upswell.audit import history
+from upswell.audit import history, status
 from upswell.engine.commit import Committer
 from upswell.engine.compute import Read
 from upswell.engine.run import _Run
@@ -392,6 +393,38 @@ def test_unread_names_and_refused_files_are_told_while_it_runs(place: Place) -> 
 
     assert 1 == place.heard.text().count("separated by semicolons")
     assert 2 == place.heard.text().count("not read")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_msisdns_in_another_form_are_told_until_they_are_mended(
+    place: Place, compressed: bool
+) -> None:
+    """Half of the records write the country code: a warning, kept in the state until a run sees none."""
+    state = place.output / ".upswell"
+    half = "".join(
+        f"{dial},1,1,20200417100000\n20{dial[1:]},1,1,20200417100000\n" for dial in DIALS
+    )
+    content = half.encode() * 20
+    if compressed:
+        place.write(place.data / "DATA_202004171000.csv.gz", gzip.compress(content))
+    else:
+        place.file("202004171000", content)
+    (told,) = place.once().warnings
+    assert "100% of the sampled MSISDNs outside the segment are in it in another form" in told
+    assert "; deliver both in one form" in told
+    assert not any(dial in told or dial[1:] in told for dial in DIALS)
+    assert 1.0 == place.heard.summary.standing.other_form_share
+    with StateReader.open(state) as reader:
+        assert told == reader.identity().other_forms
+    assert told in status.read_status(state).summary.warnings
+    assert [] == place.once().warnings  # nothing was read: nothing is known of it
+    assert told in status.read_status(state).summary.warnings
+
+    place.file("202004171001", record(0, 1, 5, "100100") + b"0999999999,1,5,20200417100100\n" * 9)
+    assert [] == place.once().warnings
+    assert "" == status.read_status(state).identity.other_forms
+    assert [] == verify(state)
+    place.law()
 
 
 def test_a_segment_that_matches_nothing_is_told(place: Place) -> None:

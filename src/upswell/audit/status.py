@@ -162,6 +162,7 @@ class Status:
                 ],
             },
             "late_files": self.late_files,
+            "other_forms": self.identity.other_forms,
             "refused_files": {
                 "files": self.refused_files,
                 "named": [{"name": file.name, "why": file.detail} for file in self.refused_named],
@@ -233,6 +234,8 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         summary.warnings.append(describe_refused(all_refused, newest.name, newest.detail))
     if unread:
         summary.warnings.append(describe_unread(len(unread), unread))
+    if identity.other_forms:
+        summary.warnings.append(identity.other_forms)
     if archive_held:
         word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
         summary.warnings.append(f"{word} held on the way to the archive (listed below)")

@@ -272,6 +272,8 @@ def _line_alerts(found: Status, recent: Summary) -> Iterator[Alert]:
     if unmatched := describe_unmatched(recent):
         words = f"In the last hour {unmatched}."
         yield Alert("ticket", "UpswellNobodyMatches", words, "Run upswell check.")
+    if words := found.identity.other_forms:
+        yield Alert("ticket", "UpswellOtherForm", f"{words}.", "Run upswell check.")
     if found.refused:
         words = f"The last change was refused: {found.refused}"
         next_step = "Correct the file; the last good version stays active."

@@ -235,6 +235,11 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
     yield _gauge(
         "unread_files", "Names in DATA that look like data and are not read.", standing.unread
     )
+    yield _gauge(
+        "other_form_ratio",
+        "Of the sampled MSISDNs outside the segment, those that are in it in another form.",
+        standing.other_form_share,
+    )
     yield _gauge("backlog_files", "Files with something to read.", latest.backlog_files)
     yield _gauge("backlog_bytes", "Bytes to read.", latest.backlog_bytes)
     yield _gauge(

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from upswell.config.settings import Settings
 from upswell.engine.arrivals import ArrivalMonitor
+from upswell.engine.other_forms import OtherForms
 from upswell.engine.summary import (
     Observations,
     Standing,
@@ -55,6 +56,7 @@ class Reporter:
         self._reader = reader
         self._once = settings.once
         self._observations = Observations(settings.zones)
+        self._other_forms = OtherForms()
         self._arrivals = ArrivalMonitor(
             reader, settings.cadence_s, settings.zones.data, time.time()
         )
@@ -146,6 +148,12 @@ class Reporter:
         for output in batch.control_outputs:
             summary.control[output.application] += output.content.count(b"\n")
         self._observations.add(result, [wanted.name for wanted in ranges], reference.ruleset)
+        consumed = ranges[: len(result.ranges)]
+        self._other_forms.sample(consumed, reference.segment, time.monotonic())
+
+    def other_forms(self) -> str | None:
+        """Return a sentence about msisdns in another form than the segment's, "" without any; None: not known yet."""
+        return self._other_forms.sentence() if self._other_forms.is_known else None
 
     def report_news(
         self, held: Sequence[File], unread: Sequence[str], reference: LoadedReference | None
@@ -188,6 +196,8 @@ class Reporter:
 
     def _report_observations(self, reference: LoadedReference) -> None:
         sentences = self._observations.sentences(self.summary, lambda: reference.segment)
+        if words := self.other_forms():
+            sentences["other_forms"] = words
         for kind, sentence in sentences.items():
             if kind not in self._observed:
                 self._observed.add(kind)
@@ -213,7 +223,9 @@ class Reporter:
         summary.elapsed_s = time.monotonic() - self._started
         summary.backlog_files, summary.backlog_bytes = source.backlog()
         summary.out_of_step = self._arrivals.counts
-        summary.standing = _standing(source, reference, ledger_entries, archive_held)
+        summary.standing = _standing(source, reference, ledger_entries, archive_held)._replace(
+            other_form_share=self._other_forms.share()
+        )
         self._listener.progress(summary)
 
     def _files(self, source: Source) -> dict[str, int]:

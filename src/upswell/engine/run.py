@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -313,6 +314,10 @@ class _Run:
 
     def _report_news(self) -> None:
         self.reporter.report_news(self.source.held(), self.source.unread(), self.active.current)
+        words, identity = self.reporter.other_forms(), self.checkpoint.reader.identity()
+        # The shares in the words change with each sample: a row for each would say no more.
+        if words is not None and bool(words) != bool(identity.other_forms):
+            self.checkpoint.set_identity(replace(identity, other_forms=words))
 
     def _progress(self) -> None:
         self.reporter.progress(

@@ -47,6 +47,8 @@ class Standing(NamedTuple):
     """Finished files that need manual action before they can be archived."""
     unread: int = 0
     """Names in DATA that look like those of data and are not read."""
+    other_form_share: float = 0.0
+    """The share of the sampled msisdns outside the segment that are in it in another form."""
 
 
 @dataclass(slots=True)

@@ -72,6 +72,9 @@ class StateIdentity:
     exported: tuple[Path, ...] = ()
     """The files that the state was exported to or imported from. Some may be gone, and the last may be half written."""
 
+    other_forms: str = ""
+    """A sentence about msisdns of DATA in another form than the segment's, as the last run that could tell saw it."""
+
     def output_of(self, state_dir: Path) -> Path | None:
         """Return OUTPUT; None before the first run. A state inside its OUTPUT may have been moved with it since."""
         return state_dir.absolute().parent if _is_inside(state_dir) else self.output
@@ -102,6 +105,8 @@ class StateIdentity:
             values["first_batch"] = self.first_batch
         if self.pruned_before:
             values["pruned_before"] = self.pruned_before
+        if self.other_forms:
+            values["other_forms"] = self.other_forms
         if self.exported:
             values["exported"] = _list_text(self.exported)
         return {
@@ -179,7 +184,7 @@ _VERSION = "_version"
 _ALWAYS = ("state_id", "since", "output_id", "adopted_bytes")
 _WHEN_BEGUN = ("measure", "keep_days", "data", "segment", "rules", "output", "cadence_s")
 _PARSERS: dict[str, Callable[[str], object]] = {
-    **dict.fromkeys(("state_id", "since", "output_id", "measure"), str),
+    **dict.fromkeys(("state_id", "since", "output_id", "measure", "other_forms"), str),
     **dict.fromkeys(("cadence_s", "first_batch", "adopted_bytes", "pruned_before"), int),
     **dict.fromkeys(("data", "segment", "rules", "output"), Path),
     "suppress": lambda text: Path(text) if text else None,

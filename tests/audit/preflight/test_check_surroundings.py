@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.command import Upswell
-from support.inputs import RECORDS, inside, write, write_inputs
+from support.inputs import DIALS, RECORDS, inside, write, write_inputs
 from upswell.source.listing import show_name
 
 
@@ -113,6 +113,26 @@ def test_names_that_would_be_ignored_or_held_are_told(upswell: Upswell, tmp_path
     assert any(f"DATA_{ahead}.csv: its stamp" in each for each in messages(found, "warning"))
     (ignored,) = [each for each in messages(found, "note") if "would be ignored" in each]
     assert "DATA_202013010000.csv (its stamp), data.csv (its name)" in ignored
+
+
+@pytest.mark.parametrize("other", ["+20{}", "0020{}"])
+def test_half_of_the_records_in_another_form_are_warned_of(
+    upswell: Upswell, tmp_path: Path, other: str
+) -> None:
+    """Though enough of them match, and one lacks its zero: both forms, masked, and what to do."""
+    forms = ["0{}"] * 60 + [other] * 60 + ["{}"]
+    records = "".join(
+        f"{form.format(DIALS[at % len(DIALS)][1:])},1,5,20200417193743\n"
+        for at, form in enumerate(forms)
+    )
+    (told,) = [
+        each
+        for each in messages(report(upswell, *write_inputs(tmp_path, records)[:3]), "warning")
+        if "in another form" in each
+    ]
+
+    assert "% of the sampled MSISDNs outside the segment are in it in another form" in told
+    assert not any(dial[1:] in told for dial in DIALS)
 
 
 def test_names_that_look_like_data_are_warned_of(upswell: Upswell, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from upswell.audit.preflight.lint import SPREADSHEET, lint_rules, lint_segment, 
 from upswell.audit.preflight.report import Level, Report
 from upswell.audit.preflight.sample import take_sample
 from upswell.config.settings import Settings
+from upswell.engine.other_forms import OTHER_FORM_MIN_RATIO
 from upswell.engine.summary import MATCHED_MIN_RATIO, MATCHED_SAMPLE_RECORDS, describe_unread
 from upswell.errors import InputMissing, UpswellError
 from upswell.kernel import Segment
@@ -179,10 +180,11 @@ def _check_formats(report: Report, segment: Segment) -> None:
         ),
     ):
         if many:
-            # A few are faults of single lines; many are a fault of the whole file.
+            # A few are faults of single lines; many are a fault of the whole file, or of one producer of two.
             level: Level = (
                 "warning"
-                if many > max(found.matched, found.records * _REJECTED_MANY_RATIO)
+                if many > (found.records - found.matched) * OTHER_FORM_MIN_RATIO
+                and many > found.records * _REJECTED_MANY_RATIO
                 else "note"
             )
             forms = f"DATA writes {found.zero_format}, SEGMENT {member}"
@@ -192,7 +194,11 @@ def _check_formats(report: Report, segment: Segment) -> None:
                 f"{many:,} of {found.records:,} sampled records would match {words} ({forms})",
                 hint,
             )
-    unexplained = not found.without_zero and not found.with_zero
+    other_forms = found.other_forms.sentence()
+    if other_forms and not found.other_forms.is_zero_alone:
+        words, _, step = other_forms.partition("; ")
+        report.add("warning", "SEGMENT", words, step)
+    unexplained = not found.without_zero and not found.with_zero and not other_forms
     if unexplained and found.matched < found.records * MATCHED_MIN_RATIO:
         (form, _), *_ = found.formats.most_common(1)
         report.add(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from upswell.engine.other_forms import OtherForms
 from upswell.kernel import PATHS, Segment, parse_lines
 from upswell.privacy import escape, mask, mask_line, show_format
 from upswell.reference.rules import Rule
@@ -43,6 +44,8 @@ class Sample:
     """Records that would match without their leading zero: the segment has lost it."""
     with_zero: int = 0
     """Records that would match with one more leading zero: DATA has lost it."""
+    other_forms: OtherForms = field(default_factory=OtherForms)
+    """Msisdns that would be in the segment in another form."""
     formats: Counter[str] = field(default_factory=Counter)
     """Forms of the msisdns that are not in the segment."""
     zero_format: str = ""
@@ -125,6 +128,7 @@ def _count(
 ) -> None:
     """Parse the lines ``head`` of a file and add them to the sample."""
     lines = head.split(b"\n")
+    msisdns: list[str] = []
     for number, parsed in enumerate(parse_lines(head, day_max_of(stamp), PATHS[0], first=True), 1):
         kind, msisdn, service, volume, timestamp = parsed
         sample.lines += 1
@@ -138,6 +142,7 @@ def _count(
         sample.records += 1
         if segment is None:
             continue
+        msisdns.append(msisdn)
         if msisdn not in segment:
             _note_form(sample, msisdn, segment)
             continue
@@ -146,6 +151,8 @@ def _count(
         of_service = rules.get(service)
         if of_service and volume > min(rule.threshold for rule in of_service):
             _note_hours(sample, f"{name}:{number}", msisdn, volume, timestamp, of_service, zones)
+    if segment is not None:
+        sample.other_forms.add(msisdns, segment)
 
 
 def _note_form(sample: Sample, msisdn: str, segment: Segment) -> None:
