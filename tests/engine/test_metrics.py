@@ -108,7 +108,7 @@ def test_duplicate_refused_and_unread_files_are_figures(served: Served, tmp_path
     found = figures(served.get("/metrics")[1])
     names = ("duplicate_files_total", "refused_files_total", "unread_files")
     assert [0, 0, 0] == [found[f"upswell_{name}"] for name in names]
-    assert found["upswell_other_form_ratio"] == 0
+    assert 0 == found["upswell_other_form_ratio"]
     write(data / "DATA_202004171938.csv", RECORDS)
     write(data / "DATA_202004171939.csv", "0126545098;1;5;20200417190000\n")
     write(data / "DATA_202004171940.csv", "0999999999,1,5,20200417190000\n")

@@ -66,7 +66,7 @@ def test_less_than_one_in_a_hundred_is_chance() -> None:
     others = [f"0999{n:07}" for n in range(99)]
     found = OtherForms()
     found.add([*others, form(NATIONAL[0], "code")], segment)
-    assert found.share() == 0.01
+    assert 0.01 == found.share()
     assert "1% of the sampled" in found.sentence()
 
     found.add(["0888888888"], segment)
@@ -79,10 +79,10 @@ def test_a_fault_that_is_mended_is_no_longer_told(monkeypatch: pytest.MonkeyPatc
     segment = segment_of(*NATIONAL)
     found = OtherForms()
     found.add([form(one, "code") for one in NATIONAL], segment)
-    assert found.share() == 1.0
+    assert 1.0 == found.share()
     for _ in range(12):
         found.add([f"0999{n:07}" for n in range(100)], segment)
-    assert found.share() == 0.0
+    assert 0.0 == found.share()
 
 
 def test_a_leading_zero_alone_is_known_as_such() -> None:
@@ -100,7 +100,7 @@ def test_what_is_no_msisdn_in_another_form_is_none() -> None:
     found = OtherForms()
     found.add(["00123", "123456789012345", "12345"], segment_of("123456", "0123456789012345"[:15]))
 
-    assert found.share() == 0.0
+    assert 0.0 == found.share()
 
 
 def wanted(path: Path, start: int, end: int, *, compressed: bool = False) -> Range:

@@ -4,6 +4,8 @@ Owns the loop and the wiring of one run, and decides nothing else: the source sa
 where they are computed, the kernel what they mean, the commit in which order they become durable and visible. A batch
 is committed and published before the next one is taken in; meanwhile the ranges after it may be read, which touches
 nothing that a commit vouches for. So a stop or a crash between any two lines here loses nothing: it is read again.
+
+One file because the loop is one thing: its turns share one state, and none of them is called from elsewhere.
 """
 
 import stat
