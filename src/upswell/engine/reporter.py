@@ -1,4 +1,4 @@
-"""What the listeners of a run hear: its events, its warnings, and its summary after each turn.
+"""Reports a run to its listeners: its events, its warnings, and its summary after each batch.
 
 Owns the summary and the record of what was reported, so that each thing is said once. It decides nothing about a file
 or a batch, writes nothing, and asks for nothing that takes longer the older a state is. Fields of events never hold a
@@ -68,11 +68,11 @@ class Reporter:
         self._refused: set[str] = set()
         """Files without one record that were counted."""
         self._refusals: dict[str, list[File]] = {}
-        """By cause: those of them that were not told of yet."""
+        """By cause: those of them that were not reported yet."""
         self._refusals_told: dict[str, float] = {}
-        """By cause: when it was told last, by the monotonic clock."""
+        """By cause: when it was last reported, in seconds of the monotonic clock."""
         self._unread: set[str] = set()
-        """Names that look like data and are not read, as they were told: each digit a 0."""
+        """Names that look like data and are not read, as they were reported: each digit a 0."""
         self._observed: set[str] = set()
         """Kinds of observations that were reported."""
 
@@ -130,7 +130,7 @@ class Reporter:
                 self._refusals.setdefault(cause_in(file.detail), []).append(file)
 
     def committed(self, commit_s: float) -> None:
-        """Take note of a commit that has just ended and took so long. May be called while a batch is read."""
+        """Record a commit that has just ended and took ``commit_s`` seconds. May be called while a batch is read."""
         self.summary.commit_s, self.summary.committed_at_s = commit_s, time.time()
 
     def count(

@@ -124,7 +124,7 @@ def departure(state_dir: Path) -> Departure | None:
 
 
 def refuse_moved(state_dir: Path) -> None:
-    """Refuse a directory that its state has left, or that it has not reached yet: of one state there is one."""
+    """Raise ConfigError for a directory whose state was moved away, or is still being moved in: only one may run."""
     place = escape(str(state_dir))
     if (gone := departure(state_dir)) is not None:
         target = escape(gone.target)
