@@ -305,7 +305,7 @@ def test_what_nobody_can_prove_any_more_is_told(place: Place) -> None:
     assert [] == story.differences
     assert [] != story.unproven
     assert {"capped", "not_proven"} == {
-        entry.outcome for entry in story.entries if entry.decided.taken.batch in (2, 3)
+        entry.outcome for entry in story.entries if entry.decided.logged.batch in (2, 3)
     }
     assert not any(why.endswith("sent to ?") for *_, why in story.verdicts())
     assert any("of these records may have been suppressed" in each for each in story.unproven)

@@ -123,19 +123,19 @@ class _Reconciler:
         outcomes, reasons, lines = Counter[str](), Counter[str](), 0
         outputs: defaultdict[str, list[bytes]] = defaultdict(list)
         by_day: Counter[tuple[str, int]] = Counter()
-        for taken in batch:
-            self.first_ranges.setdefault(taken.file, number)
+        for logged in batch:
+            self.first_ranges.setdefault(logged.file, number)
         for step in self.replay.steps(batch):
-            for taken, scanned in step.pairs:
+            for logged, scanned in step.pairs:
                 # Without the zeros: there may be a million files.
                 some = +Counter(dict(zip(OUTCOMES, scanned.outcomes, strict=True)))
                 why = +Counter(dict(zip(REASONS, scanned.rejects, strict=True)))
-                self.found.files.setdefault(taken.file, Counter()).update(some)
-                self.reasons[taken.file].update(why)
+                self.found.files.setdefault(logged.file, Counter()).update(some)
+                self.reasons[logged.file].update(why)
                 outcomes, reasons, lines = outcomes + some, reasons + why, lines + scanned.lines
                 if sum(some.values()) != scanned.lines:
                     self.found.differences.append(
-                        f"{show_name(taken.file)}: its line count is not the sum of its outcomes"
+                        f"{show_name(logged.file)}: its line count is not the sum of its outcomes"
                     )
             self._note(step, number, outputs, by_day)
         self.found.batches += 1
@@ -306,7 +306,7 @@ class _Reconciler:
                 if batch[0].batch == number:
                     replayed.update(row for row in _rows(step) if self.day in (None, row[0]))
             if batch[0].batch == number:
-                sequences = {taken.sequence: taken.file for taken in batch}
+                sequences = {logged.sequence: logged.file for logged in batch}
                 break
         yield from notification_differences(number, kept, replayed, sequences)
 

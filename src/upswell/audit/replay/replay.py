@@ -123,8 +123,8 @@ class Replay:
         segment, (own, *others) = self._reference(batch[0].versions, forgotten)
         rules, policy = own
         branches, points = others[: len(self._branches)], others[len(self._branches) :]
-        day_open = max(self._open_days(taken).day_open for taken in batch)
-        rest = [taken for taken in batch if taken.file not in self.lost]
+        day_open = max(self._open_days(logged).day_open for logged in batch)
+        rest = [logged for logged in batch if logged.file not in self.lost]
         while rest and (asked := self._call(rest)):
             result = self._scanner.process(
                 [found for _, found in asked],
@@ -138,7 +138,7 @@ class Replay:
                 points,
             )
             scans = list(zip(asked, result.ranges, strict=False))
-            pairs = [(taken, scanned) for (taken, _), scanned in scans]
+            pairs = [(logged, scanned) for (logged, _), scanned in scans]
             yield Step(
                 pairs,
                 rules,
@@ -146,12 +146,12 @@ class Replay:
                 [rules for rules, _ in branches],
                 [rules for rules, _ in points],
             )
-            for (taken, found), scanned in scans:
-                self._advance(taken, found, scanned)
+            for (logged, found), scanned in scans:
+                self._advance(logged, found, scanned)
             rest = [
-                taken
-                for taken in rest
-                if taken.file not in self.lost and self.position(taken.file).byte < taken.end
+                logged
+                for logged in rest
+                if logged.file not in self.lost and self.position(logged.file).byte < logged.end
             ]
         if day_open > self.day_open:
             self.day_open = day_open
@@ -191,9 +191,9 @@ class Replay:
             decided_by.append((terms.rules or cache.rules(versions.rules)[1], policies[limit]))
         return self._segment or cache.segment(versions.segment), decided_by
 
-    def _open_days(self, taken: LogRange) -> OpenDays:
+    def _open_days(self, logged: LogRange) -> OpenDays:
         return open_days(
-            taken.stamp, taken.newest_stamp, self._snapshot.keep_days, self._snapshot.zones
+            logged.stamp, logged.newest_stamp, self._snapshot.keep_days, self._snapshot.zones
         )
 
     def _call(self, rest: Sequence[LogRange]) -> list[tuple[LogRange, Range]]:
@@ -203,13 +203,13 @@ class Replay:
         unterminated line, which must be asked for before anything that follows.
         """
         asked = []
-        for taken in rest:
-            found = self._locate(taken.file)
+        for logged in rest:
+            found = self._locate(logged.file)
             if found is None:
                 continue
-            goes_on = found[1] and taken.end < self._snapshot.files[taken.file].offset
-            final = not goes_on or taken == self._left
-            asked.append((taken, self._range(taken, found, final)))
+            goes_on = found[1] and logged.end < self._snapshot.files[logged.file].offset
+            final = not goes_on or logged == self._left
+            asked.append((logged, self._range(logged, found, final)))
             if not final:
                 break
         return asked
@@ -231,15 +231,15 @@ class Replay:
         before = self._files.pop(name)
         return self._locate(name) not in (None, before)
 
-    def _range(self, taken: LogRange, found: tuple[bytes, bool], final: bool) -> Range:
-        at = self.position(taken.file)
-        days = self._open_days(taken)
+    def _range(self, logged: LogRange, found: tuple[bytes, bool], final: bool) -> Range:
+        at = self.position(logged.file)
+        days = self._open_days(logged)
         return Range(
-            name=taken.file,
+            name=logged.file,
             path=found[0],
             compressed=found[1],
             start=at.byte,
-            end=taken.end,
+            end=logged.end,
             final=final,
             tail=at.tail,
             newlines=at.newlines,
@@ -249,8 +249,8 @@ class Replay:
             rejects_left_bytes=0,
         )
 
-    def _advance(self, taken: LogRange, asked: Range, scanned: Scanned) -> None:
-        name = taken.file
+    def _advance(self, logged: LogRange, asked: Range, scanned: Scanned) -> None:
+        name = logged.file
         self._positions[name] = FilePosition(
             scanned.end, scanned.newlines, scanned.digest, scanned.tail
         )
@@ -263,10 +263,10 @@ class Replay:
             self.lost[name] = _PROBLEMS.get(scanned.problem, scanned.problem_detail)
         elif scanned.end == file.offset and scanned.digest != file.digest:
             self.lost[name] = _PROBLEMS["changed"]
-        elif scanned.complete and scanned.end < taken.end:
+        elif scanned.complete and scanned.end < logged.end:
             if asked.final:
                 self.lost[name] = _PROBLEMS["short"]
-            self._left = taken
+            self._left = logged
 
 
 def is_unread(why: str) -> bool:

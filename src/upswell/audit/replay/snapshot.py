@@ -180,8 +180,8 @@ def batches(reader: StateReader, snapshot: StateSnapshot) -> Iterator[list[LogRa
     All of it, whatever days are asked about: a night's total depends on the cap of the night before, and so on without
     an end, and a file is known to be the one that was consumed only when all that was consumed has been read again.
     """
-    log = takewhile(lambda taken: taken.batch <= snapshot.last_batch, reader.log())
-    for _, ranges in groupby(log, key=lambda taken: taken.batch):
+    log = takewhile(lambda logged: logged.batch <= snapshot.last_batch, reader.log())
+    for _, ranges in groupby(log, key=lambda logged: logged.batch):
         yield list(ranges)
 
 

@@ -37,7 +37,7 @@ _MEASURED = ("capped_customer", "control", "counted", "notified")
 class DecidedLine(NamedTuple):
     """A line of the customer and its outcome."""
 
-    taken: LogRange
+    logged: LogRange
     line: Line
     rules: tuple[Rule, ...]
     """Those of its service that were active."""
@@ -71,14 +71,14 @@ class CustomerLines:
         """Yield each line in log order, without those of lost files."""
         hits = self._search()
         proven = True
-        for taken in self._log():
-            proven = proven and taken.file not in self.lost
-            if not self.segments or self.segments[-1][1] != taken.versions.segment:
-                self.segments.append((taken.batch, taken.versions.segment))
-            mine = hits.get(taken.file, [])
-            self._forget_before(taken.batch)
-            while mine and mine[-1].byte < taken.end:
-                yield from self._decide(taken, mine.pop(), proven)
+        for logged in self._log():
+            proven = proven and logged.file not in self.lost
+            if not self.segments or self.segments[-1][1] != logged.versions.segment:
+                self.segments.append((logged.batch, logged.versions.segment))
+            mine = hits.get(logged.file, [])
+            self._forget_before(logged.batch)
+            while mine and mine[-1].byte < logged.end:
+                yield from self._decide(logged, mine.pop(), proven)
         self._forget_before(self.snapshot.last_batch + 1)
 
     def forgotten_until(self, batch: int) -> int | None:
@@ -106,20 +106,20 @@ class CustomerLines:
             self.member[version] = self.msisdn in self._versions.segment(version)
         return self.member[version]
 
-    def policy(self, taken: LogRange) -> Policy:
+    def policy(self, logged: LogRange) -> Policy:
         """Return the policy that was active for a range."""
-        return self._versions.policy(taken.versions.policy)
+        return self._versions.policy(logged.versions.policy)
 
-    def is_suppressed(self, taken: LogRange) -> bool:
+    def is_suppressed(self, logged: LogRange) -> bool:
         """Return whether the customer was on the suppression list, or was forgotten, when a range was consumed."""
-        listed = self._versions.suppressed(taken.versions.suppress) or ()
-        return self.forgotten_until(taken.batch) is not None or self.msisdn in listed
+        listed = self._versions.suppressed(logged.versions.suppress) or ()
+        return self.forgotten_until(logged.batch) is not None or self.msisdn in listed
 
     def _search(self) -> dict[str, list[Hit]]:
         """Return the hits of each file, the first one last. Files are searched in parallel, one per thread."""
         cuts: defaultdict[str, list[int]] = defaultdict(list)
-        for taken in self._log():
-            cuts[taken.file].append(taken.end)
+        for logged in self._log():
+            cuts[logged.file].append(logged.end)
         files = [self.snapshot.files[name] for name in cuts]
         with ThreadPoolExecutor(threads_default()) as pool:
             found = pool.map(lambda file: self._search_file(file, cuts[file.name]), files)
@@ -140,18 +140,18 @@ class CustomerLines:
             self.lost[file.name] = CHANGED
         return [] if file.name in self.lost else found.hits[::-1]
 
-    def _decide(self, taken: LogRange, hit: Hit, proven: bool) -> Iterator[DecidedLine]:
-        rules = self._versions.rules(taken.versions.rules)[0].rules
-        segment = {self.msisdn} if self.is_member(taken.versions.segment) else set[str]()
-        suppressed = {self.msisdn} if self.is_suppressed(taken) else set[str]()
-        policy = self.policy(taken)
-        self.specification.resume(taken.file, hit.newlines, hit.continues)
-        again = CommittedRange(taken.file, hit.byte, hit.line, taken.stamp, taken.newest_stamp)
+    def _decide(self, logged: LogRange, hit: Hit, proven: bool) -> Iterator[DecidedLine]:
+        rules = self._versions.rules(logged.versions.rules)[0].rules
+        segment = {self.msisdn} if self.is_member(logged.versions.segment) else set[str]()
+        suppressed = {self.msisdn} if self.is_suppressed(logged) else set[str]()
+        policy = self.policy(logged)
+        self.specification.resume(logged.file, hit.newlines, hit.continues)
+        again = CommittedRange(logged.file, hit.byte, hit.line, logged.stamp, logged.newest_stamp)
         for line in self.specification.apply(again, segment, rules, suppressed, policy):
             if self._is_mine(line):
                 service = line.record.service if line.record else None
                 of_service = tuple(rule for rule in rules if rule.service == service)
-                yield DecidedLine(taken, line, of_service, proven)
+                yield DecidedLine(logged, line, of_service, proven)
 
     def _is_mine(self, line: Line) -> bool:
         """Return whether a line is a record of the customer, or a reject that may have been meant for them."""
@@ -186,7 +186,7 @@ class TimelineEntry:
             "file": line.file,
             "line": line.line,
             "byte": line.byte,
-            "batch": self.decided.taken.batch,
+            "batch": self.decided.logged.batch,
             "raw": line.content.decode("ascii", "backslashreplace"),
             "at": record.moment.isoformat() if record else None,
             "service": record.service if record else None,

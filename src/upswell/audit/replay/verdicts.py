@@ -66,7 +66,7 @@ class Verdicts:
             entry.outcome = self._outcome(entry, line.rule)
             if entry.outcome in EMITTED:
                 control = entry.outcome == "control"
-                entry.output = self._output(decided.taken.batch, line.rule.application, control)
+                entry.output = self._output(decided.logged.batch, line.rule.application, control)
                 self._notified[line.rule.application, day] = entry
                 self._fired[self._instance(entry, line.rule)] = entry
         entry.why = self._why(entry)
@@ -88,7 +88,7 @@ class Verdicts:
         """
         if entry.day < self._snapshot.pruned_before:
             return False
-        if not self._forgotten.is_blind(entry.decided.taken.batch):
+        if not self._forgotten.is_blind(entry.decided.logged.batch):
             return False
         if entry.outcome in EMITTED:
             return emission(entry, control=entry.outcome == "control") not in self._kept
@@ -115,21 +115,21 @@ class Verdicts:
 
     def _why(self, entry: TimelineEntry) -> str:
         """Return the reason of a record's outcome."""
-        line, rule, taken = entry.decided.line, entry.decided.line.rule, entry.decided.taken
+        line, rule, logged = entry.decided.line, entry.decided.line.rule, entry.decided.logged
         if line.outcome == "not_in_segment":
-            return f"not in the segment (version {taken.versions.segment[:12]})"
+            return f"not in the segment (version {logged.versions.segment[:12]})"
         if line.outcome == "suppressed":
-            until_day = self._lines.forgotten_until(taken.batch)
+            until_day = self._lines.forgotten_until(logged.batch)
             if until_day is not None:
                 # A state without any batch knew no day.
                 until = f" until {date_of(until_day)} is closed" if until_day else ""
                 return f"suppressed{until}: the customer was forgotten"
-            return f"on the suppression list (version {taken.versions.suppress[:12]})"
+            return f"on the suppression list (version {logged.versions.suppress[:12]})"
         if rule is None:
             return self._without_rule(entry)
         if entry.outcome == "late":
             return (
-                f"arrived after {date_of(entry.day)} was closed (a file stamped {taken.newest_stamp} had arrived, and"
+                f"arrived after {date_of(entry.day)} was closed (a file stamped {logged.newest_stamp} had arrived, and"
                 f" {self._snapshot.keep_days} days stay open)"
             )
         if entry.outcome == "capped":
@@ -154,7 +154,7 @@ class Verdicts:
 
     def _limit(self, entry: TimelineEntry) -> int:
         """Return the notifications per customer and day that were allowed when the record was consumed."""
-        return self._lines.policy(entry.decided.taken).max_per_customer_per_day
+        return self._lines.policy(entry.decided.logged).max_per_customer_per_day
 
     def _earlier(self, day: int) -> Iterator[str]:
         """Yield the notifications of a day so far, in their order."""
@@ -206,8 +206,8 @@ class Verdicts:
 
 def emission(entry: TimelineEntry, *, control: bool) -> Emission:
     """Return an entry as the state would keep its notification."""
-    taken, line = entry.decided.taken, entry.decided.line
-    place = taken.batch, line.file, line.byte, line.content
+    logged, line = entry.decided.logged, entry.decided.line
+    place = logged.batch, line.file, line.byte, line.content
     return (entry.day, entry.application, *place, control)
 
 
