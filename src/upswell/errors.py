@@ -12,7 +12,7 @@ code.
       StorageError          74  I/O error, disk full, damaged state
       OutOfMemory           74  not enough memory
       SparkFailed           74  Spark could not compute a batch
-      Locked                75  another run holds the lock
+      Locked                75  another run holds the lock, or another program a port
       ConfigError           78  configuration, RULES or SEGMENT unusable
 """
 
@@ -48,7 +48,7 @@ class TooManyRejects(UpswellError):
 
 
 class InputMissing(UpswellError):
-    """An input path is missing or cannot be read."""
+    """An input path, or the state that a command reads, is missing or cannot be read."""
 
     exit_code = 66
 
@@ -78,7 +78,7 @@ class SparkFailed(UpswellError):
 
 
 class Locked(UpswellError):
-    """Another run holds the state's lock."""
+    """Another run holds the state's lock, or another program the database or a port; both may end."""
 
     exit_code = 75
 

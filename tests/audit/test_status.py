@@ -217,7 +217,7 @@ def test_a_state_elsewhere_is_named_with_state(upswell: Upswell, tmp_path: Path)
     by_variable = json.loads(upswell("status", "--json", UPSWELL_STATE="st").stdout)
 
     assert str(tmp_path / "out") == by_variable["output"]
-    assert "there is no state" in upswell("status", "--output", "out", code=74).stderr
+    assert "there is no state" in upswell("status", "--output", "out", code=66).stderr
     write(tmp_path / "upswell.toml", 'state = "st"\n')
     assert by_variable["lines"] == json.loads(upswell("status", "--json").stdout)["lines"]
 

@@ -220,6 +220,9 @@ def test_debug_shows_the_traceback_of_our_errors_too(upswell: Upswell) -> None:
         (MemoryError(), 74, "memory"),
         (OSError(28, "No space left on device", "/x"), 74, "/x"),
         (OSError(5, "Input/output error"), 74, "Input/output error"),
+        (PermissionError(13, "Permission denied", "/x"), 74, "/x: Permission denied"),
+        (RuntimeError("can't start new thread"), 74, "no thread can be started"),
+        (RuntimeError("odd"), 70, "RuntimeError"),
         (ValueError("odd"), 70, "ValueError"),
     ],
 )
@@ -312,6 +315,6 @@ def test_settings_that_never_came_to_be_are_told_as_json(
     (line,) = upswell(*words, code=code).stderr.splitlines()
 
     assert ("error", code) == (json.loads(line)["event"], json.loads(line)["code"])
-    assert complaint(upswell("status", "--output", "x", code=74, UPSWELL_LOG_FORMAT="json").stderr)[
+    assert complaint(upswell("status", "--output", "x", code=66, UPSWELL_LOG_FORMAT="json").stderr)[
         0
     ]

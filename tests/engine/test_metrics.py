@@ -285,7 +285,7 @@ def test_an_address_that_is_taken_stops_the_start(tmp_path: Path, upswell: Upswe
     """Before anything of DATA is read: whoever watches would see another run's figures."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = upswell(*write_inputs(tmp_path), "--once", "--metrics", address, code=78)
+        done = upswell(*write_inputs(tmp_path), "--once", "--metrics", address, code=75)
 
     assert f"cannot listen on {address}" in done.stderr
     assert [".upswell"] == [path.name for path in (tmp_path / "out").iterdir()]

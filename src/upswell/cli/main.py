@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -52,11 +53,11 @@ EXIT_CODES = {
     1: "a check found a difference",
     2: "usage error: unknown, missing or conflicting arguments",
     65: "more lines were rejected than --max-reject-ratio allows; everything else is published",
-    66: "an input path is missing or unreadable",
+    66: "an input path, or the state that a command reads, is missing or unreadable",
     70: "internal error",
     73: "OUTPUT cannot be created or written",
     74: "I/O error, full disk, out of memory, damaged state or Spark failure; a restart resumes where it stopped",
-    75: "another run holds the state",
+    75: "another run holds the state, or another program the database or a port",
     78: "settings, RULES or SEGMENT are unusable",
     129: "run stopped at once by a second SIGHUP",
     130: "interrupted, or run stopped at once by a second SIGINT",
@@ -149,6 +150,7 @@ class Commands(click.Group):
 def as_upswell_error(error: Exception) -> UpswellError:
     """Return the error as the operator should read it: what happened, and the next step."""
     from upswell.errors import ConfigError, OutOfMemory, StorageError
+    from upswell.storage.files import next_step
 
     if isinstance(error, UpswellError):
         return error
@@ -161,11 +163,21 @@ def as_upswell_error(error: Exception) -> UpswellError:
         return OutOfMemory(
             "not enough memory", "provide more, or use fewer threads (--threads 1), and start again"
         )
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return OutOfMemory(
+            "no thread can be started",
+            "raise the number of processes that this user may have (ulimit -u, TasksMax), or provide more memory, and"
+            " start again",
+        )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return StorageError(
             f"{where}{error.strerror or error}",
-            "nothing committed is lost: fix the cause (disk full, permissions) and start again",
+            next_step(
+                error,
+                Path(os.fsdecode(error.filename or ".")),
+                "nothing committed is lost: free space or repair the disk, and start again",
+            ),
         )
     if type(error).__module__ == "sqlite3":
         return StorageError(f"state database: {error}", "run: upswell state verify")

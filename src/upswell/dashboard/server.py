@@ -6,6 +6,7 @@ requests nothing from other hosts; no text from RULES or from a file name ever b
 msisdn leaves the server.
 """
 
+import errno
 import hmac
 import ipaddress
 import json
@@ -27,7 +28,7 @@ from upswell.dashboard.api import PANELS, Busy, Panels, Target
 from upswell.dashboard.assets import KINDS, static
 from upswell.dashboard.campaign import read_report
 from upswell.dashboard.connections import limited_protocol
-from upswell.errors import ConfigError, InputMissing, UpswellError, UsageError
+from upswell.errors import ConfigError, InputMissing, Locked, UpswellError, UsageError
 from upswell.privacy import escape
 from upswell.state.reader import StateReader
 from upswell.storage.lock import holder
@@ -76,7 +77,8 @@ def serve(
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ConfigError(
+        in_use = error.errno == errno.EADDRINUSE  # whoever uses it may end
+        raise (Locked if in_use else ConfigError)(
             f"--listen: cannot listen on {escape(address)}: {error.strerror or error}",
             "choose another port, or an address of this host",
         ) from error

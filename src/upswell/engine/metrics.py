@@ -8,6 +8,7 @@ values of an answer are of one moment. No msisdn is ever a label. Counters that 
 restarts.
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -30,7 +31,7 @@ from upswell import __version__
 from upswell.config.parsers import split_address
 from upswell.engine.metrics_server import MetricsServer
 from upswell.engine.summary import Standing, Summary
-from upswell.errors import ConfigError
+from upswell.errors import ConfigError, Locked
 from upswell.privacy import escape
 
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -88,7 +89,8 @@ class Metrics:
         try:
             self._server = MetricsServer(split_address(address), self.render, self.not_ready)
         except OSError as error:
-            raise ConfigError(
+            in_use = error.errno == errno.EADDRINUSE  # whoever uses it may end
+            raise (Locked if in_use else ConfigError)(
                 f"--metrics: cannot listen on {escape(address)}: {error.strerror or error}",
                 "choose another port, or an address of this host",
             ) from error

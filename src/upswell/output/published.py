@@ -21,7 +21,14 @@ from upswell.output.names import (
     place_of,
 )
 from upswell.privacy import escape
-from upswell.storage.files import RECOVERS, directory, directory_inside, list_names, read_file
+from upswell.storage.files import (
+    RECOVERS,
+    directory,
+    directory_inside,
+    list_names,
+    next_step,
+    read_file,
+)
 
 Where = Literal["in_output", "changed", "taken_away", "waiting"]
 """Unchanged in OUTPUT; there with another content; taken by the consumer; staged and not yet published."""
@@ -78,8 +85,9 @@ def _read(output: Path, one: Staged) -> bytes | None:
     except OSError as error:
         if error.errno in _NOT_A_FILE:
             raise _NotAFile from None
+        path = place / one.published_name
         raise StorageError(
-            f"{escape(str(place / one.published_name))}: {error.strerror}", RECOVERS
+            f"{escape(str(path))}: {error.strerror}", next_step(error, path, RECOVERS)
         ) from error
 
 

@@ -15,10 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from upswell.errors import DAMAGED_HINT, ConfigError, Locked, StorageError, UpswellError
+from upswell.errors import (
+    DAMAGED_HINT,
+    ConfigError,
+    InputMissing,
+    Locked,
+    OutOfMemory,
+    StorageError,
+    UpswellError,
+)
 from upswell.privacy import escape
 from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse_newer
-from upswell.storage.files import RECOVERS, next_step, sync_directory
+from upswell.storage import syscalls
+from upswell.storage.files import RECOVERS, next_step, sync_directory, who_may
 
 DATABASE = "checkpoint.db"
 MOVED = "moved"
@@ -73,7 +82,9 @@ def open_writer(state_dir: Path) -> sqlite3.Connection:
 def open_reader(state_dir: Path) -> sqlite3.Connection:
     """Open a read-only connection. Keep its transactions brief: the writer's log grows meanwhile.
 
-    Raises StorageError when there is no state, or one that a run must migrate first.
+    A cleanly stopped state can be read from a read-only mount.
+
+    Raises InputMissing when there is no state, StorageError when a run must migrate it first.
     """
     path = state_dir / DATABASE
     _check_sqlite()
@@ -82,11 +93,14 @@ def open_reader(state_dir: Path) -> sqlite3.Connection:
         try:
             _refuse_special(path)
         except (FileNotFoundError, NotADirectoryError):
-            raise StorageError(
+            raise InputMissing(
                 f"there is no state in {escape(str(state_dir))}",
                 "check --output or --state; the first run creates the state",
             ) from None
-        db = connect(path, "ro")
+        # Beside a database in WAL mode SQLite makes files, which such a mount forbids; where there is no log, no run
+        # writes it.
+        frozen = is_read_only(state_dir) and not path.with_name(DATABASE + "-wal").exists()
+        db = connect(path, "ro&immutable=1" if frozen else "ro")
         try:
             _check_identity(db, path)
             _pragma(db, "query_only", 1, 1)
@@ -166,7 +180,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"{escape(str(error.filename or path))}: {error.strerror}",
-            next_step(error, RECOVERS),
+            next_step(error, Path(error.filename or path), RECOVERS),
         ) from error
 
 
@@ -178,18 +192,21 @@ def _translate(error: sqlite3.Error, path: Path) -> UpswellError:
             f"the state {escape(str(path))} is locked by another program ({name})",
             "close whatever has it open for writing, then start again",
         )
+    if primary == sqlite3.SQLITE_NOMEM:
+        return OutOfMemory(
+            f"not enough memory to read the state {escape(str(path))}",
+            "provide more, and start again",
+        )
     if primary in (
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_NOMEM,
         sqlite3.SQLITE_PERM,
     ):
         return StorageError(
             f"the state {escape(str(path))} cannot be read or written: {error} ({name})",
-            "give this user permission to read and write it and the -wal and -shm files beside it, and enough open"
-            " files (ulimit -n)"
+            _openable(path)
             if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
             else RECOVERS,
         )
@@ -209,6 +226,26 @@ def _check_sqlite() -> None:
             f"SQLite {sqlite3.sqlite_version} is too old: {needed} is required",
             "use a Python that is built with a newer SQLite",
         )
+
+
+def _openable(path: Path) -> str:
+    """Return the next step for a database that cannot be opened."""
+    if syscalls.access(path, os.F_OK) and not syscalls.access(path, os.R_OK, effective_ids=True):
+        return who_may(path)
+    if syscalls.access(path.parent, os.F_OK) and is_read_only(path.parent):
+        return (
+            "its file system is read-only, and its last run was not stopped cleanly: mount it writable, or copy all of"
+            " the directory to where this user may write"
+        )
+    return (
+        "give this user permission to read and write it and the -wal and -shm files beside it, and enough open files"
+        " (ulimit -n)"
+    )
+
+
+def is_read_only(directory: Path) -> bool:
+    """Return whether the directory lies on a read-only mount."""
+    return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -7,7 +7,7 @@ from upswell.errors import OutputUnwritable
 from upswell.privacy import escape
 from upswell.state.connection import DATABASE
 from upswell.storage import syscalls
-from upswell.storage.files import sync_directory
+from upswell.storage.files import next_step, sync_directory
 
 
 def make_directory(state_dir: Path) -> None:
@@ -29,5 +29,7 @@ def make_directory(state_dir: Path) -> None:
     except OSError as error:
         raise OutputUnwritable(
             f"the state directory {escape(str(state_dir))} cannot be used: {error.strerror}",
-            "create its parent directory, or name another with --state",
+            next_step(
+                error, state_dir, "create its parent directory, or name another with --state"
+            ),
         ) from error

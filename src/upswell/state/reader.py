@@ -69,7 +69,7 @@ class StateReader:
 
     @classmethod
     def open(cls, state_dir: Path) -> Self:
-        """Open a state read-only, whether a run writes it or not. Raises StorageError when there is none."""
+        """Open a state read-only, whether a run writes it or not. Raises InputMissing when there is none."""
         return cls(state_dir, open_reader(state_dir))
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ and would report success.
 import contextlib
 import errno
 import os
+import pwd
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ _READ_BYTES = 1 << 20
 RECOVERS = "free space or repair the disk, then start again: the restart recovers"
 """The next step after a fault of the machine."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRITABLE = "its file system is read-only: mount it writable, then start again"
 _MORE_FILES = "raise the number of files this process may have open (ulimit -n), then start again"
 
 
@@ -39,12 +41,35 @@ def translate_os_errors(path: Path, kind: type[UpswellError], hint: str) -> Iter
         if kind is OutputUnwritable and error.errno in _FULL:
             # OUTPUT itself is sound, and somebody may free space: a service must restart and not stay down.
             kind, hint = StorageError, RECOVERS
-        raise kind(f"{escape(str(place))}: {error.strerror}", next_step(error, hint)) from error
+        raise kind(
+            f"{escape(str(place))}: {error.strerror}", next_step(error, Path(place), hint)
+        ) from error
 
 
-def next_step(error: OSError, otherwise: str) -> str:
-    """Return the hint for an error: how to allow more open files when there are too few, else ``otherwise``."""
-    return _MORE_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else otherwise
+def next_step(error: OSError, place: Path, otherwise: str) -> str:
+    """Return the hint for an error at a path, by what the error is about; ``otherwise`` where it does not say."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return _MORE_FILES
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return who_may(place)
+    return _WRITABLE if error.errno == errno.EROFS else otherwise
+
+
+def who_may(place: Path) -> str:
+    """Return the hint for a path that this user may not use: whom it, or the directory in its way, belongs to."""
+    places = (place, *place.absolute().parents)
+    path = next(filter(lambda each: syscalls.access(each, os.F_OK), places))
+    owner = syscalls.stat(path).st_uid
+    if owner == os.geteuid():
+        return (
+            f"correct the mode of {escape(str(path))}, which belongs to this user, then start again"
+        )
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"with the id {owner}"
+    words = f"{escape(str(path))} belongs to the user {name}"
+    return f"{words}: run the command as that user, or give this one the right to it"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from upswell.cli.main import commands
 from upswell.state.reader import StateReader
 
 DATABASE, LOG = "checkpoint.db", "checkpoint.db-wal"
-VERIFIED = (0, 1, 74, 78)
+VERIFIED = (0, 1, 66, 74, 78)
 """Exit codes that ``state verify`` may end in."""
 
 

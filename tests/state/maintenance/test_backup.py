@@ -14,7 +14,7 @@ from support.command import Upswell
 from support.engine_runs import Place, record
 from support.in_process import Cluster
 from support.surroundings import Surroundings, wait_for
-from upswell.errors import ConfigError, StorageError, UsageError
+from upswell.errors import ConfigError, InputMissing, StorageError, UsageError
 from upswell.output.names import Staged
 from upswell.output.reject_files import Rejects
 from upswell.output.sink import Sink
@@ -279,7 +279,7 @@ def test_place_without_a_parent_and_no_state_are_told(begun: Place) -> None:
     """Errors name the place."""
     with refused(StorageError, "no/such/copy"):
         back_up(begun.output / ".upswell", begun.root / "no" / "such" / "copy")
-    with refused(StorageError, "there is no state"):
+    with refused(InputMissing, "there is no state"):
         back_up(begun.root, begun.root / "copy")
     assert not (begun.root / "copy.partial").exists()
 

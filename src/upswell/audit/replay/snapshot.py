@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from upswell import kernel
 from upswell.config.settings import threads_default
-from upswell.errors import InputMissing, StorageError
+from upswell.errors import DAMAGED_HINT, InputMissing, StorageError
 from upswell.kernel import Found, Ledger
 from upswell.privacy import escape
 from upswell.reference.suppression import Forgetting
@@ -26,7 +26,6 @@ from upswell.state.queries.forgotten import forgettings
 from upswell.state.queries.notifications import notification_totals
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals
-from upswell.storage.files import RECOVERS
 from upswell.zones import Zones
 
 _TRIES = 5  # to read a ledger in files that a run keeps replacing
@@ -109,7 +108,7 @@ class StateSnapshot(NamedTuple):
         try:
             return Ledger.load(*self.parts, day_open, threads_default())
         except ValueError as error:
-            raise StorageError(f"the ledger is damaged: {error}", RECOVERS) from error
+            raise StorageError(f"the ledger is damaged: {error}", DAMAGED_HINT) from error
 
 
 def take_snapshot(

@@ -63,7 +63,8 @@ def back_up(state_dir: Path, target: Path) -> Backup:
 
     Raises:
         UsageError: ``target`` exists.
-        StorageError: there is no state, a file of its ledger is damaged, or the disk fails.
+        InputMissing: there is no state.
+        StorageError: a file of its ledger is damaged, or the disk fails.
     """
     partial = target.with_name(target.name + _PARTIAL)
     for path in (target, partial):

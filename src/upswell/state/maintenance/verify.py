@@ -32,7 +32,7 @@ from upswell.state.queries.forgotten import forgotten_lines
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch
 from upswell.state.shard_files import DamagedShard, read_shard_file
-from upswell.storage.files import RECOVERS, directory, read_file, translate_os_errors
+from upswell.storage.files import RECOVERS, directory, next_step, read_file, translate_os_errors
 from upswell.storage.lock import holder
 
 _PROBLEMS_MAX = 20  # of one kind: a damaged state may break every row
@@ -362,7 +362,10 @@ def _read(place: Path, name: str) -> bytes:
     except OSError as error:
         if error.errno in _NO_FILE:
             return b""
-        raise StorageError(f"{escape(str(place / name))}: {error.strerror}", RECOVERS) from error
+        raise StorageError(
+            f"{escape(str(place / name))}: {error.strerror}",
+            next_step(error, place / name, RECOVERS),
+        ) from error
 
 
 _CHECKS = (_pages, _batches, _log, _notifications, _kept, _shard_files, _beside)
