@@ -12,7 +12,7 @@ import pytest
 from support.command import Upswell, clean_environment
 from support.faults.limits import own_namespace
 from support.inputs import inside, write_inputs
-from upswell.errors import InputMissing, StorageError
+from upswell.errors import InputMissing, OutOfMemory, StorageError
 from upswell.state import connection
 from upswell.state.reader import StateReader
 from upswell.storage import syscalls
@@ -115,6 +115,19 @@ def test_a_database_that_cannot_be_opened_says_why(
     assert "-wal and -shm files beside it" in hints[0]
     assert "was not stopped cleanly: mount it writable, or copy" in hints[1]
     assert "correct the mode of" in hints[2]
+
+
+def test_lack_of_memory_is_told_as_that(tmp_path: Path) -> None:
+    """No disk is to be repaired for it."""
+    error = sqlite3.OperationalError("out of memory")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_NOMEM, "SQLITE_NOMEM"
+
+    with (
+        pytest.raises(OutOfMemory, match="not enough memory to read") as raised,
+        connection.storage_errors(tmp_path),
+    ):
+        raise error
+    assert 74 == raised.value.exit_code
 
 
 def test_no_state_is_a_missing_input(tmp_path: Path) -> None:
