@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from upswell.errors import OutputUnwritable, StorageError, UpswellError
+from upswell.errors import Locked, OutputUnwritable, StorageError, UpswellError
 from upswell.output.names import Staged
 from upswell.privacy import escape
 from upswell.reference.versions import Kind
 from upswell.source.file import File
 from upswell.state.batch import Batch
 from upswell.state.codec import storable_text
-from upswell.state.connection import BUSY_S, open_writer, storage_errors
+from upswell.state.connection import BUSY_S, has_log, open_writer, storage_errors
 from upswell.state.directory import make_directory
 from upswell.state.identity import StateIdentity
 from upswell.state.ledger_writer import LedgerWriter
@@ -28,6 +28,7 @@ from upswell.state.queries.edits import refused_edit
 from upswell.state.reader import StateReader
 from upswell.state.row_writer import RowWriter
 from upswell.state.rows import Archived, LedgerSizes
+from upswell.state.seal import watch, write_seal
 from upswell.state.shard_files import ShardFile
 from upswell.storage import syscalls
 from upswell.storage.files import directory
@@ -46,10 +47,11 @@ class Checkpoint:
         self._db = db
         self._lock_fd = lock_fd
         self._failed = False
+        with storage_errors(reader.path):
+            watch(db)
         self._applications = reader.applications()
         self._writer = RowWriter(reader, db)
-        with storage_errors(reader.path):
-            self._ledger = LedgerWriter(db, shards, reader.first_batch())
+        self._ledger = LedgerWriter(reader, db, shards)
 
     @classmethod
     def open(cls, state_dir: Path, shards: int) -> Self:
@@ -70,8 +72,16 @@ class Checkpoint:
         with storage_errors(state_dir):
             lock_fd = lock(state_dir / LOCK_NAME, f"the state {escape(str(state_dir))}")
         try:
+            with storage_errors(state_dir):
+                unclean = has_log(state_dir)
             db = open_writer(state_dir)
-            return cls(StateReader(state_dir, db), db, lock_fd, shards)
+            reader = StateReader(state_dir, db)
+            try:
+                reader.check_seal(whole=unclean)
+                return cls(reader, db, lock_fd, shards)
+            except BaseException:
+                db.close()
+                raise
         except BaseException:
             syscalls.close(lock_fd)
             raise
@@ -79,8 +89,10 @@ class Checkpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        # A read that an error has cut off holds the log up: the error is what must be told.
+        with contextlib.suppress(*([Locked] if error else [])):
+            self.close()
 
     def close(self) -> None:
         """Move the write-ahead log into the database, close it, and release the lock."""
@@ -244,6 +256,13 @@ class Checkpoint:
             finally:
                 self._db.execute("PRAGMA temp_store = 2")
                 self._db.execute("PRAGMA temp_store_directory = ''")
+                watch(self._db)  # with temp_store all temporary tables and triggers went
+
+    def _seal(self) -> None:
+        try:
+            write_seal(self._db)
+        except ValueError:
+            raise self.reader.damaged("an entry of meta") from None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -259,6 +278,7 @@ class Checkpoint:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
+                self._seal()
                 self._db.execute("COMMIT")
             except BaseException:
                 self._failed = True

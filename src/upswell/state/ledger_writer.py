@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from upswell.state.batch import Batch
 from upswell.state.codec import row_checksum, to_signed
+from upswell.state.reader import StateReader
 from upswell.state.rows import LedgerSizes
 from upswell.state.shard_files import ShardFile
 
@@ -20,23 +21,24 @@ class LedgerWriter:
     After a transaction that failed it must not be used: it knows what was written, not what was committed.
     """
 
-    def __init__(self, db: sqlite3.Connection, shards: int, first_batch: int) -> None:
+    def __init__(self, reader: StateReader, db: sqlite3.Connection, shards: int) -> None:
         """Look up what is stored.
 
         Args:
+            reader: of the state; deltas of batches before its first are adopted caps.
             db: the writer's connection.
             shards: how many shards the ledger has.
-            first_batch: of the state; deltas of earlier batches are adopted caps.
         """
         self._db = db
         self._shards = shards
-        rows = db.execute("SELECT shard, batch, length(content) FROM ledger_base")
+        rows = reader._rows("SELECT shard, batch, length(content) FROM ledger_base")
         self._bases = {shard: (batch, length) for shard, batch, length in rows}
         """By shard, the batch and the bytes of its base."""
-        rows = db.execute(
-            "SELECT batch, length(content) FROM ledger_delta WHERE batch >= ?", (first_batch,)
+        rows = reader._rows(
+            "SELECT batch, length(content) FROM ledger_delta WHERE batch >= ?",
+            (reader.first_batch(),),
         )
-        self._deltas: dict[int, int] = dict(rows.fetchall())
+        self._deltas: dict[int, int] = dict(rows)
         """By batch, the bytes of its delta. Without adopted caps: no compaction removes them."""
 
     def sizes(self) -> LedgerSizes:
@@ -60,8 +62,9 @@ class LedgerWriter:
             self._deltas[batch.number] = len(batch.delta)
         for shard, content in batch.compactions:
             self._db.execute(
-                "INSERT INTO ledger_base VALUES (?, ?, ?, ?) ON CONFLICT(shard) DO UPDATE SET"
-                " batch = excluded.batch, content = excluded.content, row_checksum = excluded.row_checksum",
+                "INSERT INTO ledger_base(shard, batch, content, row_checksum) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT(shard) DO UPDATE SET batch = excluded.batch, content = excluded.content,"
+                " row_checksum = excluded.row_checksum",
                 (shard, batch.number, content, row_checksum(shard, batch.number, content)),
             )
             self._bases[shard] = (batch.number, len(content))
@@ -82,7 +85,8 @@ class LedgerWriter:
 
     def _insert_delta(self, batch: int, delta: bytes) -> None:
         self._db.execute(
-            "INSERT INTO ledger_delta VALUES (?, ?, ?)", (batch, delta, row_checksum(batch, delta))
+            "INSERT INTO ledger_delta(batch, content, row_checksum) VALUES (?, ?, ?)",
+            (batch, delta, row_checksum(batch, delta)),
         )
 
     def _put_shard_files(self, files: Iterable[ShardFile]) -> None:

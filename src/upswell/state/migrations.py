@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from upswell.errors import ConfigError
 from upswell.state.identity import StateIdentity, write_identity
+from upswell.state.seal import seal_anew
 
 APPLICATION_ID = 0x75707377  # "upsw"
 
@@ -37,7 +38,8 @@ MIGRATIONS = (
                 day_open INTEGER NOT NULL, rules_version TEXT NOT NULL, segment_version TEXT NOT NULL,
                 suppress_version TEXT NOT NULL, policy_version TEXT NOT NULL, lines INTEGER NOT NULL,
                 bytes INTEGER NOT NULL, rejects_bytes INTEGER NOT NULL, rejects_digest TEXT NOT NULL,
-                outcomes TEXT NOT NULL, reasons TEXT NOT NULL, committed_at TEXT NOT NULL, row_checksum INTEGER NOT NULL
+                outcomes TEXT NOT NULL, reasons TEXT NOT NULL, committed_at TEXT NOT NULL,
+                checksum_before INTEGER NOT NULL, row_checksum INTEGER NOT NULL
             ) STRICT""",
             # A name that is not UTF-8 is kept as bytes, hence ANY.
             """CREATE TABLE file(
@@ -103,9 +105,10 @@ MIGRATIONS = (
                 kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'suppress', 'policy', 'refused')),
                 version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
             ) STRICT""",
-            "CREATE TABLE ledger_base(shard INTEGER PRIMARY KEY, batch INTEGER NOT NULL, content BLOB NOT NULL,"
-            " row_checksum INTEGER NOT NULL) STRICT",
-            "CREATE TABLE ledger_delta(batch INTEGER PRIMARY KEY, content BLOB NOT NULL, row_checksum INTEGER NOT NULL)"
+            # Contents come last: the columns before them are read without their pages.
+            "CREATE TABLE ledger_base(shard INTEGER PRIMARY KEY, batch INTEGER NOT NULL, row_checksum INTEGER NOT NULL,"
+            " content BLOB NOT NULL) STRICT",
+            "CREATE TABLE ledger_delta(batch INTEGER PRIMARY KEY, row_checksum INTEGER NOT NULL, content BLOB NOT NULL)"
             " STRICT",
             # The ledger of a run on a cluster lies in files beside the database: those that are named here.
             """CREATE TABLE shard_file(
@@ -155,6 +158,7 @@ def migrate(db: sqlite3.Connection) -> None:
             db.execute(statement)
         if number == 1:
             write_identity(db, StateIdentity(), StateIdentity(state_id=str(uuid.uuid4())))
+            seal_anew(db)
         applied_at = datetime.now(UTC).isoformat(timespec="seconds")
         db.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, migration.name, applied_at))
         db.execute(f"PRAGMA user_version = {number}")

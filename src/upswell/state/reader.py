@@ -2,8 +2,8 @@
 
 Owns the way from rows to values, and the reads that many callers share; ``queries`` and ``ledger`` hold the others. It
 never writes, and keeps no transaction open between two calls (except inside ``snapshot``), so reading the state of a
-run does not hold it up. A row whose checksum does not match raises StorageError: a damaged state is never taken for a
-sound one.
+run does not hold it up. A row whose checksum does not match, and a value of a wrong type, raise StorageError: a damaged
+state is never taken for a sound one. One file because every row that is read passes through the checks at its end.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from upswell.source.listing import show_name
 from upswell.state import ledger_directory
 from upswell.state.batch import LogRange
 from upswell.state.codec import decode_name, encode_name, row_checksum, to_signed, to_unsigned
+from upswell.state.column_types import has_right_types
 from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
 from upswell.state.identity import StateIdentity, read_identity
 from upswell.state.rows import (
@@ -31,6 +32,7 @@ from upswell.state.rows import (
     ReferenceVersion,
     Totals,
 )
+from upswell.state.seal import broken_seal
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
@@ -38,7 +40,7 @@ FILE_COLUMNS = (
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, suppress_version, policy_version, lines,"
-    " bytes, rejects_bytes, rejects_digest, outcomes, reasons, committed_at"
+    " bytes, rejects_bytes, rejects_digest, outcomes, reasons, committed_at, checksum_before"
 )
 _COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
 _UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
@@ -237,7 +239,9 @@ class StateReader:
     def applications(self) -> dict[str, int]:
         """Return the ids of all applications that were ever active, by name."""
         found = {}
-        for name, number, place in self._rows("SELECT name, id, directory FROM application"):
+        for name, number, place in self._rows(
+            "SELECT name AS application_name, id, directory FROM application"
+        ):
             self._check(
                 place == directory_name(name),
                 "an application's name does not match its directory",
@@ -300,15 +304,48 @@ class StateReader:
             self._check(bool(self._state_id), "the id of the state is missing")
         return row_checksum(*values, self._state_id)
 
+    def checksum_of(self, batch: int) -> int:
+        """Return the checksum of a batch's row, which that of the next batch covers; 0 when there is none."""
+        rows = self._rows("SELECT row_checksum FROM batch WHERE number = ?", (batch,))
+        return int(rows[0][0]) if rows else 0
+
+    def check_seal(self, *, whole: bool) -> None:
+        """Raise StorageError when some rows are of another moment than the last commit, or lost.
+
+        ``whole``: notifications, too.
+        """
+        with storage_errors(self.path):
+            broken = broken_seal(self._db, whole=whole)
+        self._check(not broken, broken)
+
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """Return the rows of a query. For the modules of ``state`` alone."""
         with storage_errors(self.path):
-            return self._db.execute(sql, parameters).fetchall()
+            cursor = self._db.execute(sql, parameters)
+            rows = cursor.fetchall()
+        self._check_types(cursor, rows, sql)
+        return rows
 
     def _stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Any]:
         """Yield the rows of a query one at a time; its read transaction lasts until the last one."""
         with storage_errors(self.path):
-            yield from self._db.execute(sql, parameters)
+            cursor = self._db.execute(sql, parameters)
+            for row in cursor:
+                self._check_types(cursor, [row], sql)
+                yield row
+
+    def _check_types(self, cursor: sqlite3.Cursor, rows: Sequence[Any], sql: str) -> None:
+        self._check(has_right_types(cursor, rows, sql), "a value in it has another type")
+
+    def counts(self, text: str) -> dict[str, int]:
+        """Return counts by name as a row holds them. Raises StorageError for a text that is none."""
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(type(value) is int for value in found.values()):
+            raise self.damaged("counts in it cannot be read")
+        return found
 
     def damaged(self, what: str) -> StorageError:
         """Return the error for a state in which ``what`` cannot be true."""
@@ -326,10 +363,10 @@ class StateReader:
         self._verify(checksum == self.batch_checksum(values), f"the row of batch {values[0]}")
         number, stamp, newest, day_open, *rest = values
         versions = Versions(*rest[:_KINDS])
-        lines, taken, rejects, digest, outcomes, reasons, at = rest[_KINDS:]
+        lines, taken, rejects, digest, outcomes, reasons, at, _ = rest[_KINDS:]
         return CommittedBatch(
             number, stamp, newest, day_open, versions, lines, taken, rejects, digest,
-            json.loads(outcomes), json.loads(reasons), at,
+            self.counts(outcomes), self.counts(reasons), at,
         )  # fmt: skip
 
     def _file(self, row: tuple[Any, ...]) -> File:
@@ -341,5 +378,5 @@ class StateReader:
             values[at] = None if values[at] is None else to_unsigned(values[at])
         values[_LATE] = bool(values[_LATE])
         for at in _COUNTS:
-            values[at] = json.loads(values[at])
+            values[at] = self.counts(values[at])
         return File(*values)

@@ -23,6 +23,7 @@ from upswell.state.codec import encode_name, row_checksum, storable_text, to_sig
 from upswell.state.identity import StateIdentity, write_identity
 from upswell.state.reader import BATCH_COLUMNS, FILE_COLUMNS, StateReader
 from upswell.state.rows import Archived
+from upswell.state.seal import count_notifications
 
 _GROUP_ROWS = (
     100  # rows of one INSERT: measured twice as fast as one row each, and no faster with more
@@ -101,6 +102,7 @@ class RowWriter:
         values = (
             number, batch.stamp, batch.ranges[-1].newest_stamp, batch.day_open, *versions, batch.lines, data_bytes,
             len(batch.rejects), digest_of(batch.rejects), _json(batch.outcomes), _json(batch.reasons), _now(),
+            self._reader.checksum_of(number - 1),
         )  # fmt: skip
         self._db.execute(
             f"INSERT INTO batch({BATCH_COLUMNS}, row_checksum) VALUES ({'?,' * len(values)}?)",
@@ -143,6 +145,7 @@ class RowWriter:
                 values = list(chain.from_iterable(map(itemgetter(2, 3, 4, 5), rows)))
                 row = f"({day:d},{number:d},?,{batch.number:d},?,?,?,{control:d})"
                 self._insert_notifications(row, values)
+                count_notifications(self._db, len(values) // _ROW_VALUES)
                 self._db.execute(
                     f"INSERT INTO {totals} VALUES (?, ?, ?)"
                     " ON CONFLICT(day, application) DO UPDATE SET lines = lines + excluded.lines",
@@ -179,6 +182,7 @@ class RowWriter:
             (*ends[0], batch.number),
         )
         if gone.rowcount:
+            count_notifications(self._db, -gone.rowcount)
             self.put_identity(replace(identity, pruned_before=before))
 
     def put_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:

@@ -40,7 +40,7 @@ def consequence(output: Path, consumer: Consumer) -> str:
     try:
         go_on(output, LAST)
     except UpswellError as error:
-        if error.exit_code not in (70, 74, 78) or not error.hint:
+        if error.exit_code not in (74, 78) or not error.hint:
             return f"{error!r} with exit code {error.exit_code}"
         return "told"
     consumer.take()

@@ -25,6 +25,7 @@ from upswell.state.identity import write_identity
 from upswell.state.ledger import committed_shard_files
 from upswell.state.queries.forgotten import forgettings
 from upswell.state.reader import BATCH_COLUMNS
+from upswell.state.seal import count_notifications
 from upswell.state.shard_files import (
     DamagedShard,
     ShardFile,
@@ -101,6 +102,8 @@ class Eraser:
             self._replace_shard_files(db, new_files)
             for one in rewritten:
                 self._put_rejects(db, one)
+            if rewritten:
+                self._chain_anew(db, min(one.batch for one in rewritten))
         rejects.finish(self._reader.has_rejects)
         if self._reader.ledger_dir.is_dir():
             ledger_directory.sweep(
@@ -167,6 +170,7 @@ class Eraser:
                 db.execute(
                     "DELETE FROM notification WHERE (day, application, msisdn) = (?, ?, ?)", place
                 )
+        count_notifications(db, -gone.total())
         db.executemany(
             "INSERT INTO forgotten_lines VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET lines = lines + excluded.lines, bytes = bytes + excluded.bytes",
@@ -280,6 +284,24 @@ class Eraser:
                 "UPDATE batch SET rejects_bytes = ?, rejects_digest = ?, row_checksum = ? WHERE number = ?",
                 (length, digest, self._reader.batch_checksum(list(row.values())), one.batch),
             )
+
+    def _chain_anew(self, db: sqlite3.Connection, first: int) -> None:
+        """Make the checksums of the batches after this one follow it again."""
+        before = 0
+        # One at a time: a page of rows would be read before the first of them is written.
+        for number in range(first, self._reader.last_batch() + 1):
+            for values in self._reader._rows(
+                f"SELECT {BATCH_COLUMNS}, row_checksum FROM batch WHERE number = ?", (number,)
+            ):
+                *row, checksum = values
+                if number > first:
+                    row[-1] = before
+                    checksum = self._reader.batch_checksum(row)
+                    db.execute(
+                        "UPDATE batch SET checksum_before = ?, row_checksum = ? WHERE number = ?",
+                        (before, checksum, number),
+                    )
+                before = checksum
 
     def _scrub(self) -> None:
         if not self._checkpoint.scrub():

@@ -40,6 +40,7 @@ from upswell.state.ledger_directory import DIRECTORY, SHARD_COUNTS
 from upswell.state.ledger_formats import to_bases
 from upswell.state.migrations import APPLICATION_ID, refuse_newer
 from upswell.state.reader import StateReader
+from upswell.state.seal import broken_seal, seal_anew
 from upswell.storage import syscalls
 from upswell.storage.files import (
     RECOVERS,
@@ -144,7 +145,7 @@ def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
     last = checkpoint.reader.last_batch()
     for shard, content in to_bases(checkpoint.reader):
         db.execute(
-            "INSERT INTO ledger_base VALUES (?, ?, ?, ?)",
+            "INSERT INTO ledger_base(shard, batch, content, row_checksum) VALUES (?, ?, ?, ?)",
             (shard, last, content, row_checksum(shard, last, content)),
         )
     db.execute(_TABLE)
@@ -154,6 +155,7 @@ def _fill(db: sqlite3.Connection, checkpoint: Checkpoint) -> int:
         for part, at in enumerate(range(0, len(content), _PART_BYTES)):
             some = content[at : at + _PART_BYTES]
             db.execute("INSERT INTO reject_file VALUES (?, ?, ?)", (batch, part, some))
+    seal_anew(db)
     db.execute(f"PRAGMA application_id = {EXPORT_ID}")
     db.execute("COMMIT")
     return count
@@ -243,6 +245,8 @@ def _check_content(db: sqlite3.Connection, file: Path) -> None:
         raise StorageError(
             f"{escape(str(file))} is damaged: its pages are inconsistent", "export it again"
         )
+    if broken := broken_seal(db, whole=True):
+        raise StorageError(f"{escape(str(file))} is damaged: {broken}", "export it again")
 
 
 def _identity(db: sqlite3.Connection, file: Path) -> StateIdentity:
@@ -270,6 +274,7 @@ def _import(source: sqlite3.Connection, state_dir: Path, file: Path, ledger: Led
         db.execute("DROP TABLE reject_file")
         identity = _identity(db, file)
         write_identity(db, identity, replace(_with_export(identity, file), ledger=ledger))
+        seal_anew(db)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")
         if batches:

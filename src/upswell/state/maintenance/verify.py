@@ -82,6 +82,8 @@ def _pages(reader: StateReader) -> Iterator[str]:
     for (message,) in reader._rows(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
         if message != "ok":
             yield f"the database's pages are inconsistent ({escape(' '.join(message.split()))}): {RESTORE_HINT}"
+    with reader.snapshot():
+        reader.check_seal(whole=True)
     if reader._rows("PRAGMA foreign_key_check"):
         yield f"rows of the database refer to missing rows: {RESTORE_HINT}"
 

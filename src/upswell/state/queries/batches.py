@@ -5,7 +5,6 @@ batches are not verified here, as nothing is decided by what is read and verifyi
 `upswell state verify` checks them all, and ``StateReader.batches`` those that it reads.
 """
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -87,7 +86,7 @@ def commits_since(
         (after_batch, minute),
     )
     for at, lines, size, outcomes, reasons in rows:
-        yield CommittedCounts(at, lines, size, json.loads(outcomes), json.loads(reasons))
+        yield CommittedCounts(at, lines, size, reader.counts(outcomes), reader.counts(reasons))
 
 
 def last_commits(reader: StateReader, day: int, *, after_batch: int) -> dict[str, str]:

@@ -5,7 +5,6 @@ row checksums. The others read some columns and do not: nothing is decided by th
 rows takes many times as long.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -116,7 +115,7 @@ def files_of_day(reader: StateReader, day: int) -> Iterator[DayFile]:
         stamps_of(day),
     )
     for stamp, state, late, lines, outcomes in rows:
-        yield DayFile(stamp, state, bool(late), lines, json.loads(outcomes))
+        yield DayFile(stamp, state, bool(late), lines, reader.counts(outcomes))
 
 
 def newest_names(reader: StateReader, day: int, files_max: int) -> list[str]:

@@ -99,7 +99,7 @@ def count_notified(
     With ``control`` those of the control group instead.
     """
     sql = (
-        f"SELECT name, sum(lines) FROM {_totals(control)} JOIN application ON id = application"
+        f"SELECT name AS application_name, sum(lines) FROM {_totals(control)} JOIN application ON id = application"
         " WHERE ?1 IS NULL OR day = ?1 GROUP BY name ORDER BY name"
     )
     return dict(reader._rows(sql, (day,)))
@@ -134,7 +134,8 @@ def notification_groups(
         control: return groups of the control group instead of those that were sent.
     """
     sql = (
-        f"SELECT day, id, name, directory, lines FROM {_totals(control)} JOIN application ON id = application"
+        f"SELECT day, id, name AS application_name, directory, lines FROM {_totals(control)}"
+        " JOIN application ON id = application"
         " WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR name = ?2)"
         " AND (?3 IS NULL OR id IN (SELECT application FROM staged WHERE batch = ?3)) ORDER BY day, name"
     )
