@@ -43,7 +43,7 @@ class Moments:
         self.closed: list[bytes] = []
         self.logs: list[bytes] = []
         self._log = b""
-        close, release = Checkpoint.close, Checkpoint.release
+        close, drain = Checkpoint.close, Checkpoint.drain_wal
 
         def kept(checkpoint: Checkpoint) -> None:
             close(checkpoint)
@@ -54,10 +54,10 @@ class Moments:
         def moved(checkpoint: Checkpoint, *, idle: bool = False) -> None:
             log = checkpoint.reader.path.with_name("checkpoint.db-wal")
             self._log = log.read_bytes() or self._log
-            release(checkpoint, idle=idle)
+            drain(checkpoint, idle=idle)
 
         monkeypatch.setattr(Checkpoint, "close", kept)
-        monkeypatch.setattr(Checkpoint, "release", moved)
+        monkeypatch.setattr(Checkpoint, "drain_wal", moved)
 
 
 class Damaged:

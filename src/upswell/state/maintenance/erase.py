@@ -170,7 +170,7 @@ class Eraser:
                 db.execute(
                     "DELETE FROM notification WHERE (day, application, msisdn) = (?, ?, ?)", place
                 )
-        count_notifications(db, -gone.total())
+        count_notifications(db, -lines.total())
         db.executemany(
             "INSERT INTO forgotten_lines VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET lines = lines + excluded.lines, bytes = bytes + excluded.bytes",

@@ -30,6 +30,7 @@ from upswell.state.identity import read_identity, write_identity
 from upswell.state.maintenance.backup import REJECTS, copy_ledger, copy_rejects
 from upswell.state.maintenance.transfer import Moved, put_name, refuse_other, unfinished
 from upswell.state.reader import StateReader
+from upswell.state.seal import seal_anew
 from upswell.storage import syscalls
 from upswell.storage.files import (
     RECOVERS,
@@ -135,6 +136,7 @@ def _copy(state_dir: Path, target: Path) -> None:
             unfinished(db)
             db.execute("BEGIN")
             write_identity(db, read_identity(db), replace(identity, output=output.absolute()))
+            seal_anew(db)
             db.execute("COMMIT")
 
 
