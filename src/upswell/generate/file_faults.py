@@ -193,7 +193,8 @@ FILE_FAULTS: dict[str, FileFault] = {
     "gzip_members": FileFault(
         "it is compressed in several members", "done", lambda p, _: _members(p), GZIP_NAME
     ),
-    "utf_16_file": FileFault("it is in UTF-16", "done", _utf_16),
+    # Little-endian UTF-16 ends in a NUL byte, as a hole does.
+    "utf_16_file": FileFault("it is in UTF-16", "held", _utf_16),
     "empty": FileFault("it is empty", "done", lambda p, _: ()),
     "only_byte_order_mark": FileFault(
         "it is only a byte-order mark", "done", lambda p, _: (BYTE_ORDER_MARK,)
