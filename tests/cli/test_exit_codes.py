@@ -223,6 +223,9 @@ def test_debug_shows_the_traceback_of_our_errors_too(upswell: Upswell) -> None:
         (PermissionError(13, "Permission denied", "/x"), 74, "/x: Permission denied"),
         (RuntimeError("can't start new thread"), 74, "no thread can be started"),
         (RuntimeError("odd"), 70, "RuntimeError"),
+        # The loader says the same of a mount that forbids execution, which this file's does not.
+        (ImportError("x: failed to map segment from shared object", path=__file__), 74, "memory"),
+        (ImportError("x: failed to map segment from shared object"), 78, "noexec"),
         (ValueError("odd"), 70, "ValueError"),
     ],
 )

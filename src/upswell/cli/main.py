@@ -155,10 +155,13 @@ def as_upswell_error(error: Exception) -> UpswellError:
     if isinstance(error, UpswellError):
         return error
     if isinstance(error, ImportError) and "failed to map segment" in str(error):
-        return ConfigError(
-            f"{error.path or 'the compiled kernel'} cannot be loaded: it lies on a mount with the option noexec",
-            "unpack Upswell on another mount: set PEX_ROOT to a directory there that only this user may write to",
-        )
+        if error.path and not os.statvfs(error.path).f_flag & os.ST_NOEXEC:
+            error = MemoryError()  # the loader says the same of both
+        else:
+            return ConfigError(
+                f"{error.path or 'the compiled kernel'} cannot be loaded: it lies on a mount with the option noexec",
+                "unpack Upswell on another mount: set PEX_ROOT to a directory there that only this user may write to",
+            )
     if isinstance(error, MemoryError):
         return OutOfMemory(
             "not enough memory", "provide more, or use fewer threads (--threads 1), and start again"
