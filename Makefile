@@ -28,7 +28,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build fmt lint lint-python lint-rust test test-python test-rest test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
+.PHONY: help setup setup-package setup-spark build fmt lint lint-python lint-rust test test-python test-rest test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
 	fuzz fuzz-short sanitize sanitize-address sanitize-thread bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
 	demo wheel pex lock smoke docs-check screenshots clean
 
@@ -88,6 +88,8 @@ lint-rust:
 ifneq ($(shell command -v java),)
 SPARK := .make/spark
 endif
+
+setup-spark: .make/spark
 
 .make/spark: .make/dev
 	@$(PIP) install --group spark
@@ -221,6 +223,8 @@ wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any 
 		2>.make/wheel.log || { cat .make/wheel.log >&2; false; }
 	@ls dist/*.whl
 	@touch $@
+
+setup-package: .make/package
 
 .make/package: .make/venv pyproject.toml
 	@$(PIP) install --group package

@@ -25,7 +25,7 @@ def published(output: Path) -> dict[str, bytes]:
             file.read_bytes() for file in sorted(directory.glob("NOTIFY_*.csv"))
         )
         for directory in output.iterdir()
-        if directory.name != ".upswell"
+        if directory.name[0] != "."
     }
 
 

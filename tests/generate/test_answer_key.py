@@ -202,6 +202,6 @@ def test_the_program_gives_the_answer_to_an_hour_with_faults(
             path.read_bytes() for path in sorted(directory.glob("NOTIFY_*.csv"))
         )
         for directory in (tmp_path / "out").iterdir()
-        if directory.name != ".upswell"
+        if directory.name[0] != "."
     }
     assert {directory_name(name): content for name, content in answer.outputs.items()} == published

@@ -141,7 +141,7 @@ def _tree(output: Path) -> list[str]:
     from upswell.cli.summary_text import plural
 
     lines = [f"The output tree: {output}/"]
-    for directory in sorted(each for each in output.iterdir() if each.name != ".upswell"):
+    for directory in sorted(each for each in output.iterdir() if each.name[0] != "."):
         files = sorted(directory.iterdir())
         lines.append(f"  {directory.name}/")
         for file in files[:_SHOWN_FILES]:
