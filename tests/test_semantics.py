@@ -345,3 +345,20 @@ def test_the_counts_add_up_to_the_lines_read() -> None:
     assert specification.lines == len(lines) == sum(specification.counts.values())
     assert specification.counts["rejected"] == sum(specification.reasons.values())
     assert b"".join(specification.outputs["Twitter"]) == record(1, 148, "0417100000")
+
+
+def test_a_file_goes_on_under_another_name_where_the_old_one_ended() -> None:
+    """Its first range continues lines, header and an unterminated line of the file that it continues."""
+    specification = Specification()
+    first, second = record(1, 100, "0417100000"), record(1, 60, "0417100100")
+    start = len(first) + len(second) - 1
+    take(first + second[:-1], specification, file="old")
+    reference = {"segment": {DIAL.decode()}, "rules": RULES}
+    rest = CommittedRange("new", start, b"\na,b,c,d\n" + first, STAMP, STAMP, continues="old")
+    lines = specification.apply(rest, **reference)
+
+    assert [("rejected", 3, start + 1), ("capped", 4, start + 9)] == [
+        (line.outcome, line.line, line.byte) for line in lines
+    ]
+    more = CommittedRange("new", start + 9 + len(first), b"a\n", STAMP, STAMP, continues="old")
+    assert [5] == [line.line for line in specification.apply(more, **reference)]

@@ -75,6 +75,8 @@ class CommittedRange(NamedTuple):
     """Of the file, yyyyMMddHHmm."""
     newest_stamp: str
     """The newest stamp among the ranges before this one in the log and its own."""
+    continues: str = ""
+    """Of a file's first range: the name under which the bytes before it were consumed, if it had another one then."""
 
 
 class Line(NamedTuple):
@@ -211,7 +213,8 @@ class Specification:
 
     def _split(self, committed: CommittedRange) -> Iterator[Line]:
         """Yield the lines of a range; those whose outcome follows from their form alone already have it."""
-        position = self._positions.get(committed.file, _Position())
+        before = self._positions.get(committed.continues, _Position())
+        position = self._positions.get(committed.file, before)
         at, newlines, data = committed.start, position.newlines, committed.data
         first = newlines == 0 and not position.tail
         if at == 0 and data.startswith(BYTE_ORDER_MARK):

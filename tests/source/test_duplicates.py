@@ -76,7 +76,7 @@ def test_the_original_may_be_deleted_and_the_run_restarted(done: Arrivals) -> No
     done.write(3, records(0, 4), age_s=9)
 
     assert [] == done.turn()
-    assert ("duplicate", name(1)) == (done.state(name(3))[0], done.row(name(3)).detail)
+    assert ("reading", name(1)) == (done.state(name(3))[0], done.row(name(3)).continues)
 
 
 def test_an_original_that_nobody_remembers_but_the_checkpoint(done: Arrivals) -> None:

@@ -1,6 +1,7 @@
 """Files that change between the scan and the read, and any interleaving of writers, turns and restarts."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -150,7 +151,19 @@ Step = tuple[str, int, int]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["append", "append", "append", "turn", "rescan", "wait", "restart", "copy", "again"]
+            [
+                "append",
+                "append",
+                "append",
+                "turn",
+                "rescan",
+                "wait",
+                "restart",
+                "copy",
+                "again",
+                "rename",
+                "pack",
+            ]
         ),
         st.integers(0, 3),
         st.integers(1, 60),
@@ -161,7 +174,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_every_byte_is_taken_once(steps: list[Step]) -> None:
-    """Whatever the order of writes, scans, rescans, restarts, copies and deliveries of the same content again."""
+    """Whatever the order of writes, scans, rescans, restarts, copies, deliveries again, renames and packing."""
     with TemporaryDirectory() as directory, mock.patch.object(directory_scan, "STEP_FILES", 1):
         story = Story(Path(directory))
         for verb, at, amount in steps:
@@ -183,6 +196,9 @@ class Story:
         }
         self.written = dict.fromkeys(self.planned, 0)
         self.groups: dict[int, list[int]] = {minute: [minute] for minute in self.planned}
+        self.names: dict[int, list[str]] = {minute: [name(minute)] for minute in self.planned}
+        """Those that each file has had, one after another."""
+        self.packed: set[int] = set()
 
     def step(self, verb: str, at: int, amount: int) -> None:
         """One thing that happens."""
@@ -190,7 +206,7 @@ class Story:
         content, written = self.planned[minute], self.written[minute]
         if verb == "append" and written < len(content):
             self.written[minute] = min(written + amount, len(content))
-            self.arrivals.append(minute, content[written : self.written[minute]])
+            self.arrivals.append(self.names[minute][-1], content[written : self.written[minute]])
         elif verb == "turn":
             self.arrivals.turn()
         elif verb == "rescan":
@@ -199,12 +215,36 @@ class Story:
             self.arrivals.wait(amount / 10)
         elif verb == "restart":
             self.arrivals.restart()
+        elif verb in ("rename", "pack"):
+            self.go_on(verb, minute)
+        elif len(self.names[minute]) > 1:
+            return
         elif verb == "copy" and written == len(content) and len(self.groups[minute]) == 1:
             copied = minute + (1 if amount % 2 else 10)
             self.groups[minute].append(copied)
             self.arrivals.write(copied, content, age_s=amount % 5)
         elif verb == "again" and written:
             self.arrivals.move_in(minute, content[:written])
+
+    def go_on(self, verb: str, minute: int) -> None:
+        """A file gets another name, one that nobody has copied and that begins like no other."""
+        if minute not in (3, 5) or minute in self.packed or len(self.groups[minute]) > 1:
+            return
+        if not self.written[minute]:
+            return
+        path = self.arrivals.path(self.names[minute][-1])
+        if verb == "rename":
+            new = name(minute + 9 + 2 * len(self.names[minute]))
+            path.rename(self.arrivals.path(new))
+        else:
+            content = path.read_bytes()
+            if b"\n" not in content:
+                return  # part of a header may name other columns
+            path.unlink()
+            new = self.arrivals.write_gzip(minute, content)
+            self.packed.add(minute)
+            self.planned[minute] = content
+        self.names[minute].append(new)
 
     def rescan(self, minute: int, steps: int) -> None:
         """A name is reported in the middle of a scan."""
@@ -213,7 +253,7 @@ class Story:
         scan = self.arrivals.source.scan_in_steps()
         for _ in zip(range(steps % 5), scan, strict=False):
             pass
-        self.arrivals.source.rescan([name(minute)])
+        self.arrivals.source.rescan([self.names[minute][-1]])
         self.arrivals.consume()
         for _ in scan:
             pass
@@ -223,13 +263,17 @@ class Story:
         """All writers finish, newer files come, and time passes; then everything must be accounted for."""
         arrivals = self.arrivals
         for minute, content in self.planned.items():
-            arrivals.append(minute, content[self.written[minute] :])
-        arrivals.write(30, record(900))
+            if minute not in self.packed:
+                arrivals.append(self.names[minute][-1], content[self.written[minute] :])
+        arrivals.write(59, record(900))
         for _ in range(4):
             arrivals.turn()
             arrivals.wait()
         for minute, group in self.groups.items():
             content = self.planned[minute]
+            if len(self.names[minute]) > 1:
+                self.went_on(minute, content)
+                continue
             rows = [arrivals.row(name(one)) for one in group]
             assert ["done"] == [row.state for row in rows if row.state != "duplicate"]
             for row in rows:
@@ -242,3 +286,21 @@ class Story:
                     len(content),
                 ]
                 assert kernel.crc64(content) == row.digest
+
+    def went_on(self, minute: int, content: bytes) -> None:
+        """Assert that the names of a file share its bytes: each of the records is consumed once."""
+        arrivals = self.arrivals
+        known = [one for one in self.names[minute] if one in arrivals.rows.by_name]
+        rows = [arrivals.row(one) for one in known]
+        # Of what was read before its first record came nothing was counted for anybody: that is read again.
+        rows = [row for row in rows if row.offset and (row.first_record or row is rows[-1])]
+        parts = [
+            consumed[1:] for row in rows for consumed in arrivals.log if consumed[0] == row.name
+        ]
+        assert [0, *(end for _, end in parts)] == [*(start for start, _ in parts), len(content)]
+        assert "done" == rows[-1].state
+        assert kernel.crc64(content) == rows[-1].digest
+        for old, new in pairwise(rows):
+            assert ("continued", new.name, old.name) == (
+                old.state, old.continued_by, new.continues,
+            )  # fmt: skip

@@ -52,6 +52,7 @@ class Rows:
     def __init__(self) -> None:
         self.by_name: dict[str, File] = {}
         self.newest = ""
+        self.archived: set[str] = set()
         self.asked = 0
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
@@ -68,6 +69,10 @@ class Rows:
         """Rows of files that something was consumed of, with this first record."""
         rows = [row for row in self.by_name.values() if row.first_record == crc and row.offset]
         return copy.deepcopy(rows)
+
+    def is_archived(self, one: str) -> bool:
+        """Whether the archive took it."""
+        return one in self.archived
 
     def newest_stamp(self) -> str:
         """Of the log."""

@@ -51,11 +51,15 @@ def replay(
     """
 
     def in_data(taken: LogRange) -> bytes:
-        return content(data / taken.file)[taken.start : taken.end]
+        name = taken.file
+        while later := known[name].continued_by:
+            name = later
+        return content(data / name)[taken.start : taken.end]
 
     read = remembered or in_data
     with StateReader.open(state) as reader:
         identity = reader.identity()
+        known = {file.name: file for file in reader.files_in()}
         specification = Specification(
             identity.measure,
             identity.keep_days,
@@ -87,6 +91,7 @@ def replay(
                     read(taken),
                     taken.stamp,
                     taken.newest_stamp,
+                    known[taken.file].continues,
                 ),
                 kept[segment],
                 kept[rules],

@@ -42,6 +42,7 @@ STATE_WORDS = {
     "duplicate": "same content as another file: not read again",
     "skipped": "older than --since",
     "gone": "deleted before it was fully read",
+    "continued": "went on under another name: the rest was read there",
     "ignored": "not a file named DATA_yyyyMMddHHmm.csv or .csv.gz",
 }
 """By state of a file."""

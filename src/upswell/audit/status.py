@@ -48,7 +48,15 @@ from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, ReferenceVersion
 from upswell.storage.lock import holder, started_at
 
-NOTABLE: tuple[State, ...] = ("held", "gone", "duplicate", "waiting", "ignored", "skipped")
+NOTABLE: tuple[State, ...] = (
+    "held",
+    "gone",
+    "duplicate",
+    "continued",
+    "waiting",
+    "ignored",
+    "skipped",
+)
 """States whose files are named, those that need attention first."""
 RUNS_MAX = 10  # the last ones
 NAMED_FILES_MAX = 10  # of each state: a page of names helps nobody
@@ -343,9 +351,10 @@ def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
         found.append(f"{word} held: {', '.join(named) or 'listed below'}")
     if gone := summary.files["gone"]:
         found.append(
-            "1 file was deleted before it was fully read; its remaining records are lost"
+            "1 file was deleted before it was fully read: deliver it whole and under exactly its name again"
             if gone == 1
-            else f"{gone:,} files were deleted before they were fully read; their remaining records are lost"
+            else f"{gone:,} files were deleted before they were fully read: deliver them whole and under exactly their"
+            " names again"
         )
     if unmatched := describe_unmatched(summary):
         found.append(f"{unmatched}: {_MATCHED_WORDS}")

@@ -30,7 +30,7 @@ _SEARCHED_MAX = 20_000  # rejects of a day, to find samples of all reasons
 # From the first batch with files of the day: hours if files grow every second, days otherwise.
 _SAMPLED_BATCHES_MAX = 5000
 _RECENT_BATCHES = 5000  # searched for the commit of each file: about 20 ms
-_WORST = ("gone", "held", "waiting", "reading", "late", "done", "duplicate", "skipped")
+_WORST = ("gone", "held", "waiting", "reading", "late", "done", "duplicate", "skipped", "continued")
 """The state shown for a minute with several files: the most urgent comes first."""
 STAGES = (
     ("records", "header"),

@@ -122,7 +122,8 @@ class Reporter:
         for file in files:
             if file.state == "gone" and file.offset:
                 self.warn(
-                    f"{file.name} disappeared after {file.offset:,} of its bytes were consumed"
+                    f"{file.name} disappeared after {file.offset:,} of its bytes were consumed: deliver it whole and"
+                    " under exactly this name again, and the rest of it is read"
                 )
             if file.reason == REFUSED and file.name not in self._refused:
                 self._refused.add(file.name)
@@ -156,9 +157,13 @@ class Reporter:
         return self._other_forms.sentence() if self._other_forms.is_known else None
 
     def report_news(
-        self, held: Sequence[File], unread: Sequence[str], reference: LoadedReference | None
+        self,
+        held: Sequence[File],
+        continuing: Sequence[File],
+        unread: Sequence[str],
+        reference: LoadedReference | None,
     ) -> None:
-        """Report what is new since the last call: held, refused and unread files, observations, files out of step.
+        """Report what is new: held, refused, unread and continuing files, observations, files out of step.
 
         Call it when the rows of all changed files are saved.
         """
@@ -169,6 +174,8 @@ class Reporter:
         self._held = reasons
         self._report_refusals(time.monotonic())
         self._report_unread(unread)
+        for file in continuing:
+            self.event("file went on", file=file.continues, under=file.name)
         if reference is not None:
             self._report_observations(reference)
         for event, fields in self._arrivals.pop_events(time.time()):

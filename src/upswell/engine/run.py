@@ -315,7 +315,10 @@ class _Run:
             self.checkpoint.save_files(changed, left)
 
     def _report_news(self) -> None:
-        self.reporter.report_news(self.source.held(), self.source.unread(), self.active.current)
+        source = self.source
+        self.reporter.report_news(
+            source.held(), source.continuing(), source.unread(), self.active.current
+        )
         words, identity = self.reporter.other_forms(), self.checkpoint.reader.identity()
         # The shares in the words change with each sample: a row for each would say no more.
         if words is not None and bool(words) != bool(identity.other_forms):

@@ -3,9 +3,11 @@
 Owns those rules, the words of their reasons, and what follows when reading a file failed. It offers nothing to read and
 never lists the directory: it judges by the inventory's last scan and by what opening a file shows. An admitted file may
 be read from its offset to its end.
+
+One file because a file's way in is one sequence of questions, each asked only when those before it are answered.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 
 from upswell.privacy import escape
@@ -13,8 +15,13 @@ from upswell.source.duplicates import Content, judge
 from upswell.source.file import File
 from upswell.source.header import describe_other_order
 from upswell.source.inventory import Inventory
+from upswell.source.listing import stat_regular
 from upswell.source.tracked_file import CONTENT_BYTES_MAX, TrackedFile
 from upswell.zones import load_zone
+
+_SHORTER_HELD_S = (
+    60.0  # how long a file must be still to be held for being shorter than what was consumed
+)
 
 UNDECIDED = {
     "no_record": "it has no complete record yet",
@@ -79,6 +86,9 @@ class Admission:
             return False
         if not file.offset:
             return self._is_new(tracked)
+        if file.continued_by:
+            self._judge_continued(tracked)
+            return False
         if tracked.verify_due(self._inventory.now) and not self.is_unchanged(tracked):
             return False
         self._find_first_record(tracked)
@@ -198,13 +208,71 @@ class Admission:
             # Its rejects must not be counted as long as it may turn out to be a duplicate.
             self._inventory.set(tracked, "waiting", "no_record", UNDECIDED["no_record"])
             return False
-        verdict, name = judge(self._content(tracked), self._rivals(tracked, file.first_record))
+        return self._is_new_content(tracked, file.first_record)
+
+    def _is_new_content(self, tracked: TrackedFile, first_record: int) -> bool:
+        """Return whether a new file goes on from one that is away, or is no duplicate and may be read."""
+        if away := self._away(tracked, first_record):
+            old = tracked.begins_as([row for row in away if row.offset <= tracked.end])
+            if old is not None:
+                self._inventory.let_continue(tracked, old)
+                return True
+            if away[0].offset > tracked.end:
+                self._wait_as_shorter(tracked, away[0])
+                return False
+        is_new = self._is_no_duplicate(tracked, first_record, {row.name for row in away})
+        return is_new and self._is_read_by_columns(tracked)
+
+    def _is_no_duplicate(
+        self, tracked: TrackedFile, first_record: int, away: Collection[str]
+    ) -> bool:
+        """Return whether a new file has another content than those with its first record, as far as can be known."""
+        file = tracked.file
+        verdict, name = judge(self._content(tracked), self._rivals(tracked, first_record, away))
         if verdict == "wait":
             self._inventory.set(tracked, "waiting", "suspect", f"it begins like {name}")
         elif verdict == "same":
             file.content_bytes, file.content_digest = tracked.end, tracked.whole_digest() or 0
             self._inventory.set(tracked, "duplicate", "content", name)
-        return verdict == "clear" and self._is_read_by_columns(tracked)
+        return verdict == "clear"
+
+    def _away(self, tracked: TrackedFile, first_record: int) -> list[File]:
+        """Return the files with this first record that left DATA otherwise than to our archive, the longest first.
+
+        A file that goes on under another name already is none of them.
+        """
+        rows = [
+            self._inventory.latest(row)
+            for row in self._inventory.known.find_first_record(first_record)
+        ]
+        found = [
+            row
+            for row in rows
+            if row.name != tracked.name
+            and not row.continued_by
+            and stat_regular(self._inventory.path_of(row.name)) is None
+            and not self._inventory.known.is_archived(row.name)
+        ]
+        return sorted(found, key=lambda row: (-row.offset, row.name))
+
+    def _wait_as_shorter(self, tracked: TrackedFile, old: File) -> None:
+        """Have a new file wait that begins like one that is away, of which more was consumed than the new one has."""
+        still = tracked.is_quiet(self._inventory.now, _SHORTER_HELD_S)
+        consumed = f"the {old.offset:,} bytes that were consumed of {old.name}"
+        if still and not self._inventory.frozen and self.consumes_last_line(tracked):
+            detail = (
+                f"it begins like {old.name}, which is away, and is shorter than {consumed}: complete it, or bring"
+                f" {old.name} back and touch this file"
+            )
+            self._inventory.hold(tracked, "shorter", detail)
+        else:
+            detail = f"it begins like {old.name} and is shorter than {consumed}"
+            self._inventory.set(tracked, "waiting", "suspect", detail)
+
+    def _judge_continued(self, tracked: TrackedFile) -> None:
+        """Judge what is under the name of a file that goes on under another one: it is never read again."""
+        if not tracked.unverified or self.is_unchanged(tracked):
+            self._inventory.set(tracked, "duplicate", "content", tracked.file.continued_by)
 
     def _is_filled(self, tracked: TrackedFile) -> bool:
         """Return False for a plain file whose time to be read to its end has come, but that ends in NUL bytes; hold it.
@@ -242,18 +310,38 @@ class Admission:
         tracked.find_first_record(at_end=self._is_complete(tracked))
         self._inventory.first_records.put(tracked.name, tracked.file.first_record)
 
-    def _rivals(self, tracked: TrackedFile, first_record: int) -> Iterator[Content]:
-        """Yield what a new file is compared with: files with its first record, consumed or ordered before it."""
+    def _rivals(
+        self, tracked: TrackedFile, first_record: int, away: Collection[str]
+    ) -> Iterator[Content]:
+        """Yield what a new file is compared with: files with its first record, consumed or ordered before it.
+
+        One that changed since the scan, or has just left without being among those ``away``, may have more than is
+        known of it: it is not complete.
+        """
         names = self._inventory.first_records.names(first_record)
         for name in names:
             other = self._inventory.get(name)
             if other is None or other is tracked:
                 continue
-            if other.file.offset or (name < tracked.name and other.state == "waiting"):
-                yield self._content(other)
+            if name in away:
+                yield _consumed_part(other.file)
+            elif other.file.offset or (name < tracked.name and other.state == "waiting"):
+                content = self._content(other)
+                same = other.stat_now() == other.stat
+                yield content if same else content._replace(complete=False)
         for row in self._inventory.known.find_first_record(first_record):
             if row.name != tracked.name and row.name not in names:
-                yield _consumed_part(self._inventory.departed.get(row.name, row))
+                latest = self._inventory.latest(row)
+                content = _consumed_part(latest)
+                same = row.name in away or self._is_settled(latest)
+                yield content if same else content._replace(complete=False)
+
+    def _is_settled(self, row: File) -> bool:
+        """Return whether a file that is not tracked has its row's stat, or is known to have left DATA."""
+        found = stat_regular(self._inventory.path_of(row.name))
+        if found is None:
+            return bool(row.continued_by) or self._inventory.known.is_archived(row.name)
+        return found == (row.size, row.mtime_ns, row.inode)
 
     def _content(self, tracked: TrackedFile) -> Content:
         file = tracked.file

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Literal, get_args
 
-State = Literal["waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "ignored"]
+State = Literal[
+    "waiting", "reading", "done", "held", "duplicate", "skipped", "gone", "continued", "ignored"
+]
 STATES: tuple[State, ...] = get_args(State)
 REFUSED = "refused"
 """The reason of a file that was read, or is being read, and holds no record."""
@@ -24,7 +26,7 @@ class File:
     reason: str = ""
     """A slug: why it is held, ignored, skipped or waiting; REFUSED when not one line is a record; otherwise empty."""
     detail: str = ""
-    """The reason in words with the next step, or the name of the file that a duplicate repeats."""
+    """The reason in words with the next step, or the name of the file that a duplicate repeats or that continues it."""
     inode: int = 0
     size: int = 0
     """Bytes on disk at the last scan."""
@@ -54,6 +56,10 @@ class File:
     """Rejected lines, by reason (those above zero)."""
     repeats: int = 0
     """Number of times it was delivered again under its name with the same content."""
+    continues: str = ""
+    """Name of the file that goes on under this name: what was consumed of it was not consumed again here."""
+    continued_by: str = ""
+    """Name under which this file goes on; nothing under its own name is read ever again."""
 
     def copy(self) -> "File":
         """Return a copy that shares nothing with this row."""
@@ -68,10 +74,10 @@ class File:
 
     @property
     def is_refused(self) -> bool:
-        """True when lines were consumed, some were refused, and not one of them was a record."""
+        """True when lines were consumed, some were refused, and not one of them was a record, under any name."""
         refused = self.outcomes.get("rejected", 0)
         empty = self.outcomes.get("blank", 0) + self.outcomes.get("header", 0)
-        return refused > 0 and refused + empty == self.lines
+        return refused > 0 and refused + empty == self.lines and not self.continues
 
 
 _VALUES_OF = attrgetter(*(each.name for each in fields(File)))

@@ -4,6 +4,8 @@ Owns the states of files and what follows when one appears, changes or leaves; `
 opens no file, stats none and decides nothing about content. In memory a settled file is its stat alone, so that a
 directory of a hundred thousand consumed files costs little; a row leaves memory only once the checkpoint is seen to
 have it.
+
+One file because every change of a state, and of what the checkpoint may lack of it, is made here.
 """
 
 import os
@@ -26,7 +28,7 @@ RETRIED = frozenset(("ahead", "unreadable"))
 SETTLED: frozenset[State] = frozenset(("done", "duplicate", "skipped"))
 FINISHED: frozenset[State] = frozenset(("done", "duplicate"))
 UNFINISHED: tuple[State, ...] = ("waiting", "reading", "held")
-_NOT_NEWER: frozenset[State] = frozenset(("held", "skipped", "duplicate"))
+_NOT_NEWER: frozenset[State] = frozenset(("held", "skipped", "duplicate", "continued"))
 _IGNORED = {
     "name": "only DATA_yyyyMMddHHmm.csv and DATA_yyyyMMddHHmm.csv.gz are read",
     "stamp": "the date or time in its name does not exist",
@@ -45,6 +47,9 @@ class KnownFiles(Protocol):
 
     def find_first_record(self, crc: int) -> list[File]:
         """Return the rows of files of which something was consumed and whose first record has this CRC."""
+
+    def is_archived(self, name: str) -> bool:
+        """Return whether our archive took this file."""
 
     def newest_stamp(self) -> str:
         """Return the newest stamp of the log; "" before the first commit."""
@@ -79,7 +84,8 @@ class Inventory:
         self._looks_like_data: dict[str, bool] = {}
         """By ignored name."""
         self._left_unconsumed: set[str] = set()
-        self._gone = 0
+        self._gone: set[str] = set()
+        self._continuing: list[File] = []
         self._changed: dict[str, File] = {}
 
     # What is there
@@ -127,7 +133,7 @@ class Inventory:
     def counts(self) -> dict[State, int]:
         """Count the files of the last scan by state, every state; `gone` counts those that went since the start."""
         counts = Counter(seen.state for seen in self.seen.values())
-        counts.update(ignored=len(self._ignored), gone=self._gone)
+        counts.update(ignored=len(self._ignored), gone=len(self._gone))
         return {state: counts[state] for state in STATES}
 
     def unread(self) -> list[str]:
@@ -290,17 +296,56 @@ class Inventory:
             self._left_unconsumed.add(name)
 
     def _set_gone(self, file: File) -> None:
+        if file.continued_by:
+            self._set_continued(file)
+            return
         file.state, file.reason = "gone", "deleted"
-        file.detail = f"deleted after {file.offset:,} bytes of it were consumed"
-        self._gone += 1
+        file.detail = (
+            f"deleted after {file.offset:,} bytes of it were consumed: deliver it whole and under exactly this name"
+            " again, and the rest of it is read"
+        )
+        self._gone.add(file.name)
         self.departed[file.name] = file
         self.mark_changed(file)
+
+    def _set_continued(self, file: File) -> None:
+        file.state, file.reason, file.detail = "continued", "", file.continued_by
+        self._gone.discard(file.name)
+        self.departed[file.name] = file
+        self.mark_changed(file)
+
+    def latest(self, row: File) -> File:
+        """Return what is known of a file, of which the checkpoint has this row."""
+        seen = self.get(row.name)
+        return seen.file if seen else self.departed.get(row.name, row)
+
+    def let_continue(self, tracked: TrackedFile, old: File) -> None:
+        """Let a new file take over what was consumed of one that is away; both rows are saved together."""
+        if old.name in self.seen:
+            self.remove(old.name)
+        old = self.departed.get(old.name, old)
+        old.continued_by = tracked.name
+        self._set_continued(old)
+        file = tracked.file
+        file.continues = old.name
+        file.offset, file.newlines, file.digest, file.tail = (
+            old.offset, old.newlines, old.digest, old.tail
+        )  # fmt: skip
+        tracked.unverified, tracked.verified_at = False, self.now
+        self.set(tracked, "reading")
+        self.mark_changed(file)
+        self._continuing.append(file)
+
+    def continuing(self) -> list[File]:
+        """Return the files that took over from another one since the last call."""
+        found, self._continuing = self._continuing, []
+        return found
 
     def remove_unfinished(self) -> None:
         """Remove files that the last run left unfinished and that left DATA since. Call it after the first scan."""
         for state in UNFINISHED:
             for file in list(self.known.files_in(state)):
-                if file.name in self.seen:
+                if file.name in self.seen or file.name in self.departed:
                     continue
                 if file.offset:
                     self._set_gone(file)
@@ -339,4 +384,12 @@ def state_of(file: File) -> State:
 
 def _saved_part(file: File) -> tuple[object, ...]:
     """Return what of a row must be in the checkpoint before it may be dropped."""
-    return file.state, file.offset, file.digest, file.size, file.mtime_ns, file.inode
+    return (
+        file.state,
+        file.offset,
+        file.digest,
+        file.size,
+        file.mtime_ns,
+        file.inode,
+        file.continued_by,
+    )

@@ -167,6 +167,10 @@ class Source:
         )
         return sorted(islice(found, FINISHED_MAX))
 
+    def continuing(self) -> list[File]:
+        """Return the files that took over from another one, which went on under their names, since the last call."""
+        return self._inventory.continuing()
+
     def counts(self) -> dict[State, int]:
         """Count the files of the last scan by state, every state; `gone` counts those that went since the start."""
         return self._inventory.counts()
@@ -360,7 +364,7 @@ class Source:
 
 def _count(file: File, planned: Range, scanned: Scanned) -> None:
     """Move a file's row forward by what was consumed of a range."""
-    if planned.start == 0:
+    if planned.start == 0 or not file.lines:
         file.late = planned.newest_stamp > planned.stamp
     file.offset = scanned.end
     file.newlines = scanned.newlines

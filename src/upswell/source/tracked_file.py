@@ -5,14 +5,13 @@ is whole, whether the consumed part is unchanged, and what the digest of all of 
 a stat, so that a file that nobody touches is not read again. It decides no state: ``admission`` and ``completion`` do.
 """
 
-import gzip
-import os
 import re
-import zlib
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from upswell import kernel
+from upswell.source.content import digests_at, find_nul, first_line_of_gzip
 from upswell.source.file import REFUSED, File, State
 from upswell.source.header import NO_LINE, FirstLine, read_first_line
 from upswell.source.listing import Stat, open_regular, read_at, read_head, stat_regular
@@ -33,7 +32,6 @@ _MARKS = (
     ("xz", re.compile(rb"\xfd7zXZ\x00")),
 )
 _MARK_BYTES_MAX = 10
-_BLOCK_BYTES = 1 << 18  # what is searched at a time
 
 
 class SettledFile:
@@ -92,6 +90,8 @@ class TrackedFile:
     _filled_to: int = 0
     _ended: Stat | None = None
     _last_byte: bytes = b""
+    _digested: tuple[Stat, list[int]] | None = None
+    _digests: dict[int, int] = field(default_factory=dict)
     _invalidated: Stat | None = None
     _whole: tuple[Stat, int] | None = None
 
@@ -212,7 +212,7 @@ class TrackedFile:
         if self._lined != self.stat:
             with open_regular(self.path) as fd, open(fd, "rb", closefd=False) as raw:
                 if self.file.compressed:
-                    self._first_line = _first_line_of_gzip(raw)
+                    self._first_line = first_line_of_gzip(raw)
                 else:
                     start = raw.seek(self._first_line.blank_bytes)
                     found = read_first_line(raw, at_start=start == 0)
@@ -227,7 +227,7 @@ class TrackedFile:
         """
         if self._filled != self.stat:
             with open_regular(self.path) as fd:
-                self._filled_to = _find_nul(fd, max(self._filled_to, self.file.offset), self.size)
+                self._filled_to = find_nul(fd, max(self._filled_to, self.file.offset), self.size)
             self._filled = self.stat
         return self._filled_to
 
@@ -267,15 +267,17 @@ class TrackedFile:
     def find_first_record(self, *, at_end: bool) -> None:
         """Search the first record, unless it is known or cannot have appeared.
 
-        A growing file without one is searched again whenever it has doubled in size, and when it is ``at_end``, its
-        last size: so all searches together read a small multiple of it.
+        A growing file of which nothing was consumed is searched again whenever it has doubled in size, and when it is
+        ``at_end``, its last size: so all searches together read a small multiple of it. One that is consumed must be
+        known by its first record from then on, in case it goes on under another name.
         """
         file = self.file
         last, now = self._searched, self.stat
         if last == now or (file.offset and file.first_record is not None):
             return
         grows = last is not None and last.inode == now.inode and last.size < now.size
-        if file.first_record is None and grows and not at_end and last and now.size < 2 * last.size:
+        may_wait = file.first_record is None and not file.offset and not at_end
+        if may_wait and grows and last and now.size < 2 * last.size:
             return
         found = kernel.first_record(
             self.path, self.end, day_max_of(file.stamp), compressed=file.compressed
@@ -311,24 +313,17 @@ class TrackedFile:
             self._whole = (self.stat, crc)
         return self._whole[1]
 
+    def begins_as(self, others: Sequence[File]) -> File | None:
+        """Return the first of these files whose consumed part its content begins with; None when it is none of them.
+
+        Raises as ``verify`` does.
+        """
+        lengths = sorted({other.offset for other in others})
+        if self._digested != (self.stat, lengths):
+            self._digests = digests_at(self.path, lengths, compressed=self.file.compressed)
+            self._digested = (self.stat, lengths)
+        return next((one for one in others if self._digests.get(one.offset) == one.digest), None)
+
     def has_tail(self) -> bool:
         """Return whether unconsumed bytes of a plain file end in an unterminated line. Raises OSError: unreadable."""
         return self.size > self.file.offset and read_at(self.path, self.size - 1, 1) != b"\n"
-
-
-def _find_nul(fd: int, start: int, end: int) -> int:
-    """Return the position of the first NUL byte in [start, end), or the end of what is there of it."""
-    while start < end and (block := os.pread(fd, min(_BLOCK_BYTES, end - start), start)):
-        found = block.find(b"\0")
-        if found >= 0:
-            return start + found
-        start += len(block)
-    return start
-
-
-def _first_line_of_gzip(raw: BinaryIO) -> FirstLine:
-    try:
-        with gzip.GzipFile(fileobj=raw) as stream:
-            return read_first_line(stream)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(str(error)) from error

@@ -49,7 +49,8 @@ MIGRATIONS = (
                 digest INTEGER NOT NULL, tail INTEGER NOT NULL, content_bytes INTEGER NOT NULL,
                 content_digest INTEGER NOT NULL, first_record INTEGER, late INTEGER NOT NULL,
                 rejects_kept_bytes INTEGER NOT NULL, lines INTEGER NOT NULL, outcomes TEXT NOT NULL,
-                reasons TEXT NOT NULL, repeats INTEGER NOT NULL, row_checksum INTEGER NOT NULL
+                reasons TEXT NOT NULL, repeats INTEGER NOT NULL, continues TEXT NOT NULL,
+                continued_by TEXT NOT NULL, row_checksum INTEGER NOT NULL
             ) STRICT""",
             "CREATE INDEX file_state ON file(state)",
             "CREATE INDEX file_stamp ON file(stamp)",

@@ -36,7 +36,8 @@ from upswell.state.seal import broken_seal
 
 FILE_COLUMNS = (
     'name, state, stamp, reason, detail, inode, size, mtime_ns, "offset", newlines, digest, tail, content_bytes,'
-    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons, repeats"
+    " content_digest, first_record, late, rejects_kept_bytes, lines, outcomes, reasons, repeats,"
+    " continues, continued_by"
 )
 BATCH_COLUMNS = (
     "number, stamp, newest_stamp, day_open, rules_version, segment_version, suppress_version, policy_version, lines,"
@@ -225,6 +226,11 @@ class StateReader:
         sql = f"SELECT {FILE_COLUMNS}, row_checksum FROM file WHERE first_record = ?"
         files = [self._file(row) for row in self._rows(sql, (to_signed(crc),))]
         return [file for file in files if file.offset > 0]
+
+    def is_archived(self, name: str) -> bool:
+        """Return whether this file was moved to the archive, or its move began."""
+        sql = "SELECT 1 FROM archived JOIN file ON file.id = archived.file WHERE name = ? AND archived.state <> 'taken'"
+        return bool(self._rows(sql, (encode_name(name),)))
 
     def totals(self) -> Totals:
         """Return the sums over all batches; each commit keeps them, so reading them costs nothing."""

@@ -57,6 +57,7 @@ class RowWriter:
                 file.tail, file.content_bytes, to_signed(file.content_digest),
                 None if file.first_record is None else to_signed(file.first_record), int(file.late),
                 file.rejects_kept_bytes, file.lines, _json(file.outcomes), _json(file.reasons), file.repeats,
+                file.continues, file.continued_by,
             )  # fmt: skip
             rows.append((*values, row_checksum(*values)))
         self._db.executemany(

@@ -80,6 +80,13 @@ class _Explainer:
         entries = [verdicts.entry(decided) for decided in self.lines.decided()]
         self._membership()
         asked = [entry for entry in entries if not entry.day or self._is_asked(entry.day)]
+        self.found.continued = sorted(
+            {
+                (name, later)
+                for name in {entry.decided.line.file for entry in asked}
+                if (later := self.snapshot.files[name].continued_by)
+            }
+        )
         processed = Counter(entry.decided.line.file for entry in asked)
         self.found.not_taken = find_not_taken(
             self.reader, self.snapshot, self.found.msisdn, processed, self.day

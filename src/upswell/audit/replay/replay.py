@@ -158,7 +158,9 @@ class Replay:
             self.ledger.drop_before(day_open)
 
     def position(self, name: str) -> FilePosition:
-        """Return how far a file has been read."""
+        """Return how far a file has been read, under its own name or that of a file which it continues."""
+        if name not in self._positions and (before := self._snapshot.files[name].continues):
+            return self.position(before)
         return self._positions.get(name, FilePosition())
 
     def forget(self, number: int) -> list[Forgetting]:
@@ -216,6 +218,10 @@ class Replay:
 
     def _locate(self, name: str) -> tuple[bytes, bool] | None:
         """Return (path, whether it is compressed) of a file; None when it is lost."""
+        before = self._snapshot.files[name].continues
+        if before in self.lost:
+            self.lost[name] = self.lost[before]
+            return None
         if name not in self._files:
             try:
                 self._files[name] = self._snapshot.locate(name)

@@ -71,9 +71,13 @@ class StateSnapshot(NamedTuple):
         """Return (path, whether it is compressed) of a file's content; None when it is gone.
 
         It may have been packed or unpacked since, and is looked for in DATA and in the archives, also in DATA's own
-        directories of days, in case DATA was an archive. ``consumed``: prefer the file that was consumed over another
-        one that is held under its name. Raises OSError when a place cannot be looked at.
+        directories of days, in case DATA was an archive. One that went on under another name is read there.
+        ``consumed``: prefer the file that was consumed over another one that is held or repeated under its name. Raises
+        OSError when a place cannot be looked at.
         """
+        later = self.files[name].continued_by if consumed else ""
+        if later and (found := self.locate(later)) is not None:
+            return found
         twin = counterpart_of(name)
         # A twin that was consumed, too, is a file of its own.
         kept = (name,) if twin in self.files else (name, twin)

@@ -119,6 +119,8 @@ class CustomerLines:
         """Return the hits of each file, the first one last. Files are searched in parallel, one per thread."""
         cuts: defaultdict[str, list[int]] = defaultdict(list)
         for logged in self._log():
+            if logged.file not in cuts and logged.start:
+                cuts[logged.file].append(logged.start)  # before it is what another name had
             cuts[logged.file].append(logged.end)
         files = [self.snapshot.files[name] for name in cuts]
         with ThreadPoolExecutor(threads_default()) as pool:
@@ -138,7 +140,10 @@ class CustomerLines:
             self.lost[file.name] = SHORT
         elif cuts[-1] != file.offset or found.digest.crc != file.digest:
             self.lost[file.name] = CHANGED
-        return [] if file.name in self.lost else found.hits[::-1]
+        if file.name in self.lost:
+            return []
+        start = self.snapshot.files[file.continues].offset if file.continues else 0
+        return [hit for hit in found.hits[::-1] if hit.byte >= start]
 
     def _decide(self, logged: LogRange, hit: Hit, proven: bool) -> Iterator[DecidedLine]:
         rules = self._versions.rules(logged.versions.rules)[0].rules
@@ -241,6 +246,8 @@ class Explanation:
     segment: list[tuple[int, str, bool]] = field(default_factory=list)
     """(first batch, version, whether the customer is in it), wherever that changed."""
     entries: list[TimelineEntry] = field(default_factory=list)
+    continued: list[tuple[str, str]] = field(default_factory=list)
+    """(file of some of these lines, name under which it went on and was read now)."""
     not_taken: list[NotTaken] = field(default_factory=list)
     quoted: list[QuotedNotification] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
@@ -275,6 +282,7 @@ class Explanation:
                 for batch, version, joined in self.segment
             ],
             "lines": [entry.to_json() for entry in self.entries],
+            "continued": [{"file": old, "went_on_as": new} for old, new in self.continued],
             "verdicts": [
                 {"day": day, "about": name, "why": why} for day, name, why in self.verdicts()
             ],

@@ -77,6 +77,7 @@ def _from_stdin() -> str:
 
 def _describe(found: "Explanation") -> list[str]:
     from upswell.cli.summary_text import describe_proof
+    from upswell.source.listing import show_name
     from upswell.zones import date_of
 
     lines = [f"Customer {found.msisdn}", "", "Segment"]
@@ -87,6 +88,10 @@ def _describe(found: "Explanation") -> list[str]:
     lines += ["", "Lines", *(_line(entry) for entry in found.entries)]
     if not found.entries:
         lines.append("  none")
+    lines += [
+        f"  {show_name(old)} was read as {show_name(new)}, under which it went on"
+        for old, new in found.continued
+    ]
     if found.not_taken:
         lines += ["", "Not processed", *(_not_taken(one) for one in found.not_taken)]
     if verdicts := list(found.verdicts()):

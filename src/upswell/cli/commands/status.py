@@ -244,6 +244,10 @@ def _why(file: "File") -> str:
     words = file.detail or file.reason
     if file.state == "duplicate":
         return f"same content as {words}"
+    if file.state == "continued":
+        return f"went on as {words} from byte {file.offset:,} on"
+    if file.continues:
+        return "; ".join(filter(None, (words, f"continues {file.continues}")))
     if file.state == "gone":
         return f"{words or 'deleted'}, read up to byte {file.offset:,}"
     return words

@@ -8,7 +8,7 @@ import { clock, count, day, daysBetween, moment, plural, share, size, span, word
 const TAGS = { done: "good", held: "bad", gone: "bad", missing: "bad", waiting: "accent", reading: "accent" };
 const KEYS = [
   ["done", ["done"], "done"], ["late", ["late"], "late"], ["missing", ["missing"], "missing"], ["held", ["held", "gone"], "held or gone"],
-  ["waiting", ["waiting", "reading"], "being read"], ["duplicate", ["duplicate", "skipped"], "duplicate or skipped"],
+  ["waiting", ["waiting", "reading"], "being read"], ["duplicate", ["duplicate", "skipped", "continued"], "duplicate, skipped or continued"],
 ];
 const SHOWN_MAX = 200;
 const MISSING_DAYS = 7; // days in which missing files are detected

@@ -138,12 +138,19 @@ def _sums(
 
 
 def _log(reader: StateReader) -> Iterator[str]:
-    """Check that each file's ranges continue from 0 to its offset, and that the newest stamp never falls."""
+    """Check that each file's ranges continue from 0 to its offset, and that the newest stamp never falls.
+
+    Those of a file that continues another one begin at that one's offset.
+    """
     with reader.snapshot():
         last = reader.last()
-        offsets = {file.name: file.offset for file in reader.files_in()}
+        offsets, before = {}, {}
+        for file in reader.files_in():
+            offsets[file.name] = file.offset
+            if file.continues:
+                before[file.name] = file.continues
     until = last.number if last else 0
-    ends: dict[str, int] = {}
+    ends = {name: offsets.get(old, 0) for name, old in before.items()}
     newest = ""
     for taken in takewhile(lambda taken: taken.batch <= until, reader.log()):
         if taken.start != ends.get(taken.file, 0) or taken.end <= taken.start:
