@@ -53,7 +53,7 @@ EXIT_STEPS = {
     70: "start again with `--debug`; if it happens again, keep the state and the input, and report it",
     73: "correct the directory, its owner or its mode; start again",
     74: "free space, or replace the disk or memory, and start again; `upswell state verify` checks the state",
-    75: "wait for the other run, or stop it first",
+    75: "wait for the other, stop it first, or choose another port",
     78: "the message names file, line and what to write",
 }
 """The next step after a run that ended with this code, as in docs/operations.md, "Exit codes"."""
