@@ -329,8 +329,7 @@ def test_no_state_is_said_in_words(tmp_path):
     with refused(InputMissing, "no state in"):
         StateReader.open(tmp_path)
     assert [] == list(tmp_path.iterdir())
-    with refused(InputMissing, "no state in"):
-        verify(tmp_path)
+    assert 1 == len(verify(tmp_path))
 
 
 def test_state_directory_needs_its_parent(tmp_path):
