@@ -111,7 +111,7 @@ def test_generated_data_with_faults_comes_out_alike(
     lent: Lent, upswell: Upswell, tmp_path: Path
 ) -> None:
     """Odd files, bad lines and compressed files in small splits and batches: bytes, counts and rejects are the same."""
-    cluster = Cluster(tmp_path, lent, shards=4, split_bytes=20_000, batch_bytes=150_000)
+    cluster = Cluster(tmp_path, lent, shards=4, split_bytes=20_000, batch_bytes=100_000)
     segment, rules = cluster.settings.segment, cluster.settings.rules
     for path in (*segment.iterdir(), *rules.iterdir()):
         path.unlink()

@@ -15,7 +15,7 @@ from support.batches import refused
 from support.command import Upswell
 from support.engine_runs import Place, record
 from support.in_process import Cluster
-from upswell.errors import ConfigError, Locked, StorageError, UpswellError, UsageError
+from upswell.errors import ConfigError, InputMissing, Locked, StorageError, UpswellError, UsageError
 from upswell.output.names import Staged
 from upswell.output.sink import Sink
 from upswell.state.connection import MOVED, MOVING
@@ -198,7 +198,7 @@ def test_a_move_names_what_is_in_its_way(place: Place) -> None:
     new = place.root / "new"
     with refused(UsageError, "the state is in"):
         move_state(own(place), own(place))
-    with refused(StorageError, "no state in"):
+    with refused(InputMissing, "no state in"):
         move_state(place.root / "data", new)
     assert not new.exists()
     fd = lock(own(place) / "lock", "the state")
