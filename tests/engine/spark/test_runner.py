@@ -118,7 +118,7 @@ def test_generated_data_with_faults_comes_out_alike(
     people = ("--customers", "500", "--share", "0.3")
     upswell("generate", "segment", segment, *people)
     upswell("generate", "rules", rules)
-    size = ("--files", "12", "--records", "700", "--gzip-share", "0.2", "--faults-ratio", "0.05")
+    size = ("--files", "12", "--records", "730", "--gzip-share", "0.2", "--faults-ratio", "0.05")
     upswell("generate", "data", cluster.data, *people[:2], *size)
     lent.jobs.clear()
     embedded = cluster.embedded()
