@@ -97,10 +97,11 @@ def test_a_ledger_that_cannot_be_is_told(place: Place) -> None:
     place.once()
     with Checkpoint.open(place.output / ".upswell", SHARDS) as checkpoint:
         content = b"no change of a ledger"
-        checkpoint._db.execute(
-            "UPDATE ledger_delta SET content = ?, row_checksum = ?",
-            (content, row_checksum(1, content)),
-        )
+        with checkpoint.transaction() as db:
+            db.execute(
+                "UPDATE ledger_delta SET content = ?, row_checksum = ?",
+                (content, row_checksum(1, content)),
+            )
     with pytest.raises(StorageError, match=r"the ledger in .* is damaged"):
         place.once()
     with pytest.raises(StorageError, match="damaged: the ledger"):

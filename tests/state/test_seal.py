@@ -170,16 +170,19 @@ def test_a_damaged_export_is_refused(tmp_path: Path) -> None:
         import_state(file, tmp_path / "new", None)
 
 
+OUTCOMES = FILE_COLUMNS.split(", ").index("outcomes")
+
+
 def _not_json(values: list[object]) -> None:
-    values[-3] = "{"
+    values[OUTCOMES] = "{"
 
 
 def _not_numbers(values: list[object]) -> None:
-    values[-3] = '{"notified": "x"}'
+    values[OUTCOMES] = '{"notified": "x"}'
 
 
 def _no_object(values: list[object]) -> None:
-    values[-3] = "[]"
+    values[OUTCOMES] = "[]"
 
 
 @pytest.mark.parametrize("change", [_not_json, _not_numbers, _no_object])
@@ -192,7 +195,7 @@ def test_counts_that_cannot_be_read_are_damage(
     change(values)
     db.execute(
         "UPDATE file SET outcomes = ?, row_checksum = ? WHERE id = 1",
-        (values[-3], row_checksum(*values)),
+        (values[OUTCOMES], row_checksum(*values)),
     )
     db.close()
     with StateReader.open(state) as reader, refused(StorageError, "counts in it cannot be read"):

@@ -58,7 +58,7 @@ def next_step(error: OSError, place: Path, otherwise: str) -> str:
 def who_may(place: Path) -> str:
     """Return the hint for a path that this user may not use: whom it, or the directory in its way, belongs to."""
     places = (place, *place.absolute().parents)
-    path = next(filter(lambda each: syscalls.access(each, os.F_OK), places))
+    path = next(filter(lambda each: syscalls.access(each, os.F_OK), places), places[-1])
     owner = syscalls.stat(path).st_uid
     if owner == os.geteuid():
         return (

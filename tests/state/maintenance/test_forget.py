@@ -24,7 +24,7 @@ from upswell.audit import sent, status
 from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
 from upswell.audit.replay.whatif import whatif
-from upswell.errors import ConfigError, Locked, StorageError, UsageError
+from upswell.errors import ConfigError, InputMissing, Locked, UsageError
 from upswell.kernel import Ledger, count_lines
 from upswell.reference.policy import SHARE_ALL
 from upswell.source.listing import list_directory
@@ -444,7 +444,7 @@ def test_a_large_state_is_not_written_anew_in_memory(place: Place) -> None:
 
 def test_nothing_is_made_or_guessed(place: Place, tmp_path: Path) -> None:
     """No state, no msisdn and nobody at all are errors, and none of them writes anything."""
-    with pytest.raises(StorageError):
+    with pytest.raises(InputMissing):
         forget(tmp_path / "nowhere", [WHO])
     assert not (tmp_path / "nowhere").exists()
     lived(place)

@@ -94,7 +94,7 @@ def test_no_file_is_overwritten_and_no_state_made_by_an_export(place: Place) -> 
     assert b"mine" == (place.root / "file").read_bytes()
     with refused(UsageError, "already exists"):
         export_state(state_of(place), Path("/"))
-    with refused(StorageError, "no state in"):
+    with refused(InputMissing, "no state in"):
         export_state(place.data, place.root / "other")
     with refused(StorageError, "No such file"):
         export_state(state_of(place), place.root / "missing" / "file")
@@ -123,7 +123,7 @@ def test_what_an_import_left_that_was_cut_off_is_replaced(
         with refused(StorageError, "cut off"):
             import_state(place.root / "file", place.root / "new", None)
     assert ["imported.half", "lock", "rejects"] == names(place.root / "new")
-    with refused(StorageError, "no state in"):
+    with refused(InputMissing, "no state in"):
         StateReader.open(place.root / "new")
     import_state(place.root / "file", place.root / "new", None)
     assert ["checkpoint.db", "lock", "rejects"] == names(place.root / "new")
