@@ -22,6 +22,7 @@ MEETS = {
     " FROM shard_file",
     "moved": "SELECT (SELECT count(*) >= 3 FROM batch) AND (SELECT count(*) = 0 FROM ledger_base)"
     " AND (SELECT count(*) > 0 FROM shard_file)",
+    "moved elsewhere": "SELECT count(*) >= 3 FROM batch",
     "policies": "SELECT min(value) > 0 FROM total WHERE name IN ('suppressed', 'capped_customer', 'control')",
     "adopted": "SELECT min(value) > 0 FROM total WHERE name IN ('capped', 'notified')",
     "archive": "SELECT count(*) = 2 FROM archived WHERE state = 'moved'",
