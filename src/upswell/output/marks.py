@@ -59,7 +59,8 @@ class Marks:
     def settle(self) -> None:
         """Note that a recovery has published all up to the last batch that was begun. Durable when it returns."""
         assert self.outer is not None  # recovery has restored it
-        self._move_outer(self.outer, self.outer._replace(settled=True))
+        if not self.outer.settled:  # a recovery that was cut off may have come so far
+            self._move_outer(self.outer, self.outer._replace(settled=True))
         syscalls.fsync(self._output_fd)
 
     def _move_outer(self, before: OutputMark, after: OutputMark) -> None:

@@ -13,7 +13,7 @@ from support.inputs import write, write_inputs
 from support.law import published
 from support.trust import Trust
 from upswell.reference.application import directory_name
-from upswell.reference.rules import DIRECTORY_BYTES_MAX
+from upswell.reference.rules import DIRECTORY_BYTES_MAX, _fold
 
 DIAL = "0126545098"
 NAMES = (
@@ -71,7 +71,11 @@ def line(service: int, name: str) -> str:
 
 def tree(root: Path) -> set[str]:
     """Every path below, the state's own left out."""
-    return {str(path.relative_to(root)) for path in root.rglob("*") if ".upswell" not in path.parts}
+    return {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if ".upswell" not in path.parts and not path.name.startswith(".upswell-begun-")
+    }
 
 
 def served(place: Path, names: Sequence[str]) -> tuple[bytes, list[str]]:
@@ -129,9 +133,9 @@ def test_all_names_at_once_have_their_own_directories(trust: Trust, tmp_path: Pa
 
     def attempt(runs: Sequence[int]) -> list[str]:
         kept = {
-            directory_name(normal).casefold(): normal
+            _fold(normal): normal
             for name in NAMES
-            if (normal := unicodedata.normalize("NFC", name.strip(" \t")))
+            if _fold(normal := unicodedata.normalize("NFC", name.strip(" \t")))
             and len(directory_name(normal).encode()) <= DIRECTORY_BYTES_MAX
         }
         names = sorted(kept.values())
