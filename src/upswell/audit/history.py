@@ -5,12 +5,12 @@ one scanned with it up to the next edit of the same kind, so the effects of all 
 those of all segments. The first suppression list or policy may come later: before it they were off.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from upswell.state.queries.batches import sum_batches
-from upswell.state.queries.edits import Refusal, accepted_edits, refused_edit
+from upswell.state.queries.edits import AcceptedEdit, Refusal, accepted_edits, refused_edit
 from upswell.state.reader import StateReader
 
 
@@ -24,21 +24,9 @@ class Bounds(NamedTuple):
 
 
 @dataclass(slots=True)
-class Edit:
-    """One time that a version became active, and its effect so far."""
+class Edit(AcceptedEdit):
+    """An accepted edit with its effect so far."""
 
-    kind: str
-    """rules, segment, suppress or policy."""
-    version: str
-    """Empty: it was turned off."""
-    at: str
-    """When it was accepted: UTC, ISO 8601."""
-    words: str
-    """What it changed and what of it was left out; empty for the first."""
-    first_batch: int
-    """The first batch that was, or will be, scanned with it."""
-    until_batch: int | None
-    """The first batch scanned with the next one; None while it is active."""
     counted_from: int = 0
     """The first batch that is summed: ``first_batch``, or a later one where ``Bounds`` cut it off."""
     batches: int = 0
@@ -78,7 +66,7 @@ def read_history(state_dir: Path, bounds: Bounds | None = None) -> History:
     with StateReader.open(state_dir) as reader:
         with reader.snapshot():
             refused, last = refused_edit(reader), reader.last_batch()
-            every = [Edit(*edit) for edit in accepted_edits(reader)]
+            every = [Edit(*astuple(edit)) for edit in accepted_edits(reader)]
         edits = every[-bounds.edits :] if bounds else every
         since = last + 1 - bounds.batches if bounds else 0
         for edit in edits:

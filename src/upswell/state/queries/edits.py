@@ -3,6 +3,7 @@
 Owns the SQL over ``edit``, whose rows have no checksum.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from upswell.state.reader import StateReader
@@ -17,7 +18,8 @@ class Refusal(NamedTuple):
     """Why."""
 
 
-class AcceptedEdit(NamedTuple):
+@dataclass(slots=True)
+class AcceptedEdit:
     """One time that a version became active."""
 
     kind: str
