@@ -379,23 +379,6 @@ def test_one_mark_is_enough_to_make_lost_files_again(world, gone):
     assert expected_output([1, 2]) == published(world.output)
 
 
-def test_recovery_that_lost_its_moves_but_not_its_mark_goes_on(world):
-    """Power may go with the moves that the mark tells of: what is staged again is published again, and noted again."""
-    commit_only(world, made(2))
-    staged = {path: path.read_bytes() for path in (world.state / "staging").iterdir()}
-    world.committer.recover()
-    for path in world.output.glob("*/NOTIFY_0000000002_*"):
-        path.unlink()
-    for path, content in staged.items():
-        path.write_bytes(content)
-    settled = [path.name for path in world.output.glob(".upswell-begun-*")]
-
-    assert len(staged) == world.committer.recover().published
-    assert settled == [path.name for path in world.output.glob(".upswell-begun-*")]
-    assert [".upswell-begun-0000000002.settled"] == settled
-    assert expected_output([1, 2]) == published(world.output)
-
-
 def test_without_any_mark_what_is_not_staged_counts_as_published(tmp_path):
     """When nothing proves that it was not sent, it is not sent again, and the missing mark is told once."""
     with World(tmp_path / "out") as world:
