@@ -379,6 +379,25 @@ def test_one_mark_is_enough_to_make_lost_files_again(world, gone):
     assert expected_output([1, 2]) == published(world.output)
 
 
+def test_recovery_notes_the_batch_that_only_the_other_mark_names(world):
+    """Power went with the last move of one mark: both name the batch again, and a copy is not published again."""
+    commit_only(world, made(2))
+    staged = {path: path.read_bytes() for path in (world.state / "staging").iterdir()}
+    outer = world.output / ".upswell-begun-0000000001"
+    outer.rename(f"{outer}.settled")
+    (world.state / "begun-0000000001").rename(world.state / "begun-0000000002")
+    world.__exit__()
+    world.__enter__()
+    assert {"published": 1} == recovered(world)
+    marks = [path.name for path in world.output.glob(".upswell-begun-*")]
+    assert [".upswell-begun-0000000002.settled"] == marks
+
+    for path, content in staged.items():
+        path.write_bytes(content)
+    assert {"removed": len(staged)} == recovered(world)
+    assert expected_output([1, 2]) == published(world.output)
+
+
 def test_without_any_mark_what_is_not_staged_counts_as_published(tmp_path):
     """When nothing proves that it was not sent, it is not sent again, and the missing mark is told once."""
     with World(tmp_path / "out") as world:

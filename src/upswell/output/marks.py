@@ -58,9 +58,9 @@ class Marks:
 
     def settle(self) -> None:
         """Note that a recovery has published all up to the last batch that was begun. Durable when it returns."""
-        assert self.outer is not None  # recovery has restored it
-        if not self.outer.settled:  # a recovery that was cut off may have come so far
-            self._move_outer(self.outer, self.outer._replace(settled=True))
+        assert self.outer is not None and self.own is not None  # recovery has restored them
+        # Power may go with a move of one mark and leave that of the other, so this one need not name the last batch.
+        self._move_outer(self.outer, OutputMark(max(self.own, self.outer.batch), settled=True))
         syscalls.fsync(self._output_fd)
 
     def _move_outer(self, before: OutputMark, after: OutputMark) -> None:
