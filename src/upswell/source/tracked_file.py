@@ -5,10 +5,11 @@ is whole, whether the consumed part is unchanged, and what the digest of all of 
 a stat, so that a file that nobody touches is not read again. It decides no state: ``admission`` and ``completion`` do.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import IO, Literal
 
 from upswell import kernel
 from upswell.source.content import digests_at, find_nul, first_line_of_gzip
@@ -82,14 +83,12 @@ class TrackedFile:
     checked: Stat | None = None
     """The stat for which the verdict holds."""
     _searched: Stat | None = None
-    _marked: Stat | None = None
-    _mark: str = ""
-    _lined: Stat | None = None
+    _looked: Stat | None = None
+    _compression: str = ""
     _first_line: FirstLine = NO_LINE
+    _last_byte: bytes = b""
     _filled: Stat | None = None
     _filled_to: int = 0
-    _ended: Stat | None = None
-    _last_byte: bytes = b""
     _digested: tuple[Stat, list[int]] | None = None
     _digests: dict[int, int] = field(default_factory=dict)
     _invalidated: Stat | None = None
@@ -197,11 +196,8 @@ class TrackedFile:
 
     def compression(self) -> str:
         """Return the compression that the magic bytes of a plain file show, or "". Raises OSError when unreadable."""
-        if self._marked != self.stat:
-            head = read_at(self.path, 0, _MARK_BYTES_MAX)
-            self._mark = next((kind for kind, mark in _MARKS if mark.match(head)), "")
-            self._marked = self.stat
-        return self._mark
+        self._look()
+        return self._compression
 
     def first_line(self) -> FirstLine:
         """Return the first line that is not blank, as far as it is there; of a growing file blank lines are read once.
@@ -209,16 +205,33 @@ class TrackedFile:
         Raises:
             OSError: it cannot be read. ValueError: its gzip data is broken.
         """
-        if self._lined != self.stat:
-            with open_regular(self.path) as fd, open(fd, "rb", closefd=False) as raw:
-                if self.file.compressed:
-                    self._first_line = first_line_of_gzip(raw)
-                else:
-                    start = raw.seek(self._first_line.blank_bytes)
-                    found = read_first_line(raw, at_start=start == 0)
-                    self._first_line = found._replace(blank_bytes=start + found.blank_bytes)
-            self._lined = self.stat
+        self._look()
         return self._first_line
+
+    def last_byte(self) -> bytes:
+        """Return the last byte of a plain file; empty when it has none any more. Raises OSError when unreadable."""
+        self._look()
+        return self._last_byte
+
+    def _look(self) -> None:
+        """Read both ends of the file, with one opening for all that they show; no beginning that is consumed."""
+        if self._looked == self.stat:
+            return
+        with open_regular(self.path) as fd, open(fd, "rb", closefd=False) as raw:
+            if self.file.compressed:
+                self._first_line = first_line_of_gzip(raw)
+            else:
+                self._last_byte = os.pread(fd, 1, max(self.size - 1, 0))
+                if not self.file.offset:
+                    self._look_at_beginning(raw)
+        self._looked = self.stat
+
+    def _look_at_beginning(self, raw: IO[bytes]) -> None:
+        head = os.pread(raw.fileno(), _MARK_BYTES_MAX, 0)
+        self._compression = next((kind for kind, mark in _MARKS if mark.match(head)), "")
+        start = raw.seek(self._first_line.blank_bytes)
+        found = read_first_line(raw, at_start=start == 0)
+        self._first_line = found._replace(blank_bytes=start + found.blank_bytes)
 
     def filled_to(self) -> int:
         """Return the position of a plain file's first NUL byte behind the consumed part, or its size without one.
@@ -230,13 +243,6 @@ class TrackedFile:
                 self._filled_to = find_nul(fd, max(self._filled_to, self.file.offset), self.size)
             self._filled = self.stat
         return self._filled_to
-
-    def last_byte(self) -> bytes:
-        """Return the last byte of a plain file; empty when it has none any more. Raises OSError when unreadable."""
-        if self._ended != self.stat:
-            self._last_byte = read_at(self.path, self.size - 1, 1)
-            self._ended = self.stat
-        return self._last_byte
 
     @property
     def whole(self) -> bool:
