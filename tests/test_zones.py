@@ -101,4 +101,4 @@ def test_the_open_days_follow_the_newest_stamp() -> None:
     assert 20200416 == day_open_of("202004171937", 2, Zones())
     assert 20200415 == day_open_of("202004170500", 2, Zones("Asia/Tokyo", "UTC"))
     assert 20200418 == day_max_of("202004171937")
-    assert open_days("202004160001", "202004171937", 2, Zones()) == OpenDays(20200416, 20200417)
+    assert open_days("202004160001", "202004171937", 2, Zones(), 0) == OpenDays(20200416, 20200417)

@@ -77,6 +77,8 @@ class CommittedRange(NamedTuple):
     """The newest stamp among the ranges before this one in the log and its own."""
     continues: str = ""
     """Of a file's first range: the name under which the bytes before it were consumed, if it had another one then."""
+    day_open_before: int = 0
+    """The first open day after the batch before, as the log has it: no day opens again. 0: none is closed."""
 
 
 class Line(NamedTuple):
@@ -143,12 +145,13 @@ def _parse_timestamp(field: bytes) -> datetime | None:
 
 
 class _Active(NamedTuple):
-    """The reference and policy that are active for a range."""
+    """The reference, policy and tables of the time zones that are active for a range."""
 
     segment: Collection[str]
     rules: Collection[Rule]
     suppressed: Collection[str]
     policy: Policy
+    zones: Zones
 
 
 class _Position(NamedTuple):
@@ -190,10 +193,20 @@ class Specification:
         rules: Collection[Rule],
         suppressed: Collection[str] = (),
         policy: Policy = OFF,
+        zones: Zones | None = None,
     ) -> list[Line]:
-        """Consume one range under this reference and policy; return its lines in order, each with its outcome."""
-        active = _Active(segment, rules, suppressed, policy)
-        days = open_days(committed.stamp, committed.newest_stamp, self.keep_days, self.zones)
+        """Consume one range under this reference and policy; return its lines in order, each with its outcome.
+
+        ``zones``: with the tables that were active, if they are not those that the specification began with.
+        """
+        active = _Active(segment, rules, suppressed, policy, zones or self.zones)
+        days = open_days(
+            committed.stamp,
+            committed.newest_stamp,
+            self.keep_days,
+            active.zones,
+            committed.day_open_before,
+        )
         lines = []
         for line in self._split(committed):
             if not line.outcome:
@@ -258,7 +271,7 @@ class Specification:
         of_service = [rule for rule in active.rules if rule.service == record.service]
         if not of_service:
             return line._replace(outcome="no_rule")
-        day, minute = self.zones.convert(record.moment)
+        day, minute = active.zones.convert(record.moment)
         rule = next((rule for rule in of_service if rule.covers(minute)), None)
         if rule is None:
             return line._replace(outcome="outside_window", day=day)

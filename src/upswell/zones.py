@@ -1,16 +1,20 @@
 """Time zones, days and stamps: converts a local time of the data's zone into a day and a minute of the rules' zone.
 
-Owns the two zones of a state and the integer form of a day (``yyyymmdd``: 20200417, ordered and readable). Zones come
-from the package ``tzdata`` alone, so that two hosts give one answer; the clock is never read. When both zones are the
-same nothing is converted. Otherwise a local time that occurs twice is the first, and one that does not exist is
-converted with the offset before the change (``fold=0``).
+Owns the two zones of a state, the tables by which they convert, and the integer form of a day (``yyyymmdd``: 20200417,
+ordered and readable). Tables come from the package ``tzdata`` alone, as it is or as it was when a batch was made, so
+that two hosts give one answer; the clock is never read. When both zones are the same nothing is converted. Otherwise a
+local time that occurs twice is the first, and one that does not exist is converted with the offset before the change
+(``fold=0``).
 """
 
+import hashlib
 import io
+import json
 import pkgutil
 import struct
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -33,15 +37,24 @@ def zone_names() -> frozenset[str]:
     return frozenset(_tz_data("zones").decode().split())
 
 
-@cache
 def load_zone(name: str) -> ZoneInfo:
     """Return the zone of that name. Raises ConfigError when tz data has none."""
+    return _zone(_installed_table(name), name)
+
+
+@cache
+def _zone(table: bytes, name: str) -> ZoneInfo:
+    return ZoneInfo.from_file(io.BytesIO(table), key=name)
+
+
+@cache  # so that a process has one answer, whatever is installed meanwhile
+def _installed_table(name: str) -> bytes:
     if name not in zone_names():
         raise ConfigError(
             f"unknown time zone {mask_digits(repr(name))}",
             "write a name of the tz database, such as Africa/Cairo or UTC",
         )
-    return ZoneInfo.from_file(io.BytesIO(_tz_data(f"zoneinfo/{name}")), key=name)
+    return _tz_data(f"zoneinfo/{name}")
 
 
 def _tz_data(name: str) -> bytes:
@@ -75,10 +88,30 @@ class Moment(NamedTuple):
 
 
 class Zones(NamedTuple):
-    """The names of the data's and the rules' time zone."""
+    """The data's and the rules' time zone, and the tables by which they convert."""
 
     data: str = "UTC"
     rules: str = "UTC"
+    tables: tuple[bytes, bytes] | None = None
+    """The TZif file (RFC 9636) of each; None: those of the installed package ``tzdata``."""
+
+    @property
+    def content(self) -> bytes:
+        """Names and tables in the form that a state keeps; empty when nothing is converted."""
+        if self.data == self.rules:
+            return b""
+        return json.dumps([[name, table.hex()] for name, table in self._named_tables()]).encode()
+
+    @property
+    def version(self) -> str:
+        """The SHA-256 of the content in hex, as in the log; "" when nothing is converted."""
+        return hashlib.sha256(self.content).hexdigest() if self.content else ""
+
+    @classmethod
+    def parse(cls, content: bytes) -> "Zones":
+        """Return the zones, with their tables, that a state kept."""
+        (data, of_data), (rules, of_rules) = json.loads(content)
+        return cls(data, rules, (bytes.fromhex(of_data), bytes.fromhex(of_rules)))
 
     def convert(self, local: datetime) -> Moment:
         """Convert a (naive) local time of the data's zone to a day and minute of the rules' zone."""
@@ -88,9 +121,8 @@ class Zones(NamedTuple):
         cycles = 1 if local.year < 2 else -1 if local.year > 9998 else 0
         if cycles:
             local = local.replace(year=local.year + cycles * _YEAR_CYCLE)
-        converted = local.replace(tzinfo=load_zone(self.data), fold=0).astimezone(
-            load_zone(self.rules)
-        )
+        data, rules = self._loaded()
+        converted = local.replace(tzinfo=data, fold=0).astimezone(rules)
         day = day_of(converted) - cycles * _YEAR_CYCLE * 10000
         return Moment(day, converted.hour * 60 + converted.minute)
 
@@ -101,18 +133,55 @@ class Zones(NamedTuple):
         """
         if self.data == self.rules:
             return []
+        (of_data, of_rules), (data, rules) = self._tables(), self._loaded()
         starts = {datetime.min}
-        for at, before, after in _transitions(self.data):
+        for at, before, after in _transitions(of_data, data):
             # With fold=0 the new offset begins where the old one's clock, or the skipped hour, ends.
             starts.add(at + max(before, after))
-        for at, _, _ in _transitions(self.rules):
-            starts.add(_local_of(at, self.data))
+        for at, _, _ in _transitions(of_rules, rules):
+            starts.add(_local_of(at, of_data, data))
         table: list[tuple[int, int]] = []
         for start in sorted(starts):
-            shift_s = int(_shift_at(start, self).total_seconds())
+            shift_s = int(_shift_at(start, data, rules).total_seconds())
             if not table or table[-1][1] != shift_s:
                 table.append((int((start - datetime.min).total_seconds()), shift_s))
         return table
+
+    def differing(self, other: "Zones") -> list[str]:
+        """Return the names of the zones that have another table in ``other``, which has the same names."""
+        pairs = zip(self._named_tables(), other._named_tables(), strict=True)
+        return [name for (name, table), (_, now) in pairs if table != now]
+
+    def _tables(self) -> tuple[bytes, bytes]:
+        return self.tables or (_installed_table(self.data), _installed_table(self.rules))
+
+    def _named_tables(self) -> list[tuple[str, bytes]]:
+        return list(zip((self.data, self.rules), self._tables(), strict=True))
+
+    def _loaded(self) -> tuple[ZoneInfo, ZoneInfo]:
+        of_data, of_rules = self._tables()
+        return _zone(of_data, self.data), _zone(of_rules, self.rules)
+
+
+def changed_days(before: Zones, after: Zones) -> list[tuple[int, int]]:
+    """Return the periods in which some local time of the data's zone gets another day or minute in ``after``.
+
+    (First day, last day) of the data's zone, ascending, none of which touch; of the years before LAST_TRANSITION_YEAR.
+    """
+    was, now = dict(before.shifts()), dict(after.shifts())
+    end_s = int((datetime(LAST_TRANSITION_YEAR, 1, 1) - datetime.min).total_seconds())
+    starts = sorted(start for start in was.keys() | now.keys() if start < end_s)
+    found: list[tuple[int, int]] = []
+    old = new = 0
+    for start, end in pairwise([*starts, end_s]):
+        old, new = was.get(start, old), now.get(start, new)
+        if old == new:
+            continue
+        first, last = (day_of(datetime.min + timedelta(seconds=at)) for at in (start, end - 1))
+        if found and first <= add_days(found[-1][1], 1):
+            first, _ = found.pop()
+        found.append((first, last))
+    return found
 
 
 def stamp_time(stamp: str) -> datetime:
@@ -157,7 +226,9 @@ class OpenDays(NamedTuple):
     """The last one, in the data's zone."""
 
 
-def open_days(stamp: str, newest_stamp: str, keep_days: int, zones: Zones) -> OpenDays:
+def open_days(
+    stamp: str, newest_stamp: str, keep_days: int, zones: Zones, day_open_before: int
+) -> OpenDays:
     """Return the days that the records of a range may carry.
 
     Args:
@@ -165,8 +236,11 @@ def open_days(stamp: str, newest_stamp: str, keep_days: int, zones: Zones) -> Op
         newest_stamp: the newest stamp of the log so far, this range among it.
         keep_days: how many days are open at once.
         zones: of the data and the rules.
+        day_open_before: the first open day after the batch before, as the log has it: a day that is closed stays so,
+            even when other tables of the zones would open it again.
     """
-    return OpenDays(day_open_of(newest_stamp, keep_days, zones), day_max_of(stamp))
+    day_open = max(day_open_of(newest_stamp, keep_days, zones), day_open_before)
+    return OpenDays(day_open, day_max_of(stamp))
 
 
 def day_last_of(newest_stamp: str, zones: Zones) -> int:
@@ -178,64 +252,62 @@ def day_last_of(newest_stamp: str, zones: Zones) -> int:
     return add_days(zones.convert(latest).day, 1)
 
 
-def _offset(utc: datetime, name: str) -> timedelta:
-    offset = utc.replace(tzinfo=UTC).astimezone(load_zone(name)).utcoffset()
+def _offset(utc: datetime, zone: ZoneInfo) -> timedelta:
+    offset = utc.replace(tzinfo=UTC).astimezone(zone).utcoffset()
     assert offset is not None
     return offset
 
 
-def _shift_at(local: datetime, zones: Zones) -> timedelta:
+def _shift_at(local: datetime, data: ZoneInfo, rules: ZoneInfo) -> timedelta:
     if local.year < 2:  # before the first transition every offset is constant
         local = local.replace(year=FIRST_TRANSITION_YEAR)
-    aware = local.replace(tzinfo=load_zone(zones.data), fold=0)
-    converted = aware.astimezone(load_zone(zones.rules)).replace(tzinfo=None)
+    converted = local.replace(tzinfo=data, fold=0).astimezone(rules).replace(tzinfo=None)
     return converted - local
 
 
 @cache
-def _transitions(name: str) -> list[tuple[datetime, timedelta, timedelta]]:
+def _transitions(table: bytes, zone: ZoneInfo) -> list[tuple[datetime, timedelta, timedelta]]:
     """Return (UTC moment, offset before, offset after) of every change of offset, ascending."""
     second = timedelta(seconds=1)
-    moments = _listed_transitions(name)
+    moments = _listed_transitions(table)
     at = max([datetime(FIRST_TRANSITION_YEAR, 1, 1), *moments[-1:]])
     # The file ends with a rule for all later years, with at most two changes a year: steps of a week miss none.
-    step, before = timedelta(days=7), _offset(at, name)
+    step, before = timedelta(days=7), _offset(at, zone)
     while at.year < LAST_TRANSITION_YEAR:
         low, high = at, at + step
-        at, after = high, _offset(high, name)
+        at, after = high, _offset(high, zone)
         if after != before:
             while high - low > second:
                 middle = low + (high - low) // 2
                 middle -= timedelta(microseconds=middle.microsecond)
-                low, high = (middle, high) if _offset(middle, name) == before else (low, middle)
+                low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
             moments.append(high)
             before = after
-    changes = [(at, _offset(at - second, name), _offset(at, name)) for at in moments]
+    changes = [(at, _offset(at - second, zone), _offset(at, zone)) for at in moments]
     return [change for change in changes if change[1] != change[2]]
 
 
-def _listed_transitions(name: str) -> list[datetime]:
-    """Return the UTC moments listed in a zone's TZif file (RFC 9636), which zoneinfo reads but does not expose."""
-    data = _tz_data(f"zoneinfo/{name}")
+def _listed_transitions(table: bytes) -> list[datetime]:
+    """Return the UTC moments listed in a TZif file (RFC 9636), which zoneinfo reads but does not expose."""
     header = struct.Struct(">4s16x6I")
-    _, utc, std, leap, times, types, chars = header.unpack_from(data)
+    _, utc, std, leap, times, types, chars = header.unpack_from(table)
     # The first block, with times of 32 bits, is for old readers; the second has the same layout with 64 bits.
     second = header.size + times * 5 + types * 6 + chars + leap * 8 + std + utc
-    _, _, _, _, times, _, _ = header.unpack_from(data, second)
-    seconds = struct.unpack_from(f">{times}q", data, second + header.size)
+    _, _, _, _, times, _, _ = header.unpack_from(table, second)
+    seconds = struct.unpack_from(f">{times}q", table, second + header.size)
     epoch = datetime(1970, 1, 1)
     first_s = (datetime(FIRST_TRANSITION_YEAR, 1, 1) - epoch).total_seconds()
     return [epoch + timedelta(seconds=at) for at in seconds if at >= first_s]
 
 
-def _local_of(utc: datetime, name: str) -> datetime:
+def _local_of(utc: datetime, table: bytes, zone: ZoneInfo) -> datetime:
     """Return the first local time that maps, with fold=0, to this UTC moment or else to the next possible one."""
-    local = utc + _offset(utc, name)
-    back = local.replace(tzinfo=load_zone(name), fold=0).astimezone(UTC).replace(tzinfo=None)
+    local = utc + _offset(utc, zone)
+    back = local.replace(tzinfo=zone, fold=0).astimezone(UTC).replace(tzinfo=None)
     if back == utc:
         return local
     # The second occurrence of a repeated hour: with fold=0 the clock skips it, and continues after the overlap.
-    for at, before, after in _transitions(name):
+    for at, before, after in _transitions(table, zone):
         if at <= utc < at + (before - after):
             return at + before
     return local

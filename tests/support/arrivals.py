@@ -78,6 +78,10 @@ class Rows:
         """Of the log."""
         return self.newest
 
+    def day_open(self) -> int:
+        """Of the log, which keeps it only where other tables of the zones could open it again."""
+        return 0
+
 
 class Arrivals:
     """The directory, the clock and one run."""

@@ -8,6 +8,7 @@ import gzip
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import cache, partial
 from pathlib import Path
 
 from upswell.kernel import Ledger, Segment
@@ -18,6 +19,7 @@ from upswell.reference.rules import parse_rules
 from upswell.semantics import CommittedRange, Record, Specification, parse_record
 from upswell.state.batch import LogRange
 from upswell.state.ledger import read_ledger
+from upswell.state.queries.zones import zones_of
 from upswell.state.reader import StateReader
 
 DAY_MAX = 99991231
@@ -71,8 +73,9 @@ def replay(
                 day = specification.zones.convert(record.moment).day
                 specification.caps.add((record.msisdn, application, day))
         kept: dict[str, object] = {}
+        tables = cache(partial(zones_of, reader))
         for taken in reader.log():
-            rules, segment, suppress, policy = taken.versions
+            rules, segment, suppress, policy, zones = taken.versions
             if rules not in kept:
                 files = unpack_rules(reader.reference("rules", rules))
                 kept[rules] = parse_rules(files).rules
@@ -92,11 +95,13 @@ def replay(
                     taken.stamp,
                     taken.newest_stamp,
                     known[taken.file].continues,
+                    taken.day_open_before,
                 ),
                 kept[segment],
                 kept[rules],
                 kept.get(suppress, ()),
                 kept.get(policy, OFF),
+                tables(zones),
             )
     return specification
 

@@ -335,6 +335,7 @@ def range_json(taken: LogRange) -> dict[str, object]:
         "segment": taken.versions.segment,
         "suppress": taken.versions.suppress,
         "policy": taken.versions.policy,
+        "zones": taken.versions.zones,
     }
 
 

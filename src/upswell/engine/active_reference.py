@@ -46,6 +46,7 @@ class ActiveReference:
             clock=time.time,
             suppress=settings.suppress,
             policy=settings.policy,
+            zones=settings.zones,
         )
 
     def require(self) -> LoadedReference:

@@ -100,6 +100,7 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
         segment_source.version,
         suppress_source.version if suppress_source else "",
         before.versions.policy if before else "",
+        before.versions.zones if before else "",
     )
     if before is not None and before.versions == versions:
         return Change(before, accepted=True, words=[])

@@ -25,6 +25,8 @@ from upswell.reference.loading import Change, LoadedReference, NewVersion, Paths
 from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import parse_rules
 from upswell.reference.versions import Kind, Versions
+from upswell.reference.zone_tables import describe_change
+from upswell.zones import Zones
 
 
 class KeptVersions(Protocol):
@@ -35,6 +37,9 @@ class KeptVersions(Protocol):
 
     def current_versions(self) -> Versions | None:
         """Return the versions that were active at the last stop; None at the first start."""
+
+    def day_open(self) -> int:
+        """Return the first day that is open after the last batch; 0 before the first commit."""
 
 
 class VersionStore(Protocol):
@@ -53,6 +58,7 @@ class VersionStore(Protocol):
 
 UNTERMINATED_SHARE = 10
 """Quiet periods that a file is waited for whose last line has no line end."""
+NO_CONVERSION = Zones()
 Stats = tuple[tuple[str, int, int, int], ...]
 """(path, inode, size, mtime in ns) of every file of the arguments."""
 
@@ -72,6 +78,7 @@ class Reload:
         clock: Callable[[], float],
         suppress: Path | None = None,
         policy: Policy = OFF,
+        zones: Zones = NO_CONVERSION,
     ) -> None:
         """Read nothing yet: call ``start`` once ``is_quiet``.
 
@@ -85,9 +92,11 @@ class Reload:
             clock: returns the time in seconds since the epoch, to compare with modification times.
             suppress: SUPPRESS, a file or a directory; None: there is no suppression list.
             policy: of the run.
+            zones: of the run, with the tables that it converts by.
         """
         self._paths = Paths(rules, segment, suppress)
         self._policy = policy
+        self._zones = zones
         self._store = store
         self._settle_ns = int(settle_s * 1e9)
         self._accept = accept
@@ -144,7 +153,8 @@ class Reload:
             raise ConfigError(*suppression.LEFT_OUT)
         change = load(self._paths, before, self._accept)
         self._check(change.reference.rules.applications)
-        return self._record(self._with_policy(change, versions))
+        change = self._with_policy(change, versions)
+        return self._record(self._with_zones(change, versions))
 
     def _with_policy(self, change: Change, before: Versions | None) -> Change:
         """Add the policy of this run, which stays the same until its end."""
@@ -162,6 +172,26 @@ class Reload:
             change,
             reference=change.reference._replace(versions=versions),
             words=change.words + words if change.accepted else change.words,
+            new_versions=[*change.new_versions, new],
+        )
+
+    def _with_zones(self, change: Change, before: Versions | None) -> Change:
+        """Add the tables of the time zones of this run, and what they change for a state that has batches by others."""
+        if self._zones.version == change.reference.versions.zones:
+            return change
+        reader, words, warnings = self._store.reader, list[str](), list[str]()
+        if before and before.zones and (day_open := reader.day_open()):
+            known = Zones.parse(reader.reference("zones", before.zones))
+            difference = describe_change(known, self._zones, day_open)
+            (warnings if difference.is_ahead else words).append(difference.words)
+        versions = change.reference.versions._replace(zones=self._zones.version)
+        note = "; ".join(words + warnings)
+        new = NewVersion("zones", versions.zones, self._zones.content, note)
+        return replace(
+            change,
+            reference=change.reference._replace(versions=versions),
+            words=change.words + words if change.accepted else change.words,
+            warnings=change.warnings + warnings,
             new_versions=[*change.new_versions, new],
         )
 

@@ -1,11 +1,11 @@
-"""Names of the versions of reference and policy.
+"""Names of the versions of reference, policy and zone tables.
 
 Owns the closed list of kinds; holds no content. A version is the hash (SHA-256, hex) of the content that it names.
 """
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["rules", "segment", "suppress", "policy"]
+Kind = Literal["rules", "segment", "suppress", "policy", "zones"]
 """The parts that have versions: the fields of Versions."""
 
 
@@ -18,3 +18,5 @@ class Versions(NamedTuple):
     """The suppression list; "" without one."""
     policy: str = ""
     """The limit per customer and the control group; "" without both."""
+    zones: str = ""
+    """The tables of both time zones; "" when they have one name, so that nothing is converted."""

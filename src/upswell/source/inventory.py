@@ -54,6 +54,9 @@ class KnownFiles(Protocol):
     def newest_stamp(self) -> str:
         """Return the newest stamp of the log; "" before the first commit."""
 
+    def day_open(self) -> int:
+        """Return the first day that is open after the last batch; 0 before the first commit."""
+
 
 class Inventory:
     """The files of one directory, as of the last scan."""

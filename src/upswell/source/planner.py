@@ -89,6 +89,7 @@ class Source:
         self._settle_s = settle_s
         self._keep_days = keep_days
         self._zones = zones
+        self._day_open_before = known.day_open()
         self._rejects_max_bytes = rejects_max_bytes_per_file
         self._stopping = stopping
         self._last_ranges = 0
@@ -285,7 +286,7 @@ class Source:
         ):
             return None
         newest = max(self._completion.log_newest, file.stamp)
-        days = open_days(file.stamp, newest, self._keep_days, self._zones)
+        days = open_days(file.stamp, newest, self._keep_days, self._zones, self._day_open_before)
         return Range(
             name=file.name,
             path=tracked.path,

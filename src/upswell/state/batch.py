@@ -25,6 +25,8 @@ class LogRange(NamedTuple):
     end: int
     newest_stamp: str
     versions: Versions
+    day_open_before: int = 0
+    """The first open day after the batch before, which no batch opens again; only known of a batch that was read."""
 
 
 class Output(NamedTuple):

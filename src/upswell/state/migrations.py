@@ -36,10 +36,10 @@ MIGRATIONS = (
             """CREATE TABLE batch(
                 number INTEGER PRIMARY KEY, stamp TEXT NOT NULL, newest_stamp TEXT NOT NULL,
                 day_open INTEGER NOT NULL, rules_version TEXT NOT NULL, segment_version TEXT NOT NULL,
-                suppress_version TEXT NOT NULL, policy_version TEXT NOT NULL, lines INTEGER NOT NULL,
-                bytes INTEGER NOT NULL, rejects_bytes INTEGER NOT NULL, rejects_digest TEXT NOT NULL,
-                outcomes TEXT NOT NULL, reasons TEXT NOT NULL, committed_at TEXT NOT NULL,
-                checksum_before INTEGER NOT NULL, row_checksum INTEGER NOT NULL
+                suppress_version TEXT NOT NULL, policy_version TEXT NOT NULL, zones_version TEXT NOT NULL,
+                lines INTEGER NOT NULL, bytes INTEGER NOT NULL, rejects_bytes INTEGER NOT NULL,
+                rejects_digest TEXT NOT NULL, outcomes TEXT NOT NULL, reasons TEXT NOT NULL,
+                committed_at TEXT NOT NULL, checksum_before INTEGER NOT NULL, row_checksum INTEGER NOT NULL
             ) STRICT""",
             # A name that is not UTF-8 is kept as bytes, hence ANY.
             """CREATE TABLE file(
@@ -103,7 +103,7 @@ MIGRATIONS = (
             # `reference` has a version once: not when it was made current again, nor an edit that was refused.
             """CREATE TABLE edit(
                 id INTEGER PRIMARY KEY,
-                kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'suppress', 'policy', 'refused')),
+                kind TEXT NOT NULL CHECK(kind IN ('rules', 'segment', 'suppress', 'policy', 'zones', 'refused')),
                 version TEXT NOT NULL, first_batch INTEGER NOT NULL, words TEXT NOT NULL, at TEXT NOT NULL
             ) STRICT""",
             # Contents come last: the columns before them are read without their pages.

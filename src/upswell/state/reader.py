@@ -40,8 +40,8 @@ FILE_COLUMNS = (
     " continues, continued_by"
 )
 BATCH_COLUMNS = (
-    "number, stamp, newest_stamp, day_open, rules_version, segment_version, suppress_version, policy_version, lines,"
-    " bytes, rejects_bytes, rejects_digest, outcomes, reasons, committed_at, checksum_before"
+    "number, stamp, newest_stamp, day_open, rules_version, segment_version, suppress_version, policy_version,"
+    " zones_version, lines, bytes, rejects_bytes, rejects_digest, outcomes, reasons, committed_at, checksum_before"
 )
 _COLUMNS = [column.strip('"') for column in FILE_COLUMNS.split(", ")]
 _UNSIGNED = [_COLUMNS.index(name) for name in ("inode", "digest", "content_digest", "first_record")]
@@ -162,14 +162,18 @@ class StateReader:
         """Yield the ranges of the log in commit order, those of batches above ``after_batch``."""
         sql = (
             "SELECT log.batch, log.sequence, file.name, log.stamp, log.from_byte, log.to_byte, log.newest_stamp,"
-            " batch.rules_version, batch.segment_version, batch.suppress_version, batch.policy_version"
+            " batch.day_open, batch.rules_version, batch.segment_version, batch.suppress_version,"
+            " batch.policy_version, batch.zones_version"
             " FROM log JOIN file ON file.id = log.file"
             " JOIN batch ON batch.number = log.batch WHERE (log.batch, log.sequence) > (?, ?)"
             f" ORDER BY log.batch, log.sequence LIMIT {_PAGE_ROWS}"
         )
         place = (after_batch, 2**62)
+        now, before, after = after_batch, 0, self._day_open_after(after_batch)
         while rows := self._rows(sql, place):
-            for batch, sequence, name, stamp, start, end, newest, *versions in rows:
+            for batch, sequence, name, stamp, start, end, newest, day_open, *versions in rows:
+                if batch != now:
+                    now, before, after = batch, after, day_open
                 yield LogRange(
                     batch,
                     sequence,
@@ -179,8 +183,15 @@ class StateReader:
                     end,
                     newest,
                     Versions(*versions),
+                    before,
                 )
             place = (rows[-1][0], rows[-1][1])
+
+    def _day_open_after(self, batch: int) -> int:
+        rows = self._rows(
+            "SELECT day_open FROM batch WHERE number <= ? ORDER BY number DESC LIMIT 1", (batch,)
+        )
+        return int(rows[0][0]) if rows else 0
 
     def files(self, names: Iterable[str]) -> dict[str, File]:
         """Return the files of these names by name; unknown names are absent."""

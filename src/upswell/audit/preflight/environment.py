@@ -22,9 +22,11 @@ from upswell.reference.files import Contents
 from upswell.reference.policy import Policy
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.versions import Versions
+from upswell.reference.zone_tables import describe_change
 from upswell.state.binding import ledger_mismatch, mismatches, run_shards
 from upswell.state.identity import SPARK, StateIdentity, ledger_form
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.zones import zones_of
 from upswell.state.reader import StateReader, has_state
 from upswell.storage.lock import holder
 from upswell.storage.mounts import doubts, refuse_network
@@ -137,6 +139,7 @@ def check_state(
         with StateReader.open(state_dir) as reader:
             identity, versions = reader.identity(), reader.current_versions()
             if versions:
+                _check_zones(report, settings, reader, versions)
                 _check_kept_back(report, settings, reader, versions, suppressed)
     except UpswellError as error:
         report.add_error(state_dir, error)
@@ -162,6 +165,17 @@ def check_state(
             "this change would be refused because of its bad lines, and the last good version kept",
             "correct them, or pass --accept-reference",
         )
+
+
+def _check_zones(
+    report: Report, settings: Settings, reader: StateReader, versions: Versions
+) -> None:
+    """Report that the next batch would be converted by other tables of the state's time zones than the last one."""
+    zones, day_open = reader.identity().zones, reader.day_open()
+    # Other zones than the state's are an error of their own.
+    if day_open and settings.zones == zones and zones.version != versions.zones:
+        change = describe_change(zones_of(reader, versions.zones), zones, day_open)
+        report.add("warning" if change.is_ahead else "note", settings.state_dir, change.words)
 
 
 def _check_kept_back(

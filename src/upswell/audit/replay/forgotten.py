@@ -100,8 +100,9 @@ def _blind(reader: StateReader, snapshot: StateSnapshot, one: Forgetting) -> tup
     assert one.until_batch is not None
     last = one.until_batch
     newest = next((batch.newest_stamp for batch in reader.batches(last - 1)), "")
+    day_last = max(day_last_of(newest, zones) for zones in snapshot.all_zones) if newest else 0
     for batch in reader.batches(last):
-        if batch.day_open > day_last_of(newest, snapshot.zones):
+        if batch.day_open > day_last:
             break
         last = batch.number
     return one.first_batch, last

@@ -18,7 +18,7 @@ from upswell.reference.compiled import compile_policy
 from upswell.reference.suppression import Forgetting
 from upswell.reference.versions import Versions
 from upswell.state.batch import LogRange
-from upswell.zones import OpenDays, open_days
+from upswell.zones import OpenDays, Zones, open_days
 
 OUTPUT_BYTES_MAX = 16 << 20  # of notifications in memory at once, as in a run
 WORK_MS_MAX = 1000  # so that an interrupt is noticed soon
@@ -106,7 +106,8 @@ class Replay:
         self._points = points
         self._segment = segment
         self._suppressed = suppressed
-        self._scanner = Scanner(threads_default(), snapshot.measure, Clock(snapshot.zones.shifts()))
+        self._scanner: tuple[Zones, Scanner] | None = None
+        """The scanner, and the time zones whose tables its clock has."""
         self._forgotten: set[int] = set()
         """The forgettings that were applied to the ledger."""
         self._positions: dict[str, FilePosition] = {}
@@ -123,10 +124,11 @@ class Replay:
         segment, (own, *others) = self._reference(batch[0].versions, forgotten)
         rules, policy = own
         branches, points = others[: len(self._branches)], others[len(self._branches) :]
+        scanner = self._scanner_of(batch[0].versions)
         day_open = max(self._open_days(logged).day_open for logged in batch)
         rest = [logged for logged in batch if logged.file not in self.lost]
         while rest and (asked := self._call(rest)):
-            result = self._scanner.process(
+            result = scanner.process(
                 [found for _, found in asked],
                 segment,
                 rules,
@@ -193,9 +195,21 @@ class Replay:
             decided_by.append((terms.rules or cache.rules(versions.rules)[1], policies[limit]))
         return self._segment or cache.segment(versions.segment), decided_by
 
+    def _scanner_of(self, versions: Versions) -> Scanner:
+        """Return a scanner by the tables of a batch; another one drops the decompressors that the last one had open."""
+        zones = self._versions.zones(versions.zones)
+        if self._scanner is None or self._scanner[0] != zones:
+            clock = Clock(zones.shifts())
+            self._scanner = zones, Scanner(threads_default(), self._snapshot.measure, clock)
+        return self._scanner[1]
+
     def _open_days(self, logged: LogRange) -> OpenDays:
         return open_days(
-            logged.stamp, logged.newest_stamp, self._snapshot.keep_days, self._snapshot.zones
+            logged.stamp,
+            logged.newest_stamp,
+            self._snapshot.keep_days,
+            self._versions.zones(logged.versions.zones),
+            logged.day_open_before,
         )
 
     def _call(self, rest: Sequence[LogRange]) -> list[tuple[LogRange, Range]]:

@@ -24,6 +24,7 @@ from upswell.state.ledger import decode_ledger, fetch_ledger
 from upswell.state.queries.files import decode_files, fetch_consumed_files
 from upswell.state.queries.forgotten import forgettings
 from upswell.state.queries.notifications import notification_totals
+from upswell.state.queries.zones import active_zones, all_zones
 from upswell.state.reader import StateReader
 from upswell.state.rows import CommittedBatch, LedgerParts, Totals
 from upswell.zones import Zones
@@ -42,6 +43,9 @@ class StateSnapshot(NamedTuple):
     measure: Measure
     keep_days: int
     zones: Zones
+    """With the tables that were active last; each batch names its own."""
+    all_zones: tuple[Zones, ...]
+    """The same with the tables of every kept version."""
     first_batch: int
     last: CommittedBatch | None
     files: dict[str, File]
@@ -138,6 +142,7 @@ def take_snapshot(
             people = tuple(forgettings(reader))
             counted = notification_totals(reader)
             control = notification_totals(reader, control=True)
+            zones, every_zones = active_zones(reader), tuple(all_zones(reader))
         # Checked after the transaction: meanwhile the run could not truncate its write-ahead log.
         files = {file.name: file for file in decode_files(reader, consumed_rows)}
         try:
@@ -162,7 +167,8 @@ def take_snapshot(
         output=identity.output_of(reader.state_dir) or reader.state_dir,
         measure=identity.measure,
         keep_days=identity.keep_days,
-        zones=identity.zones,
+        zones=zones,
+        all_zones=every_zones,
         first_batch=first,
         last=last,
         files=files,

@@ -24,7 +24,7 @@ from upswell.semantics import CommittedRange, Line, Specification
 from upswell.source.file import File
 from upswell.state.batch import LogRange
 from upswell.state.reader import StateReader
-from upswell.zones import date_of
+from upswell.zones import Zones, date_of
 
 _DECIDED_BY_LEDGER = ("counted", "capped", "capped_customer", "not_proven")
 """Outcomes of records that reached the ledger but no file: the last of them tells where the day ended."""
@@ -110,6 +110,10 @@ class CustomerLines:
         """Return the policy that was active for a range."""
         return self._versions.policy(logged.versions.policy)
 
+    def zones(self, logged: LogRange) -> Zones:
+        """Return the time zones with the tables that were active for a range."""
+        return self._versions.zones(logged.versions.zones)
+
     def is_suppressed(self, logged: LogRange) -> bool:
         """Return whether the customer was on the suppression list, or was forgotten, when a range was consumed."""
         listed = self._versions.suppressed(logged.versions.suppress) or ()
@@ -151,8 +155,16 @@ class CustomerLines:
         suppressed = {self.msisdn} if self.is_suppressed(logged) else set[str]()
         policy = self.policy(logged)
         self.specification.resume(logged.file, hit.newlines, hit.continues)
-        again = CommittedRange(logged.file, hit.byte, hit.line, logged.stamp, logged.newest_stamp)
-        for line in self.specification.apply(again, segment, rules, suppressed, policy):
+        again = CommittedRange(
+            logged.file,
+            hit.byte,
+            hit.line,
+            logged.stamp,
+            logged.newest_stamp,
+            day_open_before=logged.day_open_before,
+        )
+        zones = self.zones(logged)
+        for line in self.specification.apply(again, segment, rules, suppressed, policy, zones):
             if self._is_mine(line):
                 service = line.record.service if line.record else None
                 of_service = tuple(rule for rule in rules if rule.service == service)

@@ -56,7 +56,7 @@ class Verdicts:
             return TimelineEntry(
                 decided, 0, 0, "", line.outcome, f"rejected ({line.reason}): {words}"
             )
-        zones = self._snapshot.zones
+        zones = self._lines.zones(decided.logged)
         day, minute = zones.convert(record.moment)
         application = decided.rules[0].application if decided.rules else ""
         entry = TimelineEntry(decided, day, minute, application, line.outcome)

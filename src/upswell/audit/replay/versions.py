@@ -1,4 +1,4 @@
-"""The versions of the reference that a log names, loaded as a replay needs them.
+"""The versions of the reference, the policy and the zones' tables that a log names, loaded as a replay needs them.
 
 Owns the loading of kept versions. A log names one version of each kind for long stretches, so the last one of each is
 kept, and no more: segments are large. It only reads.
@@ -8,7 +8,9 @@ from upswell.kernel import Rules, Segment
 from upswell.reference.compiled import compile_rules, unpack_rules
 from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import Ruleset, parse_rules
+from upswell.state.queries.zones import zones_of
 from upswell.state.reader import StateReader
+from upswell.zones import Zones
 
 
 class VersionCache:
@@ -20,6 +22,7 @@ class VersionCache:
         self._segment: tuple[str, Segment] | None = None
         self._suppressed: tuple[str, Segment | None] = "", None
         self._policy: tuple[str, Policy] = "", OFF
+        self._zones: tuple[str, Zones] | None = None
 
     def rules(self, version: str) -> tuple[Ruleset, Rules]:
         """Return the rules of this version, parsed and compiled."""
@@ -47,3 +50,9 @@ class VersionCache:
             content = self._reader.reference("policy", version) if version else b""
             self._policy = version, Policy.parse(content)
         return self._policy[1]
+
+    def zones(self, version: str) -> Zones:
+        """Return the state's time zones with the tables of this version."""
+        if self._zones is None or self._zones[0] != version:
+            self._zones = version, zones_of(self._reader, version)
+        return self._zones[1]

@@ -88,7 +88,7 @@ def whatif(
         passes = asked.passes(snapshot, versions, was, scenarios)
         for batch in batches(reader, snapshot):
             for each in passes:
-                each.replay_batch(batch, snapshot.zones, wanted)
+                each.replay_batch(batch, versions.zones(batch[0].versions.zones), wanted)
         last = _last_rules(snapshot, versions)
     ledgers = passes[-1].ledgers()[-len(scenarios) :]
     for scenario, ledger, ruleset in zip(scenarios, ledgers, rulesets or [last], strict=True):

@@ -46,7 +46,7 @@ def _describe(found: "History") -> Iterator[str]:
 
     for kind, title in _TITLES.items():
         edits = found.of(kind)
-        if kind in ("suppress", "policy") and not edits:
+        if kind in ("suppress", "policy", "zones") and not edits:
             continue
         yield title
         for number, edit in enumerate(edits):
@@ -67,6 +67,7 @@ _TITLES = {
     "segment": "Segment",
     "suppress": "Suppression list",
     "policy": "Limit per customer and control group",
+    "zones": "Tables of the time zones",
 }
 
 

@@ -19,6 +19,7 @@ from upswell.state.connection import storage_errors
 from upswell.state.identity import StateIdentity
 from upswell.state.maintenance.erase import Erased, Eraser
 from upswell.state.maintenance.occurrences import Search
+from upswell.state.queries.zones import all_zones
 from upswell.state.reader import StateReader
 from upswell.zones import day_last_of
 
@@ -71,7 +72,8 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         state, eraser = checkpoint.reader, Eraser(checkpoint)
         identity, last = state.identity(), state.last()
         _refuse_waiting(state, identity)
-        until_day = day_last_of(last.newest_stamp, identity.zones) if last else 0
+        days = (day_last_of(last.newest_stamp, zones) for zones in all_zones(state) if last)
+        until_day = max(days, default=0)
         erased = eraser.erase(msisdns, until_day)
         until_day = eraser.suppressed_until(msisdns)
     # The search may take long, and changes nothing: a run may go on meanwhile.
