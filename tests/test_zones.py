@@ -12,6 +12,7 @@ from upswell.zones import (
     OpenDays,
     Zones,
     add_days,
+    changed_days,
     day_max_of,
     day_of,
     day_open_of,
@@ -54,6 +55,44 @@ def test_no_change_of_offset_is_missed(pair: tuple[str, str]) -> None:
         shifted = local + timedelta(seconds=table[bisect.bisect_right(starts, second) - 1][1])
         assert zones.convert(local) == (day_of(shifted), shifted.hour * 60 + shifted.minute)
         local += timedelta(hours=6)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_kept_tables_convert_as_the_installed_ones_that_they_were(pair: tuple[str, str]) -> None:
+    """What a state keeps of its zones converts every local time, and gives the kernel the same table."""
+    installed = Zones(*pair)
+    kept = Zones.parse(installed.content)
+    generator = random.Random(7)
+
+    assert (installed.shifts(), installed.version) == (kept.shifts(), kept.version)
+    for _ in range(2000):
+        local = datetime.min + timedelta(seconds=generator.randrange(9998 * 365 * 86400))
+        assert installed.convert(local) == kept.convert(local)
+
+
+@pytest.mark.parametrize(
+    ("data", "rules", "other"), [("Tripoli", "Cairo", "Athens"), ("Casablanca", "Tunis", "London")]
+)
+@pytest.mark.parametrize("is_rules_zone", [False, True])
+def test_changed_days_are_the_days_on_which_some_minute_changes(
+    data: str, rules: str, other: str, is_rules_zone: bool
+) -> None:
+    """Every half hour of some years, by tables of which one is that of another zone; all other days stay."""
+    before = Zones(f"Africa/{data}", f"Africa/{rules}")
+    of_data, of_rules = Zones.parse(before.content).tables or ()
+    of_other, _ = Zones.parse(Zones(f"Europe/{other}", "UTC").content).tables or ()
+    after = before._replace(tables=(of_data, of_other) if is_rules_zone else (of_other, of_rules))
+    found = changed_days(before, after)
+    assert [before.rules if is_rules_zone else before.data] == before.differing(after)
+
+    local, end = datetime(2021, 1, 1), datetime(2024, 1, 1)
+    days = {}
+    while local < end:
+        changed = before.convert(local) != after.convert(local)
+        days[day_of(local)] = days.get(day_of(local), False) or changed
+        local += timedelta(minutes=30)
+    assert days == {day: any(first <= day <= last for first, last in found) for day in days}
+    assert {True, False} == set(days.values())
 
 
 def test_equal_zones_convert_nothing() -> None:

@@ -77,7 +77,7 @@ def prove(place: Place, dial: int = 1) -> list[str]:
 
 
 def test_each_batch_is_replayed_by_the_tables_that_made_it(place: Place) -> None:
-    """A window that begins at 8 covers 10:30 by the older table and not by the newer one; the edit is in the history."""
+    """A window from 8 on has 10:30 by the older table and not by the newer one; the edit is in the history."""
     older = record(1, 1, 60, "103000", DAY) + record(1, 1, 90, "104000", DAY)
     place.file(f"{DAY}1040", older)
     begin(place, "Africa/Cairo", "UTC", **{"Africa/Cairo": "Africa/Tripoli"})
@@ -141,6 +141,20 @@ def test_a_newer_table_does_not_open_a_closed_day(place: Place) -> None:
     assert ["counted", "late", "notified"] == prove(place)
     with StateReader.open(state(place)) as reader:
         assert [20230614, 20230614] == [batch.day_open for batch in reader.batches()]
+
+
+def test_a_day_stays_decided_as_it_was_when_a_newer_table_would_have_closed_it(
+    place: Place,
+) -> None:
+    """By the older table midnight is on the day before for the rules, by the newer one on the same day."""
+    place.file(f"{DAY}1040", record(1, 1, 200, "150000", "20230613"))
+    begin(place, "Africa/Abidjan", "UTC", **{"Africa/Abidjan": "Africa/Cairo"})
+    place.file(f"{DAY}1041", record(2, 1, 200, "150000", "20230613"))
+    place.once()
+
+    assert (["notified"], ["late"]) == (prove(place, 1), prove(place, 2))
+    with StateReader.open(state(place)) as reader:
+        assert [20230613, 20230614] == [batch.day_open for batch in reader.batches()]
 
 
 def test_a_compressed_file_goes_on_by_newer_tables(place: Place) -> None:
