@@ -1,4 +1,4 @@
-"""Lists the edits of rules, segment, suppression list and policy: what each changed, and its effect.
+"""Lists the edits of rules, segment, suppression list, policy and zone tables: what each changed, and its effect.
 
 Owns what ``upswell history`` prints. It changes nothing. An edit's effect is the sum over the batches from the first
 one scanned with it up to the next edit of the same kind, so the effects of all rules add up to all batches, and so do

@@ -16,6 +16,7 @@ from upswell.privacy import mask
 from upswell.reference.rules import Rule
 from upswell.state.ledger import decode_ledger, fetch_ledger
 from upswell.state.queries.rules import active_ruleset
+from upswell.state.queries.zones import active_zones
 from upswell.state.reader import StateReader
 from upswell.zones import DAY_MAX, Zones, stamp_time
 
@@ -32,7 +33,7 @@ def campaign(state_dir: Path, day: int | None) -> dict[str, object]:
     Notifications withheld from the control group are counted separately.
     """
     with StateReader.open(state_dir) as reader:
-        zones, ruleset = reader.identity().zones, active_ruleset(reader)
+        zones, ruleset = active_zones(reader), active_ruleset(reader)
         pruned_before, newest = reader.pruned_before(), reader.newest_stamp()
     counts = sent.counts(state_dir, sent.SentFilter())
     control = sent.counts(state_dir, sent.SentFilter(control=True))

@@ -79,7 +79,7 @@ class ForgottenLines(NamedTuple):
 
 
 class ReferenceVersion(NamedTuple):
-    """A version of rules, segment, suppression list or policy that was active."""
+    """A version of rules, segment, suppression list, policy or zone tables that was active."""
 
     kind: str
     version: str

@@ -1,4 +1,4 @@
-"""``upswell history``: every change of rules, segment and policies, and its effect."""
+"""``upswell history``: every change of rules, segment, policies and time zones' tables, and its effect."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ EXAMPLES = (
     cls=Command,
     examples=EXAMPLES,
     help=(
-        "Show every change of the rules, the segment and the policies that was accepted: when, what it"
-        " changed, and its effect so far in batches, lines and notifications. A change that was refused"
-        " is shown with its reasons until the files on disk can be accepted."
+        "Show every change of the rules, the segment, the policies and the time zones' tables that was"
+        " accepted: when, what it changed, and its effect so far in batches, lines and notifications. A"
+        " change that was refused is shown with its reasons until the files on disk can be accepted."
     ),
 )
 @options.existing_run

@@ -244,7 +244,7 @@ function drawHistory(found) {
     found.refused ? h("li", { class: "refused" }, h("p", { class: "when" }, moment(found.refused.at), h("span", { class: "tag bad" }, "refused")), h("p", {}, found.refused.words)) : null,
     edits.map((edit) => h("li", {},
       h("p", { class: "when" }, moment(edit.at), h("span", { class: "tag" }, edit.kind), edit.in_force ? h("span", { class: "tag good" }, "active") : null),
-      h("p", {}, edit.words || (isFirst(edit) ? `First ${edit.kind === "suppress" ? "suppression list" : edit.kind}` : "No difference")),
+      h("p", {}, edit.words || (isFirst(edit) ? `First ${{ suppress: "suppression list", zones: "tables of the time zones" }[edit.kind] ?? edit.kind}` : "No difference")),
       h("p", { class: "when" }, `${edit.version.slice(0, 12) || "off"} from batch ${count(edit.first_batch)}: ${of(edit)}`))),
     found.older ? h("li", {}, h("p", { class: "when" }, `${plural(found.older, "older change")}: see upswell history`)) : null);
 }

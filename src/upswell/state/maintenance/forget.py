@@ -72,8 +72,10 @@ def forget(state_dir: Path, given: Sequence[str], *, data: Path | None = None) -
         state, eraser = checkpoint.reader, Eraser(checkpoint)
         identity, last = state.identity(), state.last()
         _refuse_waiting(state, identity)
-        days = (day_last_of(last.newest_stamp, zones) for zones in all_zones(state) if last)
-        until_day = max(days, default=0)
+        until_day = 0
+        if last:
+            # Earlier batches may have counted by other tables of the zones than the last one.
+            until_day = max(day_last_of(last.newest_stamp, zones) for zones in all_zones(state))
         erased = eraser.erase(msisdns, until_day)
         until_day = eraser.suppressed_until(msisdns)
     # The search may take long, and changes nothing: a run may go on meanwhile.

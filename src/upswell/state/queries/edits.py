@@ -1,4 +1,4 @@
-"""Edits of rules, segment, suppression list and policy: those that became active, and the one that is refused.
+"""Edits of the reference, the policy and the zone tables: those that became active, and the one that is refused.
 
 Owns the SQL over ``edit``, whose rows have no checksum.
 """
@@ -23,7 +23,7 @@ class AcceptedEdit:
     """One time that a version became active."""
 
     kind: str
-    """rules, segment, suppress or policy."""
+    """rules, segment, suppress, policy or zones."""
     version: str
     """Empty: it was turned off."""
     at: str
