@@ -177,7 +177,7 @@ def test_versions_that_no_batch_used_are_dropped(checkpoint):
     assert ["a"] == [one.version for one in checkpoint.reader.references()]
     assert checkpoint.reader.current_versions() is None
     checkpoint.add_reference("segment", "a", b"dials", "first")
-    assert ("a", "a", "", "") == checkpoint.reader.current_versions()
+    assert ("a", "a", "", "", "") == checkpoint.reader.current_versions()
     assert b"dials" == checkpoint.reader.reference("segment", "a")
     with refused(StorageError, "missing"):
         checkpoint.reader.reference("rules", "b")

@@ -54,7 +54,7 @@ def made(number: int, applications: tuple[str, ...] = APPLICATIONS, **changes: o
     size = LINES * LINE_BYTES
     batch = Batch(
         number=number,
-        ranges=[LogRange(number, 0, name, stamp, 0, size, stamp, VERSIONS)],
+        ranges=[LogRange(number, 0, name, stamp, 0, size, stamp, VERSIONS, DAY - 1 if number > 1 else 0)],
         files=[
             File(
                 name, "done", stamp, inode=2**63 + number, size=size, mtime_ns=number, offset=size, newlines=LINES,

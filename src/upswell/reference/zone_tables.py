@@ -12,7 +12,7 @@ _LAST_DAY = (LAST_TRANSITION_YEAR - 1) * 10000 + 1231
 
 
 class TableChange(NamedTuple):
-    """What other tables of the same time zones change."""
+    """The effect of other tables of the same time zones."""
 
     words: str
     is_ahead: bool
