@@ -336,3 +336,26 @@ def test_a_watched_status_has_the_terminal_for_itself(tmp_path: Path, upswell: U
     assert 0 == ended.code, ended.told
     assert ended.out.count(b"Not running.") > 2
     assert ended.out.rindex(b"\x1b[?1049l") > ended.out.rindex(b"Not running.")
+
+
+def test_the_files_of_the_active_versions_are_named(upswell: Upswell, tmp_path: Path) -> None:
+    """With their counts, the lines that are left out and a copy among them, as text and in the object."""
+    paths = write_inputs(tmp_path, segment="0126545098\nx1\n")
+    write(tmp_path / "rules" / "RULES_old.csv", "1,Twitter,8,20,900\n")
+    upswell(*paths, "--once")
+    text = upswell("status", "--output", "out").stdout
+    rules, segment = json.loads(upswell("status", "--output", "out", "--json").stdout)["reference"]
+
+    assert (
+        "  rules read from RULES.csv (3 rules), RULES_old.csv (0 rules); 1 line left out\n" in text
+    )
+    assert "  segment read from SEGMENT.csv (2 lines); 1 line left out\n" in text
+    assert (
+        "  ! RULES is in force without 1 line of it: RULES_old.csv line 1: window 8-20 of service 1"
+        in text
+    )
+    assert "  ! RULES is also read from what looks like a backup copy (RULES_old.csv), " in text
+    assert [{"name": "RULES.csv", "entries": 3}, {"name": "RULES_old.csv", "entries": 0}] == (
+        rules["files"]
+    )
+    assert (["RULES_old.csv"], 1, 1) == (rules["copies"], rules["bad_lines"], segment["bad_lines"])

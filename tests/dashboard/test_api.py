@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.command import Upswell
-from support.inputs import DIALS, LONG_AGO_S, REPORT, inside, write, write_inputs
+from support.inputs import DIALS, LONG_AGO_S, REPORT, RULES, inside, write, write_inputs
 from support.running import Running
 from upswell import kernel
 from upswell.audit import history, status
@@ -695,3 +695,20 @@ def test_a_state_that_nothing_was_read_into_is_shown(tmp_path: Path, upswell: Up
         assert panels.answer(f"/api/{path}", {}, unmasked=False)
     with pytest.raises(UsageError, match="no file has arrived yet"):
         panels.answer("/api/minutes", {}, unmasked=False)
+
+
+def test_a_rule_that_was_left_out_is_an_alert_until_it_is_repaired(
+    tmp_path: Path, upswell: Upswell
+) -> None:
+    """With file, line and reason; bad lines of the segment are none."""
+    paths = write_inputs(tmp_path, rules=f"{RULES}4,Snap,9,9,5\n", segment="0126545098\nx1\n")
+    upswell(*paths, "--once")
+    panels = Panels(Target(tmp_path / STATE))
+    assert (
+        "RULES is in force without 1 line of it: RULES.csv line 4: start and end are the same:"
+        " write 0,24 for the whole day." == tell_needs(panels)["UpswellLinesLeftOut"]
+    )
+
+    write_inputs(tmp_path, rules=RULES)
+    upswell(*paths, "--once")
+    assert "UpswellLinesLeftOut" not in tell_needs(panels)

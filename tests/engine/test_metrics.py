@@ -98,6 +98,7 @@ def test_the_figures_are_those_of_the_state(served: Served, upswell: Upswell) ->
     assert 0 == found['upswell_notifications_total{application="WhatsApp"}']
     assert status["bytes"] == found["upswell_bytes_total"]
     assert 3 == found['upswell_reference_entries{kind="segment"}']
+    assert 0 == found['upswell_reference_left_out_lines{kind="rules"}']
     assert 1 == found["upswell_commit_duration_seconds_count"]
 
 
@@ -457,7 +458,15 @@ tests:
       - {{series: 'upswell_unread_files{{instance="none"}}', values: '0x120'}}
       - {{series: 'upswell_other_form_ratio{{instance="some"}}', values: '0x100 0.5x20'}}
       - {{series: 'upswell_other_form_ratio{{instance="none"}}', values: '0x120'}}
+      - {{series: 'upswell_reference_left_out_lines{{kind="rules"}}', values: '0x100 2x20'}}
+      - {{series: 'upswell_reference_left_out_lines{{kind="suppress"}}', values: '0x120'}}
+      - {{series: 'upswell_reference_left_out_lines{{kind="segment"}}', values: '9x120'}}
     alert_rule_test:
+      - alertname: UpswellLinesLeftOut
+        eval_time: 110m
+        exp_alerts:
+          - {{exp_labels: {{severity: ticket, kind: rules}},
+             exp_annotations: {{summary: "2 lines of the active rules are not in force."}}}}
       - alertname: UpswellOtherForm
         eval_time: 110m
         exp_alerts:
@@ -491,3 +500,16 @@ def test_alerts_are_raised_by_their_figures(tmp_path: Path) -> None:
         ["promtool", "test", "rules", tests], capture_output=True, text=True, check=False
     )
     assert 0 == done.returncode, done.stdout + done.stderr
+
+
+def test_lines_that_were_left_out_are_a_figure_until_they_are_repaired(
+    served: Served, tmp_path: Path
+) -> None:
+    """Those of SEGMENT by their number, and none once a version without them is in force."""
+    name = 'upswell_reference_left_out_lines{kind="segment"}'
+    served.wait_for_figure(name, 0)
+    good = "".join(f"01265450{n:02}\n" for n in range(99)) + "".join(f"{dial}\n" for dial in DIALS)
+    write(tmp_path / "segment" / "SEGMENT.csv", f"{good}x1\n", time.time() - 100)
+    served.wait_for_figure(name, 1)
+    write(tmp_path / "segment" / "SEGMENT.csv", good, time.time() - 99)
+    served.wait_for_figure(name, 0)

@@ -9,7 +9,7 @@ One file because ``Status`` is one value: its fields, how they are read in one m
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,6 +27,7 @@ from upswell.engine.summary import (
     describe_unread,
 )
 from upswell.privacy import escape
+from upswell.reference.origin import NO_ORIGIN, Origin
 from upswell.reference.suppression import Forgetting
 from upswell.source.file import File, State
 from upswell.source.listing import show_name
@@ -58,6 +59,8 @@ NOTABLE: tuple[State, ...] = (
     "skipped",
 )
 """States whose files are named, those that need attention first."""
+STANDING = ("rules", "suppress")
+"""Kinds of which no line may be left out for good; of a large SEGMENT some always are, and their number is enough."""
 RUNS_MAX = 10  # the last ones
 NAMED_FILES_MAX = 10  # of each state: a page of names helps nobody
 _MATCHED_WORDS = (
@@ -86,6 +89,8 @@ class Status:
     last: CommittedBatch | None
     references: list[ReferenceVersion]
     """The active versions, in the order of ``Versions``; none of a policy that is off."""
+    left_out: str
+    """The lines of RULES and SUPPRESS that are not in force, in sentences; empty without any."""
     notable: dict[State, list[File]]
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]
@@ -153,7 +158,10 @@ class Status:
             }
             if last
             else None,
-            "reference": [version._asdict() for version in self.references],
+            "reference": [
+                version._asdict() | self.identity.origins.get(version.kind, NO_ORIGIN).to_json()
+                for version in self.references
+            ],
             "notable": [
                 file_json(file) | {"name": show_name(file.name)}
                 for files in self.notable.values()
@@ -247,6 +255,14 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
     if archive_held:
         word = "1 file is" if len(archive_held) == 1 else f"{len(archive_held):,} files are"
         summary.warnings.append(f"{word} held on the way to the archive (listed below)")
+    left_out = "; ".join(
+        words
+        for kind, origin in identity.origins.items()
+        if kind in STANDING and (words := origin.describe_left_out(kind))
+    )
+    if left_out:
+        summary.warnings.append(f"{left_out}; `upswell check` says what to write")
+    summary.warnings += _copies(identity.origins)
     if refused:
         summary.warnings.append(
             f"the last edit of SEGMENT, RULES or SUPPRESS is refused: {refused.words}"
@@ -264,6 +280,7 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
             for one in known
             if (one.kind, one.version) == (kind, version)
         ],
+        left_out=left_out,
         notable=notable,
         reading=reading,
         repeats=repeats,
@@ -337,6 +354,11 @@ def range_json(taken: LogRange) -> dict[str, object]:
         "policy": taken.versions.policy,
         "zones": taken.versions.zones,
     }
+
+
+def _copies(origins: Mapping[str, Origin]) -> list[str]:
+    every = (origin.describe_copies(kind) for kind, origin in origins.items())
+    return [words for words in every if words]
 
 
 def _some(reader: StateReader, state: State) -> list[File]:

@@ -52,6 +52,10 @@ _RUNNING = (
     _flag(
         "accept_reference", "Accept a change of SEGMENT, RULES or SUPPRESS that would be refused."
     ),
+    _flag(
+        "strict",
+        "Refuse to start (78) while there is any warning of RULES, SEGMENT, DATA or the places.",
+    ),
     _value(
         "keep_notifications_days",
         "N",

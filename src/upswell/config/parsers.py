@@ -224,6 +224,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "since": _since,
     "adopt": _bool,
     "accept_reference": _bool,
+    "strict": _bool,
     "suppress": _path,
     "max_per_customer_per_day": _whole(0, 1_000_000),
     "control_share": _share,

@@ -53,6 +53,8 @@ class Settings:
     """A stamp yyyyMMddHHmm, or "now": older files are skipped."""
     adopt: bool = False
     accept_reference: bool = False
+    strict: bool = False
+    """Refuse to start while there is any warning."""
     suppress: Path | None = None
     """A file or directory of msisdns that are never notified; None: there is none."""
     max_per_customer_per_day: int = 0

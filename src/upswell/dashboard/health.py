@@ -274,6 +274,9 @@ def _line_alerts(found: Status, recent: Summary) -> Iterator[Alert]:
         yield Alert("ticket", "UpswellNobodyMatches", words, "Run upswell check.")
     if words := found.identity.other_forms:
         yield Alert("ticket", "UpswellOtherForm", f"{words}.", "Run upswell check.")
+    if found.left_out:
+        next_step = "Correct these lines; upswell check says what to write."
+        yield Alert("ticket", "UpswellLinesLeftOut", f"{found.left_out}.", next_step)
     if found.refused:
         words = f"The last change was refused: {found.refused}"
         next_step = "Correct the file; the last good version stays active."

@@ -7,31 +7,42 @@ a file. The invariant: a batch is decided by one reference from its first byte t
 
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 from upswell.config.settings import Settings
 from upswell.engine.reporter import Reporter
+from upswell.errors import ConfigError
 from upswell.output.sink import Sink
 from upswell.privacy import escape
 from upswell.reference.compiled import compile_policy
-from upswell.reference.loading import Change, LoadedReference
+from upswell.reference.loading import SENTENCES_MAX, Change, LoadedReference
 from upswell.reference.reload import UNTERMINATED_SHARE, Reload
 from upswell.reference.suppression import Forgetting
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.queries.forgotten import forgettings
 
 STILL_CHECK_S = 0.05  # between two checks of SEGMENT and RULES while a start waits for them
+Inspect = Callable[[], list[str]]
+"""Looks at the inputs of a run as ``upswell check`` does, and returns its warnings."""
 
 
 class ActiveReference:
     """The active reference of one run. Every call belongs between two batches."""
 
     def __init__(
-        self, settings: Settings, checkpoint: Checkpoint, sink: Sink, reporter: Reporter
+        self,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        sink: Sink,
+        reporter: Reporter,
+        inspect: Inspect | None = None,
     ) -> None:
         self.current: LoadedReference | None = None
         """None until ``start`` has put the first one in."""
         self._settings = settings
+        self._inspect = inspect
         self._checkpoint = checkpoint
         self._reporter = reporter
         self._forgettings: list[Forgetting] = []
@@ -61,6 +72,7 @@ class ActiveReference:
 
         Raises:
             UpswellError: as ``Reload.start`` does: nothing usable is there, or too much of it would be lost.
+            ConfigError: there is a warning, and the settings are strict; nothing of the reference is kept then.
         """
         is_reported = False
         while not self._reload.is_quiet():
@@ -72,17 +84,37 @@ class ActiveReference:
                 is_reported = True
             if stop.wait(STILL_CHECK_S):
                 return False
-        change = self._reload.start()
+        change = self._reload.start(self._refuse_warnings)
         if not change.accepted:
-            self._reporter.refused_edit(
-                "SEGMENT, RULES or SUPPRESS were refused and the last good version stays active: "
-                + "; ".join(change.words)
-            )
+            self._reporter.refused_edit(_describe_refused(change))
         elif change.words:
             self._reporter.event("reference changed", words="; ".join(change.words))
-        self._warn_left_out(change)
+        for sentence in (*change.reference.standing_warnings(), *change.warnings):
+            self._reporter.warn(sentence)
         self._activate(change.reference)
         return True
+
+    def _refuse_warnings(self, change: Change) -> None:
+        """Raise ConfigError when the settings are strict, and there is any warning before the first batch."""
+        if not self._settings.strict:
+            return
+        found = [*self._reporter.summary.warnings, *change.warnings]
+        if not change.accepted:
+            found.append(_describe_refused(change))
+        if not change.accepted or self._inspect is None:
+            # Of what was accepted, which is what is on disk, an inspection says the same.
+            found += change.reference.standing_warnings()
+        if self._inspect is not None:
+            found += [sentence for sentence in self._inspect() if sentence not in found]
+        if not found:
+            return
+        more = len(found) - SENTENCES_MAX
+        shown = "; ".join(found[:SENTENCES_MAX]) + (f"; {more:,} more" if more > 0 else "")
+        count = "1 warning" if len(found) == 1 else f"{len(found):,} warnings"
+        raise ConfigError(
+            f"{self._settings.origins.get('strict', '--strict')}: no start with {count}: {shown}",
+            "correct what they name (`upswell check` says how), or start without --strict; nothing was read of DATA",
+        )
 
     def poll(self) -> None:
         """Activate a change that was loaded meanwhile, or report why it was refused. Never waits."""
@@ -98,7 +130,9 @@ class ActiveReference:
             self._activate(change.reference)
             words = "; ".join(change.words) or "no difference"
             self._reporter.event("reference changed", words=words)
-            self._warn_left_out(change)
+            fresh = [new.origin.warnings(new.kind) for new in change.new_versions]
+            for sentence in chain(*fresh, change.warnings):
+                self._reporter.warn(sentence)
 
     def _report_unterminated(self) -> None:
         """Report once that a file is waited for, whose last line may still be being written."""
@@ -132,6 +166,11 @@ class ActiveReference:
             dials=len(reference.segment),
             rules_version=reference.versions.rules[:12],
             segment_version=reference.versions.segment[:12],
+            **{
+                f"{kind}_files": origin.describe_files(kind)
+                for kind, origin in reference.origins.items()
+                if origin.files
+            },
             **self._settings.policy.words(len(reference.suppressed or ())),
         )
 
@@ -143,8 +182,10 @@ class ActiveReference:
         policy = compile_policy(self._settings.policy, reference.suppressed, self._forgettings)
         self.current = reference._replace(policy=policy)
 
-    def _warn_left_out(self, change: Change) -> None:
-        for line in change.left_out:
-            self._reporter.warn(f"left out: {line}")
-        for warning in change.warnings:
-            self._reporter.warn(warning)
+
+def _describe_refused(change: Change) -> str:
+    """Describe files that were refused at a start."""
+    return (
+        "SEGMENT, RULES or SUPPRESS were refused and the last good version stays active: "
+        + "; ".join(change.words)
+    )

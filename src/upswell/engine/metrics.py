@@ -275,6 +275,12 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
         "kind",
         {"rules": standing.rules, "segment": standing.msisdns, "suppress": standing.suppressed},
     )
+    yield _gauges(
+        "reference_left_out_lines",
+        "Lines of the active versions that are not in force.",
+        "kind",
+        {"rules": 0, "segment": 0} | dict(standing.left_out),
+    )
 
 
 def _process(began_s: float) -> Iterator[Metric]:

@@ -263,4 +263,5 @@ def _standing(
         msisdns=len(reference.segment),
         suppressed=len(reference.suppressed or ()),
         applications=tuple(reference.ruleset.applications()),
+        left_out={kind: origin.bad_lines for kind, origin in reference.origins.items()},
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from upswell import kernel
 from upswell.config.settings import Settings
-from upswell.engine.active_reference import ActiveReference
+from upswell.engine.active_reference import ActiveReference, Inspect
 from upswell.engine.adopt import adopt
 from upswell.engine.allocator import tune_allocator
 from upswell.engine.archive import Archive
@@ -52,6 +52,7 @@ def run(
     listener: Listener,
     stop: threading.Event,
     compute: Callable[[Settings, Checkpoint], Compute] = Embedded,
+    inspect: Inspect | None = None,
 ) -> Summary:
     """Run until ``stop`` is set or, with ``settings.once``, until everything that was there is consumed.
 
@@ -60,6 +61,7 @@ def run(
         listener: hears what it does.
         stop: set it to end the run after the batch in hand.
         compute: makes what computes the batches, for this state.
+        inspect: asked by a start whose settings are strict, once SEGMENT and RULES are still.
 
     Raises:
         UpswellError: with the exit code and the operator's next step. Whatever was committed stays; a restart goes on.
@@ -72,7 +74,7 @@ def run(
         Checkpoint.open(settings.state_dir, kernel.SHARDS) as checkpoint,
         closing(compute(settings, checkpoint)) as computing,
     ):
-        return _Run(settings, listener, stop, sink, checkpoint, computing).run()
+        return _Run(settings, listener, stop, sink, checkpoint, computing, inspect).run()
 
 
 class _Run:
@@ -86,6 +88,7 @@ class _Run:
         sink: Sink,
         checkpoint: Checkpoint,
         compute: Compute,
+        inspect: Inspect | None = None,
     ) -> None:
         self.is_new = check_binding(settings, checkpoint, sink, compute.ledger_form)
         self.settings = settings
@@ -97,7 +100,7 @@ class _Run:
         self.archive = Archive.open(settings, checkpoint)
         self.expiry = Expiry(self.committer.rejects, settings.keep_rejects_days)
         self.reporter = Reporter(listener, settings, checkpoint.reader)
-        self.active = ActiveReference(settings, checkpoint, sink, self.reporter)
+        self.active = ActiveReference(settings, checkpoint, sink, self.reporter, inspect)
         self.day_open = 0
         self.commit_s = 0.0
         """Duration of the last commit."""

@@ -5,8 +5,9 @@ their hours, and data that hardly matches the segment at all. It prints nothing;
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from upswell import kernel
@@ -47,6 +48,8 @@ class Standing(NamedTuple):
     """Finished files that need manual action before they can be archived."""
     unread: int = 0
     """Names in DATA that look like those of data and are not read."""
+    left_out: Mapping[str, int] = MappingProxyType({})
+    """By kind, the lines of the active versions that are not in force."""
     other_form_share: float = 0.0
     """The share of the sampled msisdns outside the segment that are in it in another form."""
 

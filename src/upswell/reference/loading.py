@@ -4,8 +4,10 @@ Owns the limits within which a change is accepted, and the sentences that descri
 ``reload`` does. The invariant: what it accepts was valid when it was read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from upswell import kernel
@@ -15,6 +17,7 @@ from upswell.privacy import escape, mask_digits
 from upswell.reference import suppression
 from upswell.reference.compiled import compile_rules, pack_rules
 from upswell.reference.files import Contents, read_rules, read_segment
+from upswell.reference.origin import FILES_NAMED_MAX, NO_ORIGIN, Origin
 from upswell.reference.rules import Problem, Ruleset, describe_change, parse_rules
 from upswell.reference.segment import describe_bad_lines
 from upswell.reference.versions import Kind, Versions
@@ -44,6 +47,14 @@ class LoadedReference(NamedTuple):
     """The suppression list, if any."""
     policy: kernel.Policy | None = None
     """Everything that keeps records back, also this list and forgotten customers; None until a run has set it."""
+    origins: Mapping[str, Origin] = MappingProxyType({})
+    """By kind, what each version was read from; the policy has none."""
+
+    def standing_warnings(self) -> list[str]:
+        """Return what is to be said of these versions at each start, in sentences."""
+        return [
+            sentence for kind, origin in self.origins.items() for sentence in origin.warnings(kind)
+        ]
 
 
 class NewVersion(NamedTuple):
@@ -54,6 +65,7 @@ class NewVersion(NamedTuple):
     content: bytes
     note: str
     """Its changes, and the lines left out of it, in one sentence."""
+    origin: Origin = NO_ORIGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +77,8 @@ class Change:
     accepted: bool
     words: list[str] = field(default_factory=list)
     """The changes or, after a refusal, its reasons, in sentences."""
-    left_out: list[str] = field(default_factory=list)
-    """Lines that are not part of what was accepted, in sentences."""
     warnings: list[str] = field(default_factory=list)
-    """What may be wrong with what was accepted, in sentences."""
+    """What may be wrong with the files that were accepted, beside their ``origins``, in sentences."""
     new_versions: list[NewVersion] = field(default_factory=list)
     """The parts of it that are new to the checkpoint."""
 
@@ -119,15 +129,10 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
                 "correct it: `upswell check`, with the arguments and options of the run, names every line",
             )
         return Change(before, accepted=False, words=candidate.refusals)
-    reference = LoadedReference(ruleset, rules, segment, versions, suppressed)
-    return Change(
-        reference,
-        True,
-        candidate.words,
-        candidate.left_out,
-        candidate.warnings,
-        candidate.new_versions,
+    reference = LoadedReference(
+        ruleset, rules, segment, versions, suppressed, origins=candidate.origins
     )
+    return Change(reference, True, candidate.words, candidate.warnings, candidate.new_versions)
 
 
 def are_swapped(rules: Contents, segment: Contents) -> bool:
@@ -157,10 +162,10 @@ class _Candidate:
 
     def __init__(self, before: LoadedReference | None, accept: bool) -> None:
         self.words: list[str] = []
-        self.left_out: list[str] = []
         self.warnings: list[str] = []
         self.refusals: list[str] = []
         self.new_versions: list[NewVersion] = []
+        self.origins = dict(before.origins) if before is not None else {}
         self._before = before
         self._accept = accept
         self._is_first = before is None or accept
@@ -176,8 +181,9 @@ class _Candidate:
         change = []
         if before is not None:
             change = _first_sentences(describe_change(before.ruleset, ruleset), "changes")
-        problems = _describe_problems(ruleset)
-        self._add("rules", source.version, pack_rules(source.files), change, problems)
+        self._add(
+            "rules", source.version, pack_rules(source.files), change, rules_origin(source, ruleset)
+        )
         return ruleset, compile_rules(ruleset)
 
     def segment(self, source: Contents) -> Segment:
@@ -189,10 +195,9 @@ class _Candidate:
         old = before.segment if before is not None else None
         self.refusals += _segment_refusals(old, segment, report, first=self._is_first)
         self._check_line_ends("SEGMENT", source)
-        names = [name for name, _ in source.files]
-        problems = describe_bad_lines("SEGMENT", report.bad, report.errors, names)
         change = _segment_change(old, segment)
-        self._add("segment", source.version, segment.encode(), change, problems)
+        origin = list_origin("SEGMENT", source, report)
+        self._add("segment", source.version, segment.encode(), change, origin)
         return segment
 
     def suppressed(self, source: Contents | None) -> Segment | None:
@@ -201,16 +206,16 @@ class _Candidate:
         if before is not None and before.versions.suppress == version:
             return before.suppressed
         old = before.suppressed if before is not None else None
-        new, problems = None, []
+        new, origin = None, NO_ORIGIN
         if source is not None:
             new, report = Segment.parse([content for _, content in source.files])
             names = [name for name, _ in source.files]
-            problems = describe_bad_lines("SUPPRESS", report.bad, report.errors, names)
+            origin = list_origin("SUPPRESS", source, report)
             self.refusals += suppression.refusals(old, new, report, names, accept=self._accept)
             self._check_line_ends("SUPPRESS", source)
         if version or old is not None:
             change = suppression.describe_change(old, new)
-            self._add("suppress", version, new.encode() if new else b"", change, problems)
+            self._add("suppress", version, new.encode() if new else b"", change, origin)
         return new
 
     def _check_line_ends(self, what: str, source: Contents) -> None:
@@ -223,12 +228,30 @@ class _Candidate:
                 self.refusals.append(f"{fault}; end it with a line end")
 
     def _add(
-        self, kind: Kind, version: str, content: bytes, change: list[str], problems: list[str]
+        self, kind: Kind, version: str, content: bytes, change: list[str], origin: Origin
     ) -> None:
-        note = "; ".join(change + problems)
-        self.new_versions.append(NewVersion(kind, version, content, note))
+        note = "; ".join([*change, *origin.left_out])
+        self.new_versions.append(NewVersion(kind, version, content, note, origin))
         self.words += change
-        self.left_out += problems
+        self.origins[kind] = origin
+
+
+def rules_origin(source: Contents, ruleset: Ruleset) -> Origin:
+    """Return what these rules were read from."""
+    names = [name for name, _ in source.files]
+    return Origin.of(names, ruleset.counts, len(ruleset.problems), _describe_problems(ruleset))
+
+
+def list_origin(what: str, source: Contents, report: SegmentReport) -> Origin:
+    """Return what a list of msisdns was read from. ``what``: SEGMENT or SUPPRESS."""
+    names = [name for name, _ in source.files]
+    unterminated = source.unterminated
+    lines = [
+        content.count(b"\n") + (name in unterminated)
+        for name, content in source.files[:FILES_NAMED_MAX]
+    ]
+    left_out = describe_bad_lines(what, report.bad, report.errors, names)
+    return Origin.of(names, lines, report.bad, left_out)
 
 
 def describe_problem(problem: Problem) -> str:

@@ -6,7 +6,7 @@ invariant: the active reference is always a version that was valid when it was r
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from upswell.reference.files import (
     translate_missing,
 )
 from upswell.reference.loading import Change, LoadedReference, NewVersion, Paths, load
+from upswell.reference.origin import NO_ORIGIN, Origin
 from upswell.reference.policy import OFF, Policy
 from upswell.reference.rules import parse_rules
 from upswell.reference.versions import Kind, Versions
@@ -41,6 +42,9 @@ class KeptVersions(Protocol):
     def day_open(self) -> int:
         """Return the first day that is open after the last batch; 0 before the first commit."""
 
+    def origins(self) -> Mapping[str, Origin]:
+        """Return by kind what these versions were read from."""
+
 
 class VersionStore(Protocol):
     """The store that keeps the content of every version."""
@@ -49,7 +53,9 @@ class VersionStore(Protocol):
     def reader(self) -> KeptVersions:
         """The reader of the store."""
 
-    def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
+    def add_reference(
+        self, kind: Kind, version: str, content: bytes, note: str, origin: Origin = NO_ORIGIN
+    ) -> None:
         """Keep this version and make it the current one of its kind; "" switches the kind off."""
 
     def set_refused(self, words: str) -> None:
@@ -136,8 +142,10 @@ class Reload:
             self._read = stats
         return not self.unterminated or waited_ns >= UNTERMINATED_SHARE * self._settle_ns
 
-    def start(self) -> Change:
+    def start(self, approve: Callable[[Change], None] = lambda _: None) -> Change:
         """Activate the files on disk or, when they are refused, the last good version. Call it once ``is_quiet``.
+
+        ``approve`` may raise before anything of the change is kept.
 
         Raises:
             InputMissing: a path is missing or unreadable.
@@ -153,8 +161,9 @@ class Reload:
             raise ConfigError(*suppression.LEFT_OUT)
         change = load(self._paths, before, self._accept)
         self._check(change.reference.rules.applications)
-        change = self._with_policy(change, versions)
-        return self._record(self._with_zones(change, versions))
+        change = self._with_zones(self._with_policy(change, versions), versions)
+        approve(change)
+        return self._record(change)
 
     def _with_policy(self, change: Change, before: Versions | None) -> Change:
         """Add the policy of this run, which stays the same until its end."""
@@ -248,7 +257,10 @@ class Reload:
         suppressed = None
         if versions.suppress:
             suppressed = Segment.decode(self._store.reader.reference("suppress", versions.suppress))
-        return LoadedReference(ruleset, compile_rules(ruleset), segment, versions, suppressed)
+        origins = self._store.reader.origins()
+        return LoadedReference(
+            ruleset, compile_rules(ruleset), segment, versions, suppressed, origins=origins
+        )
 
     def _stat_files(self) -> Stats:
         stats = []

@@ -64,6 +64,8 @@ class Ruleset(NamedTuple):
 
     rules: tuple[Rule, ...]
     problems: tuple[Problem, ...]
+    counts: tuple[int, ...] = ()
+    """The number of rules of each file that was parsed, in order."""
 
     def applications(self) -> list[str]:
         """Return the names of the applications, each once, in order of first appearance."""
@@ -90,7 +92,9 @@ def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
     """Parse the files of RULES, (name, content) in order. A later line never invalidates an earlier one."""
     accepted = _Accepted()
     problems: list[Problem] = []
+    counts: list[int] = []
     for name, data in files:
+        before = len(accepted.rules)
         for line, fields in _rows(data):
             found = fields if isinstance(fields, tuple) else _parse_fields(fields)
             refused = (
@@ -100,7 +104,8 @@ def parse_rules(files: Iterable[tuple[str, bytes]]) -> Ruleset:
             )
             if refused is not None:
                 problems.append(Problem(name, line, *refused))
-    return Ruleset(tuple(accepted.rules), tuple(problems))
+        counts.append(len(accepted.rules) - before)
+    return Ruleset(tuple(accepted.rules), tuple(problems), tuple(counts))
 
 
 def describe_change(old: Ruleset, new: Ruleset) -> list[str]:

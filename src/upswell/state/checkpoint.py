@@ -16,6 +16,7 @@ from typing import Self
 from upswell.errors import Locked, OutputUnwritable, StorageError, UpswellError
 from upswell.output.names import Staged
 from upswell.privacy import escape
+from upswell.reference.origin import NO_ORIGIN, Origin
 from upswell.reference.versions import Kind
 from upswell.source.file import File
 from upswell.state.batch import Batch
@@ -150,7 +151,9 @@ class Checkpoint:
         with self.transaction():
             self._writer.put_archived(states)
 
-    def add_reference(self, kind: Kind, version: str, content: bytes, note: str) -> None:
+    def add_reference(
+        self, kind: Kind, version: str, content: bytes, note: str, origin: Origin = NO_ORIGIN
+    ) -> None:
         """Keep a version and make it the current one of its kind, in one transaction; "" switches the kind off.
 
         Drop versions that are no longer current and that no batch was scanned with.
@@ -161,7 +164,10 @@ class Checkpoint:
             self._writer.put_edit(kind, version, note)
             identity = self.reader.identity()
             versions = {**identity.versions, kind: version}
-            self._writer.put_identity(replace(identity, versions=versions))
+            origins = {**identity.origins, kind: origin}
+            if not origin.files:
+                del origins[kind]
+            self._writer.put_identity(replace(identity, versions=versions, origins=origins))
             self._writer.drop_unused_references(kind, version)
 
     def set_refused(self, words: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from upswell.config.settings import CADENCE_S
 from upswell.output.names import OWN_DIRECTORY, STAGING
+from upswell.reference.origin import Origin
 from upswell.semantics import KEEP_DAYS, Measure
 from upswell.state.codec import row_checksum, storable_text
 from upswell.zones import Zones
@@ -67,6 +68,8 @@ class StateIdentity:
     """Length of the delta with the caps of an adopted OUTPUT; None: none was adopted."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """By kind, the reference version accepted last; "": the kind is off. A kind that was never set is absent."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """By kind, what that version was read from."""
     pruned_before: int = 0
     """Notifications of earlier days are deleted, or are about to be; 0: none ever were."""
     exported: tuple[Path, ...] = ()
@@ -89,6 +92,10 @@ class StateIdentity:
         """Return what the table holds, by key in order; a key that is not set is absent."""
         values: dict[str, object] = {name: getattr(self, name) for name in _ALWAYS}
         values |= {f"{kind}{_VERSION}": version for kind, version in self.versions.items()}
+        values |= {
+            f"{kind}{_ORIGIN}": json.dumps(origin.to_json())
+            for kind, origin in self.origins.items()
+        }
         if self.begun:
             values |= {name: getattr(self, name) for name in _WHEN_BEGUN}
             values |= {
@@ -135,6 +142,11 @@ class StateIdentity:
             for key, version in entries.items()
             if key.endswith(_VERSION)
         }
+        values["origins"] = {
+            key.removesuffix(_ORIGIN): Origin.of_json(json.loads(text))
+            for key, text in entries.items()
+            if key.endswith(_ORIGIN)
+        }
         return cls(begun=begun, **values)
 
 
@@ -180,7 +192,7 @@ def _list_text(paths: Iterable[Path]) -> str:
     return json.dumps([str(path) for path in paths])
 
 
-_VERSION = "_version"
+_VERSION, _ORIGIN = "_version", "_origin"
 _ALWAYS = ("state_id", "since", "output_id", "adopted_bytes")
 _WHEN_BEGUN = ("measure", "keep_days", "data", "segment", "rules", "output", "cadence_s")
 _PARSERS: dict[str, Callable[[str], object]] = {

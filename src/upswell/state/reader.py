@@ -9,7 +9,7 @@ state is never taken for a sound one. One file because every row that is read pa
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
@@ -18,6 +18,7 @@ from upswell.errors import StorageError, UsageError
 from upswell.output.names import Staged, place_of
 from upswell.output.reject_files import is_as_written
 from upswell.reference.application import directory_name
+from upswell.reference.origin import Origin
 from upswell.reference.versions import Versions
 from upswell.source.file import File, State
 from upswell.source.listing import show_name
@@ -286,6 +287,10 @@ class StateReader:
         if "rules" in versions and "segment" in versions:
             return Versions(*(versions.get(kind, "") for kind in Versions._fields))
         return None
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Return by kind what the current versions were read from; what is off has none."""
+        return self.identity().origins
 
     def reference(self, kind: str, version: str) -> bytes:
         """Return the content of a version, as given to ``add_reference``. Raises StorageError when it is missing."""

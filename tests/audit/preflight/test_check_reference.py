@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.command import Upswell
-from support.inputs import inside, write, write_inputs
+from support.inputs import RECORDS, inside, write, write_inputs
 
 
 @pytest.fixture
@@ -189,3 +189,42 @@ def test_a_bad_settings_file_beside_the_rules_is_78(upswell: Upswell, tmp_path: 
 
     assert "rules/upswell.toml: key 'threads'" in done.stderr
     assert "rules/upswell.toml: key 'threads'" in finding["message"]
+
+
+def test_every_file_is_named_with_its_count_and_copies_are_warned_of(
+    upswell: Upswell, tmp_path: Path
+) -> None:
+    """Both are read, and of two lines that contradict each other the first is used: text and object show which."""
+    paths = write_inputs(tmp_path)[:3]
+    write(tmp_path / "rules" / "Copy of RULES.csv", "1,Twitter,8,20,900\n")
+    write(tmp_path / "segment" / "threshold.csv", "0126545098\n")
+    text = upswell("check", *paths).stdout
+    found = json.loads(upswell("check", *paths, "--json").stdout)
+    copies = [one for one in found["findings"] if "backup copy" in one["message"]]
+
+    assert "  read from Copy of RULES.csv (1 rule), RULES.csv (2 rules)\n" in text
+    assert "  read from SEGMENT.csv (3 lines), threshold.csv (1 line)\n" in text
+    assert [("warning", "RULES")] == [(one["level"], one["where"]) for one in copies]
+    assert copies[0]["hint"].startswith("to leave it out, move it to another directory")
+    assert [{"name": "Copy of RULES.csv", "entries": 1}, {"name": "RULES.csv", "entries": 2}] == (
+        found["read"]["rules"]["files"]
+    )
+
+
+def test_a_strict_check_ends_with_78_on_any_warning(upswell: Upswell, tmp_path: Path) -> None:
+    """It says that this is why; notes change nothing, and errors come before warnings."""
+    clean = RECORDS.replace("not a record\n", "")
+    paths = write_inputs(tmp_path, clean, segment="0126545098\n0126545098\n")
+    assert "ok: a run can start\n" in upswell("check", *paths, "--strict").stdout
+
+    write(tmp_path / "rules" / "RULES.csv", "1,Twitter,8,20,147\n2,WhatsApp,9,9,68\n")
+    assert "ok: a run can start, 1 warning\n" in upswell("check", *paths).stdout
+    told = upswell("check", *paths, "--strict", code=78).stdout
+    assert "not usable: 1 warning, and --strict allows none\n" in told
+    assert False is json.loads(upswell("check", *paths, "--strict", "--json", code=78).stdout)["ok"]
+    upswell("check", *paths, code=78, UPSWELL_STRICT="true")
+
+    write(tmp_path / "segment" / "SEGMENT.csv", "x1\n")
+    told = upswell("check", *paths, "--strict", code=78).stdout
+    assert "not usable: 1 error, " in told
+    assert "--strict" not in told

@@ -306,3 +306,26 @@ def test_a_narrow_locale_is_no_obstacle(upswell: Upswell, tmp_path: Path) -> Non
     done = upswell(*write_inputs(tmp_path, rules=rules), "--once", PYTHONIOENCODING="ascii")
 
     assert "\\u062a" in done.stdout
+
+
+@pytest.mark.parametrize("given", ["flag", "variable", "file"])
+def test_a_strict_run_refuses_what_a_check_warns_of(
+    upswell: Upswell, tmp_path: Path, given: str
+) -> None:
+    """Names in DATA that are not read, a zero that the segment lost: 78 with both texts, and nothing is read."""
+    segment = "".join(f"01265450{n:02}\n" for n in range(50)) + "126545098\n"
+    words = [*write_inputs(tmp_path, segment=segment), "--once"]
+    write(tmp_path / "data" / "DATA_202004171938.CSV", "")
+    if given == "flag":
+        words.append("--strict")
+    if given == "file":
+        (tmp_path / "upswell.toml").write_text("strict = true\n")
+    environment = {"UPSWELL_STRICT": "1"} if given == "variable" else {}
+    told = upswell(*words, code=78, **environment).stderr
+
+    assert "1 name in DATA looks like data and is not read" in told
+    assert "SEGMENT.csv:51: 126•••098 is one of 1 MSISDNs" in told
+    assert {"flag": "--strict", "variable": "UPSWELL_STRICT", "file": "upswell.toml"}[given] in told
+    assert [".upswell"] == [
+        path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".upswell-")
+    ]

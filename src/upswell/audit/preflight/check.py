@@ -42,7 +42,7 @@ _SERVICES_NAMED_MAX = 10
 
 def check(settings: Settings, *, output_given: bool) -> Report:
     """Check everything; without an OUTPUT, neither directories nor state."""
-    report = Report()
+    report = Report(strict=settings.strict)
     check_paths(report, settings, output_given=output_given)
     rules = _read(report, settings.rules, read_rules)
     segment_contents = _read(report, settings.segment, read_segment)

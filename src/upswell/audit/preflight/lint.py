@@ -13,7 +13,8 @@ from upswell.kernel import Segment
 from upswell.privacy import mask, mask_digits, mask_line
 from upswell.reference.application import directory_name
 from upswell.reference.files import Contents
-from upswell.reference.loading import BAD_LINES_MAX_RATIO
+from upswell.reference.loading import BAD_LINES_MAX_RATIO, list_origin, rules_origin
+from upswell.reference.origin import Origin
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.segment import parse_msisdn, unquote
 
@@ -33,6 +34,7 @@ _SEGMENT_WORDS = {
 def lint_rules(report: Report, contents: Contents) -> Ruleset:
     """Return the rules in these files, and report what is wrong with them."""
     ruleset = parse_rules(contents.files)
+    _add_origin(report, "rules", rules_origin(contents, ruleset))
     for problem in ruleset.problems[:NAMED_MAX]:
         report.add(
             "warning",
@@ -57,6 +59,7 @@ def lint_rules(report: Report, contents: Contents) -> Ruleset:
 def lint_segment(report: Report, contents: Contents) -> tuple[Segment, SegmentFacts]:
     """Return the segment in these files and its facts, and report what is wrong with it."""
     segment, parsed = Segment.parse([content for _, content in contents.files])
+    _add_origin(report, "segment", list_origin("SEGMENT", contents, parsed))
     for index, line, reason, head in parsed.errors[:NAMED_MAX]:
         words = _SEGMENT_WORDS.get(reason, reason)
         if re.fullmatch(rb"[0-9.,]+E\+?[0-9]+", head.strip(b' "\r')):
@@ -94,6 +97,7 @@ def lint_suppress(report: Report, contents: Contents) -> Segment:
     Every bad line is an error: whoever it was meant for would be notified.
     """
     suppressed, parsed = Segment.parse([content for _, content in contents.files])
+    _add_origin(report, "suppress", list_origin("SUPPRESS", contents, parsed))
     for index, line, reason, head in parsed.errors[:NAMED_MAX]:
         report.add(
             "error",
@@ -108,6 +112,14 @@ def lint_suppress(report: Report, contents: Contents) -> Segment:
         report.add("error", names, "no valid MSISDN", "to suppress nobody, omit the option")
     _check_zeros(report, contents)
     return suppressed
+
+
+def _add_origin(report: Report, kind: str, origin: Origin) -> None:
+    """Add what was read, and report names that look like backup copies."""
+    report.origins[kind] = origin
+    words, _, step = origin.describe_copies(kind).partition(": ")
+    if words:
+        report.add("warning", kind.upper(), words, step)
 
 
 def _check_zeros(report: Report, contents: Contents) -> None:

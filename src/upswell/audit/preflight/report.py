@@ -11,6 +11,7 @@ from upswell.audit.preflight.sample import Sample
 from upswell.errors import InputMissing, UpswellError
 from upswell.privacy import escape
 from upswell.reference.application import directory_name
+from upswell.reference.origin import Origin
 from upswell.reference.rules import DAY_MIN, Rule
 
 Level = Literal["error", "warning", "note"]
@@ -46,10 +47,14 @@ class Report:
     """Everything the check found, and how it read what it checked."""
 
     found: list[Finding] = field(default_factory=list)
+    strict: bool = False
+    """A warning, too, means that a run could not start."""
     missing: bool = False
     """An input path is missing or unreadable."""
     rules: tuple[Rule, ...] = ()
     segment: SegmentFacts = field(default_factory=SegmentFacts)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    """By kind (rules, segment, suppress), what was read."""
     data_files: int = 0
     sample: Sample = field(default_factory=Sample)
 
@@ -75,12 +80,18 @@ class Report:
         """66 when an input is missing, 78 when a run could not start, otherwise 0."""
         if self.missing:
             return EXIT_MISSING
-        return EXIT_UNUSABLE if self.of("error") else 0
+        return EXIT_UNUSABLE if self.of("error") or self.is_refused_as_strict else 0
+
+    @property
+    def is_refused_as_strict(self) -> bool:
+        """True when warnings are all that a start would be refused for."""
+        return self.strict and not self.of("error") and bool(self.of("warning"))
 
     def to_json(self) -> dict[str, object]:
         """Return the report as one JSON object."""
         return {
             "ok": self.exit_code == 0,
+            "strict": self.strict,
             "findings": [one._asdict() for one in self.ordered()],
             "rules": [
                 {
@@ -93,6 +104,7 @@ class Report:
                 for rule in self.rules
             ],
             "segment": asdict(self.segment),
+            "read": {kind: origin.to_json() for kind, origin in self.origins.items()},
             "data": {
                 "files": self.data_files,
                 "sampled_files": self.sample.files,

@@ -17,6 +17,7 @@ EXAMPLES = (
     "upswell check data/ segment/ rules/",
     "upswell check data/ segment/ rules/ out/           also directories and state",
     "upswell check data/ segment/ rules/ out/ --show-config",
+    "upswell check data/ segment/ rules/ --strict       exit with 78 on any warning",
     "upswell check data/ segment/ rules/ --json | jq '.findings[].message'",
 )
 
@@ -29,8 +30,8 @@ EXAMPLES = (
         "Check everything a run depends on, without changing anything: RULES and SEGMENT line by"
         " line, settings, time zones, a sample of DATA and, if OUTPUT is given, directories and"
         " state. Reports how each rule was read, what is wrong, and what to write instead.\n\nExit"
-        " code: 0 if a run can start, 66 if a path is missing, 78 if a run could not start. Warnings"
-        " and notes do not change it."
+        " code: 0 if a run can start, 66 if a path is missing, 78 if a run could not start. Notes never"
+        " change it; warnings do with --strict."
     ),
 )
 @options.paths()
@@ -103,7 +104,11 @@ def _describe(report: "Report", settings: "Settings") -> list[Part]:
             lines.append(f"  next: {one.hint}")
     errors, warnings = len(report.of("error")), len(report.of("warning"))
     verdict = f"not usable: {plural(errors, 'error')}" if errors else "ok: a run can start"
-    return [*lines, "", f"{verdict}, {plural(warnings, 'warning')}" if warnings else verdict]
+    if report.is_refused_as_strict:
+        verdict = f"not usable: {plural(warnings, 'warning')}, and --strict allows none"
+    elif warnings:
+        verdict = f"{verdict}, {plural(warnings, 'warning')}"
+    return [*lines, "", verdict]
 
 
 def _rules(report: "Report", settings: "Settings") -> list[Part]:
@@ -123,7 +128,8 @@ def _rules(report: "Report", settings: "Settings") -> list[Part]:
         )
         for rule in report.rules
     ]
-    return [title, Table(rows)] if report.rules else [title]
+    title_and_files: list[Part] = [title, *_files(report, "rules")]
+    return [*title_and_files, Table(rows)] if report.rules else title_and_files
 
 
 def _segment(report: "Report", settings: "Settings") -> list[str]:
@@ -133,8 +139,14 @@ def _segment(report: "Report", settings: "Settings") -> list[str]:
     lengths = ", ".join(f"{n:,} of {digits} digits" for digits, n in sorted(facts.lengths.items()))
     return [
         f"SEGMENT  {settings.segment}: {plural(facts.dials, 'MSISDN')}"
-        + (f" ({lengths})" if lengths else "")
+        + (f" ({lengths})" if lengths else ""),
+        *_files(report, "segment"),
     ]
+
+
+def _files(report: "Report", kind: str) -> list[str]:
+    origin = report.origins.get(kind)
+    return [f"  read from {origin.describe_files(kind)}"] if origin else []
 
 
 def _data(report: "Report", settings: "Settings") -> list[str]:

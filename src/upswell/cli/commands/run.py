@@ -153,13 +153,21 @@ def _run(
 
     try:
         with umask(0o077):  # new files are closed to other users until they get their mode
-            return run.run(settings, listener, stop, compute)
+            return run.run(settings, listener, stop, compute, partial(_inspect, settings))
     except Exception as error:
         from upswell.cli.main import as_upswell_error
 
         known = as_upswell_error(error)
         run_log.fail(known.exit_code, known.message, known.hint)
         raise
+
+
+def _inspect(settings: "Settings") -> list[str]:
+    """Return what ``check`` would warn of, or refuse, about the inputs; about the places a run says it itself."""
+    from upswell.audit.preflight.check import check
+
+    report = check(settings, output_given=False)
+    return [f"{one.where}: {one.message}" for one in report.ordered() if one.level != "note"]
 
 
 class _Listeners:

@@ -149,7 +149,16 @@ def describe(found: "Status") -> list[Part]:
         (one.kind, one.version[:12], f"since {moment(one.taken_at)}", one.note[:_NOTE_CHARS_MAX])
         for one in found.references
     ]
-    return [*lines, Table(versions) if versions else "  none yet"]
+    return [*lines, Table(versions) if versions else "  none yet", *_origins(found)]
+
+
+def _origins(found: "Status") -> Iterator[str]:
+    """Describe the files that the active versions were read from, and how many of their lines are not in force."""
+    from upswell.cli.summary_text import plural
+
+    for kind, origin in found.identity.origins.items():
+        left_out = f"; {plural(origin.bad_lines, 'line')} left out" if origin.bad_lines else ""
+        yield f"  {kind} read from {origin.describe_files(kind)}{left_out}"
 
 
 def _title(found: "Status") -> str:
