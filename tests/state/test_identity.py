@@ -11,6 +11,7 @@ from upswell.engine.adopt import adopt
 from upswell.errors import ConfigError, StorageError
 from upswell.output.names import BATCH_MAX
 from upswell.output.sink import Sink
+from upswell.reference.origin import Origin, OriginFile
 from upswell.state.binding import run_shards, since_stamp
 from upswell.state.checkpoint import Checkpoint
 from upswell.state.identity import StateIdentity, ledger_form
@@ -65,7 +66,9 @@ FULL = StateIdentity(
     state_id="id", begun=True, zones=Zones("UTC", "Asia/Tokyo"), measure="session", keep_days=3, data=Path("/d"),
     segment=Path("/s"), rules=Path("/r"), output=Path("/o"), suppress=Path("/p"), cadence_s=0,
     archives=(Path("/a"), Path("/b")), ledger=ledger_form(4), since="202004171937", output_id="out", first_batch=8,
-    adopted_bytes=0, versions={"rules": "r", "policy": ""}, pruned_before=737532, exported=(Path("/x"), Path("/y")),
+    adopted_bytes=0, versions={"rules": "r", "policy": ""},
+    origins={"rules": Origin((OriginFile("RULES.csv", 7),), bad_lines=1, left_out=("why",))}, pruned_before=737532,
+    exported=(Path("/x"), Path("/y")),
 )  # fmt: skip
 
 
@@ -100,6 +103,8 @@ def test_entries_are_what_scripts_read_in_the_json_of_a_state():
         "policy_version": "",
         "pruned_before": "737532",
         "rules": "/r",
+        "rules_origin": '{"files": [{"name": "RULES.csv", "entries": 7}], "more_files": 0, "copies": [],'
+        ' "more_copies": 0, "bad_lines": 1, "left_out": ["why"]}',
         "rules_timezone": "Asia/Tokyo",
         "rules_version": "r",
         "segment": "/s",

@@ -113,7 +113,7 @@ class ActiveReference:
         count = "1 warning" if len(found) == 1 else f"{len(found):,} warnings"
         raise ConfigError(
             f"{self._settings.origins.get('strict', '--strict')}: no start with {count}: {shown}",
-            "correct what they name (`upswell check` says how), or start without --strict; nothing was read of DATA",
+            "correct what they name (`upswell check` says how), or start without --strict: nothing was consumed",
         )
 
     def poll(self) -> None:
