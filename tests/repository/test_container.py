@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from support.command import ROOT
-from support.faults.limits import own_namespace
+from support.faults.limits import OPEN_INTERPRETER, interpreter, own_namespace
+from support.page_commands import blocks_under
 
 PEX = ROOT / "dist" / "upswell.pex"
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
@@ -25,7 +25,7 @@ UNPACK = re.search(
 )
 USER = 54321
 """An arbitrary user, as OpenShift gives one: without an entry in /etc/passwd."""
-CONTAINER = """
+CONTAINER = f"""
 set -e
 mount --make-rprivate /
 mount --bind "$UNPACKED" /opt
@@ -33,15 +33,7 @@ mount -t tmpfs none /srv
 [ -e /opt/upswell ] || PEX_ROOT="$PLACE/pex" PEX_TOOLS=1 "$PYTHON" "$PEX" $UNPACK
 mkdir /srv/upswell /srv/hidden
 mount --bind "$PLACE/srv" /srv/upswell
-# The interpreter of this machine may lie in a directory that others cannot enter; an image's never does.
-if [ -n "$CLOSED" ]; then
-    mkdir /srv/python
-    mount --bind "$INTERPRETER" /srv/python
-    mount -t tmpfs -o mode=755 none "$CLOSED"
-    mkdir -p "$INTERPRETER"
-    mount --bind /srv/python "$INTERPRETER"
-fi
-mount -t tmpfs -o noexec,nosuid none /tmp
+{OPEN_INTERPRETER}mount -t tmpfs -o noexec,nosuid none /tmp
 mount -o remount,bind,ro /opt
 mount -o remount,bind,ro /
 cd /srv/upswell
@@ -49,14 +41,6 @@ exec setpriv --reuid $USER --regid $USER --clear-groups --no-new-privs \\
     env -i PATH=/opt/upswell/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 sh -c "$COMMANDS"
 """
 """What `docker run --read-only --tmpfs /tmp --user 54321 -v …:/srv/upswell` does, and then the commands."""
-
-
-def closed_directory(path: Path) -> str:
-    """The first directory on the way to ``path`` that others cannot enter; "" when there is none."""
-    for place in [*reversed(path.parents), path]:
-        if not place.stat().st_mode & stat.S_IXOTH:
-            return str(place)
-    return ""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +64,6 @@ def contained(tmp_path: Path, unpacked: Path, commands: str) -> subprocess.Compl
     shutil.copy(PEX, srv)
     for place in [srv, *srv.rglob("*")]:
         os.chown(place, USER, USER)
-    interpreter = Path(sys.base_prefix).resolve()
     settings = {
         "PLACE": str(tmp_path),
         "UNPACKED": str(unpacked),
@@ -88,8 +71,7 @@ def contained(tmp_path: Path, unpacked: Path, commands: str) -> subprocess.Compl
         "PEX": str(PEX),
         "UNPACK": UNPACK[1],
         "COMMANDS": commands,
-        "INTERPRETER": str(interpreter),
-        "CLOSED": closed_directory(interpreter),
+        **interpreter(),
         "USER": str(USER),
     }
     return subprocess.run(
@@ -110,6 +92,26 @@ def test_image_runs_without_home_name_or_a_writable_root(tmp_path: Path, unpacke
     assert "notified" in done.stdout
     [published] = (tmp_path / "srv" / "out" / "Twitter").iterdir()
     assert b"0126545098,1,315,20200417193743\n" == published.read_bytes()
+
+
+def test_image_runs_the_command_of_the_manual(tmp_path: Path, unpacked: Path) -> None:
+    """What the page has after the image's name runs where the options before it say, and ends with 0 at SIGTERM."""
+    manual = ROOT / "docs" / "operations.md"
+    [commands] = blocks_under(manual, "In a container")
+    [settings] = blocks_under(manual, "As a service", "toml")
+    docker, image, words = commands.splitlines()[-1].partition(" upswell ")
+    done = contained(
+        tmp_path,
+        unpacked,
+        f"mkdir reference && mv segment rules reference && echo {shlex.quote(settings)} >upswell.toml || exit 9;"
+        f"{image}{words} & until ls out/*/NOTIFY_* 2>/dev/null; do kill -0 $! || exit 8; sleep 0.1; done;"
+        " kill $!; wait $!",
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert USER == (tmp_path / "srv" / "out" / ".upswell" / "checkpoint.db").stat().st_uid
+    # The other words are what the emulation does; the user may be any.
+    assert "docker run --read-only --tmpfs /tmp --user 10001 -v /srv/upswell:/srv/upswell" == docker
 
 
 def test_image_runs_what_its_dockerfile_says(tmp_path: Path, unpacked: Path) -> None:

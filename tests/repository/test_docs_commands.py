@@ -1,55 +1,20 @@
-r"""The commands in the documentation do what it says: each ``console`` block is run, and its output compared.
+"""The commands in the documentation do what it says: each ``console`` block is run, and its output compared.
 
-In a block fenced ``console``, a line that starts with ``$ `` is a command (a ``\\`` at its end joins the next line) and
-the lines below it are what it prints on stdout; ``...`` stands for any text. A command without lines below may print
-anything. Blocks fenced ``sh`` are shown and not run. The blocks of one file are one session, in a directory that
-holds a copy of examples/ and nothing else.
+The blocks of one file are one session, in a directory that holds a copy of examples/ and nothing else. Of blocks fenced
+``sh`` those of docs/operations.md are run by ``test_procedures.py``; others are shown and not run.
 """
 
-import doctest
-import os
-import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from support.command import ROOT
+from support.page_commands import blocks, same, steps, with_upswell_on_path
 
-BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-
-
-class Step(NamedTuple):
-    """A command of a page, and the output that the page shows."""
-
-    command: str
-    expected: str
-    """Empty when the page shows none."""
-
-
-def steps(text: str) -> Iterator[Step]:
-    """Yield the commands of a page's console blocks, in order."""
-    for block in BLOCK.findall(text):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            lines = part.splitlines(keepends=True)
-            length = 1
-            while lines[length - 1].endswith("\\\n"):
-                length += 1
-            yield Step("".join(lines[:length]).strip(), "".join(lines[length:]))
-
-
-def same(expected: str, printed: str) -> bool:
-    """Tell if the page shows what was printed; ``...`` matches anything, spaces at line ends do not count."""
-    printed = re.sub(r"[ \t]+$", "", printed, flags=re.MULTILINE)
-    return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
-
-
-WITH_STEPS = [page for page in PAGES if any(steps(page.read_text("utf-8")))]
+WITH_STEPS = [page for page in PAGES if any(steps(page))]
 
 
 @pytest.mark.timeout(180)  # a page is a session of many commands, each a process that starts anew
@@ -57,12 +22,8 @@ WITH_STEPS = [page for page in PAGES if any(steps(page.read_text("utf-8")))]
 def test_the_commands_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
     """Every command ends with 0 and, where the page shows its output, prints that."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("UPSWELL_")
-    }
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment |= {"NO_COLOR": "1", "COLUMNS": "100"}
-    for step in steps(page.read_text("utf-8")):
+    environment = with_upswell_on_path()
+    for step in steps(page):
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", step.command],
             cwd=tmp_path,
@@ -86,10 +47,10 @@ def test_the_readme_has_commands_to_run() -> None:
 def test_no_console_block_is_without_a_command() -> None:
     """A block whose ``$ `` was forgotten would never be run."""
     empty = [
-        f"{page.relative_to(ROOT)}: {block[:40]!r}"
+        f"{page.relative_to(ROOT)}: {block.text[:40]!r}"
         for page in PAGES
-        for block in BLOCK.findall(page.read_text("utf-8"))
-        if not block.startswith("$ ")
+        for block in blocks(page)
+        if block.language == "console" and not block.text.startswith("$ ")
     ]
 
     assert [] == empty

@@ -20,6 +20,7 @@ from support import law
 from support.cluster import Cluster, cluster, processes
 from support.command import ROOT, clean_environment
 from support.inputs import write_inputs
+from support.page_commands import blocks_under, with_upswell_on_path
 from support.spark_runs import KILLED, MASTER
 from support.surroundings import QUICK, Surroundings, kill
 from upswell.state.maintenance.verify import verify
@@ -140,6 +141,26 @@ def test_a_submitted_pex_gives_the_embedded_bytes(started: Cluster, tmp_path: Pa
         for path in started.directory.glob("work*/*/*/upswell.pex")
     ]
     assert shipped and all(shipped)
+
+
+def test_the_commands_of_the_manual_run_on_a_cluster(started: Cluster, tmp_path: Path) -> None:
+    """What docs/operations.md says of a cluster ends with 0 as it stands there, with --once."""
+    commands, _ = blocks_under(ROOT / "docs" / "operations.md", "On a cluster of Spark")
+    for name in ("data", "segment", "rules"):
+        shutil.copytree(ROOT / "examples" / "brief" / name, tmp_path / name.upper())
+    (tmp_path / "upswell.pex").symlink_to(PEX)
+    environment = with_upswell_on_path() | {"SPARK_HOME": str(started.home)}
+    for line in commands.replace("spark://HOST:7077", started.url).splitlines():
+        once = "" if " check " in line else " --once"
+        done = subprocess.run(
+            ["sh", "-c", line.partition("#")[0].rstrip() + once],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LONG_S, check=False,
+        )  # fmt: skip
+
+        assert 0 == done.returncode, f"{line}\n{done.stdout}{done.stderr}"
+    assert [b"0126545098,1,315,20200417193743\n"] == [
+        each.read_bytes() for each in (tmp_path / "OUTPUT" / "Twitter").iterdir()
+    ]
 
 
 def test_executors_and_workers_may_die(started: Cluster, tmp_path: Path) -> None:

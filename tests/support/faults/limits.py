@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,3 +68,25 @@ def own_namespace() -> list[str]:
     if tried.returncode:
         pytest.skip("mounting is not allowed here")
     return own
+
+
+OPEN_INTERPRETER = """
+# The interpreter of this machine may lie in a directory that others cannot enter; an installed one never does.
+if [ -n "$CLOSED" ]; then
+    mkdir /srv/python
+    mount --bind "$INTERPRETER" /srv/python
+    mount -t tmpfs -o mode=755 none "$CLOSED"
+    mkdir -p "$INTERPRETER"
+    mount --bind /srv/python "$INTERPRETER"
+fi
+"""
+"""Makes the interpreter of ``interpreter()`` one that every user may run, in a mount namespace with a /srv to write."""
+
+
+def interpreter() -> dict[str, str]:
+    """Return the variables that ``OPEN_INTERPRETER`` reads: where Python lies, and what of the way others cannot go."""
+    place = Path(sys.base_prefix).resolve()
+    closed = [
+        each for each in [*reversed(place.parents), place] if not each.stat().st_mode & stat.S_IXOTH
+    ]
+    return {"INTERPRETER": str(place), "CLOSED": str(closed[0]) if closed else ""}
