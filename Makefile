@@ -209,7 +209,7 @@ sanitize-thread: | .make
 	@$(call planted,thread,race,data race .*planted)
 
 docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
-	@$(BIN)/python -m pytest --quiet tests/repository/test_docs_commands.py
+	@$(BIN)/python -m pytest --quiet tests/repository/test_docs_commands.py tests/repository/test_procedures.py
 
 wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any Linux from 2014 (glibc 2.17)
 

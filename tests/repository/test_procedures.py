@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,22 +31,16 @@ SERVICE = (
     "Backups, and what restoring one means",
 )
 """What an operator does with a service, in this order, by the headings of the page."""
-RUN_BY = [
-    *[
-        (heading, "test_the_service_is_installed_looked_at_upgraded_and_restored")
-        for heading in SERVICE[:1]
+RUN_BY = {
+    **dict.fromkeys(SERVICE, ["test_the_service_is_installed_looked_at_upgraded_and_restored"]),
+    "In a container": ["test_image_runs_the_command_of_the_manual"],
+    "Starting and stopping": ["test_a_run_is_checked_started_and_stopped"],
+    "On a cluster of Spark": [
+        "test_the_commands_for_spark_are_understood",  # with a cluster test_spark_cluster.py runs them
+        "test_what_a_kill_of_spark_leaves_is_removed_and_nothing_else",
     ],
-    ("In a container", "test_image_runs_the_command_of_the_manual"),
-    ("Starting and stopping", "test_a_run_is_checked_started_and_stopped"),
-    (SERVICE[1], "test_the_service_is_installed_looked_at_upgraded_and_restored"),
-    ("On a cluster of Spark", "test_the_commands_for_spark_are_understood"),
-    ("On a cluster of Spark", "test_what_a_kill_of_spark_leaves_is_removed_and_nothing_else"),
-    *[
-        (heading, "test_the_service_is_installed_looked_at_upgraded_and_restored")
-        for heading in SERVICE[2:]
-    ],
-]
-"""The test that runs each ``sh`` block, by the heading above it; with a cluster test_spark_cluster.py does, too."""
+}
+"""By heading, the tests that run the ``sh`` blocks below it, one each."""
 SHOWN = [("As a service", "toml")]
 """Blocks that hold no commands: the settings that the service is installed with."""
 
@@ -62,6 +57,7 @@ mount --bind "$PLACE/srv" /srv
 export PATH="$INTERPRETER/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 unit=/etc/systemd/system/upswell.service
 journal=$PLACE/journal
+trap '[ -z "$service" ] || kill "$service"' EXIT
 as() {{ user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --clear-groups env -i PATH="$PATH" "$@"; }}
 sudo() {{ (shift; as "$@"); }}
 setting() {{ sed -n "s/^$1=//p" $unit; }}
@@ -95,11 +91,11 @@ def test_every_command_block_is_run() -> None:
     found = [(block.heading, block.language) for block in blocks(PAGE)]
     tests = "".join(each.read_text("utf-8") for each in Path(__file__).parent.glob("test_*.py"))
 
-    assert sorted(heading for heading, _ in RUN_BY) == sorted(
+    assert {heading: len(of) for heading, of in RUN_BY.items()} == Counter(
         heading for heading, language in found if language == "sh"
     )
     assert SHOWN == [each for each in found if each[1] not in {"sh", "console"}]
-    assert [] == [test for _, test in RUN_BY if f"def {test}(" not in tests]
+    assert [] == [test for of in RUN_BY.values() for test in of if f"def {test}(" not in tests]
 
 
 def test_the_service_is_installed_looked_at_upgraded_and_restored(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from support.command import clean_environment
 
 _BLOCK = re.compile(
-    r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+    r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 
 
@@ -26,6 +26,7 @@ class Block(NamedTuple):
     heading: str
     """The nearest heading above it."""
     language: str
+    """Empty when the page names none."""
     text: str
 
 
@@ -41,7 +42,7 @@ def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page, in order."""
     found, heading = [], ""
     for match in _BLOCK.finditer(page.read_text("utf-8")):
-        if match["language"]:
+        if match["language"] is not None:
             found.append(Block(heading, match["language"], match["text"]))
         else:
             heading = match["heading"]
