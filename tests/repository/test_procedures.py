@@ -32,7 +32,7 @@ SERVICE = (
 )
 """What an operator does with a service, in this order, by the headings of the page."""
 RUN_BY = {
-    **dict.fromkeys(SERVICE, ["test_the_service_is_installed_looked_at_upgraded_and_restored"]),
+    **{each: ["test_the_service_is_installed_looked_at_upgraded_and_restored"] for each in SERVICE},
     "In a container": ["test_image_runs_the_command_of_the_manual"],
     "Starting and stopping": ["test_a_run_is_checked_started_and_stopped"],
     "On a cluster of Spark": [
