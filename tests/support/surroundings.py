@@ -37,7 +37,7 @@ main()
 CHUNK_BYTES = "200"  # of those
 QUICK = ("--settle-s", "0.1", "--poll-s", "0.05")
 LONG_AGO_S = 1_600_000_000
-WAIT_S = 60.0  # for what takes a fraction of a second on an idle machine
+WAIT_S = 180.0  # for what takes a fraction of a second on an idle machine
 
 
 class Surroundings:
