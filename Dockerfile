@@ -18,7 +18,8 @@ ENV PATH=/opt/upswell/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /srv/upswell
-# The first SIGTERM ends a run after the current batch, with 0.
+# The first SIGTERM ends a run after the current batch, with 0. It is blocked until the run can stop: the kernel drops one
+# for which the first process of a container has no handler, and the interpreter has none while it starts.
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["upswell"]
+ENTRYPOINT ["env", "--block-signal=TERM", "upswell"]
 CMD ["--help"]

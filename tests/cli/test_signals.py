@@ -1,7 +1,8 @@
-"""The first signal ends a run cleanly, the second at once."""
+"""The first signal ends a run cleanly, however early it comes, the second at once."""
 
 import os
 import pty
+import random
 import re
 import signal
 import subprocess
@@ -167,3 +168,68 @@ def test_a_full_disk_under_stderr_changes_no_exit_code(tmp_path: Path, words: li
             [sys.executable, "-m", "upswell", *words], cwd=tmp_path, stderr=full, stdout=full
         )
     assert 2 == code
+
+
+@pytest.fixture(scope="module")
+def as_first() -> list[str]:
+    """What starts a command as process number 1, as the image does: SIGTERM is kept while the interpreter starts."""
+    found = ["unshare", "--pid", "--fork", "--kill-child", "env", "--block-signal=TERM"]
+    tried = subprocess.run([*found, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no process number 1 can be made here: {tried.stderr.strip()}")
+    return found
+
+
+def started(place: Path, before: list[str], words: list[str]) -> tuple[Running, int]:
+    """The command, and its process id even where something else starts it in a namespace."""
+    run = Running(place, *words, before=before)
+    number = run.process.pid
+    if before:
+        children = Path(f"/proc/{number}/task/{number}/children")
+        while not (found := children.read_text().split()):
+            assert run.process.poll() is None
+        (number,) = map(int, found)
+    return run, number
+
+
+def test_a_first_process_is_stopped_as_early_as_it_is_told(
+    tmp_path: Path, as_first: list[str]
+) -> None:
+    """The kernel drops no SIGTERM of a container's stop: a run ends with 0 at any moment of its first half second."""
+    words = write_inputs(tmp_path)
+    for moment_s in (0.0, 0.05, 0.15, 0.3, random.uniform(0, 0.5)):
+        run, number = started(tmp_path, as_first, [*words])
+        time.sleep(moment_s)
+        os.kill(number, signal.SIGTERM)
+        code, _, log = run.end()
+
+        assert (0, False) == (code, "error" in log), f"{moment_s:.3f} s: {log}"
+
+
+@pytest.mark.parametrize("before", ["alone", "first"])
+def test_a_command_that_is_no_run_is_ended_by_sigterm(
+    tmp_path: Path, before: str, request: pytest.FixtureRequest
+) -> None:
+    """As process number 1, too, which has no default action."""
+    words = ["generate", "data", "data", "--files", "100000", "--records", "10", "--customers", "100"]  # fmt: skip
+    wrapped = request.getfixturevalue("as_first") if before == "first" else []
+    run, number = started(tmp_path, wrapped, words)
+    while not list(tmp_path.glob("data/*.csv")):
+        assert run.process.poll() is None
+    os.kill(number, signal.SIGTERM)
+    code, _, log = run.end()
+
+    assert (143 if wrapped else -signal.SIGTERM, "") == (code, log)
+
+
+def test_a_sigterm_before_the_run_begins_leaves_no_traceback(tmp_path: Path) -> None:
+    """It is a clean stop once the program has begun, and ends the interpreter before that."""
+    words = write_inputs(tmp_path)
+    for _ in range(4):
+        run, number = started(tmp_path, [], [*words])
+        time.sleep(random.uniform(0, 0.3))
+        os.kill(number, signal.SIGTERM)
+        code, _, log = run.end()
+
+        assert code in (0, -signal.SIGTERM)
+        assert "Traceback" not in log

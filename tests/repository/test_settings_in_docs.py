@@ -12,8 +12,8 @@ from upswell.cli.main import COMMANDS
 from upswell.config.settings import Settings
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-FOREIGN = {"--user"}
-"""Options of other programs that the pages name: docker's."""
+FOREIGN = {"--user", "--block-signal"}
+"""Options of other programs that the pages name: docker's and env's."""
 UNITS = {"": 1, "MiB": 1024**2, "GiB": 1024**3}
 _CODE = re.compile(r"`([^`\n]+)`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

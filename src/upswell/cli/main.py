@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from upswell.cli.encoding import use_utf8
+from upswell.cli.signals import end_at_sigterm
 from upswell.cli.terminal import HELP, Command, ErrorReporter, color, finish, show_traceback
 from upswell.errors import InputMissing, UpswellError
 from upswell.privacy import mask_digits
@@ -77,6 +78,8 @@ class Commands(click.Group):
         """Import and return the command of that name, or None if there is none."""
         if name not in COMMANDS:
             return None
+        if name not in _RUNS:
+            end_at_sigterm()
         command: click.Command = importlib.import_module(f"upswell.cli.commands.{name}").command
         return command
 

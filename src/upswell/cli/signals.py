@@ -1,7 +1,8 @@
 """Signal handling for commands that run until they are stopped.
 
 Owns SIGINT, SIGTERM and SIGHUP while such a command runs. The first signal asks it to stop; the second ends the process
-at once, which is safe at any moment because a restart of the run recovers.
+at once, which is safe at any moment because a restart of the run recovers. A SIGTERM that came before is the first one:
+the entry blocks it, and a command that waits for no signal is ended by it.
 """
 
 import os
@@ -14,7 +15,15 @@ from contextlib import contextmanager
 _SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
 _WRITE_S = 0.2  # writing a line to a terminal takes far less
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_INIT = 1  # the process that has no default actions
 _HANGUP = signal.SIGHUP  # sent when a terminal or an ssh session goes away
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM end the process, one that is kept from its start included: for commands that wait for no signal."""
+    if os.getpid() == _INIT:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 @contextmanager
