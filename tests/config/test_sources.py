@@ -202,3 +202,34 @@ def test_kernel_variables_in_range_are_taken() -> None:
     assert resolve(
         PATHS, environ={"UPSWELL_KERNEL_PATH": "scalar", "UPSWELL_KERNEL_CHUNK_BYTES": "64"}
     )
+
+
+def test_a_byte_order_mark_is_skipped_in_every_settings_file(tmp_path: Path) -> None:
+    """Of --config, of the working directory's file and of the one beside the rules: editors write one unasked."""
+    mark = "\N{ZERO WIDTH NO-BREAK SPACE}"
+    own = write(tmp_path / "etc" / "u.toml", f"{mark}keep_days = 7\n")
+    write(tmp_path / "r" / "upswell.toml", f"{mark}keep_days = 5\n")
+    found = [resolve(PATHS, environ={}), resolve(PATHS, own, environ={})]
+    write(tmp_path / "upswell.toml", f"{mark}keep_days = 6\n")
+    found.append(resolve(PATHS, environ={}))
+
+    assert [5, 7, 6] == [each.keep_days for each in found]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-16-be", "UTF-16"), ("latin-1", "not UTF-8")],
+)  # fmt: skip
+def test_a_settings_file_in_another_encoding_is_told(
+    tmp_path: Path, encoding: str, expected: str
+) -> None:
+    """By its name, with what to do, wherever it lies."""
+    content = '# caf\xe9\nmeasure = "session"\n'.encode(encoding)
+    for place, config in (("u.toml", Path("u.toml")), ("upswell.toml", None)):
+        (tmp_path / place).write_bytes(content)
+        with pytest.raises(ConfigError) as told:
+            resolve(PATHS, config, environ={})
+        (tmp_path / place).unlink()
+
+        kind = f"the file is {expected}"
+        assert (f"{place}: {kind}", "save it as UTF-8") == (told.value.message, told.value.hint)

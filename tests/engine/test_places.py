@@ -150,3 +150,45 @@ def test_one_directory_for_both_names_the_two_files(
     assert f"SEGMENT {segment} and RULES {rules} share " in told
     assert "a.csv as SEGMENT," in told
     assert "b.csv as RULES" in told
+
+
+def state_of_length(root: Path, length: int) -> Path:
+    """A path within ``root`` whose database's, links resolved, has so many bytes; all but its last part is made."""
+    left = length - len(str(root / "checkpoint.db"))
+    while left > 1:
+        step = min(left - 1, 100) if left != 102 else 50
+        root, left = root / ("s" * step), left - step - 1
+    root.parent.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+@pytest.mark.parametrize("way", ["absolute", "relative", "link"])
+def test_a_state_whose_path_is_too_long_for_sqlite_is_refused(
+    upswell: Upswell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """With its length, the limit and the way out, before anything is made; one byte less is taken."""
+    inputs = [str(tmp_path / name) for name in write_inputs(tmp_path)]
+    fits, long = (state_of_length(tmp_path, length) for length in (504, 505))
+    if way == "relative":
+        monkeypatch.chdir(fits.parent)
+        fits, long = Path(fits.name), Path("..", long.parent.name, long.name)
+    elif way == "link":
+        (tmp_path / "short").symlink_to(long.parent)
+        long = tmp_path / "short" / long.name
+    told = refused(upswell, tmp_path, *inputs, "--state", str(long))
+
+    assert f"the path of {long}/checkpoint.db has 505 bytes, and SQLite opens at most 504" in told
+    assert "--state DIR" in told
+    upswell(*inputs, "--once", "--state", fits)
+    assert (fits / "checkpoint.db").exists()
+
+
+def test_a_state_behind_a_long_link_is_opened(upswell: Upswell, tmp_path: Path) -> None:
+    """What SQLite must open counts, and not the way that leads there."""
+    inputs = write_inputs(tmp_path)
+    link = state_of_length(tmp_path, 700)
+    (tmp_path / "real").mkdir()
+    link.symlink_to(tmp_path / "real")
+    upswell(*inputs, "--once", "--state", link / "state")
+
+    assert 7 == json.loads(upswell("status", "--state", link / "state", "--json").stdout)["lines"]

@@ -54,6 +54,17 @@ def test_disk_that_is_full_at_a_start_is_a_fault_of_the_disk(tmp_path, fault, ex
     assert expected == opened(tmp_path / "out", "renameat2", about, f"error={fault}")
 
 
+@pytest.mark.parametrize("fault", ["EINVAL", "ENOSYS", "EOPNOTSUPP"])
+def test_file_system_that_cannot_move_without_overwriting_is_told(tmp_path, capfd, fault):
+    """As FUSE and old file systems answer: the message names what is missing, not an argument."""
+    place = f"3<{tmp_path}/out/.upswell/staging>"
+    about = f'{place}, "probe.1", {place}, "probe.2"'
+    assert 73 == opened(tmp_path / "out", "renameat2", about, f"error={fault}")
+    told = capfd.readouterr().err
+    assert "does not support renameat2 with RENAME_NOREPLACE" in told
+    assert "use a local file system that has it" in told
+
+
 def test_file_system_without_locks_is_refused(tmp_path, capfd):
     """A lock that cannot be had for another reason than another run is told as what it is."""
     lock = f"3<{tmp_path}/out/.upswell/output.lock>"

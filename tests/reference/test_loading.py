@@ -110,3 +110,23 @@ def test_an_unusable_first_version_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "SEGMENT.csv", msisdns(3))
     with pytest.raises(ConfigError, match="RULES has no usable rule"):
         load(Paths(tmp_path / "RULES.csv", tmp_path / "SEGMENT.csv", None), None, False)
+
+
+@pytest.mark.parametrize(
+    ("segment", "cause"),
+    [
+        (msisdns(9).encode("utf-16-le"), "UTF-16"),
+        (msisdns(9).replace("\n", ";x\n").encode(), "semicolons"),
+        (msisdns(9).replace("\n", "\r").encode(), "carriage returns (CR) alone"),
+    ],
+)
+def test_a_segment_without_an_msisdn_is_told_by_its_cause(
+    tmp_path: Path, segment: bytes, cause: str
+) -> None:
+    """The error of a first start says more than that there is none."""
+    paths = Paths(write(tmp_path / "RULES.csv", rules(1)), write(tmp_path / "SEGMENT.csv", segment), None)  # fmt: skip
+    with pytest.raises(ConfigError) as told:
+        load(paths, None, False)
+
+    assert told.value.message.startswith("SEGMENT holds no MSISDN; ")
+    assert cause in told.value.message

@@ -269,3 +269,37 @@ def test_a_file_of_another_form_is_told_by_its_cause(data: bytes, cause: str) ->
 
     assert () == ruleset.rules
     assert cause in ruleset.problems[0].message
+
+
+TEXT = "service,name,start,end,total\n1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (TEXT.encode("utf-16"), "the file is UTF-16: save it as UTF-8"),
+        (TEXT.encode("utf-16-le"), "the file is UTF-16: save it as UTF-8"),
+        (TEXT.encode("utf-16-be"), "the file is UTF-16: save it as UTF-8"),
+        (TEXT.replace(",", ";").encode(), "its fields are separated by semicolons: separate them by commas"),
+        (b"1;Tw, it;8;20;147\n", "its fields are separated by semicolons: separate them by commas"),
+        (b'1;"Tw, it";8;20;147\n', "its fields are separated by semicolons: separate them by commas"),
+        (TEXT.replace(",", "\t").encode(), "its fields are separated by tabs: separate them by commas"),
+        (TEXT.replace("\n", "\r").encode(),
+         "the file has carriage returns (CR) alone as line ends: save it with line ends of Unix or Windows"),
+        (b"1,A,08:00:30,20,1\n",
+         "start '08:00:30' has seconds, and windows begin and end at whole minutes: write 08:00"),
+        (b"1,A,8,20:15:01,1\n",
+         "end '20:15:01' has seconds, and windows begin and end at whole minutes: write 20:15"),
+        (b"1,A,8:60:00,20,1\n", "start '8:60:00' is not a time: write an hour from 0 to 23, or 8:30"),
+    ],
+)  # fmt: skip
+def test_a_line_of_another_form_is_told_by_its_cause(content: bytes, expected: str) -> None:
+    """What to save or write instead, and not only that there are not five fields."""
+    ruleset = parse_rules([("RULES.csv", content)])
+
+    assert ((), expected) == (ruleset.rules, ruleset.problems[0].message)
+
+
+def test_a_file_in_utf_16_is_one_problem() -> None:
+    """Its lines are not told one by one."""
+    assert [(1, "utf8")] == parse(("3,A,8,20,1\n" * 9).encode("utf-16-le"))[1]

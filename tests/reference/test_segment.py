@@ -67,7 +67,9 @@ def test_a_first_line_in_digits_of_another_script_is_no_header(line: str) -> Non
 @pytest.mark.parametrize(
     ("raw", "cause"),
     [
-        (b"\xff\xfe0\x001\x002\x00", "UTF-16"), (b"0123917827\r0126545098\r01284", "carriage returns (CR) alone"),
+        (b"\xff\xfe0\x001\x002\x00", "UTF-16"), (b"\x000\x001\x002\x003", "UTF-16"),
+        (b"0123917827" + b"\0" * 99, "NUL bytes, a hole"),
+        (b"0123917827\r0126545098\r01284", "carriage returns (CR) alone"),
         (b"0123917827;Cairo", "semicolons"), (b"0123917827\tCairo", "tabs"), (b"no number", "not 5 to 15 digits"),
     ],
 )  # fmt: skip

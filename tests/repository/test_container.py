@@ -116,7 +116,9 @@ def test_image_runs_the_command_of_the_manual(tmp_path: Path, unpacked: Path) ->
 
 def test_image_runs_what_its_dockerfile_says(tmp_path: Path, unpacked: Path) -> None:
     """The entry point is found on the PATH that the Dockerfile sets, and writes nothing but what it was given."""
-    entry = re.search(r'^ENTRYPOINT \["env", "--block-signal=TERM", "(\w+)"\]$', DOCKERFILE, re.MULTILINE)
+    entry = re.search(
+        r'^ENTRYPOINT \["env", "--block-signal=TERM", "(\w+)"\]$', DOCKERFILE, re.MULTILINE
+    )
     assert entry is not None
     assert "ENV PATH=/opt/upswell/bin:$PATH" in DOCKERFILE
     done = contained(

@@ -16,6 +16,7 @@ from upswell.config.parsers import PARSERS
 from upswell.config.settings import FIELDS, PATHS, STATE_NAME, Settings, refuse_conflicts
 from upswell.errors import ConfigError, InputMissing, UsageError
 from upswell.privacy import mask_digits
+from upswell.reference.segment import BYTE_ORDER_MARK, is_utf_16
 
 CONFIG_NAME = "upswell.toml"
 ENVIRONMENT_PREFIX = "UPSWELL_"
@@ -232,12 +233,17 @@ def _load(path: Path, known: Collection[str]) -> dict[str, object]:
     import tomllib  # most starts have no such file
 
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        content = path.read_bytes()
+        if is_utf_16(content):
+            raise ConfigError(f"{path}: the file is UTF-16", "save it as UTF-8")
+        table = tomllib.loads(content.removeprefix(BYTE_ORDER_MARK).decode("utf-8"))
     except OSError as error:
         raise InputMissing(
             f"cannot read {path}: {error.strerror}", "pass the path of a readable upswell.toml"
         ) from error
-    except ValueError as error:  # invalid TOML or UTF-8
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the file is not UTF-8", "save it as UTF-8") from error
+    except ValueError as error:  # invalid TOML
         raise ConfigError(
             f"{path}: {error}", 'write valid TOML: one "key = value" per line'
         ) from error

@@ -16,6 +16,7 @@ from upswell.privacy import escape
 from upswell.reference.files import list_files
 from upswell.reference.loading import HEAD_BYTES, holds_msisdns, holds_rules
 from upswell.source.listing import list_directory, read_name, show_name
+from upswell.state.reader import refuse_long_path
 from upswell.storage import syscalls
 from upswell.storage.mounts import doubts
 
@@ -31,8 +32,8 @@ def check_places(settings: Settings, *, output_given: bool = True) -> None:
         output_given: False when a check was asked for without an OUTPUT.
 
     Raises:
-        ConfigError: two paths are one, DATA and OUTPUT lie within each other, SEGMENT and RULES share files, or two of
-            the paths seem swapped.
+        ConfigError: two paths are one, DATA and OUTPUT lie within each other, SEGMENT and RULES share files, two of
+            the paths seem swapped, or the state's is too long.
     """
     names = PATHS if output_given else PATHS[:3]
     shown = {name: escape(str(getattr(settings, name))) for name in names}
@@ -47,6 +48,7 @@ def check_places(settings: Settings, *, output_given: bool = True) -> None:
                 )
     if not output_given:
         return
+    refuse_long_path(settings.state_dir)
     for inner, outer in (("data", "output"), ("output", "data")):
         if real[inner].is_relative_to(real[outer]):
             raise ConfigError(

@@ -193,10 +193,11 @@ class _Candidate:
         # The first version is parsed while its hash is still being computed.
         segment, report = Segment.parse([content for _, content in source.files])
         old = before.segment if before is not None else None
-        self.refusals += _segment_refusals(old, segment, report, first=self._is_first)
+        origin = list_origin("SEGMENT", source, report)
+        if refusals := _segment_refusals(old, segment, report, first=self._is_first):
+            self.refusals += [*refusals, *origin.left_out]
         self._check_line_ends("SEGMENT", source)
         change = _segment_change(old, segment)
-        origin = list_origin("SEGMENT", source, report)
         self._add("segment", source.version, segment.encode(), change, origin)
         return segment
 

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from upswell.privacy import mask_digits
 from upswell.reference.application import directory_name
-from upswell.reference.segment import BYTE_ORDER_MARK, has_number
+from upswell.reference.segment import BYTE_ORDER_MARK, has_number, is_utf_16
 
 DAY_MIN = 24 * 60
 DIRECTORY_BYTES_MAX = 200
 _SHOWN_CHARS_MAX = 60
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FIELD = re.compile(r'[ \t]*(?:"([^"]*(?:""[^"]*)*)"[ \t]*|([^,"\r\n]*))(,|\r?\n|\r?\Z)')
 # What Unicode calls default-ignorable beside its format characters (Cf): joiners, fillers and variation selectors.
@@ -138,29 +137,40 @@ def _clock(minute: int) -> str:
 
 def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
     """Yield (line, fields) of a row, (line, (reason, message)) of a faulty one; blank and header lines are left out."""
+    if is_utf_16(data):
+        yield 1, ("utf8", "the file is UTF-16: save it as UTF-8")
+        return
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
     at, line = 0, 1
     while at < len(text):
         fields, end = _split_row(text, at)
-        first, at, line = line, end, line + text.count("\n", at, end)
+        start, first, at, line = at, line, end, line + text.count("\n", at, end)
         if fields is None:
-            yield first, ("csv", _why_not_split(data))
+            yield first, ("csv", _why_not_split(data, text[start:end]))
         elif not any(fields) or (first == 1 and not any(map(has_number, fields))):
             continue
         elif any("\udc80" <= char <= "\udcff" for field in fields for char in field):
-            kind = "UTF-16" if data[:2] in _UTF_16 else "not UTF-8"
-            yield first, ("utf8", f"the file is {kind}: save it as UTF-8")
+            yield first, ("utf8", "the file is not UTF-8: save it as UTF-8")
         else:
             yield first, fields
 
 
-def _why_not_split(data: bytes) -> str:
-    """Return why a line cannot be split into fields, judged by the whole file."""
-    if data[:2] in _UTF_16:
-        return "the file is UTF-16: save it as UTF-8"
+def _why_not_split(data: bytes, row: str) -> str:
+    """Return why a row cannot be split into fields; carriage returns are judged by the whole file."""
     if b"\r" in data.replace(b"\r\n", b""):
         return "the file has carriage returns (CR) alone as line ends: save it with line ends of Unix or Windows"
-    return 'its quotes do not pair up: write "News, 24" or "the ""best"" news"'
+    return (
+        _other_separator(row)
+        or 'its quotes do not pair up: write "News, 24" or "the ""best"" news"'
+    )
+
+
+def _other_separator(row: str) -> str:
+    """Return that something else than commas separates the fields of a row; "" when nothing seems to."""
+    for mark, name in _SEPARATORS.items():
+        if row.count(mark) >= 4:
+            return f"its fields are separated by {name}: separate them by commas"
+    return ""
 
 
 def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
@@ -185,15 +195,9 @@ def _split_row(text: str, at: int) -> tuple[list[str] | None, int]:
 
 def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
     if len(fields) != 5:
-        separators = [
-            name
-            for mark, name in _SEPARATORS.items()
-            if len(fields) == 1 and fields[0].count(mark) >= 4
-        ]
         return "columns", (
-            f"its fields are separated by {separators[0]}: separate them by commas"
-            if separators
-            else f"it has {len(fields)} field(s) instead of five: service,name,start,end,total volume"
+            _other_separator(",".join(fields))
+            or f"it has {len(fields)} field(s) instead of five: service,name,start,end,total volume"
             " (a name with a comma goes in double quotes)"
         )
     service, name, start, end, threshold = fields
@@ -212,9 +216,11 @@ def _parse_fields(fields: list[str]) -> Rule | tuple[str, str]:
         )
     start_min, end_min = _minutes(start), _minutes(end)
     if start_min is None or start_min >= DAY_MIN:
-        return "start", f"start {_quote(start)} is not a time: write an hour from 0 to 23, or 8:30"
+        way = _without_seconds(start) or "is not a time: write an hour from 0 to 23, or 8:30"
+        return "start", f"start {_quote(start)} {way}"
     if end_min is None:
-        return "end", f"end {_quote(end)} is not a time: write an hour from 1 to 24, or 18:30"
+        way = _without_seconds(end) or "is not a time: write an hour from 1 to 24, or 18:30"
+        return "end", f"end {_quote(end)} {way}"
     if start_min == end_min:
         return "empty_window", "start and end are the same: write 0,24 for the whole day"
     if not re.fullmatch("[0-9]{1,15}", threshold):
@@ -239,6 +245,15 @@ def _minutes(text: str) -> int | None:
     hour, minute = int(match[1]), int(match[2] or 0)
     total = hour * 60 + minute
     return total if minute < 60 and total <= DAY_MIN else None
+
+
+def _without_seconds(text: str) -> str:
+    """Return that a time has seconds, and what to write; "" when these are not what is wrong with it."""
+    minutes, _, seconds = text.rpartition(":")
+    is_time = len(seconds) == 2 and seconds.isdecimal() and ":" in minutes
+    if not is_time or _minutes(minutes) is None:
+        return ""
+    return f"has seconds, and windows begin and end at whole minutes: write {minutes}"
 
 
 def _is_unseen(char: str) -> bool:

@@ -16,6 +16,9 @@ MSISDN_DIGITS_MIN = 5
 MSISDN_DIGITS_MAX = 15
 LINE_BYTES_MAX = 4096
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16_NUL_SHARE = 0.1
+_HEAD_BYTES = 4096
 _NUMBER = re.compile(rb"[0-9]+")
 _WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "not 5 to 15 digits"}
 
@@ -43,6 +46,16 @@ class ParsedSegment(NamedTuple):
 def is_digits(field: bytes, shortest: int, longest: int) -> bool:
     """Return whether the field consists of that many ASCII digits."""
     return shortest <= len(field) <= longest and field.isdigit()  # of bytes: ASCII digits alone
+
+
+def is_utf_16(content: bytes) -> bool:
+    """Return whether a text file seems to be UTF-16, with or without a byte-order mark.
+
+    Without one, NUL bytes show it that are many and all at even or all at odd positions, as those of a hole are not.
+    """
+    head = content[:_HEAD_BYTES]
+    fewer, more = sorted((head[::2].count(b"\0"), head[1::2].count(b"\0")))
+    return head.startswith(_UTF_16_MARKS) or (not fewer and more > len(head) * _UTF_16_NUL_SHARE)
 
 
 def unquote(field: bytes) -> bytes:
@@ -114,10 +127,12 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
     return ParsedSegment(frozenset(msisdns), lines, duplicates, bad)
 
 
-def _cause(raw: bytes) -> str:
-    """Return the likely cause of a whole file of bad lines, by the beginning of its first; "" when there is none."""
+def cause_of(raw: bytes) -> str:
+    """Return the likely cause of a bad line, which is that of a whole file of them; "" when the line shows none."""
+    if is_utf_16(raw):
+        return "the file looks like UTF-16: save it as UTF-8"
     causes = {
-        b"\0": "the file looks like UTF-16: save it as UTF-8",
+        b"\0": "it has NUL bytes, a hole of a copy that is not complete: copy the file again",
         b"\r": "the file has carriage returns (CR) alone as line ends: save it with line ends of Unix or Windows",
         b";": "it has semicolons: write one MSISDN a line, and nothing else",
         b"\t": "it has tabs: write one MSISDN a line, and nothing else",
@@ -139,7 +154,7 @@ def describe_bad_lines(
     if not bad:
         return []
     index, line, reason, raw = errors[0]
-    place = f"{mask_digits(names[index])}:{line} ({_cause(raw) or _WHY[reason]})"
+    place = f"{mask_digits(names[index])}:{line} ({cause_of(raw) or _WHY[reason]})"
     if bad == 1:
         return [f"1 line of {what} is not a valid MSISDN: {place}"]
     return [f"{bad:,} lines of {what} are not valid MSISDNs, the first is {place}"]

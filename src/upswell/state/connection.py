@@ -39,6 +39,9 @@ _PAGE_BYTES = 8192
 _CACHE_KIB = 8192  # as fast as 64 MiB, which a long run fills: the system caches the file, too
 _WAL_BYTES_KEPT = 64 << 20  # a longer write-ahead log is cut back when it starts again
 BUSY_S = 5.0
+_PATH_BYTES_MAX = (
+    504  # SQLite's 512, less what it appends for the names of the files beside a database
+)
 
 
 def open_writer(state_dir: Path) -> sqlite3.Connection:
@@ -253,9 +256,28 @@ def is_read_only(directory: Path) -> bool:
     return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
 
 
+def openable_path(path: Path) -> Path:
+    """Return the path of a database with the links on the way to it resolved, as SQLite measures it.
+
+    Raises ConfigError when it is too long for SQLite, which would say only that it cannot open the file.
+    """
+    resolved = Path(os.path.realpath(path.parent)) / path.name
+    length = len(os.fsencode(resolved))
+    if length > _PATH_BYTES_MAX:
+        raise ConfigError(
+            f"the path of {escape(str(path))} has {length} bytes, and SQLite opens at most {_PATH_BYTES_MAX}"
+            " (counted from /, links resolved)",
+            "name a directory with a shorter path: --state DIR selects that of a state",
+        )
+    return resolved
+
+
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open an existing database, read-only ("ro") or read-write ("rw"), without any of the guarantees yet."""
-    uri = f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?mode={mode}"
+    """Open an existing database, read-only ("ro") or read-write ("rw"), without any of the guarantees yet.
+
+    Raises ConfigError when its path is too long.
+    """
+    uri = f"file:{urllib.parse.quote(os.fsencode(openable_path(path)))}?mode={mode}"
     return sqlite3.connect(
         uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from upswell.errors import OutputUnwritable
 from upswell.privacy import escape
-from upswell.state.connection import DATABASE
+from upswell.state.connection import DATABASE, openable_path
 from upswell.storage import syscalls
 from upswell.storage.files import next_step, sync_directory
 
@@ -13,8 +13,9 @@ from upswell.storage.files import next_step, sync_directory
 def make_directory(state_dir: Path) -> None:
     """Make a state's directory when it is missing, durably; only its owner may enter it, unless it holds other things.
 
-    Raises OutputUnwritable.
+    Raises OutputUnwritable, and ConfigError before anything is made when the path is too long for its database.
     """
+    openable_path(state_dir / DATABASE)
     try:
         with contextlib.suppress(FileExistsError):
             syscalls.mkdir(state_dir, 0o700)

@@ -26,7 +26,7 @@ from upswell.state import ledger_directory
 from upswell.state.batch import LogRange
 from upswell.state.codec import decode_name, encode_name, row_checksum, to_signed, to_unsigned
 from upswell.state.column_types import has_right_types
-from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
+from upswell.state.connection import DATABASE, damaged, open_reader, openable_path, storage_errors
 from upswell.state.identity import StateIdentity, read_identity
 from upswell.state.rows import (
     CommittedBatch,
@@ -56,6 +56,11 @@ _NAMES_PER_QUERY = 500
 def has_state(state_dir: Path) -> bool:
     """Return whether there is a state's database in this directory, sound or not."""
     return (state_dir / DATABASE).exists()
+
+
+def refuse_long_path(state_dir: Path) -> None:
+    """Raise ConfigError when the path of a state's directory is too long for its database."""
+    openable_path(state_dir / DATABASE)
 
 
 class StateReader:

@@ -23,6 +23,7 @@ RECOVERS = "free space or repair the disk, then start again: the restart recover
 """The next step after a fault of the machine."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRITABLE = "its file system is read-only: mount it writable, then start again"
+_OTHER_FILE_SYSTEM = "use a local file system that has it: ext4, XFS, Btrfs, tmpfs …"
 _MORE_FILES = "raise the number of files this process may have open (ulimit -n), then start again"
 
 
@@ -52,6 +53,8 @@ def next_step(error: OSError, place: Path, otherwise: str) -> str:
         return _MORE_FILES
     if error.errno in (errno.EACCES, errno.EPERM):
         return who_may(place)
+    if error.errno == errno.ENOTSUP:
+        return _OTHER_FILE_SYSTEM
     return _WRITABLE if error.errno == errno.EROFS else otherwise
 
 

@@ -41,11 +41,14 @@ __all__ = [
 ]  # fmt: skip
 
 _RENAME_NOREPLACE = 1
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """Move a file between two directories atomically. Raises FileExistsError instead of replacing a file.
+    """Move a file between two directories atomically.
+
+    Raises FileExistsError instead of replacing a file, and OSError (ENOTSUP) where that cannot be promised.
 
     After a crash the file is under one of the two names; an fsync of both directories makes the new one durable.
     """
@@ -54,6 +57,9 @@ def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None
         raise OSError(errno.ENOSYS, "this C library has no renameat2")
     if call(source_fd, fsencode(source), target_fd, fsencode(target), _RENAME_NOREPLACE):
         number = ctypes.get_errno()
+        if number in _UNSUPPORTED:
+            what = f"its file system or kernel does not support renameat2 with RENAME_NOREPLACE ({strerror(number)})"
+            raise OSError(errno.ENOTSUP, what, target)
         raise OSError(number, strerror(number), target)
 
 

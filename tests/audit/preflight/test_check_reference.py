@@ -92,6 +92,8 @@ def test_data_that_lost_its_zeros_is_noticed(upswell: Upswell, tmp_path: Path) -
     ("line", "words"),
     [
         ("0126545098,Ali", "comma"),
+        ("0126545098;Ali", "it has semicolons"),
+        ("0126545098\tAli", "it has tabs"),
         ("1.26545E+08", "spreadsheet"),
         ("12a4", "5 to 15 digits"),
         ("9" * 5000, "4096 bytes"),

@@ -16,7 +16,7 @@ from upswell.reference.files import Contents
 from upswell.reference.loading import BAD_LINES_MAX_RATIO, list_origin, rules_origin
 from upswell.reference.origin import Origin
 from upswell.reference.rules import Ruleset, parse_rules
-from upswell.reference.segment import parse_msisdn, unquote
+from upswell.reference.segment import cause_of, parse_msisdn, unquote
 
 NAMED_MAX = 20  # of each kind of finding: the first ones show what is wrong
 SPREADSHEET = (
@@ -61,7 +61,7 @@ def lint_segment(report: Report, contents: Contents) -> tuple[Segment, SegmentFa
     segment, parsed = Segment.parse([content for _, content in contents.files])
     _add_origin(report, "segment", list_origin("SEGMENT", contents, parsed))
     for index, line, reason, head in parsed.errors[:NAMED_MAX]:
-        words = _SEGMENT_WORDS.get(reason, reason)
+        words = _why_bad(head, reason)
         if re.fullmatch(rb"[0-9.,]+E\+?[0-9]+", head.strip(b' "\r')):
             words = f"{mask_digits(head.decode())} is a number abbreviated by a spreadsheet: {SPREADSHEET}"
         where = f"{mask_digits(contents.files[index][0])}:{line}"
@@ -102,7 +102,7 @@ def lint_suppress(report: Report, contents: Contents) -> Segment:
         report.add(
             "error",
             f"{mask_digits(contents.files[index][0])}:{line}",
-            f"{mask_line(head)}: {_SEGMENT_WORDS.get(reason, reason)}",
+            f"{mask_line(head)}: {_why_bad(head, reason)}",
             "a suppression list with a bad line is refused as a whole",
         )
     if (more := parsed.bad - NAMED_MAX) > 0:
@@ -120,6 +120,12 @@ def _add_origin(report: Report, kind: str, origin: Origin) -> None:
     words, _, step = origin.describe_copies(kind).partition(": ")
     if words:
         report.add("warning", kind.upper(), words, step)
+
+
+def _why_bad(head: bytes, reason: str) -> str:
+    """Return why a line that begins like this is not an msisdn, and what to write instead."""
+    cause = cause_of(head)
+    return f"not a valid MSISDN: {cause}" if cause else _SEGMENT_WORDS.get(reason, reason)
 
 
 def _check_zeros(report: Report, contents: Contents) -> None:

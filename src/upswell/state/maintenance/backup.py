@@ -20,7 +20,7 @@ from upswell.output.marks import begun_in
 from upswell.output.names import IDENTITY, STAGING, begun_name, parse_rejects, parse_staged
 from upswell.privacy import escape
 from upswell.state import ledger_directory
-from upswell.state.connection import DATABASE, damaged, open_reader, storage_errors
+from upswell.state.connection import DATABASE, damaged, open_reader, openable_path, storage_errors
 from upswell.state.identity import StateIdentity
 from upswell.state.ledger import committed_shard_files
 from upswell.state.reader import StateReader
@@ -64,9 +64,11 @@ def back_up(state_dir: Path, target: Path) -> Backup:
     Raises:
         UsageError: ``target`` exists.
         InputMissing: there is no state.
+        ConfigError: the path of ``target`` is too long.
         StorageError: a file of its ledger is damaged, or the disk fails.
     """
     partial = target.with_name(target.name + _PARTIAL)
+    openable_path(partial / DATABASE)
     for path in (target, partial):
         if os.path.lexists(path):
             raise UsageError(
@@ -144,7 +146,7 @@ def _copy_database(source: sqlite3.Connection, place: Path, name: str) -> StateR
     """Copy the database as of now over an earlier copy; return a reader of the copy."""
     path = place / name
     with storage_errors(path):
-        copy = sqlite3.connect(path, isolation_level=None)
+        copy = sqlite3.connect(openable_path(path), isolation_level=None)
         try:
             source.backup(copy)
             with directory(place) as fd:
