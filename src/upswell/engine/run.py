@@ -222,6 +222,9 @@ class _Run:
         """Save and report what is known, then wait until names come, ``until`` or a stop; return whether names came."""
         self._save_files()
         self._report_news()
+        if why := watcher.pop_failure():
+            words = f"the system does not report changes in DATA ({why})"
+            self.reporter.warn(f"{words}; DATA is looked at every {self.settings.poll_s:g} s")
         self.checkpoint.drain_wal(idle=True)
         self._progress()
         while not self.stop.is_set() and time.monotonic() < until:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from support.command import Upswell, clean_environment
 from support.inputs import write, write_inputs
+from support.running import Running
 from upswell.audit.labels import POLICY_OUTCOMES
 from upswell.kernel import OUTCOMES, REASONS
 
@@ -329,3 +331,24 @@ def test_a_strict_run_refuses_what_a_check_warns_of(
     assert [".upswell"] == [
         path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".upswell-")
     ]
+
+
+@pytest.mark.parametrize("limit", ["max_inotify_instances", "max_inotify_watches"])
+def test_a_run_without_inotify_says_so_once_and_polls(tmp_path: Path, limit: str) -> None:
+    """With the limit to raise; what comes is read at the next poll, and nothing is said again."""
+    own = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    exhausted = [*own, f'echo 0 > /proc/sys/user/{limit} && exec "$@"', "sh"]
+    tried = subprocess.run([*exhausted, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no user of an own limit can be made here: {tried.stderr.strip()}")
+    words = [*write_inputs(tmp_path), "--log-interval-s", "0.1", "--poll-s", "0.2"]
+    run = Running(tmp_path, *words, before=exhausted)
+    told = run.wait_for("does not report changes in DATA")
+    (tmp_path / "data" / "DATA_202004171938.csv").write_text("0126545098,1,1,20200417193800\n")
+    run.wait_for("lines=8")
+    run.process.send_signal(signal.SIGTERM)
+    code, _, log = run.end()
+
+    assert f"fs.inotify.max_user_{limit.rpartition('_')[2]}" in told
+    assert "DATA is looked at every 0.2 s" in told
+    assert (0, False) == (code, "does not report changes" in log)
