@@ -102,6 +102,49 @@ def test_refused_and_unread_files_are_counted_and_named(upswell: Upswell, tmp_pa
     assert f"rejected=1 {why}" in text
 
 
+def test_a_longer_export_is_told_by_run_status_and_check(upswell: Upswell, tmp_path: Path) -> None:
+    """In one sentence, at the run that counts it and by whoever asks later."""
+    paths, lines = write_inputs(tmp_path), RECORDS.count("\n")
+    upswell(*paths, "--once")
+    longer = "DATA_202004171938.csv"
+    write(tmp_path / "data" / longer, f"{RECORDS}0126545098,1,1,20200417193800\n")
+    why = f"begins as DATA_202004171937.csv ({lines} lines) and is longer: counted anew"
+    run = upswell(*paths, "--once", "--json")
+    again = upswell(*paths, "--once", "--json")
+    found = json.loads(upswell("status", "--output", "out", "--json").stdout)
+    text = upswell("status", "--output", "out", "--files").stdout
+    checked = json.loads(upswell("check", *paths, "--json").stdout)["findings"]
+
+    assert f'event=warning text="{longer} {why}"' in run.stderr
+    assert [f"{longer} {why}"] == json.loads(run.stdout)["warnings"]
+    assert [] == json.loads(again.stdout)["warnings"]
+    assert {"files": 1, "named": [{"name": longer, "why": why}]} == found["exported_again"]
+    assert f"{longer} {why}" in found["warnings"]
+    assert f"exported again {longer}: it {why}" in text
+    assert ("warning", f"{longer} {why}") in [(one["level"], one["message"]) for one in checked]
+
+
+def test_a_file_that_went_after_all_of_it_was_read_is_no_warning(
+    upswell: Upswell, tmp_path: Path
+) -> None:
+    """Its line says that nothing is missing; one of which a part is missing is warned of as before."""
+    paths = write_inputs(tmp_path)
+    upswell(*paths, "--once")
+    with Checkpoint.open(tmp_path / "out" / ".upswell", kernel.SHARDS) as checkpoint:
+        (row,) = checkpoint.reader.files_in("done")
+        checkpoint.save_files([replace(row, state="gone", reason="whole", detail="all was read")])
+        whole = json.loads(upswell("status", "--output", "out", "--json").stdout)
+        text = upswell("status", "--output", "out").stdout
+        checkpoint.save_files([replace(row, state="gone", reason="deleted", detail="deleted")])
+        part = json.loads(upswell("status", "--output", "out", "--json").stdout)
+
+    assert f"gone {row.name}: all was read\n" in text
+    assert ([0, 1], [1, 1]) == (
+        [sum("deleted before it was fully read" in one for one in each["warnings"]) for each in (whole, part)],
+        [each["files"]["gone"] for each in (whole, part)],
+    )  # fmt: skip
+
+
 def test_duplicates_by_content_and_by_name_are_counted(upswell: Upswell, tmp_path: Path) -> None:
     """Each copy under another name with the file that it repeats, and how often a name came again."""
     paths = write_inputs(tmp_path)

@@ -409,6 +409,8 @@ def test_a_file_that_went_is_told_for_an_hour(tmp_path: Path, upswell: Upswell) 
 
     try:
         run.wait_for("reference in force")
+        with growing.open("a") as more:
+            more.write("0126")
         wait_for("reading")
         growing.unlink()
         wait_for("gone")

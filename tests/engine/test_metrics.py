@@ -107,8 +107,8 @@ def test_duplicate_refused_and_unread_files_are_figures(served: Served, tmp_path
     data = tmp_path / "data"
     served.wait_for_figure('upswell_lines_total{outcome="notified"}', 1)
     found = figures(served.get("/metrics")[1])
-    names = ("duplicate_files_total", "refused_files_total", "unread_files")
-    assert [0, 0, 0] == [found[f"upswell_{name}"] for name in names]
+    names = ("duplicate_files_total", "exported_again_files_total", "refused_files_total", "unread_files")  # fmt: skip
+    assert [0, 0, 0, 0] == [found[f"upswell_{name}"] for name in names]
     assert 0 == found["upswell_other_form_ratio"]
     write(data / "DATA_202004171938.csv", RECORDS)
     write(data / "DATA_202004171939.csv", "0126545098;1;5;20200417190000\n")
@@ -123,6 +123,8 @@ def test_duplicate_refused_and_unread_files_are_figures(served: Served, tmp_path
     served.wait_for_figure("upswell_unread_files", 1)
     write(data / "DATA_202004171943.csv", f"+20{DIALS[0][1:]},1,5,20200417190000\n" * 99)
     served.wait_for_figure("upswell_other_form_ratio", 99 / 101)
+    write(data / "DATA_202004171944.csv", f"{RECORDS}0126545098,9,1,20200417190000\n")
+    served.wait_for_figure("upswell_exported_again_files_total", 1)
 
 
 def test_counters_go_on_after_a_kill(served: Served, tmp_path: Path) -> None:

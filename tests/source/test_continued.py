@@ -77,7 +77,7 @@ def test_a_file_that_was_long_gone_goes_on(arrivals: Arrivals) -> None:
     """It was reported as gone; a later start finds the rest of it under another name."""
     arrivals.path(1).unlink()
     arrivals.turn()
-    assert ("gone", "deleted") == arrivals.state(name(1))
+    assert ("gone", "whole") == arrivals.state(name(1))
     assert 1 == arrivals.source.counts()["gone"]
     assert "deliver it whole and under exactly this name" in arrivals.row(name(1)).detail
 

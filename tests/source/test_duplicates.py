@@ -124,7 +124,7 @@ def test_a_suspect_is_cleared_as_soon_as_it_is_longer(done: Arrivals) -> None:
     done.append(3, record(9))
 
     assert [(name(3), 0, 5 * LINE)] == done.turn()
-    assert ("reading", "") == done.state(name(3))
+    assert ("reading", "exported_again") == done.state(name(3))
 
 
 @pytest.mark.parametrize("content", [records(0, 3), record(0) + records(50, 3)])

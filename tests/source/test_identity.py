@@ -219,10 +219,14 @@ def test_a_long_file_that_changed_is_found_before_it_is_done(
 def test_a_file_deleted_while_it_is_read_is_gone(arrivals: Arrivals) -> None:
     """The row keeps the offset that was reached, and the file goes on when it comes back."""
     content = arrivals.path(2).read_bytes()
+    arrivals.append(2, b"0126")
+    arrivals.turn()
     arrivals.path(2).unlink()
     arrivals.turn()
 
     assert ("gone", "deleted") == arrivals.state(name(2))
+    detail = arrivals.row(name(2)).detail
+    assert detail.startswith(f"deleted after {len(content)} bytes of it were consumed: deliver it")
     assert len(content) == arrivals.row(name(2)).offset
     assert 1 == arrivals.source.counts()["gone"]
 
@@ -233,12 +237,17 @@ def test_a_file_deleted_while_it_is_read_is_gone(arrivals: Arrivals) -> None:
 
 
 def test_a_file_deleted_while_nobody_looked_is_gone(arrivals: Arrivals) -> None:
-    """A restart finds it by its row."""
+    """A restart finds it by its row; of one that was read to its end nothing is missing, and its words say so."""
+    size = arrivals.path(2).stat().st_size
     arrivals.path(2).unlink()
     arrivals.restart()
     arrivals.turn()
 
-    assert ("gone", "deleted") == arrivals.state(name(2))
+    assert ("gone", "whole") == arrivals.state(name(2))
+    expected = (
+        f"deleted when all {size} bytes that it had shown were consumed: nothing is missing unless"
+    )
+    assert arrivals.row(name(2)).detail.startswith(expected)
 
 
 def test_a_done_file_may_be_deleted(arrivals: Arrivals) -> None:

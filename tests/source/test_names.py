@@ -220,7 +220,7 @@ def test_a_link_in_place_of_a_file_that_was_read_loses_nothing(arrivals: Arrival
     arrivals.path(1).symlink_to("/dev/null")
     arrivals.turn()
 
-    assert ("gone", "deleted") == arrivals.state(name(1))
+    assert ("gone", "whole") == arrivals.state(name(1))
     assert len(record(0)) == arrivals.row(name(1)).offset
 
     arrivals.restart()

@@ -38,8 +38,10 @@ from upswell.state.queries.batches import (
 from upswell.state.queries.edits import accepted_edits, refused_edit
 from upswell.state.queries.files import (
     WaitingFiles,
+    count_gone_whole,
     duplicates_since,
     file_standings,
+    files_exported_again,
     files_of_day,
     gone_since,
     names_with_rejects,
@@ -164,14 +166,23 @@ def test_files_that_brought_nothing_are_listed(checkpoint):
     """Refused files and duplicates of a stamp or later, and ignored names that look like data."""
     assert (0, []) == refused_files(checkpoint.reader, 2)
     refused_ones = [file(at, reason="refused", detail="why") for at in range(1, 4)]
+    longer = file(7, reason="exported_again", detail="why")
     copies = [file(at, "duplicate") for at in (4, 5)]
     others = [File(name, "ignored") for name in ("DATA_202004171937.CSV", "notes.txt", "data2.zip")]
-    checkpoint.save_files([*refused_ones, *copies, *others])
+    checkpoint.save_files([*refused_ones, *copies, *others, longer])
+    assert (1, [longer]) == files_exported_again(checkpoint.reader, 2)
     assert (3, refused_ones[1:]) == refused_files(checkpoint.reader, 2)
     assert (1, refused_ones[2:]) == refused_files(checkpoint.reader, 2, refused_ones[2].stamp)
     assert [copies[1].name, copies[0].name] == duplicates_since(checkpoint.reader, copies[0].stamp)
     assert [copies[1].name] == duplicates_since(checkpoint.reader, copies[1].stamp)
     assert ["DATA_202004171937.CSV", "data2.zip"] == unread_names(checkpoint.reader)
+
+
+def test_files_that_went_after_all_was_read_are_counted_apart(checkpoint):
+    """They are not among those of which something may be missing."""
+    checkpoint.save_files([file(3, "gone", reason="whole"), file(4, "gone", reason="deleted")])
+    assert 1 == count_gone_whole(checkpoint.reader)
+    assert [file(4).name] == gone_since(checkpoint.reader, file(3).stamp)
 
 
 def test_files_of_days_are_listed(checkpoint):
@@ -182,6 +193,7 @@ def test_files_of_days_are_listed(checkpoint):
     packed = file(1, "reading", DAY + 1, size=5, content_bytes=30, offset=10, mtime_ns=6)
     ahead = file(0, "held", DAY + 100)
     checkpoint.save_files([late, rejected, waiting, packed, ahead])
+    assert 0 == count_gone_whole(checkpoint.reader)
     assert [DAY + 1, DAY] == newest_days(checkpoint.reader, 5)
     assert [DAY + 1] == newest_days(checkpoint.reader, 1)
     assert [(rejected.stamp, "done", False, 3), (late.stamp, "gone", True, 0)] == [

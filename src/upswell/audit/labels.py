@@ -41,7 +41,7 @@ STATE_WORDS = {
     "held": "needs attention: it cannot be read safely",
     "duplicate": "same content as another file: not read again",
     "skipped": "older than --since",
-    "gone": "deleted before it was fully read",
+    "gone": "deleted before it was done; its reason says if a part is missing",
     "continued": "went on under another name: the rest was read there",
     "ignored": "not a file named DATA_yyyyMMddHHmm.csv or .csv.gz",
 }

@@ -22,6 +22,7 @@ from upswell.engine.arrivals import Arrivals
 from upswell.engine.run_log import LoggedRun, read_runs
 from upswell.engine.summary import (
     Summary,
+    describe_exported_again,
     describe_refused,
     describe_unmatched,
     describe_unread,
@@ -37,8 +38,10 @@ from upswell.state.queries.archived import count_archived
 from upswell.state.queries.edits import refused_edit
 from upswell.state.queries.files import (
     count_by_state,
+    count_gone_whole,
     count_late_files,
     count_repeats,
+    files_exported_again,
     refused_files,
     repeated_files,
     unread_names,
@@ -100,6 +103,10 @@ class Status:
     repeated: list[File]
     """The newest of these files, at most NAMED_FILES_MAX."""
     late_files: int
+    exported_again: int
+    """Files with the content of another and more."""
+    exported_again_named: list[File]
+    """The newest of these files, at most NAMED_FILES_MAX."""
     refused_files: int
     """Files of which not one line is a record."""
     refused_named: list[File]
@@ -179,6 +186,12 @@ class Status:
             },
             "late_files": self.late_files,
             "other_forms": self.identity.other_forms,
+            "exported_again": {
+                "files": self.exported_again,
+                "named": [
+                    {"name": file.name, "why": file.detail} for file in self.exported_again_named
+                ],
+            },
             "refused_files": {
                 "files": self.refused_files,
                 "named": [{"name": file.name, "why": file.detail} for file in self.refused_named],
@@ -228,6 +241,8 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
             versions, known = reader.current_versions(), reader.references()
             counts, late_files = count_by_state(reader), count_late_files(reader)
             repeats, repeated = count_repeats(reader), repeated_files(reader, NAMED_FILES_MAX)
+            exported, exported_named = files_exported_again(reader, NAMED_FILES_MAX)
+            gone_whole = count_gone_whole(reader)
             all_refused, refused_named = refused_files(reader, NAMED_FILES_MAX)
             unread = unread_names(reader)
             days, notified = notified_days(reader), count_notified(reader)
@@ -244,7 +259,10 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
     summary.notifications = Counter(notified)
     summary.control = Counter(control)
     summary.files = {str(state): number for state, number in counts.items()}
-    summary.warnings = _warnings(summary, notable)
+    summary.warnings = _warnings(summary, notable, gone_whole)
+    if exported_named:
+        newest = exported_named[-1]
+        summary.warnings.append(describe_exported_again(exported, newest.name, newest.detail))
     if refused_named:
         newest = refused_named[-1]
         summary.warnings.append(describe_refused(all_refused, newest.name, newest.detail))
@@ -286,6 +304,8 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         repeats=repeats,
         repeated=repeated,
         late_files=late_files,
+        exported_again=exported,
+        exported_again_named=exported_named,
         refused_files=all_refused,
         refused_named=refused_named,
         unread=unread,
@@ -366,13 +386,13 @@ def _some(reader: StateReader, state: State) -> list[File]:
     return sorted(found, key=lambda file: (file.stamp, os.fsencode(file.name)))
 
 
-def _warnings(summary: Summary, notable: dict[State, list[File]]) -> list[str]:
+def _warnings(summary: Summary, notable: dict[State, list[File]], gone_whole: int) -> list[str]:
     found = []
     if held := summary.files["held"]:
         word = "1 file is" if held == 1 else f"{held:,} files are"
         named = [f"{escape(file.name)}: {file.detail}" for file in notable.get("held", [])[:1]]
         found.append(f"{word} held: {', '.join(named) or 'listed below'}")
-    if gone := summary.files["gone"]:
+    if gone := summary.files["gone"] - gone_whole:
         found.append(
             "1 file was deleted before it was fully read: deliver it whole and under exactly its name again"
             if gone == 1

@@ -124,7 +124,7 @@ class ArrivalMonitor:
         self._silent = False
         self._done: dict[str, _Done] = {}
         self.counts: Counter[str] = Counter()
-        """Files missing, late and unusual that were reported, and duplicates."""
+        """Files missing, late and unusual that were reported, duplicates, and what the reporter adds."""
 
     def files_changed(self, files: Sequence[File], now_s: float) -> None:
         """Take note of files whose rows changed. Call it before the rows are saved.

@@ -59,7 +59,7 @@ class Snapshot(NamedTuple):
     refused_edits: int
     """By this run."""
     out_of_step: Mapping[str, int]
-    """Files missing, late, unusual, duplicate and refused, as noticed by this run."""
+    """Files missing, late, unusual, duplicate, exported again and refused, as noticed by this run."""
     standing: Standing
 
 
@@ -214,6 +214,11 @@ def _counters(latest: Snapshot) -> Iterator[Metric]:
             "duplicate_files",
             "Files with the content of another, as this run noticed.",
             late.get("duplicate", 0),
+        ),
+        (
+            "exported_again_files",
+            "Files with the content of another and more, counted anew, as this run noticed.",
+            late.get("exported_again", 0),
         ),
         (
             "refused_files",

@@ -20,13 +20,14 @@ from upswell.engine.summary import (
     Standing,
     Summary,
     cause_in,
+    describe_exported_again,
     describe_refused,
     describe_unread,
 )
 from upswell.errors import InputMissing
 from upswell.kernel import Range, Result
 from upswell.reference.loading import LoadedReference
-from upswell.source.file import REFUSED, STATES, File, State
+from upswell.source.file import EXPORTED_AGAIN, REFUSED, STATES, File, State
 from upswell.source.planner import Source
 from upswell.state.batch import Batch
 from upswell.state.queries.notifications import count_notified
@@ -65,6 +66,8 @@ class Reporter:
         """Of a run with ``--once``: the files whose rows changed."""
         self._held: dict[str, str] = {}
         """Held files that were reported, with the reason."""
+        self._exported: set[str] = set()
+        """Files that begin as another one, and were reported and counted."""
         self._refused: set[str] = set()
         """Files without one record that were counted."""
         self._refusals: dict[str, list[File]] = {}
@@ -121,10 +124,11 @@ class Reporter:
         self._arrivals.files_changed(files, time.time())
         for file in files:
             if file.state == "gone" and file.offset:
-                self.warn(
-                    f"{file.name} disappeared after {file.offset:,} of its bytes were consumed: deliver it whole and"
-                    " under exactly this name again, and the rest of it is read"
-                )
+                self.warn(f"{file.name} disappeared: {file.detail}")
+            if file.reason == EXPORTED_AGAIN and file.offset and file.name not in self._exported:
+                self._exported.add(file.name)
+                self._arrivals.counts["exported_again"] += 1
+                self.warn(describe_exported_again(1, file.name, file.detail))
             if file.reason == REFUSED and file.name not in self._refused:
                 self._refused.add(file.name)
                 self._arrivals.counts["refused"] += 1

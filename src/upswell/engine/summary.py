@@ -88,7 +88,7 @@ class Summary:
     refused_edits: int = 0
     """Edits of SEGMENT, RULES and SUPPRESS that this run refused."""
     out_of_step: Counter[str] = field(default_factory=Counter)
-    """Files missing, late and unusual, duplicates, and files without one record ("refused")."""
+    """Files missing, late and unusual, duplicates, exported again, and files without one record ("refused")."""
     standing: Standing = field(default_factory=Standing)
 
     def to_json(self) -> dict[str, object]:
@@ -123,6 +123,13 @@ def describe_refused(files: int, name: str, detail: str) -> str:
     if files == 1:
         return f"{name}: {detail}"
     return f"{files:,} files hold no record, such as {name}: {cause_in(detail)}"
+
+
+def describe_exported_again(files: int, name: str, detail: str) -> str:
+    """Return a sentence about files with the content of another and more. ``name``, ``detail``: of one of them."""
+    if files == 1:
+        return f"{name} {detail}"
+    return f"{files:,} files begin as another and are longer, and are counted anew, such as {name}: it {detail}"
 
 
 def cause_in(detail: str) -> str:

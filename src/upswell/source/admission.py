@@ -228,12 +228,16 @@ class Admission:
     ) -> bool:
         """Return whether a new file has another content than those with its first record, as far as can be known."""
         file = tracked.file
-        verdict, name = judge(self._content(tracked), self._rivals(tracked, first_record, away))
+        rivals = list(self._rivals(tracked, first_record, away))
+        verdict, name = judge(self._content(tracked), rivals)
         if verdict == "wait":
             self._inventory.set(tracked, "waiting", "suspect", f"it begins like {name}")
         elif verdict == "same":
             file.content_bytes, file.content_digest = tracked.end, tracked.whole_digest() or 0
             self._inventory.set(tracked, "duplicate", "content", name)
+        else:
+            others = [one for one in rivals if one.name not in away]
+            self._inventory.note_exported_again(tracked, *tracked.exported_again(others))
         return verdict == "clear"
 
     def _away(self, tracked: TrackedFile, first_record: int) -> list[File]:

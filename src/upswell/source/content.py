@@ -8,7 +8,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
 
 from upswell import kernel
@@ -45,6 +45,19 @@ def digests_at(path: bytes, lengths: Sequence[int], *, compressed: bool) -> dict
         found[length] = digest
         start = length
     return found
+
+
+def count_lines(path: bytes, length: int, *, compressed: bool) -> int:
+    """Return how many lines the first bytes of a file's content hold. Raises as ``digests_at`` does."""
+    lines, last = 0, b"\n"
+    with (
+        open_regular(path) as fd,
+        open(fd, "rb", closefd=False) as raw,
+        _gzip_content(raw) if compressed else nullcontext(raw) as stream,
+    ):
+        while length and (block := stream.read(min(_BLOCK_BYTES, length))):
+            lines, last, length = lines + block.count(b"\n"), block[-1:], length - len(block)
+    return lines + (last != b"\n")
 
 
 def first_line_of_gzip(raw: BinaryIO) -> FirstLine:

@@ -13,6 +13,10 @@ State = Literal[
 STATES: tuple[State, ...] = get_args(State)
 REFUSED = "refused"
 """The reason of a file that was read, or is being read, and holds no record."""
+EXPORTED_AGAIN = "exported_again"
+"""The reason of a file whose content is that of a consumed one and more: all of it counts anew."""
+WHOLE = "whole"
+"""The reason of a file that is gone with all that it had shown consumed."""
 
 
 @dataclass(slots=True)
@@ -24,7 +28,7 @@ class File:
     stamp: str = ""
     """yyyyMMddHHmm of the name; empty when ignored."""
     reason: str = ""
-    """A slug: why it is held, ignored, skipped or waiting; REFUSED when not one line is a record; otherwise empty."""
+    """A slug: why it is held, ignored, skipped or waiting; of one that is read REFUSED, EXPORTED_AGAIN or empty."""
     detail: str = ""
     """The reason in words with the next step, or the name of the file that a duplicate repeats or that continues it."""
     inode: int = 0

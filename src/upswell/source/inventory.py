@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from upswell.source.duplicates import FirstRecords
-from upswell.source.file import STATES, File, State
+from upswell.source.file import EXPORTED_AGAIN, STATES, WHOLE, File, State
 from upswell.source.listing import Stat, looks_like_data, read_name
 from upswell.source.tracked_file import NEVER, SettledFile, TrackedFile
 
@@ -28,6 +28,7 @@ RETRIED = frozenset(("ahead", "unreadable"))
 SETTLED: frozenset[State] = frozenset(("done", "duplicate", "skipped"))
 FINISHED: frozenset[State] = frozenset(("done", "duplicate"))
 UNFINISHED: tuple[State, ...] = ("waiting", "reading", "held")
+_READ: frozenset[State] = frozenset(("waiting", "reading", "done"))
 _NOT_NEWER: frozenset[State] = frozenset(("held", "skipped", "duplicate", "continued"))
 _IGNORED = {
     "name": "only DATA_yyyyMMddHHmm.csv and DATA_yyyyMMddHHmm.csv.gz are read",
@@ -148,6 +149,11 @@ class Inventory:
     def set(self, tracked: TrackedFile, state: State, reason: str = "", detail: str = "") -> None:
         """Put a file into a state; it stays active unless the state says that nothing is left to do."""
         file = tracked.file
+        if not reason and state in _READ and file.reason == EXPORTED_AGAIN:
+            reason, detail = (
+                file.reason,
+                file.detail,
+            )  # for good: `status` tells it after a restart, too
         if (file.state, file.reason, file.detail) != (state, reason, detail):
             file.state, file.reason, file.detail = state, reason, detail
             self.mark_changed(file)
@@ -156,6 +162,17 @@ class Inventory:
             self._settling[file.name] = tracked
         if state in SETTLED or (state == "held" and reason not in RETRIED):
             self.active.pop(file.name, None)
+
+    def note_exported_again(self, tracked: TrackedFile, before: str, lines: int) -> None:
+        """Note that a file that is about to be read begins as ``before``, with all its lines; "" for no other file."""
+        file = tracked.file
+        if before:
+            count = "1 line" if lines == 1 else f"{lines:,} lines"
+            detail = f"begins as {before} ({count}) and is longer: counted anew"
+            self.set(tracked, "waiting", EXPORTED_AGAIN, detail)
+        elif file.reason == EXPORTED_AGAIN:
+            file.reason = file.detail = ""
+            self.mark_changed(file)
 
     def _note_held(self, file: File) -> None:
         if file.state == "held":
@@ -302,11 +319,19 @@ class Inventory:
         if file.continued_by:
             self._set_continued(file)
             return
-        file.state, file.reason = "gone", "deleted"
-        file.detail = (
-            f"deleted after {file.offset:,} bytes of it were consumed: deliver it whole and under exactly this name"
-            " again, and the rest of it is read"
-        )
+        file.state = "gone"
+        if file.offset == (file.content_bytes if file.compressed else file.size):
+            file.reason = WHOLE
+            file.detail = (
+                f"deleted when all {file.offset:,} bytes that it had shown were consumed: nothing is missing unless"
+                " its producer had more to write; then deliver it whole and under exactly this name again"
+            )
+        else:
+            file.reason = "deleted"
+            file.detail = (
+                f"deleted after {file.offset:,} bytes of it were consumed: deliver it whole and under exactly this name"
+                " again, and the rest of it is read"
+            )
         self._gone.add(file.name)
         self.departed[file.name] = file
         self.mark_changed(file)
@@ -335,6 +360,7 @@ class Inventory:
             old.offset, old.newlines, old.digest, old.tail
         )  # fmt: skip
         tracked.unverified, tracked.verified_at = False, self.now
+        file.reason = file.detail = ""
         self.set(tracked, "reading")
         self.mark_changed(file)
         self._continuing.append(file)

@@ -3,16 +3,19 @@
 Owns the questions that only the content answers: whether it is plain text, what its first record is, whether its gzip
 is whole, whether the consumed part is unchanged, and what the digest of all of it is. Each is answered at most once for
 a stat, so that a file that nobody touches is not read again. It decides no state: ``admission`` and ``completion`` do.
+
+One file because its answers are kept for one stat and dropped together when that changes.
 """
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from upswell import kernel
-from upswell.source.content import digests_at, find_nul, first_line_of_gzip
+from upswell.source.content import count_lines, digests_at, find_nul, first_line_of_gzip
+from upswell.source.duplicates import Content
 from upswell.source.file import REFUSED, File, State
 from upswell.source.header import NO_LINE, FirstLine, read_first_line
 from upswell.source.listing import Stat, open_regular, read_at, read_head, stat_regular
@@ -324,11 +327,29 @@ class TrackedFile:
 
         Raises as ``verify`` does.
         """
-        lengths = sorted({other.offset for other in others})
-        if self._digested != (self.stat, lengths):
-            self._digests = digests_at(self.path, lengths, compressed=self.file.compressed)
-            self._digested = (self.stat, lengths)
-        return next((one for one in others if self._digests.get(one.offset) == one.digest), None)
+        digests = self._digests_at(other.offset for other in others)
+        return next((one for one in others if digests.get(one.offset) == one.digest), None)
+
+    def exported_again(self, others: Iterable[Content]) -> tuple[str, int]:
+        """Return the name and lines of the longest of these contents that its own begins with; ("", 0) for none.
+
+        Raises as ``verify`` does.
+        """
+        shorter = [other for other in others if 0 < other.size < self.end]
+        digests = self._digests_at(other.size for other in shorter)
+        for other in sorted(shorter, key=lambda one: (-one.size, one.name)):
+            if digests.get(other.size) == other.digest():
+                compressed = self.file.compressed
+                return other.name, count_lines(self.path, other.size, compressed=compressed)
+        return "", 0
+
+    def _digests_at(self, lengths: Iterable[int]) -> dict[int, int]:
+        """Return the digests of its first bytes, by these lengths; read once for the same lengths and stat."""
+        wanted = self.stat, sorted(set(lengths))
+        if self._digested != wanted:
+            self._digests = digests_at(self.path, wanted[1], compressed=self.file.compressed)
+            self._digested = wanted
+        return self._digests
 
     def has_tail(self) -> bool:
         """Return whether unconsumed bytes of a plain file end in an unterminated line. Raises OSError: unreadable."""

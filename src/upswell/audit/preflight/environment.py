@@ -12,6 +12,7 @@ from upswell.config.settings import Settings
 from upswell.engine.archive_directory import check_place
 from upswell.engine.places import check_places
 from upswell.engine.spark import jvm
+from upswell.engine.summary import describe_exported_again
 from upswell.errors import ConfigError, OutputUnwritable, UpswellError
 from upswell.kernel import Segment
 from upswell.output.directories import check_directories
@@ -26,10 +27,15 @@ from upswell.reference.zone_tables import describe_change
 from upswell.state.binding import ledger_mismatch, mismatches, run_shards
 from upswell.state.identity import SPARK, StateIdentity, ledger_form
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.files import files_exported_again
 from upswell.state.queries.zones import zones_of
 from upswell.state.reader import StateReader, has_state
 from upswell.storage.lock import holder
 from upswell.storage.mounts import doubts, refuse_network
+
+_WHY_COUNTED_ANEW = (
+    "ask its producer why: its first lines are counted twice, in totals and notifications"
+)
 
 
 def check_spark(report: Report, settings: Settings) -> None:
@@ -141,9 +147,13 @@ def check_state(
             if versions:
                 _check_zones(report, settings, reader, versions)
                 _check_kept_back(report, settings, reader, versions, suppressed)
+            exported, named = files_exported_again(reader, 1)
     except UpswellError as error:
         report.add_error(state_dir, error)
         return
+    for newest in named:
+        sentence = describe_exported_again(exported, newest.name, newest.detail)
+        report.add("warning", settings.data, sentence, _WHY_COUNTED_ANEW)
     for sentence in verify(state_dir):
         report.add("error", state_dir, sentence)
     # Created, but its first run ended before it wrote down what the state belongs to.

@@ -188,6 +188,7 @@ def _notable(found: "Status") -> list[str]:
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
     for file in found.repeated:
         lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
+    lines += _exported_again(found)
     lines += _refused(found)
     if more := found.repeats - sum(file.repeats for file in found.repeated):
         lines.append(f"  repeated … {more:,} more times, other files: --files lists them")
@@ -202,6 +203,19 @@ def _notable(found: "Status") -> list[str]:
     if found.late_files:
         lines.append(f"  {found.late_files:,} arrived after a file with a higher stamp (late)")
     return ["", "Files of note", *lines] if lines else []
+
+
+def _exported_again(found: "Status") -> list[str]:
+    """Describe the files that have the content of another and more."""
+    from upswell.source.listing import show_name
+
+    lines = [
+        f"  exported again {show_name(file.name)}: it {file.detail}"
+        for file in found.exported_again_named
+    ]
+    if more := found.exported_again - len(found.exported_again_named):
+        lines.append(f"  exported again … and {more:,} earlier files: --files lists them")
+    return lines
 
 
 def _refused(found: "Status") -> list[str]:
@@ -250,6 +264,8 @@ def _feeds(found: "Status") -> list[str]:
 
 def _why(file: "File") -> str:
     """Return why the file is in its state and what to do, or an empty text."""
+    from upswell.source.file import WHOLE
+
     words = file.detail or file.reason
     if file.state == "duplicate":
         return f"same content as {words}"
@@ -257,7 +273,7 @@ def _why(file: "File") -> str:
         return f"went on as {words} from byte {file.offset:,} on"
     if file.continues:
         return "; ".join(filter(None, (words, f"continues {file.continues}")))
-    if file.state == "gone":
+    if file.state == "gone" and file.reason != WHOLE:
         return f"{words or 'deleted'}, read up to byte {file.offset:,}"
     return words
 

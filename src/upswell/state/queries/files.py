@@ -8,7 +8,7 @@ rows takes many times as long.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from upswell.source.file import REFUSED, STATES, File, State
+from upswell.source.file import EXPORTED_AGAIN, REFUSED, STATES, WHOLE, File, State
 from upswell.source.listing import looks_like_data
 from upswell.state.codec import decode_name
 from upswell.state.reader import FILE_COLUMNS, StateReader
@@ -131,8 +131,8 @@ def gone_since(reader: StateReader, stamp: str) -> list[str]:
     """Return, newest first, the names of files of this stamp or later that vanished before they were fully read."""
     rows = reader._rows(
         # The plus keeps SQLite from going through all that ever went.
-        "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' ORDER BY stamp DESC",
-        (stamp,),
+        "SELECT name FROM file WHERE stamp >= ? AND +state = 'gone' AND reason <> ? ORDER BY stamp DESC",
+        (stamp, WHOLE),
     )
     return [decode_name(name) for (name,) in rows]
 
@@ -142,11 +142,28 @@ def refused_files(reader: StateReader, files_max: int, since: str = "") -> tuple
 
     ``since``: a stamp; files before it are left out.
     """
+    return _files_of(reader, REFUSED, files_max, since)
+
+
+def files_exported_again(reader: StateReader, files_max: int) -> tuple[int, list[File]]:
+    """Return how many files have the content of another and more, and the newest of them, at most ``files_max``."""
+    return _files_of(reader, EXPORTED_AGAIN, files_max, "")
+
+
+def _files_of(
+    reader: StateReader, reason: str, files_max: int, since: str
+) -> tuple[int, list[File]]:
     where = "FROM file WHERE stamp >= ? AND +reason = ?"
-    ((files,),) = reader._rows(f"SELECT count(*) {where}", (since, REFUSED))
+    ((files,),) = reader._rows(f"SELECT count(*) {where}", (since, reason))
     sql = f"SELECT {FILE_COLUMNS}, row_checksum {where} ORDER BY stamp DESC, name DESC LIMIT ?"
-    rows = reader._rows(sql, (since, REFUSED, files_max)) if files else []
+    rows = reader._rows(sql, (since, reason, files_max)) if files else []
     return files, list(decode_files(reader, rows))[::-1]
+
+
+def count_gone_whole(reader: StateReader) -> int:
+    """Return the number of files that are gone with all that they had shown consumed."""
+    sql = "SELECT count(*) FROM file WHERE state = 'gone' AND reason = ?"
+    return int(reader._rows(sql, (WHOLE,))[0][0])
 
 
 def duplicates_since(reader: StateReader, stamp: str) -> list[str]:
