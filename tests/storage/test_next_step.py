@@ -20,6 +20,11 @@ from upswell.storage.files import RECOVERS, next_step, translate_os_errors
         (errno.EROFS, "mount it writable"),
         (errno.EIO, "free space or repair the disk"),
         (errno.ENOSPC, "free space or repair the disk"),
+        (errno.ENOENT, "put back what was moved or removed"),
+        (errno.ENOTDIR, "put back what was moved or removed"),
+        (errno.ENAMETOOLONG, "correct the path"),
+        (errno.ENOTSUP, "use a local file system that has it"),
+        (errno.ENOLCK, "use a local file system that has it"),
     ],
 )
 def test_the_cause_decides(tmp_path: Path, number: int, words: str) -> None:

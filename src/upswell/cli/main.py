@@ -153,7 +153,7 @@ class Commands(click.Group):
 def as_upswell_error(error: Exception) -> UpswellError:
     """Return the error as the operator should read it: what happened, and the next step."""
     from upswell.errors import ConfigError, OutOfMemory, StorageError
-    from upswell.storage.files import next_step
+    from upswell.storage.files import RECOVERS, next_step
 
     if isinstance(error, UpswellError):
         return error
@@ -179,11 +179,7 @@ def as_upswell_error(error: Exception) -> UpswellError:
         where = f"{error.filename}: " if error.filename else ""
         return StorageError(
             f"{where}{error.strerror or error}",
-            next_step(
-                error,
-                Path(os.fsdecode(error.filename or ".")),
-                "nothing committed is lost: free space or repair the disk, and start again",
-            ),
+            next_step(error, Path(os.fsdecode(error.filename or ".")), RECOVERS),
         )
     if type(error).__module__ == "sqlite3":
         return StorageError(f"state database: {error}", "run: upswell state verify")

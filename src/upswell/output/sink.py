@@ -87,7 +87,9 @@ class Sink:
         sink = cls(output, mode, group_id(group))
         try:
             with translate_os_errors(
-                output, OutputUnwritable, "OUTPUT must be a directory that can be written"
+                output,
+                OutputUnwritable,
+                "OUTPUT must be a directory that can be written, or its parent must exist",
             ):
                 sink._open()
             with translate_os_errors(

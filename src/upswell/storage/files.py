@@ -24,6 +24,8 @@ RECOVERS = "free space or repair the disk, then start again: the restart recover
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRITABLE = "its file system is read-only: mount it writable, then start again"
 _OTHER_FILE_SYSTEM = "use a local file system that has it: ext4, XFS, Btrfs, tmpfs …"
+_NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_PUT_BACK = "correct the path, or put back what was moved or removed, then start again: the restart recovers"
 _MORE_FILES = "raise the number of files this process may have open (ulimit -n), then start again"
 
 
@@ -53,8 +55,10 @@ def next_step(error: OSError, place: Path, otherwise: str) -> str:
         return _MORE_FILES
     if error.errno in (errno.EACCES, errno.EPERM):
         return who_may(place)
-    if error.errno == errno.ENOTSUP:
+    if error.errno in (errno.ENOTSUP, errno.ENOLCK):
         return _OTHER_FILE_SYSTEM
+    if error.errno in _NO_PLACE and otherwise == RECOVERS:
+        return _PUT_BACK  # a disk that is full or broken says otherwise
     return _WRITABLE if error.errno == errno.EROFS else otherwise
 
 

@@ -113,5 +113,7 @@ def translate_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"{escape(str(path))}: {error.strerror}"
         if error.errno in _DISK_FAULTS:
-            raise StorageError(message, "free space on the disk, then start again") from error
+            raise StorageError(
+                message, "free space or repair the disk, then start again"
+            ) from error
         raise OutputUnwritable(message, "check the path and its permissions") from error
