@@ -55,5 +55,11 @@ class Running:
         """Exit code and the rest of both streams, of which `communicate` would miss what is buffered here already."""
         assert self.process.stdout
         with self.process:
-            err, out = self.log.read(), self.process.stdout.read()
+            try:
+                err, out = self.log.read(), self.process.stdout.read()
+            except (
+                BaseException
+            ):  # as when the test's time is up: a run for ever would be waited for
+                self.process.kill()
+                raise
         return self.process.returncode, out, err
