@@ -13,6 +13,7 @@ _LINES = st.lists(
             b"0126545098", b"0126545098 ", b"\t+0126545098", b'"12345"', b'"+12345"', b"12345", b"012345",
             b"1234", b"1234567890123456", b"999999999999999", b"", b" ", b"dial", b"1,2", b"12\r", b"\r",
             b"\xef\xbb\xbf12345", b"\xff", b"1" * 4097, b"++12345", b'"', b'""', b"x" * 5000, b" " * 4097,
+            b",", b" ,\t,",
             "٠١٢٣٩١٧٨٢٧".encode(), "०१२३".encode(), "½".encode(), "Ⅻ".encode(), "msisdn°".encode(), "電話一".encode(),
         )
     ) | st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")),

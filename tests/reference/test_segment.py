@@ -38,11 +38,11 @@ def test_anything_else_is_no_msisdn(field: bytes) -> None:
 
 
 def test_lines_count_once_whatever_they_are() -> None:
-    """Header and blank lines are no dials; bad lines have file, number and reason; duplicates are counted."""
+    """Headers, blanks and rows of commas are no dials; bad lines have file, number and reason; repeats are counted."""
     parsed = parse_segment(
         [
             b'\xef\xbb\xbfmsisdn\r\n0124637855\r\n\r\n"0124637855"\r\n',
-            b"0124637855,5\n +20124637856\t\nabc\n" + b"1" * 4097 + b"\n0126545098",
+            b"0124637855,5\n +20124637856\t\nabc\n" + b"1" * 4097 + b"\n0126545098\n,,\n ,\t\n",
         ]
     )
 

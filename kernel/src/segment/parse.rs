@@ -145,6 +145,10 @@ fn entry_of(content: &[u8], first: bool) -> Entry {
         return Entry::Bad("too_long");
     }
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    // A spreadsheet writes a row that was emptied as commas alone.
+    if content.iter().all(|byte| is_space(byte) || *byte == b',') {
+        return Entry::Empty;
+    }
     let (Some(from), Some(to)) = (
         content.iter().position(|b| !is_space(b)),
         content.iter().rposition(|b| !is_space(b)),

@@ -112,7 +112,7 @@ def parse_segment(files: Iterable[bytes]) -> ParsedSegment:
             content = without_line_end(line)
             too_long = len(content) > LINE_BYTES_MAX
             if not too_long and (
-                is_blank(content)
+                is_blank(content.replace(b",", b""))  # as a spreadsheet writes an emptied row
                 or (number == 1 and not has_number(content.decode("utf-8", "replace")))
             ):
                 continue
