@@ -121,7 +121,7 @@ def test_a_longer_export_is_told_by_run_status_and_check(upswell: Upswell, tmp_p
     assert {"files": 1, "named": [{"name": longer, "why": why}]} == found["exported_again"]
     assert f"{longer} {why}" in found["warnings"]
     assert f"exported again {longer}: it {why}" in text
-    assert ("warning", f"{longer} {why}") in [(one["level"], one["message"]) for one in checked]
+    assert ("note", f"{longer} {why}") in [(one["level"], one["message"]) for one in checked]
 
 
 def test_a_file_that_went_after_all_of_it_was_read_is_no_warning(
