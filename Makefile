@@ -28,7 +28,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-package setup-spark build fmt lint lint-python lint-rust test test-python test-rest test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
+.PHONY: help setup setup-package setup-spark build fmt lint lint-python lint-rust test test-python test-rest test-engine test-campaigns test-branches test-rust test-spark spark-cluster coverage mutation audit trust \
 	fuzz fuzz-short sanitize sanitize-address sanitize-thread bench bench-short bench-throughput bench-latency bench-sustained bench-memory bench-growth bench-spark \
 	demo wheel pex lock smoke docs-check screenshots clean
 
@@ -101,10 +101,10 @@ test-rust:
 	@$(CARGO) test --quiet $(CARGO_FLAGS)
 
 # Tests of the page want a browser: without Debian's chromium they are skipped.
-# Some tests compute and some wait: these three parts run beside each other, whatever --jobs says.
+# Some tests compute and some wait: three of these parts run beside each other, whatever --jobs says.
 test-python: .make/build $(SPARK) $(if $(shell command -v chromium),.make/browser)
 	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target \
-		timed-test-campaigns timed-test-rest timed-test-branches
+		timed-test-campaigns timed-test-engine timed-test-branches timed-test-rest
 
 # timed-X makes X and adds a line to .make/seconds: how long it took.
 timed-%: | .make
@@ -114,8 +114,11 @@ timed-%: | .make
 test-campaigns:
 	@$(BIN)/python -m pytest --quiet -m trust --ignore tests/campaigns/suite/test_branches.py
 
+test-engine:
+	@$(BIN)/python -m pytest --quiet -m "not trust" tests/engine tests/dashboard
+
 test-rest:
-	@$(BIN)/python -m pytest --quiet -m "not trust"
+	@$(BIN)/python -m pytest --quiet -m "not trust" --ignore tests/engine --ignore tests/dashboard
 
 test-branches:
 	@$(BIN)/python -m pytest --quiet tests/campaigns/suite/test_branches.py
@@ -153,9 +156,9 @@ trust: .make/build ## every campaign over all of its cases, for hours; continues
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%) $(FUZZ_TARGETS_PYTHON:%=fuzz-%) ## fuzz each target for FUZZ_S seconds
 
-fuzz-short: FUZZ_S = 15
+fuzz-short: FUZZ_S = 10
 fuzz-short: FUZZ_SEED = 1
-fuzz-short: fuzz ## the same for a quarter of a minute each (--jobs 2: two at a time)
+fuzz-short: fuzz ## the same for ten seconds each (--jobs 2: two at a time)
 
 # What is found is kept in .fuzz/; what breaks a promise goes to the corpus, with its mend.
 FUZZED = -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_S) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
@@ -208,8 +211,9 @@ sanitize-thread: | .make
 	@$(call sanitized,thread) --lib --tests
 	@$(call planted,thread,race,data race .*planted)
 
-docs-check: .make/build ## run the commands of README, CONTRIBUTING and docs/
-	@$(BIN)/python -m pytest --quiet tests/repository/test_docs_commands.py tests/repository/test_procedures.py
+docs-check: .make/build dist/upswell.pex ## run the commands of README, CONTRIBUTING and docs/
+	@$(BIN)/python -m pytest --quiet -rs tests/repository/test_docs_commands.py tests/repository/test_procedures.py \
+		tests/repository/test_container.py
 
 wheel: .make/wheel ## dist/upswell-*.whl: one for every Python from 3.11 on any Linux from 2014 (glibc 2.17)
 

@@ -394,7 +394,7 @@ def test_the_files_of_the_active_versions_are_named(upswell: Upswell, tmp_path: 
     )
     assert "  segment read from SEGMENT.csv (2 lines); 1 line left out\n" in text
     assert (
-        "  ! RULES is in force without 1 line of it: RULES_old.csv line 1: window 8-20 of service 1"
+        "  ! RULES is active without 1 line of it: RULES_old.csv line 1: window 8-20 of service 1"
         in text
     )
     assert "  ! RULES is also read from what looks like a backup copy (RULES_old.csv), " in text

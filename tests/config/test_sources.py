@@ -7,6 +7,7 @@ import pytest
 from upswell.config.settings import FIELDS, Settings
 from upswell.config.sources import gather, resolve, state_dir_of
 from upswell.errors import ConfigError, InputMissing, UsageError
+from upswell.zones import Zones
 
 PATHS = {"data": "d", "segment": "s", "rules": "r", "output": "o"}
 
@@ -78,7 +79,7 @@ def test_the_settings_beside_a_rules_file_are_those_of_its_directory(tmp_path: P
 
     zones = resolve(PATHS | {"rules": "rules/RULES.csv"}, environ={}).zones
 
-    assert ("Africa/Cairo", "UTC") == tuple(zones)
+    assert Zones("Africa/Cairo", "UTC") == zones
 
 
 def test_only_settings_of_the_rules_may_stand_beside_them(tmp_path: Path) -> None:

@@ -707,7 +707,7 @@ def test_a_rule_that_was_left_out_is_an_alert_until_it_is_repaired(
     upswell(*paths, "--once")
     panels = Panels(Target(tmp_path / STATE))
     assert (
-        "RULES is in force without 1 line of it: RULES.csv line 4: start and end are the same:"
+        "RULES is active without 1 line of it: RULES.csv line 4: start and end are the same:"
         " write 0,24 for the whole day." == tell_needs(panels)["UpswellLinesLeftOut"]
     )
 

@@ -34,7 +34,7 @@ def test_a_rule_that_was_left_out_is_told_at_each_start_until_it_is_repaired(pla
         assert [BAD_RULE] == place.once().warnings
         assert {"rules": 1, "segment": 0} == place.heard.summary.standing.left_out
         found = status.read_status(state)
-        assert "RULES is in force without 1 line of it: RULES.csv line 4: " in found.left_out
+        assert "RULES is active without 1 line of it: RULES.csv line 4: " in found.left_out
         assert [found.left_out] == [words.partition("; ")[0] for words in found.summary.warnings]
 
     place.write(place.root / "rules" / "RULES.csv", RULES + b"x\n")
@@ -59,7 +59,7 @@ def test_of_many_lines_that_were_left_out_the_first_are_told(place: Place) -> No
 
     assert 11 == len(told)
     assert "left out: 2,990 more lines of RULES: run upswell check" == told[-1]
-    assert "RULES is in force without 3,000 lines of it: RULES.csv line 4: " in words
+    assert "RULES is active without 3,000 lines of it: RULES.csv line 4: " in words
     assert 3 == words.count("RULES.csv line")
 
 

@@ -1,10 +1,12 @@
 """A file that begins as a consumed one, which is still there, and is longer: it is read, and noted with its row."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from support.arrivals import Arrivals, name, record, records
+from upswell.source import content, tracked_file
 from upswell.source.file import EXPORTED_AGAIN
 
 LINE = len(record(0))
@@ -49,6 +51,26 @@ def test_a_longer_export_that_is_packed_is_noted(done: Arrivals) -> None:
 
     assert [(one, 0, 6 * LINE)] == done.turn()
     assert (EXPORTED_AGAIN, NOTED) == noted(done, one)[1:]
+
+
+def test_an_export_that_waits_is_compared_once(
+    done: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is offered beside a batch opens nothing; a file that nothing shorter resembles is not read for it at all."""
+    compared = []
+
+    def digests_at(path: bytes, lengths: list[int], *, compressed: bool) -> dict[int, int]:
+        compared.append((Path(os.fsdecode(path)).name, lengths))
+        return content.digests_at(path, lengths, compressed=compressed)
+
+    monkeypatch.setattr(tracked_file, "digests_at", digests_at)
+    done.write(3, records(0, 5), age_s=9)
+    other = done.write_gzip(4, records(50, 3), age_s=9)
+    done.source.scan()
+    offered = [done.source.ready(without_opening=again) for again in (False, True, True)]
+
+    assert [[name(3), other]] * 3 == [[one.name for one in each] for each in offered]
+    assert [(name(3), [4 * LINE])] == compared
 
 
 def test_a_longer_export_beside_its_original_is_noted_at_the_first_look(tmp_path: Path) -> None:

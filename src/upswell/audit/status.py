@@ -93,7 +93,7 @@ class Status:
     references: list[ReferenceVersion]
     """The active versions, in the order of ``Versions``; none of a policy that is off."""
     left_out: str
-    """The lines of RULES and SUPPRESS that are not in force, in sentences; empty without any."""
+    """The lines that were left out of the active RULES and SUPPRESS, in sentences; empty without any."""
     notable: dict[State, list[File]]
     """By state, at most NAMED_FILES_MAX each; states without files are absent."""
     reading: list[File]

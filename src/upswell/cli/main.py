@@ -28,7 +28,7 @@ COMMANDS = {
     "status": "Show the progress of a run, while it is active or afterwards",
     "sent": "Count or list the notifications sent",
     "rejects": "Count or list rejected lines, or write them out for correction",
-    "history": "Show every change of rules, segment and policies, and its effect",
+    "history": "Show every change of rules, segment, policies and zone tables, and its effect",
     "explain": "Explain why a customer was or was not notified",
     "whatif": "Count what other rules or another segment would have sent",
     "reconcile": "Check DATA, state and OUTPUT against a fresh replay",

@@ -55,6 +55,7 @@ def stopping(stop: threading.Event, on_stop: Callable[[str], None]) -> Iterator[
         signal.pthread_kill(waiter.ident, signal.SIGINT)
         waiter.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        end_at_sigterm()  # nobody waits for it any more, and the entry had blocked it
 
 
 def _awaited() -> tuple[signal.Signals, ...]:

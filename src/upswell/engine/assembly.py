@@ -59,7 +59,6 @@ def assemble(
     files: Sequence[File],
     ledger: LedgerChange,
     day_open: int,
-    day_open_before: int = 0,
     prune_before: int = 0,
 ) -> Batch:
     """Make the batch of what was consumed.
@@ -80,7 +79,6 @@ def assemble(
                 end=scanned.end,
                 newest_stamp=wanted.newest_stamp,
                 versions=versions,
-                day_open_before=day_open_before,
             )
             for at, (wanted, scanned) in consumed
         ],

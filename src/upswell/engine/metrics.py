@@ -282,7 +282,7 @@ def _standing(latest: Snapshot, now_s: float) -> Iterator[Metric]:
     )
     yield _gauges(
         "reference_left_out_lines",
-        "Lines of the active versions that are not in force.",
+        "Lines that were left out of the active versions.",
         "kind",
         {"rules": 0, "segment": 0} | dict(standing.left_out),
     )

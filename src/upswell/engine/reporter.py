@@ -27,7 +27,7 @@ from upswell.engine.summary import (
 from upswell.errors import InputMissing
 from upswell.kernel import Range, Result
 from upswell.reference.loading import LoadedReference
-from upswell.source.file import EXPORTED_AGAIN, REFUSED, STATES, File, State
+from upswell.source.file import EXPORTED_AGAIN, REFUSED, STATES, WHOLE, File, State
 from upswell.source.planner import Source
 from upswell.state.batch import Batch
 from upswell.state.queries.notifications import count_notified
@@ -123,7 +123,9 @@ class Reporter:
             self._touched.update((file.name, file.state) for file in files)
         self._arrivals.files_changed(files, time.time())
         for file in files:
-            if file.state == "gone" and file.offset:
+            if file.state == "gone" and file.offset and file.reason == WHOLE:
+                self.event("file left", file=file.name, words=file.detail)
+            elif file.state == "gone" and file.offset:
                 self.warn(f"{file.name} disappeared: {file.detail}")
             if file.reason == EXPORTED_AGAIN and file.offset and file.name not in self._exported:
                 self._exported.add(file.name)

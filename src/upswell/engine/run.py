@@ -274,7 +274,6 @@ class _Run:
         consumed = [wanted for wanted, scanned in pairs if scanned.end > wanted.start]
         if not consumed:
             return None
-        day_open_before = self.day_open
         self.day_open = max(self.day_open, *(wanted.day_open for wanted in consumed))
         files = self.source.changed()
         self.reporter.files_changed(files)
@@ -288,7 +287,6 @@ class _Run:
             files=files,
             ledger=self.compute.change(result, self.day_open),
             day_open=self.day_open,
-            day_open_before=day_open_before,
             prune_before=self._prune_before(max(wanted.newest_stamp for wanted in consumed)),
         )
 

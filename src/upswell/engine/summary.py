@@ -49,7 +49,7 @@ class Standing(NamedTuple):
     unread: int = 0
     """Names in DATA that look like those of data and are not read."""
     left_out: Mapping[str, int] = MappingProxyType({})
-    """By kind, the lines of the active versions that are not in force."""
+    """By kind, the lines that were left out of the active versions."""
     other_form_share: float = 0.0
     """The share of the sampled msisdns outside the segment that are in it in another form."""
 

@@ -1,1 +1,1 @@
-"""Reference data: RULES, SEGMENT, the suppression list and the policy, parsed, versioned and activated."""
+"""Reference data: RULES, SEGMENT, the suppression list, the policy and zone tables, parsed, versioned and activated."""

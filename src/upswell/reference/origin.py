@@ -28,11 +28,11 @@ class OriginFile(NamedTuple):
 
     name: str
     entries: int
-    """Its rules that are in force; of SEGMENT and SUPPRESS its lines."""
+    """Its rules that are active; of SEGMENT and SUPPRESS its lines."""
 
 
 class Origin(NamedTuple):
-    """The files of a version, and what of them is not in force."""
+    """The files of a version, and what of them was left out."""
 
     files: tuple[OriginFile, ...] = ()
     """The first FILES_NAMED_MAX, in the order in which they are read."""
@@ -103,13 +103,13 @@ class Origin(NamedTuple):
         )
 
     def describe_left_out(self, kind: str) -> str:
-        """Return a sentence about the lines that are not in force; "" without any."""
+        """Return a sentence about the lines that were left out; "" without any."""
         if not self.bad_lines:
             return ""
         lines = "1 line" if self.bad_lines == 1 else f"{self.bad_lines:,} lines"
         more = " …" if len(self.left_out) > _LEFT_OUT_NAMED_MAX else ""
         shown = "; ".join(self.left_out[:_LEFT_OUT_NAMED_MAX])
-        return f"{kind.upper()} is in force without {lines} of it: {shown}{more}"
+        return f"{kind.upper()} is active without {lines} of it: {shown}{more}"
 
     def warnings(self, kind: str) -> list[str]:
         """Return what is to be said of it at each start, in sentences."""

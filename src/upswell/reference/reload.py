@@ -1,6 +1,7 @@
 """Reload: follows SEGMENT, RULES and SUPPRESS on disk, and decides which version of them is active.
 
-Owns reading them after their quiet period, and activating what ``loading`` accepts. It never touches the batch in
+Owns reading them after their quiet period, and activating what ``loading`` accepts; at a start also the versions of the
+policy and of the zones' tables, which then stay. It never touches the batch in
 hand: the engine polls between two batches, and gets the next version once a thread has loaded and validated it. The
 invariant: the active reference is always a version that was valid when it was read.
 """
@@ -161,9 +162,10 @@ class Reload:
             raise ConfigError(*suppression.LEFT_OUT)
         change = load(self._paths, before, self._accept)
         self._check(change.reference.rules.applications)
-        change = self._with_zones(self._with_policy(change, versions), versions)
+        change = self._with_policy(change, versions)
         approve(change)
-        return self._record(change)
+        # Other tables come after that: they are told, and nobody can correct them.
+        return self._record(self._with_zones(change, versions))
 
     def _with_policy(self, change: Change, before: Versions | None) -> Change:
         """Add the policy of this run, which stays the same until its end."""

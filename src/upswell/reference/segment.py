@@ -55,7 +55,8 @@ def is_utf_16(content: bytes) -> bool:
     """
     head = content[:_HEAD_BYTES]
     fewer, more = sorted((head[::2].count(b"\0"), head[1::2].count(b"\0")))
-    return head.startswith(_UTF_16_MARKS) or (not fewer and more > len(head) * _UTF_16_NUL_SHARE)
+    is_every_other = not fewer and more > max(1, len(head) * _UTF_16_NUL_SHARE)
+    return head.startswith(_UTF_16_MARKS) or is_every_other
 
 
 def unquote(field: bytes) -> bytes:

@@ -8,6 +8,7 @@ One file because a file's way in is one sequence of questions, each asked only w
 """
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from upswell.privacy import escape
@@ -237,7 +238,9 @@ class Admission:
             self._inventory.set(tracked, "duplicate", "content", name)
         else:
             others = [one for one in rivals if one.name not in away]
-            self._inventory.note_exported_again(tracked, *tracked.exported_again(others))
+            # A note decides nothing: a rival that cannot be read leaves this file as readable as it is.
+            with suppress(OSError, ValueError):
+                self._inventory.note_exported_again(tracked, *tracked.exported_again(others))
         return verdict == "clear"
 
     def _away(self, tracked: TrackedFile, first_record: int) -> list[File]:

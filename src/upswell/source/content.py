@@ -1,7 +1,7 @@
-"""The content of a DATA file as bytes: its first line, its first NUL byte, and digests of its beginnings.
+"""The content of a DATA file as bytes: its first line and NUL byte, and digests and lines of its beginnings.
 
 Owns the one pass over a file that answers each of these, plain or compressed, in bounded memory. It remembers nothing
-and decides nothing: ``tracked_file`` asks, once for a stat.
+and decides nothing: ``tracked_file`` asks, and keeps the answer for as long as the stat is the same.
 """
 
 import gzip

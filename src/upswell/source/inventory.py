@@ -150,7 +150,7 @@ class Inventory:
         """Put a file into a state; it stays active unless the state says that nothing is left to do."""
         file = tracked.file
         if not reason and state in _READ and file.reason == EXPORTED_AGAIN:
-            # It stays for good: `status` tells it after a restart, too.
+            # It stays until the file is held: `status` tells it after a restart, too.
             reason, detail = file.reason, file.detail
         if (file.state, file.reason, file.detail) != (state, reason, detail):
             file.state, file.reason, file.detail = state, reason, detail

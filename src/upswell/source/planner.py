@@ -89,6 +89,7 @@ class Source:
         self._settle_s = settle_s
         self._keep_days = keep_days
         self._zones = zones
+        # Of the start, and enough: by the tables of one run the horizon never goes back.
         self._day_open_before = known.day_open()
         self._rejects_max_bytes = rejects_max_bytes_per_file
         self._stopping = stopping

@@ -36,6 +36,7 @@ _MARKS = (
     ("xz", re.compile(rb"\xfd7zXZ\x00")),
 )
 _MARK_BYTES_MAX = 10
+_EXPORTS_COMPARED_MAX = 8
 
 
 class SettledFile:
@@ -94,6 +95,8 @@ class TrackedFile:
     _filled_to: int = 0
     _digested: tuple[Stat, list[int]] | None = None
     _digests: dict[int, int] = field(default_factory=dict)
+    _exported_asked: tuple[Stat, list[tuple[str, int]]] | None = None
+    _exported: tuple[str, int] = "", 0
     _invalidated: Stat | None = None
     _whole: tuple[Stat, int] | None = None
 
@@ -336,8 +339,19 @@ class TrackedFile:
         Raises as ``verify`` does.
         """
         shorter = [other for other in others if 0 < other.size < self.end]
+        # A feed whose files all begin alike has many: the longest few are looked at, and the same ones once.
+        shorter = sorted(shorter, key=lambda one: (-one.size, one.name))[:_EXPORTS_COMPARED_MAX]
+        asked = self.stat, [(other.name, other.size) for other in shorter]
+        if self._exported_asked != asked:
+            self._exported = self._longest_in(shorter)
+            self._exported_asked = asked
+        return self._exported
+
+    def _longest_in(self, shorter: Sequence[Content]) -> tuple[str, int]:
+        if not shorter:
+            return "", 0
         digests = self._digests_at(other.size for other in shorter)
-        for other in sorted(shorter, key=lambda one: (-one.size, one.name)):
+        for other in shorter:
             if digests.get(other.size) == other.digest():
                 compressed = self.file.compressed
                 return other.name, count_lines(self.path, other.size, compressed=compressed)

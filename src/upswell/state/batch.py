@@ -26,7 +26,7 @@ class LogRange(NamedTuple):
     newest_stamp: str
     versions: Versions
     day_open_before: int = 0
-    """The first open day after the batch before, which no later batch opens again."""
+    """Of a range that is read back: the first open day after the batch before, which no later batch opens again."""
 
 
 class Output(NamedTuple):

@@ -153,7 +153,7 @@ def describe(found: "Status") -> list[Part]:
 
 
 def _origins(found: "Status") -> Iterator[str]:
-    """Describe the files that the active versions were read from, and how many of their lines are not in force."""
+    """Describe the files that the active versions were read from, and how many of their lines were left out."""
     from upswell.cli.summary_text import plural
 
     for kind, origin in found.identity.origins.items():
