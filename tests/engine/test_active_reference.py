@@ -106,6 +106,16 @@ def test_every_file_is_named_with_its_count_when_a_version_is_accepted(place: Pl
     assert all("to leave it out, move it to another directory" in words for words in copies)
 
 
+def test_a_refused_edit_names_the_copy_that_it_may_come_from(place: Place) -> None:
+    """The rule that clashes with a copy of itself is right: what is to be done is to move the copy."""
+    place.once()
+    place.write(place.root / "rules" / "RULES (copy).csv", RULES)
+    told = "; ".join(place.once().warnings)
+
+    assert "overlaps" in told
+    assert "looks like a backup copy (RULES (copy).csv)" in told
+
+
 def test_a_strict_start_keeps_nothing_of_a_reference_that_is_warned_of(place: Place) -> None:
     """It ends with 78 and the texts before the first batch; once the line is repaired it is a first start still."""
     place.file("202004171000", record(0, 1, 200, "100000"))
@@ -114,7 +124,7 @@ def test_a_strict_start_keeps_nothing_of_a_reference_that_is_warned_of(place: Pl
         ConfigError, match=r"no start with 1 warning: left out: RULES\.csv line 4"
     ) as (refused):
         place.once(strict=True)
-    assert "or start without --strict" in refused.value.hint
+    assert "or start with UPSWELL_STRICT=0" in refused.value.hint
     with StateReader.open(place.output / ".upswell") as reader:
         assert (None, None) == (reader.current_versions(), reader.last())
     assert [] == list(place.output.glob("*/NOTIFY_*"))

@@ -183,6 +183,18 @@ def test_a_state_whose_path_is_too_long_for_sqlite_is_refused(
     assert (fits / "checkpoint.db").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 2100 + "state"])
+def test_a_path_that_no_system_takes_is_refused(
+    upswell: Upswell, tmp_path: Path, name: str
+) -> None:
+    """With 78 by run and check, since starting again mends nothing."""
+    inputs = write_inputs(tmp_path)
+    for command in ("run", "check"):
+        told = upswell(command, *inputs, "--state", name, code=78).stderr
+        assert "File name too long" in told
+        assert "name a shorter path" in told
+
+
 def test_a_state_behind_a_long_link_is_opened(upswell: Upswell, tmp_path: Path) -> None:
     """What SQLite must open counts, and not the way that leads there."""
     inputs = write_inputs(tmp_path)

@@ -93,11 +93,11 @@ def test_each_batch_is_replayed_by_the_tables_that_made_it(place: Place) -> None
     assert first == second._replace(zones=first.zones)
     was, now = read_history(state(place)).of("zones")
     assert ("", 1, 2, 2) == (was.words, was.first_batch, now.first_batch, was.until_batch)
-    assert now.words.startswith(NEWER)
+    assert now.words.startswith("another table of Africa/Cairo, for 2023-04-28 to 2023-10-26, ")
 
 
-def test_a_newer_table_is_told_once_with_the_days_it_changes(place: Place) -> None:
-    """Check says it before the run, the next start warns in the same words, and the start after it says nothing."""
+def test_a_newer_table_is_told_with_the_days_it_changes_until_a_batch_has_it(place: Place) -> None:
+    """Check notes it before the run, each start warns in the same words, a strict one too, and then it is settled."""
     place.file(f"{DAY}1040", record(1, 1, 60, "103000", DAY))
     begin(place, "Africa/Cairo", "UTC", **{"Africa/Cairo": "Africa/Tripoli"})
     preflight = check(place.settings, output_given=True)
@@ -108,6 +108,11 @@ def test_a_newer_table_is_told_once_with_the_days_it_changes(place: Place) -> No
     assert f"{NEWER} than" in before[0]
     assert "records of 2023-04-28 to 2023-10-26, 2024-04-26 to 2024-10-31, " in before[0]
     assert "later periods (days of Africa/Cairo)" in before[0]
+    assert ["note"] == [found.level for found in preflight.found if "tzdata" in found.message]
+    place.once(strict=True)
+    assert before == told(place)
+    place.file(f"{DAY}1045", record(1, 1, 1, "104500", DAY))
+    place.once()
     preflight = check(place.settings, output_given=True)
     assert [] == [found.message for found in preflight.found if "tzdata" in found.message]
     place.once()

@@ -12,7 +12,7 @@ from upswell.reference.origin import FILES_NAMED_MAX, Origin, OriginFile, looks_
     [
         "RULES (copy).csv", "RULES (copy 2).csv", "RULES - Copy.csv", "Copy of RULES.csv", "RULES_old.csv",
         "RULES_OLD_20200417.csv", "rules.old.csv", "SEGMENT.csv.bak.csv", "SEGMENT_Backup.csv", "backup_SEGMENT.csv",
-        "RULES~.csv", "RULES (1).csv",
+        "RULES~.csv",
     ],
 )  # fmt: skip
 def test_a_backup_copy_is_known_by_its_name(name: str) -> None:
@@ -38,6 +38,16 @@ def test_a_file_that_is_alone_is_no_copy() -> None:
     assert "RULES_old.csv" in Origin.of(["RULES.csv", "RULES_old.csv"], [3, 3]).describe_copies(
         "rules"
     )
+
+
+def test_a_number_in_brackets_tells_a_copy_beside_the_name_without_it() -> None:
+    """A browser writes so what is there already; the parts of a segment are numbered, too, and are no copies."""
+    parts = [f"part ({n}).csv" for n in (1, 2, 3)]
+
+    assert "" == Origin.of(parts, [1, 1, 1]).describe_copies("segment")
+    assert ("RULES(2).csv", "RULES (1).csv") == Origin.of(
+        ["RULES(2).csv", "RULES (1).csv", "RULES.csv"], [1, 1, 1]
+    ).copies
 
 
 def test_of_many_files_the_first_are_named_and_every_copy_is_found() -> None:

@@ -290,6 +290,13 @@ TEXT = "service,name,start,end,total\n1,Twitter,8,20,147\n2,WhatsApp,9,18,68\n"
          "start '08:00:30' has seconds, and windows begin and end at whole minutes: write 08:00"),
         (b"1,A,8,20:15:01,1\n",
          "end '20:15:01' has seconds, and windows begin and end at whole minutes: write 20:15"),
+        (b"1,A,24:00:00,20,1\n", "start '24:00:00' is not a time: write an hour from 0 to 23, or 8:30"),
+        (b'6,"a;b;c;d;e",8,20\n',
+         "it has 4 field(s) instead of five: service,name,start,end,total volume (a name with a comma goes in double"
+         " quotes)"),
+        ("1,تطبيق المكالمات الدولية الطويلة جدا,8,20,147\n".encode("utf-16-le"),
+         "the file is UTF-16: save it as UTF-8"),
+        (b"1,A,8,20,1" + bytes(64), "it has NUL bytes, a hole of a copy that is not complete: copy the file again"),
         (b"1,A,8:60:00,20,1\n", "start '8:60:00' is not a time: write an hour from 0 to 23, or 8:30"),
     ],
 )  # fmt: skip

@@ -119,6 +119,17 @@ def test_an_export_whose_original_has_left_goes_on_from_it(done: Arrivals) -> No
     assert name(1) == done.row(name(3)).continues
 
 
+def test_an_export_of_a_file_that_went_on_names_it_as_it_is_called_now(done: Arrivals) -> None:
+    """What lies there under the old name no more cannot be looked up."""
+    done.path(1).rename(done.path(5))
+    done.turn()
+    assert ("continued", name(5)) == (done.row(name(1)).state, done.row(name(1)).detail)
+    done.write(6, records(0, 5), age_s=9)
+    done.turn()
+
+    assert (EXPORTED_AGAIN, NOTED.replace(name(1), name(5))) == noted(done, name(6))[1:]
+
+
 def test_an_export_that_is_written_anew_before_it_is_read_is_judged_anew(done: Arrivals) -> None:
     """What was noted of its old content does not stay with the new one."""
     done.write(3, records(0, 5), age_s=9)

@@ -279,7 +279,9 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         if kind in STANDING and (words := origin.describe_left_out(kind))
     )
     if left_out:
-        summary.warnings.append(f"{left_out}; `upswell check` says what to write")
+        # Of an edit that was refused the lines on disk are others than those that were left out.
+        way = "" if refused else "; `upswell check` says what to write"
+        summary.warnings.append(f"{left_out}{way}")
     summary.warnings += _copies(identity.origins)
     if refused:
         summary.warnings.append(

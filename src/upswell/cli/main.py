@@ -5,6 +5,7 @@ imported only when it is run, so that ``upswell --help`` starts as fast as Pytho
 parses its arguments, calls one module below, and prints. Data goes to stdout, log output to stderr.
 """
 
+import errno
 import importlib
 import os
 import resource
@@ -177,6 +178,8 @@ def as_upswell_error(error: Exception) -> UpswellError:
         )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
+        if error.errno == errno.ENAMETOOLONG:
+            return ConfigError(f"{where}{error.strerror}", "name a shorter path")
         return StorageError(
             f"{where}{error.strerror or error}",
             next_step(error, Path(os.fsdecode(error.filename or ".")), RECOVERS),

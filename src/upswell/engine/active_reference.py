@@ -101,19 +101,17 @@ class ActiveReference:
         found = [*self._reporter.summary.warnings, *change.warnings]
         if not change.accepted:
             found.append(_describe_refused(change))
-        if not change.accepted or self._inspect is None:
-            # Of what was accepted, which is what is on disk, an inspection says the same.
-            found += change.reference.standing_warnings()
-        if self._inspect is not None:
-            found += [sentence for sentence in self._inspect() if sentence not in found]
+        # Of what is on disk, accepted or not, an inspection names every line.
+        found += change.reference.standing_warnings() if self._inspect is None else self._inspect()
         if not found:
             return
         more = len(found) - SENTENCES_MAX
         shown = "; ".join(found[:SENTENCES_MAX]) + (f"; {more:,} more" if more > 0 else "")
         count = "1 warning" if len(found) == 1 else f"{len(found):,} warnings"
         raise ConfigError(
-            f"{self._settings.origins.get('strict', '--strict')}: no start with {count}: {shown}",
-            "correct what they name (`upswell check` says how), or start without --strict: nothing was consumed",
+            f"strict, as {self._settings.origins.get('strict', '--strict')} says: no start with {count}: {shown}",
+            "correct what they name (`upswell check` says how), or start with UPSWELL_STRICT=0 and without --strict:"
+            " nothing was consumed",
         )
 
     def poll(self) -> None:

@@ -128,7 +128,8 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
                 "; ".join(candidate.refusals),
                 "correct it: `upswell check`, with the arguments and options of the run, names every line",
             )
-        return Change(before, accepted=False, words=candidate.refusals)
+        copies = [origin.describe_copies(kind) for kind, origin in candidate.origins.items()]
+        return Change(before, accepted=False, words=[*candidate.refusals, *filter(None, copies)])
     reference = LoadedReference(
         ruleset, rules, segment, versions, suppressed, origins=candidate.origins
     )

@@ -6,7 +6,7 @@ its texts are safe to show.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from upswell.privacy import mask_digits
@@ -18,9 +18,10 @@ _LEFT_OUT_NAMED_MAX = 3
 # a word only what is no letter may stand, so that neither threshold.csv nor _older_phones.csv is meant.
 _COPY = re.compile(
     r"~|(?<![^\W\d_])(?:bak|backup)(?![^\W\d_])|(?<![^\W\d_])copy[ _-]of(?![^\W\d_])"
-    r"|(?<![^\W\d_])(?:copy|old)[\W\d_]*$|\([0-9]+\)$",
+    r"|(?<![^\W\d_])(?:copy|old)[\W\d_]*$",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(r" ?\([0-9]+\)$")  # as a browser writes a name that is there already
 
 
 class OriginFile(NamedTuple):
@@ -55,7 +56,10 @@ class Origin(NamedTuple):
         """Return the record of these files. ``entries``: by file, at least of the first FILES_NAMED_MAX."""
         shown = names[:FILES_NAMED_MAX]
         # Of a file that is alone there is nothing that it could be a copy of.
-        copies = [mask_digits(name) for name in names if len(names) > 1 and looks_like_copy(name)]
+        beside = frozenset(names)
+        copies = [
+            mask_digits(name) for name in names if len(names) > 1 and looks_like_copy(name, beside)
+        ]
         return cls(
             tuple(
                 OriginFile(mask_digits(name), n) for name, n in zip(shown, entries, strict=False)
@@ -121,6 +125,13 @@ NO_ORIGIN = Origin()
 """Of a version that was read from no files: a policy, or a list that is off."""
 
 
-def looks_like_copy(name: str) -> bool:
-    """Return whether a file's name looks like that of a backup copy: "RULES (copy).csv", "SEGMENT_old.csv"."""
-    return _COPY.search(name.removesuffix(".csv")) is not None
+def looks_like_copy(name: str, beside: Collection[str] = ()) -> bool:
+    """Return whether a file's name looks like that of a backup copy: "RULES (copy).csv", "SEGMENT_old.csv".
+
+    ``beside``: the names in its directory. A number in brackets tells a copy only beside the name without it: parts of
+    a segment are numbered, too.
+    """
+    stem = name.removesuffix(".csv")
+    unnumbered = _NUMBERED.sub("", stem)
+    is_numbered = unnumbered != stem and f"{unnumbered}.csv" in beside
+    return is_numbered or _COPY.search(stem) is not None

@@ -43,6 +43,9 @@ class KeptVersions(Protocol):
     def day_open(self) -> int:
         """Return the first day that is open after the last batch; 0 before the first commit."""
 
+    def last_zones(self) -> str:
+        """Return the version of the zones' tables of the last batch; "" without one."""
+
     def origins(self) -> Mapping[str, Origin]:
         """Return by kind what these versions were read from."""
 
@@ -165,7 +168,7 @@ class Reload:
         change = self._with_policy(change, versions)
         approve(change)
         # Other tables come after that: they are told, and nobody can correct them.
-        return self._record(self._with_zones(change, versions))
+        return self._record(self._with_zones(change))
 
     def _with_policy(self, change: Change, before: Versions | None) -> Change:
         """Add the policy of this run, which stays the same until its end."""
@@ -186,24 +189,25 @@ class Reload:
             new_versions=[*change.new_versions, new],
         )
 
-    def _with_zones(self, change: Change, before: Versions | None) -> Change:
-        """Add the tables of the time zones of this run, and what they change for a state that has batches by others."""
-        if self._zones.version == change.reference.versions.zones:
-            return change
-        reader, words, warnings = self._store.reader, list[str](), list[str]()
-        if before and before.zones and (day_open := reader.day_open()):
-            known = Zones.parse(reader.reference("zones", before.zones))
-            difference = describe_change(known, self._zones, day_open)
+    def _with_zones(self, change: Change) -> Change:
+        """Add the tables of the time zones of this run, and what they change after a last batch by others."""
+        reader, words, warnings, note = self._store.reader, list[str](), list[str](), ""
+        version = self._zones.version
+        if (known := reader.last_zones()) and known != version:
+            content = reader.reference("zones", known)
+            difference = describe_change(Zones.parse(content), self._zones, reader.day_open())
             (warnings if difference.is_ahead else words).append(difference.words)
-        versions = change.reference.versions._replace(zones=self._zones.version)
-        note = "; ".join(words + warnings)
-        new = NewVersion("zones", versions.zones, self._zones.content, note)
+            note = difference.note
+        new_versions = list(change.new_versions)
+        if version != change.reference.versions.zones:
+            new_versions.append(NewVersion("zones", version, self._zones.content, note))
+        versions = change.reference.versions._replace(zones=version)
         return replace(
             change,
             reference=change.reference._replace(versions=versions),
             words=change.words + words if change.accepted else change.words,
             warnings=change.warnings + warnings,
-            new_versions=[*change.new_versions, new],
+            new_versions=new_versions,
         )
 
     def poll(self) -> Change | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from upswell.privacy import mask_digits
 from upswell.reference.application import directory_name
-from upswell.reference.segment import BYTE_ORDER_MARK, has_number, is_utf_16
+from upswell.reference.segment import BYTE_ORDER_MARK, HOLE, has_number, is_utf_16
 
 DAY_MIN = 24 * 60
 DIRECTORY_BYTES_MAX = 200
@@ -151,6 +151,8 @@ def _rows(data: bytes) -> Iterator[tuple[int, list[str] | tuple[str, str]]]:
             continue
         elif any("\udc80" <= char <= "\udcff" for field in fields for char in field):
             yield first, ("utf8", "the file is not UTF-8: save it as UTF-8")
+        elif any("\0" in field for field in fields):
+            yield first, ("csv", HOLE)
         else:
             yield first, fields
 
@@ -168,7 +170,8 @@ def _why_not_split(data: bytes, row: str) -> str:
 def _other_separator(row: str) -> str:
     """Return that something else than commas separates the fields of a row; "" when nothing seems to."""
     for mark, name in _SEPARATORS.items():
-        if row.count(mark) >= 4:
+        # What stands before the first one is the service, unless they belong to a name.
+        if row.count(mark) >= 4 and row.partition(mark)[0].strip(' \t"').isdecimal():
             return f"its fields are separated by {name}: separate them by commas"
     return ""
 
@@ -251,7 +254,7 @@ def _without_seconds(text: str) -> str:
     """Return that a time has seconds, and what to write; "" when these are not what is wrong with it."""
     minutes, _, seconds = text.rpartition(":")
     is_time = len(seconds) == 2 and seconds.isdecimal() and ":" in minutes
-    if not is_time or _minutes(minutes) is None:
+    if not is_time or seconds == "00" or _minutes(minutes) is None or minutes.count(":") != 1:
         return ""
     return f"has seconds, and windows begin and end at whole minutes: write {minutes}"
 

@@ -16,8 +16,9 @@ MSISDN_DIGITS_MIN = 5
 MSISDN_DIGITS_MAX = 15
 LINE_BYTES_MAX = 4096
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HOLE = "it has NUL bytes, a hole of a copy that is not complete: copy the file again"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_UTF_16_NUL_SHARE = 0.1
+_UTF_16_NUL_SHARE = 0.01  # of Arabic text its commas and digits alone have NUL bytes
 _HEAD_BYTES = 4096
 _NUMBER = re.compile(rb"[0-9]+")
 _WHY = {"too_long": "over 4096 bytes", "columns": "it has a comma", "msisdn": "not 5 to 15 digits"}
@@ -133,7 +134,7 @@ def cause_of(raw: bytes) -> str:
     if is_utf_16(raw):
         return "the file looks like UTF-16: save it as UTF-8"
     causes = {
-        b"\0": "it has NUL bytes, a hole of a copy that is not complete: copy the file again",
+        b"\0": HOLE,
         b"\r": "the file has carriage returns (CR) alone as line ends: save it with line ends of Unix or Windows",
         b";": "it has semicolons: write one MSISDN a line, and nothing else",
         b"\t": "it has tabs: write one MSISDN a line, and nothing else",

@@ -14,7 +14,10 @@ _LAST_DAY = (LAST_TRANSITION_YEAR - 1) * 10000 + 1231
 class TableChange(NamedTuple):
     """The effect of other tables of the same time zones."""
 
+    note: str
+    """It in words that stay true: for the version's row."""
     words: str
+    """The same to an operator, at a start."""
     is_ahead: bool
     """Days change that are open or still to come."""
 
@@ -25,12 +28,13 @@ def describe_change(before: Zones, after: Zones, day_open: int) -> TableChange:
     ``day_open``: its first open day, in the rules' zone. Days that are over by then are not listed.
     """
     names = " and ".join(before.differing(after))
+    note = f"another table of {names}"
     changed = f"the installed tzdata has another table of {names} than this state's last batches"
     since = add_days(day_open, -1)  # a day of the data's zone may end on the next one of the rules'
     ahead = [period for period in changed_days(before, after) if period[1] >= since]
     if not ahead:
         words = f"{changed}; no record of {date_of(since)} or later changes"
-        return TableChange(words, is_ahead=False)
+        return TableChange(note, words, is_ahead=False)
     days = [_describe(*period) for period in ahead[:_PERIODS_MAX]]
     if len(ahead) > _PERIODS_MAX:
         days.append(f"{len(ahead) - _PERIODS_MAX} later periods")
@@ -39,7 +43,7 @@ def describe_change(before: Zones, after: Zones, day_open: int) -> TableChange:
         f"{changed}: from the next batch on, records of {listed} (days of {before.data}) get another day or minute;"
         " what was decided before stays as it is"
     )
-    return TableChange(words, is_ahead=True)
+    return TableChange(f"{note}, for {listed} (days of {before.data})", words, is_ahead=True)
 
 
 def _describe(first: int, last: int) -> str:

@@ -238,6 +238,10 @@ class Admission:
             self._inventory.set(tracked, "duplicate", "content", name)
         else:
             others = [one for one in rivals if one.name not in away]
+            rows = self._inventory.known.find_first_record(first_record) if others else []
+            # What went on under another name is compared under that one.
+            went_on = {row.name for row in map(self._inventory.latest, rows) if row.continued_by}
+            others = [one for one in others if one.name not in went_on]
             # A note decides nothing: a rival that cannot be read leaves this file as readable as it is.
             with suppress(OSError, ValueError):
                 self._inventory.note_exported_again(tracked, *tracked.exported_again(others))

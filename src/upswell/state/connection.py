@@ -25,7 +25,7 @@ from upswell.errors import (
     UpswellError,
 )
 from upswell.privacy import escape
-from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse_newer
+from upswell.state.migrations import APPLICATION_ID, is_current, migrate, refuse_unknown
 from upswell.storage import syscalls
 from upswell.storage.files import RECOVERS, next_step, sync_directory, who_may
 
@@ -325,7 +325,7 @@ def _check_identity(db: sqlite3.Connection, path: Path) -> None:
             f"{escape(str(path))} is a database, but not a state of Upswell",
             "check --output and --state, or move the file elsewhere",
         )
-    refuse_newer(db, f"the state {escape(str(path))}")
+    refuse_unknown(db, f"the state {escape(str(path))}")
 
 
 def _check_pages(db: sqlite3.Connection, path: Path, unclean: bool) -> None:

@@ -2,12 +2,14 @@
 
 Owns the schema. ``user_version`` counts the migrations that a database has; each is applied once, in a transaction of
 its own, so a crash leaves a database between two of them and the next start goes on. Until a version of Upswell is
-released the one migration may change in place (``tests/support/states`` is made anew in the same commit);
-from the first release on, a change of the schema is a migration of its own.
+released the one migration may change in place (``tests/support/states`` is made anew in the same commit), and a
+database that another build made is refused by the checksum that it notes; from the first release on, a change of the
+schema is a migration of its own.
 """
 
 import sqlite3
 import uuid
+import zlib
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -23,6 +25,11 @@ class Migration(NamedTuple):
 
     name: str
     statements: tuple[str, ...]
+
+    @property
+    def recorded(self) -> str:
+        """Its name as a database notes it, with a checksum of the statements."""
+        return f"{self.name}-{zlib.crc32(';'.join(self.statements).encode()):08x}"
 
 
 MIGRATIONS = (
@@ -141,12 +148,26 @@ def is_current(db: sqlite3.Connection) -> bool:
     return _version(db) == len(MIGRATIONS)
 
 
-def refuse_newer(db: sqlite3.Connection, what: str) -> None:
+def refuse_unknown(db: sqlite3.Connection, what: str) -> None:
     """Raise ConfigError when the database has migrations that this version does not know. ``what``: it, in words."""
     if (version := _version(db)) > len(MIGRATIONS):
         raise ConfigError(
             f"{what} was written by a newer version (schema {version}, known {len(MIGRATIONS)})",
             "use that version or a later one",
+        )
+    if not version:
+        return
+    known = MIGRATIONS[:version]
+    try:
+        noted = [str(name) for (name,) in db.execute("SELECT name FROM migration ORDER BY number")]
+    except sqlite3.DatabaseError:
+        return  # of damage the checks say more
+    is_other = noted != [migration.recorded for migration in known]
+    # Other names than those that any build gave are damage, too.
+    if is_other and [name.partition("-")[0] for name in noted] == [one.name for one in known]:
+        raise ConfigError(
+            f"{what} was made by a build of Upswell that was not released, with other tables",
+            "go on with that build, or begin a new state with --state, --adopt and --since",
         )
 
 
@@ -161,7 +182,9 @@ def migrate(db: sqlite3.Connection) -> None:
             write_identity(db, StateIdentity(), StateIdentity(state_id=str(uuid.uuid4())))
             seal_anew(db)
         applied_at = datetime.now(UTC).isoformat(timespec="seconds")
-        db.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, migration.name, applied_at))
+        db.execute(
+            "INSERT INTO migration VALUES (?, ?, ?)", (number, migration.recorded, applied_at)
+        )
         db.execute(f"PRAGMA user_version = {number}")
         db.execute("COMMIT")
 

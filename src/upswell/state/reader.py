@@ -147,6 +147,11 @@ class StateReader:
         last = self.last()
         return last.day_open if last else 0
 
+    def last_zones(self) -> str:
+        """Return the version of the zones' tables of the last batch; "" without one, or when it converted nothing."""
+        last = self.last()
+        return last.versions.zones if last else ""
+
     def batches(self, after: int = 0) -> Iterator[CommittedBatch]:
         """Yield the batches numbered above ``after``, in order."""
         sql = f"SELECT {BATCH_COLUMNS}, row_checksum FROM batch WHERE number > ? ORDER BY number LIMIT {_PAGE_ROWS}"

@@ -145,7 +145,7 @@ def check_state(
         with StateReader.open(state_dir) as reader:
             identity, versions = reader.identity(), reader.current_versions()
             if versions:
-                _check_zones(report, settings, reader, versions)
+                _check_zones(report, settings, reader)
                 _check_kept_back(report, settings, reader, versions, suppressed)
             exported, named = files_exported_again(reader, 1)
     except UpswellError as error:
@@ -178,14 +178,12 @@ def check_state(
         )
 
 
-def _check_zones(
-    report: Report, settings: Settings, reader: StateReader, versions: Versions
-) -> None:
+def _check_zones(report: Report, settings: Settings, reader: StateReader) -> None:
     """Report that the next batch would be converted by other tables of the state's time zones than the last one."""
-    zones, day_open = reader.identity().zones, reader.day_open()
+    zones, known = reader.identity().zones, reader.last_zones()
     # Other zones than the state's are an error of their own.
-    if day_open and settings.zones == zones and zones.version != versions.zones:
-        change = describe_change(zones_of(reader, versions.zones), zones, day_open)
+    if known and settings.zones == zones and zones.version != known:
+        change = describe_change(zones_of(reader, known), zones, reader.day_open())
         # Never a warning, since nobody can correct it: a strict check would fail after each such update.
         report.add("note", settings.state_dir, change.words)
 

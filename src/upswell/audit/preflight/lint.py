@@ -119,7 +119,7 @@ def _add_origin(report: Report, kind: str, origin: Origin) -> None:
     report.origins[kind] = origin
     words, _, step = origin.describe_copies(kind).partition(": ")
     if words:
-        report.add("warning", kind.upper(), words, step)
+        report.add("warning", kind.upper(), words.removeprefix(f"{kind.upper()} "), step)
 
 
 def _why_bad(head: bytes, reason: str) -> str:

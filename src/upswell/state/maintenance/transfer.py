@@ -38,7 +38,7 @@ from upswell.state.identity import (
 )
 from upswell.state.ledger_directory import DIRECTORY, SHARD_COUNTS
 from upswell.state.ledger_formats import to_bases
-from upswell.state.migrations import APPLICATION_ID, refuse_newer
+from upswell.state.migrations import APPLICATION_ID, refuse_unknown
 from upswell.state.reader import StateReader
 from upswell.state.seal import broken_seal, seal_anew
 from upswell.storage import syscalls
@@ -240,7 +240,7 @@ def _check_header(file: Path) -> None:
 
 
 def _check_content(db: sqlite3.Connection, file: Path) -> None:
-    refuse_newer(db, escape(str(file)))
+    refuse_unknown(db, escape(str(file)))
     if db.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]:
         raise StorageError(
             f"{escape(str(file))} is damaged: its pages are inconsistent", "export it again"
