@@ -20,7 +20,9 @@ from upswell.audit.replay.explain import explain
 from upswell.audit.replay.reconcile import reconcile
 from upswell.audit.replay.whatif import whatif
 from upswell.reference.versions import Versions
+from upswell.state.maintenance.forget import forget
 from upswell.state.maintenance.verify import verify
+from upswell.state.queries.forgotten import forgettings
 from upswell.state.reader import StateReader
 
 __all__ = ("place",)
@@ -212,3 +214,29 @@ def test_a_table_that_changes_only_closed_days_is_no_warning(place: Place) -> No
         in place.heard.text()
     )
     assert ["notified"] == prove(place)
+
+
+def test_a_forgotten_customer_is_forgotten_to_the_last_day_of_every_table(place: Place) -> None:
+    """By the older table a record of the next evening is on a later day than by the newer one: it is theirs, too."""
+    place.file(f"{DAY}2330", record(1, 1, 60, "230000", "20230616"))
+    begin(place, "Africa/Cairo", "UTC", **{"Africa/Cairo": "America/New_York"})
+    place.file(f"{DAY}2331", record(1, 1, 10, "230100", DAY) + record(2, 1, 10, "230100", DAY))
+    place.once()
+    removal = forget(state(place), [DIALS[1]])
+    place.file("202306180000", record(1, 1, 500, "030000", "20230618"))
+    place.once()
+
+    assert 20230618 == removal.until_day
+    with StateReader.open(state(place)) as reader:
+        last = reader.last()
+    assert last is not None
+    assert 1 == last.outcomes["suppressed"]
+    for _ in range(
+        2
+    ):  # with the key that knows the customer, and when it is destroyed with the last of these days
+        assert [] == verify(state(place))
+        assert [] == reconcile(state(place)).differences
+        place.file("202306220000", record(1, 1, 500, "120000", "20230622"))
+        place.once()
+    with StateReader.open(state(place)) as reader:
+        assert [None] == [one.key for one in forgettings(reader)]

@@ -127,14 +127,26 @@ class Reporter:
                 self.event("file left", file=file.name, words=file.detail)
             elif file.state == "gone" and file.offset:
                 self.warn(f"{file.name} disappeared: {file.detail}")
-            if file.reason == EXPORTED_AGAIN and file.offset and file.name not in self._exported:
-                self._exported.add(file.name)
-                self._arrivals.counts["exported_again"] += 1
-                self.warn(describe_exported_again(1, file.name, file.detail))
             if file.reason == REFUSED and file.name not in self._refused:
                 self._refused.add(file.name)
                 self._arrivals.counts["refused"] += 1
                 self._refusals.setdefault(cause_in(file.detail), []).append(file)
+        self._report_exported(
+            [
+                file
+                for file in files
+                if file.reason == EXPORTED_AGAIN and file.offset and file.name not in self._exported
+            ]
+        )
+
+    def _report_exported(self, files: Sequence[File]) -> None:
+        """Warn once of all these files that begin as another one."""
+        if not files:
+            return
+        self._exported.update(file.name for file in files)
+        self._arrivals.counts["exported_again"] += len(files)
+        newest = max(files, key=lambda file: (file.stamp, file.name))
+        self.warn(describe_exported_again(len(files), newest.name, newest.detail))
 
     def committed(self, commit_s: float) -> None:
         """Record a commit that has just ended and took ``commit_s`` seconds. May be called while a batch is read."""
