@@ -6,6 +6,7 @@ is not for OUTPUT, the checkpoint or the rejects, which hold the full text.
 
 import re
 import unicodedata
+from functools import cache
 
 _SHOWN_DIGITS_MAX = 7  # of ten digits, 0126•••098: enough to tell networks apart, but not customers
 _HIDDEN_DIGITS_MIN = 3
@@ -27,16 +28,17 @@ _OWN_NAME = (  # of the files, versions and identities that Upswell itself names
 )
 
 
+@cache  # not at import: most commands start and end without one
 def _runs(run: str, *others: str) -> re.Pattern[str]:
     """Return the pattern of an msisdn's digits, as the group ``run``, which passes over what is known to be other."""
     known = "|".join(f"(?<![0-9]){other}(?![0-9])" for other in others)
     return re.compile(rf"{known}|(?P<run>(?<!\d){run})")
 
 
-_FIRST_FIELD_RUN = _runs(rf"\d(?:{_BETWEEN}\d){{4,}}", _DATE)
+_FIRST_FIELD_RUN = rf"\d(?:{_BETWEEN}\d){{4,}}", _DATE
 # A volume stays readable, and so does a timestamp, since it identifies nobody.
-_OTHER_FIELD_RUN = _runs(rf"\d(?:{_BETWEEN}\d){{8,}}", _DATE, _TIMESTAMP)
-_LONG_RUN = _runs("[0-9]{7,}", _OWN_NAME, _STAMP)
+_OTHER_FIELD_RUN = rf"\d(?:{_BETWEEN}\d){{8,}}", _DATE, _TIMESTAMP
+_LONG_RUN = "[0-9]{7,}", _OWN_NAME, _STAMP
 _STEERING = ("=", "+", "-", "@", '"')  # with these a spreadsheet begins a formula or a quoted cell
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
@@ -53,8 +55,8 @@ def mask_line(raw: bytes) -> str:
     if b"\0" in raw:  # UTF-16 has them between its digits, so that no run of digits would be found
         return f"{len(raw):,} bytes that are not plain text"
     first, comma, rest = raw.decode("utf-8", "surrogateescape").partition(",")
-    first = _FIRST_FIELD_RUN.sub(_mask_run, first)
-    rest = _OTHER_FIELD_RUN.sub(_mask_run, rest)
+    first = _runs(*_FIRST_FIELD_RUN).sub(_mask_run, first)
+    rest = _runs(*_OTHER_FIELD_RUN).sub(_mask_run, rest)
     line = escape(first + comma + rest)
     return line if len(line) <= _SHOWN_CHARS_MAX else line[: _SHOWN_CHARS_MAX - 1] + "…"
 
@@ -68,7 +70,7 @@ def mask_digits(text: str) -> str:
 
     Dates, stamps and timestamps stay readable, and so do the names, versions and identities that Upswell gives.
     """
-    return escape(_LONG_RUN.sub(_mask_run, text))
+    return escape(_runs(*_LONG_RUN).sub(_mask_run, text))
 
 
 def show_format(msisdn: str) -> str:
