@@ -27,10 +27,14 @@ fn race() {
     unsafe impl Sync for Shared {}
     let mut count = 0u64;
     let shared = &Shared(&raw mut count);
-    upswell_kernel::threads::for_each(2, 1000, |_| {
-        // SAFETY: none, as above.
-        unsafe { *black_box(shared.0) += 1 };
-        std::thread::yield_now();
+    // Neither thread begins before the other is there: on a busy machine one of them would do all the work alone.
+    let both = std::sync::Barrier::new(2);
+    upswell_kernel::threads::for_each(2, 2, |_| {
+        both.wait();
+        for _ in 0..1000 {
+            // SAFETY: none, as above.
+            unsafe { *black_box(shared.0) += 1 };
+        }
     });
     black_box(count);
 }
