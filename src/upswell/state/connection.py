@@ -267,7 +267,7 @@ def openable_path(path: Path) -> Path:
         raise ConfigError(
             f"the path of {escape(str(path))} has {length} bytes, and SQLite opens at most {_PATH_BYTES_MAX}"
             " (counted from /, links resolved)",
-            "name a directory with a shorter path: --state DIR selects that of a state",
+            "name a directory with a shorter path (that of a state by --state DIR)",
         )
     return resolved
 

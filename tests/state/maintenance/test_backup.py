@@ -284,6 +284,14 @@ def test_place_without_a_parent_and_no_state_are_told(begun: Place) -> None:
     assert not (begun.root / "copy.partial").exists()
 
 
+def test_place_that_sqlite_cannot_open_is_refused_before_anything_is_made(begun: Place) -> None:
+    """With the length of the path and the limit."""
+    target = begun.root.joinpath(*["s" * 100] * 5)
+    with refused(ConfigError, "and SQLite opens at most 504"):
+        back_up(begun.output / ".upswell", target)
+    assert not target.parent.exists()
+
+
 def test_reject_file_that_goes_meanwhile_is_left_out(
     begun: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
