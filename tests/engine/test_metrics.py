@@ -468,7 +468,7 @@ tests:
         eval_time: 110m
         exp_alerts:
           - {{exp_labels: {{severity: ticket, kind: rules}},
-             exp_annotations: {{summary: "2 lines of the active rules are not in force."}}}}
+             exp_annotations: {{summary: "2 lines of the active rules were left out."}}}}
       - alertname: UpswellOtherForm
         eval_time: 110m
         exp_alerts:
