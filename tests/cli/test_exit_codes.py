@@ -277,7 +277,14 @@ def test_an_unreadable_input_is_66(upswell: Upswell, tmp_path: Path) -> None:
 )
 def test_a_day_that_is_none_is_a_slip_in_every_command(word: str) -> None:
     """Nothing is guessed or left out: the option is named, and an example that is not masked."""
-    for words in (["explain", "0126545098"], ["reconcile"], ["sent"], ["rejects"], ["whatif"]):
+    for words in (
+        ["explain", "0126545098"],
+        ["reconcile"],
+        ["sent"],
+        ["rejects"],
+        ["whatif"],
+        ["effect"],
+    ):
         done = CliRunner().invoke(commands, [*words, "--day", word, "--output", "out"])
         assert 2 == done.exit_code, words
         assert "'--day': write a day as 2020-04-17, with or without dashes" in done.stderr

@@ -52,6 +52,7 @@ def test_every_command_works_where_its_user_may_not_enter(tmp_path: Path) -> Non
         ["history", *where],
         ["explain", "0126545098", *where],
         ["whatif", "--rules", paths[2], *where],
+        ["effect", *where],
         ["reconcile", *where],
         ["state", "verify", *where],
         ["state", "backup", str(tmp_path / "copy"), *where],

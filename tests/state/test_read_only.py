@@ -19,7 +19,7 @@ from upswell.storage import syscalls
 
 COMMANDS = (
     ["status", "--json"], ["sent"], ["rejects"], ["history"], ["explain", "0126545098"], ["reconcile"],
-    ["whatif", "--rules", "rules", "--no-curve"], ["state", "verify"], ["state", "show"],
+    ["whatif", "--rules", "rules", "--no-curve"], ["effect"], ["state", "verify"], ["state", "show"],
 )  # fmt: skip
 
 

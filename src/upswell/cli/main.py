@@ -32,6 +32,7 @@ COMMANDS = {
     "history": "Show every change of rules, segment, policies and zone tables, and its effect",
     "explain": "Explain why a customer was or was not notified",
     "whatif": "Count what other rules or another segment would have sent",
+    "effect": "Compare the usage of the notified with that of the control group",
     "reconcile": "Check DATA, state and OUTPUT against a fresh replay",
     "state": "Verify, describe, back up or move a state, or remove a person from it",
     "submit": "Run on an Apache Spark cluster, shipping only the PEX file",

@@ -1,1 +1,1 @@
-"""Replays the log over the kept files: explain, whatif, reconcile."""
+"""Replays the log over the kept files: explain, whatif, effect, reconcile."""

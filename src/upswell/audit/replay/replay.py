@@ -182,7 +182,9 @@ class Replay:
         """Return the segment of a batch, and its rules and policy by each of the terms."""
         cache = self._versions
         policy = cache.policy(versions.policy)
-        suppressed = self._suppressed or cache.suppressed(versions.suppress)
+        suppressed = self._suppressed
+        if suppressed is None:  # an empty list is one, too
+            suppressed = cache.suppressed(versions.suppress)
         policies: dict[int, kernel.Policy] = {}
         decided_by = []
         for terms in (self._terms, *self._branches, *self._points):
