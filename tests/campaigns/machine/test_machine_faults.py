@@ -58,7 +58,7 @@ def test_error_in_every_call(campaign, trust):
         for error in errors(point)
         for more in ONCE_AND_FOR_GOOD
     ]
-    trust(cases, campaign.attempt, case="errors", sample=600)
+    trust(cases, campaign.attempt, case="errors", sample=300)
 
 
 @pytest.mark.trust("T3")

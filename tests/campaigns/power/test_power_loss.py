@@ -22,7 +22,7 @@ from upswell.output.reject_files import Rejects
 from upswell.storage import syscalls
 
 SEEDS = 1_000_000
-SAMPLE = 10_000
+SAMPLE = 6_000
 PIECE = 250  # seeds that a worker plays in one go
 SOURCES = Path(syscalls.__file__).parents[1]
 NOT_THE_DISK = {
