@@ -11,7 +11,6 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -154,6 +153,8 @@ class Commands(click.Group):
 
 def as_upswell_error(error: Exception) -> UpswellError:
     """Return the error as the operator should read it: what happened, and the next step."""
+    from pathlib import Path
+
     from upswell.errors import ConfigError, OutOfMemory, StorageError
     from upswell.storage.files import RECOVERS, next_step
 
