@@ -34,17 +34,15 @@ def test_a_name_that_only_holds_such_letters_is_none(name: str) -> None:
 
 def test_a_file_that_is_alone_is_no_copy() -> None:
     """Somebody chose it: there is nothing beside it that it could repeat."""
-    assert "" == Origin.of(["RULES_old.csv"], [3]).describe_copies("rules")
-    assert "RULES_old.csv" in Origin.of(["RULES.csv", "RULES_old.csv"], [3, 3]).describe_copies(
-        "rules"
-    )
+    assert "" == Origin.of(["RULES_old.csv"], [3]).describe_copies()
+    assert "RULES_old.csv" in Origin.of(["RULES.csv", "RULES_old.csv"], [3, 3]).describe_copies()
 
 
 def test_a_number_in_brackets_tells_a_copy_beside_the_name_without_it() -> None:
     """A browser writes so what is there already; the parts of a segment are numbered, too, and are no copies."""
     parts = [f"part ({n}).csv" for n in (1, 2, 3)]
 
-    assert "" == Origin.of(parts, [1, 1, 1]).describe_copies("segment")
+    assert "" == Origin.of(parts, [1, 1, 1]).describe_copies()
     assert ("RULES(2).csv", "RULES (1).csv") == Origin.of(
         ["RULES(2).csv", "RULES (1).csv", "RULES.csv"], [1, 1, 1]
     ).copies
@@ -59,7 +57,7 @@ def test_of_many_files_the_first_are_named_and_every_copy_is_found() -> None:
     assert words.startswith("part-0000.csv (1 rule), part-0001.csv (2 rules), ")
     assert words.endswith("part-0009.csv (7 rules) and 4,995 more")
     assert "zone (copy 0).csv, zone (copy 1).csv, zone (copy 2).csv and 2 more)" in (
-        origin.describe_copies("rules")
+        origin.describe_copies()
     )
     assert len(json.dumps(origin.to_json())) < 1000
 

@@ -9,7 +9,7 @@ One file because ``Status`` is one value: its fields, how they are read in one m
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -28,7 +28,7 @@ from upswell.engine.summary import (
     describe_unread,
 )
 from upswell.privacy import escape
-from upswell.reference.origin import NO_ORIGIN, Origin
+from upswell.reference.origin import NO_ORIGIN, copies_of
 from upswell.reference.suppression import Forgetting
 from upswell.source.file import File, State
 from upswell.source.listing import show_name
@@ -282,7 +282,7 @@ def read_status(state_dir: Path, cadence_s: int | None = None) -> Status:
         # Of an edit that was refused the lines on disk are others than those that were left out.
         way = "" if refused else "; `upswell check` says what to write"
         summary.warnings.append(f"{left_out}{way}")
-    summary.warnings += _copies(identity.origins)
+    summary.warnings += copies_of(identity.origins)
     if refused:
         summary.warnings.append(
             f"the last edit of SEGMENT, RULES or SUPPRESS is refused: {refused.words}"
@@ -376,11 +376,6 @@ def range_json(taken: LogRange) -> dict[str, object]:
         "policy": taken.versions.policy,
         "zones": taken.versions.zones,
     }
-
-
-def _copies(origins: Mapping[str, Origin]) -> list[str]:
-    every = (origin.describe_copies(kind) for kind, origin in origins.items())
-    return [words for words in every if words]
 
 
 def _some(reader: StateReader, state: State) -> list[File]:

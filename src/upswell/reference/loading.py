@@ -17,7 +17,7 @@ from upswell.privacy import escape, mask_digits
 from upswell.reference import suppression
 from upswell.reference.compiled import compile_rules, pack_rules
 from upswell.reference.files import Contents, read_rules, read_segment
-from upswell.reference.origin import FILES_NAMED_MAX, NO_ORIGIN, Origin
+from upswell.reference.origin import FILES_NAMED_MAX, NO_ORIGIN, Origin, copies_of
 from upswell.reference.rules import Problem, Ruleset, describe_change, parse_rules
 from upswell.reference.segment import describe_bad_lines
 from upswell.reference.versions import Kind, Versions
@@ -128,8 +128,8 @@ def load(paths: Paths, before: LoadedReference | None, accept: bool) -> Change:
                 "; ".join(candidate.refusals),
                 "correct it: `upswell check`, with the arguments and options of the run, names every line",
             )
-        copies = [origin.describe_copies(kind) for kind, origin in candidate.origins.items()]
-        return Change(before, accepted=False, words=[*candidate.refusals, *filter(None, copies)])
+        words = candidate.refusals + copies_of(candidate.origins)
+        return Change(before, accepted=False, words=words)
     reference = LoadedReference(
         ruleset, rules, segment, versions, suppressed, origins=candidate.origins
     )

@@ -6,12 +6,13 @@ its texts are safe to show.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from upswell.privacy import mask_digits
 
 FILES_NAMED_MAX = 10
+LEAVE_COPY_OUT = "to leave it out, move it to another directory or change its ending"
 _COPIES_NAMED_MAX = 3
 _LEFT_OUT_NAMED_MAX = 3
 # "old" and "copy" count at the end alone, where people and file managers put them: an old_town.csv is no copy. Beside
@@ -96,14 +97,14 @@ class Origin(NamedTuple):
         words = [f"{name} ({n:,} {noun}{'s' * (n != 1)})" for name, n in self.files]
         return ", ".join(words) + (f" and {self.more_files:,} more" if self.more_files else "")
 
-    def describe_copies(self, kind: str) -> str:
-        """Return a sentence about names that look like backup copies; "" without any."""
+    def describe_copies(self) -> str:
+        """Return what is to be said of names that look like backup copies, without its subject; "" without any."""
         if not self.copies:
             return ""
         more = f" and {self.more_copies:,} more" if self.more_copies else ""
         return (
-            f"{kind.upper()} is also read from what looks like a backup copy ({', '.join(self.copies)}{more}), as from"
-            " every *.csv of its directory: to leave it out, move it to another directory or change its ending"
+            f"is also read from what looks like a backup copy ({', '.join(self.copies)}{more}), as from every *.csv of"
+            " its directory"
         )
 
     def describe_left_out(self, kind: str) -> str:
@@ -117,8 +118,16 @@ class Origin(NamedTuple):
 
     def warnings(self, kind: str) -> list[str]:
         """Return what is to be said of it at each start, in sentences."""
-        copies = self.describe_copies(kind)
-        return [f"left out: {line}" for line in self.left_out] + ([copies] if copies else [])
+        return [f"left out: {line}" for line in self.left_out] + copies_of({kind: self})
+
+
+def copies_of(origins: Mapping[str, Origin]) -> list[str]:
+    """Return a sentence about each version with names that look like backup copies. ``origins``: by kind."""
+    return [
+        f"{kind.upper()} {words}: {LEAVE_COPY_OUT}"
+        for kind, origin in origins.items()
+        if (words := origin.describe_copies())
+    ]
 
 
 NO_ORIGIN = Origin()

@@ -7,7 +7,7 @@ be read from its offset to its end.
 One file because a file's way in is one sequence of questions, each asked only when those before it are answered.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -213,7 +213,9 @@ class Admission:
 
     def _is_new_content(self, tracked: TrackedFile, first_record: int) -> bool:
         """Return whether a new file goes on from one that is away, or is no duplicate and may be read."""
-        if away := self._away(tracked, first_record):
+        found = self._inventory.known.find_first_record(first_record)
+        rows = [self._inventory.latest(row) for row in found]
+        if away := self._away(tracked, rows):
             old = tracked.begins_as([row for row in away if row.offset <= tracked.end])
             if old is not None:
                 self._inventory.let_continue(tracked, old)
@@ -221,15 +223,19 @@ class Admission:
             if away[0].offset > tracked.end:
                 self._wait_as_shorter(tracked, away[0])
                 return False
-        is_new = self._is_no_duplicate(tracked, first_record, {row.name for row in away})
+        is_new = self._is_no_duplicate(tracked, first_record, rows, {row.name for row in away})
         return is_new and self._is_read_by_columns(tracked)
 
     def _is_no_duplicate(
-        self, tracked: TrackedFile, first_record: int, away: Collection[str]
+        self,
+        tracked: TrackedFile,
+        first_record: int,
+        rows: Sequence[File],
+        away: Collection[str],
     ) -> bool:
         """Return whether a new file has another content than those with its first record, as far as can be known."""
         file = tracked.file
-        rivals = list(self._rivals(tracked, first_record, away))
+        rivals = list(self._rivals(tracked, first_record, rows, away))
         verdict, name = judge(self._content(tracked), rivals)
         if verdict == "wait":
             self._inventory.set(tracked, "waiting", "suspect", f"it begins like {name}")
@@ -237,25 +243,19 @@ class Admission:
             file.content_bytes, file.content_digest = tracked.end, tracked.whole_digest() or 0
             self._inventory.set(tracked, "duplicate", "content", name)
         else:
-            others = [one for one in rivals if one.name not in away]
-            rows = self._inventory.known.find_first_record(first_record) if others else []
             # What went on under another name is compared under that one.
-            went_on = {row.name for row in map(self._inventory.latest, rows) if row.continued_by}
-            others = [one for one in others if one.name not in went_on]
+            went_on = {row.name for row in rows if row.continued_by}
+            others = [one for one in rivals if one.name not in away and one.name not in went_on]
             # A note decides nothing: a rival that cannot be read leaves this file as readable as it is.
             with suppress(OSError, ValueError):
                 self._inventory.note_exported_again(tracked, *tracked.exported_again(others))
         return verdict == "clear"
 
-    def _away(self, tracked: TrackedFile, first_record: int) -> list[File]:
-        """Return the files with this first record that left DATA otherwise than to our archive, the longest first.
+    def _away(self, tracked: TrackedFile, rows: Sequence[File]) -> list[File]:
+        """Return those of the rows whose files left DATA otherwise than to our archive, the longest first.
 
         A file that goes on under another name already is none of them.
         """
-        rows = [
-            self._inventory.latest(row)
-            for row in self._inventory.known.find_first_record(first_record)
-        ]
         found = [
             row
             for row in rows
@@ -322,7 +322,11 @@ class Admission:
         self._inventory.first_records.put(tracked.name, tracked.file.first_record)
 
     def _rivals(
-        self, tracked: TrackedFile, first_record: int, away: Collection[str]
+        self,
+        tracked: TrackedFile,
+        first_record: int,
+        rows: Sequence[File],
+        away: Collection[str],
     ) -> Iterator[Content]:
         """Yield what a new file is compared with: files with its first record, consumed or ordered before it.
 
@@ -340,11 +344,10 @@ class Admission:
                 content = self._content(other)
                 same = other.stat_now() == other.stat
                 yield content if same else content._replace(complete=False)
-        for row in self._inventory.known.find_first_record(first_record):
+        for row in rows:
             if row.name != tracked.name and row.name not in names:
-                latest = self._inventory.latest(row)
-                content = _consumed_part(latest)
-                same = row.name in away or self._is_settled(latest)
+                content = _consumed_part(row)
+                same = row.name in away or self._is_settled(row)
                 yield content if same else content._replace(complete=False)
 
     def _is_settled(self, row: File) -> bool:

@@ -14,7 +14,7 @@ from upswell.privacy import mask, mask_digits, mask_line
 from upswell.reference.application import directory_name
 from upswell.reference.files import Contents
 from upswell.reference.loading import BAD_LINES_MAX_RATIO, list_origin, rules_origin
-from upswell.reference.origin import Origin
+from upswell.reference.origin import LEAVE_COPY_OUT, Origin
 from upswell.reference.rules import Ruleset, parse_rules
 from upswell.reference.segment import cause_of, parse_msisdn, unquote
 
@@ -117,9 +117,8 @@ def lint_suppress(report: Report, contents: Contents) -> Segment:
 def _add_origin(report: Report, kind: str, origin: Origin) -> None:
     """Add what was read, and report names that look like backup copies."""
     report.origins[kind] = origin
-    words, _, step = origin.describe_copies(kind).partition(": ")
-    if words:
-        report.add("warning", kind.upper(), words.removeprefix(f"{kind.upper()} "), step)
+    if words := origin.describe_copies():
+        report.add("warning", kind.upper(), words, LEAVE_COPY_OUT)
 
 
 def _why_bad(head: bytes, reason: str) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -188,8 +188,8 @@ def _notable(found: "Status") -> list[str]:
             lines.append(f"  {state} … and {total - len(files):,} more: --files lists them")
     for file in found.repeated:
         lines.append(f"  repeated {show_name(file.name)}: {_again(file)}")
-    lines += _exported_again(found)
-    lines += _refused(found)
+    lines += _newest("exported again", found.exported_again, found.exported_again_named, "it ")
+    lines += _newest("refused", found.refused_files, found.refused_named)
     if more := found.repeats - sum(file.repeats for file in found.repeated):
         lines.append(f"  repeated … {more:,} more times, other files: --files lists them")
     for name, why in list(found.archive_held.items())[:NAMED_FILES_MAX]:
@@ -205,26 +205,13 @@ def _notable(found: "Status") -> list[str]:
     return ["", "Files of note", *lines] if lines else []
 
 
-def _exported_again(found: "Status") -> list[str]:
-    """Describe the files that have the content of another and more."""
+def _newest(word: str, files: int, named: "Sequence[File]", subject: str = "") -> list[str]:
+    """Describe the newest of some files by their details, and how many earlier ones there are."""
     from upswell.source.listing import show_name
 
-    lines = [
-        f"  exported again {show_name(file.name)}: it {file.detail}"
-        for file in found.exported_again_named
-    ]
-    if more := found.exported_again - len(found.exported_again_named):
-        lines.append(f"  exported again … and {more:,} earlier files: --files lists them")
-    return lines
-
-
-def _refused(found: "Status") -> list[str]:
-    """Describe the files of which not one line is a record."""
-    from upswell.source.listing import show_name
-
-    lines = [f"  refused {show_name(file.name)}: {file.detail}" for file in found.refused_named]
-    if more := found.refused_files - len(found.refused_named):
-        lines.append(f"  refused … and {more:,} earlier files: --files lists them")
+    lines = [f"  {word} {show_name(file.name)}: {subject}{file.detail}" for file in named]
+    if more := files - len(named):
+        lines.append(f"  {word} … and {more:,} earlier files: --files lists them")
     return lines
 
 
